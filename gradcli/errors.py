@@ -1,0 +1,54 @@
+"""The one exception that a user's mistake raises, as a value that can be drawn.
+
+Library code raises `UserError`; only the command line draws it. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class UserError(Exception):
+    """Something that the user typed, configured or placed wrongly.
+
+    Args:
+        problem: what is wrong, in one sentence.
+        where: the file, option or key that it concerns.
+        choices: the nearest valid choices, best first.
+        hint: what to type instead, as complete command-line words; or advice.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str | None = None,
+        choices: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.choices = tuple(choices)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.problem]
+        if self.where:
+            parts.append(f"where: {self.where}")
+        if self.choices:
+            parts.append(f"nearest: {', '.join(self.choices)}")
+        if self.hint:
+            parts.append(f"try: {self.hint}")
+        return "\n".join(parts)
+
+
+def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:
+    """Return the valid words most like `word`, best first; none where nothing is alike."""
+    options = list(dict.fromkeys(valid))
+    lowered = {option.lower(): option for option in options}
+    matches = difflib.get_close_matches(word.lower(), lowered, n=most, cutoff=0.5)
+    return [lowered[match] for match in matches]

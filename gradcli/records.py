@@ -1,0 +1,250 @@
+"""The plain records that a run is made of.
+
+Training yields them, `runs` stores them, `views` and the diagnosis read them: the live
+screen, the file and a later inspection see the same numbers because they see the same
+records. Nothing here knows torch, rich or a path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Integers = NDArray[np.integer]
+
+#: The parts of a training step whose time is shown, in the order in which they run.
+PHASES = ("data", "forward", "loss", "backward", "update", "monitor")
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterInfo:
+    """A parameter as `named_parameters()` names it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """A module that owns parameters directly, as `named_modules()` names it.
+
+    `depth` counts such modules in the order of the forward pass, from 0 at the input.
+    """
+
+    name: str
+    kind: str
+    depth: int
+    parameters: tuple[ParameterInfo, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the largest parameter: what a reader takes for the layer's shape."""
+        return max(self.parameters, key=lambda parameter: parameter.size).shape
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecords:
+    """A block of consecutive training steps, one row a step.
+
+    Norms are L2 norms of the gradients, before and after clipping. With n steps and P
+    parameters (in the order of the layers' parameters), the shapes are (n,) and (n, P).
+    """
+
+    step: Integers
+    """The number of updates made when this one is done, from 1."""
+    epoch: Integers
+    """The epoch that the step belongs to, from 1."""
+    loss: Floats
+    """The mean loss of the batch, before the update."""
+    learning_rate: Floats
+    grad_norm_before_clip: Floats
+    """The norm over all parameters."""
+    clip_coefficient: Floats
+    """The norm over all parameters after clipping, divided by that before: 1 is unclipped."""
+    parameter_grad_norm_before_clip: Floats
+    parameter_grad_norm_after_clip: Floats
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+    """The time that the steps of this block took, by phase (`PHASES`)."""
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """What is measured of each layer every `monitor.every` steps; one value a layer.
+
+    A value is NaN where it does not exist (a frozen layer has no update ratio).
+    """
+
+    step: int
+    weight_norm: tuple[float, ...]
+    """The norm of the layer's parameters before the update."""
+    update_ratio: tuple[float, ...]
+    """||new - old|| / ||old|| over the layer's parameters; zero-initialised biases left out."""
+    input_grad_norm: tuple[float, ...]
+    """The norm of the gradient of the batch's mean loss with respect to the layer's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRecord:
+    """An evaluation on all of one split."""
+
+    step: int
+    epoch: int
+    split: Literal["val", "test"]
+    loss: float
+    accuracy: float
+    train_loss: float
+    """The mean loss of the training batches since the last evaluation on `val`."""
+    seconds: float
+    """Wall-clock seconds since the run began, earlier parts of a resumed run included."""
+    seconds_train: float
+    """Seconds in training steps alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRecord:
+    """The first non-finite value: where it arose and in which batch. Training stops there."""
+
+    step: int
+    """The step whose update was not made."""
+    epoch: int
+    phase: Literal["forward", "loss", "backward"]
+    layer: str | None
+    """The layer whose output or gradient is the first non-finite one; None for the loss."""
+    loss: float
+    batch: tuple[int, ...]
+    """The examples' indices in the training split."""
+
+
+Record = StepRecords | LayerRecord | EvalRecord | FaultRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the diagnosis says of a run."""
+
+    code: str
+    severity: Literal["info", "warning", "error"]
+    layer: str | None
+    evidence: dict[str, float | int | str]
+    threshold: str
+    """The rule, with its constant."""
+    message: str
+    """What it means, in a sentence that a student understands."""
+    override: str | None
+    """A complete override that can be pasted; None where none can mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """Which data a run used. `bundled` says that the sample stood in for what was asked."""
+
+    name: str
+    train: int
+    val: int
+    test: int
+    sha256: str
+    shape: tuple[int, ...]
+    """The shape of one example: (channels, height, width)."""
+    classes: int
+    note: str = ""
+    """What the user must know of the choice (why the sample is used); empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is known of a run when it starts: the header of every screen."""
+
+    run: str
+    """The name of the run's directory."""
+    name: str
+    data: DataInfo
+    model: str
+    model_size: int
+    """The number of trained parameters."""
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    clip: str
+    activation: str
+    device: str
+    threads: int
+    batch_size: int
+    epochs: int
+    total_steps: int
+    start_step: int
+    """Steps already done when this process began (0 unless resumed)."""
+    layers: tuple[LayerInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NormSummary:
+    """A column of norms over the whole run; NaN where no step was made."""
+
+    first: float
+    last: float
+    mean: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSummary:
+    """What the end of a run says of one layer."""
+
+    name: str
+    grad_norm_before_clip: NormSummary
+    grad_norm_after_clip: NormSummary
+    clipped_fraction: float
+    """The share of steps in which clipping made this layer's gradient smaller."""
+    weight_norm: float
+    update_ratio: float
+    """The last ones measured; NaN where there is none."""
+
+
+Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSummary:
+    """The result of a run: what `--json`, the closing screen and `runs show` draw from."""
+
+    info: RunInfo
+    path: str
+    """The run directory, as the user would type it."""
+    status: Status
+    epochs: int
+    """Epochs completed."""
+    steps: int
+    train_loss: float
+    val_accuracy: float
+    test_accuracy: float
+    seconds_total: float
+    seconds_first_step: float
+    """From process start to the end of the first training step."""
+    seconds_train: float
+    steps_per_second: float
+    phases: dict[str, float]
+    """The share of `seconds_train` that each of `PHASES` took."""
+    clipped_fraction: float
+    layers: tuple[LayerSummary, ...]
+    findings: tuple[Finding, ...]
+    fault: FaultRecord | None = None
+
+
+def norm_by_layer(parameter_norms: Floats, layers: tuple[LayerInfo, ...]) -> Floats:
+    """Derive the layers' norms (n, L) from their parameters' norms (n, P), in float64."""
+    counts = [len(layer.parameters) for layer in layers]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
+    squares = np.square(parameter_norms.astype(np.float64))
+    return np.sqrt(np.add.reduceat(squares, starts, axis=1))
