@@ -1,1 +1,38 @@
-""""""
+"""The networks that are trained, and how their weights begin.
+
+Here belong `nn.Module` classes that turn images into logits, the initialisations, and
+`build_model`, which joins the two under a seed. What a model is trained on, or with, does not.
+"""
+
+from gradcli.models.activation import Activation, usual_gain
+from gradcli.models.build import build_model
+from gradcli.models.cnn import CNN
+from gradcli.models.initialisation import (
+    Default,
+    Initialisation,
+    Kaiming,
+    Normal,
+    Orthogonal,
+    TruncatedNormal,
+    Xavier,
+)
+from gradcli.models.logreg import LogisticRegression
+from gradcli.models.mlp import MLP
+from gradcli.models.rnn import RNN
+
+__all__ = [
+    "CNN",
+    "MLP",
+    "RNN",
+    "Activation",
+    "Default",
+    "Initialisation",
+    "Kaiming",
+    "LogisticRegression",
+    "Normal",
+    "Orthogonal",
+    "TruncatedNormal",
+    "Xavier",
+    "build_model",
+    "usual_gain",
+]

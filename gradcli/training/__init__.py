@@ -1,1 +1,7 @@
-""""""
+"""Training: the step, the loop that yields records, evaluation."""
+
+from gradcli.training.evaluation import evaluate
+from gradcli.training.step import StepResult, TrainingStep
+from gradcli.training.trainer import Trainer, TrainingPlan, total_steps
+
+__all__ = ["StepResult", "Trainer", "TrainingPlan", "TrainingStep", "evaluate", "total_steps"]

@@ -1,0 +1,82 @@
+"""`gradcli runs`: list, show and export what is under the runs directory."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradcli.cli.options import Json, RunsDir
+
+app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
+
+Target = Annotated[
+    str, typer.Argument(metavar="RUN", help="A directory, a name or part of it, or `latest`.")
+]
+
+
+class ExportFormat(StrEnum):
+    """The formats that runs are exported to."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+@app.command("list")
+def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+    """List the runs, the newest first."""
+    from dataclasses import asdict
+
+    from gradcli.runs import list_rows
+    from gradcli.views.console import show_result
+    from gradcli.views.jsonout import dumps
+    from gradcli.views.runs import runs_table
+
+    rows = list_rows(runs_dir)
+    if as_json:
+        sys.stdout.write(dumps({"schema": 1, "runs": [asdict(row) for row in rows]}) + "\n")
+    else:
+        show_result(runs_table(rows))
+
+
+@app.command()
+def show(run: Target, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+    """Show a run as it was shown when it ended, or as it stands."""
+    from gradcli.runs import find_run
+    from gradcli.summary import summarise
+    from gradcli.views.console import show_result
+    from gradcli.views.ending import ending, next_commands
+    from gradcli.views.jsonout import dumps, train_json
+
+    found = find_run(run, runs_dir)
+    summary = summarise(found)
+    if as_json:
+        sys.stdout.write(dumps(train_json(summary)) + "\n")
+    else:
+        show_result(ending(summary, next_commands(summary, found.overrides)))
+
+
+@app.command()
+def export(
+    run: Target,
+    format_: Annotated[ExportFormat, typer.Option("--format", help="csv or jsonl.")],
+    runs_dir: RunsDir = Path("runs"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A file; else stdout.", show_default=False),
+    ] = None,
+) -> None:
+    """Export every step's numbers, one row a step."""
+    from gradcli.runs import find_run
+    from gradcli.runs.export import write_csv, write_jsonl
+
+    write = {ExportFormat.CSV: write_csv, ExportFormat.JSONL: write_jsonl}[format_]
+    found = find_run(run, runs_dir)
+    if output is None:
+        write(found, sys.stdout)
+    else:
+        with output.open("w", newline="") as file:
+            write(found, file)

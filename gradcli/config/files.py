@@ -1,0 +1,58 @@
+"""Where config files lie, and which options they offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradcli.errors import UserError
+
+#: The groups of which a config takes one option each.
+GROUPS = ("data", "model", "activation", "init", "optimizer", "schedule", "clip")
+
+
+def shipped_configs() -> Path:
+    """Return the shipped config folder: inside the package of a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside, beside = package / "configs", package.parent / "configs"
+    return inside if inside.is_dir() else beside
+
+
+@dataclass(frozen=True)
+class ConfigFiles:
+    """The shipped config files and those of the user's own folder, which come first.
+
+    Raises:
+        UserError: where the user's folder does not exist.
+    """
+
+    own: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.own is not None and not self.own.is_dir():
+            raise UserError(
+                f"{self.own} is not a folder.",
+                where="--config-dir",
+                hint=f"mkdir -p {self.own}/optimizer",
+            )
+
+    def options(self, group: str) -> list[str]:
+        """Return the names of a group's options, sorted."""
+        found = {path.stem for folder in self._folders for path in folder.glob(f"{group}/*.yaml")}
+        return sorted(found)
+
+    def path(self, group: str, option: str) -> Path:
+        """Return the file of an option; the user's own comes before the shipped one."""
+        paths = [folder / group / f"{option}.yaml" for folder in reversed(self._folders)]
+        return next(path for path in paths if path.is_file())
+
+    def display(self, group: str, option: str) -> str:
+        """Return the path of an option's file, as it is shown to the user."""
+        relative = f"{group}/{option}.yaml" if group else f"{option}.yaml"
+        if self.own is not None and (self.own / relative).is_file():
+            return str(self.own / relative)
+        return f"configs/{relative}"
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [shipped_configs(), *([self.own] if self.own else [])]

@@ -1,0 +1,100 @@
+"""The typed config: what a resolved config holds, and the limits of its values.
+
+Plain dataclasses; nothing here knows Hydra. A key that is not read anywhere does not belong
+here, and a test finds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from gradcli.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the config that names a class and its keyword arguments.
+
+    `option` is the chosen file of the group: `adam` for `configs/optimizer/adam.yaml`.
+    """
+
+    group: str
+    option: str
+    target: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, how it is split and how it is scaled."""
+
+    name: str
+    val: int | None = field(metadata={"least": 0})
+    folder: str | None
+    normalize: str = field(metadata={"choices": ("mean_std", "0-1", "none")})
+    drop_last: bool
+
+
+@dataclass(frozen=True)
+class MonitorConfig:
+    """What is recorded, and how often."""
+
+    every_step: int = field(metadata={"least": 0})
+    every: int = field(metadata={"least": 0})
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often checkpoints are saved besides each epoch."""
+
+    seconds: float = field(metadata={"least": 0.0})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that a training run depends on."""
+
+    data: DataConfig
+    model: Section
+    activation: Section
+    init: Section
+    optimizer: Section
+    schedule: Section
+    clip: Section
+    name: str | None
+    epochs: int = field(metadata={"least": 1})
+    max_steps: int | None = field(metadata={"least": 1})
+    batch_size: int = field(metadata={"least": 1})
+    seed: int = field(metadata={"least": 0})
+    device: str = field(metadata={"choices": ("auto", "cpu", "cuda", "mps")})
+    threads: int | None = field(metadata={"least": 1})
+    precision: str = field(metadata={"choices": ("float32", "bfloat16")})
+    decay_biases_and_norms: bool
+    monitor: MonitorConfig
+    checkpoint: CheckpointConfig
+
+
+def check_limits(config: Any, prefix: str = "") -> None:
+    """Check every value of a config dataclass against its field's `least` and `choices`.
+
+    Raises:
+        UserError: for the first value outside them.
+    """
+    for item in fields(config):
+        value, key = getattr(config, item.name), prefix + item.name
+        if hasattr(value, "__dataclass_fields__") and not isinstance(value, Section):
+            check_limits(value, key + ".")
+        least, choices = item.metadata.get("least"), item.metadata.get("choices")
+        if least is not None and value is not None and value < least:
+            raise UserError(
+                f"{key} is {value}; it must be {least} or more.", where=key, hint=f"{key}={least}"
+            )
+        if choices and value not in choices:
+            likely = nearest(value, choices) or list(choices)
+            raise UserError(
+                f"{key} is '{value}', which is none of {', '.join(choices)}.",
+                where=key,
+                choices=likely,
+                hint=f"{key}={likely[0]}",
+            )

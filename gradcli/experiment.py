@@ -1,0 +1,425 @@
+"""A training run from config to verdict: joins the rooms, and owns their order.
+
+Everything that `gradcli train` does beyond parsing and showing happens here: data, model and
+optimizer are built from the config, the trainer's records go to the run directory and to the
+view, checkpoints are saved between records, and signals end the run in good order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradcli.config import Composed, compose_train, load_config
+from gradcli.data import Batches, Dataset, load_dataset
+from gradcli.errors import UserError
+from gradcli.models import build_model
+from gradcli.optim import LearningRate, build_optimizer, build_schedule
+from gradcli.records import EvalRecord, FaultRecord, RunInfo, Status, StepRecords, TrainSummary
+from gradcli.runs import Run, RunWriter, create_run_directory, find_run, load_checkpoint, load_run
+from gradcli.runs.provenance import provenance
+from gradcli.summary import summarise
+from gradcli.training import Trainer, TrainingPlan, total_steps
+from gradcli.views.train_view import TrainView
+
+_EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where runs, data and the user's own configs lie, and which packages configs may use."""
+
+    runs_dir: Path = Path("runs")
+    data_dir: Path | None = None
+    config_dir: Path | None = None
+    allow_import: Sequence[str] = ()
+
+
+def start_run(
+    overrides: Sequence[str], places: Places, view: TrainView, *, started: float
+) -> TrainSummary:
+    """Compose a config, train by it, and return the run's summary.
+
+    Args:
+        overrides: Hydra overrides.
+        places: where things lie.
+        view: is shown everything as it happens.
+        started: when the wait for the first step began, in seconds since the epoch.
+
+    Raises:
+        UserError: for anything wrong with the config, the data or the places.
+    """
+    composed = compose_train(
+        overrides, config_dir=places.config_dir, allow_import=places.allow_import
+    )
+    dataset = _load_data(composed, places, view)
+    composed = composed.with_data(dataset.info.name)
+    config = composed.config
+    name = config.name or f"{config.model.option}-{config.optimizer.option}"
+    with _settings(composed):
+        trainer = _build_trainer(composed, dataset)
+        directory = create_run_directory(places.runs_dir, name)
+        writer = RunWriter(
+            directory, composed.yaml(), {**provenance(), "overrides": list(overrides)}
+        )
+        return _train(composed, dataset, trainer, writer, view, started, checkpoint=None)
+
+
+def resume_run(
+    target: str, overrides: Sequence[str], places: Places, view: TrainView, *, started: float
+) -> TrainSummary:
+    """Continue a run from its last checkpoint, or from the start where there is none.
+
+    On the CPU the result is that of an uninterrupted run, bit for bit, with the same threads.
+
+    Args:
+        target: the run's directory, name or unique part of it, or `latest`.
+        overrides: nothing, or `epochs=N` to extend the run.
+        places: where things lie.
+        view: is shown everything as it happens.
+        started: when the wait for the first step began, in seconds since the epoch.
+
+    Raises:
+        UserError: where there is nothing to continue, or the data has changed.
+    """
+    run = find_run(target, places.runs_dir)
+    composed = load_config(
+        run.config, where=str(run.path / "config.yaml"), allow_import=places.allow_import
+    )
+    epochs = _extension(overrides, composed, run)
+    _refuse_ended(run, composed, epochs)
+    if epochs is not None:
+        composed = composed.with_epochs(epochs)
+    dataset = _load_data(composed, places, view)
+    if "info" in run.state and dataset.info.sha256 != run.info.data.sha256:
+        raise UserError(
+            f"The data is not that of the run: {dataset.info.name} has changed since.",
+            where=f"data in {run.path / 'config.yaml'}",
+            hint="--data-dir DIR, with the data that the run began with",
+        )
+    with _settings(composed):
+        trainer = _build_trainer(composed, dataset)
+        writer = RunWriter(run.path, composed.yaml(), provenance(), earlier=run.state)
+        checkpoint = load_checkpoint(run.path)
+        if checkpoint is not None:
+            trainer.load_state_dict(checkpoint)
+        return _train(composed, dataset, trainer, writer, view, started, checkpoint=checkpoint)
+
+
+def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | None:
+    """Return the number of epochs that the overrides extend a run to.
+
+    Raises:
+        UserError: for any other override, or fewer epochs than there were.
+    """
+    epochs = None
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key != "epochs" or not value.isdigit():
+            raise UserError(
+                f"'{override}' would change a run that has begun; only epochs=N may, to extend it.",
+                where="--resume",
+                hint=f"gradcli train {override}, as a new run",
+            )
+        epochs = int(value)
+    if epochs is not None and epochs < composed.config.epochs:
+        raise UserError(
+            f"The run was begun for {composed.config.epochs} epochs; it can be made longer only.",
+            where="epochs",
+            hint=f"gradcli train --resume {run.path} epochs={composed.config.epochs + 1}",
+        )
+    return epochs
+
+
+def _refuse_ended(run: Run, composed: Composed, epochs: int | None) -> None:
+    """Refuse to continue a run that has come to its end."""
+    config = composed.config
+    if run.status == "diverged":
+        fault = run.fault
+        raise UserError(
+            f"{run.name} diverged at step {fault.step if fault else '?'}; continued, it would "
+            "meet the same batch with the same weights.",
+            hint=f"gradcli runs show {run.name}",
+        )
+    longer = epochs is not None and epochs > config.epochs
+    if run.status == "finished" and not longer:
+        raise UserError(
+            f"{run.name} is finished, after {config.epochs} epochs.",
+            hint=f"gradcli train --resume {run.path} epochs={config.epochs + 1}",
+        )
+    if run.status == "finished" and config.max_steps is not None:
+        raise UserError(
+            f"{run.name} ended at max_steps={config.max_steps}, which epochs do not extend.",
+            hint=f"gradcli train epochs={epochs}, as a new run",
+        )
+
+
+def _train(
+    composed: Composed,
+    dataset: Dataset,
+    trainer: Trainer,
+    writer: RunWriter,
+    view: TrainView,
+    started: float,
+    *,
+    checkpoint: dict[str, Any] | None,
+) -> TrainSummary:
+    """Run the trainer; write, show and save what it yields; end with a verdict."""
+    config = composed.config
+    try:
+        info = _describe(composed, dataset, trainer, writer.directory.name)
+        writer.begin(info, checkpoint["log_bytes"] if checkpoint else {})
+        view.start(info)
+        first = checkpoint is None
+        last_saved = time.monotonic()
+        with _signals(trainer) as caught:
+            for record in trainer.run():
+                if first and isinstance(record, StepRecords):
+                    writer.note(seconds_first_step=time.time() - started)
+                    first = False
+                writer.write(record)
+                view.record(record)
+                if isinstance(record, FaultRecord):
+                    _save_fault(writer, dataset, record)
+                due = time.monotonic() - last_saved > config.checkpoint.seconds
+                if isinstance(record, EvalRecord) or (due and isinstance(record, StepRecords)):
+                    _save(writer, trainer, best=_is_best(record, writer))
+                    last_saved = time.monotonic()
+        status: Status = (
+            "diverged" if trainer.fault else "finished" if trainer.finished else "interrupted"
+        )
+        if status != "diverged":
+            _save(writer, trainer, best=False)
+        else:
+            _note_progress(writer, trainer)
+        writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
+        return _conclude(writer, view)
+    except Exception as error:
+        with suppress(OSError):  # a full disk must not hide what went wrong
+            writer.set_status("failed", error=repr(error))
+        raise
+    finally:
+        view.close()
+        writer.close()
+
+
+def _conclude(writer: RunWriter, view: TrainView) -> TrainSummary:
+    """Draw the run's pictures, note its results, and show the closing screen."""
+    from gradcli.views.plots import plot_run
+
+    run = load_run(writer.directory)
+    summary = summarise(run)
+    plot_run(writer.plots, run.info, run.steps, run.evals)
+    writer.set_status(
+        summary.status,
+        result={
+            "train_loss": summary.train_loss,
+            "val_accuracy": summary.val_accuracy,
+            "test_accuracy": summary.test_accuracy,
+            "findings": [finding.code for finding in summary.findings],
+        },
+    )
+    view.finish(summary)
+    return summary
+
+
+def _load_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
+    data = composed.config.data
+    dataset = load_dataset(
+        data.name,
+        val=data.val,
+        folder=Path(data.folder) if data.folder else None,
+        data_dir=places.data_dir,
+        progress=lambda progress: view.download(
+            progress.done_bytes, progress.total_bytes, progress.name
+        ),
+    )
+    if dataset.info.note:
+        view.note(dataset.info.note)
+    return dataset
+
+
+def _build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
+    """Build data, model, optimizer, schedule and clipping as the config says."""
+    config, classes = composed.config, composed.classes
+    device = _choose_device(config.device)
+    model = build_model(
+        classes["model"],
+        config.model.arguments,
+        activation=lambda: classes["activation"](**config.activation.arguments),
+        initialisation=classes["init"](**config.init.arguments),
+        input_shape=dataset.info.shape,
+        classes=dataset.info.classes,
+        seed=config.seed,
+    ).to(device)
+    optimizer = build_optimizer(
+        classes["optimizer"],
+        config.optimizer.arguments,
+        model,
+        device=device,
+        decay_biases_and_norms=config.decay_biases_and_norms,
+    )
+    splits = {
+        name: Batches(
+            split,
+            config.batch_size if name == "train" else _EVALUATION_BATCH,
+            normalize=config.data.normalize,
+            mean=dataset.mean,
+            std=dataset.std,
+            device=device,
+            drop_last=config.data.drop_last and name == "train",
+        )
+        for name, split in (
+            ("train", dataset.train),
+            ("val", dataset.val),
+            ("test", dataset.test),
+        )
+    }
+    plan = TrainingPlan(
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        record_every=config.monitor.every_step,
+        probe_every=config.monitor.every,
+        bfloat16=config.precision == "bfloat16",
+    )
+    learning_rate = LearningRate(
+        optimizer,
+        build_schedule(classes["schedule"], config.schedule.arguments),
+        total_steps(splits["train"].steps_per_epoch, plan),
+    )
+    clip = classes["clip"](**config.clip.arguments)
+    return Trainer(model, splits, optimizer, learning_rate, clip, plan)
+
+
+def _describe(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) -> RunInfo:
+    config = composed.config
+    return RunInfo(
+        run=run,
+        name=config.name or "",
+        data=dataset.info,
+        model=config.model.option,
+        model_size=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        optimizer=config.optimizer.option,
+        learning_rate=float(trainer.optimizer.defaults["lr"]),
+        schedule=config.schedule.option,
+        clip=_with_arguments(config.clip.option, config.clip.arguments),
+        activation=config.activation.option,
+        device=_device_name(trainer.device),
+        threads=torch.get_num_threads(),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        total_steps=trainer.total_steps,
+        start_step=trainer.step,
+        layers=trainer.layers,
+    )
+
+
+def _with_arguments(option: str, arguments: dict[str, Any]) -> str:
+    first = next(iter(arguments.values()), None)
+    return option if first is None else f"{option} {first}"
+
+
+def _choose_device(name: str) -> torch.device:
+    """Return the device; `auto` is an accelerator where there is one.
+
+    Raises:
+        UserError: where the device is not there.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available()}
+    present["mps"] = torch.backends.mps.is_available()
+    if name == "auto":
+        name = next(name for name in ("cuda", "mps", "cpu") if present[name])
+    if not present[name]:
+        raise UserError(
+            f"PyTorch sees no {name} device here.",
+            where="device",
+            choices=[name for name in present if present[name]],
+            hint="device=auto",
+        )
+    return torch.device(name)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return device.type
+
+
+def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:
+    _note_progress(writer, trainer)
+    writer.save_checkpoint(trainer.state_dict(), best=best)
+
+
+def _note_progress(writer: RunWriter, trainer: Trainer) -> None:
+    writer.note(
+        progress={"steps": trainer.step, "epochs": trainer.epochs_done},
+        phase_seconds=dict(trainer.phase_seconds),
+        seconds_total=trainer.seconds_total,
+        seconds_train=trainer.clock.seconds_train,
+    )
+
+
+def _is_best(record: object, writer: RunWriter) -> bool:
+    """Whether a record is the best evaluation on the validation split so far."""
+    if not isinstance(record, EvalRecord) or record.split != "val":
+        return False
+    earlier = [one.accuracy for one in load_run(writer.directory).evals if one.split == "val"]
+    return record.accuracy > max(earlier[:-1], default=-1.0)
+
+
+def _save_fault(writer: RunWriter, dataset: Dataset, fault: FaultRecord) -> None:
+    indices = torch.tensor(fault.batch)
+    writer.save_fault_batch(dataset.train.images[indices], dataset.train.labels[indices])
+
+
+@contextmanager
+def _settings(composed: Composed) -> Iterator[None]:
+    """Set threads and seeds for a run, and restore those of the caller's program."""
+    config = composed.config
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng():
+        # Dropout draws from torch's default generator; a number of its own keeps its stream
+        # apart from those of the weights and of the order of the batches.
+        stream = np.random.SeedSequence(config.seed, spawn_key=(1,)).generate_state(1, np.uint64)
+        torch.manual_seed(int(stream[0]))
+        try:
+            if config.threads is not None:
+                torch.set_num_threads(config.threads)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def _signals(trainer: Trainer) -> Iterator[list[int]]:
+    """Let the first Ctrl-C or SIGTERM end training in good order; a second one ends at once."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if caught:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        caught.append(number)
+        trainer.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

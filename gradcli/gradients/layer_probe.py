@@ -1,0 +1,116 @@
+"""What is measured of each layer now and then: weights, updates, gradients of the inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradcli.gradients.layers import layer_module, layer_parameters
+from gradcli.gradients.norms import accumulator_dtype
+from gradcli.records import LayerInfo, LayerRecord
+
+
+class LayerProbe:
+    """Measures one training step of a model, as a context around it.
+
+    Entered before the forward pass: notes the weights and hooks the layers. Left after the
+    update: `record` then has the values. Hooks exist only within the context, and they read
+    gradients without changing them, so that training goes on as if nothing had been measured.
+
+    Args:
+        model: the model.
+        layers: its layers.
+        zero_at_start: names of the parameters to leave out of the update ratio, because they
+            began at zero, where a ratio means nothing.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: tuple[LayerInfo, ...], zero_at_start: frozenset[str]
+    ) -> None:
+        self._layers = layers
+        self._modules = [layer_module(model, layer) for layer in layers]
+        parameters = iter(layer_parameters(model, layers))
+        self._parameters = [[next(parameters) for _ in layer.parameters] for layer in layers]
+        self._in_ratio = [
+            [
+                info.name not in zero_at_start and parameter.requires_grad
+                for info, parameter in zip(layer.parameters, of_layer, strict=True)
+            ]
+            for layer, of_layer in zip(layers, self._parameters, strict=True)
+        ]
+        self._handles: list[RemovableHandle] = []
+        self._before: list[list[Tensor]] = []
+        self._input_squares: list[list[Tensor]] = []
+
+    def __enter__(self) -> LayerProbe:
+        self._before = [[p.detach().clone() for p in group] for group in self._parameters]
+        self._input_squares = [[] for _ in self._layers]
+        for module, squares in zip(self._modules, self._input_squares, strict=True):
+            self._handles.append(module.register_forward_pre_hook(_watch_inputs(squares)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    @torch.no_grad()
+    def record(self, step: int) -> LayerRecord:
+        """Return the values of the step, one a layer; NaN where there is none."""
+        weight_norms, update_ratios, input_norms = [], [], []
+        for before, now, in_ratio, squares in zip(
+            self._before, self._parameters, self._in_ratio, self._input_squares, strict=True
+        ):
+            weight_norms.append(_norm(before))
+            old = [tensor for tensor, counted in zip(before, in_ratio, strict=True) if counted]
+            new = [tensor for tensor, counted in zip(now, in_ratio, strict=True) if counted]
+            scale = _norm(old)
+            moved = _norm([b - a for a, b in zip(old, new, strict=True)])
+            update_ratios.append(moved / scale if scale > 0 else math.nan)
+            input_norms.append(
+                math.sqrt(float(torch.stack(squares).sum())) if squares else math.nan
+            )
+        return LayerRecord(step, tuple(weight_norms), tuple(update_ratios), tuple(input_norms))
+
+
+def zero_parameters(model: nn.Module) -> frozenset[str]:
+    """Return the names of the parameters that are zero everywhere, as biases often begin."""
+    return frozenset(name for name, value in model.named_parameters() if not bool(value.any()))
+
+
+def _watch_inputs(squares: list[Tensor]) -> Callable[[nn.Module, Any], None]:
+    """Return a hook that collects the squared gradient norm of a layer's first input.
+
+    A layer that is called several times in one forward pass adds up.
+    """
+
+    def remember(gradient: Tensor) -> None:
+        squares.append(_sum_of_squares(gradient))
+
+    def hook(module: nn.Module, inputs: Any) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
+            inputs[0].register_hook(remember)  # type: ignore[no-untyped-call]
+
+    return hook
+
+
+def _sum_of_squares(tensor: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=accumulator_dtype(tensor.device))
+    return norm.square()
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    if not tensors:
+        return math.nan
+    return math.sqrt(float(torch.stack([_sum_of_squares(tensor) for tensor in tensors]).sum()))

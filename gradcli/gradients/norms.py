@@ -1,0 +1,115 @@
+"""The gradients of a model's parameters: their norms, and scaling them.
+
+The one place where gradients are read each step. One pass gives a norm for each parameter;
+layers' and global norms, clipping, logging and diagnosis derive from those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, repeat
+
+import torch
+from torch import Tensor, nn
+
+from gradcli.gradients.layers import layer_parameters
+from gradcli.records import LayerInfo
+
+# A float32 sum of squares is right to rounding while no square that matters has fallen below
+# the smallest normal number and the sum has not overflowed. n squares lost below 2**-126 are
+# at most n * 2**-126; below 2**24 times that they could show in the result.
+_SMALLEST_NORMAL = 2.0**-126
+_LARGEST_SUM = 2.0**127
+
+
+class Gradients:
+    """The gradients of a model, in the order of its layers' parameters.
+
+    Args:
+        model: any module; P parameters in L layers.
+        layers: what `find_layers` says of it.
+
+    Gradients are looked up in `p.grad` at each call, so that it does not matter whether
+    `zero_grad` sets them to None. A missing gradient counts as zero.
+    """
+
+    def __init__(self, model: nn.Module, layers: tuple[LayerInfo, ...]) -> None:
+        self.layers = layers
+        self.parameters: Sequence[nn.Parameter] = layer_parameters(model, layers)
+        self.device = self.parameters[0].device
+        counts = [len(layer.parameters) for layer in layers]
+        self.layer_of_parameter = torch.tensor(
+            list(chain.from_iterable(repeat(i, count) for i, count in enumerate(counts))),
+            device=self.device,
+        )
+        self._sums = torch.zeros(len(self.parameters))
+        self._sum_of = self._sums.unbind()
+        self._trusted_from = [
+            parameter.numel() * _SMALLEST_NORMAL * 2.0**24 for parameter in self.parameters
+        ]
+        self._dot_serves = self.device.type == "cpu" and all(
+            parameter.dtype == torch.float32 for parameter in self.parameters
+        )
+
+    @torch.no_grad()
+    def norms(self) -> Tensor:
+        """Return the L2 norm of each parameter's gradient, float64 (P,), on the device.
+
+        Right also where float32 is not: gradients of 1e-24 do not read as zero and
+        gradients of 1e18 not as infinite. Makes no transfer to the host on an accelerator.
+        """
+        if self._dot_serves:
+            return self._sums_of_squares_on_cpu().sqrt_()
+        return torch.stack([_norm(parameter.grad, self.device) for parameter in self.parameters])
+
+    def _sums_of_squares_on_cpu(self) -> Tensor:
+        # One dot product a parameter is the cheapest reduction there is on the CPU: 31 us for
+        # the default MLP against 33 us of foreach norms and 154 us of clip_grad_norm_. Its
+        # relative error is 2.5e-7 at 200,000 elements and 1.8e-5 at 3.2 million.
+        for parameter, out in zip(self.parameters, self._sum_of, strict=True):
+            if parameter.grad is None or parameter.grad.is_sparse:
+                out.zero_()
+            else:
+                flat = parameter.grad.reshape(-1)
+                torch.dot(flat, flat, out=out)
+        sums = self._sums.double()
+        for index, value in enumerate(self._sums.tolist()):
+            if not self._trusted_from[index] <= value <= _LARGEST_SUM:
+                sums[index] = _norm(self.parameters[index].grad, self.device).square()
+        return sums
+
+    @torch.no_grad()
+    def scale_(self, coefficients: Tensor) -> None:
+        """Multiply the gradients by `coefficients`: one for all, (), or one each, (P,)."""
+        each = coefficients.expand(len(self.parameters))
+        if self.device.type == "cpu":
+            # Reading a number costs nothing here, and not multiplying by one saves a pass.
+            for parameter, coefficient in zip(self.parameters, each.tolist(), strict=True):
+                if coefficient != 1.0 and parameter.grad is not None:
+                    parameter.grad.mul_(coefficient)
+        else:
+            for parameter, factor in zip(self.parameters, each.unbind(), strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor.to(parameter.grad.dtype))
+
+    def layer_norms(self, parameter_norms: Tensor) -> Tensor:
+        """Derive the layers' norms (L,) from the parameters' norms (P,)."""
+        squares = parameter_norms.new_zeros(len(self.layers))
+        squares.index_add_(0, self.layer_of_parameter, parameter_norms.square())
+        return squares.sqrt_()
+
+
+def accumulator_dtype(device: torch.device) -> torch.dtype:
+    """Return the widest floating-point type that `device` can sum in."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _norm(gradient: Tensor | None, device: torch.device) -> Tensor:
+    """Return the norm of one gradient, accumulated in float64 where the device has it."""
+    dtype = accumulator_dtype(device)
+    if gradient is None:
+        return torch.zeros((), dtype=dtype, device=device)
+    if gradient.is_sparse:
+        gradient = gradient.coalesce().values()
+    norm: Tensor = torch.linalg.vector_norm(gradient, dtype=dtype)
+    return norm

@@ -1,0 +1,33 @@
+"""The range checks that the models' arguments share. Types are checked by the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradcli.errors import UserError, nearest
+
+
+def require_positive(key: str, *sizes: int) -> None:
+    """Raise a `UserError` that names the key if a size is below 1."""
+    for size in sizes:
+        if size < 1:
+            raise UserError(f"a size must be at least 1, not {size}", where=key)
+
+
+def require_dropout(dropout: float) -> None:
+    """Raise a `UserError` unless the probability leaves something to learn from."""
+    if not 0.0 <= dropout < 1.0:
+        raise UserError(
+            f"dropout is the probability of zeroing a unit: from 0 to below 1, not {dropout}",
+            where="model.dropout",
+        )
+
+
+def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    """Raise a `UserError` with the nearest choices unless the value is one of them."""
+    if value not in choices:
+        raise UserError(
+            f"{value!r} is not one of {', '.join(choices)}",
+            where=key,
+            choices=nearest(value, choices),
+        )

@@ -1,0 +1,86 @@
+"""Recurrent networks that read an image row by row, top to bottom."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from gradcli.models.activation import Activation
+from gradcli.models.checks import require_choice, require_dropout, require_positive
+
+_CELLS = ("tanh", "relu", "gru", "lstm")
+
+
+class RNN(nn.Module):
+    """A recurrent network over the image's rows and a dense head on its last state.
+
+    A row is a time step, so that an image of height 28 is a sequence of 28 steps and the
+    gradient of the first row has come through 28 applications of the recurrent matrix. The
+    layers are `rnn`, `hidden`, `output`.
+
+    The nonlinearity inside the recurrence is the cell's own and `cell` names it; the
+    activation is that of the dense head. `cell=relu` with `init=orthogonal` is close to the
+    IRNN of Le et al. 2015 (arXiv 1504.00941).
+
+    Args:
+        input_shape: (channels, height, width) of an image.
+        classes: the number of logits.
+        activation: makes the activation of the head's hidden layer.
+        cell: `tanh` or `relu` (Elman's cell with that nonlinearity), `gru` (Cho et al. 2014,
+            arXiv 1406.1078) or `lstm` (Hochreiter and Schmidhuber 1997).
+        hidden: the units of the recurrent state and of the head's hidden layer.
+        layers: how many recurrent layers lie on top of each other.
+        dropout: the probability of zeroing a unit, between recurrent layers and in the head.
+
+    Raises:
+        UserError: a size or probability is out of range, or there is no such cell.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        activation: Activation,
+        cell: Literal["tanh", "relu", "gru", "lstm"] = "lstm",
+        hidden: int = 64,
+        layers: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        require_choice("model.cell", cell, _CELLS)
+        require_positive("model.hidden", hidden)
+        require_positive("model.layers", layers)
+        require_dropout(dropout)
+        channels, _, width = input_shape
+        # torch warns of dropout between layers where there is only one.
+        self.rnn = _recurrent(
+            cell, channels * width, hidden, layers, dropout if layers > 1 else 0.0
+        )
+        self.hidden = nn.Linear(hidden, hidden)
+        self.activation = activation()
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map float images (b, c, h, w) to logits (b, classes)."""
+        rows = images.transpose(1, 2).flatten(start_dim=2)  # (b, h, c * w)
+        states, _ = self.rnn(rows)  # (b, h, hidden)
+        signal = self.activation(self.hidden(states[:, -1]))
+        logits: torch.Tensor = self.output(self.dropout(signal))
+        return logits
+
+
+def _recurrent(cell: str, inputs: int, units: int, layers: int, dropout: float) -> nn.RNNBase:
+    """Build the recurrent module, batch first."""
+    match cell:
+        case "lstm":
+            return nn.LSTM(inputs, units, layers, dropout=dropout, batch_first=True)
+        case "gru":
+            return nn.GRU(inputs, units, layers, dropout=dropout, batch_first=True)
+        case _:
+            return nn.RNN(
+                inputs, units, layers, nonlinearity=cell, dropout=dropout, batch_first=True
+            )

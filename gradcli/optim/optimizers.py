@@ -1,0 +1,130 @@
+"""From an optimizer's class and settings to an optimizer on a model's parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradcli.errors import UserError
+
+Groups = list[dict[str, Any]]
+
+
+def build_optimizer(
+    optimizer_class: type[torch.optim.Optimizer],
+    kwargs: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    device: torch.device,
+    decay_biases_and_norms: bool,
+) -> torch.optim.Optimizer:
+    """Build an optimizer for the parameters of `model` that require gradients.
+
+    The class is given named parameters, as `torch.optim` takes them since 2.6: in one group,
+    or in two where weight decay is to spare biases and the scales of norm layers, which are
+    the parameters of fewer than two dimensions.
+
+    The fused implementation is used where the class has one that takes these settings and
+    parameters, unless the settings name `fused` or `foreach`. It makes the same update to
+    float32 rounding in one pass (784-256-128-10 on a CPU: Adam 0.12 ms against 0.36, SGD with
+    momentum 0.10 against 0.11 to 0.16).
+
+    Args:
+        optimizer_class: any subclass of `torch.optim.Optimizer`.
+        kwargs: its keyword arguments.
+        model: already on the device.
+        device: where the parameters are.
+        decay_biases_and_norms: whether weight decay acts on those too.
+
+    Raises:
+        UserError: nothing is to be trained, the class refuses its arguments, or it needs more
+            than `step()` after `backward()`.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise UserError("the model has no parameter to train", where="model")
+    _refuse_closure(optimizer_class)
+    settings = dict(kwargs)
+    if _may_fuse(optimizer_class, kwargs):
+        settings["fused"] = True
+    spare = not decay_biases_and_norms and _weight_decay(optimizer_class, kwargs) != 0
+    groups = _groups(parameters, spare=spare)
+    try:
+        _rehearse(optimizer_class, settings, groups, device)
+    except UserError:
+        if settings == kwargs:
+            raise
+        # Perhaps only the fused implementation is at fault: it knows fewer settings.
+        settings = dict(kwargs)
+        _rehearse(optimizer_class, settings, groups, device)
+    return optimizer_class(groups, **settings)
+
+
+def _refuse_closure(optimizer_class: type[torch.optim.Optimizer]) -> None:
+    """Refuse a `step` that cannot be called without arguments (L-BFGS)."""
+    for parameter in list(inspect.signature(optimizer_class.step).parameters.values())[1:]:
+        positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if positional and parameter.default is parameter.empty:
+            raise UserError(
+                f"{optimizer_class.__name__} evaluates the loss several times in one step and "
+                f"needs a {parameter.name} for it; training here makes one backward pass a step",
+                where="optimizer",
+            )
+
+
+def _may_fuse(optimizer_class: type[torch.optim.Optimizer], kwargs: Mapping[str, Any]) -> bool:
+    accepted = inspect.signature(optimizer_class).parameters
+    return "fused" in accepted and not {"fused", "foreach"} & kwargs.keys()
+
+
+def _weight_decay(optimizer_class: type[torch.optim.Optimizer], kwargs: Mapping[str, Any]) -> Any:
+    """Return the weight decay in force, given or by default; 0 where the class has none."""
+    parameter = inspect.signature(optimizer_class).parameters.get("weight_decay")
+    return 0 if parameter is None else kwargs.get("weight_decay", parameter.default)
+
+
+def _groups(parameters: Mapping[str, nn.Parameter], *, spare: bool) -> Groups:
+    """Group the parameters by whether their weight decay is the optimizer's own or none."""
+    spared = {name: p for name, p in parameters.items() if spare and p.ndim < 2}
+    decayed = {name: p for name, p in parameters.items() if name not in spared}
+    groups: Groups = [{"params": list(decayed.items())}] if decayed else []
+    if spared:
+        groups.append({"params": list(spared.items()), "weight_decay": 0.0})
+    return groups
+
+
+def _rehearse(
+    optimizer_class: type[torch.optim.Optimizer],
+    settings: Mapping[str, Any],
+    groups: Groups,
+    device: torch.device,
+) -> None:
+    """Make one step on copies of the parameters: it shows what a signature cannot say.
+
+    Such are a fused implementation that does not know the device, a class for sparse gradients
+    (SparseAdam) or matrices only (Muon), and a closure that is optional by name alone.
+    """
+    name = optimizer_class.__name__
+    copies = [
+        {**group, "params": [(key, nn.Parameter(p.detach().clone())) for key, p in group["params"]]}
+        for group in groups
+    ]
+    for group in copies:
+        for _, copy in group["params"]:
+            copy.grad = torch.ones_like(copy)
+    # An optimizer may draw noise, and the rehearsal must not be felt in the run.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            optimizer = optimizer_class(copies, **settings)
+        except Exception as error:
+            raise UserError(f"{name} refuses its settings: {error}", where="optimizer") from error
+        try:
+            optimizer.step()
+        except Exception as error:
+            raise UserError(
+                f"{name} cannot make a plain step on this model: {error}", where="optimizer"
+            ) from error

@@ -1,0 +1,57 @@
+"""What is known of the process that makes a run: its command, versions, code and start."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gradcli
+
+
+def provenance() -> dict[str, Any]:
+    """Return the command, the code's commit and the versions, for `run.json`."""
+    import torch
+
+    return {
+        "argv": sys.argv,
+        "git": _git(Path.cwd()),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "gradcli": gradcli.__version__,
+        },
+        "platform": platform.platform(),
+    }
+
+
+def process_started() -> float:
+    """Return when this process began, in seconds since the epoch.
+
+    From the kernel where it tells (Linux); elsewhere the time at which this is called.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return time.time()
+    # Field 22 of proc(5), the start time in ticks since boot, is the 20th after the name.
+    return time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Return the commit that is checked out in `folder`, and whether files differ from it."""
+    command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "-uno"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = answer.stdout.splitlines()
+    commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid")]
+    if answer.returncode or not commits:
+        return None
+    return {"commit": commits[0], "dirty": any(not line.startswith("#") for line in lines)}

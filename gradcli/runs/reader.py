@@ -1,0 +1,251 @@
+"""The only reader of run directories: one run, and finding runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradcli.errors import UserError, nearest
+from gradcli.records import (
+    DataInfo,
+    EvalRecord,
+    FaultRecord,
+    Floats,
+    LayerInfo,
+    LayerRecord,
+    ParameterInfo,
+    RunInfo,
+    Status,
+    StepRecords,
+    norm_by_layer,
+)
+from gradcli.runs.files import number
+from gradcli.runs.lock import is_locked
+from gradcli.runs.step_log import read_steps
+from gradcli.runs.writer import CONFIG_FILE, EVALS_FILE, LAYERS_FILE, PROBES_FILE, RUN_FILE
+
+_FLOATS = ("loss", "accuracy", "train_loss", "seconds", "seconds_train")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it stands on the disk, in whatever state its process left it."""
+
+    path: Path
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """What `run.json` says."""
+        state: dict[str, Any] = json.loads((self.path / RUN_FILE).read_text())
+        return state
+
+    @property
+    def name(self) -> str:
+        """The name of the directory."""
+        return self.path.name
+
+    @property
+    def status(self) -> Status:
+        """The status; `lost` where the process is gone without having said how it ended."""
+        status: Status = self.state["status"]
+        if status == "running" and not is_locked(self.path):
+            return "lost"
+        return status
+
+    @property
+    def config(self) -> str:
+        """The resolved config as YAML."""
+        return (self.path / CONFIG_FILE).read_text()
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides that the run was begun with: what `gradcli train` needs to repeat it."""
+        overrides: list[str] = self.state.get("overrides", [])
+        return overrides
+
+    @cached_property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """The layers; none where the process ended before the model was built."""
+        path = self.path / LAYERS_FILE
+        described = json.loads(path.read_text()) if path.exists() else []
+        return tuple(
+            LayerInfo(
+                layer["name"],
+                layer["kind"],
+                layer["depth"],
+                tuple(
+                    ParameterInfo(parameter["name"], tuple(parameter["shape"]))
+                    for parameter in layer["parameters"]
+                ),
+            )
+            for layer in described
+        )
+
+    @cached_property
+    def info(self) -> RunInfo:
+        """The header of the run.
+
+        Raises:
+            UserError: where the process ended before the model was built.
+        """
+        if "info" not in self.state:
+            raise UserError(
+                f"{self.path} holds no training: it ended before its first step.",
+                hint=f"gradcli train --resume {self.path}",
+            )
+        described = dict(self.state["info"])
+        data = dict(described.pop("data"))
+        data["shape"] = tuple(data["shape"])
+        return RunInfo(**described, data=DataInfo(**data), layers=self.layers)
+
+    @cached_property
+    def steps(self) -> StepRecords:
+        """All logged steps, as columns mapped from the file."""
+        return read_steps(self.path)
+
+    @cached_property
+    def evals(self) -> tuple[EvalRecord, ...]:
+        """All evaluations."""
+        return tuple(
+            EvalRecord(**{**line, **{name: number(line[name]) for name in _FLOATS}})
+            for line in _lines(self.path / EVALS_FILE)
+        )
+
+    @cached_property
+    def layer_records(self) -> tuple[LayerRecord, ...]:
+        """What was measured of each layer every `monitor.every` steps."""
+        return tuple(
+            LayerRecord(
+                line["step"],
+                *(
+                    tuple(number(value) for value in line[name])
+                    for name in ("weight_norm", "update_ratio", "input_grad_norm")
+                ),
+            )
+            for line in _lines(self.path / PROBES_FILE)
+            if line["kind"] == "layers"
+        )
+
+    @cached_property
+    def fault(self) -> FaultRecord | None:
+        """The first non-finite value, where there was one."""
+        described = self.state.get("fault")
+        if described is None:
+            return None
+        return FaultRecord(
+            **{
+                **described,
+                "loss": number(described["loss"]),
+                "batch": tuple(described["batch"]),
+            }
+        )
+
+    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return every per-step number as a NumPy column of its own.
+
+        Keys: `step`, `epoch`, `loss`, `learning_rate`, `grad_norm_before_clip`,
+        `grad_norm_after_clip`, `clip_coefficient`, and for each layer and each parameter
+        `grad_norm_before_clip/NAME` and `grad_norm_after_clip/NAME`.
+        """
+        steps = self.steps
+        before, after = (
+            steps.parameter_grad_norm_before_clip,
+            steps.parameter_grad_norm_after_clip,
+        )
+        columns: dict[str, np.ndarray[Any, Any]] = {
+            name: np.asarray(getattr(steps, name))
+            for name in ("step", "epoch", "loss", "learning_rate", "grad_norm_before_clip")
+        }
+        columns["grad_norm_after_clip"] = np.asarray(
+            steps.grad_norm_before_clip * steps.clip_coefficient
+        )
+        columns["clip_coefficient"] = np.asarray(steps.clip_coefficient)
+        for side, norms in (("before", before), ("after", after)):
+            of_layers = norm_by_layer(norms, self.layers) if self.layers else norms
+            for index, layer in enumerate(self.layers):
+                columns[f"grad_norm_{side}_clip/{layer.name}"] = of_layers[:, index]
+            for index, parameter in enumerate(self._parameters):
+                columns[f"grad_norm_{side}_clip/{parameter.name}"] = np.asarray(norms[:, index])
+        return columns
+
+    def layer_grad_norms(self) -> tuple[Floats, Floats]:
+        """Return the layers' gradient norms before and after clipping, (n, L) each."""
+        return (
+            norm_by_layer(self.steps.parameter_grad_norm_before_clip, self.layers),
+            norm_by_layer(self.steps.parameter_grad_norm_after_clip, self.layers),
+        )
+
+    @property
+    def _parameters(self) -> list[ParameterInfo]:
+        return [parameter for layer in self.layers for parameter in layer.parameters]
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run directory.
+
+    Raises:
+        UserError: where `path` is not one.
+    """
+    directory = Path(path)
+    if not (directory / RUN_FILE).is_file():
+        raise UserError(
+            f"{directory} is not a run directory: it has no {RUN_FILE}.",
+            hint="gradcli runs list",
+        )
+    return Run(directory)
+
+
+def list_runs(runs_dir: Path) -> list[Run]:
+    """Return the runs below `runs_dir`, the newest first."""
+    if not runs_dir.is_dir():
+        return []
+    return [
+        Run(path)
+        for path in sorted(runs_dir.iterdir(), reverse=True)
+        if (path / RUN_FILE).is_file()
+    ]
+
+
+def find_run(target: str, runs_dir: Path) -> Run:
+    """Find a run by its directory, its name or a unique part of it, or as `latest`.
+
+    Raises:
+        UserError: where there is none, or more than one.
+    """
+    if (Path(target) / RUN_FILE).is_file():
+        return Run(Path(target))
+    runs = list_runs(runs_dir)
+    if not runs:
+        raise UserError(f"There are no runs in {runs_dir}.", hint="gradcli train")
+    if target == "latest":
+        return runs[0]
+    matches = [run for run in runs if run.name == target] or [
+        run for run in runs if run.name.startswith(target) or run.name.endswith(target)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    names = [run.name for run in matches or runs]
+    if matches:
+        raise UserError(
+            f"{len(matches)} runs in {runs_dir} begin or end with '{target}'.",
+            choices=names[:5],
+            hint="more of the name, or `latest`",
+        )
+    raise UserError(
+        f"There is no run '{target}' in {runs_dir}.",
+        choices=nearest(target, names) or names[:3],
+        hint="gradcli runs list",
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON lines of a file; a torn last line is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -1,0 +1,96 @@
+"""`steps.bin`: one fixed-width little-endian row a logged step, described by `steps.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradcli.records import LayerInfo, StepRecords
+from gradcli.runs.files import write_json
+
+STEPS_FILE = "steps.bin"
+_DESCRIPTION = "steps.json"
+
+
+def row_type(parameters: int) -> np.dtype[Any]:
+    """Return the type of a row for a model of `parameters` parameters."""
+    return np.dtype(
+        [
+            ("step", "<i8"),
+            ("epoch", "<i4"),
+            ("loss", "<f4"),
+            ("learning_rate", "<f8"),
+            ("grad_norm_before_clip", "<f4"),
+            ("clip_coefficient", "<f4"),
+            ("parameter_grad_norm_before_clip", "<f4", (parameters,)),
+            ("parameter_grad_norm_after_clip", "<f4", (parameters,)),
+        ]
+    )
+
+
+class StepLog:
+    """Appends to the step log of a run directory.
+
+    Args:
+        directory: the run directory.
+        layers: the layers whose parameters are the columns.
+        size: the bytes of an earlier part of the run that stay; what follows is cut off.
+    """
+
+    def __init__(self, directory: Path, layers: tuple[LayerInfo, ...], size: int) -> None:
+        names = [parameter.name for layer in layers for parameter in layer.parameters]
+        self._type = row_type(len(names))
+        columns = [(name, self._type[name]) for name in self._type.names or ()]
+        write_json(
+            directory / _DESCRIPTION,
+            {
+                "schema": 1,
+                "row_bytes": self._type.itemsize,
+                "columns": [
+                    {"name": name, "type": type_.base.str, "shape": list(type_.shape)}
+                    for name, type_ in columns
+                ],
+                "parameters": names,
+            },
+        )
+        self._file = (directory / STEPS_FILE).open("ab", buffering=0)
+        self._file.truncate(size)
+
+    def append(self, records: StepRecords) -> None:
+        """Append a block of steps; values beyond float32's range become infinite."""
+        rows = np.empty(len(records), dtype=self._type)
+        with np.errstate(over="ignore"):
+            for name in self._type.names or ():
+                rows[name] = getattr(records, name)
+        self._file.write(rows.tobytes())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_steps(directory: Path) -> StepRecords:
+    """Read the steps of a run as columns mapped from the file; a torn last row is left out."""
+    try:
+        description = json.loads((directory / _DESCRIPTION).read_text())
+    except FileNotFoundError:
+        return _columns(np.empty(0, dtype=row_type(0)))
+    dtype = np.dtype(
+        [
+            (column["name"], column["type"], tuple(column["shape"]))
+            for column in description["columns"]
+        ]
+    )
+    path = directory / STEPS_FILE
+    rows = path.stat().st_size // dtype.itemsize if path.exists() else 0
+    if not rows:
+        return _columns(np.empty(0, dtype=dtype))
+    return _columns(np.memmap(path, dtype, mode="r", shape=(rows,)))
+
+
+def _columns(rows: np.ndarray[Any, np.dtype[Any]]) -> StepRecords:
+    columns: dict[str, Any] = {name: rows[name] for name in rows.dtype.names or ()}
+    return StepRecords(**columns)

@@ -1,0 +1,215 @@
+"""The only writer of a run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gradcli.errors import UserError
+from gradcli.records import (
+    EvalRecord,
+    FaultRecord,
+    LayerRecord,
+    Record,
+    RunInfo,
+    Status,
+    StepRecords,
+)
+from gradcli.runs.files import plain, write_atomically, write_json
+from gradcli.runs.lock import RunLock
+from gradcli.runs.step_log import STEPS_FILE, StepLog
+
+RUN_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+LAYERS_FILE = "layers.json"
+EVALS_FILE = "evals.jsonl"
+PROBES_FILE = "probes.jsonl"
+CHECKPOINTS = "checkpoints"
+PLOTS = "plots"
+
+
+def create_run_directory(runs_dir: Path, name: str) -> Path:
+    """Create a new run directory, which no other process can have taken, and return it.
+
+    Raises:
+        UserError: where `runs_dir` cannot be written.
+    """
+    time = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    directory = runs_dir / f"{time}-{name}-{secrets.token_hex(2)}"
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=False)
+    except FileExistsError:
+        if not runs_dir.is_dir():
+            raise UserError(
+                f"{runs_dir} is a file, where the runs' directory should be.",
+                where="--runs-dir",
+            ) from None
+        return create_run_directory(runs_dir, name)
+    except OSError as error:
+        raise UserError(
+            f"No run directory can be made in {runs_dir}: {error.strerror}.",
+            where="--runs-dir, or GRADCLI_RUNS",
+            hint="--runs-dir DIR, with a directory that you may write to",
+        ) from None
+    return directory
+
+
+class RunWriter:
+    """Writes one run: takes its lock, keeps its state, appends its records.
+
+    Args:
+        directory: an existing run directory.
+        config: the resolved config as YAML.
+        facts: what is known of the process and the machine, for `run.json`.
+        earlier: what `run.json` said before, where the run is resumed.
+
+    Raises:
+        UserError: where another process is working in the directory.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: str,
+        facts: dict[str, Any],
+        earlier: dict[str, Any] | None = None,
+    ) -> None:
+        self.directory = directory
+        try:
+            self._lock = RunLock(directory)
+        except BlockingIOError:
+            raise UserError(
+                f"Another process is working in {directory}.",
+                hint="wait for it to end, or stop it with Ctrl-C",
+            ) from None
+        (directory / CHECKPOINTS).mkdir(exist_ok=True)
+        write_atomically(directory / CONFIG_FILE, lambda file: file.write(config.encode()))
+        self._state: dict[str, Any] = {
+            "schema": 1,
+            "run": directory.name,
+            "started": _now(),
+            **(earlier or {}),
+            **facts,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        if earlier is not None:
+            self._state["resumed"] = [*earlier.get("resumed", []), _now()]
+        self._log: StepLog | None = None
+        self.set_status("running")
+
+    def begin(self, info: RunInfo, log_bytes: dict[str, int]) -> None:
+        """Describe the run and open its logs.
+
+        Args:
+            info: the header of the run.
+            log_bytes: how much of each log stays: what the checkpoint that is resumed says.
+        """
+        write_json(self.directory / LAYERS_FILE, [asdict(layer) for layer in info.layers])
+        self._log = StepLog(self.directory, info.layers, log_bytes.get(STEPS_FILE, 0))
+        for name in (EVALS_FILE, PROBES_FILE):
+            with (self.directory / name).open("ab") as file:
+                file.truncate(log_bytes.get(name, 0))
+        described = asdict(info)
+        del described["layers"]
+        self.set_status("running", info=described)
+
+    def write(self, record: Record) -> None:
+        """Append a record to the file that it belongs to."""
+        match record:
+            case StepRecords():
+                assert self._log is not None, "begin() comes first"
+                self._log.append(record)
+            case EvalRecord():
+                self._append(EVALS_FILE, asdict(record))
+            case LayerRecord():
+                self._append(PROBES_FILE, {"kind": "layers", **_short(record)})
+            case FaultRecord():
+                self.set_status("running", fault=asdict(record))
+
+    def save_checkpoint(self, state: dict[str, Any], *, best: bool = False) -> None:
+        """Save `last.pt`, and `best.pt` where `best`; the logs are on the disk first.
+
+        The checkpoint notes how long the logs are, so that they can be cut to fit it.
+        """
+        import torch
+
+        logs = [self.directory / name for name in (STEPS_FILE, EVALS_FILE, PROBES_FILE)]
+        for log in logs:
+            _sync(log)
+        state = {**state, "log_bytes": {log.name: log.stat().st_size for log in logs}}
+        for name in ("last.pt", "best.pt") if best else ("last.pt",):
+            write_atomically(
+                self.directory / CHECKPOINTS / name, lambda file: torch.save(state, file)
+            )
+        self.set_status("running")
+
+    def save_fault_batch(self, inputs: Any, labels: Any) -> None:
+        """Save the batch in which the first non-finite value arose."""
+        import torch
+
+        write_atomically(
+            self.directory / CHECKPOINTS / "fault.pt",
+            lambda file: torch.save({"inputs": inputs, "labels": labels}, file),
+        )
+
+    def note(self, **facts: Any) -> None:
+        """Keep `facts` for `run.json`; the next checkpoint or change of state writes them."""
+        self._state |= facts
+
+    def set_status(self, status: Status, **facts: Any) -> None:
+        """Write `run.json`, with `facts` added."""
+        self._state |= {**facts, "status": status, "heartbeat": _now()}
+        write_json(self.directory / RUN_FILE, self._state)
+
+    @property
+    def plots(self) -> Path:
+        """The directory for the run's pictures, made where it is missing."""
+        directory = self.directory / PLOTS
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def close(self) -> None:
+        """Close the logs and release the lock."""
+        if self._log is not None:
+            self._log.close()
+        self._lock.release()
+
+    def _append(self, name: str, value: dict[str, Any]) -> None:
+        with (self.directory / name).open("a") as file:
+            file.write(json.dumps(plain(value), allow_nan=False) + "\n")
+
+
+def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | None:
+    """Load a checkpoint, tensors and plain values only; None where there is none yet."""
+    import torch
+
+    path = directory / CHECKPOINTS / f"{name}.pt"
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _short(record: LayerRecord) -> dict[str, Any]:
+    """Return the record with the nine digits that a float32 has, as the file needs no more."""
+    return {
+        name: [float(f"{value:.9g}") for value in values] if isinstance(values, tuple) else values
+        for name, values in asdict(record).items()
+    }
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,45 @@
+"""Evaluation: mean loss and accuracy over all of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gradcli.data import Batches
+from gradcli.gradients.norms import accumulator_dtype
+
+
+class InterruptedEvaluation(Exception):
+    """The evaluation was asked to stop before it had seen all examples."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, batches: Batches, should_stop: Callable[[], bool] = lambda: False
+) -> tuple[float, float]:
+    """Return the mean loss and the accuracy over all examples of `batches`.
+
+    The model is left in the mode in which it was.
+
+    Raises:
+        InterruptedEvaluation: as soon as `should_stop` says so.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        loss = torch.zeros((), dtype=accumulator_dtype(batches.device), device=batches.device)
+        correct = torch.zeros((), dtype=torch.int64, device=batches.device)
+        for start in range(0, batches.size, batches.batch_size):
+            if should_stop():
+                raise InterruptedEvaluation
+            stop = min(start + batches.batch_size, batches.size)
+            inputs, labels = batches.gather(torch.arange(start, stop, device=batches.device))
+            logits = model(inputs).float()
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            correct += (logits.argmax(dim=1) == labels).sum()
+    finally:
+        model.train(was_training)
+    return float(loss) / batches.size, int(correct) / batches.size

@@ -1,0 +1,105 @@
+"""The training step: forward, loss, backward, measure, clip, update."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradcli.gradients.clipping import Clip
+from gradcli.gradients.layer_probe import LayerProbe
+from gradcli.gradients.norms import Gradients
+from gradcli.training.clock import PhaseClock
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """A step's loss () and its parameters' gradient norms (P,), all on the device.
+
+    `updated` is False where a non-finite value kept the update from being made. On an
+    accelerator that is known only to the device: see `TrainingStep.deferred`.
+    """
+
+    loss: Tensor
+    norms_before: Tensor
+    norms_after: Tensor
+    updated: bool
+
+
+class TrainingStep:
+    """Makes one training step at each call.
+
+    Args:
+        model: maps inputs (b, ...) to logits (b, classes).
+        optimizer: of the model's parameters.
+        gradients: of the model.
+        clip: the clipping rule.
+        clock: times the phases.
+        bfloat16: whether the forward pass runs under bfloat16 autocast.
+
+    Attributes:
+        deferred: whether non-finite values are found by the device alone. Fused optimizers on
+            an accelerator skip the update where `found_inf` is set, so that nothing needs to
+            wait for the device; elsewhere the host looks before each update.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        gradients: Gradients,
+        clip: Clip,
+        clock: PhaseClock,
+        bfloat16: bool,
+    ) -> None:
+        self.model, self.optimizer, self.clip, self.clock = model, optimizer, clip, clock
+        self.gradients = gradients
+        self._bfloat16 = bfloat16
+        fused = all(group.get("fused") for group in optimizer.param_groups)
+        self.deferred = gradients.device.type != "cpu" and fused
+        if self.deferred:
+            self._found_inf = torch.zeros((), device=gradients.device)
+            optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
+
+    def __call__(self, inputs: Tensor, labels: Tensor, probe: LayerProbe | None) -> StepResult:
+        """Train on one batch; `probe`, where given, measures the step as it happens."""
+        clock = self.clock
+        if probe is not None:
+            # A view of the same batch, so that the first layer's input has a gradient too.
+            inputs = inputs.detach().requires_grad_()
+        with probe or nullcontext():
+            with self._autocast():
+                outputs = self.model(inputs)
+            clock.lap("forward")
+            loss = F.cross_entropy(outputs.float(), labels)
+            clock.lap("loss")
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            clock.lap("backward")
+        loss = loss.detach()
+        before = self.gradients.norms()
+        if not self._is_finite(loss, before):
+            clock.lap("monitor")
+            return StepResult(loss, before, before, updated=False)
+        clock.lap("monitor")
+        after = self.clip(self.gradients, before)
+        self.optimizer.step()
+        clock.lap("update")
+        return StepResult(loss, before, after, updated=True)
+
+    def _is_finite(self, loss: Tensor, norms: Tensor) -> bool:
+        """Whether loss and gradients are finite, as far as the host knows without waiting."""
+        total = norms.sum() + loss
+        if not self.deferred:
+            return math.isfinite(total.item())
+        self._found_inf.logical_or_(~torch.isfinite(total))
+        return True
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._bfloat16:
+            return torch.autocast(self.gradients.device.type, dtype=torch.bfloat16)
+        return nullcontext()

@@ -1,0 +1,323 @@
+"""The training loop: yields records, keeps the state that a checkpoint needs.
+
+Knows neither screens nor files. Whoever iterates over `Trainer.run` may call `stop()` at any
+time, and take `state_dict()` when handed `StepRecords` or an `EvalRecord`: all that happened
+up to there has then been yielded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradcli.data import Batches, epoch_order
+from gradcli.gradients.buffer import StepBuffer
+from gradcli.gradients.clipping import Clip
+from gradcli.gradients.faults import locate_fault
+from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
+from gradcli.gradients.layers import find_layers
+from gradcli.gradients.norms import Gradients, accumulator_dtype
+from gradcli.optim import LearningRate
+from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
+from gradcli.training.clock import PhaseClock
+from gradcli.training.evaluation import InterruptedEvaluation, evaluate
+from gradcli.training.step import StepResult, TrainingStep
+
+# How long records may wait on the device. On the CPU they need not wait for the screen's sake;
+# on an accelerator each flush waits for the device.
+_SECONDS_BETWEEN_FLUSHES = {"cpu": 0.25}
+_SECONDS_BETWEEN_FLUSHES_ELSEWHERE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """How long to train and what to measure.
+
+    `record_every` and `probe_every` count steps; 0 is never.
+    """
+
+    epochs: int
+    max_steps: int | None
+    seed: int
+    record_every: int
+    probe_every: int
+    bfloat16: bool = False
+
+
+class Trainer:
+    """Trains a model and yields what happens as records.
+
+    Args:
+        model: on its device, initialised.
+        splits: the batches of `train` (of the training batch size), `val` and `test`.
+        optimizer: of the model's parameters.
+        learning_rate: sets the optimizer's learning rate before each update.
+        clip: the clipping rule.
+        plan: how long to train and what to measure.
+
+    Attributes:
+        step: the updates made so far.
+        epochs_done: the epochs completed and evaluated.
+        finished: whether training and the last evaluation are done.
+        fault: the first non-finite value, where there was one.
+        phase_seconds: where the time of all steps went, up to the last flush.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        splits: dict[Literal["train", "val", "test"], Batches],
+        optimizer: torch.optim.Optimizer,
+        learning_rate: LearningRate,
+        clip: Clip,
+        plan: TrainingPlan,
+    ) -> None:
+        self.model, self.optimizer, self.clip, self.plan = model, optimizer, clip, plan
+        self.splits, self.learning_rate = splits, learning_rate
+        self.layers = find_layers(model)
+        self.device = splits["train"].device
+        self.total_steps = total_steps(splits["train"].steps_per_epoch, plan)
+
+        self.step = 0
+        self.epochs_done = 0
+        self.finished = False
+        self.fault: FaultRecord | None = None
+        self.seconds_before = 0.0
+        self.phase_seconds = dict.fromkeys(PHASES, 0.0)
+        self._batches_done = 0
+        self._loss_sum = torch.zeros((), dtype=accumulator_dtype(self.device), device=self.device)
+        self._examples = 0
+        self._stop_requested = False
+
+        gradients = Gradients(model, self.layers)
+        self.clock = PhaseClock(self.device)
+        self._buffer = StepBuffer(len(gradients.parameters), self.device)
+        self._probe = LayerProbe(model, self.layers, zero_parameters(model))
+        self._training_step = TrainingStep(
+            model, optimizer, gradients, clip, self.clock, plan.bfloat16
+        )
+
+    def stop(self) -> None:
+        """Ask `run` to end at the next step or evaluation batch."""
+        self._stop_requested = True
+
+    def run(self) -> Iterator[Record]:
+        """Train to the end, or until a fault or `stop()`; yield the records as they come."""
+        self._began = perf_counter()
+        self.model.train()
+        try:
+            while self.step < self.total_steps or self._batches_done:
+                yield from self._rest_of_epoch()
+                if self._stop_requested or self.fault:
+                    return
+                if self.splits["val"].size:
+                    yield self._evaluate("val")
+                if self._batches_done == self.splits["train"].steps_per_epoch:
+                    self.epochs_done += 1
+                self._batches_done = 0
+            yield self._evaluate("test")
+            self.finished = True
+        except InterruptedEvaluation:
+            return
+
+    @property
+    def seconds_total(self) -> float:
+        """Seconds in `run`, those before a resumption included."""
+        return self.seconds_before + perf_counter() - self._began
+
+    def _rest_of_epoch(self) -> Iterator[Record]:
+        """Make the steps that are left of the current epoch, or of the run."""
+        train = self.splits["train"]
+        epoch = self.epochs_done + 1
+        order = epoch_order(train.size, self.plan.seed, epoch).to(self.device)
+        batches = order.split(train.batch_size)[: train.steps_per_epoch]
+        flush_every = _SECONDS_BETWEEN_FLUSHES.get(
+            self.device.type, _SECONDS_BETWEEN_FLUSHES_ELSEWHERE
+        )
+        last_flush = -math.inf
+        for indices in islice(batches, self._batches_done, None):
+            if self.step >= self.total_steps or self._stop_requested:
+                break
+            layer_record = self._step(epoch, indices)
+            if layer_record is not None:
+                yield layer_record
+            # The first step is passed on at once: its time is a figure of its own.
+            if self._buffer.full or self.fault or perf_counter() - last_flush > flush_every:
+                yield from self._flush(batches)
+                last_flush = perf_counter()
+            if self.fault:
+                yield self.fault
+                return
+        if len(self._buffer):
+            yield from self._flush(batches)
+            if self.fault:
+                yield self.fault
+
+    def _step(self, epoch: int, indices: Tensor) -> LayerRecord | None:
+        """Make one step and note its measurements."""
+        number = self.step + 1
+        every = self.plan.probe_every
+        probe = self._probe if every and self.step % every == 0 else None
+        self.clock.start(probed=probe is not None)
+        inputs, labels = self.splits["train"].gather(indices)
+        self.learning_rate.set(self.step)
+        self.clock.lap("data")
+        result = self._training_step(inputs, labels, probe)
+        self._note(number, epoch, indices, inputs, labels, result)
+        record = probe.record(number) if probe is not None and result.updated else None
+        self.clock.lap("monitor")
+        self.clock.stop()
+        return record
+
+    def _note(
+        self,
+        number: int,
+        epoch: int,
+        indices: Tensor,
+        inputs: Tensor,
+        labels: Tensor,
+        result: StepResult,
+    ) -> None:
+        self._buffer.append(
+            number,
+            epoch,
+            self.learning_rate.current,
+            result.loss,
+            result.norms_before,
+            result.norms_after,
+        )
+        if not result.updated:
+            self.fault = self._locate(number, epoch, indices, inputs, labels, float(result.loss))
+            return
+        self.step = number
+        self._batches_done += 1
+        self._loss_sum.add_(result.loss, alpha=len(indices))
+        self._examples += len(indices)
+
+    def _flush(self, batches: tuple[Tensor, ...]) -> Iterator[StepRecords]:
+        """Bring the steps of the buffer to the host: the one transfer of an accelerator."""
+        self.clock.start(probed=False)
+        phases = self.clock.take()
+        for phase, seconds in phases.items():
+            self.phase_seconds[phase] += seconds
+        records = self._buffer.flush(phases)
+        if self._training_step.deferred:
+            records = self._cut_at_fault(records, batches)
+        self.clock.stop()
+        every = self.plan.record_every
+        keep = records.step % every == (1 % every) if every else np.zeros(len(records), dtype=bool)
+        yield _rows(records, keep | ~np.isfinite(records.grad_norm_before_clip))
+
+    def _cut_at_fault(self, records: StepRecords, batches: tuple[Tensor, ...]) -> StepRecords:
+        """Find the first non-finite row that the device has kept from updating the weights."""
+        finite = np.isfinite(records.loss) & np.isfinite(records.grad_norm_before_clip)
+        if finite.all():
+            return records
+        row = int(np.argmin(finite))
+        undone = len(records) - row
+        self.step -= undone
+        self._batches_done -= undone
+        indices = batches[self._batches_done]
+        inputs, labels = self.splits["train"].gather(indices)
+        self.fault = self._locate(
+            self.step + 1, self.epochs_done + 1, indices, inputs, labels, float(records.loss[row])
+        )
+        return _rows(records, np.arange(len(records)) <= row)
+
+    def _locate(
+        self,
+        step: int,
+        epoch: int,
+        indices: Tensor,
+        inputs: Tensor,
+        labels: Tensor,
+        loss: float,
+    ) -> FaultRecord:
+        gradients = self._training_step.gradients
+        phase, layer = locate_fault(self.model, inputs, labels, gradients)
+        return FaultRecord(step, epoch, phase, layer, loss, tuple(indices.tolist()))
+
+    def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord:
+        loss, accuracy = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
+        train_loss = float(self._loss_sum) / self._examples if self._examples else math.nan
+        if split == "val" or not self.splits["val"].size:
+            self._loss_sum.zero_()
+            self._examples = 0
+        return EvalRecord(
+            step=self.step,
+            epoch=self.epochs_done + 1 if self._batches_done else self.epochs_done,
+            split=split,
+            loss=loss,
+            accuracy=accuracy,
+            train_loss=train_loss,
+            seconds=self.seconds_total,
+            seconds_train=self.clock.seconds_train,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the rest of the run depends on, as tensors and plain values."""
+        random_states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random_states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "learning_rate": self.learning_rate.state_dict(),
+            "clip": self.clip.state_dict(),
+            "random": random_states,
+            "position": {
+                "step": self.step,
+                "epochs_done": self.epochs_done,
+                "batches_done": self._batches_done,
+                "examples": self._examples,
+                "finished": self.finished,
+            },
+            "loss_sum": self._loss_sum.clone(),
+            "seconds": {"total": self.seconds_total, "train": self.clock.seconds_train},
+            "phase_seconds": dict(self.phase_seconds),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned, random generators included."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.clip.load_state_dict(state["clip"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if "cuda" in state["random"] and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        position = state["position"]
+        self.step = position["step"]
+        self.epochs_done = position["epochs_done"]
+        self._batches_done = position["batches_done"]
+        self._examples = position["examples"]
+        self._loss_sum.copy_(state["loss_sum"])
+        self.seconds_before = state["seconds"]["total"]
+        self.clock.seconds_train = state["seconds"]["train"]
+        self.phase_seconds = dict(state["phase_seconds"])
+
+
+def total_steps(steps_per_epoch: int, plan: TrainingPlan) -> int:
+    """Return the number of updates that a whole run makes."""
+    whole = steps_per_epoch * plan.epochs
+    return whole if plan.max_steps is None else min(whole, plan.max_steps)
+
+
+def _rows(records: StepRecords, keep: np.ndarray) -> StepRecords:
+    """Return the rows of `records` where `keep` (n,) is true."""
+    if keep.all():
+        return records
+    columns = {
+        field.name: getattr(records, field.name)[keep]
+        for field in fields(records)
+        if field.name != "phase_seconds"
+    }
+    return replace(records, **columns)

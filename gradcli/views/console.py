@@ -1,0 +1,50 @@
+"""The one owner of consoles: stdout carries the result, stderr the progress.
+
+A stream is treated as a terminal exactly where it is one: in a pipe there are no control
+codes, whatever `FORCE_COLOR` says. `NO_COLOR` is honoured by rich.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+
+from gradcli.views.live import LiveView
+from gradcli.views.plain import PlainView
+from gradcli.views.train_view import QuietView, TrainView
+
+
+def console_on(stream: TextIO) -> Console:
+    """Return a console that writes to `stream`."""
+    return Console(file=stream, force_terminal=stream.isatty(), highlight=False)
+
+
+def show_result(renderable: RenderableType) -> None:
+    """Print a command's result on stdout. Lines that must stay whole, such as commands, do."""
+    console_on(sys.stdout).print(renderable, crop=False)
+
+
+def show_message(renderable: RenderableType) -> None:
+    """Print what is not the result, such as an error, on stderr."""
+    console_on(sys.stderr).print(renderable, crop=False)
+
+
+def can_draw_live(stream: TextIO) -> bool:
+    """Say whether a screen can be kept up to date in place on `stream`."""
+    return (
+        stream.isatty()
+        and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
+        and stream.encoding.lower().replace("-", "") == "utf8"
+    )
+
+
+def train_view(*, live: bool, quiet: bool) -> TrainView:
+    """Return the view of a training: the live screen only where it is wanted and possible."""
+    if quiet:
+        return QuietView()
+    if live and can_draw_live(sys.stderr):
+        return LiveView(console_on(sys.stderr))
+    return PlainView(sys.stderr)

@@ -1,0 +1,192 @@
+"""The closing screen of a run: the result, where the time went, the diagnosis, what next.
+
+Drawn from a `TrainSummary` alone, for a terminal and for a pipe, at the end of a training
+and whenever a run is shown again.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.text import Text
+
+from gradcli.records import Finding, TrainSummary
+from gradcli.views import numbers
+from gradcli.views.heading import describe, describe_fault, joined
+from gradcli.views.table import GAP, STRONG, TITLE, Lines, piece
+
+LABEL_WIDTH = 12
+LONGEST_BAR = 60
+MOST_FINDINGS = 2
+
+STATUS_STYLES = {
+    "finished": "green",
+    "diverged": "red",
+    "failed": "red",
+    "interrupted": "yellow",
+    "lost": "yellow",
+    "running": "cyan",
+}
+SEVERITIES = ("error", "warning", "info")
+SEVERITY_STYLES = {"error": "red", "warning": "yellow", "info": ""}
+
+
+def next_commands(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
+    """Return the commands worth typing after this run, the most useful first.
+
+    Args:
+        summary: of the run.
+        arguments: what the user typed after `gradcli train`; the advice is put behind it.
+    """
+    commands = []
+    if summary.status in ("interrupted", "lost"):
+        commands.append(["gradcli", "train", "--resume", summary.path])
+    commands += [
+        ["gradcli", "train", *_with_override(arguments, finding.override)]
+        for finding in _by_severity(summary)[:1]
+        if finding.override is not None
+    ]
+    if summary.status == "diverged":
+        commands.append(["gradcli", "inspect-gradients", summary.path])
+    commands.append(["gradcli", "runs", "show", summary.path])
+    return [shlex.join(command) for command in commands]
+
+
+def ending(summary: TrainSummary, commands: Sequence[str]) -> RenderableType:
+    """Draw the closing screen, with the commands that the user may want to type next."""
+    return _Ending(summary, commands)
+
+
+class _Ending:
+    def __init__(self, summary: TrainSummary, commands: Sequence[str]) -> None:
+        self._summary = summary
+        self._commands = commands
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from _headline(self._summary, options.max_width)
+        yield ""
+        yield from _result(self._summary)
+        yield ""
+        if self._summary.phases:
+            yield from _phases(self._summary, options)
+            yield ""
+        yield from _diagnosis(self._summary)
+        yield ""
+        yield from _whole_lines("run", [self._summary.path])
+        yield from _whole_lines("next", self._commands)
+
+
+def _headline(summary: TrainSummary, width: int) -> Iterator[RenderableType]:
+    style = f"bold {STATUS_STYLES[summary.status]}"
+    yield Text.assemble((summary.status, style), "  ", (summary.info.run, STRONG))
+    yield Text(joined(describe(summary.info), ", ", width), TITLE)
+    if summary.info.data.note:
+        yield Text(summary.info.data.note)
+
+
+def _result(summary: TrainSummary) -> Iterator[RenderableType]:
+    if summary.fault is not None:
+        yield _Labelled("fault", Text(describe_fault(summary.fault), "red"))
+        batch = " ".join(str(index) for index in summary.fault.batch[:8])
+        more = len(summary.fault.batch) - 8
+        rest = f" and {numbers.count(more)} more" if more > 0 else ""
+        yield _Labelled("batch", Text(f"training examples {batch}{rest}"))
+    test, validation = numbers.score(summary.test_accuracy), numbers.score(summary.val_accuracy)
+    yield _Labelled(
+        "accuracy", Text.assemble((f"test {test}", STRONG), f", validation {validation}")
+    )
+    yield _Labelled("train loss", Text(numbers.score(summary.train_loss)))
+    steps = f"{numbers.count(summary.epochs, 'epoch')}, {numbers.count(summary.steps, 'step')}"
+    pace = f"{numbers.norm(summary.steps_per_second)} steps/s"
+    clipped = f"{numbers.share(summary.clipped_fraction)} of the steps clipped"
+    yield _Labelled("length", Text(f"{steps}, {pace}, {clipped}"))
+
+
+def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
+    """Draw where the time went: one bar, its parts told apart by texture, in the legend's order."""
+    textures = "#=-:" if options.ascii_only else "█▓▒░"
+    width = min(options.max_width - LABEL_WIDTH, LONGEST_BAR)
+    pieces = [piece("time".ljust(LABEL_WIDTH), TITLE)]
+    edge = total = 0.0
+    for index, share in enumerate(summary.phases.values()):
+        total += share
+        cells = round(total * width) - round(edge * width)
+        edge = total
+        pieces.append(piece(textures[index % len(textures)] * cells, "cyan"))
+    yield Lines([pieces])
+    shares = GAP.join(f"{phase} {part:.0%}" for phase, part in summary.phases.items())
+    yield _Labelled("", Text(shares))
+    yield _Labelled(
+        "",
+        Text(
+            f"{numbers.duration(summary.seconds_total)} in all, "
+            f"{numbers.duration(summary.seconds_train)} in training steps, "
+            f"the first done after {numbers.duration(summary.seconds_first_step)}"
+        ),
+    )
+
+
+def _diagnosis(summary: TrainSummary) -> Iterator[RenderableType]:
+    findings = _by_severity(summary)
+    if not findings:
+        yield _Labelled("diagnosis", Text("nothing to report"))
+    for index, finding in enumerate(findings[:MOST_FINDINGS]):
+        yield from _finding(finding, "diagnosis" if index == 0 else "")
+    if len(findings) > MOST_FINDINGS:
+        more = numbers.count(len(findings) - MOST_FINDINGS, "more finding")
+        yield _Labelled("", Text(f"and {more}: gradcli inspect-gradients {summary.path}", TITLE))
+
+
+def _finding(finding: Finding, label: str) -> Iterator[RenderableType]:
+    place = f" in {finding.layer}" if finding.layer else ""
+    style = SEVERITY_STYLES[finding.severity]
+    severity = "" if finding.severity == "info" else f"{finding.severity}: "
+    yield _Labelled(
+        label,
+        Text.assemble(
+            (f"{severity}{finding.code}{place}.", f"bold {style}"), f" {finding.message}"
+        ),
+    )
+    evidence = ", ".join(
+        f"{name.replace('_', ' ')} {numbers.norm(value) if isinstance(value, float) else value}"
+        for name, value in finding.evidence.items()
+    )
+    if evidence:
+        yield _Labelled("", Text(evidence, TITLE))
+    if finding.override is not None:
+        yield from _whole_lines("", [f"try  {finding.override}"])
+
+
+def _by_severity(summary: TrainSummary) -> list[Finding]:
+    return sorted(summary.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _with_override(arguments: Sequence[str], override: str) -> list[str]:
+    """Put an override behind the arguments, in the place of one for the same key."""
+    key = override.partition("=")[0]
+    return [word for word in arguments if word.partition("=")[0] != key] + shlex.split(override)
+
+
+class _Labelled:
+    """A label, and text that wraps in the column to its right."""
+
+    def __init__(self, label: str, text: Text) -> None:
+        self._label = label
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(options.max_width - LABEL_WIDTH, 1)
+        for row, line in enumerate(self._text.wrap(console, width)):
+            yield piece((self._label if row == 0 else "").ljust(LABEL_WIDTH), TITLE)
+            line.rstrip()
+            yield line
+
+
+def _whole_lines(label: str, texts: Sequence[str]) -> Iterator[RenderableType]:
+    """Lay out texts that are to be copied: each on one line, however long."""
+    for row, text in enumerate(texts):
+        head = piece((label if row == 0 else "").ljust(LABEL_WIDTH), TITLE)
+        yield Lines([[head, Segment(text)]])

@@ -1,0 +1,47 @@
+"""A user's mistake, drawn: what is wrong, where, what is valid, and what to type instead."""
+
+from __future__ import annotations
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from gradcli.errors import UserError
+
+
+def error_panel(error: UserError) -> RenderableType:
+    """Draw the error: a panel on a terminal, plain lines elsewhere."""
+    return _ErrorPanel(error)
+
+
+class _ErrorPanel:
+    def __init__(self, error: UserError) -> None:
+        self._error = error
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not options.is_terminal or options.ascii_only:
+            first, *others = str(self._error).split("\n")
+            yield Text("\n".join([f"error: {first}", *(f"  {line}" for line in others)]))
+            return
+        yield Panel(
+            _body(self._error),
+            title="error",
+            title_align="left",
+            border_style="red",
+            padding=(0, 1),
+        )
+
+
+def _body(error: UserError) -> Table:
+    body = Table.grid(padding=(0, 2))
+    body.add_column(style="dim", no_wrap=True)
+    body.add_column(overflow="fold")
+    body.add_row("what", Text(error.problem, "bold"))
+    if error.where:
+        body.add_row("where", Text(error.where))
+    if error.choices:
+        body.add_row("nearest", Text(", ".join(error.choices)))
+    if error.hint:
+        body.add_row("try", Text(error.hint, "green"))
+    return body

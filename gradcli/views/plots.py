@@ -1,0 +1,294 @@
+"""The pictures of a finished run: loss, accuracy, and every layer's gradient norm over time.
+
+Drawn with matplotlib's object-oriented interface: no window, no global state. Runs of any
+length are reduced to a few hundred bins that keep their extremes, so that a spike of a single
+step is seen and a NaN is marked. Matplotlib is imported on use; it is slow to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcli.records import EvalRecord, Floats, Integers, RunInfo, StepRecords, norm_by_layer
+from gradcli.views.heading import describe_data
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Matrix = NDArray[np.float64]
+
+MOST_BINS = 600
+"""About one bin for every two pixels of a plot's width."""
+MOST_LAYER_NAMES = 40
+DOTS_PER_INCH = 150
+WIDTH_INCHES = 9.0
+
+# Okabe and Ito's palette (2008), which readers with any colour vision tell apart.
+BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#BBBBBB"
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Consecutive rows in groups of nearly equal length; one row a bin where there are few."""
+
+    edges: Integers
+    """The first row of each bin, and the number of rows."""
+    middles: Floats
+    """The step in the middle of each bin."""
+
+    @classmethod
+    def of(cls, step: Integers) -> Bins:
+        """Divide a run into at most `MOST_BINS` bins."""
+        count = min(len(step), MOST_BINS)
+        edges = np.linspace(0, len(step), count + 1).astype(np.int64)
+        first, last = step[edges[:-1]], step[edges[1:] - 1]
+        return cls(edges, (first.astype(np.float64) + last) / 2)
+
+    def slices(self) -> list[slice]:
+        """Return the rows of each bin."""
+        pairs = zip(self.edges[:-1], self.edges[1:], strict=True)
+        return [slice(int(start), int(stop)) for start, stop in pairs]
+
+
+def largest_by_bin(values: Floats, bins: Bins) -> Matrix:
+    """Return each bin's largest value; NaN where one is in the bin, inf where one is."""
+    largest: Matrix = np.maximum.reduceat(values.astype(np.float64), bins.edges[:-1])
+    return largest
+
+
+def layer_norms_by_bin(steps: StepRecords, info: RunInfo, bins: Bins) -> Matrix:
+    """Return the layers' largest norms before clipping (bins, layers).
+
+    Bin by bin, since the whole of a long run's norms in float64 may not fit into memory.
+    """
+    return np.stack(
+        [
+            norm_by_layer(steps.parameter_grad_norm_before_clip[rows], info.layers).max(axis=0)
+            for rows in bins.slices()
+        ]
+    )
+
+
+def plot_run(
+    folder: Path, info: RunInfo, steps: StepRecords, evaluations: Sequence[EvalRecord]
+) -> list[Path]:
+    """Draw a run into `folder` as PNG files and return their paths.
+
+    Args:
+        folder: an existing folder.
+        info: of the run.
+        steps: the whole run; its arrays may be memory-mapped. Where there are none,
+            `loss.png` and `gradient_norms.png` are left out.
+        evaluations: of the run, oldest first; where there are none, `accuracy.png` is left out.
+    """
+    pictures: dict[str, Figure] = {}
+    if len(steps):
+        bins = Bins.of(steps.step)
+        pictures["loss.png"] = _loss_figure(info, steps, bins, evaluations)
+        pictures["gradient_norms.png"] = _norms_figure(info, steps, bins)
+    if evaluations:
+        pictures["accuracy.png"] = _accuracy_figure(info, evaluations)
+    for name, figure in pictures.items():
+        figure.savefig(folder / name, dpi=DOTS_PER_INCH)
+    return [folder / name for name in pictures]
+
+
+def _loss_figure(
+    info: RunInfo, steps: StepRecords, bins: Bins, evaluations: Sequence[EvalRecord]
+) -> Figure:
+    figure = _figure(4.5)
+    axes = figure.add_subplot()
+    loss = steps.loss.astype(np.float64)
+    starts = bins.edges[:-1]
+    with np.errstate(invalid="ignore"):
+        mean = np.add.reduceat(loss, starts) / np.diff(bins.edges)
+    low, high = np.minimum.reduceat(loss, starts), np.maximum.reduceat(loss, starts)
+    if len(steps) > len(mean):
+        axes.fill_between(
+            bins.middles,
+            _finite_or_gap(low),
+            _finite_or_gap(high),
+            color=BLUE,
+            alpha=0.25,
+            linewidth=0,
+            label="smallest to largest batch",
+        )
+    _line(axes, bins.middles, mean, BLUE, "training batches, mean")
+    validation = [record for record in evaluations if record.split == "val"]
+    if validation:
+        axes.plot(
+            [record.step for record in validation],
+            [record.loss for record in validation],
+            "o-",
+            color=ORANGE,
+            label="validation",
+        )
+    _log_scale(axes, low)
+    _mark_not_finite(axes, bins.middles, ~np.isfinite(mean))
+    axes.set_ylabel("cross-entropy loss (nats)")
+    _finish(axes, f"Loss: {_subject(info)}")
+    return figure
+
+
+def _accuracy_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure:
+    figure = _figure(4.5)
+    axes = figure.add_subplot()
+    for split, label, style, color in (
+        ("val", "validation", "o-", BLUE),
+        ("test", "test", "D", VERMILION),
+    ):
+        records = [record for record in evaluations if record.split == split]
+        if records:
+            axes.plot(
+                [record.step for record in records],
+                [record.accuracy for record in records],
+                style,
+                color=color,
+                label=f"{label}, last {records[-1].accuracy:.4f}",
+            )
+    axes.set_xlim(left=0)
+    axes.set_ylabel("accuracy (share of examples that are right)")
+    _finish(axes, f"Accuracy: {_subject(info)}")
+    return figure
+
+
+def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
+    """Draw the layers' norms as a heat map, and below it the norm over all layers."""
+    rows = min(len(info.layers), MOST_LAYER_NAMES)
+    map_height = max(2.6, 1.2 + 0.22 * rows)
+    figure = _figure(map_height + 2.6)
+    above, below = figure.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": [map_height, 2.2]}
+    )
+    _heat_map(figure, above, info, steps, bins)
+
+    before = largest_by_bin(steps.grad_norm_before_clip, bins)
+    # A coefficient is 0 where the norm is infinite: their product is then not a number.
+    with np.errstate(invalid="ignore"):
+        after = largest_by_bin(steps.grad_norm_before_clip * steps.clip_coefficient, bins)
+    _line(below, bins.middles, before, BLUE, "before clipping")
+    _line(below, bins.middles, after, ORANGE, "after clipping", dashed=True)
+    _log_scale(below, before)
+    _mark_not_finite(below, bins.middles, ~np.isfinite(before))
+    below.set_ylabel("gradient norm\nover all layers")
+    _finish(below, "")
+    return figure
+
+
+def _heat_map(figure: Figure, axes: Axes, info: RunInfo, steps: StepRecords, bins: Bins) -> None:
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    norms = layer_norms_by_bin(steps, info, bins).T
+    zero, not_finite = norms == 0, ~np.isfinite(norms)
+    logarithms = np.log10(np.where(zero | not_finite, np.nan, norms))
+    known = logarithms[np.isfinite(logarithms)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
+    if high - low < 1:  # a decade at least, so that noise on a constant does not fill the scale
+        low, high = (low + high - 1) / 2, (low + high + 1) / 2
+    layers = len(info.layers)
+    extent = (float(steps.step[0]) - 0.5, float(steps.step[-1]) + 0.5, layers - 0.5, -0.5)
+    imshow = partial(axes.imshow, extent=extent, aspect="auto", interpolation="nearest")
+    image = imshow(logarithms, cmap="viridis", vmin=low, vmax=high)
+    handles = []
+    for where, color, meaning in (
+        (zero, GREY, "zero"),
+        (not_finite, VERMILION, "NaN or infinite"),
+    ):
+        if where.any():
+            imshow(np.where(where, 0.0, np.nan), cmap=ListedColormap([color]))
+            handles.append(Patch(color=color, label=meaning))
+    _mark_not_finite(axes, bins.middles, ~np.isfinite(norms.max(axis=0)))
+    if handles:
+        axes.legend(
+            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False
+        )
+    named = np.unique(np.linspace(0, layers - 1, min(layers, MOST_LAYER_NAMES)).astype(int))
+    axes.set_yticks(named, [info.layers[layer].name or info.layers[layer].kind for layer in named])
+    axes.tick_params(axis="y", labelsize="small")
+    axes.set_ylabel("layer (input at the top)")
+    colorbar = figure.colorbar(image, ax=axes, pad=0.02)
+    colorbar.set_label("log10 of the gradient norm\nbefore clipping")
+    what = "each step" if len(steps) == len(bins.middles) else "largest in each bin of steps"
+    figure.suptitle(f"Gradient norms, {what}: {_subject(info)}", fontsize="medium")
+
+
+def _figure(height_inches: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _line(
+    axes: Axes, middles: Floats, values: Matrix, color: str, label: str, *, dashed: bool = False
+) -> None:
+    """Draw the finite values; single ones, which make no line, as points."""
+    marker = "o" if len(values) <= 30 else ""
+    axes.plot(
+        middles,
+        _finite_or_gap(values),
+        "--" if dashed else "-",
+        color=color,
+        label=label,
+        linewidth=1.5,
+        marker=marker,
+        markersize=3,
+    )
+
+
+def _finite_or_gap(values: Matrix) -> Matrix:
+    """Put NaN, which matplotlib leaves out, in the place of infinities."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _log_scale(axes: Axes, values: Matrix) -> None:
+    """Use a logarithmic axis, with plain numbers, where every finite value has a logarithm."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        if finite.max() < 1000 * finite.min():
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+
+
+def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> None:
+    """Put a cross on the upper edge for each bin with a NaN or an infinity in it."""
+    if where.any():
+        axes.plot(
+            middles[where],
+            np.ones(int(where.sum())),
+            "x",
+            color=VERMILION,
+            markersize=4,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            label="NaN or infinite",
+        )
+
+
+def _finish(axes: Axes, title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("training step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    axes.set_title(title, fontsize="medium")
+
+
+def _subject(info: RunInfo) -> str:
+    return f"{info.model}, {info.optimizer} {info.learning_rate:g}, {describe_data(info.data)}"

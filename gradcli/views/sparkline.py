@@ -1,0 +1,124 @@
+"""Series of bounded length, and the small pictures that are drawn from them as text.
+
+A `BoundedSeries` remembers the whole of a run in a fixed amount of memory; `sparklines`
+draws its columns at a fixed width. What a column means belongs to the view that keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+LEVELS = "▁▂▃▄▅▆▇█"
+ZERO = "_"
+"""What an exact zero looks like on a logarithmic scale, which has no place for it."""
+NOT_FINITE = "!"
+"""What a NaN or an infinity looks like, on any scale: it must be seen, never skipped."""
+
+_GLYPHS = LEVELS + ZERO + NOT_FINITE + " "
+_ZERO_LEVEL, _NOT_FINITE_LEVEL, _EMPTY_LEVEL = len(LEVELS), len(LEVELS) + 1, len(LEVELS) + 2
+
+
+class BoundedSeries:
+    """The course of some columns over a run of any length, as at most `capacity` points.
+
+    Each point is the mean of the same number of consecutive rows. When the points fill the
+    capacity, neighbours are merged and each point stands for twice as many rows. A mean with
+    a NaN or an infinity in it is not finite either, so that no merging hides one.
+
+    Args:
+        columns: the number of values in a row.
+        capacity: the largest number of points kept; even.
+    """
+
+    def __init__(self, columns: int, capacity: int = 128) -> None:
+        self.rows_per_point = 1
+        self._points: Matrix = np.empty((capacity, columns))
+        self._count = 0
+        self._sum: Matrix = np.zeros(columns)
+        self._pending = 0
+
+    def append(self, rows: Matrix) -> None:
+        """Append the rows (n, columns), oldest first."""
+        while len(rows):
+            part, rows = np.split(rows, [self.rows_per_point - self._pending])
+            with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is what we want
+                self._sum += part.sum(axis=0)
+            self._pending += len(part)
+            if self._pending == self.rows_per_point:
+                self._close_point()
+
+    def points(self) -> Matrix:
+        """Return the points so far (at most capacity, columns), the unfinished one last."""
+        kept = self._points[: self._count]
+        if not self._pending:
+            return kept.copy()
+        return np.vstack([kept, self._sum / self._pending])
+
+    def _close_point(self) -> None:
+        self._points[self._count] = self._sum / self._pending
+        self._sum[:] = 0
+        self._pending = 0
+        self._count += 1
+        # One place stays free for the unfinished point, so that the bound holds with it too.
+        if self._count == len(self._points):
+            with np.errstate(invalid="ignore"):
+                merged = (self._points[0::2] + self._points[1::2]) / 2
+            self._count = len(merged)
+            self._points[: self._count] = merged
+            self.rows_per_point *= 2
+
+
+def sparklines(points: Matrix, width: int, *, log: bool = False, least_span: float) -> list[str]:
+    """Draw each column of the points (n, columns) as text of exactly `width` characters.
+
+    Each column has its own scale, from its smallest to its largest finite value. Fewer points
+    than characters leave the rest blank; more are averaged.
+
+    Args:
+        points: one row a point in time, oldest first.
+        width: in characters.
+        log: draw the logarithm; zeros are shown as `ZERO`.
+        least_span: the smallest difference (on a log scale: the smallest ratio) that fills
+            the height, so that noise on a constant stays flat instead of filling the picture.
+    """
+    columns = points.shape[1]
+    if len(points) == 0 or width <= 0:
+        return [" " * max(width, 0)] * columns
+    binned = _averaged(points, width)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        heights = np.log(binned) if log else binned
+    levels = _levels(heights, math.log(least_span) if log else least_span)
+    levels[~np.isfinite(binned)] = _NOT_FINITE_LEVEL
+    if log:
+        levels[binned == 0] = _ZERO_LEVEL
+    padding = " " * (width - len(levels))
+    return ["".join(map(_GLYPHS.__getitem__, column)) + padding for column in levels.T.tolist()]
+
+
+def _averaged(points: Matrix, width: int) -> Matrix:
+    """Average the points (n, columns) over at most `width` bins of nearly equal length."""
+    if len(points) <= width:
+        return points
+    edges = np.linspace(0, len(points), width + 1).astype(np.intp)
+    with np.errstate(invalid="ignore"):
+        sums: Matrix = np.add.reduceat(points, edges[:-1], axis=0)
+    return sums / np.diff(edges)[:, np.newaxis]
+
+
+def _levels(heights: Matrix, least_span: float) -> NDArray[np.intp]:
+    """Map each column's finite heights to the levels 0..7; others come out as 0."""
+    finite = np.isfinite(heights)
+    low = np.where(finite, heights, np.inf).min(axis=0)
+    high = np.where(finite, heights, -np.inf).max(axis=0)
+    known = finite.any(axis=0)
+    low, high = np.where(known, low, 0.0), np.where(known, high, 0.0)
+    span = np.maximum(high - low, least_span)
+    bottom = (low + high - span) / 2
+    fractions = np.where(finite, (np.where(finite, heights, 0.0) - bottom) / span, 0.0)
+    levels: NDArray[np.intp] = (fractions * len(LEVELS)).astype(np.intp)
+    return np.clip(levels, 0, len(LEVELS) - 1)

@@ -1,0 +1,106 @@
+"""What a screen remembers of a running training, in memory that does not grow with it.
+
+Records go in; the numbers that the live screen shows come out. How they are laid out
+belongs to `screen`, when they are drawn to `live`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcli.records import (
+    PHASES,
+    EvalRecord,
+    FaultRecord,
+    Floats,
+    LayerRecord,
+    Record,
+    RunInfo,
+    StepRecords,
+    norm_by_layer,
+)
+from gradcli.views.sparkline import BoundedSeries
+
+Vector = NDArray[np.float64]
+
+
+class Tally:
+    """The state of a run as far as its records tell it. Vectors have one value a layer."""
+
+    def __init__(self, info: RunInfo) -> None:
+        layers = len(info.layers)
+        self.info = info
+        self.step = info.start_step
+        self.epoch = 0
+        self.loss = BoundedSeries(1)
+        self.norms = BoundedSeries(layers)
+        self.val_accuracy = BoundedSeries(1)
+        self.before: Vector | None = None
+        """The latest step's gradient norms before clipping; None before the first step."""
+        self.after: Vector | None = None
+        self.non_finite: NDArray[np.bool_] = np.zeros(layers, dtype=bool)
+        """Whether a gradient was ever NaN or infinite: it stays marked until the end."""
+        self.weight_norm: Vector = np.full(layers, np.nan)
+        self.update_ratio: Vector = np.full(layers, np.nan)
+        self.evaluations: dict[str, EvalRecord] = {}
+        """The latest evaluation of each split."""
+        self.phase_seconds = dict.fromkeys(PHASES, 0.0)
+        self.fault: FaultRecord | None = None
+        self._clipped_steps: Vector = np.zeros(layers)
+        self._steps_seen = 0
+
+    def add(self, record: Record) -> None:
+        """Take in one record."""
+        match record:
+            case StepRecords():
+                self._add_steps(record)
+            case LayerRecord():
+                self.weight_norm = np.asarray(record.weight_norm, dtype=np.float64)
+                self.update_ratio = np.asarray(record.update_ratio, dtype=np.float64)
+            case EvalRecord():
+                self.evaluations[record.split] = record
+                if record.split == "val":
+                    self.val_accuracy.append(np.array([[record.accuracy]]))
+            case FaultRecord():
+                self.fault = record
+
+    @property
+    def clipped_fraction(self) -> Vector:
+        """The share of steps in which clipping made a layer's gradient smaller; NaN at first."""
+        if not self._steps_seen:
+            return np.full_like(self._clipped_steps, np.nan)
+        return self._clipped_steps / self._steps_seen
+
+    def phase_shares(self) -> dict[str, float]:
+        """Return the share of the training steps' time that each phase took so far."""
+        total = sum(self.phase_seconds.values())
+        if total == 0:
+            return {}
+        return {phase: seconds / total for phase, seconds in self.phase_seconds.items()}
+
+    def _add_steps(self, steps: StepRecords) -> None:
+        if not len(steps):
+            return
+        layers = self.info.layers
+        with np.errstate(over="ignore"):
+            before = np.asarray(
+                norm_by_layer(steps.parameter_grad_norm_before_clip, layers), dtype=np.float64
+            )
+            after = norm_by_layer(steps.parameter_grad_norm_after_clip, layers)
+        self.step = int(steps.step[-1])
+        self.epoch = int(steps.epoch[-1])
+        self.loss.append(steps.loss.astype(np.float64)[:, np.newaxis])
+        self.norms.append(before)
+        self.before, self.after = before[-1], after[-1]
+        self.non_finite |= ~np.isfinite(before).all(axis=0)
+        self._clipped_steps += shrunk(before, after).sum(axis=0)
+        self._steps_seen += len(steps)
+        for phase, seconds in steps.phase_seconds.items():
+            self.phase_seconds[phase] += seconds
+
+
+def shrunk(before: Floats, after: Floats) -> NDArray[np.bool_]:
+    """Say where clipping made a norm smaller, by more than float32's rounding."""
+    smaller: NDArray[np.bool_] = after < before * (1 - 1e-6)
+    return smaller

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+
+from gradcli.data import Batches, Split, epoch_order
+from gradcli.errors import UserError
+
+MEAN, STD = 0.13, 0.31
+
+
+@pytest.fixture
+def split():
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (53, 1, 6, 7), dtype=torch.uint8, generator=generator)
+    return Split(images, torch.randint(0, 9, (53,), generator=generator))
+
+
+def batches(split, **changes):
+    settings = {"batch_size": 16, "normalize": "mean_std", "mean": MEAN, "std": STD}
+    return Batches(split, **{**settings, **changes})
+
+
+@pytest.mark.parametrize(
+    ("normalize", "tolerance", "reference"),
+    [
+        ("mean_std", 1e-6, lambda pixels: (pixels / 255 - MEAN) / STD),
+        ("0-1", 1e-6, lambda pixels: pixels / 255),
+        ("none", 0, lambda pixels: pixels),
+    ],
+)
+def test_a_batch_is_what_float64_makes_of_it(split, normalize, tolerance, reference):
+    indices = torch.tensor([5, 0, 52, 5])
+    inputs, labels = batches(split, normalize=normalize).gather(indices)
+    expected = reference(split.images.numpy().astype(np.float64)[indices.numpy()])
+    assert inputs.dtype == torch.float32
+    assert inputs.shape == (4, 1, 6, 7)
+    np.testing.assert_allclose(inputs.numpy().astype(np.float64), expected, rtol=0, atol=tolerance)
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [split.labels[index] for index in (5, 0, 52, 5)]
+
+
+def test_an_epoch_visits_every_example_once_and_ends_with_a_short_batch(split):
+    loader, order = batches(split, normalize="none"), epoch_order(len(split), 0, 1)
+    assert loader.steps_per_epoch == 4
+    seen = [
+        loader.gather(order[16 * step : 16 * (step + 1)])[0].clone()
+        for step in range(loader.steps_per_epoch)
+    ]
+    assert [len(inputs) for inputs in seen] == [16, 16, 16, 5]
+    assert torch.equal(torch.cat(seen), split.images[order].float())
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(16, 3), (53, 1), (1, 53), (52, 1)])
+def test_drop_last_leaves_only_whole_batches(split, batch_size, steps):
+    assert batches(split, batch_size=batch_size, drop_last=True).steps_per_epoch == steps
+
+
+def test_a_batch_larger_than_the_split_is_the_whole_split(split):
+    loader = batches(split, batch_size=100)
+    assert loader.steps_per_epoch == 1
+    assert len(loader.gather(torch.arange(53))[0]) == 53
+
+
+def test_drop_last_that_leaves_nothing_is_refused(split):
+    with pytest.raises(UserError, match="leaves nothing of 53"):
+        batches(split, batch_size=54, drop_last=True)
+
+
+def test_the_buffers_are_reused_and_the_split_is_untouched(split):
+    before = split.images.clone()
+    loader = batches(split)
+    first, _ = loader.gather(torch.tensor([1, 2]))
+    second, _ = loader.gather(torch.tensor([3, 4]))
+    assert first.data_ptr() == second.data_ptr()
+    assert torch.equal(split.images, before)
+
+
+def test_images_that_are_all_alike_stay_finite(split):
+    inputs, _ = batches(split, mean=0.5, std=0.0).gather(torch.arange(4))
+    assert torch.isfinite(inputs).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 53, 1000])
+def test_every_order_is_a_permutation(count):
+    assert epoch_order(count, seed=4, epoch=2).sort().values.tolist() == list(range(count))
+
+
+def test_orders_differ_by_seed_and_epoch_and_by_nothing_else():
+    orders = {
+        (seed, epoch): tuple(epoch_order(100, seed, epoch).tolist())
+        for seed in range(5)
+        for epoch in range(5)
+    }
+    assert len(set(orders.values())) == 25
+    torch.manual_seed(123)
+    assert tuple(epoch_order(100, 3, 4).tolist()) == orders[3, 4]
+
+
+def test_an_order_leaves_the_default_generator_alone():
+    before = torch.get_rng_state()
+    epoch_order(100, 0, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_on_an_accelerator_waits_for_nothing(split):
+    loader = batches(split, device="cuda")
+    indices = torch.arange(16, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        inputs, labels = loader.gather(indices)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected, _ = batches(split).gather(indices.cpu())
+    assert torch.allclose(inputs.cpu(), expected, rtol=0, atol=1e-6)
+    assert torch.equal(labels.cpu(), split.labels[:16])

@@ -1,0 +1,60 @@
+import math
+
+import pytest
+
+from gradcli.views import numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.234e-5, "1.23e-05"),
+        (0.01234, "0.0123"),
+        (12.34, "12.3"),
+        (999.4, "999"),
+        (999.6, "1.00e+03"),
+        (0.99996, "1.00"),
+        (0.001, "0.00100"),
+        (0.0, "0"),
+        (math.inf, "inf"),
+        (math.nan, "nan"),
+    ],
+)
+def test_norms_have_three_significant_digits(value: float, text: str) -> None:
+    assert numbers.norm(value) == text
+
+
+@pytest.mark.parametrize("exponent", range(-40, 39))
+def test_an_aligned_norm_is_the_value_to_three_digits_in_a_fixed_frame(exponent: int) -> None:
+    value = 4.5678 * 10.0**exponent
+    text = numbers.aligned_norm(value)
+    assert float(text) == pytest.approx(value, rel=5e-3)
+    assert len(text) == numbers.NORM_WIDTH
+    assert text.find(".") in (-1, 3)
+
+
+def test_a_share_that_is_not_all_or_nothing_never_looks_so() -> None:
+    assert numbers.share(0.0) == "0%"
+    assert numbers.share(1e-6) == "<1%"
+    assert numbers.share(1 - 1e-6) == ">99%"
+    assert numbers.share(1.0) == "100%"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (4.14, "4.1 s"),
+        (9.97, "10 s"),
+        (59.6, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (math.nan, "-"),
+    ],
+)
+def test_durations_use_the_two_largest_units(seconds: float, text: str) -> None:
+    assert numbers.duration(seconds) == text
+
+
+def test_nouns_agree_with_their_number() -> None:
+    assert numbers.count(1, "layer") == "1 layer"
+    assert numbers.count(1200, "layer") == "1,200 layers"
