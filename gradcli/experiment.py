@@ -236,18 +236,15 @@ def _conclude(writer: RunWriter, view: TrainView) -> TrainSummary:
 
 def _load_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
     data = composed.config.data
-    dataset = load_dataset(
+    return load_dataset(
         data.name,
         val=data.val,
         folder=Path(data.folder) if data.folder else None,
         data_dir=places.data_dir,
         progress=lambda progress: view.download(
-            progress.done_bytes, progress.total_bytes, progress.name
+            progress.received_bytes, progress.total_bytes or 0, progress.file
         ),
     )
-    if dataset.info.note:
-        view.note(dataset.info.note)
-    return dataset
 
 
 def _build_trainer(composed: Composed, dataset: Dataset) -> Trainer:

@@ -148,14 +148,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """Which data a run used. `bundled` says that the sample stood in for what was asked."""
+    """Which data a run used."""
 
     name: str
     train: int
     val: int
     test: int
     sha256: str
-    shape: tuple[int, ...]
+    shape: tuple[int, int, int]
     """The shape of one example: (channels, height, width)."""
     classes: int
     note: str = ""
@@ -242,9 +242,30 @@ class TrainSummary:
     fault: FaultRecord | None = None
 
 
-def norm_by_layer(parameter_norms: Floats, layers: tuple[LayerInfo, ...]) -> Floats:
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the list of runs shows it."""
+
+    run: str
+    """The name of the run's directory."""
+    name: str
+    status: Status
+    when: str
+    """When it began, as the user should read it."""
+    data: str
+    model: str
+    optimizer: str
+    epochs: int
+    test_accuracy: float
+    """NaN where there is none."""
+    findings: tuple[str, ...]
+    """The codes of what the diagnosis found."""
+
+
+def norm_by_layer(parameter_norms: Floats, layers: tuple[LayerInfo, ...]) -> NDArray[np.float64]:
     """Derive the layers' norms (n, L) from their parameters' norms (n, P), in float64."""
     counts = [len(layer.parameters) for layer in layers]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
     squares = np.square(parameter_norms.astype(np.float64))
-    return np.sqrt(np.add.reduceat(squares, starts, axis=1))
+    norms: NDArray[np.float64] = np.sqrt(np.add.reduceat(squares, starts, axis=1))
+    return norms

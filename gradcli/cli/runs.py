@@ -30,12 +30,12 @@ def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """List the runs, the newest first."""
     from dataclasses import asdict
 
-    from gradcli.runs import list_rows
+    from gradcli.runs import list_runs
     from gradcli.views.console import show_result
     from gradcli.views.jsonout import dumps
     from gradcli.views.runs import runs_table
 
-    rows = list_rows(runs_dir)
+    rows = [run.row() for run in list_runs(runs_dir)]
     if as_json:
         sys.stdout.write(dumps({"schema": 1, "runs": [asdict(row) for row in rows]}) + "\n")
     else:

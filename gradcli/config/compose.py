@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -328,15 +328,27 @@ def _typed(
             elif accepts(hint, values[name]):
                 built[name] = values[name]
             else:
-                raise UserError(
-                    f"{key} is {values[name]!r}, which is no {_in_words(hint)}.",
-                    where=f"{key} in {file}",
-                )
+                raise _ill_typed(key, values[name], hint, file)
         return cls(**built)
 
     config = build(TrainConfig, plain, "")
     check_limits(config)
     return Composed(config, plain, files, overridden, classes)
+
+
+def _ill_typed(key: str, value: Any, hint: Any, file: str) -> UserError:
+    choices = [str(choice) for choice in get_args(hint) if isinstance(choice, str)]
+    if not choices:
+        return UserError(
+            f"{key} is {value!r}, which is no {_in_words(hint)}.", where=f"{key} in {file}"
+        )
+    likely = nearest(str(value), choices) or choices
+    return UserError(
+        f"{key} is {value!r}, which is none of {', '.join(choices)}.",
+        where=f"{key} in {file}",
+        choices=likely,
+        hint=f"{key}={likely[0]}",
+    )
 
 
 def _in_words(hint: Any) -> str:

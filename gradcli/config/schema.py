@@ -7,9 +7,9 @@ here, and a test finds it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class DataConfig:
     name: str
     val: int | None = field(metadata={"least": 0})
     folder: str | None
-    normalize: str = field(metadata={"choices": ("mean_std", "0-1", "none")})
+    normalize: Literal["mean_std", "0-1", "none"]
     drop_last: bool
 
 
@@ -67,34 +67,26 @@ class TrainConfig:
     max_steps: int | None = field(metadata={"least": 1})
     batch_size: int = field(metadata={"least": 1})
     seed: int = field(metadata={"least": 0})
-    device: str = field(metadata={"choices": ("auto", "cpu", "cuda", "mps")})
+    device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int | None = field(metadata={"least": 1})
-    precision: str = field(metadata={"choices": ("float32", "bfloat16")})
+    precision: Literal["float32", "bfloat16"]
     decay_biases_and_norms: bool
     monitor: MonitorConfig
     checkpoint: CheckpointConfig
 
 
 def check_limits(config: Any, prefix: str = "") -> None:
-    """Check every value of a config dataclass against its field's `least` and `choices`.
+    """Check every number of a config dataclass against its field's `least`.
 
     Raises:
-        UserError: for the first value outside them.
+        UserError: for the first number below it.
     """
     for item in fields(config):
         value, key = getattr(config, item.name), prefix + item.name
         if hasattr(value, "__dataclass_fields__") and not isinstance(value, Section):
             check_limits(value, key + ".")
-        least, choices = item.metadata.get("least"), item.metadata.get("choices")
+        least = item.metadata.get("least")
         if least is not None and value is not None and value < least:
             raise UserError(
                 f"{key} is {value}; it must be {least} or more.", where=key, hint=f"{key}={least}"
-            )
-        if choices and value not in choices:
-            likely = nearest(value, choices) or list(choices)
-            raise UserError(
-                f"{key} is '{value}', which is none of {', '.join(choices)}.",
-                where=key,
-                choices=likely,
-                hint=f"{key}={likely[0]}",
             )

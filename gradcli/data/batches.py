@@ -72,6 +72,8 @@ class Batches:
                 hint=f"batch_size={len(split)} or data.drop_last=false",
             )
         self.batch_size = batch_size
+        self.size = len(split)
+        self.device = torch.device(device)
         self.steps_per_epoch = (
             len(split) // batch_size if drop_last else -(-len(split) // batch_size)
         )

@@ -115,13 +115,14 @@ def split_off(source: Source, val: int, *, name: str, note: str = "") -> Dataset
         )
     train, held_out = source.train[: count - val], source.train[count - val :]
     mean, std = _mean_and_std(source, len(train))
+    channels, height, width = train.images.shape[1:]
     info = DataInfo(
         name=name,
         train=len(train),
         val=len(held_out),
         test=len(source.test),
         sha256=hashlib.sha256(f"{source.sha256} val={val}".encode()).hexdigest(),
-        shape=tuple(train.images.shape[1:]),
+        shape=(channels, height, width),
         classes=1 + int(max(source.train.labels.max(), source.test.labels.max())),
         note=note,
     )

@@ -78,7 +78,9 @@ class ClipPerLayer(Clip):
     def __call__(self, gradients: Gradients, norms: Tensor) -> Tensor:
         """Limit each layer's norm."""
         of_layers = _coefficient(self.max_norm, gradients.layer_norms(norms))
-        coefficients = of_layers[gradients.layer_of_parameter]
+        coefficients = torch.where(
+            torch.isfinite(norms).all(), of_layers[gradients.layer_of_parameter], 1.0
+        )
         gradients.scale_(coefficients)
         return norms * coefficients
 

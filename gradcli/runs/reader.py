@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from gradcli.records import (
     DataInfo,
     EvalRecord,
     FaultRecord,
-    Floats,
     LayerInfo,
     LayerRecord,
     ParameterInfo,
     RunInfo,
+    RunRow,
     Status,
     StepRecords,
     norm_by_layer,
@@ -173,11 +174,21 @@ class Run:
                 columns[f"grad_norm_{side}_clip/{parameter.name}"] = np.asarray(norms[:, index])
         return columns
 
-    def layer_grad_norms(self) -> tuple[Floats, Floats]:
-        """Return the layers' gradient norms before and after clipping, (n, L) each."""
-        return (
-            norm_by_layer(self.steps.parameter_grad_norm_before_clip, self.layers),
-            norm_by_layer(self.steps.parameter_grad_norm_after_clip, self.layers),
+    def row(self) -> RunRow:
+        """What the list of runs shows of it; read from `run.json` alone."""
+        state = self.state
+        info, result = state.get("info", {}), state.get("result", {})
+        return RunRow(
+            run=self.name,
+            name=info.get("name", ""),
+            status=self.status,
+            when=datetime.fromisoformat(state["started"]).astimezone().strftime("%Y-%m-%d %H:%M"),
+            data=info.get("data", {}).get("name", ""),
+            model=info.get("model", ""),
+            optimizer=info.get("optimizer", ""),
+            epochs=state.get("progress", {}).get("epochs", 0),
+            test_accuracy=number(result.get("test_accuracy", "nan")),
+            findings=tuple(code for code in result.get("findings", ()) if code != "healthy"),
         )
 
     @property

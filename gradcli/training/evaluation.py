@@ -12,7 +12,7 @@ from gradcli.data import Batches
 from gradcli.gradients.norms import accumulator_dtype
 
 
-class InterruptedEvaluation(Exception):
+class EvaluationStopped(Exception):  # noqa: N818 - stopping is no error
     """The evaluation was asked to stop before it had seen all examples."""
 
 
@@ -25,7 +25,7 @@ def evaluate(
     The model is left in the mode in which it was.
 
     Raises:
-        InterruptedEvaluation: as soon as `should_stop` says so.
+        EvaluationStopped: as soon as `should_stop` says so.
     """
     was_training = model.training
     model.eval()
@@ -34,7 +34,7 @@ def evaluate(
         correct = torch.zeros((), dtype=torch.int64, device=batches.device)
         for start in range(0, batches.size, batches.batch_size):
             if should_stop():
-                raise InterruptedEvaluation
+                raise EvaluationStopped
             stop = min(start + batches.batch_size, batches.size)
             inputs, labels = batches.gather(torch.arange(start, stop, device=batches.device))
             logits = model(inputs).float()

@@ -8,7 +8,7 @@ up to there has then been yielded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from time import perf_counter
@@ -28,7 +28,7 @@ from gradcli.gradients.norms import Gradients, accumulator_dtype
 from gradcli.optim import LearningRate
 from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
 from gradcli.training.clock import PhaseClock
-from gradcli.training.evaluation import InterruptedEvaluation, evaluate
+from gradcli.training.evaluation import EvaluationStopped, evaluate
 from gradcli.training.step import StepResult, TrainingStep
 
 # How long records may wait on the device. On the CPU they need not wait for the screen's sake;
@@ -74,7 +74,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        splits: dict[Literal["train", "val", "test"], Batches],
+        splits: Mapping[str, Batches],
         optimizer: torch.optim.Optimizer,
         learning_rate: LearningRate,
         clip: Clip,
@@ -125,7 +125,7 @@ class Trainer:
                 self._batches_done = 0
             yield self._evaluate("test")
             self.finished = True
-        except InterruptedEvaluation:
+        except EvaluationStopped:
             return
 
     @property
@@ -138,7 +138,7 @@ class Trainer:
         train = self.splits["train"]
         epoch = self.epochs_done + 1
         order = epoch_order(train.size, self.plan.seed, epoch).to(self.device)
-        batches = order.split(train.batch_size)[: train.steps_per_epoch]
+        batches = torch.split(order, train.batch_size)[: train.steps_per_epoch]
         flush_every = _SECONDS_BETWEEN_FLUSHES.get(
             self.device.type, _SECONDS_BETWEEN_FLUSHES_ELSEWHERE
         )

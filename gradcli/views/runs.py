@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-from gradcli.records import Status
+from gradcli.records import RunRow
 from gradcli.views import numbers
 from gradcli.views.ending import STATUS_STYLES
 from gradcli.views.table import STRONG, TITLE, Column, Lines, fitting, table, total_width
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as the list of runs shows it."""
-
-    run: str
-    """The name of the run's directory."""
-    name: str
-    status: Status
-    when: str
-    """When it began, as the user should read it."""
-    data: str
-    model: str
-    optimizer: str
-    epochs: int
-    test_accuracy: float
-    """NaN where there is none."""
-    findings: tuple[str, ...]
-    """The codes of what the diagnosis found."""
 
 
 def runs_table(rows: Sequence[RunRow]) -> RenderableType:

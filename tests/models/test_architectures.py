@@ -61,11 +61,11 @@ def test_layer_names_and_parameter_counts():
     assert sum(p.numel() for p in mlp.parameters()) == 785 * 256 + 257 * 128 + 129 * 10
     normed = MLP(input_shape=SHAPE, classes=10, activation=nn.ReLU, hidden=[8, 8], norm="batch")
     assert layers(normed) == ["hidden1", "norm1", "hidden2", "norm2", "output"]
-    cnn = CNN(
-        input_shape=SHAPE, classes=10, activation=nn.ReLU, channels=[32, 64], hidden=1024
-    )  # DeepOBS counts 3,274,634 for its 2c2d
+    cnn = CNN(input_shape=SHAPE, classes=10, activation=nn.ReLU, channels=[4, 8], hidden=16)
     assert layers(cnn) == ["conv1", "conv2", "hidden", "output"]
-    assert sum(p.numel() for p in cnn.parameters()) == 3_274_634
+    convolutions = (25 * 1 + 1) * 4 + (25 * 4 + 1) * 8
+    dense = (7 * 7 * 8 + 1) * 16 + (16 + 1) * 10
+    assert sum(p.numel() for p in cnn.parameters()) == convolutions + dense
     rnn = RNN(input_shape=SHAPE, classes=10, activation=nn.ReLU)
     assert layers(rnn) == ["rnn", "hidden", "output"]
     assert layers(LogisticRegression(input_shape=SHAPE, classes=10)) == ["output"]

@@ -1,15 +1,19 @@
 """The schedules against their formulas and against the classes of torch."""
 
 import math
+import pydoc
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.optim import lr_scheduler
 
 from gradcli.errors import UserError
 from gradcli.optim import Constant, Cosine, OneCycle, Step
 
 TOTAL = 50
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "schedule").glob("*.yaml"))
 
 
 def factors(schedule, total=TOTAL):
@@ -26,6 +30,18 @@ def torch_rates(make_scheduler):
         scheduler.step()
         rates.append(optimizer.param_groups[0]["lr"])
     return rates
+
+
+def test_the_shipped_options():
+    promised = "constant cosine onecycle step warmup_cosine"
+    assert " ".join(path.stem for path in SHIPPED) == promised
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_option_reaches_the_full_learning_rate(path):
+    config = yaml.safe_load(path.read_text())
+    schedule = pydoc.locate(config.pop("_target_"))(**config)
+    assert max(factors(schedule, 1000)) == pytest.approx(1.0)
 
 
 def test_constant():
@@ -60,7 +76,6 @@ def test_step_is_that_of_torch():
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
 def test_warmup_is_linear_and_then_the_shape_has_the_rest(shape, rest):
     ours = factors(shape)
     assert ours[:10] == pytest.approx([(t + 1) / 11 for t in range(10)])

@@ -4,7 +4,8 @@ import math
 import pytest
 from rich.console import Console
 
-from gradcli.views.runs import RunRow, runs_table
+from gradcli.records import RunRow
+from gradcli.views.runs import runs_table
 
 ROWS = [
     RunRow(

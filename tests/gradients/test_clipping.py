@@ -1,0 +1,264 @@
+"""Each clipping rule against an independent reference, and the properties that all must have."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradcli.errors import UserError
+from gradcli.gradients.clipping import (
+    AutoClip,
+    ClipAGC,
+    ClipNorm,
+    ClipPerLayer,
+    ClipValue,
+    NoClip,
+    ZClip,
+)
+from gradcli.gradients.layers import find_layers
+from gradcli.gradients.norms import Gradients
+
+RULES = {
+    "none": NoClip,
+    "norm": lambda: ClipNorm(0.5),
+    "per_layer": lambda: ClipPerLayer(0.3),
+    "value": lambda: ClipValue(0.02),
+    "agc": lambda: ClipAGC(0.01),
+    "autoclip": lambda: _experienced(AutoClip(10.0)),
+    "zclip": lambda: _experienced(ZClip()),
+}
+KEEPS_DIRECTION = ["none", "norm", "autoclip", "zclip"]
+
+
+def _experienced(rule):
+    """Return the rule after 40 norms around 0.5."""
+    generator = np.random.default_rng(3)
+    for norm in generator.normal(0.5, 0.05, 40):
+        rule.observe(torch.tensor(norm, dtype=torch.float64))
+    return rule
+
+
+def _network(scale: float = 1.0, seed: int = 0) -> tuple[nn.Module, Gradients]:
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 8), nn.Linear(8, 3))
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator) * scale
+    return model, Gradients(model, find_layers(model))
+
+
+def _vector(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.grad.reshape(-1) for p in model.parameters()]).double()
+
+
+def _frozen(rule, gradients):
+    """Clip with the rule's statistics as they stand."""
+    return getattr(rule, "clip", rule)(gradients, gradients.norms())
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_returned_norms_are_those_of_the_clipped_gradients(name, scale):
+    _, gradients = _network(scale)
+    after = RULES[name]()(gradients, gradients.norms())
+    assert after.tolist() == pytest.approx(gradients.norms().tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_clipping_twice_equals_once(name):
+    model, gradients = _network()
+    rule = RULES[name]()
+    _frozen(rule, gradients)
+    once = _vector(model)
+    _frozen(rule, gradients)
+    torch.testing.assert_close(_vector(model), once, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_gradients_are_never_made_larger(name):
+    model, gradients = _network()
+    before = _vector(model)
+    RULES[name]()(gradients, gradients.norms())
+    assert bool((_vector(model).abs() <= before.abs() * (1 + 1e-6)).all())
+
+
+@pytest.mark.parametrize("name", KEEPS_DIRECTION)
+def test_norm_rules_keep_the_direction(name):
+    model, gradients = _network()
+    before = _vector(model)
+    RULES[name]()(gradients, gradients.norms())
+    assert torch.cosine_similarity(before, _vector(model), dim=0).item() == pytest.approx(1.0)
+
+
+def test_per_layer_keeps_the_direction_of_each_layer_but_not_of_the_whole():
+    model, gradients = _network()
+    before = copy.deepcopy([[p.grad for p in module.parameters()] for module in model])
+    whole = _vector(model)
+    ClipPerLayer(0.3)(gradients, gradients.norms())
+    for module, old in zip(model, before, strict=True):
+        if old:
+            a = torch.cat([g.reshape(-1) for g in old])
+            b = torch.cat([p.grad.reshape(-1) for p in module.parameters()])
+            assert torch.cosine_similarity(a, b, dim=0).item() == pytest.approx(1.0)
+            assert b.norm().item() == pytest.approx(0.3, rel=1e-5)
+    assert torch.cosine_similarity(whole, _vector(model), dim=0).item() < 0.999
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_zero_gradients_stay_zero(name):
+    model, gradients = _network(0.0)
+    after = RULES[name]()(gradients, gradients.norms())
+    assert not bool(_vector(model).any())
+    assert after.tolist() == [0.0] * len(after)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_non_finite_gradient_is_left_alone_and_leaves_no_trace(name, bad):
+    # Unlike clip_grad_norm_, which turns every gradient into NaN (pytorch #46849).
+    model, gradients = _network()
+    model[2].weight.grad[1, 1] = bad
+    before = _vector(model)
+    rule = RULES[name]()
+    state = copy.deepcopy(rule.state_dict())
+    rule(gradients, gradients.norms())
+    torch.testing.assert_close(_vector(model), before, rtol=0, atol=0, equal_nan=True)
+    for key, value in rule.state_dict().items():
+        torch.testing.assert_close(value, state[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 1.0, 1e6])
+def test_norm_equals_torch(max_norm):
+    model, gradients = _network()
+    twin = copy.deepcopy(model)
+    for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
+        other.grad = parameter.grad.clone()
+    total = torch.nn.utils.clip_grad_norm_(twin.parameters(), max_norm)
+    norms = gradients.norms()
+    assert norms.square().sum().sqrt().item() == pytest.approx(total.item(), rel=1e-5)
+    ClipNorm(max_norm)(gradients, norms)
+    for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-5, atol=0)
+
+
+def test_value_equals_torch():
+    model, gradients = _network()
+    expected = _vector(model).clamp(-0.02, 0.02)
+    ClipValue(0.02)(gradients, gradients.norms())
+    torch.testing.assert_close(_vector(model), expected, rtol=1e-7, atol=0)
+
+
+def test_agc_equals_the_formula_unit_by_unit():
+    model, gradients = _network()
+    expected = []
+    for parameter in model.parameters():
+        weight, gradient = parameter.detach().numpy(), parameter.grad.numpy().astype(np.float64)
+        units = [...] if weight.ndim == 1 else range(len(weight))
+        for unit in units:
+            limit = 0.01 * max(np.linalg.norm(weight[unit].astype(np.float64)), 1e-3)
+            size = np.linalg.norm(gradient[unit])
+            if size > limit:
+                gradient[unit] *= limit / size
+        expected.append(gradient)
+    untouched = [p.grad.clone() for p in model[3].parameters()]
+    ClipAGC(0.01)(gradients, gradients.norms())
+    for parameter, wanted in list(zip(model.parameters(), expected, strict=True))[:4]:
+        np.testing.assert_allclose(parameter.grad.numpy(), wanted, rtol=1e-5)
+    for parameter, wanted in zip(model[3].parameters(), untouched, strict=True):
+        assert torch.equal(parameter.grad, wanted), "the last layer is left out"
+    ClipAGC(0.01, clip_output=True)(gradients, gradients.norms())
+    np.testing.assert_allclose(model[3].weight.grad.numpy(), expected[4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("percentile", [0.0, 10.0, 50.0, 90.0, 100.0])
+@pytest.mark.parametrize("count", [1, 2, 7, 5000])
+def test_autoclip_percentile_is_within_one_percent_of_numpy(percentile, count):
+    norms = np.random.default_rng(0).lognormal(0.0, 3.0, count)
+    rule = AutoClip(percentile)
+    for norm in norms:
+        rule.observe(torch.tensor(norm))
+    assert rule.limit().item() == pytest.approx(np.percentile(norms, percentile), rel=0.01)
+
+
+@pytest.mark.parametrize("magnitude", [1e-25, 1e25])
+def test_autoclip_holds_extreme_norms(magnitude):
+    rule = AutoClip(50.0)
+    rule.observe(torch.tensor(magnitude, dtype=torch.float64))
+    assert rule.limit().item() == pytest.approx(magnitude, rel=0.01)
+
+
+def test_autoclip_needs_no_more_memory_with_time():
+    rule = AutoClip()
+    size = rule.counts.numel()
+    for norm in range(1, 2000):
+        rule.observe(torch.tensor(float(norm)))
+    assert rule.counts.numel() == size
+    assert int(rule.counts.sum()) == 1999
+
+
+def test_zclip_equals_the_published_procedure():
+    generator = np.random.default_rng(1)
+    norms = generator.normal(2.0, 0.2, 120)
+    norms[[50, 51, 90]] = [40.0, 9.0, 3.0]
+    rule = ZClip()
+    mean = variance = 0.0
+    cut = []
+    for index, norm in enumerate(norms):
+        model = nn.Linear(1, 1, bias=False)
+        model.weight.grad = torch.tensor([[norm]], dtype=torch.float32)
+        gradients = Gradients(model, find_layers(model))
+        after = rule(gradients, gradients.norms()).item()
+
+        norm = float(np.float32(norm))
+        wanted = norm
+        if index >= 25:
+            deviation = math.sqrt(variance)
+            z = (norm - mean) / deviation
+            if z > 2.5:
+                wanted = mean + 2.5 * deviation / (z / 2.5)
+                cut.append(index)
+            mean = 0.97 * mean + 0.03 * wanted
+            variance = 0.97 * variance + 0.03 * (wanted - mean) ** 2
+        elif index == 24:
+            first = norms[:25].astype(np.float32).astype(np.float64)
+            mean, variance = first.mean(), first.var()
+        assert after == pytest.approx(wanted, rel=1e-5)
+    assert {50, 51, 90} <= set(cut)
+
+
+@pytest.mark.parametrize("make", [AutoClip, ZClip])
+def test_statistics_carry_over(make):
+    whole, first = make(), make()
+    norms = np.random.default_rng(2).lognormal(0, 1, 60)
+    for norm in norms[:30]:
+        whole.observe(torch.tensor(norm))
+        first.observe(torch.tensor(norm))
+    second = make()
+    second.load_state_dict(first.state_dict())
+    for norm in norms[30:]:
+        whole.observe(torch.tensor(norm))
+        second.observe(torch.tensor(norm))
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ClipNorm(0.0),
+        lambda: ClipPerLayer(-1.0),
+        lambda: ClipValue(0.0),
+        lambda: ClipAGC(-0.1),
+        lambda: AutoClip(101.0),
+        lambda: ZClip(decay=1.0),
+        lambda: ClipNorm(math.nan),
+    ],
+)
+def test_limits_out_of_range_are_refused(make):
+    with pytest.raises(UserError, match="is not"):
+        make()

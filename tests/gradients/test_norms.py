@@ -1,0 +1,136 @@
+"""The recorded norms against float64 norms of a plain autograd loop, on real digits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gradcli.data import load_dataset
+from gradcli.gradients.layers import find_layers
+from gradcli.gradients.norms import Gradients
+from gradcli.models import CNN, MLP, RNN
+
+MODELS = {
+    "mlp": lambda: MLP(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU, hidden=[256, 128]),
+    "mlp_with_norms": lambda: MLP(
+        input_shape=(1, 28, 28), classes=10, activation=nn.Tanh, hidden=[64, 64], norm="batch"
+    ),
+    "rnn": lambda: RNN(input_shape=(1, 28, 28), classes=10, activation=nn.Tanh),
+    "cnn": lambda: CNN(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU),
+    "cnn_2c2d": lambda: CNN(
+        input_shape=(1, 28, 28),
+        classes=10,
+        activation=nn.ReLU,
+        channels=[32, 64],
+        kernel_size=5,
+        hidden=1024,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    train = load_dataset("mnist5k").train
+    return train.images[:64].float() / 255, train.labels[:64]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_norms_equal_float64_norms_of_plain_autograd(name, digits):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    F.cross_entropy(model(digits[0]), digits[1]).backward()
+    layers = find_layers(model)
+    norms = Gradients(model, layers).norms()
+
+    names = [parameter.name for layer in layers for parameter in layer.parameters]
+    expected = {name: p.grad.double().norm().item() for name, p in model.named_parameters()}
+    assert sorted(names) == sorted(expected)
+    for parameter, norm in zip(names, norms.tolist(), strict=True):
+        tolerance = 1e-4 if model.get_parameter(parameter).numel() > 1e6 else 1e-5
+        assert norm == pytest.approx(expected[parameter], rel=tolerance)
+
+
+@pytest.mark.parametrize("magnitude", [0.0, 1e-42, 1e-24, 1e-20, 1e-3, 1.0, 1e18, 1e30])
+@pytest.mark.parametrize("size", [3, 1000, 200_000])
+def test_norms_are_right_where_float32_sums_are_not(magnitude, size):
+    model = nn.Linear(size, 1)
+    model.weight.grad = torch.randn(1, size, generator=torch.Generator().manual_seed(1)) * magnitude
+    model.bias.grad = torch.full((1,), magnitude)
+    weight, bias = Gradients(model, find_layers(model)).norms().tolist()
+    assert weight == pytest.approx(model.weight.grad.double().norm().item(), rel=1e-5, abs=0)
+    assert bias == pytest.approx(model.bias.grad.double().item(), rel=1e-6, abs=0)
+
+
+def test_small_elements_beside_large_ones_do_not_confuse_the_sum():
+    # Half of the elements are below what a float32 square can hold; the norm barely is not.
+    model = nn.Linear(1000, 1, bias=False)
+    model.weight.grad = torch.full((1, 1000), 3e-20)
+    model.weight.grad[0, 0] = 1e-18
+    norm = Gradients(model, find_layers(model)).norms().item()
+    assert norm == pytest.approx(model.weight.grad.double().norm().item(), rel=1e-5)
+
+
+def test_non_finite_gradients_are_not_hidden():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    model[0].weight.grad[0, 0] = math.nan
+    model[1].bias.grad[0] = math.inf
+    norms = Gradients(model, find_layers(model)).norms().tolist()
+    assert math.isnan(norms[0])
+    assert norms[3] == math.inf
+    assert norms[1:3] == pytest.approx([2.0, math.sqrt(8)])
+
+
+def test_missing_sparse_and_transposed_gradients():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(10, 3, sparse=True)
+            self.unused = nn.Linear(2, 2)
+            self.matrix = nn.Parameter(torch.zeros(4, 5))
+
+    model = Odd()
+    model.embedding(torch.tensor([1, 1, 7])).sum().backward()
+    model.matrix.grad = torch.arange(20.0).view(5, 4).t()
+    layers = find_layers(model)
+    named = dict(
+        zip(
+            (p.name for layer in layers for p in layer.parameters),
+            Gradients(model, layers).norms().tolist(),
+            strict=True,
+        )
+    )
+    assert named["embedding.weight"] == pytest.approx(math.sqrt(3 * 4 + 3))
+    assert named["unused.weight"] == named["unused.bias"] == 0.0
+    assert named["matrix"] == pytest.approx(math.sqrt(sum(i * i for i in range(20))))
+
+
+def test_layers_are_the_owners_of_parameters_and_shared_ones_count_once():
+    shared = nn.Linear(3, 3)
+    model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(3, 2, bias=False))
+    layers = find_layers(model)
+    assert [layer.name for layer in layers] == ["0", "3"]
+    assert [layer.depth for layer in layers] == [0, 1]
+    assert layers[0].shape == (3, 3)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    gradients = Gradients(model, layers)
+    assert gradients.layer_norms(gradients.norms()).tolist() == pytest.approx(
+        [math.sqrt(12), math.sqrt(6)]
+    )
+
+
+def test_the_generic_path_agrees_with_the_fast_one():
+    model = nn.Linear(50, 20)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    layers = find_layers(model)
+    fast = Gradients(model, layers).norms()
+    in_float64 = Gradients(model.double(), layers)
+    assert not in_float64._dot_serves
+    assert in_float64.norms().tolist() == pytest.approx(fast.tolist(), rel=1e-6)
