@@ -68,7 +68,7 @@ def start_run(
     config = composed.config
     name = config.name or f"{config.model.option}-{config.optimizer.option}"
     with _settings(composed):
-        trainer = _build_trainer(composed, dataset)
+        trainer = build_trainer(composed, dataset)
         directory = create_run_directory(places.runs_dir, name)
         writer = RunWriter(
             directory, composed.yaml(), {**provenance(), "overrides": list(overrides)}
@@ -109,7 +109,7 @@ def resume_run(
             hint="--data-dir DIR, with the data that the run began with",
         )
     with _settings(composed):
-        trainer = _build_trainer(composed, dataset)
+        trainer = build_trainer(composed, dataset)
         writer = RunWriter(run.path, composed.yaml(), provenance(), earlier=run.state)
         checkpoint = load_checkpoint(run.path)
         if checkpoint is not None:
@@ -247,7 +247,7 @@ def _load_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
     )
 
 
-def _build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
+def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     """Build data, model, optimizer, schedule and clipping as the config says."""
     config, classes = composed.config, composed.classes
     device = _choose_device(config.device)

@@ -1,4 +1,4 @@
-"""From overrides to a typed config, by Hydra's compose API. The only user of Hydra.
+"""From overrides to a typed config, by Hydra's config loader. The only user of Hydra.
 
 Every override is checked before Hydra sees it, because Hydra answers a misspelt key with the
 advice to add it. A keyword that the class of a section takes may be set without a `+`.
@@ -12,14 +12,16 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.singleton import Singleton
 from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 from gradcli.config.files import GROUPS, ConfigFiles, shipped_configs
 from gradcli.config.schema import Section, TrainConfig, check_limits
@@ -107,9 +109,21 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
         text: the YAML.
         where: the file that it comes from, for errors.
         allow_import: packages that `_target_` may name besides the usual ones.
+
+    Raises:
+        UserError: for anything in it that a hand has broken.
     """
+    try:
+        plain = _plain(OmegaConf.create(text))
+    except MarkedYAMLError as error:
+        raise _yaml_error(error, where) from None
+    options = plain.get(_CHOICES)
+    if not isinstance(options, dict) or set(options) != set(GROUPS):
+        raise UserError(
+            f"'{_CHOICES}' must name an option for each of {', '.join(GROUPS)}.", where=where
+        )
     return _typed(
-        _plain(OmegaConf.create(text)),
+        plain,
         files=dict.fromkeys(("", *GROUPS), where),
         overridden=frozenset(),
         allow_import=allow_import,
@@ -126,7 +140,7 @@ def _parse(text: str) -> Override:
             hint="KEY=VALUE, such as optimizer.lr=0.01; quote lists: 'model.hidden=[512,256]'",
         ) from None
     key = override.key_or_group
-    if key.split(".")[0] == "hydra":
+    if key.replace("/", ".").split(".")[0] == "hydra":
         raise UserError(
             f"'{text}' would configure Hydra, which gradcli uses only to compose configs: it "
             "starts no jobs, and runs go where --runs-dir says.",
@@ -172,7 +186,7 @@ class _Keys:
         self._config_files, self._allow_import = files, allow_import
 
     def check(self, override: Override) -> str:
-        """Return the override as Hydra takes it: with `++` where the YAML lacks the key.
+        """Return the override as Hydra takes it: with `++` where the YAML lacks the key only.
 
         Raises:
             UserError: where there is no such key; with the nearest ones.
@@ -180,7 +194,7 @@ class _Keys:
         key = override.key_or_group
         text = str(override.input_line)
         if key in self._listed():
-            return text
+            return text.lstrip("+")
         group, _, name = key.partition(".")
         if group in GROUPS and group != "data" and name in self._keywords(group):
             return "++" + text.lstrip("+")
@@ -216,16 +230,13 @@ class _Keys:
             *(listed for listed in self._listed() if not listed.endswith("_target_")),
             *(f"{section}.{word}" for section in sections for word in self._keywords(section)),
         ]
-        last = key.split(".")[-1]
-        likely = [one for one in dict.fromkeys(settable) if one.split(".")[-1] == last]
-        if not likely:
-            by_last = {one.split(".")[-1]: one for one in settable}
-            likely = nearest(key, settable) or [by_last[one] for one in nearest(last, by_last)]
+        likely = _nearest_keys(key, settable)
+        of_section = [one for one in dict.fromkeys(settable) if one.startswith(f"{group}.")]
         place = self.files.get(group, self._config_files.display("", "train"))
         return UserError(
             f"There is no key '{key}'.",
             where=place,
-            choices=likely,
+            choices=likely or of_section,
             hint=f"{likely[0]}={value or 'VALUE'}" if likely else "gradcli train --show-config",
         )
 
@@ -234,11 +245,11 @@ class _Keys:
         takers = []
         for option in self._config_files.options(group):
             path = self._config_files.path(group, option)
-            plain = {group: _plain(OmegaConf.load(path))}
-            section = _section(plain, {group: option}, group, str(path))
             try:
+                plain = {group: _plain(OmegaConf.load(path))}
+                section = _section(plain, {group: option}, group, str(path))
                 target = resolve_target(section, str(path), self._allow_import)
-            except UserError:
+            except (UserError, MarkedYAMLError):
                 continue  # an option that cannot be used is no advice
             if name in keywords(target, group):
                 takers.append(option)
@@ -246,11 +257,21 @@ class _Keys:
 
 
 def _compose(overrides: list[str], files: ConfigFiles) -> DictConfig:
-    """Let Hydra compose; any complaint of its own becomes a `UserError`."""
-    search = [] if files.own is None else [f"hydra.searchpath=[file://{files.own.resolve()}]"]
+    """Let Hydra compose; any complaint of its own becomes a `UserError`.
+
+    Its loader is used by itself. The public `compose` needs Hydra's global state, which belongs
+    to the program that calls us; and `hydra.searchpath` puts the user's own folder behind the
+    shipped one, so that an option of theirs could not stand before one of ours.
+    """
+    search_path = create_config_search_path(str(shipped_configs()))
+    if files.own is not None:
+        search_path.prepend("config-dir", f"file://{files.own.resolve()}", anchor="main")
     try:
-        with _own_hydra():
-            return compose("train", [*search, *overrides], return_hydra_config=True)
+        with _version_base("1.3"):
+            loader = ConfigLoaderImpl(search_path)
+            return loader.load_configuration("train", overrides, RunMode.RUN, from_shell=False)
+    except MarkedYAMLError as error:
+        raise _yaml_error(error, "the config") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(
             str(error).splitlines()[0], where="the config", hint="gradcli train --show-config"
@@ -258,15 +279,15 @@ def _compose(overrides: list[str], files: ConfigFiles) -> DictConfig:
 
 
 @contextmanager
-def _own_hydra() -> Iterator[None]:
-    """Initialise Hydra for us, and leave it as it was for a program that uses it too."""
-    state = Singleton.get_state()
+def _version_base(wanted: str) -> Iterator[None]:
+    """Have Hydra behave as in version `wanted`, and as before afterwards."""
+    base = version.VersionBase.instance()
+    before = base.getbase()
+    version.setbase(wanted)
     try:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(shipped_configs()), version_base="1.3"):
-            yield
+        yield
     finally:
-        Singleton.set_state(state)
+        base.version_base = before
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -279,6 +300,33 @@ def _plain(config: Any) -> dict[str, Any]:
         raise UserError(str(error).splitlines()[0], where="the config") from None
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def _nearest_keys(key: str, settable: Sequence[str]) -> list[str]:
+    """Return the keys of any section that end as `key` does; else those of its own that nearly do.
+
+    Where there is no such section, the keys of all are searched.
+    """
+    section, _, name = key.rpartition(".")
+    by_name: dict[str, list[str]] = {}
+    for one in dict.fromkeys(settable):
+        by_name.setdefault(one.rpartition(".")[2], []).append(one)
+    if name in by_name:
+        return by_name[name]
+    of_section = [one for one in settable if section and one.startswith(f"{section}.")]
+    if of_section:
+        likely = nearest(name, (one.rpartition(".")[2] for one in of_section))
+        return [f"{section}.{word}" for word in likely]
+    return [one for word in nearest(name, by_name) for one in by_name[word]]
+
+
+def _yaml_error(error: MarkedYAMLError, where: str) -> UserError:
+    """Say where a file is no YAML."""
+    mark = error.problem_mark
+    if mark is not None:
+        file = where if mark.name.startswith("<") else mark.name
+        where = f"line {mark.line + 1} of {file}"
+    return UserError(f"This is no YAML: {error.problem}.", where=where)
 
 
 def _section(plain: dict[str, Any], options: dict[str, str], group: str, file: str) -> Section:
@@ -306,6 +354,13 @@ def _typed(
     def build(cls: type, values: Any, prefix: str) -> Any:
         file = files[prefix.rstrip(".") if prefix.rstrip(".") in files else ""]
         hints = get_type_hints(cls)
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{prefix.rstrip('.')} is {values!r}, where several keys belong.",
+                where=file,
+                choices=[prefix + name for name in hints],
+                hint=f"{prefix}{next(iter(hints))}=VALUE",
+            )
         for key in values:
             if key not in hints and prefix + key != _CHOICES:
                 raise UserError(

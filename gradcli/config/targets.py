@@ -220,4 +220,6 @@ def _as_override(value: Any) -> str:
     """Return a value as it is written in an override."""
     if isinstance(value, list | tuple):
         return f"[{','.join(_as_override(item) for item in value)}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -289,13 +289,14 @@ class ZClip(Clip):
 
 def _total(norms: Tensor) -> Tensor:
     """Return the norm over all parameters, ()."""
-    return norms.square().sum().sqrt_()
+    total: Tensor = torch.linalg.vector_norm(norms)
+    return total
 
 
 def _coefficient(limit: float | Tensor, norm: Tensor) -> Tensor:
     """Return min(1, limit / norm), and 1 for a norm that is zero or not finite."""
-    coefficient = (limit / norm).clamp(max=1.0)
-    return torch.where(torch.isfinite(norm) & (norm > 0), coefficient, 1.0)
+    # limit / 0 is infinite and becomes 1; an infinite or NaN norm is not below infinity.
+    return torch.where(norm < math.inf, (limit / norm).clamp_(max=1.0), 1.0)
 
 
 def _scale_to(limit: float | Tensor, gradients: Gradients, norms: Tensor) -> Tensor:

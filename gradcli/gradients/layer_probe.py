@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import compress
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.gradients.layers import layer_module, layer_parameters
-from gradcli.gradients.norms import accumulator_dtype
+from gradcli.gradients.norms import sum_of_squares
 from gradcli.records import LayerInfo, LayerRecord
 
 
@@ -46,7 +47,7 @@ class LayerProbe:
         ]
         self._handles: list[RemovableHandle] = []
         self._before: list[list[Tensor]] = []
-        self._input_squares: list[list[Tensor]] = []
+        self._input_squares: list[list[float]] = []
 
     def __enter__(self) -> LayerProbe:
         self._before = [[p.detach().clone() for p in group] for group in self._parameters]
@@ -72,15 +73,13 @@ class LayerProbe:
         for before, now, in_ratio, squares in zip(
             self._before, self._parameters, self._in_ratio, self._input_squares, strict=True
         ):
-            weight_norms.append(_norm(before))
-            old = [tensor for tensor, counted in zip(before, in_ratio, strict=True) if counted]
-            new = [tensor for tensor, counted in zip(now, in_ratio, strict=True) if counted]
-            scale = _norm(old)
-            moved = _norm([b - a for a, b in zip(old, new, strict=True)])
-            update_ratios.append(moved / scale if scale > 0 else math.nan)
-            input_norms.append(
-                math.sqrt(float(torch.stack(squares).sum())) if squares else math.nan
-            )
+            old = [_sum_of_squares(tensor) for tensor in before]
+            scale = sum(compress(old, in_ratio))
+            steps = [a - b for a, b, counted in zip(now, before, in_ratio, strict=True) if counted]
+            moved = sum(map(_sum_of_squares, steps))
+            weight_norms.append(math.sqrt(sum(old)))
+            update_ratios.append(math.sqrt(moved / scale) if scale > 0 else math.nan)
+            input_norms.append(math.sqrt(sum(squares)) if squares else math.nan)
         return LayerRecord(step, tuple(weight_norms), tuple(update_ratios), tuple(input_norms))
 
 
@@ -89,7 +88,7 @@ def zero_parameters(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, value in model.named_parameters() if not bool(value.any()))
 
 
-def _watch_inputs(squares: list[Tensor]) -> Callable[[nn.Module, Any], None]:
+def _watch_inputs(squares: list[float]) -> Callable[[nn.Module, Any], None]:
     """Return a hook that collects the squared gradient norm of a layer's first input.
 
     A layer that is called several times in one forward pass adds up.
@@ -105,12 +104,6 @@ def _watch_inputs(squares: list[Tensor]) -> Callable[[nn.Module, Any], None]:
     return hook
 
 
-def _sum_of_squares(tensor: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=accumulator_dtype(tensor.device))
-    return norm.square()
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    if not tensors:
-        return math.nan
-    return math.sqrt(float(torch.stack([_sum_of_squares(tensor) for tensor in tensors]).sum()))
+def _sum_of_squares(tensor: Tensor) -> float:
+    """Return the sum of squares of a tensor on any device; waits for the device."""
+    return sum_of_squares(tensor if tensor.device.type == "cpu" else tensor.detach().cpu())

@@ -106,16 +106,14 @@ def _rehearse(
     """Make one step on copies of the parameters: it shows what a signature cannot say.
 
     Such are a fused implementation that does not know the device, a class for sparse gradients
-    (SparseAdam) or matrices only (Muon), and a closure that is optional by name alone.
+    (SparseAdam) or matrices only (Muon), and a closure that is optional by name alone. The
+    copies are of the corners, since touching the memory of whole ones would be felt at start.
     """
     name = optimizer_class.__name__
     copies = [
-        {**group, "params": [(key, nn.Parameter(p.detach().clone())) for key, p in group["params"]]}
+        {**group, "params": [(key, _corner(parameter)) for key, parameter in group["params"]]}
         for group in groups
     ]
-    for group in copies:
-        for _, copy in group["params"]:
-            copy.grad = torch.ones_like(copy)
     # An optimizer may draw noise, and the rehearsal must not be felt in the run.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
@@ -128,3 +126,11 @@ def _rehearse(
             raise UserError(
                 f"{name} cannot make a plain step on this model: {error}", where="optimizer"
             ) from error
+
+
+def _corner(parameter: nn.Parameter) -> nn.Parameter:
+    """Copy up to 16 entries along each dimension, with a gradient of ones."""
+    entries = parameter.detach()[tuple(slice(16) for _ in parameter.shape)]
+    corner = nn.Parameter(entries.clone())
+    corner.grad = torch.ones_like(corner)
+    return corner

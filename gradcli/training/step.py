@@ -93,10 +93,9 @@ class TrainingStep:
 
     def _is_finite(self, loss: Tensor, norms: Tensor) -> bool:
         """Whether loss and gradients are finite, as far as the host knows without waiting."""
-        total = norms.sum() + loss
         if not self.deferred:
-            return math.isfinite(total.item())
-        self._found_inf.logical_or_(~torch.isfinite(total))
+            return math.isfinite(loss.item() + norms.sum().item())
+        self._found_inf.logical_or_(~torch.isfinite(loss + norms.sum()))
         return True
 
     def _autocast(self) -> AbstractContextManager[object]:

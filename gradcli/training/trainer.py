@@ -24,7 +24,7 @@ from gradcli.gradients.clipping import Clip
 from gradcli.gradients.faults import locate_fault
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.norms import Gradients, accumulator_dtype
+from gradcli.gradients.norms import Gradients
 from gradcli.optim import LearningRate
 from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
 from gradcli.training.clock import PhaseClock
@@ -93,8 +93,9 @@ class Trainer:
         self.seconds_before = 0.0
         self.phase_seconds = dict.fromkeys(PHASES, 0.0)
         self._batches_done = 0
-        self._loss_sum = torch.zeros((), dtype=accumulator_dtype(self.device), device=self.device)
+        self._loss_sum = 0.0
         self._examples = 0
+        self._batch_sizes: list[int] = []
         self._stop_requested = False
 
         gradients = Gradients(model, self.layers)
@@ -199,8 +200,7 @@ class Trainer:
             return
         self.step = number
         self._batches_done += 1
-        self._loss_sum.add_(result.loss, alpha=len(indices))
-        self._examples += len(indices)
+        self._batch_sizes.append(len(indices))
 
     def _flush(self, batches: tuple[Tensor, ...]) -> Iterator[StepRecords]:
         """Bring the steps of the buffer to the host: the one transfer of an accelerator."""
@@ -211,6 +211,10 @@ class Trainer:
         records = self._buffer.flush(phases)
         if self._training_step.deferred:
             records = self._cut_at_fault(records, batches)
+        made = self._batch_sizes[: len(records) - (self.fault is not None)]
+        self._loss_sum += float(np.dot(records.loss[: len(made)], made))
+        self._examples += sum(made)
+        self._batch_sizes = []
         self.clock.stop()
         every = self.plan.record_every
         keep = records.step % every == (1 % every) if every else np.zeros(len(records), dtype=bool)
@@ -247,9 +251,9 @@ class Trainer:
 
     def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord:
         loss, accuracy = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
-        train_loss = float(self._loss_sum) / self._examples if self._examples else math.nan
+        train_loss = self._loss_sum / self._examples if self._examples else math.nan
         if split == "val" or not self.splits["val"].size:
-            self._loss_sum.zero_()
+            self._loss_sum = 0.0
             self._examples = 0
         return EvalRecord(
             step=self.step,
@@ -278,9 +282,9 @@ class Trainer:
                 "epochs_done": self.epochs_done,
                 "batches_done": self._batches_done,
                 "examples": self._examples,
+                "loss_sum": self._loss_sum,
                 "finished": self.finished,
             },
-            "loss_sum": self._loss_sum.clone(),
             "seconds": {"total": self.seconds_total, "train": self.clock.seconds_train},
             "phase_seconds": dict(self.phase_seconds),
         }
@@ -299,7 +303,7 @@ class Trainer:
         self.epochs_done = position["epochs_done"]
         self._batches_done = position["batches_done"]
         self._examples = position["examples"]
-        self._loss_sum.copy_(state["loss_sum"])
+        self._loss_sum = position["loss_sum"]
         self.seconds_before = state["seconds"]["total"]
         self.clock.seconds_train = state["seconds"]["train"]
         self.phase_seconds = dict(state["phase_seconds"])

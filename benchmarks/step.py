@@ -1,0 +1,143 @@
+"""What recording and clipping cost: gradcli's training step against a bare loop.
+
+Both train the same model on the same data in one process, block by block in turn (A B A B), so
+that a machine whose speed drifts slows both. The bare loop is what a careful engineer writes by
+hand: float tensors in memory, `X[permutation[i : i + batch]]`, the optimizer as PyTorch
+constructs it (fused where that is asked for), no recording, no clipping. gradcli's side is the
+trainer that `gradcli train` runs, with every parameter's norm before and after clipping
+recorded at each step, clipping on, and its layer probes.
+
+    python benchmarks/step.py [--blocks 24] [--threads 1 2] [--case NAME ...] [--at-most 1.10]
+
+Prints the median ratio of the time per step, gradcli / bare, with a 95% interval (bootstrap
+over the pairs of blocks), and exits with 1 where a case's median exceeds `--at-most`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import bootstrap
+from torch import nn
+
+from gradcli.config import compose_train
+from gradcli.data import load_dataset
+from gradcli.experiment import build_trainer
+from gradcli.records import StepRecords
+
+BATCH = 128
+CASES: dict[str, tuple[list[str], Callable[[nn.Module], torch.optim.Optimizer]]] = {
+    "mlp adam": (
+        ["optimizer=adam"],
+        lambda model: torch.optim.Adam(model.parameters(), lr=2e-3, fused=True),
+    ),
+    "mlp momentum": (
+        ["optimizer=momentum"],
+        lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
+    ),
+    "mlp rmsprop": (
+        ["optimizer=rmsprop"],
+        lambda model: torch.optim.RMSprop(model.parameters(), lr=1e-3),
+    ),
+    "deep_mlp adam": (
+        ["model=deep_mlp", "init=kaiming"],
+        lambda model: torch.optim.Adam(model.parameters(), lr=2e-3, fused=True),
+    ),
+    "cnn adam": (
+        ["model=cnn"],
+        lambda model: torch.optim.Adam(model.parameters(), lr=2e-3, fused=True),
+    ),
+}
+
+
+def gradcli_blocks(overrides: list[str], dataset) -> Iterator[tuple[float, int]]:
+    """Yield (seconds, steps) for block after block of the trainer's own loop."""
+    trainer = build_trainer(compose_train([*overrides, "epochs=1000"]), dataset)
+    records = trainer.run()
+    while True:
+        trainer.splits["val"].size = 0  # no evaluation: steps alone are timed
+        began = time.perf_counter()
+        record = next(records)
+        while not isinstance(record, StepRecords):
+            record = next(records)
+        yield time.perf_counter() - began, len(record)
+
+
+def bare_steps(
+    model: nn.Module,
+    make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> Iterator[None]:
+    """Make one step of the bare loop at each `next`."""
+    optimizer = make_optimizer(model)
+    while True:
+        permutation = torch.randperm(len(images))
+        for i in range(0, len(images), BATCH):
+            indices = permutation[i : i + BATCH]
+            loss = F.cross_entropy(model(images[indices]), labels[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield
+
+
+def ratios(case: str, dataset, images: torch.Tensor, blocks: int) -> np.ndarray:
+    """Return gradcli's time per step over the bare one's, for each pair of blocks."""
+    overrides, make_optimizer = CASES[case]
+    twin = build_trainer(compose_train(overrides), dataset).model
+    bare = bare_steps(twin, make_optimizer, images, dataset.train.labels)
+    ours = gradcli_blocks(overrides, dataset)
+    found = []
+    for pair in range(blocks + 2):
+        seconds, steps = next(ours)
+        began = time.perf_counter()
+        for _ in range(steps):
+            next(bare)
+        bare_seconds = time.perf_counter() - began
+        if pair >= 2 and steps > 1:  # the first blocks warm up caches and allocators
+            found.append((seconds / steps) / (bare_seconds / steps))
+    return np.array(found)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--blocks", type=int, default=24)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--at-most", type=float, default=1.10)
+    arguments = parser.parse_args()
+
+    folder = os.environ.get("GRADCLI_DATA")
+    dataset = load_dataset("auto", data_dir=Path(folder) if folder else None)
+    scale = 1 / (255 * dataset.std)
+    images = dataset.train.images.float() * scale - dataset.mean / dataset.std
+    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; ", end="")
+    print(f"{dataset.info.name}, batch {BATCH}, {arguments.blocks} pairs of blocks")
+    worst = 0.0
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        for case in arguments.case:
+            found = ratios(case, dataset, images, arguments.blocks)
+            median = float(np.median(found))
+            interval = bootstrap((found,), np.median, random_state=0).confidence_interval
+            print(
+                f"{case:15} {threads} thread{'s' if threads > 1 else ' '}  {median:.3f}  "
+                f"[{interval.low:.3f}, {interval.high:.3f}]",
+                flush=True,
+            )
+            worst = max(worst, median)
+    return int(worst > arguments.at_most)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""What the reader of a comparison must be warned of, in sentences.
+
+Numbers come from `statistics`; here is what is known about optimizers and about small samples
+that makes some of these numbers worth less than they look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from gradcli.comparison.statistics import (
+    LEVEL,
+    POWER,
+    ArmResult,
+    Comparison,
+    PairResult,
+    seeds_to_separate,
+    separable_effect,
+)
+
+# With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. A number of
+# seeds that would miss this says nothing about the differences that one argues over.
+_OBVIOUS_EFFECT = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """A reason to read a result with care."""
+
+    code: Literal["few-seeds", "special-case", "diverged", "missing"]
+    arms: tuple[str, ...]
+    """The arms concerned."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialCase:
+    """An optimizer that another one turns into at some setting, as the configs name them."""
+
+    general: str
+    special: str
+    setting: str
+
+
+#: The inclusions of Choi et al. 2019, "On empirical comparisons of optimizers for deep
+#: learning" (arXiv 1910.05446), section 3, and two that are plain from the definitions (the
+#: last two). The learning rate changes along with the setting, and may follow a schedule that
+#: undoes a bias correction. Where eps outweighs the root of the second moment, the update is
+#: the first moment times a constant: this is how adaptive methods contain the others.
+SPECIAL_CASES = (
+    SpecialCase("momentum", "sgd", "momentum=0"),
+    SpecialCase("nesterov", "sgd", "a momentum near 0"),
+    SpecialCase("rmsprop", "momentum", "momentum=0.9 and a very large eps and lr"),
+    SpecialCase("adam", "momentum", "a very large eps and lr"),
+    SpecialCase("nadam", "nesterov", "a very large eps and lr"),
+    SpecialCase("adam", "rmsprop", "betas=[0,0.99]"),
+    SpecialCase("adamw", "adam", "weight_decay=0"),
+)
+
+
+def cautions(comparison: Comparison) -> tuple[Caution, ...]:
+    """Return what to beware of in `comparison`, whose arms bear the names of optimizers.
+
+    * `few-seeds`: not even a difference of three deviations would probably be found.
+    * `special-case`: an optimizer lost to one that it contains. Tuned in all its settings it
+      could not (Choi et al. 2019), so that it was the search that lost. An arm whose name is
+      not in `SPECIAL_CASES` has no known special case.
+    * `diverged`, `missing`: an arm's numbers are those of only some of the seeds.
+    """
+    return (
+        *_few_seeds(comparison.pairs),
+        *(caution for pair in comparison.pairs for caution in _lost_to_special_case(pair)),
+        *(caution for arm in comparison.arms for caution in _incomplete(arm)),
+    )
+
+
+def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[Caution]:
+    """Warn once for each number of seeds that is too small for the number of pairs."""
+    level = LEVEL / max(1, len(pairs))
+    compared = [pair for pair in pairs if pair.evidence != "divergence"]
+    for seeds in sorted({pair.seeds for pair in compared}):
+        effect = separable_effect(seeds, level)
+        if effect <= _OBVIOUS_EFFECT:
+            continue
+        concerned = [pair for pair in compared if pair.seeds == seeds]
+        ability = (
+            "no verdict is possible"
+            if seeds < 2
+            else f"only a difference of {effect:.2g} times its deviation between seeds is found "
+            f"with a chance of {POWER:.0%}"
+        )
+        yield Caution(
+            code="few-seeds",
+            arms=tuple(dict.fromkeys(arm for pair in concerned for arm in (pair.a, pair.b))),
+            message=f"With {_count(seeds, 'seed')} and {_count(len(pairs), 'pair')} {ability}; "
+            f"{seeds_to_separate(_OBVIOUS_EFFECT, level)} seeds would find one of "
+            f"{_OBVIOUS_EFFECT:g}.",
+        )
+
+
+def _lost_to_special_case(pair: PairResult) -> Iterator[Caution]:
+    """Warn where the loser of a pair contains the winner."""
+    if pair.verdict == "tie":
+        return
+    winner, loser = (pair.a, pair.b) if pair.verdict == "a" else (pair.b, pair.a)
+    steps = _specialisation(loser, winner)
+    if steps:
+        way = ", and ".join(f"{step.general} is {step.special} at {step.setting}" for step in steps)
+        yield Caution(
+            code="special-case",
+            arms=(loser, winner),
+            message=f"{loser} lost to its own special case {winner}: {way}. With all its "
+            "settings tuned it could not lose; this says that the search was too narrow for it.",
+        )
+
+
+def _specialisation(general: str, special: str) -> tuple[SpecialCase, ...]:
+    """Return the steps that lead from an optimizer to its special case; none where it is not."""
+    for case in SPECIAL_CASES:
+        if case.general == general:
+            if case.special == special:
+                return (case,)
+            if further := _specialisation(case.special, special):
+                return (case, *further)
+    return ()
+
+
+def _incomplete(arm: ArmResult) -> Iterator[Caution]:
+    """Warn where some of an arm's trials have no score."""
+    scored = arm.score.count
+    trials = _count(scored + arm.diverged + arm.missing, "seed")
+    rest = f"; its scores are those of the other {scored}" if scored else ""
+    if arm.diverged:
+        message = f"{arm.name} diverged at {arm.diverged} of {trials}{rest}."
+        yield Caution("diverged", (arm.name,), message)
+    if arm.missing:
+        message = f"{arm.name} has no result at {arm.missing} of {trials}{rest}."
+        yield Caution("missing", (arm.name,), message)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,452 @@
+"""What scores over seeds say about the arms of a comparison, as pure functions on arrays.
+
+An *arm* is one way to train (an optimizer with its settings), run once a seed; all arms use
+the same seeds, so that two arms are compared seed by seed. A *score* is a number of which more
+is better, such as an accuracy. A trial that diverged has the score `DIVERGED`; one without a
+result (it failed, or was not run) has NaN. Neither is ever averaged in: both are counted.
+
+Here belong estimates, intervals, tests and their power. Words about them stand in `cautions`;
+files, tables and torch have no place here. Distributions come from `scipy.special`, whose
+functions are those behind `scipy.stats` at a fraction of its import time and cost a call.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+#: The score of a trial that diverged: below every other.
+DIVERGED = -math.inf
+#: The chance of any false verdict in a comparison of equal arms; intervals hold with 1 - LEVEL.
+LEVEL = 0.05
+#: The chance of a verdict that `seeds_to_separate` and `separable_effect` ask for.
+POWER = 0.8
+#: No more seeds than this are ever proposed.
+MOST_SEEDS = 1000
+
+Interval = tuple[float, float]
+Verdict = Literal["a", "b", "tie"]
+Evidence = Literal["scores", "divergence", "none"]
+
+_EVERYTHING: Interval = (-math.inf, math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The scores of one arm over the seeds that have one."""
+
+    count: int
+    mean: float
+    """NaN without any score."""
+    std: float
+    """The sample deviation (n - 1 in the denominator); NaN with fewer than two scores."""
+    ci95: Interval
+    """mean ± t(n-1) · std / √n; every number with fewer than two scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One arm's place in the ranking. Whether a place is more than luck, the pairs say."""
+
+    rank: int
+    """One more than the number of arms with a higher mean; arms without any score come last."""
+    name: str
+    score: Summary
+    diverged: int
+    """Trials that diverged."""
+    missing: int
+    """Trials that have no result."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """Two arms, a ranked no lower than b, over the seeds at which both have a score."""
+
+    a: str
+    b: str
+    seeds: int
+    difference: float
+    """The mean of a - b; NaN where no seed has both scores."""
+    deviation: float
+    """The deviation of a - b between seeds; NaN with fewer than two."""
+    ci95: Interval
+    """The paired t interval of the difference for this pair by itself."""
+    holm_interval: Interval
+    """The same, as much wider as Holm's correction asks: where scores were tested, it leaves 0
+    out exactly when the verdict is no tie."""
+    p_adjusted: float
+    """After Holm's correction for all pairs; 1 where nothing could be tested."""
+    verdict: Verdict
+    evidence: Evidence
+    """What was tested."""
+    seeds_needed: int | None
+    """For a tie: the seeds that would separate the arms, if what was seen is the truth. None
+    beside a verdict, and where `MOST_SEEDS` would not do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Arms, best first, and every pair of them in that order."""
+
+    arms: tuple[ArmResult, ...]
+    pairs: tuple[PairResult, ...]
+
+
+def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) -> Comparison:
+    """Rank the arms and give a verdict on every pair.
+
+    A pair's null hypothesis is that its arms are equal, and one of two things is tested:
+
+    * *scores*, where two or more seeds have both: Student's paired t-test, two-sided, on the
+      differences at those seeds.
+    * *divergence*, where every trial of one arm diverged and none of the other. If both arms
+      diverge at a seed with the same chance q and independently, n seeds show that with
+      probability 2 qⁿ (1 - q)ⁿ, which is at most 2 / 4ⁿ: the p-value (Barnard's exact
+      unconditional test). Three seeds make a verdict on one pair, five on 25 pairs.
+
+    The p-values of all pairs, 1 for those with nothing to test, are adjusted by `holm`; the
+    verdict is for the better arm where the adjusted one is below `LEVEL`, else a tie. Where no
+    trial diverges, the chance of any false verdict is thereby at most `LEVEL`, whichever arms
+    are equal. Where some do, that of a pair may exceed its share by at most 2 / 4ⁿ, because its
+    trials choose which test is made; and scores are then those of the surviving seeds.
+
+    Args:
+        scores: each arm's scores (n,), the same seeds in the same order for all.
+        resolution: the distance of neighbouring scores, 1 / examples for an accuracy. Rounding
+            alone gives a difference of two scores the variance resolution² / 6 (Sheppard
+            1898), and less is never assumed: a few seeds that happen to agree are no certainty.
+
+    Raises:
+        ValueError: the arms have different numbers of scores.
+    """
+    checked = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
+    arms = rank_arms(checked)
+    tests = [
+        _test_pair((a.name, checked[a.name]), (b.name, checked[b.name]), resolution)
+        for a, b in itertools.combinations(arms, 2)
+    ]
+    return Comparison(arms, _verdicts(tests))
+
+
+def summarise(scores: ArrayLike) -> Summary:
+    """Return mean, deviation and 95% t interval of the finite ones among `scores` (n,).
+
+    The interval knows nothing of bounds: that of an accuracy may reach above 1.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    return _summarise_finite(values[np.isfinite(values)])
+
+
+def rank_arms(scores: Mapping[str, NDArray[np.float64]]) -> tuple[ArmResult, ...]:
+    """Order the arms by their mean score, best first; equal arms keep their order and rank."""
+    summaries = {name: summarise(values) for name, values in scores.items()}
+    shortfall = {
+        name: -summary.mean if summary.count else math.inf for name, summary in summaries.items()
+    }
+    return tuple(
+        ArmResult(
+            rank=1 + sum(other < shortfall[name] for other in shortfall.values()),
+            name=name,
+            score=summaries[name],
+            diverged=int(np.sum(scores[name] == DIVERGED)),
+            missing=int(np.sum(np.isnan(scores[name]))),
+        )
+        for name in sorted(scores, key=shortfall.__getitem__)
+    )
+
+
+# Pairs -------------------------------------------------------------------------------------
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Adjust p-values (m,) for being m, by Holm's step-down procedure.
+
+    The k-th smallest (k from 0) is multiplied by m - k; then none may be below a smaller one's,
+    nor above 1. Rejecting where the result is below a level keeps the chance of any false
+    rejection at that level, however the tests depend on one another.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
+    of Statistics 6(2).
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+@dataclass(frozen=True, slots=True)
+class _PairTest:
+    """A pair before the correction for the others."""
+
+    a: str
+    b: str
+    differences: Summary
+    ahead: Verdict
+    p: float
+    evidence: Evidence
+    outcomes: int
+    """The seeds at which both trials ended, by a score or by divergence."""
+
+
+def _test_pair(
+    first: tuple[str, NDArray[np.float64]],
+    second: tuple[str, NDArray[np.float64]],
+    resolution: float,
+) -> _PairTest:
+    """Test whether two arms, each a name and its scores (n,), are equal; see `compare_arms`."""
+    (a, a_scores), (b, b_scores) = first, second
+    ended = ~(np.isnan(a_scores) | np.isnan(b_scores))
+    a_ended, b_ended = a_scores[ended], b_scores[ended]
+    a_diverged, b_diverged = a_ended == DIVERGED, b_ended == DIVERGED
+    scored = ~(a_diverged | b_diverged)
+    differences = _summarise_finite(
+        a_ended[scored] - b_ended[scored], least_std=resolution / math.sqrt(6)
+    )
+    evidence: Evidence = "none"
+    ahead: Verdict = "tie"
+    p = 1.0
+    if differences.count >= 2:
+        evidence = "scores"
+        ahead = _sign(differences.mean)
+        p = _paired_t_p_value(differences)
+    elif len(a_ended) and abs(np.mean(a_diverged) - np.mean(b_diverged)) == 1:
+        evidence = "divergence"
+        ahead = "b" if a_diverged.all() else "a"
+        p = 2 * 0.25 ** len(a_ended)
+    return _PairTest(a, b, differences, ahead, p, evidence, len(a_ended))
+
+
+def _verdicts(tests: Sequence[_PairTest]) -> tuple[PairResult, ...]:
+    """Correct the tests for one another and say what each amounts to."""
+    p_values = np.array([test.p for test in tests])
+    adjusted = holm(p_values)
+    # Holm compares the k-th smallest p-value with LEVEL / (m - k), and stops at the first that
+    # fails; all from there on are ties, held to the level of that one.
+    smaller = np.searchsorted(np.sort(p_values), p_values)
+    divisors = len(tests) - np.minimum(smaller, np.sum(adjusted < LEVEL))
+    return tuple(
+        _verdict(test, float(p_adjusted), LEVEL / divisor)
+        for test, p_adjusted, divisor in zip(tests, adjusted, divisors, strict=True)
+    )
+
+
+def _verdict(test: _PairTest, p_adjusted: float, level: float) -> PairResult:
+    """Conclude from a test whose own p-value was to be below `level`."""
+    differences = test.differences
+    verdict = test.ahead if p_adjusted < LEVEL else "tie"
+    return PairResult(
+        a=test.a,
+        b=test.b,
+        seeds=differences.count,
+        difference=differences.mean,
+        deviation=differences.std,
+        ci95=differences.ci95,
+        holm_interval=_t_interval(differences.mean, differences.std, differences.count, level),
+        p_adjusted=p_adjusted,
+        verdict=verdict,
+        evidence=test.evidence,
+        seeds_needed=_seeds_needed(test, level) if verdict == "tie" else None,
+    )
+
+
+def _seeds_needed(tie: _PairTest, level: float) -> int | None:
+    """Return how many seeds would make a verdict of what was seen in a tie."""
+    if tie.evidence == "divergence":
+        return math.floor(math.log(2 / level, 4)) + 1  # the least n with 2 / 4ⁿ < level
+    if tie.ahead == "tie":
+        return None
+    return seeds_to_separate(abs(tie.differences.mean) / tie.differences.std, level)
+
+
+def _summarise_finite(values: NDArray[np.float64], least_std: float = 0.0) -> Summary:
+    """Summarise finite values, with no smaller a deviation than `least_std`."""
+    count = len(values)
+    mean = float(np.mean(values)) if count else math.nan
+    std = max(float(np.std(values, ddof=1)), least_std) if count >= 2 else math.nan
+    return Summary(count, mean, std, _t_interval(mean, std, count, LEVEL))
+
+
+def _t_interval(mean: float, std: float, count: int, level: float) -> Interval:
+    """Return the interval that misses the true mean with probability `level`."""
+    if count < 2:
+        return _EVERYTHING
+    half_width = _critical_t(count, level) * std / math.sqrt(count)
+    return mean - half_width, mean + half_width
+
+
+def _paired_t_p_value(differences: Summary) -> float:
+    """Return the two-sided p-value of a true mean of 0; 0 and 1 where nothing varies."""
+    if differences.mean == 0:
+        return 1.0
+    if differences.std == 0:
+        return 0.0
+    t = abs(differences.mean) / differences.std * math.sqrt(differences.count)
+    return 2 * float(special.stdtr(differences.count - 1, -t))
+
+
+def _critical_t(count: int, level: float) -> float:
+    """Return what |t| of `count` values exceeds with probability `level`, if their mean is 0."""
+    return float(special.stdtrit(count - 1, 1 - level / 2))
+
+
+def _sign(difference: float) -> Verdict:
+    return "a" if difference > 0 else "b" if difference < 0 else "tie"
+
+
+# Power -------------------------------------------------------------------------------------
+
+
+def power(effect: float, seeds: int, level: float = LEVEL) -> float:
+    """Return the chance that the paired t-test finds a true difference, in its direction.
+
+    With n seeds, t has the non-central t distribution with n - 1 degrees of freedom and the
+    non-centrality effect · √n (Cohen 1988, "Statistical power analysis for the behavioral
+    sciences", chapter 2).
+
+    Args:
+        effect: the true difference over the deviation of the differences between seeds, >= 0.
+        seeds: n, at least 2.
+        level: the two-sided level of the test; `LEVEL` / m for the strictest of m pairs.
+    """
+    critical = _critical_t(seeds, level)
+    return 1 - float(special.nctdtr(seeds - 1, effect * math.sqrt(seeds), critical))
+
+
+def seeds_to_separate(effect: float, level: float = LEVEL) -> int | None:
+    """Return the least number of seeds with which `power` reaches `POWER`.
+
+    None where `MOST_SEEDS` are too few, as they are for an effect of 0. The arguments are those
+    of `power`. From an effect that was itself estimated, the answer is as rough as the estimate.
+    """
+    counts = range(2, MOST_SEEDS + 1)
+    index = bisect_left(counts, POWER, key=lambda seeds: power(effect, seeds, level))
+    return counts[index] if index < len(counts) else None
+
+
+def separable_effect(seeds: int, level: float = LEVEL) -> float:
+    """Return the least effect that `power` finds with the chance `POWER`; infinite for 1 seed."""
+    if seeds < 2:
+        return math.inf
+    critical = _critical_t(seeds, level)
+    return float(special.nctdtrinc(seeds - 1, 1 - POWER, critical)) / math.sqrt(seeds)
+
+
+# Tuning ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The score by which an arm's settings were chosen, beside those of fresh seeds.
+
+    The best of several noisy scores is lucky (the winner's curse), so that it falls when it is
+    measured again. Both must be scores on the same split, or the split is compared too.
+    """
+
+    arm: str
+    selected_score: float
+    """The best score of the tuning."""
+    fresh: Summary
+    """The scores of the chosen settings with seeds that the choice has not seen."""
+
+    @property
+    def optimism(self) -> float:
+        """How much the selected score promised beyond the fresh mean."""
+        return self.selected_score - self.fresh.mean
+
+    @property
+    def ci95(self) -> Interval:
+        """The interval of the optimism that the fresh seeds leave, the selected score given."""
+        low, high = self.fresh.ci95
+        return self.selected_score - high, self.selected_score - low
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRateSensitivity:
+    """The learning rates around the best one with which an optimizer does nearly as well."""
+
+    best: float
+    """The learning rate with the highest score, the lowest of several; NaN without a score."""
+    low: float
+    high: float
+    best_at_edge: bool
+    """The best is an end of the grid: the true best may lie beyond."""
+    open_ended: bool
+    """The range reaches an end of the grid: it may be wider than is known."""
+
+    @property
+    def decades(self) -> float:
+        """The width of the range, log10(high / low): 0 where the best stands alone."""
+        return math.log10(self.high / self.low)
+
+
+def learning_rate_sensitivity(
+    learning_rates: ArrayLike, scores: ArrayLike, tolerance: float = 0.01
+) -> LearningRateSensitivity:
+    """Measure how wide the range of good learning rates is.
+
+    The range is the longest run of neighbours in the grid, the best among them, whose scores
+    are at most `tolerance` below the best one's. A trial that diverged or has no result ends
+    it. The width has the grid's coarseness: it counts from one tried value to another.
+
+    Args:
+        learning_rates: the grid (n,), positive, in any order.
+        scores: one a learning rate (n,).
+        tolerance: in the scores' unit; 0.01 is one point of accuracy.
+    """
+    rates = np.asarray(learning_rates, dtype=np.float64)
+    order = np.argsort(rates)
+    rates = rates[order]
+    values = np.asarray(scores, dtype=np.float64)[order]
+    values = np.where(np.isfinite(values), values, DIVERGED)
+    best = int(np.argmax(values))
+    if values[best] == DIVERGED:
+        return LearningRateSensitivity(math.nan, math.nan, math.nan, False, False)
+    bad = np.flatnonzero(values < values[best] - tolerance)
+    first = int(np.max(bad[bad < best], initial=-1)) + 1
+    last = int(np.min(bad[bad > best], initial=len(rates))) - 1
+    end = len(rates) - 1
+    return LearningRateSensitivity(
+        best=float(rates[best]),
+        low=float(rates[first]),
+        high=float(rates[last]),
+        best_at_edge=best in (0, end),
+        open_ended=first == 0 or last == end,
+    )
+
+
+# Targets -----------------------------------------------------------------------------------
+
+
+def time_to_target(times: ArrayLike, scores: ArrayLike, target: float) -> float:
+    """Return the first of `times` (n,) at which the score is at least `target`.
+
+    Infinite where it never is, as in AlgoPerf (Dahl et al. 2023, arXiv 2306.07179).
+
+    Args:
+        times: when a trial was evaluated, rising: steps or seconds.
+        scores: what it scored then (n,).
+        target: the score to reach.
+    """
+    reached = np.flatnonzero(np.asarray(scores, dtype=np.float64) >= target)
+    return float(np.asarray(times)[reached[0]]) if len(reached) else math.inf
+
+
+def median_time(times: ArrayLike) -> float:
+    """Return the median of times to a target (n,), infinite ones included.
+
+    A median needs no number for a trial that never arrives, where a mean would have to leave
+    such trials out and thereby reward them. It is infinite where half of the trials or more
+    do not arrive. NaN (no result) is left out; NaN where nothing else is there.
+    """
+    values = np.asarray(times, dtype=np.float64)
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else math.nan
