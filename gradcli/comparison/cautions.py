@@ -54,7 +54,7 @@ SPECIAL_CASES = (
     SpecialCase("nesterov", "sgd", "a momentum near 0"),
     SpecialCase("rmsprop", "momentum", "momentum=0.9 and a very large eps and lr"),
     SpecialCase("adam", "momentum", "a very large eps and lr"),
-    SpecialCase("nadam", "nesterov", "a very large eps and lr"),
+    SpecialCase("nadam", "nesterov", "a very large eps, lr and momentum_decay"),
     SpecialCase("adam", "rmsprop", "betas=[0,0.99]"),
     SpecialCase("adamw", "adam", "weight_decay=0"),
 )

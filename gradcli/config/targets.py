@@ -28,6 +28,9 @@ _FILLED_IN = {
     "schedule": {"optimizer"},
 }
 
+#: The arguments that gradcli fills in where a config does not: the length of the run.
+_FILLED_IN_IF_MISSING = {"schedule": {"T_max", "total_steps", "total_iters"}}
+
 
 @dataclass(frozen=True)
 class Keyword:
@@ -125,8 +128,10 @@ def check_arguments(section: Section, target: type, file: str) -> None:
                 if default is inspect.Parameter.empty or default is None
                 else f"{key}={_as_override(default)}",
             )
+    optional = _FILLED_IN_IF_MISSING.get(section.group, set())
     for keyword in known.values():
-        if keyword.default is inspect.Parameter.empty and keyword.name not in section.arguments:
+        missing = keyword.name not in section.arguments and keyword.name not in optional
+        if missing and keyword.default is inspect.Parameter.empty:
             raise UserError(
                 f"{target.__name__} needs a value for '{keyword.name}'.",
                 where=f"{section.group}.{keyword.name} in {file}",

@@ -20,10 +20,10 @@ def locate_fault(
 ) -> tuple[Phase, str | None]:
     """Say where the first non-finite value of a step arose.
 
-    The forward pass is repeated on a copy of the model: the first module whose output is not
-    finite is the place. Where all outputs and the loss are finite, it arose going backward,
-    which runs from the output to the input: the place is the layer nearest the output whose
-    gradient is not finite.
+    The forward pass is repeated on a copy of the model: the first module to end with an output
+    that is not finite is the place; a module ends before the one that contains it. Where all
+    outputs and the loss are finite, it arose going backward, which runs from the output to the
+    input: the place is the layer nearest the output whose gradient is not finite.
 
     Args:
         model: in the state in which the fault occurred.
@@ -37,8 +37,7 @@ def locate_fault(
     first: list[str] = []
     twin = copy.deepcopy(model)
     for name, module in twin.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(_note_non_finite(name or "(model)", first))
+        module.register_forward_hook(_note_non_finite(name or "(model)", first))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         loss = F.cross_entropy(twin(inputs), labels)
     if first:

@@ -33,7 +33,8 @@ class MLP(nn.Module):
         dropout: the probability of zeroing a unit after the activation.
         residual: add a block's input to its output (He et al. 2015, arXiv 1512.03385) wherever
             the two have one width; a block that changes the width stays plain, since a
-            projection would be one more layer.
+            projection would be one more layer. Without a norm the signal grows from block to
+            block.
 
     Raises:
         UserError: a size or probability is out of range, or `residual` has no block of equal

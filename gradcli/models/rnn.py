@@ -45,7 +45,7 @@ class RNN(nn.Module):
         classes: int,
         activation: Activation,
         cell: Literal["tanh", "relu", "gru", "lstm"] = "lstm",
-        hidden: int = 64,
+        hidden: int = 128,
         layers: int = 1,
         dropout: float = 0.0,
     ) -> None:

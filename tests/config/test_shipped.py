@@ -1,0 +1,107 @@
+"""Every option that is shipped is composed, built and trained with for a step."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gradcli.config import compose_train
+from gradcli.config.files import GROUPS, shipped_configs
+from gradcli.data import idx, load_dataset
+from gradcli.experiment import build_trainer
+from gradcli.records import StepRecords, norm_by_layer
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+OPTIONS = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*"))
+DATA_OPTIONS = [option for option in OPTIONS if option.startswith("data/")]
+OTHERS = [option for option in OPTIONS if option not in DATA_OPTIONS]
+
+
+@pytest.fixture(scope="module")
+def few_digits():
+    """The first of the sample's images: enough for a step, and for what follows it."""
+    dataset = load_dataset("mnist5k")
+    return replace(dataset, train=dataset.train[:256], val=dataset.val[:32], test=dataset.test[:32])
+
+
+def first_step(composed, dataset):
+    """The record of the first step, and its gradient norms by layer."""
+    trainer = build_trainer(composed, dataset)
+    steps = next(record for record in trainer.run() if isinstance(record, StepRecords))
+    assert len(steps) == 1
+    return steps, norm_by_layer(steps.parameter_grad_norm_before_clip, trainer.layers)[0]
+
+
+def test_the_groups_are_the_folders():
+    assert shipped_configs() == CONFIGS
+    assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} == set(GROUPS)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_a_file_begins_by_saying_what_it_is(path):
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert len(first) > 10
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_an_option_trains(option, few_digits):
+    composed = compose_train([option.replace("/", "="), "data=mnist5k"])
+    steps, norms = first_step(composed, few_digits)
+    assert np.isfinite(steps.loss).all()
+    assert np.isfinite(norms).all()
+    assert (norms > 0).all()
+
+
+def write_images(folder):
+    """Write 60 + 20 random images of 12 x 12 pixels in MNIST's format."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name in idx.NAMES:
+        count = 60 if name.startswith("train") else 20
+        shape = (count, 12, 12) if "images" in name else (count,)
+        values = generator.integers(0, 256 if "images" in name else 10, shape, dtype=np.uint8)
+        header = np.array([0x800 + values.ndim, *shape], dtype=">u4")
+        (folder / name).write_bytes(header.tobytes() + values.tobytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("option", "folder", "used"),
+    [
+        ("data/mnist", "mnist", "mnist"),
+        ("data/fashion_mnist", "fashion_mnist", "fashion_mnist"),
+        ("data/idx", "mine", "idx"),
+        ("data/mnist5k", None, "mnist5k"),
+        ("data/auto", "mnist", "mnist"),
+        ("data/auto", None, "mnist5k"),
+    ],
+)
+def test_data_trains(option, folder, used, tmp_path):
+    overrides = [option.replace("/", "=")]
+    if folder is not None:
+        write_images(tmp_path / folder)
+    if used == "idx":
+        overrides.append(f"data.folder={tmp_path / folder}")
+    composed = compose_train(overrides)
+    data = composed.config.data
+    dataset = load_dataset(data.name, folder=data.folder and Path(data.folder), data_dir=tmp_path)
+    assert dataset.info.name == used
+    assert (dataset.info.train == 50) == (folder is not None)
+    assert bool(dataset.info.note) == (data.name == "auto" and folder is None)
+    steps, norms = first_step(composed.with_data(used), dataset)
+    assert np.isfinite(steps.loss).all()
+    assert (norms > 0).all()
+
+
+def test_no_data_is_left_out():
+    (parameters,) = [mark for mark in test_data_trains.pytestmark if mark.name == "parametrize"]
+    assert {option for option, *_ in parameters.args[1]} == set(DATA_OPTIONS)
+
+
+def test_the_images_are_read_as_they_were_written(tmp_path):
+    dataset = load_dataset("idx", folder=write_images(tmp_path / "mine"), val=0)
+    assert dataset.train.images.shape == (60, 1, 12, 12)
+    assert dataset.test.labels.dtype == torch.int64
