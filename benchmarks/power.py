@@ -8,7 +8,7 @@ correction tests most strictly, at the level 0.05 / pairs.
 
 Prints Markdown: the chance of the right verdict by seeds (rows) and effect (columns), and the
 seeds with which it reaches 80%. Nothing is simulated; the tests check the same numbers against
-simulations and against `scipy.stats`.
+simulations and against the definition of the non-central t distribution.
 """
 
 from __future__ import annotations

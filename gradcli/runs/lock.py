@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 
 _FILE = "lock"
@@ -13,29 +12,27 @@ class RunLock:
     """An exclusive lock on a run directory, held until `release` or the process's end."""
 
     def __init__(self, directory: Path) -> None:
-        self._descriptor = os.open(directory / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = (directory / _FILE).open("a")
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._descriptor)
+            self._file.close()
             raise
 
     def release(self) -> None:
-        """Let go of the directory."""
-        os.close(self._descriptor)
+        """Let go of the directory; safe to call again."""
+        self._file.close()
 
 
 def is_locked(directory: Path) -> bool:
     """Whether a living process on this machine holds the lock of `directory`."""
     try:
-        descriptor = os.open(directory / _FILE, os.O_RDONLY)
+        file = (directory / _FILE).open()
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

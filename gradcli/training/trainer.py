@@ -119,13 +119,18 @@ class Trainer:
                 yield from self._rest_of_epoch()
                 if self._stop_requested or self.fault:
                     return
-                if self.splits["val"].size:
-                    yield self._evaluate("val")
+                # The state moves on before a record is yielded, so that a checkpoint taken then
+                # does not repeat what the record says.
+                evaluation = self._evaluate("val") if self.splits["val"].size else None
                 if self._batches_done == self.splits["train"].steps_per_epoch:
                     self.epochs_done += 1
                 self._batches_done = 0
-            yield self._evaluate("test")
-            self.finished = True
+                if evaluation is not None:
+                    yield evaluation
+            if not self.finished:
+                evaluation = self._evaluate("test")
+                self.finished = True
+                yield evaluation
         except EvaluationStopped:
             return
 
@@ -211,9 +216,11 @@ class Trainer:
         records = self._buffer.flush(phases)
         if self._training_step.deferred:
             records = self._cut_at_fault(records, batches)
-        made = self._batch_sizes[: len(records) - (self.fault is not None)]
-        self._loss_sum += float(np.dot(records.loss[: len(made)], made))
-        self._examples += sum(made)
+        made = len(records) - (self.fault is not None)
+        # One after the other, so that the sum's rounding does not depend on where blocks end.
+        for loss, size in zip(records.loss[:made].tolist(), self._batch_sizes[:made], strict=True):
+            self._loss_sum += loss * size
+            self._examples += size
         self._batch_sizes = []
         self.clock.stop()
         every = self.plan.record_every
@@ -304,6 +311,7 @@ class Trainer:
         self._batches_done = position["batches_done"]
         self._examples = position["examples"]
         self._loss_sum = position["loss_sum"]
+        self.finished = position["finished"] and self.step >= self.total_steps
         self.seconds_before = state["seconds"]["total"]
         self.clock.seconds_train = state["seconds"]["train"]
         self.phase_seconds = dict(state["phase_seconds"])

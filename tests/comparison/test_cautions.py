@@ -84,6 +84,14 @@ def test_losing_to_a_special_case_is_flagged_and_winning_is_not():
     assert codes(sgd=LOW, momentum=HIGH) == []
 
 
+def test_the_loser_may_be_ranked_above_its_special_case():
+    """Its mean is higher thanks to seeds at which the special case diverged."""
+    momentum, sgd = [*LOW, 0.99, 0.99, 0.99, 0.99], [*HIGH - 0.01, *[DIVERGED] * 4]
+    comparison = compare_arms({"momentum": momentum, "sgd": sgd})
+    assert (comparison.pairs[0].a, comparison.pairs[0].verdict) == ("momentum", "b")
+    assert ("special-case", ("momentum", "sgd")) in codes(momentum=momentum, sgd=sgd)
+
+
 def test_a_special_case_of_a_special_case_is_one():
     (caution,) = cautions(compare_arms({"sgd": HIGH, "adamw": LOW}))
     assert caution.message == (

@@ -177,9 +177,9 @@ def test_the_verdicts_turn_when_every_score_changes_its_sign():
 def test_the_order_of_arms_and_of_seeds_does_not_matter():
     comparison = compare(a=A, b=B, c=C)
     assert compare(c=C, b=B, a=A) == comparison
-    shuffled = compare(
-        **{name: [s[i] for i in (3, 1, 4, 0, 2)] for name, s in zip("abc", (A, B, C), strict=True)}
-    )
+    order = [3, 1, 4, 0, 2]
+    a, b, c = np.array([A, B, C])[:, order]
+    shuffled = compare(a=a, b=b, c=c)
     for pair, other in zip(comparison.pairs, shuffled.pairs, strict=True):
         assert pair.p_adjusted == pytest.approx(other.p_adjusted)
 
@@ -277,6 +277,11 @@ def test_seeds_without_a_result_are_no_evidence_of_divergence():
     assert (failed.evidence, failed.verdict) == ("none", "tie")
 
 
+def test_divergence_may_speak_against_the_higher_ranked_arm():
+    pair = compare(a=[0.9, *[DIVERGED] * 5], b=[NAN, *[0.5] * 5]).pairs[0]
+    assert (pair.a, pair.verdict, pair.p_adjusted) == ("a", "b", 2 / 4**5)
+
+
 def test_two_arms_that_always_diverged_tie():
     pair = compare(a=[DIVERGED] * 5, b=[DIVERGED] * 5).pairs[0]
     assert (pair.verdict, pair.evidence, pair.p_adjusted) == ("tie", "none", 1.0)
@@ -350,12 +355,21 @@ def test_rounded_scores_need_their_resolution():
 
 
 @pytest.mark.parametrize("pairs", [1, 3, 55])
-def test_the_power_table_agrees_with_the_non_central_t_of_scipy(pairs):
-    level = LEVEL / pairs
-    for seeds, effect in itertools.product((2, 3, 4, 5, 6, 8, 10, 20), (0, 0.5, 1, 1.5, 2, 3, 5)):
-        critical = stats.t.isf(level / 2, seeds - 1)
-        expected = stats.nct.sf(critical, seeds - 1, effect * math.sqrt(seeds))
-        assert power(effect, seeds, level) == pytest.approx(expected, abs=1e-9)
+def test_the_power_table_agrees_with_the_definition_of_the_non_central_t(pairs):
+    """T = (Z + c) / √(V / d), Z normal, V chi-squared: P(T > t) = E[Φ(c - t √(V / d))]."""
+    quantiles = (np.arange(20_000) + 0.5) / 20_000
+    for seeds in (2, 3, 4, 5, 6, 8, 10, 20):
+        root = np.sqrt(stats.chi2.ppf(quantiles, seeds - 1) / (seeds - 1))
+        critical = stats.t.isf(LEVEL / pairs / 2, seeds - 1)
+        for effect in (0, 0.5, 1, 1.5, 2, 3, 5):
+            expected = np.mean(stats.norm.cdf(effect * math.sqrt(seeds) - critical * root))
+            assert power(effect, seeds, LEVEL / pairs) == pytest.approx(expected, abs=1e-5)
+
+
+def test_power_agrees_with_scipy():
+    critical = stats.t.isf(LEVEL / 2, 4)
+    expected = stats.nct.sf(critical, 4, 2 * math.sqrt(5))
+    assert power(2.0, 5) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_power_table_has_the_known_numbers():
@@ -468,6 +482,14 @@ def test_the_range_ends_at_the_first_bad_learning_rate(outside):
 def test_a_range_may_reach_the_edge_of_the_grid_when_the_best_does_not():
     found = learning_rate_sensitivity([1, 10, 100], [0.965, 0.97, 0.1])
     assert (found.best_at_edge, found.open_ended) == (False, True)
+
+
+def test_the_best_may_be_at_the_lower_edge():
+    assert learning_rate_sensitivity([1, 10, 100], [0.97, 0.9, 0.8]).best_at_edge
+
+
+def test_a_score_exactly_as_far_below_as_is_tolerated_is_in_the_range():
+    assert learning_rate_sensitivity([1, 10, 100], [0.5, 0.75, 0.5], tolerance=0.25).decades == 2
 
 
 def test_the_order_of_the_grid_does_not_matter():

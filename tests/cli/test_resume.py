@@ -1,0 +1,145 @@
+"""Killed, interrupted, resumed: the end is that of a run that nothing happened to."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import gradcli
+from gradcli.runs import Run, list_runs, load_checkpoint, load_run
+
+# Dropout, a schedule and a clipping rule with a memory: all that a checkpoint must carry.
+CONFIG = [
+    "data=mnist5k",
+    "model.hidden=[64,32]",
+    "model.dropout=0.2",
+    "schedule=warmup_cosine",
+    "clip=autoclip",
+    "epochs=12",
+    "threads=1",
+    "monitor.every=5",
+    "checkpoint.seconds=0.1",
+]
+
+
+def start(runs_dir: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gradcli", "train", "--no-live", "--runs-dir", str(runs_dir)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*command, *words], stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for_steps(runs_dir: Path, process: subprocess.Popen[str], count: int) -> Run:
+    """Wait until the run has logged `count` steps more than it has now, or the process ended."""
+
+    def logged() -> int:
+        return sum(path.stat().st_size for path in runs_dir.glob("*/steps.bin"))
+
+    row = 36 + 8 * 6
+    goal = logged() + count * row
+    while logged() < goal and process.poll() is None:
+        time.sleep(0.005)
+    return list_runs(runs_dir)[0]
+
+
+def outcome(run: Run) -> dict[str, object]:
+    """All that a run leaves behind, less the times."""
+    state = load_checkpoint(run.path)
+    return {
+        "weights": {name: value.tolist() for name, value in state["model"].items()},
+        "clip": state["clip"]["counts"].tolist(),
+        "steps.bin": (run.path / "steps.bin").read_bytes(),
+        "probes.jsonl": (run.path / "probes.jsonl").read_text(),
+        "evals": [repr(replace(e, seconds=0, seconds_train=0)) for e in run.evals],
+        "status": run.status,
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Run:
+    process = start(tmp_path_factory.mktemp("undisturbed"), *CONFIG)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return load_run(next(line.split()[-1] for line in out.splitlines() if "run  " in line))
+
+
+def test_killed_five_times_and_resumed_equals_undisturbed(undisturbed, tmp_path):
+    moments = random.Random(7)
+    process = start(tmp_path, *CONFIG)
+    kills = 0
+    for _ in range(5):
+        run = wait_for_steps(tmp_path, process, moments.randint(1, 50))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+        # Whatever the moment was, everything that reads runs can read it.
+        assert run.status in ("lost", "finished")
+        assert len(load_run(run.path).steps) >= 0
+        process = start(tmp_path, "--resume", str(run.path))
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert kills == 5
+    assert outcome(load_run(run.path)) == outcome(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_interrupted_run_is_saved_and_says_how_to_go_on(undisturbed, tmp_path, number, code):
+    process = start(tmp_path, *CONFIG)
+    run = wait_for_steps(tmp_path, process, 40)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert f"gradcli train --resume {run.path}" in out
+    assert load_run(run.path).status == "interrupted"
+    resumed = gradcli.train(resume=run.path, runs_dir=tmp_path)
+    assert outcome(resumed) == outcome(undisturbed)
+
+
+def test_resuming_a_finished_run_says_so_and_epochs_extend_it(undisturbed, tmp_path):
+    short = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=1", "threads=1",
+                          runs_dir=tmp_path)  # fmt: skip
+    with pytest.raises(gradcli.UserError, match="is finished") as error:
+        gradcli.train(resume=short.path, runs_dir=tmp_path)
+    assert error.value.hint == f"gradcli train --resume {short.path} epochs=2"
+    with pytest.raises(gradcli.UserError, match="only epochs=N"):
+        gradcli.train("optimizer.lr=1", resume=short.path, runs_dir=tmp_path)
+    longer = gradcli.train("epochs=2", resume=short.path, runs_dir=tmp_path)
+    whole = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=2", "threads=1",
+                          runs_dir=tmp_path)  # fmt: skip
+    for name, value in load_checkpoint(whole.path)["model"].items():
+        assert torch.equal(value, load_checkpoint(longer.path)["model"][name])
+    assert [e.split for e in longer.evals] == ["val", "test", "val", "test"]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
+    process = start(tmp_path, *CONFIG[:-1], "checkpoint.seconds=1000", "max_steps=20")
+    run = wait_for_steps(tmp_path, process, 1)
+    process.kill()
+    process.communicate()
+    if load_checkpoint(run.path) is None:
+        assert load_run(run.path).status == "lost"
+        resumed = gradcli.train(resume=run.path, runs_dir=tmp_path)
+        assert resumed.steps.step.tolist() == list(range(1, 21))
+
+
+def test_a_run_at_work_cannot_be_resumed(tmp_path):
+    process = start(tmp_path, *CONFIG, "epochs=500")
+    run = wait_for_steps(tmp_path, process, 1)
+    try:
+        with pytest.raises(gradcli.UserError, match="Another process"):
+            gradcli.train(resume=run.path, runs_dir=tmp_path)
+        assert load_run(run.path).status == "running"
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()

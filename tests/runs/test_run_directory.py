@@ -1,0 +1,269 @@
+"""What a run directory promises: everything comes back, and nothing torn is ever read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gradcli.errors import UserError
+from gradcli.records import (
+    DataInfo,
+    EvalRecord,
+    FaultRecord,
+    LayerInfo,
+    LayerRecord,
+    ParameterInfo,
+    RunInfo,
+    StepRecords,
+    norm_by_layer,
+)
+from gradcli.runs import (
+    RunWriter,
+    create_run_directory,
+    find_run,
+    list_runs,
+    load_checkpoint,
+    load_run,
+)
+from gradcli.runs.export import write_csv, write_jsonl
+
+LAYERS = (
+    LayerInfo(
+        "hidden1",
+        "Linear",
+        0,
+        (ParameterInfo("hidden1.weight", (4, 3)), ParameterInfo("hidden1.bias", (4,))),
+    ),
+    LayerInfo("output", "Linear", 1, (ParameterInfo("output.weight", (2, 4)),)),
+)
+INFO = RunInfo(
+    run="",
+    name="mine",
+    data=DataInfo("mnist5k", 4000, 500, 500, "abc", (1, 28, 28), 10),
+    model="mlp",
+    model_size=24,
+    optimizer="adam",
+    learning_rate=0.002,
+    schedule="cosine",
+    clip="norm 1.0",
+    activation="relu",
+    device="cpu",
+    threads=2,
+    batch_size=128,
+    epochs=3,
+    total_steps=96,
+    start_step=0,
+    layers=LAYERS,
+)
+
+
+def steps(first: int, count: int) -> StepRecords:
+    norms = np.arange(first, first + count)[:, None] * np.array([1.0, 2.0, 1e-20])
+    return StepRecords(
+        step=np.arange(first, first + count),
+        epoch=np.ones(count, dtype=np.int32),
+        loss=np.linspace(2, 1, count),
+        learning_rate=np.full(count, 0.002),
+        grad_norm_before_clip=np.sqrt(np.square(norms).sum(axis=1)),
+        clip_coefficient=np.full(count, 0.5),
+        parameter_grad_norm_before_clip=norms,
+        parameter_grad_norm_after_clip=norms * 0.5,
+        phase_seconds={"data": 0.1},
+    )
+
+
+EVALUATION = EvalRecord(10, 1, "val", math.nan, 0.5, math.inf, 1.5, 1.0)
+PROBE = LayerRecord(1, (1.0, 2.0), (math.nan, 1e-3), (0.25, 1 / 3))
+FAULT = FaultRecord(11, 1, "backward", "output", math.inf, (3, 1, 4))
+
+
+@pytest.fixture
+def writer(tmp_path):
+    writer = RunWriter(create_run_directory(tmp_path / "runs", "mine"), "seed: 0\n", {"argv": []})
+    writer.begin(INFO, {})
+    yield writer
+    writer.close()
+
+
+def test_records_come_back(writer):
+    for record in (steps(1, 6), steps(7, 4), PROBE, EVALUATION, FAULT):
+        writer.write(record)
+    writer.set_status("diverged")
+    run = load_run(writer.directory)
+    assert run.steps.step.tolist() == list(range(1, 11))
+    np.testing.assert_allclose(
+        run.steps.parameter_grad_norm_before_clip[3], [4.0, 8.0, 4e-20], rtol=1e-6
+    )
+    assert repr(run.evals) == repr((EVALUATION,))
+    assert run.layer_records[0].input_grad_norm == pytest.approx(PROBE.input_grad_norm, rel=1e-8)
+    assert math.isnan(run.layer_records[0].update_ratio[0])
+    assert run.fault == FAULT
+    assert run.info == INFO
+    assert run.status == "diverged"
+    assert run.config == "seed: 0\n"
+
+
+def test_every_file_is_plain_json(writer):
+    for record in (steps(1, 2), PROBE, EVALUATION, FAULT):
+        writer.write(record)
+    writer.note(seconds_total=math.nan)
+    writer.set_status("diverged")
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    for path in writer.directory.glob("*.json*"):
+        text = path.read_text()
+        for line in [text] if path.suffix == ".json" else text.splitlines():
+            json.loads(line, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("torn", [1, 17, 63])
+def test_a_torn_last_row_is_dropped(writer, torn):
+    writer.write(steps(1, 5))
+    path = writer.directory / "steps.bin"
+    row = path.stat().st_size // 5
+    os.truncate(path, 5 * row - min(torn, row - 1))
+    assert load_run(writer.directory).steps.step.tolist() == [1, 2, 3, 4]
+
+
+def test_torn_last_lines_are_dropped(writer):
+    writer.write(EVALUATION)
+    writer.write(PROBE)
+    for name in ("evals.jsonl", "probes.jsonl"):
+        with (writer.directory / name).open("a") as file:
+            file.write('{"step": 2, "ep')
+    run = load_run(writer.directory)
+    assert len(run.evals) == len(run.layer_records) == 1
+
+
+def test_any_prefix_of_the_logs_can_be_read(writer):
+    writer.write(steps(1, 3))
+    writer.write(EVALUATION)
+    for name in ("steps.bin", "evals.jsonl"):
+        whole = (writer.directory / name).read_bytes()
+        for size in range(len(whole), -1, -7):
+            (writer.directory / name).write_bytes(whole[:size])
+            run = load_run(writer.directory)
+            assert len(run.steps) <= 3
+            assert len(run.evals) <= 1
+
+
+def test_resuming_cuts_the_logs_to_the_checkpoint(writer):
+    writer.write(steps(1, 5))
+    writer.write(EVALUATION)
+    writer.save_checkpoint({"tensor": torch.arange(3)})
+    writer.write(steps(6, 5))
+    writer.write(replace(EVALUATION, step=20))
+    writer.write(PROBE)
+    writer.close()
+    checkpoint = load_checkpoint(writer.directory)
+    again = RunWriter(writer.directory, "seed: 0\n", {}, earlier=load_run(writer.directory).state)
+    again.begin(INFO, checkpoint["log_bytes"])
+    run = load_run(writer.directory)
+    assert checkpoint["tensor"].tolist() == [0, 1, 2]
+    assert run.steps.step.tolist() == [1, 2, 3, 4, 5]
+    assert [record.step for record in run.evals] == [10]
+    assert run.layer_records == ()
+    again.write(steps(6, 2))
+    assert load_run(writer.directory).steps.step.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert len(load_run(writer.directory).state["resumed"]) == 1
+    again.close()
+
+
+def test_checkpoints_hold_tensors_and_plain_values_only(writer):
+    writer.save_checkpoint({"object": io.StringIO("anything")})
+    with pytest.raises(Exception, match="weights_only|Unsupported"):
+        load_checkpoint(writer.directory)
+
+
+def test_a_run_is_locked_while_its_process_lives(writer):
+    with pytest.raises(UserError, match="Another process"):
+        RunWriter(writer.directory, "", {})
+    assert load_run(writer.directory).status == "running"
+
+
+def test_a_run_whose_process_is_gone_is_lost_and_can_be_taken_over(tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path; from gradcli.runs import RunWriter\n"
+        "writer = RunWriter(Path(sys.argv[1]), '', {}); os.kill(os.getpid(), 9)"
+    )
+    directory = create_run_directory(tmp_path, "killed")
+    subprocess.run([sys.executable, "-c", program, str(directory)], check=False)
+    assert load_run(directory).status == "lost"
+    RunWriter(directory, "", {}).close()
+
+
+def test_names_never_collide(tmp_path):
+    names = {create_run_directory(tmp_path, "same").name for _ in range(50)}
+    assert len(names) == 50
+
+
+def test_a_runs_directory_that_cannot_be_is_refused_in_words(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        create_run_directory(tmp_path / "file", "x")
+
+
+def test_runs_are_found_by_name_part_and_latest(tmp_path):
+    names = ["20260101T000000Z-a-aaaa", "20260102T000000Z-b-bbbb", "20260102T000001Z-c-cccc"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        RunWriter(tmp_path / name, "", {}).close()
+    (tmp_path / "no run").mkdir()
+    assert [run.name for run in list_runs(tmp_path)] == names[::-1]
+    assert find_run("latest", tmp_path).name == names[2]
+    assert find_run("20260101", tmp_path).name == names[0]
+    assert find_run("bbbb", tmp_path).name == names[1]
+    assert find_run(str(tmp_path / names[0]), tmp_path / "elsewhere").name == names[0]
+    with pytest.raises(UserError, match="2 runs"):
+        find_run("20260102", tmp_path)
+    with pytest.raises(UserError, match="no run") as error:
+        find_run("20260101T000000Z-a-aaab", tmp_path)
+    assert error.value.choices[0] == names[0]
+    with pytest.raises(UserError, match="no runs"):
+        find_run("latest", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="not a run directory"):
+        load_run(tmp_path / "no run")
+
+
+def test_columns_and_exports_agree(writer):
+    writer.write(steps(1, 4))
+    broken = steps(5, 1)
+    broken.parameter_grad_norm_before_clip[0, 1] = math.nan
+    broken.loss[0] = math.inf
+    writer.write(broken)
+    run = load_run(writer.directory)
+    columns = run.columns()
+    assert {"step", "loss", "grad_norm_after_clip", "grad_norm_before_clip/hidden1"} <= set(columns)
+    np.testing.assert_allclose(
+        columns["grad_norm_before_clip/hidden1"][:4], np.hypot([1, 2, 3, 4], [2, 4, 6, 8])
+    )
+    np.testing.assert_allclose(
+        columns["grad_norm_after_clip"], run.steps.grad_norm_before_clip * 0.5
+    )
+    as_csv, as_jsonl = io.StringIO(), io.StringIO()
+    write_csv(run, as_csv)
+    write_jsonl(run, as_jsonl)
+    rows = list(csv.DictReader(io.StringIO(as_csv.getvalue())))
+    lines = [json.loads(line) for line in as_jsonl.getvalue().splitlines()]
+    assert len(rows) == len(lines) == 5
+    for name, column in columns.items():
+        np.testing.assert_allclose([float(row[name]) for row in rows], column, rtol=1e-7)
+        np.testing.assert_allclose([float(line[name]) for line in lines], column, rtol=1e-7)
+    assert lines[4]["loss"] == "inf"
+
+
+def test_norms_by_layer():
+    norms = norm_by_layer(np.array([[3.0, 4.0, 1e-30]]), LAYERS)
+    np.testing.assert_allclose(norms, [[5.0, 1e-30]])

@@ -1,0 +1,194 @@
+"""The rooms of the package: who may import whom, and which room owns which library."""
+
+import ast
+from collections import defaultdict
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gradcli"
+
+#: What each room may import, from the ground up. `records` and `errors` are open to all.
+MAY_IMPORT = {
+    "records": "",
+    "errors": "",
+    "shorthands": "",
+    # what a training is made of: these know no config, and not each other
+    "data": "",
+    "models": "",
+    "optim": "",
+    "gradients": "",
+    "training": "data gradients optim",
+    # what becomes of its records: no tensors, and no way back
+    "runs": "",
+    "views": "",
+    "summary": "gradients runs",
+    "comparison": "",
+    # what joins them
+    "config": "gradients models optim",
+    "experiment": "config data models optim runs summary training views",
+    "api": "experiment runs shorthands views",
+    "cli": "config experiment runs shorthands summary views",
+    "__init__": "api runs",
+    "__main__": "cli",
+}
+EVERYONES = {"records", "errors"}
+
+#: Libraries that one room alone imports; all others go through it.
+OWNER = {
+    "hydra": "config",
+    "omegaconf": "config",
+    "yaml": "config",
+    "rich": "views",
+    "matplotlib": "views",
+    "typer": "cli",
+    "torchvision": "data",
+    "platformdirs": "data",
+    "scipy": "comparison",
+}
+#: Libraries that take long to import, so that they wait until a function needs them.
+INSIDE_FUNCTIONS = {"matplotlib", "torchvision"}
+#: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
+WITHOUT_TORCH = {"records", "errors", "shorthands", "views", "cli", "api", "__init__", "__main__"}
+#: Rooms that may write to the terminal.
+SPEAKING = {"views", "cli"}
+
+
+class Import(NamedTuple):
+    """That a module imports another one."""
+
+    importer: str
+    module: str
+    in_function: bool
+    for_types: bool
+
+
+def imports_in(source, importer):
+    """Every import in a module, wherever it stands."""
+    found = []
+
+    def visit(node, in_function, for_types):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{importer}: relative imports hide which room is meant"
+            names = [node.module]
+            if node.module == "gradcli":
+                names = [f"gradcli.{alias.name}" for alias in node.names]
+        else:
+            names = []
+        found.extend(Import(importer, name, in_function, for_types) for name in names)
+        in_function |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.iter_child_nodes(node):
+            visit(child, in_function, for_types or typing)
+
+    visit(ast.parse(source), False, False)
+    return found
+
+
+def room_of(module):
+    """`gradcli.data.idx` is in the room `data`; `gradcli` itself in none."""
+    return module.split(".")[1] if module.startswith("gradcli.") else None
+
+
+def modules():
+    """The package's modules by name, `gradcli/__init__.py` as `gradcli.__init__`."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+        found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+IMPORTS = [one for name, source in modules().items() for one in imports_in(source, name)]
+
+
+def trespasses(imports):
+    """The imports that go where they may not."""
+    found = []
+    for one in imports:
+        here, there = room_of(one.importer), room_of(one.module)
+        open_to_it = {here, *MAY_IMPORT[here].split(), *EVERYONES}
+        if there is not None and there not in open_to_it:
+            found.append(f"{one.importer} imports {one.module}")
+    return found
+
+
+def test_every_room_is_in_the_table():
+    assert {room_of(name) for name in modules()} <= set(MAY_IMPORT)
+
+
+def test_the_table_has_no_way_round():
+    TopologicalSorter({room: may.split() for room, may in MAY_IMPORT.items()}).prepare()
+
+
+def test_rooms_import_only_what_stands_below_them():
+    assert trespasses(IMPORTS) == []
+
+
+def test_the_table_allows_nothing_that_is_not_used():
+    used = defaultdict(set)
+    for one in IMPORTS:
+        used[room_of(one.importer)].add(room_of(one.module))
+    unused = {room: set(may.split()) - used[room] for room, may in MAY_IMPORT.items()}
+    assert not {room: rooms for room, rooms in unused.items() if rooms}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import gradcli.config",
+        "from gradcli import config",
+        "from gradcli.config import compose_train",
+        "def late():\n    from gradcli.config.schema import Section",
+        "class Late:\n    def late(self):\n        import gradcli.experiment",
+        "if TYPE_CHECKING:\n    from gradcli.views import TrainView",
+    ],
+)
+def test_a_trespass_is_seen_wherever_it_hides(source):
+    assert len(trespasses(imports_in(source, "gradcli.models.mlp"))) == 1
+
+
+def test_a_library_has_one_owner():
+    strangers = [
+        f"{one.importer} imports {one.module}"
+        for one in IMPORTS
+        if room_of(one.importer) != OWNER.get(one.module.split(".")[0], room_of(one.importer))
+    ]
+    assert strangers == []
+
+
+def test_one_module_imports_torchvision():
+    importers = {one.importer for one in IMPORTS if one.module.split(".")[0] == "torchvision"}
+    assert importers == {"gradcli.data.torchvision_mnist"}
+
+
+def test_what_takes_long_to_import_waits_for_its_function():
+    early = [
+        f"{one.importer} imports {one.module}"
+        for one in IMPORTS
+        if one.module.split(".")[0] in INSIDE_FUNCTIONS and not (one.in_function or one.for_types)
+    ]
+    assert early == []
+
+
+def test_rooms_without_tensors_do_not_know_torch():
+    torch = [one for one in IMPORTS if one.module.split(".")[0] == "torch"]
+    assert torch
+    assert not {one.importer for one in torch if room_of(one.importer) in WITHOUT_TORCH}
+    assert all(one.in_function for one in torch if room_of(one.importer) in ("runs", "config"))
+
+
+def test_only_views_and_commands_speak():
+    speakers = {
+        name
+        for name, source in modules().items()
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Name) and node.id == "print")
+        or (isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr"))
+    }
+    assert {room_of(name) for name in speakers} <= SPEAKING
