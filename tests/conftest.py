@@ -24,6 +24,7 @@ def _apart_from_the_user(tmp_path_factory):
         patch.delenv("GRADCLI_DATA", raising=False)
         patch.setenv("http_proxy", _NOWHERE)
         patch.setenv("https_proxy", _NOWHERE)
+        patch.setenv("no_proxy", "127.0.0.1")  # servers of the tests' own
         yield
 
 

@@ -86,6 +86,7 @@ def train(
     from gradcli.views.console import show_result, train_view
     from gradcli.views.ending import ending, next_commands
     from gradcli.views.jsonout import dumps, train_json
+    from gradcli.views.live import LiveView
 
     places = Places(runs_dir, data_dir, config_dir, tuple(allow_import or ()))
     view = train_view(live=not no_live, quiet=quiet)
@@ -97,7 +98,9 @@ def train(
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
-        show_result(ending(summary, next_commands(summary, words)))
+        show_result(
+            ending(summary, next_commands(summary, words), layers=not isinstance(view, LiveView))
+        )
     if summary.status == "interrupted":
         raise typer.Exit(128 + load_run(summary.path).state["signal"])
     raise typer.Exit(EXIT_CODES[summary.status])

@@ -32,8 +32,8 @@ _DEPTH_FACTOR = 1e-3
 # The usual update ratio is about 1e-3 (Stanford CS231n notes, "Babysitting the learning
 # process"); a tenth of the weights at each step is a hundred times that.
 _LARGE_UPDATE = 0.1
-# The loss counts as lower at the end than at the start where it has lost this share.
-_LOSS_FELL = 0.95
+# The loss has not fallen where it keeps more than this share of its first value.
+_LOSS_KEPT = 0.95
 # Medians over the steps are taken over at most this many of them, evenly spread.
 _SAMPLED_STEPS = 2000
 # Fewer steps than this say nothing about how training goes.
@@ -111,9 +111,9 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
     if fault is None:
         return
     where = {
-        "forward": f"the output of {fault.layer}",
+        "forward": f"the output of the layer {fault.layer}",
         "loss": "the loss",
-        "backward": f"the gradient of {fault.layer}",
+        "backward": f"the gradient of the layer {fault.layer}",
     }[fault.phase]
     yield Finding(
         code="non-finite",
@@ -167,7 +167,7 @@ def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
             severity="warning",
             layer=culprit,
             evidence={
-                "layers": ", ".join(names),
+                "layers": f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0],
                 "relative_grad_norm": float(relative[weakest]),
                 "largest_relative_grad_norm": float(relative[largest]),
                 "largest_in": evidence.layers[largest].name,
@@ -192,12 +192,12 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
     """The weights are thrown about and the loss does not fall."""
     if len(evidence.losses) < _FEWEST_STEPS or not len(evidence.update_ratios):
         return
-    tenth = max(1, len(evidence.losses) // 10)
-    early = float(np.median(evidence.losses[:tenth]))
-    late = float(np.median(evidence.losses[-tenth:]))
+    # The first step's loss is that of the initial weights, before any update.
+    early = float(evidence.losses[0])
+    late = float(np.median(evidence.losses[-max(1, len(evidence.losses) // 10) :]))
     ratios = np.nanmedian(evidence.update_ratios, axis=0)
     worst = int(np.nanargmax(ratios)) if np.isfinite(ratios).any() else 0
-    if late < _LOSS_FELL * early or not ratios[worst] > _LARGE_UPDATE:
+    if late < _LOSS_KEPT * early or not ratios[worst] > _LARGE_UPDATE:
         return
     yield Finding(
         code="lr-too-high",
@@ -210,7 +210,7 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
             "learning_rate": evidence.info.learning_rate,
         },
         threshold=f"median update ratio above {_LARGE_UPDATE:g} while the loss keeps more than "
-        f"{_LOSS_FELL:g} of its first value",
+        f"{_LOSS_KEPT:g} of its first value",
         message=f"The learning rate is too high: each update changes "
         f"{evidence.layers[worst].name} by {ratios[worst]:.0%} of its weights, and the loss "
         f"went from {early:.3g} to {late:.3g}.",

@@ -7,7 +7,7 @@ and whenever a run is shown again.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
@@ -16,11 +16,23 @@ from rich.text import Text
 from gradcli.records import Finding, TrainSummary
 from gradcli.views import numbers
 from gradcli.views.heading import describe, describe_fault, joined
-from gradcli.views.table import GAP, STRONG, TITLE, Lines, piece
+from gradcli.views.screen import visible_layers
+from gradcli.views.table import (
+    GAP,
+    STRONG,
+    TITLE,
+    Column,
+    Line,
+    Lines,
+    fitting,
+    piece,
+    table,
+)
 
 LABEL_WIDTH = 12
 LONGEST_BAR = 60
 MOST_FINDINGS = 2
+MOST_LAYERS = 24
 
 STATUS_STYLES = {
     "finished": "green",
@@ -49,27 +61,37 @@ def next_commands(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
         for finding in _by_severity(summary)[:1]
         if finding.override is not None
     ]
-    if summary.status == "diverged":
-        commands.append(["gradcli", "inspect-gradients", summary.path])
     commands.append(["gradcli", "runs", "show", summary.path])
     return [shlex.join(command) for command in commands]
 
 
-def ending(summary: TrainSummary, commands: Sequence[str]) -> RenderableType:
-    """Draw the closing screen, with the commands that the user may want to type next."""
-    return _Ending(summary, commands)
+def ending(
+    summary: TrainSummary, commands: Sequence[str], *, layers: bool = True
+) -> RenderableType:
+    """Draw the closing screen.
+
+    Args:
+        summary: of the run.
+        commands: what the user may want to type next.
+        layers: whether to draw the table of layers, which the live screen has left already.
+    """
+    return _Ending(summary, commands, layers)
 
 
 class _Ending:
-    def __init__(self, summary: TrainSummary, commands: Sequence[str]) -> None:
+    def __init__(self, summary: TrainSummary, commands: Sequence[str], layers: bool) -> None:
         self._summary = summary
         self._commands = commands
+        self._layers = layers
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from _headline(self._summary, options.max_width)
         yield ""
         yield from _result(self._summary)
         yield ""
+        if self._layers and self._summary.layers:
+            yield Lines(_layers(self._summary, options.max_width))
+            yield ""
         if self._summary.phases:
             yield from _phases(self._summary, options)
             yield ""
@@ -105,6 +127,35 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
     yield _Labelled("length", Text(f"{steps}, {pace}, {clipped}"))
 
 
+def _layers(summary: TrainSummary, width: int) -> list[Line]:
+    """Lay out the layers' gradient norms over the run; of very many, an even selection."""
+    shown = visible_layers([None] * len(summary.layers), MOST_LAYERS)
+    layers = [summary.layers[index] for index in shown]
+    shapes = {layer.name: layer.shape for layer in summary.info.layers}
+
+    def column(
+        above: str, title: str, write: Callable[[float], str], values: list[float], rank: int
+    ) -> Column:
+        return Column(title, [write(value) for value in values], rank, "right", above=above)
+
+    before = [layer.grad_norm_before_clip for layer in layers]
+    columns = [
+        Column("layer", [layer.name for layer in layers], styles=STRONG),
+        Column("shape", [numbers.shape(shapes[layer.name]) for layer in layers], 4),
+        column("grad norm", "first", numbers.norm, [norm.first for norm in before], 0),
+        column("before clip", "last", numbers.norm, [norm.last for norm in before], 0),
+        column("", "largest", numbers.norm, [norm.max for norm in before], 3),
+        column("after", "last", numbers.norm, [one.grad_norm_after_clip.last for one in layers], 1),
+        column("update", "ratio", numbers.ratio, [layer.update_ratio for layer in layers], 2),
+        column("steps", "clipped", numbers.share, [one.clipped_fraction for one in layers], 5),
+    ]
+    lines = table(fitting(columns, width), width)
+    if len(shown) < len(summary.layers):
+        hidden = numbers.count(len(summary.layers) - len(shown), "layer")
+        lines.append([piece(f"and {hidden} between them", TITLE)])
+    return lines
+
+
 def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
     """Draw where the time went: one bar, its parts told apart by texture, in the legend's order."""
     textures = "#=-:" if options.ascii_only else "█▓▒░"
@@ -137,7 +188,7 @@ def _diagnosis(summary: TrainSummary) -> Iterator[RenderableType]:
         yield from _finding(finding, "diagnosis" if index == 0 else "")
     if len(findings) > MOST_FINDINGS:
         more = numbers.count(len(findings) - MOST_FINDINGS, "more finding")
-        yield _Labelled("", Text(f"and {more}: gradcli inspect-gradients {summary.path}", TITLE))
+        yield _Labelled("", Text(f"and {more}: gradcli runs show --json {summary.path}", TITLE))
 
 
 def _finding(finding: Finding, label: str) -> Iterator[RenderableType]:
@@ -165,9 +216,10 @@ def _by_severity(summary: TrainSummary) -> list[Finding]:
 
 
 def _with_override(arguments: Sequence[str], override: str) -> list[str]:
-    """Put an override behind the arguments, in the place of one for the same key."""
-    key = override.partition("=")[0]
-    return [word for word in arguments if word.partition("=")[0] != key] + shlex.split(override)
+    """Put an override behind the arguments, in the place of those for the same keys."""
+    words = shlex.split(override)
+    keys = {word.partition("=")[0] for word in words}
+    return [word for word in arguments if word.partition("=")[0] not in keys] + words
 
 
 class _Labelled:

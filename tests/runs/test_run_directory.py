@@ -183,7 +183,7 @@ def test_resuming_cuts_the_logs_to_the_checkpoint(writer):
 
 def test_checkpoints_hold_tensors_and_plain_values_only(writer):
     writer.save_checkpoint({"object": io.StringIO("anything")})
-    with pytest.raises(Exception, match="weights_only|Unsupported"):
+    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
         load_checkpoint(writer.directory)
 
 
