@@ -71,7 +71,9 @@ def start_run(
         trainer = build_trainer(composed, dataset)
         directory = create_run_directory(places.runs_dir, name)
         writer = RunWriter(
-            directory, composed.yaml(), {**provenance(), "overrides": list(overrides)}
+            directory,
+            composed.yaml(),
+            {**provenance(), "overrides": list(overrides), "seed": config.seed},
         )
         return _train(composed, dataset, trainer, writer, view, started, checkpoint=None)
 
@@ -199,10 +201,7 @@ def _train(
         status: Status = (
             "diverged" if trainer.fault else "finished" if trainer.finished else "interrupted"
         )
-        if status != "diverged":
-            _save(writer, trainer, best=False)
-        else:
-            _note_progress(writer, trainer)
+        _save(writer, trainer, best=False)
         writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
         return _conclude(writer, view)
     except Exception as error:
@@ -355,17 +354,13 @@ def _device_name(device: torch.device) -> str:
 
 
 def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:
-    _note_progress(writer, trainer)
-    writer.save_checkpoint(trainer.state_dict(), best=best)
-
-
-def _note_progress(writer: RunWriter, trainer: Trainer) -> None:
     writer.note(
         progress={"steps": trainer.step, "epochs": trainer.epochs_done},
         phase_seconds=dict(trainer.phase_seconds),
         seconds_total=trainer.seconds_total,
         seconds_train=trainer.clock.seconds_train,
     )
+    writer.save_checkpoint(trainer.state_dict(), best=best)
 
 
 def _is_best(record: object, writer: RunWriter) -> bool:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from gradcli.comparison.results import ArmResult, Caution, PairResult
 from gradcli.comparison.statistics import (
     LEVEL,
     POWER,
-    ArmResult,
     Comparison,
-    PairResult,
     seeds_to_separate,
     separable_effect,
 )
@@ -23,16 +21,6 @@ from gradcli.comparison.statistics import (
 # With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. A number of
 # seeds that would miss this says nothing about the differences that one argues over.
 _OBVIOUS_EFFECT = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Caution:
-    """A reason to read a result with care."""
-
-    code: Literal["few-seeds", "special-case", "diverged", "missing"]
-    arms: tuple[str, ...]
-    """The arms concerned."""
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

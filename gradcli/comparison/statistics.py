@@ -17,11 +17,20 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+
+from gradcli.comparison.results import (
+    ArmResult,
+    Evidence,
+    Interval,
+    LearningRateSensitivity,
+    PairResult,
+    Summary,
+    Verdict,
+)
 
 #: The score of a trial that diverged: below every other.
 DIVERGED = -math.inf
@@ -32,64 +41,7 @@ POWER = 0.8
 #: No more seeds than this are ever proposed.
 MOST_SEEDS = 1000
 
-Interval = tuple[float, float]
-Verdict = Literal["a", "b", "tie"]
-Evidence = Literal["scores", "divergence", "none"]
-
 _EVERYTHING: Interval = (-math.inf, math.inf)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The scores of one arm over the seeds that have one."""
-
-    count: int
-    mean: float
-    """NaN without any score."""
-    std: float
-    """The sample deviation (n - 1 in the denominator); NaN with fewer than two scores."""
-    ci95: Interval
-    """mean ± t(n-1) · std / √n; every number with fewer than two scores."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArmResult:
-    """One arm's place in the ranking. Whether a place is more than luck, the pairs say."""
-
-    rank: int
-    """One more than the number of arms with a higher mean; arms without any score come last."""
-    name: str
-    score: Summary
-    diverged: int
-    """Trials that diverged."""
-    missing: int
-    """Trials that have no result."""
-
-
-@dataclass(frozen=True, slots=True)
-class PairResult:
-    """Two arms, a ranked no lower than b, over the seeds at which both have a score."""
-
-    a: str
-    b: str
-    seeds: int
-    difference: float
-    """The mean of a - b; NaN where no seed has both scores."""
-    deviation: float
-    """The deviation of a - b between seeds; NaN with fewer than two."""
-    ci95: Interval
-    """The paired t interval of the difference for this pair by itself."""
-    holm_interval: Interval
-    """The same, as much wider as Holm's correction asks: where scores were tested, it leaves 0
-    out exactly when the verdict is no tie."""
-    p_adjusted: float
-    """After Holm's correction for all pairs; 1 where nothing could be tested."""
-    verdict: Verdict
-    evidence: Evidence
-    """What was tested."""
-    seeds_needed: int | None
-    """For a tie: the seeds that would separate the arms, if what was seen is the truth. None
-    beside a verdict, and where `MOST_SEEDS` would not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,51 +293,6 @@ def separable_effect(seeds: int, level: float = LEVEL) -> float:
 
 
 # Tuning ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The score by which an arm's settings were chosen, beside those of fresh seeds.
-
-    The best of several noisy scores is lucky (the winner's curse), so that it falls when it is
-    measured again. Both must be scores on the same split, or the split is compared too.
-    """
-
-    arm: str
-    selected_score: float
-    """The best score of the tuning."""
-    fresh: Summary
-    """The scores of the chosen settings with seeds that the choice has not seen."""
-
-    @property
-    def optimism(self) -> float:
-        """How much the selected score promised beyond the fresh mean."""
-        return self.selected_score - self.fresh.mean
-
-    @property
-    def ci95(self) -> Interval:
-        """The interval of the optimism that the fresh seeds leave, the selected score given."""
-        low, high = self.fresh.ci95
-        return self.selected_score - high, self.selected_score - low
-
-
-@dataclass(frozen=True, slots=True)
-class LearningRateSensitivity:
-    """The learning rates around the best one with which an optimizer does nearly as well."""
-
-    best: float
-    """The learning rate with the highest score, the lowest of several; NaN without a score."""
-    low: float
-    high: float
-    best_at_edge: bool
-    """The best is an end of the grid: the true best may lie beyond."""
-    open_ended: bool
-    """The range reaches an end of the grid: it may be wider than is known."""
-
-    @property
-    def decades(self) -> float:
-        """The width of the range, log10(high / low): 0 where the best stands alone."""
-        return math.log10(self.high / self.low)
 
 
 def learning_rate_sensitivity(

@@ -1,0 +1,428 @@
+"""What a comparison says: its plan, its progress, each trial, and the end of it all.
+
+Plain values that the trials' run directories are turned into, and that screens, JSON and
+pictures are drawn from. Nothing here computes, and importing it is light: neither torch nor
+SciPy. An *arm* is one way to train, such as an optimizer; a *trial* is one training of an arm
+with one learning rate and one seed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from gradcli.records import DataInfo, EvalRecord, RunInfo, StepRecords
+
+Interval = tuple[float, float]
+Verdict = Literal["a", "b", "tie"]
+Evidence = Literal["scores", "divergence", "none"]
+
+#: What a trial is for: to choose a learning rate, or to measure the chosen one.
+Stage = Literal["tuning", "measuring"]
+#: What an arm is at: `widening` is tuning beyond the first grid; `waiting` is for other arms.
+ArmStage = Literal["waiting", "tuning", "widening", "measuring", "done"]
+#: How a trial stands. `stopped`: successive halving gave it up. `failed`: it has no result.
+TrialStatus = Literal["waiting", "running", "finished", "diverged", "stopped", "failed"]
+
+
+# Statistics ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The scores of one arm over the seeds that have one."""
+
+    count: int
+    mean: float
+    """NaN without any score."""
+    std: float
+    """The sample deviation (n - 1 in the denominator); NaN with fewer than two scores."""
+    ci95: Interval
+    """mean ± t(n-1) · std / √n; every number with fewer than two scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One arm's place in the ranking. Whether a place is more than luck, the pairs say."""
+
+    rank: int
+    """One more than the number of arms with a higher mean; arms without any score come last."""
+    name: str
+    score: Summary
+    diverged: int
+    """Trials that diverged."""
+    missing: int
+    """Trials that have no result."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """Two arms, a ranked no lower than b, over the seeds at which both have a score."""
+
+    a: str
+    b: str
+    seeds: int
+    difference: float
+    """The mean of a - b; NaN where no seed has both scores."""
+    deviation: float
+    """The deviation of a - b between seeds; NaN with fewer than two."""
+    ci95: Interval
+    """The paired t interval of the difference for this pair by itself."""
+    holm_interval: Interval
+    """The same, as much wider as Holm's correction asks: where scores were tested, it leaves 0
+    out exactly when the verdict is no tie."""
+    p_adjusted: float
+    """After Holm's correction for all pairs; 1 where nothing could be tested."""
+    verdict: Verdict
+    evidence: Evidence
+    """What was tested."""
+    seeds_needed: int | None
+    """For a tie: the seeds that would separate the arms, if what was seen is the truth. None
+    beside a verdict, and where `MOST_SEEDS` would not do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """A reason to read a result with care."""
+
+    code: Literal["few-seeds", "special-case", "diverged", "missing"]
+    arms: tuple[str, ...]
+    """The arms concerned."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The score by which an arm's settings were chosen, beside those of fresh seeds.
+
+    The best of several noisy scores is lucky (the winner's curse), so that it falls when it is
+    measured again. Both must be scores on the same split, or the split is compared too.
+    """
+
+    arm: str
+    selected_score: float
+    """The best score of the tuning."""
+    fresh: Summary
+    """The scores of the chosen settings with seeds that the choice has not seen."""
+
+    @property
+    def optimism(self) -> float:
+        """How much the selected score promised beyond the fresh mean."""
+        return self.selected_score - self.fresh.mean
+
+    @property
+    def ci95(self) -> Interval:
+        """The interval of the optimism that the fresh seeds leave, the selected score given."""
+        low, high = self.fresh.ci95
+        return self.selected_score - high, self.selected_score - low
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRateSensitivity:
+    """The learning rates around the best one with which an optimizer does nearly as well."""
+
+    best: float
+    """The learning rate with the highest score, the lowest of several; NaN without a score."""
+    low: float
+    high: float
+    best_at_edge: bool
+    """The best is an end of the grid: the true best may lie beyond."""
+    open_ended: bool
+    """The range reaches an end of the grid: it may be wider than is known."""
+
+    @property
+    def decades(self) -> float:
+        """The width of the range, log10(high / low): 0 where the best stands alone."""
+        return math.log10(self.high / self.low)
+
+
+# The start ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolInfo:
+    """How the comparison is run: an option of `configs/protocol/`, and its numbers."""
+
+    name: str
+    tune: bool
+    """Whether learning rates are chosen by trials; else they are those of the configs."""
+    tuning_seeds: tuple[int, ...]
+    """The seeds of the trials that choose a learning rate; none without tuning."""
+    seeds: tuple[int, ...]
+    """The fresh seeds of the trials that measure."""
+    per_decade: int
+    """Learning rates in a decade of the grid."""
+    widenings: int
+    """How often the grids may be widened, where a best one lies at an edge."""
+    widen_by: int
+    """The trials of each arm, a tuning seed, that a widening adds."""
+    halving: bool
+    """Whether hopeless tuning trials are stopped early."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmInfo:
+    """One way to train, and the learning rates that are tried with it."""
+
+    name: str
+    """Unique, such as `adam`, `adam#2` or `adam clip=none`."""
+    optimizer: str
+    """The option of `configs/optimizer/`."""
+    overrides: tuple[str, ...]
+    """What sets the arm apart besides its optimizer, such as `clip=none`."""
+    learning_rates: tuple[float, ...]
+    """The grid before any widening, rising; one learning rate where there is no tuning."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonInfo:
+    """What is known when a comparison starts: the header of every screen."""
+
+    path: str
+    """The comparison's directory, as the user would type it."""
+    name: str
+    """The name of the directory."""
+    data: DataInfo
+    model: str
+    model_size: int
+    """The number of trained parameters of the first arm's model."""
+    activation: str
+    schedule: str
+    clip: str
+    batch_size: int
+    epochs: int
+    steps: int
+    """The updates of a whole trial."""
+    protocol: ProtocolInfo
+    target_accuracy: float
+    """The validation accuracy to which time is measured."""
+    arms: tuple[ArmInfo, ...]
+    engine: str
+    jobs: int
+    """Trials that run at the same time."""
+    device: str
+    threads: int
+    """CPU threads of each trial."""
+    already_done: int
+    """Trials that an earlier call of the same comparison has finished."""
+
+
+# On the way ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GridCell:
+    """A learning rate of an arm's grid, as its tuning trials stand."""
+
+    learning_rate: float
+    status: TrialStatus
+    """`diverged` and `failed` where any of its trials did; `finished` where all have."""
+    val_accuracy: float
+    """The mean over the tuning seeds that have one so far; NaN where none has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmProgress:
+    """How far an arm is. A number is NaN, and a series empty, where there is nothing yet."""
+
+    name: str
+    stage: ArmStage
+    trials_done: int
+    trials_total: int
+    """Those known so far: a widening adds some."""
+    learning_rate: float
+    """The chosen one; NaN until it is chosen."""
+    grid: tuple[GridCell, ...]
+    """Rising; widened where the search was."""
+    losses: tuple[float, ...]
+    """Training loss of the latest trial, thinned to at most `SERIES` points."""
+    val_accuracy: Summary
+    """Over the measuring trials that have ended."""
+    test_accuracy: Summary
+    grad_norm: float
+    """The latest trial's last gradient norm before clipping."""
+    grad_norms: tuple[float, ...]
+    """The latest trial's gradient norms before clipping, thinned to at most `SERIES` points."""
+    clipped_fraction: float
+    """The share of the latest trial's steps whose gradient was clipped."""
+    steps_to_target: float
+    """The median over the measuring trials that have ended; infinite where not reached."""
+    steps_per_second: float
+    """The mean over the trials that have ended, or of the one that runs."""
+    seconds_left: float
+    diverged: int
+    failed: int
+    leads: bool
+    """Better than every other arm by a verdict, on the measuring trials so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial that is running now."""
+
+    id: str
+    arm: str
+    learning_rate: float
+    seed: int
+    stage: Stage
+    step: int
+    total_steps: int
+    """Those after which it ends, or pauses for the others to catch up (halving)."""
+    seconds_elapsed: float
+    seconds_left: float
+    """NaN until its speed is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonProgress:
+    """A comparison at one moment: what the live screen shows."""
+
+    arms: tuple[ArmProgress, ...]
+    """In the order of `ComparisonInfo.arms`."""
+    running: tuple[RunningTrial, ...]
+    trials_done: int
+    trials_total: int
+    seconds_elapsed: float
+    seconds_left: float
+    """NaN until a trial has ended."""
+
+
+#: The most points of a series in `ArmProgress`.
+SERIES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """A trial that has ended. Numbers are NaN where a trial has none."""
+
+    id: str
+    """A hash of its config; arms with equal configs share their trials."""
+    arm: str
+    optimizer: str
+    learning_rate: float
+    seed: int
+    stage: Stage
+    status: TrialStatus
+    run: str
+    """Its run directory, as the user would type it."""
+    steps: int
+    train_loss: float
+    val_accuracy: float
+    """After the last step; of a stopped trial, where it was stopped."""
+    test_accuracy: float
+    """NaN for a tuning trial, too: choices are made on validation, and tests are not looked at."""
+    steps_to_target: float
+    """Infinite where the target was not reached."""
+    seconds_to_target: float
+    """In training steps alone; from a trial that shared its machine with others."""
+    grad_norm: float
+    """The mean gradient norm before clipping."""
+    clipped_fraction: float
+    seconds: float
+    """From the run's beginning to its end."""
+    steps_per_second: float
+    error: str
+    """What went wrong with a failed trial; else empty."""
+
+
+# The end ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GridResult:
+    """A learning rate that was tried with an arm: the mean over its tuning trials."""
+
+    arm: str
+    optimizer: str
+    learning_rate: float
+    val_accuracy: float
+    """The mean over the tuning seeds; NaN where a trial diverged or has no result."""
+    status: TrialStatus
+    diverged: int
+    """Of its trials, those that diverged."""
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RankedArm:
+    """An arm at the end: its place, its scores on the fresh seeds, and how it was tuned.
+
+    Losses and norms are means, times to the target medians over the measuring trials. None
+    counts a trial that diverged, except the medians, for which it never reaches the target.
+    """
+
+    rank: int
+    name: str
+    optimizer: str
+    learning_rate: float
+    seeds: tuple[int, ...]
+    test_accuracy: Summary
+    val_accuracy: Summary
+    train_loss: float
+    steps_to_target: float
+    seconds_to_target: float
+    grad_norm: float
+    clipped_fraction: float
+    steps_per_second: float
+    diverged: int
+    missing: int
+    learning_rate_at_edge: bool
+    """The best learning rate is an end of the grid, even after widening."""
+    selection: Selection | None
+    """The score by which the learning rate was chosen, beside that of fresh seeds; None without
+    tuning. Both on validation."""
+    sensitivity: LearningRateSensitivity | None
+    """None without tuning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halving:
+    """What successive halving did: tuning trials that were stopped before their end."""
+
+    stopped: int
+    trials: int
+    """All tuning trials."""
+    steps_spent: int
+    """Steps that the stopped trials had made."""
+    steps_saved: int
+    """Steps that they would have made."""
+    steps_without: int
+    """Steps of all tuning trials without halving."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSummary:
+    """The result of a comparison: what `--json`, the closing screen and pictures draw from."""
+
+    info: ComparisonInfo
+    status: Literal["finished", "interrupted", "failed"]
+    """`failed`: some trials have no result, after a second try."""
+    ranking: tuple[RankedArm, ...]
+    """The best first; every arm of `info.arms`."""
+    pairs: tuple[PairResult, ...]
+    cautions: tuple[Caution, ...]
+    tuning: tuple[GridResult, ...]
+    """By arm, learning rates rising; empty without tuning."""
+    trials: tuple[TrialResult, ...]
+    """Those that have ended, in the order of arms, stages, learning rates and seeds."""
+    failed: int
+    """Trials that have no result."""
+    halving: Halving | None
+    seconds: float
+    """The wall-clock time of all calls of this comparison together."""
+    winner_command: str
+    """Trains the best-ranked arm, with the first fresh seed, to the same weights to the bit on
+    the same machine; empty where nothing was measured."""
+    resume_command: str
+    """Runs what is missing; empty where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecords:
+    """All that was recorded of a trial: what curves are drawn from."""
+
+    trial: TrialResult
+    info: RunInfo
+    steps: StepRecords
+    evals: tuple[EvalRecord, ...]
