@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 # Read by torch when it is first imported, here and in the processes that tests start.
-os.environ["OMP_NUM_THREADS"] = "2"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # Nothing listens there, so that a request fails at once instead of reaching the internet.
 _NOWHERE = "http://127.0.0.1:9"

@@ -1,0 +1,109 @@
+"""The README's examples: finds them, runs them, and writes their real output below them.
+
+    python tools/readme.py          # rewrites README.md with what its commands print today
+
+An example is a fenced block that begins with ```console and holds commands after `$ `. After
+`console` may stand `exit=N`, the exit code that the commands end with (0 unless said), and
+`lines=N`, how much of the output is shown. All commands of one document run in order in one
+empty folder, without a data folder, so that they see what a new user sees.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+_BLOCK = re.compile(r"^```console(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A block of commands with what the document says they print."""
+
+    options: str
+    commands: tuple[str, ...]
+    text: str
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the commands end with."""
+        found = re.search(r"exit=(\d+)", self.options)
+        return int(found[1]) if found else 0
+
+    @property
+    def shown_lines(self) -> int | None:
+        """How many lines of output are shown; None is all."""
+        found = re.search(r"lines=(\d+)", self.options)
+        return int(found[1]) if found else None
+
+
+def examples(document: str) -> list[Example]:
+    """Return the examples of a document, in order."""
+    return [
+        Example(
+            block["options"],
+            tuple(line[2:] for line in block["body"].splitlines() if line.startswith("$ ")),
+            block["body"],
+        )
+        for block in _BLOCK.finditer(document)
+    ]
+
+
+def run_example(example: Example, folder: Path) -> str:
+    """Run an example's commands in `folder` and return the block's text with their output.
+
+    Raises:
+        RuntimeError: where a command ends with another exit code than the document says.
+    """
+    text = ""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADCLI_")}
+    for command in example.commands:
+        words = shlex.split(command)
+        if words[0] != "gradcli":
+            raise RuntimeError(f"'{command}' is no command of gradcli")
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=folder,
+            env={**environment, "COLUMNS": "80", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != example.exit_code:
+            raise RuntimeError(f"'{command}' ended with {done.returncode}:\n{done.stderr}")
+        # A failing command says why on stderr; of others that is the progress.
+        output = done.stdout or done.stderr
+        lines = output.rstrip().splitlines()
+        if example.shown_lines is not None and len(lines) > example.shown_lines:
+            lines = [line[:76] + "…" for line in lines[: example.shown_lines]]
+        text += f"$ {command}\n" + "\n".join(lines) + "\n"
+    return text
+
+
+def skeleton(text: str) -> list[str]:
+    """Return the words of a text, without numbers, bars and names that differ between runs."""
+    text = re.sub(r"\d{8}T\d{6}Z-[\w-]+?-[0-9a-f]{4}\b", "RUN", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN", text)
+    text = re.sub(r"[█▓▒░]+", "BAR", text)
+    text = re.sub(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?", "N", text)
+    return text.split()
+
+
+def main() -> None:
+    """Rewrite the README with the output of its commands."""
+    document = README.read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        for example in examples(document):
+            document = document.replace(example.text, run_example(example, Path(folder)), 1)
+    README.write_text(document)
+
+
+if __name__ == "__main__":
+    main()
