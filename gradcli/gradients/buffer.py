@@ -25,7 +25,7 @@ class StepBuffer:
         dtype = accumulator_dtype(device)
         self._parameters = parameters
         self._rows = torch.zeros((CAPACITY, 1 + 2 * parameters), dtype=dtype, device=device)
-        self._row_of = self._rows.unbind()
+        self._host = self._rows.numpy() if device.type == "cpu" else None
         self._step: list[int] = []
         self._epoch: list[int] = []
         self._learning_rate: list[float] = []
@@ -48,7 +48,13 @@ class StepBuffer:
         norms_after: Tensor,
     ) -> None:
         """Add a step: its loss () and its parameters' norms, (P,) each."""
-        torch.cat([loss.view(1), norms_before, norms_after], out=self._row_of[len(self._step)])
+        row = len(self._step)
+        if self._host is None:
+            torch.cat([loss.view(1), norms_before, norms_after], out=self._rows[row])
+        else:  # 3 us against 30 of the same by torch, within a training loop
+            self._host[row, 0] = loss.item()
+            self._host[row, 1 : 1 + self._parameters] = norms_before.numpy()
+            self._host[row, 1 + self._parameters :] = norms_after.numpy()
         self._step.append(step)
         self._epoch.append(epoch)
         self._learning_rate.append(learning_rate)

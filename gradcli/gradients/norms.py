@@ -65,7 +65,7 @@ class Gradients:
         """Multiply the gradients by `coefficients`: one for all, (), or one each, (P,)."""
         each = coefficients.expand(len(self.parameters))
         if self.device.type == "cpu":
-            # Reading a number costs nothing here, and not multiplying by one saves a pass.
+            # Reading a number costs little here, and not multiplying by one saves a pass.
             for parameter, coefficient in zip(self.parameters, each.tolist(), strict=True):
                 if coefficient != 1.0 and parameter.grad is not None:
                     parameter.grad.mul_(coefficient)

@@ -94,7 +94,7 @@ class TrainingStep:
     def _is_finite(self, loss: Tensor, norms: Tensor) -> bool:
         """Whether loss and gradients are finite, as far as the host knows without waiting."""
         if not self.deferred:
-            return math.isfinite(loss.item() + norms.sum().item())
+            return math.isfinite(sum(norms.tolist(), loss.item()))
         self._found_inf.logical_or_(~torch.isfinite(loss + norms.sum()))
         return True
 

@@ -83,10 +83,11 @@ def test_recorded_norms_and_clipped_gradients_equal_those_of_plain_autograd(data
     assert len(recorded) == len(norms) == steps
     np.testing.assert_allclose(columns(records, "loss"), losses, rtol=1e-5)
     assert (np.abs(recorded / norms - 1) < np.where(large, 1e-4, 1e-5)).all()
+    overall = 1e-4 if any(large) else 1e-5
     total = np.sqrt(np.square(norms).sum(axis=1))
-    np.testing.assert_allclose(columns(records, "grad_norm_before_clip"), total, rtol=2e-5)
+    np.testing.assert_allclose(columns(records, "grad_norm_before_clip"), total, rtol=overall)
     expected = np.minimum(1, 0.5 / total)
-    np.testing.assert_allclose(columns(records, "clip_coefficient"), expected, rtol=2e-5)
+    np.testing.assert_allclose(columns(records, "clip_coefficient"), expected, rtol=overall)
     after = columns(records, "parameter_grad_norm_after_clip")[:, order]
     np.testing.assert_allclose(after, norms * expected[:, None], rtol=1e-4)
 
