@@ -73,10 +73,11 @@ def load_dataset(
             name = "mnist"
         except DownloadError as error:
             name, folder = "mnist5k", SAMPLE_FOLDER
+            # Which mirror gave which reason is told to whoever asks for data=mnist.
+            reasons = dict.fromkeys(part.split(": ", 1)[-1] for part in str(error).split("; "))
             note = (
-                f"MNIST is not at hand and could not be downloaded ({error}): the bundled sample "
-                "of 5,000 digits is used. The download is tried again after an hour, or at once "
-                "with data=mnist."
+                f"MNIST is not at hand and could not be downloaded ({'; '.join(reasons)}): the "
+                "bundled sample of 5,000 digits is used. data=mnist tries the download again."
             )
     else:
         try:
