@@ -1,4 +1,4 @@
-"""The step records on their way to the host: a buffer on the device, flushed in blocks."""
+"""The step records on their way to the host: kept on the device, flushed in blocks."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ CAPACITY = 500
 class StepBuffer:
     """Holds the measurements of up to `CAPACITY` steps on the training device.
 
-    A row is the loss and the P norms before and after clipping. `flush` makes the one transfer
-    to the host that the measurements cost on an accelerator.
+    A step leaves only references here, and `flush` puts them together. On an accelerator that
+    is the one transfer to the host that the measurements cost. On the CPU it is the cheaper
+    order too: right after a backward pass the caches hold none of the code that it takes, so
+    that the same work takes 40 us at each step and 2 us a step at once.
     """
 
-    def __init__(self, parameters: int, device: torch.device) -> None:
-        dtype = accumulator_dtype(device)
-        self._parameters = parameters
-        self._rows = torch.zeros((CAPACITY, 1 + 2 * parameters), dtype=dtype, device=device)
-        self._host = self._rows.numpy() if device.type == "cpu" else None
+    def __init__(self, device: torch.device) -> None:
+        self._dtype = accumulator_dtype(device)
+        self._clear()
+
+    def _clear(self) -> None:
         self._step: list[int] = []
         self._epoch: list[int] = []
         self._learning_rate: list[float] = []
+        self._loss: list[Tensor] = []
+        self._before: list[Tensor] = []
+        self._after: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(self._step)
 
     @property
     def full(self) -> bool:
-        """Whether the next `append` needs a `flush` first."""
-        return len(self._step) == CAPACITY
+        """Whether it is time to `flush`."""
+        return len(self._step) >= CAPACITY
 
     def append(
         self,
@@ -47,25 +52,23 @@ class StepBuffer:
         norms_before: Tensor,
         norms_after: Tensor,
     ) -> None:
-        """Add a step: its loss () and its parameters' norms, (P,) each."""
-        row = len(self._step)
-        if self._host is None:
-            torch.cat([loss.view(1), norms_before, norms_after], out=self._rows[row])
-        else:  # 3 us against 30 of the same by torch, within a training loop
-            self._host[row, 0] = loss.item()
-            self._host[row, 1 : 1 + self._parameters] = norms_before.numpy()
-            self._host[row, 1 + self._parameters :] = norms_after.numpy()
+        """Add a step: its loss () and its parameters' norms (P,), none of them reused later."""
         self._step.append(step)
         self._epoch.append(epoch)
         self._learning_rate.append(learning_rate)
+        self._loss.append(loss)
+        self._before.append(norms_before)
+        self._after.append(norms_after)
 
     def flush(self, phase_seconds: dict[str, float]) -> StepRecords:
-        """Return the steps since the last flush, and forget them."""
-        rows = self._rows[: len(self._step)].cpu().numpy().astype(np.float64)
-        before, after = rows[:, 1 : 1 + self._parameters], rows[:, 1 + self._parameters :]
+        """Return the steps since the last flush, one at least, and forget them."""
+        before, after = torch.stack(self._before), torch.stack(self._after)
+        losses = torch.stack(self._loss).to(self._dtype).unsqueeze(1)
+        rows = torch.cat([losses, before, after], dim=1).cpu().numpy().astype(np.float64)
+        loss, norms_before, norms_after = np.split(rows, [1, 1 + before.shape[1]], axis=1)
         with np.errstate(invalid="ignore", over="ignore"):
-            total_before = np.sqrt(np.square(before).sum(axis=1))
-            total_after = np.sqrt(np.square(after).sum(axis=1))
+            total_before = np.sqrt(np.square(norms_before).sum(axis=1))
+            total_after = np.sqrt(np.square(norms_after).sum(axis=1))
             coefficient = np.divide(
                 total_after,
                 total_before,
@@ -75,13 +78,13 @@ class StepBuffer:
         records = StepRecords(
             step=np.array(self._step, dtype=np.int64),
             epoch=np.array(self._epoch, dtype=np.int32),
-            loss=rows[:, 0].copy(),
+            loss=loss[:, 0],
             learning_rate=np.array(self._learning_rate),
             grad_norm_before_clip=total_before,
             clip_coefficient=coefficient,
-            parameter_grad_norm_before_clip=before.copy(),
-            parameter_grad_norm_after_clip=after.copy(),
+            parameter_grad_norm_before_clip=norms_before,
+            parameter_grad_norm_after_clip=norms_after,
             phase_seconds=phase_seconds,
         )
-        self._step, self._epoch, self._learning_rate = [], [], []
+        self._clear()
         return records
