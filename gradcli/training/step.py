@@ -60,10 +60,15 @@ class TrainingStep:
         self.gradients = gradients
         self._bfloat16 = bfloat16
         fused = all(group.get("fused") for group in optimizer.param_groups)
-        self.deferred = gradients.device.type != "cpu" and fused
-        if self.deferred:
-            self._found_inf = torch.zeros((), device=gradients.device)
-            optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
+        self.deferred = False
+        if gradients.device.type != "cpu" and fused:
+            self.defer()
+
+    def defer(self) -> None:
+        """Leave it to the fused optimizer to skip updates from the first non-finite value on."""
+        self.deferred = True
+        self._found_inf = torch.zeros((), device=self.gradients.device)
+        self.optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
 
     def __call__(self, inputs: Tensor, labels: Tensor, probe: LayerProbe | None) -> StepResult:
         """Train on one batch; `probe`, where given, measures the step as it happens."""

@@ -248,6 +248,24 @@ def test_the_first_non_finite_value_stops_training_before_the_update(dataset, ba
     assert np.isfinite(norms).tolist() == [True, True, True, False]
 
 
+def test_a_fault_that_the_device_finds_leaves_the_same_behind(dataset):
+    """What an accelerator does, on the CPU: the host learns of the fault only at the flush."""
+
+    def run(deferred):
+        trainer = build_trainer(compose_train(["data=mnist5k", "epochs=2"]), dataset)
+        poisoned = _Poisoned(trainer.model.hidden2, backward=False, healthy_calls=3)
+        trainer.model.hidden2 = poisoned
+        if deferred:
+            trainer._training_step.defer()
+        return trainer, list(trainer.run())
+
+    (seen, records), (found, later) = run(deferred=False), run(deferred=True)
+    assert repr(later[-1]) == repr(records[-1])
+    assert (found.step, found.fault.step) == (seen.step, seen.fault.step) == (3, 4)
+    assert torch.equal(weights(found), weights(seen))
+    assert columns(later, "step").tolist() == columns(records, "step").tolist() == [1, 2, 3, 4]
+
+
 def test_stopping_ends_between_two_steps(dataset):
     trainer = build_trainer(compose_train(["data=mnist5k"]), dataset)
     records = []
