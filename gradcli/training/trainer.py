@@ -100,7 +100,7 @@ class Trainer:
 
         gradients = Gradients(model, self.layers)
         self.clock = PhaseClock(self.device)
-        self._buffer = StepBuffer(len(gradients.parameters), self.device)
+        self._buffer = StepBuffer(self.device)
         self._probe = LayerProbe(model, self.layers, zero_parameters(model))
         self._training_step = TrainingStep(
             model, optimizer, gradients, clip, self.clock, plan.bfloat16
@@ -110,8 +110,14 @@ class Trainer:
         """Ask `run` to end at the next step or evaluation batch."""
         self._stop_requested = True
 
-    def run(self) -> Iterator[Record]:
-        """Train to the end, or until a fault or `stop()`; yield the records as they come."""
+    def run(self, until: int | None = None) -> Iterator[Record]:
+        """Train to the end, or until a fault or `stop()`; yield the records as they come.
+
+        Args:
+            until: pause after this step, as `stop()` would there; the plan, and with it the
+                schedule, is that of the whole run.
+        """
+        self._pause_at = self.total_steps if until is None else until
         self._began = perf_counter()
         self.model.train()
         try:
@@ -151,6 +157,9 @@ class Trainer:
         last_flush = -math.inf
         for indices in islice(batches, self._batches_done, None):
             if self.step >= self.total_steps or self._stop_requested:
+                break
+            if self.step >= self._pause_at:
+                self.stop()
                 break
             layer_record = self._step(epoch, indices)
             if layer_record is not None:
