@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradcli.errors import UserError, nearest
-from gradcli.experiment import Places, resume_run, start_run
+from gradcli.places import Places
 from gradcli.runs import Run, load_run
-from gradcli.shorthands import SHORTHANDS
+from gradcli.shorthands import SHORTHANDS, comparison_overrides
+from gradcli.views.compare_view import CompareView, QuietCompareView
 from gradcli.views.train_view import QuietView, TrainView
+
+if TYPE_CHECKING:
+    from gradcli.study import Comparison
 
 
 def train(
@@ -48,21 +53,10 @@ def train(
         UserError: for anything wrong with the config, the data or the places.
         KeyboardInterrupt: for Ctrl-C, once the run is saved.
     """
-    for name in options:
-        if name not in SHORTHANDS:
-            raise UserError(
-                f"train() takes no '{name}'.",
-                choices=nearest(name, SHORTHANDS),
-                hint=f'an override, such as train("{name}=VALUE")',
-            )
-    words = [f"{SHORTHANDS[name]}={value}" for name, value in options.items()]
-    words += overrides
-    places = Places(
-        Path(runs_dir),
-        None if data_dir is None else Path(data_dir),
-        None if config_dir is None else Path(config_dir),
-        tuple(allow_import),
-    )
+    from gradcli.experiment import resume_run, start_run
+
+    words = [*_words("train", options), *overrides]
+    places = _places(runs_dir, data_dir, config_dir, allow_import)
     view, started = view or QuietView(), time.time()
     if resume is None:
         summary = start_run(words, places, view, started=started)
@@ -72,3 +66,109 @@ def train(
     if run.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt
     return run
+
+
+def compare(
+    *overrides: str,
+    optimizers: Sequence[str] | None = None,
+    lrs: str | Sequence[float] | None = None,
+    vary: Sequence[str] = (),
+    seeds: int | None = None,
+    protocol: str | None = None,
+    jobs: int | None = None,
+    engine: str | None = None,
+    resume: str | Path | None = None,
+    runs_dir: str | Path = "runs",
+    data_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    allow_import: Sequence[str] = (),
+    view: CompareView | None = None,
+    **options: object,
+) -> Comparison:
+    """Compare optimizers as `gradcli compare-optimizers` does, and return the comparison.
+
+    `compare("model=cnn", optimizers=["sgd", "adam"], seeds=5)` is
+    `gradcli compare-optimizers --optimizers sgd,adam --seeds 5 model=cnn`. Trials run in
+    processes of their own; a call that was made before, and interrupted, is gone on with.
+
+    Args:
+        overrides: Hydra overrides, `KEY=VALUE`: they hold for all trials alike.
+        optimizers: what is compared; None is sgd, adam and rmsprop.
+        lrs: the learning rates to try; None is a grid around each optimizer's own.
+        vary: overrides with several values, `KEY=A,B`, crossed with the optimizers.
+        seeds: fresh seeds with which each is measured; None is the protocol's number.
+        protocol: quick, standard or thorough.
+        jobs: trials that run at the same time; None is one a core.
+        engine: where trials run; None is this machine.
+        resume: a comparison to go on with, instead of beginning one.
+        runs_dir: where runs are kept.
+        data_dir: where data sets lie; None is the platform's cache folder.
+        config_dir: a folder of config files that add to the groups.
+        allow_import: packages that `_target_` may name besides torch's and gradcli's.
+        view: is shown everything as it happens; None shows nothing.
+        options: as those of `train`, but for `optimizer` and `lr`.
+
+    Returns:
+        The comparison. The status of its summary is `finished`, `failed` (some trials have no
+        result) or `interrupted` (by SIGTERM).
+
+    Raises:
+        UserError: for anything wrong with the config, the data or the places.
+        KeyboardInterrupt: for Ctrl-C, once everything is saved.
+    """
+    from gradcli.study import Comparison, run_comparison
+
+    words = [
+        *comparison_overrides(
+            optimizers=None if optimizers is None else ",".join(optimizers),
+            lrs=lrs if lrs is None or isinstance(lrs, str) else ",".join(map(str, lrs)),
+            seeds=None if seeds is None else str(seeds),
+            protocol=protocol,
+            jobs=None if jobs is None else str(jobs),
+            engine=engine,
+        ),
+        *_words("compare", options),
+        *overrides,
+    ]
+    places = _places(runs_dir, data_dir, config_dir, allow_import)
+    summary = run_comparison(
+        words,
+        vary,
+        places,
+        view or QuietCompareView(),
+        resume=None if resume is None else str(resume),
+    )
+    comparison = Comparison(summary, Path(summary.info.path))
+    if comparison.directory.state.get("signal") == signal.SIGINT:
+        raise KeyboardInterrupt
+    return comparison
+
+
+def _words(function: str, options: Mapping[str, object]) -> list[str]:
+    """Return the overrides that shorthand options stand for.
+
+    Raises:
+        UserError: for an option that there is not.
+    """
+    for name in options:
+        if name not in SHORTHANDS:
+            raise UserError(
+                f"{function}() takes no '{name}'.",
+                choices=nearest(name, SHORTHANDS),
+                hint=f'an override, such as {function}("{name}=VALUE")',
+            )
+    return [f"{SHORTHANDS[name]}={value}" for name, value in options.items()]
+
+
+def _places(
+    runs_dir: str | Path,
+    data_dir: str | Path | None,
+    config_dir: str | Path | None,
+    allow_import: Sequence[str],
+) -> Places:
+    return Places(
+        Path(runs_dir),
+        None if data_dir is None else Path(data_dir),
+        None if config_dir is None else Path(config_dir),
+        tuple(allow_import),
+    )

@@ -7,43 +7,40 @@ view, checkpoints are saved between records, and signals end the run in good ord
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from gradcli.config import Composed, compose_train, load_config
+from gradcli.config import Composed, DataConfig, compose_train, load_config
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import UserError
+from gradcli.interrupts import caught_signals
 from gradcli.models import build_model
 from gradcli.optim import LearningRate, build_optimizer, build_schedule
+from gradcli.places import Places
 from gradcli.records import EvalRecord, FaultRecord, RunInfo, Status, StepRecords, TrainSummary
-from gradcli.runs import Run, RunWriter, create_run_directory, find_run, load_checkpoint, load_run
+from gradcli.runs import (
+    Run,
+    RunWriter,
+    create_run_directory,
+    find_run,
+    is_run,
+    load_checkpoint,
+    load_run,
+)
 from gradcli.runs.provenance import provenance
 from gradcli.summary import summarise
 from gradcli.training import Trainer, TrainingPlan, total_steps
-from gradcli.views.train_view import TrainView
+from gradcli.training.evaluation import evaluate
+from gradcli.views.train_view import QuietView, TrainView
 
 _EVALUATION_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where runs, data and the user's own configs lie, and which packages configs may use."""
-
-    runs_dir: Path = Path("runs")
-    data_dir: Path | None = None
-    config_dir: Path | None = None
-    allow_import: Sequence[str] = ()
 
 
 def start_run(
@@ -96,6 +93,7 @@ def resume_run(
         UserError: where there is nothing to continue, or the data has changed.
     """
     run = find_run(target, places.runs_dir)
+    _refuse_own_loop(run)
     composed = load_config(
         run.config, where=str(run.path / "config.yaml"), allow_import=places.allow_import
     )
@@ -117,6 +115,74 @@ def resume_run(
         if checkpoint is not None:
             trainer.load_state_dict(checkpoint)
         return _train(composed, dataset, trainer, writer, view, started, checkpoint=checkpoint)
+
+
+def run_trial(
+    directory: Path,
+    config: str,
+    load_data: Callable[[DataConfig], Dataset],
+    *,
+    facts: dict[str, Any],
+    allow_import: Sequence[str] = (),
+    until: int | None = None,
+) -> None:
+    """Train one trial of a comparison, or go on with it, in the run directory `directory`.
+
+    It is the training that `start_run` makes of the same config, to the last bit, without
+    pictures and with fewer checkpoints: trials are short and many. How it went, the directory
+    says.
+
+    Args:
+        directory: made where it is missing; a trial that was begun there goes on from its last
+            checkpoint, and one that has ended is left alone.
+        config: the resolved config as YAML.
+        load_data: returns the data that the config asks for.
+        facts: what is known of the process and the machine, for `run.json`.
+        allow_import: packages that `_target_` may name besides the usual ones.
+        until: pause after this step, with the validation accuracy there noted in `run.json`.
+
+    Raises:
+        UserError: where another process is working in the directory.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    earlier = load_run(directory).state if is_run(directory) else None
+    if earlier is not None and earlier["status"] in ("finished", "diverged"):
+        return
+    writer = RunWriter(directory, config, facts, earlier=earlier)
+    try:
+        composed = load_config(config, where=str(directory), allow_import=allow_import)
+        dataset = load_data(composed.config.data)
+        with _settings(composed):
+            trainer = build_trainer(composed, dataset)
+            checkpoint = load_checkpoint(directory)
+            if checkpoint is not None:
+                trainer.load_state_dict(checkpoint)
+            _train(
+                composed,
+                dataset,
+                trainer,
+                writer,
+                QuietView(),
+                time.time(),
+                checkpoint=checkpoint,
+                until=until,
+                is_trial=True,
+            )
+    except UserError as error:
+        writer.set_status("failed", user_error=_described(error))
+    except Exception as error:
+        writer.set_status("failed", error=repr(error))
+    finally:
+        writer.close()
+
+
+def _described(error: UserError) -> dict[str, Any]:
+    return {
+        "problem": error.problem,
+        "where": error.where,
+        "choices": list(error.choices),
+        "hint": error.hint,
+    }
 
 
 def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | None:
@@ -142,6 +208,16 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | 
             hint=f"gradcli train --resume {run.path} epochs={composed.config.epochs + 1}",
         )
     return epochs
+
+
+def _refuse_own_loop(run: Run) -> None:
+    """Refuse to continue what a loop of the user's own has trained."""
+    if run.state.get("info", {}).get("total_steps") == 0:
+        raise UserError(
+            f"{run.name} was trained by a loop of your own, which gradcli cannot go on with.",
+            where="--resume",
+            hint=f"gradcli runs show {run.path}",
+        )
 
 
 def _refuse_ended(run: Run, composed: Composed, epochs: int | None) -> None:
@@ -176,8 +252,14 @@ def _train(
     started: float,
     *,
     checkpoint: dict[str, Any] | None,
+    until: int | None = None,
+    is_trial: bool = False,
 ) -> TrainSummary:
-    """Run the trainer; write, show and save what it yields; end with a verdict."""
+    """Run the trainer; write, show and save what it yields; end with a verdict.
+
+    A trial saves a checkpoint where one is due and at its end, keeps no best one and draws no
+    pictures.
+    """
     config = composed.config
     try:
         info = _describe(composed, dataset, trainer, writer.directory.name)
@@ -185,8 +267,8 @@ def _train(
         view.start(info)
         first = checkpoint is None
         last_saved = time.monotonic()
-        with _signals(trainer) as caught:
-            for record in trainer.run():
+        with caught_signals(trainer.stop) as caught:
+            for record in trainer.run(until):
                 if first and isinstance(record, StepRecords):
                     writer.note(seconds_first_step=time.time() - started)
                     first = False
@@ -195,15 +277,18 @@ def _train(
                 if isinstance(record, FaultRecord):
                     _save_fault(writer, dataset, record)
                 due = time.monotonic() - last_saved > config.checkpoint.seconds
-                if isinstance(record, EvalRecord) or (due and isinstance(record, StepRecords)):
-                    _save(writer, trainer, best=_is_best(record, writer))
+                evaluated = isinstance(record, EvalRecord) and not is_trial
+                if evaluated or (due and isinstance(record, EvalRecord | StepRecords)):
+                    _save(writer, trainer, best=not is_trial and _is_best(record, writer))
                     last_saved = time.monotonic()
         status: Status = (
             "diverged" if trainer.fault else "finished" if trainer.finished else "interrupted"
         )
+        if status == "interrupted" and trainer.step == until:
+            writer.note(rungs={**writer.noted("rungs", {}), str(until): _rung(trainer)})
         _save(writer, trainer, best=False)
         writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
-        return _conclude(writer, view)
+        return _conclude(writer, view, pictures=not is_trial)
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide what went wrong
             writer.set_status("failed", error=repr(error))
@@ -213,13 +298,23 @@ def _train(
         writer.close()
 
 
-def _conclude(writer: RunWriter, view: TrainView) -> TrainSummary:
-    """Draw the run's pictures, note its results, and show the closing screen."""
-    from gradcli.views.plots import plot_run
+def _rung(trainer: Trainer) -> float:
+    """Return the validation accuracy now.
 
+    Unlike the trainer's own evaluations it leaves no trace: a run that pauses for it is the same
+    as one that does not.
+    """
+    return evaluate(trainer.model, trainer.splits["val"])[1]
+
+
+def _conclude(writer: RunWriter, view: TrainView, *, pictures: bool) -> TrainSummary:
+    """Draw the run's pictures, note its results, and show the closing screen."""
     run = load_run(writer.directory)
     summary = summarise(run)
-    plot_run(writer.plots, run.info, run.steps, run.evals)
+    if pictures:
+        from gradcli.views.plots import plot_run
+
+        plot_run(writer.plots, run.info, run.steps, run.evals)
     writer.set_status(
         summary.status,
         result={
@@ -246,11 +341,10 @@ def _load_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
     )
 
 
-def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
-    """Build data, model, optimizer, schedule and clipping as the config says."""
+def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
+    """Build the model as the config says, initialised, on the CPU."""
     config, classes = composed.config, composed.classes
-    device = _choose_device(config.device)
-    model = build_model(
+    return build_model(
         classes["model"],
         config.model.arguments,
         activation=lambda: classes["activation"](**config.activation.arguments),
@@ -258,7 +352,14 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         input_shape=dataset.info.shape,
         classes=dataset.info.classes,
         seed=config.seed,
-    ).to(device)
+    )
+
+
+def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
+    """Build data, model, optimizer, schedule and clipping as the config says."""
+    config, classes = composed.config, composed.classes
+    device = choose_device(config.device)
+    model = build_network(composed, dataset).to(device)
     optimizer = build_optimizer(
         classes["optimizer"],
         config.optimizer.arguments,
@@ -306,13 +407,13 @@ def _describe(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) 
         name=config.name or "",
         data=dataset.info,
         model=config.model.option,
-        model_size=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        model_size=trained_size(trainer.model),
         optimizer=config.optimizer.option,
         learning_rate=float(trainer.optimizer.defaults["lr"]),
         schedule=config.schedule.option,
-        clip=_with_arguments(config.clip.option, config.clip.arguments),
+        clip=describe_clip(composed),
         activation=config.activation.option,
-        device=_device_name(trainer.device),
+        device=device_name(trainer.device),
         threads=torch.get_num_threads(),
         batch_size=config.batch_size,
         epochs=config.epochs,
@@ -322,12 +423,19 @@ def _describe(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) 
     )
 
 
-def _with_arguments(option: str, arguments: dict[str, Any]) -> str:
-    first = next(iter(arguments.values()), None)
-    return option if first is None else f"{option} {first}"
+def trained_size(model: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _choose_device(name: str) -> torch.device:
+def describe_clip(composed: Composed) -> str:
+    """Return the clipping rule with its first number, such as `norm 1.0`."""
+    clip = composed.config.clip
+    first = next(iter(clip.arguments.values()), None)
+    return clip.option if first is None else f"{clip.option} {first}"
+
+
+def choose_device(name: str) -> torch.device:
     """Return the device; `auto` is an accelerator where there is one.
 
     Raises:
@@ -347,7 +455,8 @@ def _choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the device's type, and the name of a graphics card."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return device.type
@@ -392,26 +501,3 @@ def _settings(composed: Composed) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-@contextmanager
-def _signals(trainer: Trainer) -> Iterator[list[int]]:
-    """Let the first Ctrl-C or SIGTERM end training in good order; a second one ends at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if caught:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        caught.append(number)
-        trainer.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import gradcli
-from gradcli.cli import runs, train
+from gradcli.cli import compare, runs, train
 from gradcli.errors import UserError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(name="train", epilog=train.EPILOG)(train.train)
+app.command(name="compare-optimizers", epilog=compare.EPILOG)(compare.compare_optimizers)
 app.add_typer(runs.app, name="runs")
 
 

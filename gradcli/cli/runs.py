@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradcli.cli.options import Json, RunsDir
+
+if TYPE_CHECKING:
+    from gradcli.runs import ComparisonDirectory
 
 app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
 
@@ -27,15 +30,15 @@ class ExportFormat(StrEnum):
 
 @app.command("list")
 def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
-    """List the runs, the newest first."""
+    """List the runs and comparisons, the newest first."""
     from dataclasses import asdict
 
-    from gradcli.runs import list_runs
+    from gradcli.runs import list_any
     from gradcli.views.console import show_result
     from gradcli.views.jsonout import dumps
     from gradcli.views.runs import runs_table
 
-    rows = [run.row() for run in list_runs(runs_dir)]
+    rows = [found.row() for found in list_any(runs_dir)]
     if as_json:
         sys.stdout.write(dumps({"schema": 1, "runs": [asdict(row) for row in rows]}) + "\n")
     else:
@@ -44,19 +47,37 @@ def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
 
 @app.command()
 def show(run: Target, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
-    """Show a run as it was shown when it ended, or as it stands."""
-    from gradcli.runs import find_run
-    from gradcli.summary import summarise
+    """Show a run or a comparison as it was shown when it ended, or as it stands."""
+    from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.views.console import show_result
     from gradcli.views.ending import ending, next_commands
     from gradcli.views.jsonout import dumps, train_json
 
-    found = find_run(run, runs_dir)
+    found = find_any(run, runs_dir)
+    if isinstance(found, ComparisonDirectory):
+        _show_comparison(found, as_json)
+        return
+    from gradcli.summary import summarise
+
     summary = summarise(found)
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
         show_result(ending(summary, next_commands(summary, found.overrides)))
+
+
+def _show_comparison(comparison: ComparisonDirectory, as_json: bool) -> None:
+    from gradcli.places import Places
+    from gradcli.study import read_comparison
+    from gradcli.views.compare_ending import comparison_ending
+    from gradcli.views.console import show_result
+    from gradcli.views.jsonout import comparison_json, dumps
+
+    summary = read_comparison(comparison, Places())
+    if as_json:
+        sys.stdout.write(dumps(comparison_json(summary)) + "\n")
+    else:
+        show_result(comparison_ending(summary))
 
 
 @app.command()

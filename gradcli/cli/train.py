@@ -80,7 +80,8 @@ def train(
         sys.stdout.write(annotated_yaml(composed))
         return
 
-    from gradcli.experiment import Places, resume_run, start_run
+    from gradcli.experiment import resume_run, start_run
+    from gradcli.places import Places
     from gradcli.runs import load_run
     from gradcli.runs.provenance import process_started
     from gradcli.views.console import show_result, train_view

@@ -1,7 +1,19 @@
 """Configuration: files, overrides and classes, checked once, here. The only user of Hydra."""
 
+from gradcli.config.comparison import ComposedArm, ComposedComparison, compose_comparison
 from gradcli.config.compose import Composed, compose_train, load_config
-from gradcli.config.schema import Section, TrainConfig
+from gradcli.config.schema import DataConfig, Section, TrainConfig
 from gradcli.config.show import annotated_yaml
 
-__all__ = ["Composed", "Section", "TrainConfig", "annotated_yaml", "compose_train", "load_config"]
+__all__ = [
+    "Composed",
+    "ComposedArm",
+    "ComposedComparison",
+    "DataConfig",
+    "Section",
+    "TrainConfig",
+    "annotated_yaml",
+    "compose_comparison",
+    "compose_train",
+    "load_config",
+]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -29,6 +29,7 @@ from gradcli.config.targets import accepts, check_arguments, keywords, resolve_t
 from gradcli.errors import UserError, nearest
 
 _CHOICES = "choices"
+_Schema = TypeVar("_Schema")
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,69 @@ def compose_train(
     Raises:
         UserError: for anything misspelt, of a wrong type or out of its limits.
     """
-    files = ConfigFiles(config_dir)
-    parsed = [_parse(override) for override in overrides]
-    values = [override for override in parsed if override.key_or_group not in GROUPS]
+    resolved = resolve("train", GROUPS, overrides, ConfigFiles(config_dir), allow_import)
+    return typed_train(resolved, allow_import)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A composed config as plain data, its keys checked but not its values.
+
+    `options` are the chosen options of the groups, `files` where the parts come from ("" for
+    the root), `overridden` the keys that the user has set.
+    """
+
+    plain: dict[str, Any]
+    options: dict[str, str]
+    files: dict[str, str]
+    overridden: frozenset[str]
+
+
+def resolve(
+    root: str,
+    groups: Sequence[str],
+    overrides: Sequence[str],
+    files: ConfigFiles,
+    allow_import: Sequence[str],
+) -> Resolved:
+    """Compose the config `root`, which takes an option of each of `groups`.
+
+    No class is imported unless an override names a keyword that the YAML files do not list.
+
+    Raises:
+        UserError: for a misspelt key or option.
+    """
+    parsed = [parse_override(override) for override in overrides]
+    for override in parsed:
+        refuse_sweep(override)
+    values = [override for override in parsed if override.key_or_group not in groups]
     chosen: dict[str, str] = {}
     for override in parsed:
-        if override.key_or_group in GROUPS:
+        if override.key_or_group in groups:
             chosen[override.key_or_group] = _choice(override, files)
     choices = [f"{group}={option}" for group, option in chosen.items()]
-    base = _compose(choices, files)
-    options = {group: base.hydra.runtime.choices[group] for group in GROUPS}
-    keys = _Keys(_plain(base), options, files, allow_import)
+    base = _compose(root, choices, files)
+    options = {group: base.hydra.runtime.choices[group] for group in groups}
+    keys = _Keys(root, _plain(base), options, files, allow_import)
     checked = [keys.check(override) for override in values]
-    plain = _plain(_compose([*choices, *checked], files)) if checked else keys.plain
-    return _typed(
-        {**plain, _CHOICES: options},
-        files={"": files.display("", "train"), **keys.files},
+    return Resolved(
+        plain=_plain(_compose(root, [*choices, *checked], files)) if checked else keys.plain,
+        options=options,
+        files={"": files.display("", root), **keys.files},
         overridden=frozenset(override.key_or_group for override in values),
+    )
+
+
+def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
+    """Check the values of a training run's config, and give them their types.
+
+    Raises:
+        UserError: for a value of a wrong type or out of its limits.
+    """
+    return _typed(
+        {**resolved.plain, _CHOICES: {group: resolved.options[group] for group in GROUPS}},
+        files=resolved.files,
+        overridden=resolved.overridden,
         allow_import=allow_import,
     )
 
@@ -130,8 +177,12 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
     )
 
 
-def _parse(text: str) -> Override:
-    """Parse one override; refuse what a single run has no use for."""
+def parse_override(text: str) -> Override:
+    """Parse one override.
+
+    Raises:
+        UserError: where it is none, or would configure Hydra.
+    """
     try:
         override: Override = OverridesParser.create().parse_overrides([text])[0]
     except (OverrideParseException, HydraException) as error:
@@ -147,13 +198,18 @@ def _parse(text: str) -> Override:
             where=key,
             hint="--runs-dir DIR",
         )
-    if override.is_sweep_override():
-        raise UserError(
-            f"'{text}' names several values, and a run has one.",
-            where=key,
-            hint=f"one run for each value of {key}",
-        )
     return override
+
+
+def refuse_sweep(override: Override) -> None:
+    """Refuse an override with several values, which a single run has no use for."""
+    if override.is_sweep_override():
+        key = override.key_or_group
+        raise UserError(
+            f"'{override.input_line}' names several values, and a run has one.",
+            where=key,
+            hint=f"gradcli compare-optimizers --vary {override.input_line}",
+        )
 
 
 def _choice(override: Override, files: ConfigFiles) -> str:
@@ -176,12 +232,13 @@ class _Keys:
 
     def __init__(
         self,
+        root: str,
         plain: dict[str, Any],
         options: dict[str, str],
         files: ConfigFiles,
         allow_import: Sequence[str],
     ) -> None:
-        self.plain, self.options = plain, options
+        self._root, self.plain, self.options = root, plain, options
         self.files = {group: files.display(group, option) for group, option in options.items()}
         self._config_files, self._allow_import = files, allow_import
 
@@ -232,7 +289,7 @@ class _Keys:
         ]
         likely = _nearest_keys(key, settable)
         of_section = [one for one in dict.fromkeys(settable) if one.startswith(f"{group}.")]
-        place = self.files.get(group, self._config_files.display("", "train"))
+        place = self.files.get(group, self._config_files.display("", self._root))
         return UserError(
             f"There is no key '{key}'.",
             where=place,
@@ -256,7 +313,7 @@ class _Keys:
         return takers
 
 
-def _compose(overrides: list[str], files: ConfigFiles) -> DictConfig:
+def _compose(root: str, overrides: list[str], files: ConfigFiles) -> DictConfig:
     """Let Hydra compose; any complaint of its own becomes a `UserError`.
 
     Its loader is used by itself. The public `compose` needs Hydra's global state, which belongs
@@ -269,7 +326,7 @@ def _compose(overrides: list[str], files: ConfigFiles) -> DictConfig:
     try:
         with _version_base("1.3"):
             loader = ConfigLoaderImpl(search_path)
-            return loader.load_configuration("train", overrides, RunMode.RUN, from_shell=False)
+            return loader.load_configuration(root, overrides, RunMode.RUN, from_shell=False)
     except MarkedYAMLError as error:
         raise _yaml_error(error, "the config") from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -348,7 +405,26 @@ def _typed(
     overridden: frozenset[str],
     allow_import: Sequence[str],
 ) -> Composed:
-    """Check every value of a composed config, and give it its type."""
+    """Check every value of a composed training config, and give it its type."""
+    config, classes = typed(TrainConfig, plain, files=files, allow_import=allow_import)
+    return Composed(config, plain, files, overridden, classes)
+
+
+def typed(
+    schema: type[_Schema],
+    plain: dict[str, Any],
+    *,
+    files: dict[str, str],
+    allow_import: Sequence[str],
+) -> tuple[_Schema, dict[str, type]]:
+    """Check every value of a composed config, and give it its type.
+
+    Returns:
+        The config, and the class that each section names.
+
+    Raises:
+        UserError: for anything of a wrong type or out of its limits.
+    """
     classes: dict[str, type] = {}
 
     def build(cls: type, values: Any, prefix: str) -> Any:
@@ -386,9 +462,9 @@ def _typed(
                 raise _ill_typed(key, values[name], hint, file)
         return cls(**built)
 
-    config = build(TrainConfig, plain, "")
+    config: _Schema = build(schema, plain, "")
     check_limits(config)
-    return Composed(config, plain, files, overridden, classes)
+    return config, classes
 
 
 def _ill_typed(key: str, value: Any, hint: Any, file: str) -> UserError:

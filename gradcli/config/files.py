@@ -9,6 +9,8 @@ from gradcli.errors import UserError
 
 #: The groups of which a config takes one option each.
 GROUPS = ("data", "model", "activation", "init", "optimizer", "schedule", "clip")
+#: The groups of which a comparison's config takes one option each besides.
+COMPARISON_GROUPS = ("protocol", "engine")
 
 
 def shipped_configs() -> Path:

@@ -75,6 +75,46 @@ class TrainConfig:
     checkpoint: CheckpointConfig
 
 
+@dataclass(frozen=True)
+class ProtocolConfig:
+    """How a comparison chooses learning rates and measures them."""
+
+    tune: bool
+    learning_rates: int = field(metadata={"least": 1})
+    per_decade: int = field(metadata={"least": 1})
+    tuning_seeds: int = field(metadata={"least": 1})
+    seeds: int = field(metadata={"least": 1})
+    widenings: int = field(metadata={"least": 0})
+    widen_by: int = field(metadata={"least": 1})
+    halving: bool
+    rungs: list[float]
+    epochs: int = field(metadata={"least": 1})
+    epochs_of_sample: int = field(metadata={"least": 1})
+    target: float | None = field(metadata={"least": 0.0})
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Where trials run, and how many at a time."""
+
+    jobs: int | None = field(metadata={"least": 1})
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What a comparison depends on besides the configs of its arms."""
+
+    data: DataConfig
+    protocol: ProtocolConfig
+    engine: EngineConfig
+    optimizers: list[str]
+    lrs: str | list[float]
+    epochs: int | None = field(metadata={"least": 1})
+    seed: int = field(metadata={"least": 0})
+    threads: int = field(metadata={"least": 1})
+    name: str | None
+
+
 def check_limits(config: Any, prefix: str = "") -> None:
     """Check every number of a config dataclass against its field's `least`.
 

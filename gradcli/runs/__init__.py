@@ -1,13 +1,28 @@
 """Run directories: the only writer and reader of what lies under `runs/`."""
 
-from gradcli.runs.reader import Run, find_run, list_runs, load_run
+from gradcli.runs.comparisons import (
+    ComparisonDirectory,
+    begin_comparison,
+    find_any,
+    find_comparison,
+    list_any,
+    list_comparisons,
+)
+from gradcli.runs.reader import Run, find_run, is_run, list_runs, load_run
 from gradcli.runs.writer import RunWriter, create_run_directory, load_checkpoint
 
 __all__ = [
+    "ComparisonDirectory",
     "Run",
     "RunWriter",
+    "begin_comparison",
     "create_run_directory",
+    "find_any",
+    "find_comparison",
     "find_run",
+    "is_run",
+    "list_any",
+    "list_comparisons",
     "list_runs",
     "load_checkpoint",
     "load_run",

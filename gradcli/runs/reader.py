@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from gradcli.runs.lock import is_locked
 from gradcli.runs.step_log import read_steps
 from gradcli.runs.writer import CONFIG_FILE, EVALS_FILE, LAYERS_FILE, PROBES_FILE, RUN_FILE
 
+_Named = TypeVar("_Named", bound="Named")
 _FLOATS = ("loss", "accuracy", "train_loss", "seconds", "seconds_train")
 
 
@@ -102,12 +104,17 @@ class Run:
         described = dict(self.state["info"])
         data = dict(described.pop("data"))
         data["shape"] = tuple(data["shape"])
+        described["learning_rate"] = number(described["learning_rate"])
         return RunInfo(**described, data=DataInfo(**data), layers=self.layers)
 
     @cached_property
     def steps(self) -> StepRecords:
         """All logged steps, as columns mapped from the file."""
         return read_steps(self.path)
+
+    def last_steps(self, count: int) -> StepRecords:
+        """Return a copy of the last logged steps, also of a run that is being written."""
+        return read_steps(self.path, last=count)
 
     @cached_property
     def evals(self) -> tuple[EvalRecord, ...]:
@@ -196,6 +203,11 @@ class Run:
         return [parameter for layer in self.layers for parameter in layer.parameters]
 
 
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run directory."""
+    return (path / RUN_FILE).is_file()
+
+
 def load_run(path: str | Path) -> Run:
     """Open a run directory.
 
@@ -203,7 +215,7 @@ def load_run(path: str | Path) -> Run:
         UserError: where `path` is not one.
     """
     directory = Path(path)
-    if not (directory / RUN_FILE).is_file():
+    if not is_run(directory):
         raise UserError(
             f"{directory} is not a run directory: it has no {RUN_FILE}.",
             hint="gradcli runs list",
@@ -215,11 +227,7 @@ def list_runs(runs_dir: Path) -> list[Run]:
     """Return the runs below `runs_dir`, the newest first."""
     if not runs_dir.is_dir():
         return []
-    return [
-        Run(path)
-        for path in sorted(runs_dir.iterdir(), reverse=True)
-        if (path / RUN_FILE).is_file()
-    ]
+    return [Run(path) for path in sorted(runs_dir.iterdir(), reverse=True) if is_run(path)]
 
 
 def find_run(target: str, runs_dir: Path) -> Run:
@@ -228,19 +236,35 @@ def find_run(target: str, runs_dir: Path) -> Run:
     Raises:
         UserError: where there is none, or more than one.
     """
-    if (Path(target) / RUN_FILE).is_file():
+    if is_run(Path(target)):
         return Run(Path(target))
-    runs = list_runs(runs_dir)
-    if not runs:
+    return match(target, list_runs(runs_dir), runs_dir)
+
+
+class Named(Protocol):
+    """What has the name of a directory."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+def match(target: str, found: Sequence[_Named], runs_dir: Path) -> _Named:
+    """Return the one of `found`, the newest first, that `target` names.
+
+    Raises:
+        UserError: where it names none, or more than one.
+    """
+    if not found:
         raise UserError(f"There are no runs in {runs_dir}.", hint="gradcli train")
     if target == "latest":
-        return runs[0]
-    matches = [run for run in runs if run.name == target] or [
-        run for run in runs if run.name.startswith(target) or run.name.endswith(target)
+        return found[0]
+    matches = [run for run in found if run.name == target] or [
+        run for run in found if run.name.startswith(target) or run.name.endswith(target)
     ]
     if len(matches) == 1:
         return matches[0]
-    names = [run.name for run in matches or runs]
+    names = [run.name for run in matches or found]
     if matches:
         raise UserError(
             f"{len(matches)} runs in {runs_dir} begin or end with '{target}'.",

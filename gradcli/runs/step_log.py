@@ -72,8 +72,14 @@ class StepLog:
         self._file.close()
 
 
-def read_steps(directory: Path) -> StepRecords:
-    """Read the steps of a run as columns mapped from the file; a torn last row is left out."""
+def read_steps(directory: Path, last: int | None = None) -> StepRecords:
+    """Read the steps of a run as columns mapped from the file; a torn last row is left out.
+
+    Args:
+        directory: the run directory.
+        last: read only so many of the last steps, as a copy. A run that is being resumed cuts
+            its log, and who reads a map of what was cut is killed by a signal.
+    """
     try:
         description = json.loads((directory / _DESCRIPTION).read_text())
     except FileNotFoundError:
@@ -88,6 +94,9 @@ def read_steps(directory: Path) -> StepRecords:
     rows = path.stat().st_size // dtype.itemsize if path.exists() else 0
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
+    if last is not None:
+        skipped = max(0, rows - last) * dtype.itemsize
+        return _columns(np.fromfile(path, dtype, count=min(rows, last), offset=skipped))
     return _columns(np.memmap(path, dtype, mode="r", shape=(rows,)))
 
 

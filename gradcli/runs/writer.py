@@ -164,6 +164,10 @@ class RunWriter:
         """Keep `facts` for `run.json`; the next checkpoint or change of state writes them."""
         self._state |= facts
 
+    def noted(self, name: str, default: Any = None) -> Any:
+        """Return a fact that was noted, in this process or before it."""
+        return self._state.get(name, default)
+
     def set_status(self, status: Status, **facts: Any) -> None:
         """Write `run.json`, with `facts` added."""
         self._state |= {**facts, "status": status, "heartbeat": _now()}

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, RenderableType
 
 from gradcli.views.live import LiveView
 from gradcli.views.plain import PlainView
 from gradcli.views.train_view import QuietView, TrainView
+
+if TYPE_CHECKING:
+    from gradcli.views.compare_view import CompareView
 
 
 def console_on(stream: TextIO) -> Console:
@@ -48,3 +51,17 @@ def train_view(*, live: bool, quiet: bool) -> TrainView:
     if live and can_draw_live(sys.stderr):
         return LiveView(console_on(sys.stderr))
     return PlainView(sys.stderr)
+
+
+def compare_view(*, live: bool, quiet: bool) -> CompareView:
+    """Return the view of a comparison: the live table only where it is wanted and possible."""
+    # Imported on use: neither a training nor an error must wait for these.
+    from gradcli.views.compare_live import CompareLiveView
+    from gradcli.views.compare_plain import ComparePlainView
+    from gradcli.views.compare_view import QuietCompareView
+
+    if quiet:
+        return QuietCompareView()
+    if live and can_draw_live(sys.stderr):
+        return CompareLiveView(console_on(sys.stderr))
+    return ComparePlainView(sys.stderr)

@@ -6,16 +6,18 @@ and whenever a run is shown again.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.segment import Segment
 from rich.text import Text
 
-from gradcli.records import Finding, TrainSummary
+from gradcli.records import TrainSummary
 from gradcli.views import numbers
+from gradcli.views.findings import by_severity, finding_lines, with_override
 from gradcli.views.heading import describe, describe_fault, joined
+from gradcli.views.labelled import LABEL_WIDTH, Labelled, whole_lines
 from gradcli.views.screen import visible_layers
 from gradcli.views.table import (
     GAP,
@@ -29,7 +31,6 @@ from gradcli.views.table import (
     table,
 )
 
-LABEL_WIDTH = 12
 LONGEST_BAR = 60
 MOST_FINDINGS = 2
 MOST_LAYERS = 24
@@ -42,8 +43,6 @@ STATUS_STYLES = {
     "lost": "yellow",
     "running": "cyan",
 }
-SEVERITIES = ("error", "warning", "info")
-SEVERITY_STYLES = {"error": "red", "warning": "yellow", "info": ""}
 
 
 def next_commands(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
@@ -54,11 +53,12 @@ def next_commands(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
         arguments: what the user typed after `gradcli train`; the advice is put behind it.
     """
     commands = []
-    if summary.status in ("interrupted", "lost"):
+    is_own_loop = not summary.info.total_steps
+    if summary.status in ("interrupted", "lost") and not is_own_loop:
         commands.append(["gradcli", "train", "--resume", summary.path])
     commands += [
-        ["gradcli", "train", *_with_override(arguments, finding.override)]
-        for finding in _by_severity(summary)[:1]
+        ["gradcli", "train", *with_override(arguments, finding.override)]
+        for finding in by_severity(summary.findings)[:1]
         if finding.override is not None
     ]
     commands.append(["gradcli", "runs", "show", summary.path])
@@ -92,13 +92,12 @@ class _Ending:
         if self._layers and self._summary.layers:
             yield Lines(_layers(self._summary, options.max_width))
             yield ""
-        if self._summary.phases:
-            yield from _phases(self._summary, options)
-            yield ""
+        yield from _time(self._summary, options)
+        yield ""
         yield from _diagnosis(self._summary)
         yield ""
-        yield from _whole_lines("run", [self._summary.path])
-        yield from _whole_lines("next", self._commands)
+        yield from whole_lines("run", [self._summary.path])
+        yield from whole_lines("next", self._commands)
 
 
 def _headline(summary: TrainSummary, width: int) -> Iterator[RenderableType]:
@@ -111,20 +110,22 @@ def _headline(summary: TrainSummary, width: int) -> Iterator[RenderableType]:
 
 def _result(summary: TrainSummary) -> Iterator[RenderableType]:
     if summary.fault is not None:
-        yield _Labelled("fault", Text(describe_fault(summary.fault), "red"))
+        yield Labelled("fault", Text(describe_fault(summary.fault), "red"))
+    if summary.fault is not None and summary.fault.batch:
         batch = " ".join(str(index) for index in summary.fault.batch[:8])
         more = len(summary.fault.batch) - 8
         rest = f" and {numbers.count(more)} more" if more > 0 else ""
-        yield _Labelled("batch", Text(f"training examples {batch}{rest}"))
+        yield Labelled("batch", Text(f"training examples {batch}{rest}"))
     test, validation = numbers.score(summary.test_accuracy), numbers.score(summary.val_accuracy)
-    yield _Labelled(
+    yield Labelled(
         "accuracy", Text.assemble((f"test {test}", STRONG), f", validation {validation}")
     )
-    yield _Labelled("train loss", Text(numbers.score(summary.train_loss)))
-    steps = f"{numbers.count(summary.epochs, 'epoch')}, {numbers.count(summary.steps, 'step')}"
-    pace = f"{numbers.norm(summary.steps_per_second)} steps/s"
-    clipped = f"{numbers.share(summary.clipped_fraction)} of the steps clipped"
-    yield _Labelled("length", Text(f"{steps}, {pace}, {clipped}"))
+    yield Labelled("train loss", Text(numbers.score(summary.train_loss)))
+    length = [numbers.count(summary.epochs, "epoch"), numbers.count(summary.steps, "step")]
+    if not math.isnan(summary.steps_per_second):
+        length.append(f"{numbers.norm(summary.steps_per_second)} steps/s")
+    length.append(f"{numbers.share(summary.clipped_fraction)} of the steps clipped")
+    yield Labelled("length", Text(", ".join(length)))
 
 
 def _layers(summary: TrainSummary, width: int) -> list[Line]:
@@ -156,6 +157,14 @@ def _layers(summary: TrainSummary, width: int) -> list[Line]:
     return lines
 
 
+def _time(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
+    """Draw where the time went, as far as it is known: not within a loop of the user's own."""
+    if any(summary.phases.values()):
+        yield from _phases(summary, options)
+    else:
+        yield Labelled("time", Text(f"{numbers.duration(summary.seconds_total)} in all"))
+
+
 def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
     """Draw where the time went: one bar, its parts told apart by texture, in the legend's order."""
     textures = "#=-:" if options.ascii_only else "█▓▒░"
@@ -169,8 +178,8 @@ def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[Renderab
         pieces.append(piece(textures[index % len(textures)] * cells, "cyan"))
     yield Lines([pieces])
     shares = GAP.join(f"{phase} {part:.0%}" for phase, part in summary.phases.items())
-    yield _Labelled("", Text(shares))
-    yield _Labelled(
+    yield Labelled("", Text(shares))
+    yield Labelled(
         "",
         Text(
             f"{numbers.duration(summary.seconds_total)} in all, "
@@ -181,64 +190,11 @@ def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[Renderab
 
 
 def _diagnosis(summary: TrainSummary) -> Iterator[RenderableType]:
-    findings = _by_severity(summary)
+    findings = by_severity(summary.findings)
     if not findings:
-        yield _Labelled("diagnosis", Text("nothing to report"))
+        yield Labelled("diagnosis", Text("nothing to report"))
     for index, finding in enumerate(findings[:MOST_FINDINGS]):
-        yield from _finding(finding, "diagnosis" if index == 0 else "")
+        yield from finding_lines(finding, "diagnosis" if index == 0 else "")
     if len(findings) > MOST_FINDINGS:
         more = numbers.count(len(findings) - MOST_FINDINGS, "more finding")
-        yield _Labelled("", Text(f"and {more}: gradcli runs show --json {summary.path}", TITLE))
-
-
-def _finding(finding: Finding, label: str) -> Iterator[RenderableType]:
-    place = f" in {finding.layer}" if finding.layer else ""
-    style = SEVERITY_STYLES[finding.severity]
-    severity = "" if finding.severity == "info" else f"{finding.severity}: "
-    yield _Labelled(
-        label,
-        Text.assemble(
-            (f"{severity}{finding.code}{place}.", f"bold {style}"), f" {finding.message}"
-        ),
-    )
-    evidence = ", ".join(
-        f"{name.replace('_', ' ')} {numbers.norm(value) if isinstance(value, float) else value}"
-        for name, value in finding.evidence.items()
-    )
-    if evidence:
-        yield _Labelled("", Text(evidence, TITLE))
-    if finding.override is not None:
-        yield from _whole_lines("", [f"try  {finding.override}"])
-
-
-def _by_severity(summary: TrainSummary) -> list[Finding]:
-    return sorted(summary.findings, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
-def _with_override(arguments: Sequence[str], override: str) -> list[str]:
-    """Put an override behind the arguments, in the place of those for the same keys."""
-    words = shlex.split(override)
-    keys = {word.partition("=")[0] for word in words}
-    return [word for word in arguments if word.partition("=")[0] not in keys] + words
-
-
-class _Labelled:
-    """A label, and text that wraps in the column to its right."""
-
-    def __init__(self, label: str, text: Text) -> None:
-        self._label = label
-        self._text = text
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(options.max_width - LABEL_WIDTH, 1)
-        for row, line in enumerate(self._text.wrap(console, width)):
-            yield piece((self._label if row == 0 else "").ljust(LABEL_WIDTH), TITLE)
-            line.rstrip()
-            yield line
-
-
-def _whole_lines(label: str, texts: Sequence[str]) -> Iterator[RenderableType]:
-    """Lay out texts that are to be copied: each on one line, however long."""
-    for row, text in enumerate(texts):
-        head = piece((label if row == 0 else "").ljust(LABEL_WIDTH), TITLE)
-        yield Lines([[head, Segment(text)]])
+        yield Labelled("", Text(f"and {more}: gradcli runs show --json {summary.path}", TITLE))

@@ -9,10 +9,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
-from gradcli.records import Finding, LayerSummary, TrainSummary
+import numpy as np
+
+from gradcli.records import DataInfo, Finding, LayerSummary, TrainSummary
+
+if TYPE_CHECKING:
+    from gradcli.comparison.results import (
+        ComparisonSummary,
+        GridResult,
+        PairResult,
+        RankedArm,
+        TrialResult,
+    )
+    from gradcli.inspection.results import Inspection, LayerReport, ProbeResults, SideBySide
 
 SCHEMA = 1
 
@@ -20,18 +32,11 @@ SCHEMA = 1
 def train_json(summary: TrainSummary) -> dict[str, Any]:
     """Return the result of a run as a JSON object."""
     info = summary.info
-    data = info.data
     result = {
         "schema": SCHEMA,
         "run": summary.path,
         "status": summary.status,
-        "data": {
-            "name": data.name,
-            "train": data.train,
-            "val": data.val,
-            "test": data.test,
-            "sha256": data.sha256,
-        },
+        "data": _data(info.data),
         "model": {"name": info.model, "parameters": info.model_size},
         "optimizer": {
             "name": info.optimizer,
@@ -55,6 +60,61 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
         "layers": [_layer(layer) for layer in summary.layers],
         "findings": [finding_json(finding) for finding in summary.findings],
     }
+    written: dict[str, Any] = jsonable(result)
+    return written
+
+
+def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
+    """Return the result of a comparison as a JSON object.
+
+    `arm` is unique; `optimizer` is the option that several arms may share.
+    """
+    info = summary.info
+    result = {
+        "schema": SCHEMA,
+        "comparison": info.path,
+        "status": summary.status,
+        "data": _data(info.data),
+        "model": {"name": info.model, "parameters": info.model_size},
+        "protocol": asdict(info.protocol),
+        "target_accuracy": info.target_accuracy,
+        "epochs": info.epochs,
+        "steps": info.steps,
+        "device": info.device,
+        "jobs": info.jobs,
+        "threads": info.threads,
+        "ranking": [_ranked(arm) for arm in summary.ranking],
+        "pairs": [_pair(pair) for pair in summary.pairs],
+        "cautions": [asdict(caution) for caution in summary.cautions],
+        "tuning": [_grid_result(result) for result in summary.tuning],
+        "halving": asdict(summary.halving) if summary.halving else None,
+        "trials": [_trial(trial) for trial in summary.trials],
+        "failed": summary.failed,
+        "seconds": summary.seconds,
+        "winner_command": summary.winner_command or None,
+        "resume_command": summary.resume_command or None,
+    }
+    written: dict[str, Any] = jsonable(result)
+    return written
+
+
+def inspection_json(inspection: Inspection | SideBySide) -> dict[str, Any]:
+    """Return what an inspection found as a JSON object; several ones as a list in one object.
+
+    `healthy` is a verdict only where it was tested; `not_tested` says what was not.
+    """
+    from gradcli.inspection.results import SideBySide
+
+    if isinstance(inspection, SideBySide):
+        result = {
+            "schema": SCHEMA,
+            "target": inspection.target,
+            "kind": inspection.kind,
+            "inspections": [_inspection(one) for one in inspection.inspections],
+            "notes": inspection.notes,
+        }
+    else:
+        result = {"schema": SCHEMA, **_inspection(inspection)}
     written: dict[str, Any] = jsonable(result)
     return written
 
@@ -83,8 +143,160 @@ def _layer(layer: LayerSummary) -> dict[str, Any]:
     }
 
 
+def _inspection(inspection: Inspection) -> dict[str, Any]:
+    """Return one inspection, the keys of the contract first."""
+    return {
+        "target": inspection.target,
+        "model": inspection.model,
+        "step": inspection.step,
+        "verdict": inspection.verdict,
+        "layers": [_inspected_layer(layer) for layer in inspection.layers],
+        "probes": _probes(inspection.probes),
+        "findings": [finding_json(finding) for finding in inspection.findings],
+        "kind": inspection.kind,
+        "label": inspection.label,
+        "status": inspection.status,
+        "data": inspection.data,
+        "activation": inspection.activation,
+        "optimizer": {"name": inspection.optimizer, "lr": inspection.learning_rate},
+        "clip": inspection.clip,
+        "batch_size": inspection.batch_size,
+        "loss": inspection.loss,
+        "examples": inspection.examples,
+        "depth_slope": asdict(inspection.depth_slope),
+        "input_depth_slope": asdict(inspection.input_depth_slope),
+        "clipped_fraction": inspection.clipped_fraction,
+        "convergence": asdict(inspection.convergence) if inspection.convergence else None,
+        "events": [asdict(event) for event in inspection.events],
+        "event_counts": inspection.event_counts,
+        "tested": inspection.tested,
+        "not_tested": inspection.not_tested,
+        "notes": inspection.notes,
+    }
+
+
+def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
+    """Return all that is known of a layer; its trends under the names they have in a run."""
+    values = asdict(layer)
+    values["grad_norm_before_clip"] = values.pop("before_clip")
+    values["grad_norm_after_clip"] = values.pop("after_clip")
+    return values
+
+
+def _probes(probes: ProbeResults) -> dict[str, Any]:
+    """Return each probe that was asked for under its name: what it found and cost, or why not."""
+    results: dict[str, Any] = {}
+    for one in fields(probes):
+        name, value = one.name.replace("_", "-"), getattr(probes, one.name)
+        if one.name in ("costs", "refused") or value is None:
+            continue
+        cost = probes.costs.get(name)
+        results[name] = {"result": _plain(value), "cost": asdict(cost) if cost else None}
+    if probes.check is not None:
+        results["check"]["wrong"] = probes.check.wrong
+    refusals = {name: {"refused": reason} for name, reason in probes.refused.items()}
+    return results | refusals
+
+
+def _plain(value: Any) -> Any:
+    """Turn the dataclasses in a probe's result into mappings."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _ranked(arm: RankedArm) -> dict[str, Any]:
+    scores = arm.test_accuracy
+    return {
+        "rank": arm.rank,
+        "arm": arm.name,
+        "optimizer": arm.optimizer,
+        "lr": arm.learning_rate,
+        "seeds": arm.seeds,
+        "test_accuracy": {"mean": scores.mean, "std": scores.std, "ci95": scores.ci95},
+        "val_accuracy": arm.val_accuracy.mean,
+        "train_loss": arm.train_loss,
+        "steps_to_target": arm.steps_to_target,
+        "seconds_to_target": arm.seconds_to_target,
+        "grad_norm": arm.grad_norm,
+        "clipped_fraction": arm.clipped_fraction,
+        "steps_per_second": arm.steps_per_second,
+        "diverged": arm.diverged,
+        "missing": arm.missing,
+        "lr_at_edge": arm.learning_rate_at_edge,
+        "selection": _selection(arm),
+        "lr_sensitivity": asdict(arm.sensitivity) if arm.sensitivity else None,
+    }
+
+
+def _selection(arm: RankedArm) -> dict[str, Any] | None:
+    """Return the validation accuracy that chose the learning rate, beside that of fresh seeds."""
+    if arm.selection is None:
+        return None
+    return {
+        "selected": arm.selection.selected_score,
+        "fresh": arm.selection.fresh.mean,
+        "optimism": arm.selection.optimism,
+        "ci95": arm.selection.ci95,
+    }
+
+
+def _pair(pair: PairResult) -> dict[str, Any]:
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "difference": pair.difference,
+        "ci95": pair.ci95,
+        "p_adjusted": pair.p_adjusted,
+        "verdict": pair.verdict,
+        "seeds_needed": pair.seeds_needed,
+        "seeds": pair.seeds,
+        "deviation": pair.deviation,
+        "holm_interval": pair.holm_interval,
+        "evidence": pair.evidence,
+    }
+
+
+def _grid_result(result: GridResult) -> dict[str, Any]:
+    return {
+        "arm": result.arm,
+        "optimizer": result.optimizer,
+        "lr": result.learning_rate,
+        "val_accuracy": result.val_accuracy,
+        "diverged": result.diverged,
+        "status": result.status,
+        "chosen": result.chosen,
+    }
+
+
+def _trial(trial: TrialResult) -> dict[str, Any]:
+    """Return a trial with all that is known of it; the learning rate as `lr`, as everywhere."""
+    values = asdict(trial)
+    learning_rate = values.pop("learning_rate")
+    return {
+        "id": values.pop("id"),
+        "arm": values.pop("arm"),
+        "optimizer": values.pop("optimizer"),
+        "lr": learning_rate,
+        **values,
+    }
+
+
+def _data(data: DataInfo) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "train": data.train,
+        "val": data.val,
+        "test": data.test,
+        "sha256": data.sha256,
+    }
+
+
 def jsonable(value: Any) -> Any:
-    """Return the value with every NaN and infinity in it, however deep, as a string."""
+    """Return the value with every NaN and infinity in it, however deep, as a string.
+
+    NumPy's arrays and numbers become lists and plain numbers.
+    """
     match value:
         case float() if not math.isfinite(value):
             return str(float(value))
@@ -92,6 +304,8 @@ def jsonable(value: Any) -> Any:
             return {key: jsonable(item) for key, item in value.items()}
         case list() | tuple():
             return [jsonable(item) for item in value]
+        case np.ndarray() | np.generic():
+            return jsonable(value.tolist())
         case _:
             return value
 

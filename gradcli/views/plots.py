@@ -16,12 +16,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcli.records import EvalRecord, Floats, Integers, RunInfo, StepRecords, norm_by_layer
+from gradcli.records import (
+    EvalRecord,
+    Floats,
+    Integers,
+    LayerInfo,
+    RunInfo,
+    StepRecords,
+    norm_by_layer,
+)
 from gradcli.views.heading import describe_data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.patches import Patch
 
 Matrix = NDArray[np.float64]
 
@@ -45,9 +55,9 @@ class Bins:
     """The step in the middle of each bin."""
 
     @classmethod
-    def of(cls, step: Integers) -> Bins:
-        """Divide a run into at most `MOST_BINS` bins."""
-        count = min(len(step), MOST_BINS)
+    def of(cls, step: Integers, most: int = MOST_BINS) -> Bins:
+        """Divide a run into at most `most` bins."""
+        count = min(len(step), most)
         edges = np.linspace(0, len(step), count + 1).astype(np.int64)
         first, last = step[edges[:-1]], step[edges[1:] - 1]
         return cls(edges, (first.astype(np.float64) + last) / 2)
@@ -104,7 +114,7 @@ def plot_run(
 def _loss_figure(
     info: RunInfo, steps: StepRecords, bins: Bins, evaluations: Sequence[EvalRecord]
 ) -> Figure:
-    figure = _figure(4.5)
+    figure = blank_figure(4.5)
     axes = figure.add_subplot()
     loss = steps.loss.astype(np.float64)
     starts = bins.edges[:-1]
@@ -114,8 +124,8 @@ def _loss_figure(
     if len(steps) > len(mean):
         axes.fill_between(
             bins.middles,
-            _finite_or_gap(low),
-            _finite_or_gap(high),
+            finite_or_gap(low),
+            finite_or_gap(high),
             color=BLUE,
             alpha=0.25,
             linewidth=0,
@@ -131,7 +141,7 @@ def _loss_figure(
             color=ORANGE,
             label="validation",
         )
-    _log_scale(axes, low)
+    log_scale(axes, low)
     _mark_not_finite(axes, bins.middles, ~np.isfinite(mean))
     axes.set_ylabel("cross-entropy loss (nats)")
     _finish(axes, f"Loss: {_subject(info)}")
@@ -139,7 +149,7 @@ def _loss_figure(
 
 
 def _accuracy_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure:
-    figure = _figure(4.5)
+    figure = blank_figure(4.5)
     axes = figure.add_subplot()
     for split, label, style, color in (
         ("val", "validation", "o-", BLUE),
@@ -164,7 +174,7 @@ def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
     """Draw the layers' norms as a heat map, and below it the norm over all layers."""
     rows = min(len(info.layers), MOST_LAYER_NAMES)
     map_height = max(2.6, 1.2 + 0.22 * rows)
-    figure = _figure(map_height + 2.6)
+    figure = blank_figure(map_height + 2.6)
     above, below = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": [map_height, 2.2]}
     )
@@ -176,7 +186,7 @@ def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
         after = largest_by_bin(steps.grad_norm_before_clip * steps.clip_coefficient, bins)
     _line(below, bins.middles, before, BLUE, "before clipping")
     _line(below, bins.middles, after, ORANGE, "after clipping", dashed=True)
-    _log_scale(below, before)
+    log_scale(below, before)
     _mark_not_finite(below, bins.middles, ~np.isfinite(before))
     below.set_ylabel("gradient norm\nover all layers")
     _finish(below, "")
@@ -184,20 +194,55 @@ def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
 
 
 def _heat_map(figure: Figure, axes: Axes, info: RunInfo, steps: StepRecords, bins: Bins) -> None:
+    norms = layer_norms_by_bin(steps, info, bins)
+    image, handles = draw_norms(axes, norms, steps.step, info.layers, decades(norms))
+    _mark_not_finite(axes, bins.middles, ~np.isfinite(norms.max(axis=1)))
+    if handles:
+        axes.legend(
+            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False
+        )
+    axes.set_ylabel("layer (input at the top)")
+    colorbar = figure.colorbar(image, ax=axes, pad=0.02)
+    colorbar.set_label("log10 of the gradient norm\nbefore clipping")
+    what = "each step" if len(steps) == len(bins.middles) else "largest in each bin of steps"
+    figure.suptitle(f"Gradient norms, {what}: {_subject(info)}", fontsize="medium")
+
+
+def decades(norms: Matrix) -> tuple[float, float]:
+    """Return the range of the logarithms of those norms that have one, a decade at least."""
+    known = np.log10(norms[np.isfinite(norms) & (norms > 0)])
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if high - low < 1:  # so that noise on a constant does not fill the scale
+        low, high = (low + high - 1) / 2, (low + high + 1) / 2
+    return low, high
+
+
+def draw_norms(
+    axes: Axes,
+    norms: Matrix,
+    step: Integers,
+    layers: Sequence[LayerInfo],
+    scale: tuple[float, float],
+) -> tuple[AxesImage, list[Patch]]:
+    """Draw layers' norms as a heat map; return its image, and handles for what has no logarithm.
+
+    Args:
+        axes: to draw on.
+        norms: (bins, layers).
+        step: the run's steps, of which the first and the last are the ends of the picture.
+        layers: of which at most `MOST_LAYER_NAMES` are named.
+        scale: the logarithms at the ends of the colour scale, as `decades` returns them.
+    """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    norms = layer_norms_by_bin(steps, info, bins).T
-    zero, not_finite = norms == 0, ~np.isfinite(norms)
-    logarithms = np.log10(np.where(zero | not_finite, np.nan, norms))
-    known = logarithms[np.isfinite(logarithms)]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
-    if high - low < 1:  # a decade at least, so that noise on a constant does not fill the scale
-        low, high = (low + high - 1) / 2, (low + high + 1) / 2
-    layers = len(info.layers)
-    extent = (float(steps.step[0]) - 0.5, float(steps.step[-1]) + 0.5, layers - 0.5, -0.5)
+    picture = norms.T
+    zero, not_finite = picture == 0, ~np.isfinite(picture)
+    logarithms = np.log10(np.where(zero | not_finite, np.nan, picture))
+    count = len(layers)
+    extent = (float(step[0]) - 0.5, float(step[-1]) + 0.5, count - 0.5, -0.5)
     imshow = partial(axes.imshow, extent=extent, aspect="auto", interpolation="nearest")
-    image = imshow(logarithms, cmap="viridis", vmin=low, vmax=high)
+    image = imshow(logarithms, cmap="viridis", vmin=scale[0], vmax=scale[1])
     handles = []
     for where, color, meaning in (
         (zero, GREY, "zero"),
@@ -206,22 +251,14 @@ def _heat_map(figure: Figure, axes: Axes, info: RunInfo, steps: StepRecords, bin
         if where.any():
             imshow(np.where(where, 0.0, np.nan), cmap=ListedColormap([color]))
             handles.append(Patch(color=color, label=meaning))
-    _mark_not_finite(axes, bins.middles, ~np.isfinite(norms.max(axis=0)))
-    if handles:
-        axes.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False
-        )
-    named = np.unique(np.linspace(0, layers - 1, min(layers, MOST_LAYER_NAMES)).astype(int))
-    axes.set_yticks(named, [info.layers[layer].name or info.layers[layer].kind for layer in named])
+    named = np.unique(np.linspace(0, count - 1, min(count, MOST_LAYER_NAMES)).astype(int))
+    axes.set_yticks(named, [layers[layer].name or layers[layer].kind for layer in named])
     axes.tick_params(axis="y", labelsize="small")
-    axes.set_ylabel("layer (input at the top)")
-    colorbar = figure.colorbar(image, ax=axes, pad=0.02)
-    colorbar.set_label("log10 of the gradient norm\nbefore clipping")
-    what = "each step" if len(steps) == len(bins.middles) else "largest in each bin of steps"
-    figure.suptitle(f"Gradient norms, {what}: {_subject(info)}", fontsize="medium")
+    return image, handles
 
 
-def _figure(height_inches: float) -> Figure:
+def blank_figure(height_inches: float) -> Figure:
+    """Return an empty figure of the usual width that belongs to no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -237,7 +274,7 @@ def _line(
     marker = "o" if len(values) <= 30 else ""
     axes.plot(
         middles,
-        _finite_or_gap(values),
+        finite_or_gap(values),
         "--" if dashed else "-",
         color=color,
         label=label,
@@ -247,12 +284,12 @@ def _line(
     )
 
 
-def _finite_or_gap(values: Matrix) -> Matrix:
+def finite_or_gap(values: Matrix) -> Matrix:
     """Put NaN, which matplotlib leaves out, in the place of infinities."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _log_scale(axes: Axes, values: Matrix) -> None:
+def log_scale(axes: Axes, values: Matrix) -> None:
     """Use a logarithmic axis, with plain numbers, where every finite value has a logarithm."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

@@ -65,11 +65,14 @@ class Column:
     """One style for all cells, or one a cell."""
     above: str = ""
     """The upper line of a title of two lines."""
+    least_width: int = 0
+    """Cells kept free for content that is still to come, so that nothing moves when it does."""
 
     @property
     def width(self) -> int:
         """The cells that the column needs for its titles and its content."""
-        return max(cell_len(text) for text in (self.above, self.title, *self.cells))
+        needed = max(cell_len(text) for text in (self.above, self.title, *self.cells))
+        return max(needed, self.least_width)
 
 
 def total_width(columns: Sequence[Column]) -> int:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gradcli.comparison.results import Selection
 from gradcli.comparison.statistics import (
     DIVERGED,
     LEVEL,
     MOST_SEEDS,
     POWER,
-    Selection,
     compare_arms,
     holm,
     learning_rate_sensitivity,

@@ -1,0 +1,162 @@
+"""`gradcli compare-optimizers`: which optimizer, with which learning rate, and is it luck?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradcli.cli.options import (
+    AllowImport,
+    ConfigDir,
+    DataDir,
+    Json,
+    NoLive,
+    Quiet,
+    RunsDir,
+    as_overrides,
+    shorthand,
+)
+from gradcli.shorthands import comparison_overrides
+
+EPILOG = (
+    "An override sets any key for all trials alike: gradcli compare-optimizers model=cnn epochs=3. "
+    "The same command, given again, runs only what is missing."
+)
+EXIT_CODES = {"finished": 0, "failed": 3}
+_PANEL = "The comparison"
+
+
+def compare_optimizers(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OVERRIDE]...", help="KEY=VALUE", show_default=False),
+    ] = None,
+    optimizers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="What is compared; else sgd,adam,rmsprop.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    lrs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|LIST",
+            help="The learning rates to try; auto is a grid around each optimizer's own.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=A,B,...",
+            help="Compare values of another key, too: clip=none,norm. May be repeated.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Fresh seeds with which each is measured.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="quick, standard or thorough.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            help="Trials that run at the same time; else one a core.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where trials run: local.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Go on with a comparison: its directory, name or `latest`.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    data: Annotated[str | None, shorthand("data", "-d")] = None,
+    model: Annotated[str | None, shorthand("model", "-m")] = None,
+    activation: Annotated[str | None, shorthand("activation", "-a")] = None,
+    clip: Annotated[str | None, shorthand("clip")] = None,
+    epochs: Annotated[str | None, shorthand("epochs", "-e")] = None,
+    batch_size: Annotated[str | None, shorthand("batch_size", "-b")] = None,
+    seed: Annotated[str | None, shorthand("seed", "-s")] = None,
+    device: Annotated[str | None, shorthand("device")] = None,
+    name: Annotated[str | None, shorthand("name")] = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    config_dir: ConfigDir = None,
+    allow_import: AllowImport = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_live: NoLive = False,
+) -> None:
+    """Compare optimizers fairly: tuned alike, on the same seeds, with intervals and verdicts."""
+    from gradcli.places import Places
+    from gradcli.runs import ComparisonDirectory
+    from gradcli.study import run_comparison
+    from gradcli.views.compare_ending import comparison_ending
+    from gradcli.views.console import compare_view, show_result
+    from gradcli.views.jsonout import comparison_json, dumps
+
+    words = [
+        *comparison_overrides(
+            optimizers=optimizers, lrs=lrs, seeds=seeds, protocol=protocol, jobs=jobs, engine=engine
+        ),
+        *as_overrides(
+            data=data,
+            model=model,
+            activation=activation,
+            clip=clip,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            name=name,
+        ),
+        *(overrides or []),
+    ]
+    places = Places(runs_dir, data_dir, config_dir, tuple(allow_import or ()))
+    view = compare_view(live=not no_live, quiet=quiet)
+    summary = run_comparison(words, vary or [], places, view, resume=resume)
+    if as_json:
+        sys.stdout.write(dumps(comparison_json(summary)) + "\n")
+    else:
+        show_result(comparison_ending(summary))
+    if summary.status == "interrupted":
+        raise typer.Exit(128 + ComparisonDirectory(Path(summary.info.path)).state["signal"])
+    raise typer.Exit(EXIT_CODES[summary.status])

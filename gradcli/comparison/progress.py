@@ -1,0 +1,128 @@
+"""How far a comparison is, from its arms' states, its results and what runs now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from gradcli.comparison import summary
+from gradcli.comparison.results import (
+    ArmProgress,
+    ComparisonInfo,
+    ComparisonProgress,
+    TrialResult,
+)
+from gradcli.comparison.statistics import median_time, summarise
+from gradcli.comparison.summary import ArmTrials
+from gradcli.comparison.trials import Glimpse, clipped_fraction, thinned
+from gradcli.records import Floats
+
+#: The losses and the gradient norms of a trial, a value a step: what a sparkline is drawn from.
+Curve = tuple[Floats, Floats, Floats]
+
+_DONE = ("finished", "diverged", "stopped", "failed")
+
+
+def progress(
+    arms: Sequence[ArmTrials],
+    info: ComparisonInfo,
+    glimpses: Sequence[Glimpse],
+    curves: Mapping[str, Curve],
+    *,
+    seconds_elapsed: float,
+) -> ComparisonProgress:
+    """Return a comparison at this moment.
+
+    Args:
+        arms: their states and results.
+        info: the header of the comparison.
+        glimpses: the trials that run now.
+        curves: by arm, losses, gradient norms and clip coefficients of the trial that ended
+            last.
+        seconds_elapsed: since this call of the comparison began.
+    """
+    leader = summary.leader(summary.compare(arms, info)) if _is_measured(arms) else None
+    seconds = _seconds_of_a_trial(arms)
+    running = tuple(glimpse.trial for glimpse in glimpses)
+    rows = tuple(
+        _arm(
+            arm,
+            [glimpse for glimpse in glimpses if glimpse.trial.arm == arm.name],
+            curves.get(arm.name),
+            leads=arm.name == leader,
+            seconds=seconds / info.jobs,
+            seeds=len(info.protocol.seeds),
+        )
+        for arm in arms
+    )
+    left = sum(row.seconds_left for row in rows)
+    return ComparisonProgress(
+        arms=rows,
+        running=running,
+        trials_done=sum(row.trials_done for row in rows),
+        trials_total=sum(row.trials_total for row in rows),
+        seconds_elapsed=seconds_elapsed,
+        seconds_left=left,
+    )
+
+
+def _arm(
+    arm: ArmTrials,
+    glimpses: Sequence[Glimpse],
+    curve: Curve | None,
+    *,
+    leads: bool,
+    seconds: float,
+    seeds: int,
+) -> ArmProgress:
+    trials = (*arm.tuning, *arm.measuring)
+    ended = [trial for trial in arm.measuring if trial.status in ("finished", "diverged")]
+    finished = [trial for trial in arm.measuring if trial.status == "finished"]
+    done = sum(trial.status in _DONE for trial in trials)
+    total = len(arm.tuning) + (len(arm.measuring) or seeds)
+    # What runs is the latest, once there is something of it to see.
+    latest = next((glimpse for glimpse in reversed(glimpses) if len(glimpse.losses)), None)
+    if latest is not None:
+        curve = latest.losses, latest.grad_norms, latest.clip_coefficients
+    speeds = [trial.steps_per_second for trial in trials if trial.status == "finished"]
+    speeds = speeds or [glimpse.steps_per_second for glimpse in glimpses]
+    return ArmProgress(
+        name=arm.name,
+        stage=arm.state.stage,
+        trials_done=done,
+        trials_total=total,
+        learning_rate=math.nan if arm.state.chosen is None else arm.state.chosen,
+        grid=summary.grid(arm),
+        losses=thinned(curve[0]) if curve else (),
+        val_accuracy=summarise([trial.val_accuracy for trial in finished]),
+        test_accuracy=summarise([trial.test_accuracy for trial in finished]),
+        grad_norm=float(curve[1][-1]) if curve else math.nan,
+        grad_norms=thinned(curve[1]) if curve else (),
+        clipped_fraction=clipped_fraction(curve[2]) if curve else math.nan,
+        steps_to_target=median_time([trial.steps_to_target for trial in ended]),
+        steps_per_second=math.fsum(speeds) / len(speeds) if speeds else math.nan,
+        seconds_left=(total - done) * seconds if total > done else 0.0,
+        diverged=sum(trial.status == "diverged" for trial in trials),
+        failed=sum(trial.status == "failed" for trial in trials),
+        leads=leads,
+    )
+
+
+def _is_measured(arms: Sequence[ArmTrials]) -> bool:
+    """Whether there is anything to compare yet: statistics cost, and are asked for often."""
+    return sum(any(_has_score(trial) for trial in arm.measuring) for arm in arms) > 1
+
+
+def _has_score(trial: TrialResult) -> bool:
+    return trial.status in ("finished", "diverged")
+
+
+def _seconds_of_a_trial(arms: Sequence[ArmTrials]) -> float:
+    """Return the mean time of the trials that have ended; NaN before there is one."""
+    times = [
+        trial.seconds
+        for arm in arms
+        for trial in (*arm.tuning, *arm.measuring)
+        if trial.status == "finished"
+    ]
+    return math.fsum(times) / len(times) if times else math.nan

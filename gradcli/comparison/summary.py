@@ -1,0 +1,175 @@
+"""From the states of the arms and the results of their trials to the summary of a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradcli.comparison.protocol import ArmState
+from gradcli.comparison.results import (
+    ArmResult,
+    ComparisonInfo,
+    GridCell,
+    GridResult,
+    Halving,
+    RankedArm,
+    Selection,
+    TrialResult,
+    TrialStatus,
+)
+from gradcli.comparison.statistics import (
+    DIVERGED,
+    Comparison,
+    compare_arms,
+    learning_rate_sensitivity,
+    median_time,
+    summarise,
+)
+
+
+@dataclass(frozen=True)
+class ArmTrials:
+    """An arm's state, and its trials' results in the order of the state's trials."""
+
+    state: ArmState
+    tuning: tuple[TrialResult, ...]
+    measuring: tuple[TrialResult, ...]
+
+    @property
+    def name(self) -> str:
+        """The arm's name."""
+        return self.state.arm.name
+
+    def test_scores(self, seeds: int) -> list[float]:
+        """Return the test accuracy for each of the seeds; NaN where there is none."""
+        return [_score(trial) for trial in self.measuring] or [math.nan] * seeds
+
+
+def compare(arms: Sequence[ArmTrials], info: ComparisonInfo) -> Comparison:
+    """Compare the arms by the test accuracies of the measuring trials."""
+    seeds = len(info.protocol.seeds)
+    scores = {arm.name: arm.test_scores(seeds) for arm in arms}
+    return compare_arms(scores, resolution=1 / max(1, info.data.test))
+
+
+def rank(arms: Sequence[ArmTrials], compared: Comparison) -> tuple[RankedArm, ...]:
+    """Return the arms in the order of their ranks, with all that is known of each."""
+    by_name = {arm.name: arm for arm in arms}
+    return tuple(_ranked(by_name[result.name], result) for result in compared.arms)
+
+
+def leader(compared: Comparison) -> str | None:
+    """Return the arm that is better than every other by a verdict; None where none is."""
+    best = compared.arms[0].name
+    rivals = [pair for pair in compared.pairs if best in (pair.a, pair.b)]
+    return best if rivals and all(pair.verdict == "a" for pair in rivals) else None
+
+
+def grid(arm: ArmTrials) -> tuple[GridCell, ...]:
+    """Return how the trials of each learning rate of an arm's grid stand."""
+    return tuple(_cell(rate, trials) for rate, trials in _by_rate(arm).items())
+
+
+def grid_results(arms: Sequence[ArmTrials]) -> tuple[GridResult, ...]:
+    """Return every learning rate that was tried, by arm."""
+    return tuple(
+        GridResult(
+            arm=arm.name,
+            optimizer=arm.state.arm.optimizer,
+            learning_rate=rate,
+            val_accuracy=_mean([_of_finished(trial, trial.val_accuracy) for trial in trials]),
+            status=_cell(rate, trials).status,
+            diverged=sum(trial.status == "diverged" for trial in trials),
+            chosen=rate == arm.state.chosen,
+        )
+        for arm in arms
+        for rate, trials in _by_rate(arm).items()
+        if trials
+    )
+
+
+def halving(arms: Sequence[ArmTrials]) -> Halving:
+    """Return what successive halving did."""
+    trials = [(trial, arm.state.arm.steps) for arm in arms for trial in arm.tuning]
+    stopped = [(trial, whole) for trial, whole in trials if trial.status == "stopped"]
+    return Halving(
+        stopped=len(stopped),
+        trials=len(trials),
+        steps_spent=sum(trial.steps for trial, _ in stopped),
+        steps_saved=sum(whole - trial.steps for trial, whole in stopped),
+        steps_without=sum(whole for _, whole in trials),
+    )
+
+
+def _ranked(arm: ArmTrials, placed: ArmResult) -> RankedArm:
+    state, measuring = arm.state, arm.measuring
+    validation = summarise([_of_finished(trial, trial.val_accuracy) for trial in measuring])
+    finished = [trial for trial in measuring if trial.status == "finished"]
+    tuned = _by_rate(arm)
+    scores = [_mean([_of_finished(one, one.val_accuracy) for one in tuned[rate]]) for rate in tuned]
+    return RankedArm(
+        rank=placed.rank,
+        name=arm.name,
+        optimizer=state.arm.optimizer,
+        learning_rate=math.nan if state.chosen is None else state.chosen,
+        seeds=tuple(trial.seed for trial in measuring),
+        test_accuracy=placed.score,
+        val_accuracy=validation,
+        train_loss=_mean([trial.train_loss for trial in finished]),
+        steps_to_target=median_time([_time(one, one.steps_to_target) for one in measuring]),
+        seconds_to_target=median_time([_time(one, one.seconds_to_target) for one in measuring]),
+        grad_norm=_mean([trial.grad_norm for trial in finished]),
+        clipped_fraction=_mean([trial.clipped_fraction for trial in finished]),
+        steps_per_second=_mean([trial.steps_per_second for trial in finished]),
+        diverged=placed.diverged,
+        missing=placed.missing,
+        learning_rate_at_edge=state.at_edge,
+        selection=(
+            Selection(arm.name, scores[list(tuned).index(state.chosen)], validation)
+            if arm.tuning and state.chosen is not None
+            else None
+        ),
+        sensitivity=learning_rate_sensitivity(list(tuned), scores) if arm.tuning else None,
+    )
+
+
+def _by_rate(arm: ArmTrials) -> dict[float, list[TrialResult]]:
+    trials: dict[float, list[TrialResult]] = {rate: [] for rate in arm.state.rates}
+    for trial in arm.tuning:
+        trials[trial.learning_rate].append(trial)
+    return trials
+
+
+def _cell(rate: float, trials: Sequence[TrialResult]) -> GridCell:
+    statuses = [trial.status for trial in trials]
+    status: TrialStatus = "waiting"
+    order: tuple[TrialStatus, ...] = ("diverged", "failed", "stopped", "running")
+    if statuses and all(one == "finished" for one in statuses):
+        status = "finished"
+    elif found := next((one for one in order if one in statuses), None):
+        status = found
+    elif "finished" in statuses:
+        status = "running"
+    return GridCell(rate, status, _mean_known([trial.val_accuracy for trial in trials]))
+
+
+def _score(trial: TrialResult) -> float:
+    return DIVERGED if trial.status == "diverged" else trial.test_accuracy
+
+
+def _of_finished(trial: TrialResult, value: float) -> float:
+    return value if trial.status == "finished" else math.nan
+
+
+def _time(trial: TrialResult, time: float) -> float:
+    """Return the time to the target; one that has no result has no time, either."""
+    return time if trial.status in ("finished", "diverged") else math.nan
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def _mean_known(values: Sequence[float]) -> float:
+    return _mean([value for value in values if not math.isnan(value)])

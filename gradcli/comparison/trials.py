@@ -1,0 +1,176 @@
+"""From the run directory of a trial to its outcome, its result and how it is going."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradcli.comparison.protocol import Outcome, Trial
+from gradcli.comparison.results import SERIES, RunningTrial, TrialResult, TrialStatus
+from gradcli.comparison.statistics import time_to_target
+from gradcli.records import EvalRecord, Floats
+from gradcli.runs import Run
+from gradcli.runs.files import number
+
+# float32 columns: a gradient counts as clipped where it lost more than their rounding.
+_CLIPPED = 1 - 1e-6
+# A running trial is looked at many times: only so many of its last steps are read.
+RECENT_STEPS = 2000
+
+
+def outcome(run: Run | None) -> Outcome:
+    """Return what the protocol needs to know of a trial.
+
+    One whose process is gone, and one that failed, count as not begun: they are to be tried
+    again. `gave_up` makes a failure of them.
+    """
+    if run is None:
+        return Outcome("waiting")
+    rungs = {int(step): number(score) for step, score in run.state.get("rungs", {}).items()}
+    match run.status:
+        case "finished":
+            return Outcome("finished", _accuracy(run.evals, "val"), rungs)
+        case "diverged":
+            return Outcome("diverged", rungs=rungs)
+        case "running":
+            return Outcome("running", rungs=rungs)
+        case _:
+            return Outcome("waiting", rungs=rungs)
+
+
+def gave_up(outcome: Outcome) -> Outcome:
+    """Return the outcome of a trial that is not tried again."""
+    return replace(outcome, status="failed")
+
+
+def result(
+    trial: Trial,
+    run: Run | None,
+    *,
+    arm: str,
+    optimizer: str,
+    path: str,
+    status: TrialStatus,
+    target: float,
+    problem: str = "",
+) -> TrialResult:
+    """Read what a trial came to.
+
+    Args:
+        trial: which trial.
+        run: its run; None where it never began.
+        arm: the arm that asks: arms with equal configs share a trial.
+        optimizer: of that arm.
+        path: the run directory, as the user would type it.
+        status: as the protocol sees it.
+        target: the validation accuracy to time.
+        problem: what an engine said of a worker that died.
+    """
+    state = {} if run is None else run.state
+    steps = number(state.get("progress", {}).get("steps", 0))
+    seconds_train = number(state.get("seconds_train", math.nan))
+    measured = run is not None and bool(run.layers)
+    norms = run.steps.grad_norm_before_clip if run and measured else np.empty(0)
+    coefficients = run.steps.clip_coefficient if run and measured else np.empty(0)
+    all_evals = run.evals if run is not None else ()
+    evals = [one for one in all_evals if one.split == "val"]
+    losses = [one.train_loss for one in all_evals if not math.isnan(one.train_loss)]
+    accuracies = [one.accuracy for one in evals]
+    finished = status == "finished"
+    rungs = outcome(run).rungs
+    val_accuracy = rungs[max(rungs)] if status == "stopped" and rungs else math.nan
+    return TrialResult(
+        id=trial.id,
+        arm=arm,
+        optimizer=optimizer,
+        learning_rate=trial.learning_rate,
+        seed=trial.seed,
+        stage=trial.stage,
+        status=status,
+        run=path,
+        steps=int(steps),
+        train_loss=losses[-1] if losses else math.nan,
+        val_accuracy=_accuracy(all_evals, "val") if finished else val_accuracy,
+        test_accuracy=(
+            _accuracy(all_evals, "test") if finished and trial.stage == "measuring" else math.nan
+        ),
+        steps_to_target=time_to_target([one.step for one in evals], accuracies, target),
+        seconds_to_target=time_to_target([one.seconds_train for one in evals], accuracies, target),
+        grad_norm=float(np.mean(norms, dtype=np.float64)) if len(norms) else math.nan,
+        clipped_fraction=clipped_fraction(coefficients),
+        seconds=number(state.get("seconds_total", math.nan)),
+        steps_per_second=steps / seconds_train if seconds_train else math.nan,
+        error=_error(run, problem) if status == "failed" else "",
+    )
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """A trial that runs, and its latest steps."""
+
+    trial: RunningTrial
+    losses: Floats
+    grad_norms: Floats
+    clip_coefficients: Floats
+    steps_per_second: float
+    """NaN until it is known."""
+
+
+def glimpse(trial: Trial, run: Run, *, until: int | None, seconds: float) -> Glimpse:
+    """Read how far a trial is that runs now.
+
+    Args:
+        trial: which trial.
+        run: its run, read afresh.
+        until: the step at which it pauses; None is its end.
+        seconds: since it was seen to begin.
+    """
+    info = run.state.get("info", {})
+    total = until or info.get("total_steps", 0)
+    steps = run.last_steps(RECENT_STEPS)
+    step = int(steps.step[-1]) if len(steps) else 0
+    made = step - info.get("start_step", 0)
+    pace = made / seconds if made > 0 and seconds > 0 else math.nan
+    return Glimpse(
+        RunningTrial(
+            id=trial.id,
+            arm=trial.arm,
+            learning_rate=trial.learning_rate,
+            seed=trial.seed,
+            stage=trial.stage,
+            step=step,
+            total_steps=total,
+            seconds_elapsed=seconds,
+            seconds_left=(total - step) / pace,
+        ),
+        losses=steps.loss,
+        grad_norms=steps.grad_norm_before_clip,
+        clip_coefficients=steps.clip_coefficient,
+        steps_per_second=pace,
+    )
+
+
+def clipped_fraction(coefficients: Floats) -> float:
+    """Return the share of steps whose gradient was clipped; NaN without any step."""
+    return float(np.mean(coefficients < _CLIPPED)) if len(coefficients) else math.nan
+
+
+def thinned(values: Floats) -> tuple[float, ...]:
+    """Return at most `SERIES` of the values, evenly spread, the last one among them."""
+    count = min(SERIES, len(values))
+    at: Sequence[int] = np.linspace(0, len(values) - 1, count).round().astype(int).tolist()
+    return tuple(float(values[index]) for index in at)
+
+
+def _accuracy(evals: Sequence[EvalRecord], split: str) -> float:
+    """Return the last accuracy on a split; NaN without any."""
+    return next((one.accuracy for one in reversed(evals) if one.split == split), math.nan)
+
+
+def _error(run: Run | None, problem: str) -> str:
+    state = {} if run is None else run.state
+    told = state.get("user_error", {}).get("problem") or state.get("error")
+    return problem or told or "its process ended without a word"

@@ -1,0 +1,170 @@
+"""Trials in worker processes on this machine, each of which runs one after another.
+
+A worker is a fresh interpreter, not a fork, so that the caller may be any program, with
+threads and a graphics card of its own. It loads torch and the data once. It ends when its
+standard input does, that is, with this process, however this one ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import IO
+
+from gradcli.engines.engine import Ended, Job
+
+_SECONDS_TO_DIE = 5.0
+_TAIL_CHARACTERS = 2000
+
+
+class LocalEngine:
+    """An engine of `jobs` worker processes, which start at once.
+
+    Args:
+        jobs: the number of workers.
+        threads: the CPU threads of each.
+    """
+
+    def __init__(self, jobs: int, threads: int = 1) -> None:
+        self._jobs, self._threads = jobs, threads
+        self._waiting: deque[Job] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[_Worker] = []
+        for _ in range(jobs):
+            self._start_worker()
+
+    def submit(self, job: Job) -> None:
+        """Run a job as soon as a worker is free."""
+        self._waiting.append(job)
+        self._assign()
+
+    def poll(self, timeout: float) -> Sequence[Ended]:
+        """Return the jobs that have ended; wait `timeout` seconds for one."""
+        ended: list[Ended] = []
+        for key, _ in self._selector.select(timeout):
+            worker: _Worker = key.data
+            replies = worker.read()
+            if replies is None:
+                ended += self._bury(worker)
+            else:
+                ended += map(Ended, replies)
+        self._assign()
+        return ended
+
+    def cancel(self, job_id: str) -> None:
+        """Forget a job that waits; let one that runs save its state and end."""
+        self._waiting = deque(job for job in self._waiting if job.id != job_id)
+        for worker in self._workers:
+            if worker.job == job_id:
+                worker.process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """End every worker at once."""
+        self._waiting.clear()
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            self._selector.unregister(worker.replies)
+            worker.release()
+        self._workers = []
+        self._selector.close()
+
+    def _assign(self) -> None:
+        """Give waiting jobs to free workers; dead workers are replaced where there is work."""
+        while self._waiting and len(self._workers) < self._jobs:
+            self._start_worker()
+        for worker in self._workers:
+            if worker.job is None and self._waiting:
+                worker.give(self._waiting.popleft())
+
+    def _start_worker(self) -> None:
+        worker = _Worker(self._threads)
+        self._workers.append(worker)
+        self._selector.register(worker.replies, selectors.EVENT_READ, worker)
+
+    def _bury(self, worker: _Worker) -> list[Ended]:
+        """Remove a dead worker; the job that it had, if any, has ended."""
+        self._workers.remove(worker)
+        self._selector.unregister(worker.replies)
+        job, problem = worker.job, worker.last_words()
+        worker.release()
+        return [] if job is None else [Ended(job, problem)]
+
+
+class _Worker:
+    """A worker process, the job that it has, and the pipes to it."""
+
+    def __init__(self, threads: int) -> None:
+        self.job: str | None = None
+        self._partial = b""
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - see release()
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gradcli.engines.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={
+                **os.environ,
+                # The modules that this process finds, the worker finds: those of a program's
+                # own folder, too.
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                "OMP_NUM_THREADS": str(threads),
+                "MKL_NUM_THREADS": str(threads),
+            },
+            # Ctrl-C reaches the terminal's process group; a worker is not to hear of it before
+            # this process has decided what is to be saved.
+            process_group=0,
+        )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self._jobs, self.replies = self.process.stdin, self.process.stdout
+        os.set_blocking(self.replies.fileno(), False)
+
+    def give(self, job: Job) -> None:
+        """Send a job. One that the worker is too dead to take ends with it."""
+        self.job = job.id
+        with suppress(BrokenPipeError):  # its end shows on the other pipe
+            self._jobs.write(json.dumps(asdict(job)).encode() + b"\n")
+            self._jobs.flush()
+
+    def read(self) -> list[str] | None:
+        """Return the ids of the jobs that it reports as ended; None where it is dead."""
+        block = self.replies.read()
+        if not block:
+            return None if block == b"" else []
+        *lines, self._partial = (self._partial + block).split(b"\n")
+        if lines:
+            self.job = None
+        return [line.decode() for line in lines]
+
+    def kill(self) -> None:
+        """End the process, if it has not ended."""
+        self.process.kill()
+
+    def last_words(self) -> str:
+        """Say how a process that is ending ended, with the last line of its complaints."""
+        try:
+            code = self.process.wait(_SECONDS_TO_DIE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self.process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - _TAIL_CHARACTERS))
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"its worker {how}" + (f": {lines[-1]}" if lines else "")
+
+    def release(self) -> None:
+        """Collect the ended process and close the pipes to it."""
+        self.process.wait(_SECONDS_TO_DIE)
+        for pipe in (self._jobs, self.replies, self._errors):
+            with suppress(BrokenPipeError):  # a job that it did not live to read
+                pipe.close()

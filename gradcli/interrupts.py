@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM as requests: work ends in good order, with its state saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def caught_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
+    """Let the first Ctrl-C or SIGTERM call `stop`; a second one ends the process at once.
+
+    Yields:
+        The signals caught so far. Outside the main thread, which alone may handle signals, none.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if caught:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        caught.append(number)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

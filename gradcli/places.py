@@ -1,0 +1,17 @@
+"""Where things lie: what every command is told by its options or by the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where runs, data and the user's own configs lie, and which packages configs may use."""
+
+    runs_dir: Path = Path("runs")
+    data_dir: Path | None = None
+    config_dir: Path | None = None
+    allow_import: Sequence[str] = ()

@@ -1,0 +1,169 @@
+"""Directories of comparisons: `comparison.json`, and below it a run directory for each trial."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gradcli.errors import UserError
+from gradcli.records import RunRow, Status
+from gradcli.runs.files import number, write_json
+from gradcli.runs.lock import RunLock, is_locked
+from gradcli.runs.reader import Run, is_run, list_runs, match
+from gradcli.runs.writer import PLOTS
+
+COMPARISON_FILE = "comparison.json"
+TRIALS = "trials"
+
+
+@dataclass(frozen=True)
+class ComparisonDirectory:
+    """A comparison as it stands on the disk.
+
+    What was asked is in `comparison.json`; how far it is, the run directories of its trials say.
+    """
+
+    path: Path
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """What `comparison.json` says."""
+        state: dict[str, Any] = json.loads((self.path / COMPARISON_FILE).read_text())
+        return state
+
+    @property
+    def name(self) -> str:
+        """The name of the directory."""
+        return self.path.name
+
+    @property
+    def status(self) -> Status:
+        """The status; `lost` where the process is gone without having said how it ended."""
+        status: Status = self.state["status"]
+        if status == "running" and not is_locked(self.path):
+            return "lost"
+        return status
+
+    def trial_path(self, trial: str) -> Path:
+        """Return where the run directory of a trial is, or will be."""
+        return self.path / TRIALS / trial
+
+    def trial(self, trial: str) -> Run | None:
+        """Return the run of a trial as it stands; None where it was not begun."""
+        path = self.trial_path(trial)
+        return Run(path) if is_run(path) else None
+
+    def trials(self) -> list[Run]:
+        """Return the runs of all trials that were begun."""
+        folder = self.path / TRIALS
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [Run(path) for path in paths if is_run(path)]
+
+    @property
+    def plots(self) -> Path:
+        """The directory for the comparison's pictures, made where it is missing."""
+        directory = self.path / PLOTS
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def lock(self) -> RunLock:
+        """Take the comparison for this process.
+
+        Raises:
+            UserError: where another process is working on it.
+        """
+        try:
+            return RunLock(self.path)
+        except BlockingIOError:
+            raise UserError(
+                f"Another process is working in {self.path}.",
+                hint="wait for it to end, or stop it with Ctrl-C",
+            ) from None
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Write `comparison.json`, atomically."""
+        write_json(self.path / COMPARISON_FILE, state)
+        self.__dict__.pop("state", None)  # read again what was written
+
+    def update(self, **facts: Any) -> None:
+        """Add to `comparison.json`, atomically."""
+        self.write({**self.state, **facts, "heartbeat": _now()})
+
+    def row(self) -> RunRow:
+        """What the list of runs shows of it, the best arm first; read from `comparison.json`."""
+        state = self.state
+        info, ranking = state["info"], state.get("result", {}).get("ranking", [])
+        names = [arm["name"] for arm in info["arms"]]
+        return RunRow(
+            run=self.name,
+            name="comparison",
+            status=self.status,
+            when=datetime.fromisoformat(state["started"]).astimezone().strftime("%Y-%m-%d %H:%M"),
+            data=info["data"]["name"],
+            model=info["model"],
+            optimizer=", ".join([arm["arm"] for arm in ranking] or names),
+            epochs=info["epochs"],
+            test_accuracy=number(ranking[0]["test_accuracy"]["mean"] if ranking else "nan"),
+            findings=(),
+        )
+
+
+def begin_comparison(path: Path, state: dict[str, Any]) -> ComparisonDirectory:
+    """Write the first `comparison.json` of a new directory."""
+    comparison = ComparisonDirectory(path)
+    comparison.write({"schema": 1, "started": _now(), "status": "running", **state})
+    return comparison
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether `path` is the directory of a comparison."""
+    return (path / COMPARISON_FILE).is_file()
+
+
+def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:
+    """Return the comparisons below `runs_dir`, the newest first."""
+    if not runs_dir.is_dir():
+        return []
+    return [
+        ComparisonDirectory(path)
+        for path in sorted(runs_dir.iterdir(), reverse=True)
+        if is_comparison(path)
+    ]
+
+
+def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
+    """Find a comparison by its directory, its name or a unique part of it, or as `latest`.
+
+    Raises:
+        UserError: where there is none, or more than one.
+    """
+    if is_comparison(Path(target)):
+        return ComparisonDirectory(Path(target))
+    return match(target, list_comparisons(runs_dir), runs_dir)
+
+
+def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
+    """Find a run or a comparison, as `find_run` and `find_comparison` do.
+
+    Raises:
+        UserError: where there is none, or more than one.
+    """
+    if is_comparison(Path(target)):
+        return ComparisonDirectory(Path(target))
+    if is_run(Path(target)):
+        return Run(Path(target))
+    return match(target, list_any(runs_dir), runs_dir)
+
+
+def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
+    """Return the runs and the comparisons below `runs_dir`, the newest first."""
+    found: list[Run | ComparisonDirectory] = [*list_runs(runs_dir), *list_comparisons(runs_dir)]
+    return sorted(found, key=lambda one: one.name, reverse=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,43 @@
+"""The lines of a closing screen: a label in the margin, and what it is the label of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.text import Text
+
+from gradcli.views.table import TITLE, Line, Lines, piece
+
+LABEL_WIDTH = 12
+
+
+class Labelled:
+    """A label, and text that wraps in the column to its right."""
+
+    def __init__(self, label: str, text: Text) -> None:
+        self._label = label
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(options.max_width - LABEL_WIDTH, 1)
+        for row, line in enumerate(self._text.wrap(console, width)):
+            yield _margin(self._label if row == 0 else "")
+            line.rstrip()
+            yield line
+
+
+def whole_lines(label: str, texts: Sequence[str]) -> Iterator[RenderableType]:
+    """Lay out texts that are to be copied: each on one line, however long."""
+    yield from labelled_lines(label, [[Segment(text)] for text in texts])
+
+
+def labelled_lines(label: str, lines: Sequence[Line]) -> Iterator[RenderableType]:
+    """Put a label in front of the first of some lines, and the others below it."""
+    for row, line in enumerate(lines):
+        yield Lines([[_margin(label if row == 0 else ""), *line]])
+
+
+def _margin(label: str) -> Segment:
+    return piece(label.ljust(LABEL_WIDTH), TITLE)
