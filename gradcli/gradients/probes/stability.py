@@ -1,0 +1,155 @@
+"""The largest curvature with which an optimizer's own steps stay stable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """When an optimizer, its state held as it is, steps stably on a quadratic.
+
+    That is while the largest eigenvalue of P^-1/2 H P^-1/2 is below `sharpness`, where H is the
+    Hessian and P the diagonal matrix by which the optimizer divides the gradient.
+    """
+
+    sharpness: float
+    rule: str
+    """The formula of the threshold in the optimizer's own settings."""
+    preconditioner: dict[str, Tensor] | None
+    """The diagonal of P by parameter; None for the identity."""
+
+
+def stability_threshold(optimizer: torch.optim.Optimizer, model: nn.Module) -> Threshold | None:
+    """Return the threshold of `optimizer`, in its present state, on the parameters of `model`.
+
+    Gradient descent has 2/lr; heavy ball (2 + 2 beta)/lr and Nesterov's momentum
+    (2 + 2 beta)/((1 + 2 beta) lr), of a gradient that dampening scales: Cohen et al. 2021, arXiv
+    2103.00065. Adam and AdamW have (2 + 2 beta1)/((1 - beta1) lr), which is 38/lr for
+    beta1 = 0.9, with P = (1 - beta1^t) (sqrt(v / (1 - beta2^t)) + eps); RMSprop and Adagrad
+    that of descent or heavy ball, with P what they divide by: Cohen et al. 2022, arXiv
+    2207.14484. Weight decay, which would add itself to H, is left out.
+
+    Groups with learning rates of their own are brought to the first one's by P. Costs no pass.
+
+    Returns:
+        None where no threshold is known: for other optimizers, at a learning rate of zero, for
+        groups that differ in their momentum, and before the first step of an optimizer that
+        divides by its state.
+    """
+    rules = [_rule_of(type(optimizer), group) for group in optimizer.param_groups]
+    known = [rule for rule in rules if rule is not None and rule.learning_rate > 0]
+    if len(known) < len(rules) or len({rule.factor for rule in known}) > 1:
+        return None
+    first = known[0]
+    names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+    states = [
+        (names[id(parameter)], parameter, rule, optimizer.state.get(parameter, {}))
+        for group, rule in zip(optimizer.param_groups, known, strict=True)
+        for parameter in group["params"]
+        if id(parameter) in names
+    ]
+    stepped = any(float(state.get("step", 0)) > 0 for _, _, _, state in states)
+    if first.divisor is not None and not stepped:
+        return None
+    plain = first.divisor is None and len({rule.learning_rate for rule in known}) == 1
+    preconditioner = {
+        name: _divisor(rule, parameter, state) * (first.learning_rate / rule.learning_rate)
+        for name, parameter, rule, state in states
+    }
+    return Threshold(
+        sharpness=first.factor / first.learning_rate,
+        rule=first.words,
+        preconditioner=None if plain else preconditioner,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One group's threshold, `factor / learning_rate`, and what it divides the gradient by."""
+
+    factor: float
+    words: str
+    learning_rate: float
+    divisor: Callable[[State], Tensor] | None = None
+
+
+def _rule_of(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> _Rule | None:
+    """Return the rule of a group; None where it is not known, as for a subclass."""
+    if group.get("maximize"):
+        return None
+    rate = float(group["lr"])
+    if kind is torch.optim.SGD:
+        return _sgd(group, rate)
+    if kind in (torch.optim.Adam, torch.optim.AdamW):
+        return _adam(group, rate)
+    if kind is torch.optim.RMSprop:
+        return _rmsprop(group, rate)
+    if kind is torch.optim.Adagrad:
+        return _Rule(2.0, "2 / lr", rate, _adagrad_divisor(group))
+    return None
+
+
+def _sgd(group: dict[str, Any], rate: float) -> _Rule:
+    beta = float(group["momentum"])
+    if not beta:
+        return _Rule(2.0, "2 / lr", rate)
+    if group["nesterov"]:
+        words = "(2 + 2 momentum) / ((1 + 2 momentum) lr)"
+        return _Rule((2 + 2 * beta) / (1 + 2 * beta), words, rate)
+    if group["dampening"]:
+        words = "(2 + 2 momentum) / ((1 - dampening) lr)"
+        return _Rule((2 + 2 * beta) / (1 - group["dampening"]), words, rate)
+    return _Rule(2 + 2 * beta, "(2 + 2 momentum) / lr", rate)
+
+
+def _adam(group: dict[str, Any], rate: float) -> _Rule:
+    beta1, beta2 = map(float, group["betas"])
+
+    def divisor(state: State) -> Tensor:
+        step = float(state["step"])
+        first_seen, second_seen = (1 - math.pow(beta, step) for beta in (beta1, beta2))
+        square = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+        root: Tensor = (square / second_seen).sqrt() + group["eps"]
+        return root * first_seen
+
+    factor = (2 + 2 * beta1) / (1 - beta1)
+    return _Rule(factor, "(2 + 2 beta1) / ((1 - beta1) lr)", rate, divisor)
+
+
+def _rmsprop(group: dict[str, Any], rate: float) -> _Rule:
+    def divisor(state: State) -> Tensor:
+        square = state["square_avg"]
+        if group["centered"]:
+            square = square - state["grad_avg"].square()
+        root: Tensor = square.sqrt() + group["eps"]
+        return root
+
+    beta = float(group["momentum"])
+    return _Rule(2 + 2 * beta, "(2 + 2 momentum) / lr", rate, divisor)
+
+
+def _adagrad_divisor(group: dict[str, Any]) -> Callable[[State], Tensor]:
+    def divisor(state: State) -> Tensor:
+        root: Tensor = state["sum"].sqrt() + group["eps"]
+        return root.mul_(1 + (float(state["step"]) - 1) * group["lr_decay"])
+
+    return divisor
+
+
+def _divisor(rule: _Rule, parameter: Tensor, state: State) -> Tensor:
+    """Return what the gradient of `parameter` is divided by, in its shape.
+
+    A parameter that no gradient ever reached has no state, and no curvature to divide.
+    """
+    if rule.divisor is None or not float(state.get("step", 0)):
+        return torch.ones_like(parameter, requires_grad=False)
+    return rule.divisor(state).detach()
