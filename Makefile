@@ -20,6 +20,7 @@ check: $(VENV)/installed-for-tests  ## linter, formatter and type checker
 
 bench: $(VENV)/installed-for-tests  ## what is claimed about speed
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/startup.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -2,6 +2,7 @@
 
 from gradcli.config.comparison import ComposedArm, ComposedComparison, compose_comparison
 from gradcli.config.compose import Composed, compose_train, load_config
+from gradcli.config.inspection import ComposedInspection, compose_inspection
 from gradcli.config.schema import DataConfig, Section, TrainConfig
 from gradcli.config.show import annotated_yaml
 
@@ -9,11 +10,13 @@ __all__ = [
     "Composed",
     "ComposedArm",
     "ComposedComparison",
+    "ComposedInspection",
     "DataConfig",
     "Section",
     "TrainConfig",
     "annotated_yaml",
     "compose_comparison",
+    "compose_inspection",
     "compose_train",
     "load_config",
 ]

@@ -1,4 +1,4 @@
-"""From overrides to a typed config, by Hydra's config loader. The only user of Hydra.
+"""From overrides to a typed config, by Hydra's compose API. The only user of Hydra.
 
 Every override is checked before Hydra sees it, because Hydra answers a misspelt key with the
 advice to add it. A keyword that the class of a section takes may be set without a `+`.
@@ -12,13 +12,11 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
+from hydra import compose, initialize_config_dir, version
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
@@ -314,19 +312,14 @@ class _Keys:
 
 
 def _compose(root: str, overrides: list[str], files: ConfigFiles) -> DictConfig:
-    """Let Hydra compose; any complaint of its own becomes a `UserError`.
-
-    Its loader is used by itself. The public `compose` needs Hydra's global state, which belongs
-    to the program that calls us; and `hydra.searchpath` puts the user's own folder behind the
-    shipped one, so that an option of theirs could not stand before one of ours.
-    """
-    search_path = create_config_search_path(str(shipped_configs()))
+    """Let Hydra compose; any complaint of its own becomes a `UserError`."""
+    search = []
     if files.own is not None:
-        search_path.prepend("config-dir", f"file://{files.own.resolve()}", anchor="main")
+        path = str(files.own.resolve()).replace("'", r"\'")
+        search = [f"hydra.searchpath=['file://{path}']"]
     try:
-        with _version_base("1.3"):
-            loader = ConfigLoaderImpl(search_path)
-            return loader.load_configuration(root, overrides, RunMode.RUN, from_shell=False)
+        with _own_hydra():
+            return compose(root, [*search, *overrides], return_hydra_config=True)
     except MarkedYAMLError as error:
         raise _yaml_error(error, "the config") from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -336,15 +329,17 @@ def _compose(root: str, overrides: list[str], files: ConfigFiles) -> DictConfig:
 
 
 @contextmanager
-def _version_base(wanted: str) -> Iterator[None]:
-    """Have Hydra behave as in version `wanted`, and as before afterwards."""
-    base = version.VersionBase.instance()
-    before = base.getbase()
-    version.setbase(wanted)
+def _own_hydra() -> Iterator[None]:
+    """Initialise Hydra for us, and leave it to a program that uses it too as it was."""
+    hydra, base = GlobalHydra.instance().hydra, version.VersionBase.instance()
+    version_base = base.getbase()
+    GlobalHydra.instance().clear()
     try:
-        yield
+        with initialize_config_dir(str(shipped_configs()), version_base="1.3"):
+            yield
     finally:
-        base.version_base = before
+        GlobalHydra.instance().hydra = hydra
+        base.version_base = version_base
 
 
 def _plain(config: Any) -> dict[str, Any]:

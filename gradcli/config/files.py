@@ -22,10 +22,11 @@ def shipped_configs() -> Path:
 
 @dataclass(frozen=True)
 class ConfigFiles:
-    """The shipped config files and those of the user's own folder, which come first.
+    """The shipped config files, and those of the user's own folder beside them.
 
     Raises:
-        UserError: where the user's folder does not exist.
+        UserError: where the user's folder does not exist, or has an option of a shipped name:
+            Hydra would take the shipped one, silently.
     """
 
     own: Path | None = None
@@ -37,6 +38,13 @@ class ConfigFiles:
                 where="--config-dir",
                 hint=f"mkdir -p {self.own}/optimizer",
             )
+        for path in sorted(self.own.glob("*/*.yaml")) if self.own is not None else ():
+            if (shipped_configs() / path.relative_to(self.own)).exists():  # type: ignore[arg-type]
+                raise UserError(
+                    f"{path.parent.name}={path.stem} is a shipped option's name.",
+                    where=str(path),
+                    hint=f"mv {path} {path.with_name('my_' + path.name)}",
+                )
 
     def options(self, group: str) -> list[str]:
         """Return the names of a group's options, sorted."""
@@ -44,8 +52,8 @@ class ConfigFiles:
         return sorted(found)
 
     def path(self, group: str, option: str) -> Path:
-        """Return the file of an option; the user's own comes before the shipped one."""
-        paths = [folder / group / f"{option}.yaml" for folder in reversed(self._folders)]
+        """Return the file of an option."""
+        paths = [folder / group / f"{option}.yaml" for folder in self._folders]
         return next(path for path in paths if path.is_file())
 
     def display(self, group: str, option: str) -> str:

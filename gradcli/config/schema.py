@@ -115,6 +115,15 @@ class CompareConfig:
     name: str | None
 
 
+@dataclass(frozen=True)
+class InspectConfig:
+    """How an inspection looks; a fresh model's own config stands beside it."""
+
+    probes: list[str]
+    check: bool
+    examples: int = field(metadata={"least": 1})
+
+
 def check_limits(config: Any, prefix: str = "") -> None:
     """Check every number of a config dataclass against its field's `least`.
 

@@ -15,10 +15,10 @@ def _compose_the_same_once():
     """Hydra takes a tenth of a second for the defaults, with which nearly every test begins."""
     original, known = compose._compose, {}
 
-    def remembered(overrides, files):
-        key = (*overrides, files)
+    def remembered(root, overrides, files):
+        key = (root, *overrides, files)
         if key not in known:
-            known[key] = original(overrides, files)
+            known[key] = original(root, overrides, files)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -401,14 +401,21 @@ def test_an_own_folder_adds_options_to_the_groups(tmp_path):
     assert compose_train(config_dir=own).config == compose_train().config
 
 
-def test_an_own_option_stands_before_a_shipped_one_of_its_name(tmp_path):
-    folder = tmp_path / "odd, (name) é=1"
+def test_an_own_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / "odd, (name) é='1"
     folder.mkdir()
-    own = write(folder, optimizer__adam="_target_: torch.optim.Adam\nlr: 0.7\n")
-    composed = compose_train(config_dir=own)
+    own = write(folder, optimizer__mine="_target_: torch.optim.Adam\nlr: 0.7\n")
+    composed = compose_train(["optimizer=mine"], config_dir=own)
     assert arguments(composed) == {"lr": 0.7}
-    assert composed.files["optimizer"] == str(own / "optimizer" / "adam.yaml")
+    assert composed.files["optimizer"] == str(own / "optimizer" / "mine.yaml")
     assert composed.config.clip == compose_train().config.clip
+
+
+def test_an_own_option_of_a_shipped_name_is_refused(tmp_path):
+    own = write(tmp_path, optimizer__adam="_target_: torch.optim.Adam\nlr: 0.7\n")
+    error = mistake(config_dir=own)
+    assert "optimizer=adam is a shipped option's name" in error.problem
+    assert error.where.endswith("optimizer/adam.yaml")
 
 
 def test_an_own_option_that_is_broken_is_named_and_disturbs_no_other(tmp_path):

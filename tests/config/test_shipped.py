@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from gradcli.config import compose_train
-from gradcli.config.files import GROUPS, shipped_configs
+from gradcli.config.files import COMPARISON_GROUPS, GROUPS, shipped_configs
 from gradcli.data import idx, load_dataset
 from gradcli.experiment import build_trainer
 from gradcli.records import StepRecords, norm_by_layer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-OPTIONS = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.glob("*/*"))
+OPTIONS = sorted(
+    str(path.relative_to(CONFIGS).with_suffix(""))
+    for group in GROUPS
+    for path in CONFIGS.glob(f"{group}/*")
+)
 DATA_OPTIONS = [option for option in OPTIONS if option.startswith("data/")]
 OTHERS = [option for option in OPTIONS if option not in DATA_OPTIONS]
 
@@ -36,7 +40,10 @@ def first_step(composed, dataset):
 
 def test_the_groups_are_the_folders():
     assert shipped_configs() == CONFIGS
-    assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} == set(GROUPS)
+    assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} == {
+        *GROUPS,
+        *COMPARISON_GROUPS,
+    }
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)

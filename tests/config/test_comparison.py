@@ -1,0 +1,126 @@
+"""The config of a comparison: its own keys, and the arms that follow from them."""
+
+import pytest
+
+from gradcli.config import compose_comparison, compose_train, load_config
+from gradcli.errors import UserError
+
+
+def mistake(*overrides, vary=(), **places):
+    with pytest.raises(UserError) as caught:
+        compose_comparison(overrides, vary, **places).arms("mnist5k")
+    return caught.value
+
+
+def test_by_default_three_optimizers_are_tuned():
+    composed = compose_comparison()
+    assert (composed.protocol, composed.engine) == ("quick", "local")
+    assert composed.config.protocol.tune
+    arms = composed.arms("mnist5k")
+    assert [arm.name for arm in arms] == ["sgd", "adam", "rmsprop"]
+    for arm in arms:
+        trained = compose_train([f"optimizer={arm.optimizer}"])
+        assert arm.learning_rate == trained.config.optimizer.arguments["lr"]
+
+
+def test_an_arms_config_is_that_of_a_training_run():
+    """Word for word that of `train` with the same overrides, but for what a comparison sets."""
+    words = ["data=mnist5k", "model.hidden=[32]", "clip=none", "optimizer.weight_decay=0.1"]
+    arm = compose_comparison([*words, "optimizers=[momentum]"]).arms("mnist5k")[0]
+    trained = compose_train(
+        [*words, "optimizer=momentum", "epochs=10", "threads=1", "monitor.every=0"]
+    )
+    assert arm.composed.plain == trained.plain
+    assert load_config(arm.composed.yaml(), where="here").config == trained.config
+
+
+@pytest.mark.parametrize(
+    ("data", "overrides", "epochs"),
+    [("mnist", [], 2), ("mnist5k", [], 10), ("mnist5k", ["epochs=3"], 3)],
+)
+def test_the_protocol_sets_the_length_of_trials_unless_the_user_does(data, overrides, epochs):
+    arms = compose_comparison(overrides).arms(data)
+    assert {arm.composed.config.epochs for arm in arms} == {epochs}
+    assert {arm.composed.config.data.name for arm in arms} == {data}
+
+
+def test_what_is_varied_is_crossed_with_the_optimizers():
+    composed = compose_comparison(
+        ["optimizers=[sgd,adam]"], ["clip=none,norm", "model.hidden=[8],[8,8]"]
+    )
+    arms = composed.arms("mnist5k")
+    assert len(arms) == 2 * 2 * 2
+    assert len({arm.name for arm in arms}) == 8
+    first, last = arms[0], arms[-1]
+    assert first.name == "sgd clip=none model.hidden=[8]"
+    assert first.composed.config.clip.option == "none"
+    assert last.composed.config.model.arguments["hidden"] == [8, 8]
+
+
+def test_the_same_optimizer_twice_is_two_arms():
+    arms = compose_comparison(["optimizers=[adam,sgd,adam]"]).arms("mnist5k")
+    assert [arm.name for arm in arms] == ["adam", "sgd", "adam#2"]
+    assert arms[0].composed.plain == arms[2].composed.plain
+
+
+@pytest.mark.parametrize("protocol", ["quick", "standard", "thorough"])
+def test_every_protocol_is_whole(protocol):
+    config = compose_comparison([f"protocol={protocol}"]).config.protocol
+    assert config.learning_rates >= 3
+    assert 3 <= config.per_decade <= 5
+    assert config.seeds >= 5
+
+
+@pytest.mark.parametrize(
+    ("word", "said", "nearest"),
+    [
+        ("protocl.seeds=3", "no key 'protocl.seeds'", "protocol.seeds"),
+        ("protocol.seds=3", "no key 'protocol.seds'", "protocol.seeds"),
+        ("protocol=quik", "no option 'quik'", "quick"),
+        ("engine=locl", "no option 'locl'", "local"),
+        ("optimizers=[adm]", "no option 'adm'", "adam"),
+        ("model.hiden=[3]", "no key 'model.hiden'", "model.hidden"),
+        ("optimizer.betas=[0.8,0.9]", "optimizer=sgd takes no 'betas'", "optimizer=adam"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest(word, said, nearest):
+    error = mistake(word)
+    assert said in error.problem
+    assert nearest in error.choices
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("optimizer=adam", "--optimizers adam,adam"),
+        ("optimizer.lr=0.1", "--lrs 0.1, or protocol.tune=false"),
+        ("lrs=[0.1,-1]", "--lrs auto"),
+        ("lrs=many", "--lrs auto"),
+        ("data.val=0", "protocol.tune=false"),
+        ("protocol.rungs=[2]", "protocol.rungs=[0.25,0.5]"),
+        ("protocol.seeds=0", "protocol.seeds=1"),
+        ("clip=none,norm", "--vary clip=none,norm"),
+    ],
+)
+def test_what_makes_no_comparison_is_answered_with_what_does(word, hint):
+    assert hint in (mistake(word).hint or "")
+
+
+@pytest.mark.parametrize("word", ["data=mnist,mnist5k", "seed=1,2", "protocol=quick,standard"])
+def test_what_arms_must_share_cannot_be_varied(word):
+    assert "cannot be varied" in mistake(vary=[word]).problem
+
+
+def test_a_learning_rate_may_be_varied_where_none_is_tuned():
+    composed = compose_comparison(
+        ["optimizers=[adam]", "protocol.tune=false"], ["optimizer.lr=0.1,0.2"]
+    )
+    assert [arm.learning_rate for arm in composed.arms("mnist5k")] == [0.1, 0.2]
+    assert "--lrs" in mistake(vary=["optimizer.lr=0.1,0.2"]).hint
+
+
+def test_an_optimizer_of_the_users_own_is_an_arm(tmp_path):
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.SGD\nmomentum: 0.5\n")
+    (arm,) = compose_comparison(["optimizers=[mine]"], config_dir=tmp_path).arms("mnist5k")
+    assert arm.learning_rate == 1e-3  # PyTorch's own default
