@@ -11,7 +11,7 @@ run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST 
 	$(BIN)/gradcli train
 
 test: check  ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/installed-for-tests  ## linter, formatter and type checker
 	$(BIN)/ruff check .
