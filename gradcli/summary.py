@@ -43,7 +43,9 @@ def summarise(run: Run) -> TrainSummary:
     norms.add_all(run.steps)
     progress = state.get("progress", {"steps": 0, "epochs": 0})
     logged = int(run.steps.step[-1]) if len(run.steps) else 0
-    steps = run.fault.step - 1 if run.fault else max(logged, progress["steps"])
+    if run.fault is not None and run.fault.step == logged:
+        logged -= 1  # the update of the step that is logged last was not made
+    steps = max(logged, progress["steps"])
     last = run.layer_records[-1] if run.layer_records else None
     evidence = collect_evidence(info, run.steps, run.layer_records, run.evals, run.fault)
     phases = {name: number(value) for name, value in state.get("phase_seconds", {}).items()}
@@ -150,7 +152,7 @@ def _accuracy(evals: tuple[EvalRecord, ...], split: str) -> float:
 
 def _train_loss(run: Run) -> float:
     """The mean training loss of the last epoch, or of the steps since the last evaluation."""
-    if run.fault is not None:
+    if run.fault is not None and run.status != "finished":
         return run.fault.loss
     known = [record.train_loss for record in run.evals if not math.isnan(record.train_loss)]
     if known:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradcli.gradients.norms import accumulator_dtype
@@ -31,7 +33,7 @@ class StepBuffer:
         self._step: list[int] = []
         self._epoch: list[int] = []
         self._learning_rate: list[float] = []
-        self._loss: list[Tensor] = []
+        self._loss: list[Tensor | float] = []
         self._before: list[Tensor] = []
         self._after: list[Tensor] = []
 
@@ -48,11 +50,14 @@ class StepBuffer:
         step: int,
         epoch: int,
         learning_rate: float,
-        loss: Tensor,
+        loss: Tensor | float,
         norms_before: Tensor,
         norms_after: Tensor,
     ) -> None:
-        """Add a step: its loss () and its parameters' norms (P,), none of them reused later."""
+        """Add a step: its loss () and its parameters' norms (P,), none of them reused later.
+
+        A loss that the host knows already may be given as a number.
+        """
         self._step.append(step)
         self._epoch.append(epoch)
         self._learning_rate.append(learning_rate)
@@ -63,7 +68,7 @@ class StepBuffer:
     def flush(self, phase_seconds: dict[str, float]) -> StepRecords:
         """Return the steps since the last flush, one at least, and forget them."""
         before, after = torch.stack(self._before), torch.stack(self._after)
-        losses = torch.stack(self._loss).to(self._dtype).unsqueeze(1)
+        losses = self._losses(before.device).unsqueeze(1)
         rows = torch.cat([losses, before, after], dim=1).cpu().numpy().astype(np.float64)
         loss, norms_before, norms_after = np.split(rows, [1, 1 + before.shape[1]], axis=1)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -88,3 +93,21 @@ class StepBuffer:
         )
         self._clear()
         return records
+
+    def _losses(self, device: torch.device) -> Tensor:
+        tensors = [loss for loss in self._loss if isinstance(loss, Tensor)]
+        if len(tensors) == len(self._loss):
+            return torch.stack(tensors).to(self._dtype)
+        return torch.tensor([float(loss) for loss in self._loss], dtype=self._dtype, device=device)
+
+
+def select_rows(records: StepRecords, keep: NDArray[np.bool_]) -> StepRecords:
+    """Return the rows of `records` where `keep` (n,) is true."""
+    if keep.all():
+        return records
+    columns = {
+        field.name: getattr(records, field.name)[keep]
+        for field in fields(records)
+        if field.name != "phase_seconds"
+    }
+    return replace(records, **columns)

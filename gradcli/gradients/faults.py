@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients
+from gradcli.records import LayerInfo
 
 Phase = Literal["forward", "loss", "backward"]
 
@@ -34,29 +37,59 @@ def locate_fault(
     Returns:
         The phase, and the name of the module (a layer's, where it is one); None for the loss.
     """
+    with torch.random.fork_rng(devices=[]):
+        module, outputs = first_non_finite_output(model, lambda twin: twin(inputs))
+    if module is not None:
+        return "forward", module
+    if not bool(torch.isfinite(F.cross_entropy(outputs, labels))):
+        return "loss", None
+    return "backward", broken_layer(
+        find_layers(model), gradients.layer_norms(gradients.norms()).tolist()
+    )
+
+
+@torch.no_grad()
+def first_non_finite_output(
+    model: nn.Module, forward: Callable[[nn.Module], Any]
+) -> tuple[str | None, Any]:
+    """Run `forward` on a copy of `model`.
+
+    Returns:
+        The module that is the first to end with an output that is not finite, or None; and
+        what `forward` returned.
+    """
     first: list[str] = []
     twin = copy.deepcopy(model)
     for name, module in twin.named_modules():
         module.register_forward_hook(_note_non_finite(name or "(model)", first))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        loss = F.cross_entropy(twin(inputs), labels)
-    if first:
-        return "forward", first[0]
-    if not bool(torch.isfinite(loss)):
-        return "loss", None
-    norms = gradients.layer_norms(gradients.norms()).tolist()
+    outputs = forward(twin)
+    return (first[0] if first else None), outputs
+
+
+def broken_layer(layers: Sequence[LayerInfo], norms: Sequence[float]) -> str | None:
+    """Return the layer nearest the output whose gradient norm is not finite, of L layers."""
     broken = [
-        layer.name
-        for layer, norm in zip(find_layers(model), norms, strict=True)
-        if not norm < float("inf")
+        layer.name for layer, norm in zip(layers, norms, strict=True) if not math.isfinite(norm)
     ]
-    return "backward", broken[-1] if broken else None
+    return broken[-1] if broken else None
 
 
 def _note_non_finite(name: str, first: list[str]) -> Any:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple) else output
-        if isinstance(tensor, Tensor) and not bool(torch.isfinite(tensor).all()):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(output)):
             first.append(name)
 
     return hook
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """Yield the floating-point tensors in what a module returns, however nested."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from _tensors(value)
+    elif isinstance(output, tuple | list):
+        for value in output:
+            yield from _tensors(value)

@@ -43,7 +43,6 @@ class Gradients:
             device=self.device,
         )
 
-    @torch.no_grad()
     def norms(self) -> Tensor:
         """Return the L2 norm of each parameter's gradient, float64 (P,), on the device.
 
@@ -51,14 +50,31 @@ class Gradients:
         gradients of 1e18 not as infinite. Makes no transfer to the host on an accelerator.
         """
         if self.device.type == "cpu":
-            return torch.tensor(
-                [sum_of_squares(p.grad) for p in self.parameters], dtype=torch.float64
-            ).sqrt_()
+            return torch.tensor(self._sums_of_squares(), dtype=torch.float64).sqrt_()
         dtype = accumulator_dtype(self.device)
         zero = torch.zeros((), dtype=dtype, device=self.device)
-        return torch.stack(
-            [zero if p.grad is None else _norm(p.grad, dtype) for p in self.parameters]
-        )
+        with torch.no_grad():
+            return torch.stack(
+                [zero if p.grad is None else _norm(p.grad, dtype) for p in self.parameters]
+            )
+
+    def _sums_of_squares(self) -> list[float]:
+        """Return `sum_of_squares` of each gradient; its usual case is written out here again.
+
+        Right after a backward pass the caches hold none of this code: without the calls, and
+        without `no_grad`, it takes two thirds to three quarters of the time.
+        """
+        sums = []
+        for parameter in self.parameters:
+            gradient = parameter.grad
+            if gradient is not None and gradient.dtype is torch.float32 and not gradient.is_sparse:
+                flat = gradient.flatten()
+                value = torch.dot(flat, flat).item()
+                if flat.numel() * _TRUSTED_FROM_PER_ELEMENT <= value <= _TRUSTED_TO:
+                    sums.append(value)
+                    continue
+            sums.append(sum_of_squares(gradient))
+        return sums
 
     @torch.no_grad()
     def scale_(self, coefficients: Tensor) -> None:
@@ -93,8 +109,8 @@ def sum_of_squares(tensor: Tensor | None) -> float:
         return 0.0
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
-    if tensor.dtype == torch.float32:
-        flat = tensor.reshape(-1)
+    if tensor.dtype is torch.float32:
+        flat = tensor.flatten()
         value = torch.dot(flat, flat).item()
         if flat.numel() * _TRUSTED_FROM_PER_ELEMENT <= value <= _TRUSTED_TO:
             return value
@@ -109,5 +125,7 @@ def accumulator_dtype(device: torch.device) -> torch.dtype:
 def _norm(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
     norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
     return norm

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.data import Batches, epoch_order
-from gradcli.gradients.buffer import StepBuffer
+from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.faults import locate_fault
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
@@ -234,7 +234,7 @@ class Trainer:
         self.clock.stop()
         every = self.plan.record_every
         keep = records.step % every == (1 % every) if every else np.zeros(len(records), dtype=bool)
-        yield _rows(records, keep | ~np.isfinite(records.grad_norm_before_clip))
+        yield select_rows(records, keep | ~np.isfinite(records.grad_norm_before_clip))
 
     def _cut_at_fault(self, records: StepRecords, batches: tuple[Tensor, ...]) -> StepRecords:
         """Find the first non-finite row that the device has kept from updating the weights."""
@@ -250,7 +250,7 @@ class Trainer:
         self.fault = self._locate(
             self.step + 1, self.epochs_done + 1, indices, inputs, labels, float(records.loss[row])
         )
-        return _rows(records, np.arange(len(records)) <= row)
+        return select_rows(records, np.arange(len(records)) <= row)
 
     def _locate(
         self,
@@ -330,15 +330,3 @@ def total_steps(steps_per_epoch: int, plan: TrainingPlan) -> int:
     """Return the number of updates that a whole run makes."""
     whole = steps_per_epoch * plan.epochs
     return whole if plan.max_steps is None else min(whole, plan.max_steps)
-
-
-def _rows(records: StepRecords, keep: np.ndarray) -> StepRecords:
-    """Return the rows of `records` where `keep` (n,) is true."""
-    if keep.all():
-        return records
-    columns = {
-        field.name: getattr(records, field.name)[keep]
-        for field in fields(records)
-        if field.name != "phase_seconds"
-    }
-    return replace(records, **columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from gradcli.records import DataInfo, FaultRecord, RunInfo
@@ -9,22 +10,29 @@ from gradcli.views import numbers
 
 
 def describe_data(data: DataInfo) -> str:
-    """Name the data and the number of training examples."""
+    """Name the data and the number of training examples, where that is known."""
+    if not data.train:
+        return f"{data.name} data"
     return f"{data.name} {numbers.count(data.train)} images"
 
 
 def describe(info: RunInfo) -> list[str]:
-    """Return what a run is in phrases, those that matter most first."""
-    return [
+    """Return what a run is in phrases, those that matter most first.
+
+    A training loop of the user's own does not tell everything; what is not known is left out.
+    """
+    rate = "" if math.isnan(info.learning_rate) else f"{info.learning_rate:g}"
+    phrases = [
         describe_data(info.data),
         f"{info.model} {numbers.count(info.model_size)} parameters",
-        f"{info.optimizer} {info.learning_rate:g} {info.schedule}",
+        " ".join(filter(None, (info.optimizer, rate, info.schedule))),
         info.device,
-        f"clip {info.clip}",
+        f"clip {info.clip}" if info.clip else "",
         info.activation,
-        f"batch {info.batch_size}",
+        f"batch {info.batch_size}" if info.batch_size else "",
         numbers.count(info.threads, "thread"),
     ]
+    return [phrase for phrase in phrases if phrase]
 
 
 def joined(phrases: Iterable[str], separator: str, width: int) -> str:

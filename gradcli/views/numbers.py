@@ -52,8 +52,10 @@ def share(fraction: float) -> str:
 
 
 def score(value: float) -> str:
-    """Write a loss or an accuracy with four decimals; an absent one as `-`."""
-    return ABSENT if math.isnan(value) else f"{value:.4f}"
+    """Write a loss or an accuracy with four decimals, a huge loss as a norm; none as `-`."""
+    if math.isnan(value):
+        return ABSENT
+    return f"{value:.4f}" if abs(value) < 1e5 else norm(value)
 
 
 def count(number: int, noun: str = "") -> str:

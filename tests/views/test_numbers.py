@@ -58,3 +58,11 @@ def test_durations_use_the_two_largest_units(seconds: float, text: str) -> None:
 def test_nouns_agree_with_their_number() -> None:
     assert numbers.count(1, "layer") == "1 layer"
     assert numbers.count(1200, "layer") == "1,200 layers"
+
+
+def test_a_score_has_four_decimals_unless_it_is_huge() -> None:
+    assert numbers.score(0.97914) == "0.9791"
+    assert numbers.score(99_999.5) == "99999.5000"
+    assert numbers.score(6.8258e26) == "6.83e+26"
+    assert numbers.score(math.inf) == "inf"
+    assert numbers.score(math.nan) == numbers.ABSENT

@@ -1,0 +1,64 @@
+"""Models as loops wrap them: looked through, or refused in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from gradcli.errors import UserError
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Return the module within `torch.compile`, DataParallel and DistributedDataParallel."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        else:
+            inner = getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether any part of `model` is compiled by `torch.compile` or `Module.compile`."""
+    return any(
+        "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+def refuse_unwatchable(model: nn.Module, optimizer: Any) -> None:
+    """Refuse a model whose gradients are not all in one place, and a stranger's optimizer.
+
+    Raises:
+        UserError: with the reason and what to do.
+    """
+    parameters = list(model.parameters())
+    if not parameters:
+        raise UserError("The model has no parameters, so there are no gradients.", where="model")
+    if any(is_lazy(parameter) for parameter in parameters):
+        raise UserError(
+            "The model has lazy layers, whose shapes are not known yet.",
+            where="model",
+            hint="run one batch through it first",
+        )
+    sharded = any(type(one).__name__ == "FullyShardedDataParallel" for one in model.modules())
+    if sharded or any(hasattr(parameter, "device_mesh") for parameter in parameters):
+        raise UserError(
+            "The model's parameters are sharded: no process has whole gradients to measure.",
+            where="model",
+            hint="train with DistributedDataParallel, which is measured on rank 0",
+        )
+    if len({parameter.device for parameter in parameters}) > 1:
+        raise UserError("The model is spread over several devices.", where="model")
+    own = {id(parameter) for parameter in parameters}
+    groups = getattr(optimizer, "param_groups", ())
+    if not any(id(parameter) in own for group in groups for parameter in group["params"]):
+        raise UserError(
+            "The optimizer updates none of the model's parameters.",
+            where="optimizer",
+            hint="an optimizer made from model.parameters()",
+        )
