@@ -1,8 +1,9 @@
 """A command-line laboratory for gradients: see what they do in every layer that trains.
 
-`train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does;
-`load_run` opens a run directory; `GradientMonitor` watches a loop of your own. Importing this package is light: the heavy parts load on
-first use.
+`train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does and
+`inspect` what `gradcli inspect-gradients` does; `load_run` opens a run directory;
+`GradientMonitor` watches a loop of your own. Importing this package is light: the heavy parts
+load on first use.
 """
 
 from __future__ import annotations
@@ -10,21 +11,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcli.api import compare, train
+    from gradcli.api import compare, inspect, train
     from gradcli.errors import UserError
+    from gradcli.inspection.results import Inspection
     from gradcli.monitor import GradientMonitor
     from gradcli.runs import Run, load_run
     from gradcli.study import Comparison
 
 __version__ = "0.1.0"
-__all__ = ["Comparison", "GradientMonitor", "Run", "UserError", "compare", "load_run", "train"]
+__all__ = [
+    "Comparison",
+    "GradientMonitor",
+    "Inspection",
+    "Run",
+    "UserError",
+    "compare",
+    "inspect",
+    "load_run",
+    "train",
+]
 
 _HOMES = {
     "Comparison": "gradcli.study",
     "GradientMonitor": "gradcli.monitor",
+    "Inspection": "gradcli.inspection.results",
     "Run": "gradcli.runs",
     "UserError": "gradcli.errors",
     "compare": "gradcli.api",
+    "inspect": "gradcli.api",
     "load_run": "gradcli.runs",
     "train": "gradcli.api",
 }

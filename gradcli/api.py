@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from gradcli.errors import UserError, nearest
 from gradcli.places import Places
 from gradcli.runs import Run, load_run
-from gradcli.shorthands import SHORTHANDS, comparison_overrides
+from gradcli.shorthands import SHORTHANDS, comparison_overrides, inspection_overrides
 from gradcli.views.compare_view import CompareView, QuietCompareView
 from gradcli.views.train_view import QuietView, TrainView
 
 if TYPE_CHECKING:
+    from gradcli.inspection.results import Inspection, SideBySide
     from gradcli.study import Comparison
 
 
@@ -142,6 +143,53 @@ def compare(
     if comparison.directory.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt
     return comparison
+
+
+def inspect(
+    *words: str | Path,
+    probe: Sequence[str] = (),
+    check: bool = False,
+    vary: Sequence[str] = (),
+    runs_dir: str | Path = "runs",
+    data_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    allow_import: Sequence[str] = (),
+    **options: object,
+) -> Inspection | SideBySide:
+    """Look at gradients as `gradcli inspect-gradients` does, and return what was found.
+
+    `inspect("latest", probe=["noise", "sharpness"])` looks at a run and at its last checkpoint,
+    `inspect("model=deep_mlp", activation="sigmoid")` at a fresh model.
+
+    Args:
+        words: a run's or a comparison's directory, its name or a unique part of it, or
+            `latest`; or the overrides, `KEY=VALUE`, that build a fresh model.
+        probe: the costly probes to make, by name; `["all"]` is every one.
+        check: whether autograd is compared with central differences.
+        vary: overrides with several values, `KEY=A,B`: fresh models side by side.
+        runs_dir: where runs are kept.
+        data_dir: where data sets lie; None is the platform's cache folder.
+        config_dir: a folder of config files that add to the groups.
+        allow_import: packages that `_target_` may name besides torch's and gradcli's.
+        options: as those of `train`.
+
+    Returns:
+        An `Inspection`; of several variants, and of a comparison's arms, a `SideBySide`.
+
+    Raises:
+        UserError: for anything wrong with the target, the config, the data or the places.
+    """
+    from gradcli.examination import inspect_target, split_target
+
+    target, overrides = split_target([str(word) for word in words])
+    given = inspection_overrides(probe=",".join(probe) if probe else None, check=check)
+    return inspect_target(
+        target,
+        [*given, *_words("inspect", options), *overrides],
+        vary,
+        _places(runs_dir, data_dir, config_dir, allow_import),
+        QuietView(),
+    )
 
 
 def _words(function: str, options: Mapping[str, object]) -> list[str]:

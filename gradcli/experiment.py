@@ -60,11 +60,11 @@ def start_run(
     composed = compose_train(
         overrides, config_dir=places.config_dir, allow_import=places.allow_import
     )
-    dataset = _load_data(composed, places, view)
+    dataset = obtain_data(composed, places, view)
     composed = composed.with_data(dataset.info.name)
     config = composed.config
     name = config.name or f"{config.model.option}-{config.optimizer.option}"
-    with _settings(composed):
+    with run_settings(composed):
         trainer = build_trainer(composed, dataset)
         directory = create_run_directory(places.runs_dir, name)
         writer = RunWriter(
@@ -101,14 +101,14 @@ def resume_run(
     _refuse_ended(run, composed, epochs)
     if epochs is not None:
         composed = composed.with_epochs(epochs)
-    dataset = _load_data(composed, places, view)
+    dataset = obtain_data(composed, places, view)
     if "info" in run.state and dataset.info.sha256 != run.info.data.sha256:
         raise UserError(
             f"The data is not that of the run: {dataset.info.name} has changed since.",
             where=f"data in {run.path / 'config.yaml'}",
             hint="--data-dir DIR, with the data that the run began with",
         )
-    with _settings(composed):
+    with run_settings(composed):
         trainer = build_trainer(composed, dataset)
         writer = RunWriter(run.path, composed.yaml(), provenance(), earlier=run.state)
         checkpoint = load_checkpoint(run.path)
@@ -152,7 +152,7 @@ def run_trial(
     try:
         composed = load_config(config, where=str(directory), allow_import=allow_import)
         dataset = load_data(composed.config.data)
-        with _settings(composed):
+        with run_settings(composed):
             trainer = build_trainer(composed, dataset)
             checkpoint = load_checkpoint(directory)
             if checkpoint is not None:
@@ -262,7 +262,7 @@ def _train(
     """
     config = composed.config
     try:
-        info = _describe(composed, dataset, trainer, writer.directory.name)
+        info = describe_run(composed, dataset, trainer, writer.directory.name)
         writer.begin(info, checkpoint["log_bytes"] if checkpoint else {})
         view.start(info)
         first = checkpoint is None
@@ -328,7 +328,8 @@ def _conclude(writer: RunWriter, view: TrainView, *, pictures: bool) -> TrainSum
     return summary
 
 
-def _load_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
+def obtain_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
+    """Load the data that a config asks for; `view` is shown a download."""
     data = composed.config.data
     return load_dataset(
         data.name,
@@ -400,7 +401,8 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     return Trainer(model, splits, optimizer, learning_rate, clip, plan)
 
 
-def _describe(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) -> RunInfo:
+def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) -> RunInfo:
+    """Return the header of a run in the directory named `run`."""
     config = composed.config
     return RunInfo(
         run=run,
@@ -486,7 +488,7 @@ def _save_fault(writer: RunWriter, dataset: Dataset, fault: FaultRecord) -> None
 
 
 @contextmanager
-def _settings(composed: Composed) -> Iterator[None]:
+def run_settings(composed: Composed) -> Iterator[None]:
     """Set threads and seeds for a run, and restore those of the caller's program."""
     config = composed.config
     threads = torch.get_num_threads()

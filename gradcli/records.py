@@ -19,6 +19,10 @@ Integers = NDArray[np.integer]
 #: The parts of a training step whose time is shown, in the order in which they run.
 PHASES = ("data", "forward", "loss", "backward", "update", "monitor")
 
+#: The bins of gradient histograms: bin k holds magnitudes from 10**DECADES[k] to below ten
+#: times that. The first holds all smaller ones and the last all larger ones.
+DECADES = range(-24, 8)
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterInfo:

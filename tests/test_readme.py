@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import gradcli
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -31,7 +33,7 @@ def folder(tmp_path_factory):
 )
 def test_examples_print_what_the_readme_shows(example, folder):
     printed = readme.run_example(example, folder)
-    assert readme.skeleton(printed) == readme.skeleton(example.text)
+    assert readme.skeleton(printed, example) == readme.skeleton(example.text, example)
 
 
 def test_resume_commands(folder):
@@ -49,11 +51,15 @@ def test_resume_commands(folder):
             assert "is finished" in done.stderr
 
 
-def test_python_example(tmp_path, monkeypatch, capsys):
+def test_python_examples(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", README, re.S)[1]
-    exec(compile(code, "README.md", "exec"), {})
+    monkeypatch.delenv("GRADCLI_RUNS", raising=False)
+    monitored, trained = re.findall(r"```python\n(.*?)```", README, re.S)
+    exec(compile(trained, "README.md", "exec"), {})
     assert float(capsys.readouterr().out) > 0
+    exec(compile(monitored, "README.md", "exec"), {})
+    run = gradcli.load_run(capsys.readouterr().out.strip())
+    assert (run.status, len(run.steps)) == ("finished", 30)
 
 
 def test_an_option_of_ones_own_is_three_lines(tmp_path, monkeypatch, gradcli):

@@ -1,11 +1,13 @@
-"""The README's examples: finds them, runs them, and writes their real output below them.
+"""The documents' examples: finds them, runs them, and writes their real output below them.
 
-    python tools/readme.py          # rewrites README.md with what its commands print today
+    python tools/readme.py [FILE]...   # README.md and docs/gradients.md unless told otherwise
 
 An example is a fenced block that begins with ```console and holds commands after `$ `. After
-`console` may stand `exit=N`, the exit code that the commands end with (0 unless said), and
-`lines=N`, how much of the output is shown. All commands of one document run in order in one
-empty folder, without a data folder, so that they see what a new user sees.
+`console` may stand `exit=N`, the exit code that the commands end with (0 unless said),
+`lines=N`, how much of the output is shown, and `labels`: only the lines' first words are
+compared, because which of several close scores is the best may differ between processors. All
+commands of one document run in order in one empty folder, without a data folder, so that they
+see what a new user sees.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+_ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "gradients.md")
 _BLOCK = re.compile(r"^```console(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 
 
@@ -87,22 +90,26 @@ def run_example(example: Example, folder: Path) -> str:
     return text
 
 
-def skeleton(text: str) -> list[str]:
-    """Return the words of a text, without numbers, bars and names that differ between runs."""
+def skeleton(text: str, example: Example) -> list[str]:
+    """Return what must be as the document says: words without numbers, bars and run names."""
+    if "labels" in example.options:
+        return sorted({line.split()[0] for line in text.splitlines() if line[:1].isalpha()})
     text = re.sub(r"\d{8}T\d{6}Z-[\w-]+?-[0-9a-f]{4}\b", "RUN", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN", text)
     text = re.sub(r"[█▓▒░]+", "BAR", text)
+    text = re.sub(r"[○●◉·]", "", text)
     text = re.sub(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?", "N", text)
     return text.split()
 
 
 def main() -> None:
-    """Rewrite the README with the output of its commands."""
-    document = README.read_text()
-    with tempfile.TemporaryDirectory() as folder:
-        for example in examples(document):
-            document = document.replace(example.text, run_example(example, Path(folder)), 1)
-    README.write_text(document)
+    """Rewrite documents with the output of their commands."""
+    for path in map(Path, sys.argv[1:] or DOCUMENTS):
+        document = path.read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            for example in examples(document):
+                document = document.replace(example.text, run_example(example, Path(folder)), 1)
+        path.write_text(document)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import gradcli
-from gradcli.cli import compare, runs, train
+from gradcli.cli import compare, inspect, runs, train
 from gradcli.errors import UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command(name="train", epilog=train.EPILOG)(train.train)
 app.command(name="compare-optimizers", epilog=compare.EPILOG)(compare.compare_optimizers)
+app.command(name="inspect-gradients", epilog=inspect.EPILOG)(inspect.inspect_gradients)
 app.add_typer(runs.app, name="runs")
 
 

@@ -185,17 +185,18 @@ def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
 
 def _probes(probes: ProbeResults) -> dict[str, Any]:
     """Return each probe that was asked for under its name: what it found and cost, or why not."""
-    results: dict[str, Any] = {}
+    results: dict[str, dict[str, Any]] = {name: {} for name in probes.costs}
     for one in fields(probes):
-        name, value = one.name.replace("_", "-"), getattr(probes, one.name)
-        if one.name in ("costs", "refused") or value is None:
-            continue
-        cost = probes.costs.get(name)
-        results[name] = {"result": _plain(value), "cost": asdict(cost) if cost else None}
+        value = getattr(probes, one.name)
+        if one.name not in ("costs", "refused") and value is not None:
+            results.setdefault(one.name.replace("_", "-"), {})["result"] = _plain(value)
     if probes.check is not None:
         results["check"]["wrong"] = probes.check.wrong
-    refusals = {name: {"refused": reason} for name, reason in probes.refused.items()}
-    return results | refusals
+    for name, cost in probes.costs.items():
+        results[name]["cost"] = asdict(cost)
+    for name, reason in probes.refused.items():
+        results[name] = {"refused": reason}
+    return results
 
 
 def _plain(value: Any) -> Any:

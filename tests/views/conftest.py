@@ -536,9 +536,7 @@ def make_run_inspection(make_inspection, make_history, make_layer_report):
             "history": make_history(np.stack([course / (depth + 1) for depth in range(count)])),
             "convergence": Convergence("falling", 2.3, 0.0412, 0.1, 1.2, 0.12, 0.93),
             "clipped_fraction": 0.34,
-            "findings": (
-                Finding("healthy", "info", None, {}, "all rules", "All is well.", None),
-            ),
+            "findings": (Finding("healthy", "info", None, {}, "all rules", "All is well.", None),),
         }
         return make_inspection(count, **(values | changes))
 

@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import accumulator_dtype
 from gradcli.gradients.probes.batch_loss import BatchLoss
-
-#: Bin k holds magnitudes from 10**DECADES[k] to below ten times that. The first holds all
-#: smaller ones and the last all larger ones.
-DECADES = range(-24, 8)
+from gradcli.records import DECADES
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,9 @@ def _signal_to_noise(square: Any, mean_squared: Any, count: int) -> Any:
     """Return |G|^2 / tr(Sigma) from the mean of ||g_i||^2 and from ||mean(g)||^2."""
     signal = (count * mean_squared - square) / (count - 1)
     noise = (square - mean_squared) * count / (count - 1)
-    return signal / noise
+    # A layer that no gradient reaches has neither: its ratio is NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return signal / noise
 
 
 def _reciprocal(signal: float) -> float:

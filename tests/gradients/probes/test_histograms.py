@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradcli.gradients.probes.histograms import DECADES, gradient_histograms, log_histogram
+from gradcli.gradients.probes.histograms import gradient_histograms, log_histogram
+from gradcli.records import DECADES
 
 
 def decade(k):

@@ -1,0 +1,139 @@
+"""`gradcli inspect-gradients`: what the gradients do, what is wrong, and what to try."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradcli.cli.options import (
+    AllowImport,
+    ConfigDir,
+    DataDir,
+    Json,
+    Quiet,
+    RunsDir,
+    as_overrides,
+    shorthand,
+)
+from gradcli.shorthands import inspection_overrides
+
+EPILOG = (
+    "Without a TARGET a fresh model is looked at, before a minute of training is wasted: "
+    "gradcli inspect-gradients model=deep_mlp activation=sigmoid. Probes: signals, histograms, "
+    "noise, sharpness, descent, hidden-states, cosine, alpha."
+)
+_FAILED = 3
+_PANEL = "The inspection"
+
+
+class Severity(StrEnum):
+    """What may make the command fail."""
+
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def inspect_gradients(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET] [OVERRIDE]...",
+            help="A run or a comparison (its directory, a part of its name, or `latest`); "
+            "KEY=VALUE builds a fresh model.",
+            show_default=False,
+        ),
+    ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|LIST",
+            help="Costly probes, of a run's last checkpoint or of a fresh model.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Compare autograd with central differences, layer by layer.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=A,B,...",
+            help="Fresh models side by side: activation=relu,tanh. May be repeated.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Severity | None,
+        typer.Option(
+            help="Exit with 3 where there is a finding so grave, or graver.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw pictures, too.", rich_help_panel=_PANEL)
+    ] = False,
+    data: Annotated[str | None, shorthand("data", "-d")] = None,
+    model: Annotated[str | None, shorthand("model", "-m")] = None,
+    activation: Annotated[str | None, shorthand("activation", "-a")] = None,
+    optimizer: Annotated[str | None, shorthand("optimizer", "-o")] = None,
+    lr: Annotated[str | None, shorthand("lr")] = None,
+    clip: Annotated[str | None, shorthand("clip")] = None,
+    batch_size: Annotated[str | None, shorthand("batch_size", "-b")] = None,
+    seed: Annotated[str | None, shorthand("seed", "-s")] = None,
+    device: Annotated[str | None, shorthand("device")] = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    config_dir: ConfigDir = None,
+    allow_import: AllowImport = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """See what the gradients do, what is wrong with them, and what to try."""
+    from gradcli.examination import inspect_target, picture_folder, split_target
+    from gradcli.places import Places
+    from gradcli.views.console import show_message, show_result, train_view
+    from gradcli.views.inspect_ending import inspection_screen
+    from gradcli.views.jsonout import dumps, inspection_json
+
+    given = [
+        *inspection_overrides(probe=probe, check=check),
+        *as_overrides(
+            data=data,
+            model=model,
+            activation=activation,
+            optimizer=optimizer,
+            lr=lr,
+            clip=clip,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+        ),
+    ]
+    target, overrides = split_target(words or [])
+    places = Places(runs_dir, data_dir, config_dir, tuple(allow_import or ()))
+    view = train_view(live=False, quiet=quiet)
+    inspection = inspect_target(target, [*given, *overrides], vary or [], places, view)
+    if as_json:
+        sys.stdout.write(dumps(inspection_json(inspection)) + "\n")
+    else:
+        show_result(inspection_screen(inspection))
+    if plot:
+        from gradcli.views.inspect_plots import plot_inspection
+
+        for path in plot_inspection(picture_folder(inspection, places), inspection):
+            show_message(str(path))
+    severities = {finding.severity for finding in inspection.findings}
+    if ("error" in severities and fail_on) or ("warning" in severities and fail_on == "warning"):
+        raise typer.Exit(_FAILED)

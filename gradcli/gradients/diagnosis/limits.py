@@ -1,0 +1,139 @@
+"""Every constant of the rules: its value, the reason for it, and where it comes from.
+
+All are relative: to other layers, to the weights, to the loss at the start or to the step
+before. None asks whether a norm is small or large in itself, because that depends on the loss's
+scale and on the model's size. "Measured" means on the bundled digits, with every model and every
+optimizer that is shipped, healthy and broken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A number that separates good from bad."""
+
+    value: float
+    reason: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.value:g}"
+
+
+DEPTH_FACTOR = Limit(
+    1e-3,
+    "Between neighbouring layers in good health gradients change by factors of 2 to 3, and from "
+    "one end of twenty layers to the other by 50; a layer with a thousandth of another's "
+    "gradient learns at a thousandth of its pace.",
+    "Glorot and Bengio 2010, section 4; measured: 1/60 at least in healthy models",
+)
+THROUGH_TIME = Limit(
+    1e-3,
+    "What lies so many steps back that a thousandth of the gradient arrives is not learned from.",
+    "Pascanu et al. 2013, arXiv 1211.5063, section 2.2",
+)
+LOSS_OF_GUESSING = Limit(
+    5.0,
+    "A model that knows nothing and says so has the loss ln(classes). Five times that at the "
+    "start is sure and wrong: signals have grown on their way forward, and gradients with them.",
+    "measured: 1.0 to 2.3 times in healthy models, 7 with saturated units, 1e4 and more with "
+    "weights twice too large in twenty layers",
+)
+REACH = Limit(
+    0.5,
+    "A recurrent layer that learns from less than half of its time steps misses what it is for.",
+    "measured: 0.43 with a tanh cell as PyTorch initialises it, 0.68 and more with rectifiers and "
+    "an orthogonal matrix",
+)
+DEAD_UNITS = Limit(
+    0.8,
+    "In a deep ReLU net the signals of all examples align with depth, so that up to half of a "
+    "healthy layer's units are off for all of them; of 32 units, more than 26 by chance once in "
+    "ten thousand times.",
+    "Lu et al. 2019, arXiv 1903.06733; measured: 0.5 at most in healthy models",
+)
+SATURATED_UNITS = Limit(
+    0.5,
+    "Where most activations are on the flat of their curve, most of the gradient ends there.",
+    "Glorot and Bengio 2010, section 3; measured: 0.3 at most in healthy models",
+)
+LARGE_UPDATE = Limit(
+    0.1,
+    "A tenth of the weights at each step is a hundred times the usual 1e-3.",
+    "Stanford CS231n notes on babysitting the learning process",
+)
+USUAL_UPDATE = Limit(
+    1e-3,
+    "The update ratio at which most networks train well.",
+    "Stanford CS231n notes on babysitting the learning process",
+)
+LOSS_BLOWN_UP = Limit(
+    3.0,
+    "The loss at the start is that of guessing; three times as much for several steps, the "
+    "updates have brought about.",
+    "measured, in the median of five steps: 1.4 in runs that recover, 2.1 with batches of one, "
+    "400 and more in those that do not recover",
+)
+LOSS_KEPT = Limit(
+    0.9,
+    "A loss that keeps more than this of its first value, or of that of guessing, has not fallen.",
+    "measured: 0.84 at most after 96 steps in healthy models",
+)
+DISTANCE = Limit(
+    0.02,
+    "A layer whose updates add up to two hundredths of its weights is where it began.",
+    "measured: 0.004 at a thousandth of the usual learning rate, 0.2 and more in healthy runs",
+)
+ALWAYS = Limit(
+    0.95,
+    "Clipping is for the rare step that is too large (an outlier in twenty is generous).",
+    "Pascanu et al. 2013, arXiv 1211.5063, section 3.2",
+)
+CLIPPED_TO = Limit(
+    0.05,
+    "A limit a few times below the usual norm only tempers the start; at a twentieth it sets the "
+    "length of every step, whatever the learning rate says.",
+    "measured: 0.13 at least in healthy runs with the limit at 1",
+)
+SPIKE = Limit(
+    10.0,
+    "A norm of ten times the median of the 25 steps before.",
+    "measured: 10 times at most in healthy runs",
+)
+SPIKE_HARM = Limit(
+    1.5,
+    "A spike is a fault where the loss stays half as high again for the next 20 steps; most "
+    "leave no trace.",
+    "Chowdhery et al. 2022, arXiv 2204.02311, section 5.1",
+)
+SPIKE_HARM_AT_LEAST = Limit(
+    0.05,
+    "Near its end a loss may double and still be next to nothing: the rise must also be a part of "
+    "the loss of the start.",
+    "measured",
+)
+RATE_CHANGE = Limit(
+    5.0,
+    "From one step to the next, smooth schedules change the learning rate by 2 at most, at the "
+    "start of a warm-up, and by 1/4 at the end of a cosine; what is more is a jump.",
+    "the shipped schedules",
+)
+SCATTER = Limit(
+    0.75,
+    "Where the losses of consecutive batches differ by three quarters of the loss itself, a "
+    "batch says next to nothing of the whole. The scatter falls with the root of the batch size.",
+    "measured: 1.4 to 1.7 with batches of 1 and 2, 0.5 at most with batches of 128",
+)
+STILL_TO_LEARN = Limit(
+    0.1,
+    "At a tenth of the first loss most examples are learned, and scatter is no concern.",
+    "measured",
+)
+NOISE_SCALE = Limit(
+    10.0,
+    "A batch at a tenth of the noise scale holds ten times as much noise as signal.",
+    "McCandlish et al. 2018, arXiv 1812.06162, section 2.2",
+)

@@ -1,0 +1,75 @@
+"""What was measured of a model, on its way into the evidence and into the inspection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradcli.gradients.diagnosis import Probed, ThroughTime
+from gradcli.gradients.diagnosis.evidence import matrix_layers
+from gradcli.inspection.results import ProbeResults
+from gradcli.records import FaultRecord, LayerInfo
+
+if TYPE_CHECKING:
+    from gradcli.gradients.probes.activations import SignalReport
+    from gradcli.gradients.probes.check import GradientCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """A model, seen with some examples. Tuples have one value a layer."""
+
+    layers: tuple[LayerInfo, ...]
+    signals: SignalReport
+    loss: float
+    """Of the examples."""
+    fault: FaultRecord | None
+    """The first non-finite value met on the way; what depends on gradients is NaN then."""
+    frozen: tuple[bool, ...]
+    gated: frozenset[str]
+    """The recurrent layers whose cells have gates."""
+    weight_norm: tuple[float, ...]
+    update_ratio: tuple[float, ...]
+    """Of the first update; NaN where none was tried."""
+    probes: ProbeResults
+
+    def probed(self) -> Probed:
+        """Bring to the layers with a matrix what the diagnosis wants to know."""
+        chosen = [self.signals.layers[index] for index in matrix_layers(self.layers)]
+        noise, states, check = self.probes.noise, self.probes.hidden_states, self.probes.check
+        return Probed(
+            dead_fraction=np.array([signal.dead_fraction for signal in chosen]),
+            saturated_fraction=np.array(
+                [signal.saturated_fraction if signal.saturates else math.nan for signal in chosen]
+            ),
+            frozen=tuple(self.frozen[index] for index in matrix_layers(self.layers)),
+            through_time=None
+            if states is None
+            else tuple(
+                # Read from the end, a sequence's first step is its last.
+                ThroughTime(
+                    one.module,
+                    one.hidden[::-1] if one.reverse else one.hidden,
+                    one.module in self.gated,
+                )
+                for one in states
+            ),
+            noise_scale=None
+            if noise is None
+            else (noise.noise_scale.estimate, noise.noise_scale.low, noise.noise_scale.high),
+            wrong_gradients=None
+            if check is None
+            else tuple((name, _error(check, name)) for name in check.wrong),
+        )
+
+
+def _error(check: GradientCheck, name: str) -> float:
+    """Return the relative error of what is wrong: a module's own, or else its layer's."""
+    return next(
+        one.relative_error
+        for one in (*check.modules, *check.layers)
+        if one.name == name and not one.agrees
+    )

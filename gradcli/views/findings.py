@@ -1,0 +1,71 @@
+"""How a finding of the diagnosis is written: the same words on every screen."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from gradcli.records import Finding
+from gradcli.views import numbers
+from gradcli.views.labelled import Labelled, whole_lines
+from gradcli.views.table import TITLE
+
+SEVERITIES = ("error", "warning", "info")
+SEVERITY_STYLES = {"error": "red", "warning": "yellow", "info": ""}
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings, the gravest first."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def verdict_style(verdict: str, findings: Iterable[Finding]) -> str:
+    """Return the style of a verdict: that of the gravest finding, green for good health."""
+    if verdict == "healthy":
+        return "bold green"
+    gravest = by_severity(findings)[:1]
+    return f"bold {SEVERITY_STYLES[gravest[0].severity]}" if gravest else "bold"
+
+
+def finding_lines(finding: Finding, label: str, *, rule: bool = False) -> Iterator[RenderableType]:
+    """Lay out a finding: what it is, its evidence, and what to try.
+
+    Args:
+        finding: to lay out.
+        label: in the margin.
+        rule: whether to add the rule that found it, with its constant.
+    """
+    place = f" in {finding.layer}" if finding.layer else ""
+    severity = "" if finding.severity == "info" else f"{finding.severity}: "
+    style = f"bold {SEVERITY_STYLES[finding.severity]}"
+    head = (f"{severity}{finding.code}{place}.", style)
+    yield Labelled(label, Text.assemble(head, f" {finding.message}"))
+    evidence = ", ".join(
+        f"{name.replace('_', ' ')} {numbers.norm(value) if isinstance(value, float) else value}"
+        for name, value in finding.evidence.items()
+    )
+    if evidence:
+        yield Labelled("", Text(evidence, TITLE))
+    if rule:
+        yield Labelled("", Text(f"the rule: {finding.threshold}", TITLE))
+    if finding.override is not None:
+        yield from whole_lines("", [f"try  {finding.override}"])
+
+
+def with_override(arguments: Sequence[str], override: str) -> list[str]:
+    """Put an override behind the arguments, in the place of those for the same keys.
+
+    Where it chooses another option of a group, the keys of the old one go too: `init=kaiming`
+    takes no `init.std`.
+    """
+    words = shlex.split(override)
+    replaced = {word.partition("=")[0] for word in words}
+
+    def stays(word: str) -> bool:
+        key = word.partition("=")[0]
+        return key not in replaced and key.partition(".")[0] not in replaced
+
+    return [word for word in arguments if stays(word)] + words

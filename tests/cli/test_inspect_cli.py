@@ -1,0 +1,128 @@
+"""`gradcli inspect-gradients` from the command line, and `gradcli.inspect`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import gradcli
+from gradcli.config import compose_train
+from gradcli.data import load_dataset
+from gradcli.experiment import run_trial
+
+SICK = ("data=mnist5k", "model=deep_mlp", "activation=sigmoid", "init=xavier", "examples=64")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with one short run, `20260101-short`."""
+    home = tmp_path_factory.mktemp("inspected") / "runs"
+    composed = compose_train(["data=mnist5k", "threads=1", "max_steps=30", "monitor.every=5"])
+    run_trial(
+        home / "20260101-short",
+        composed.yaml(),
+        lambda config: load_dataset("mnist5k"),
+        facts={"started": "2026-01-01T00:00:00+00:00", "seed": 0, "overrides": ["max_steps=30"]},
+    )
+    return home
+
+
+@pytest.fixture
+def inspect(gradcli, runs):
+    def run(*words):
+        return gradcli("inspect-gradients", *words, "--runs-dir", str(runs))
+
+    return run
+
+
+@pytest.mark.parametrize("target", ["latest", "short", "20260101"])
+def test_a_run_is_found_by_its_name(inspect, target):
+    answer = inspect(target, "--json")
+    assert answer.code == 0
+    told = json.loads(answer.out)
+    assert told["schema"] == 1
+    assert told["verdict"] == "healthy"
+    assert told["step"] == 30
+    assert set(told["layers"][0]) >= {
+        *("name", "kind", "depth", "weight_grad_norm", "input_grad_norm", "weight_rms"),
+        *("update_ratio", "dead_fraction", "saturated_fraction"),
+    }
+    assert {"code", "severity", "layer", "evidence", "threshold", "message", "try"} <= set(
+        told["findings"][0]
+    )
+
+
+def test_without_a_target_a_fresh_model_is_looked_at(inspect):
+    answer = inspect(*SICK)
+    assert answer.code == 0
+    assert "vanishing" in answer.out
+    assert "try  activation=relu init=kaiming" in answer.out
+
+
+def test_overrides_may_stand_on_either_side_of_a_target(inspect):
+    for words in (("latest", "examples=64"), ("examples=64", "latest")):
+        answer = inspect(*words, "--probe", "signals,histograms", "--json")
+        told = json.loads(answer.out)
+        assert told["examples"] == 64
+        assert "histograms" in told["probes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "level", "code"),
+    [
+        (SICK, "warning", 3),
+        (SICK, "error", 0),
+        (SICK, None, 0),
+        (("data=mnist5k", "examples=64"), "warning", 0),
+    ],
+)
+def test_fail_on_ends_with_three(inspect, words, level, code):
+    options = ("--fail-on", level) if level else ()
+    assert inspect(*words, *options, "--json").code == code
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--probe", "sharpnes"), "sharpness"),
+        (("lastest",), "There is no run 'lastest'"),
+        (("latest", "short"), "second target"),
+        (("latest", "model=cnn"), "would change what latest was trained with"),
+        (("modl=cnn",), "model"),
+        (("latest", "--vary", "activation=relu,tanh"), "would change"),
+    ],
+)
+def test_a_mistake_is_answered_in_words(inspect, words, said):
+    answer = inspect(*words)
+    assert answer.code == 2
+    assert said in answer.err
+    assert answer.out == ""
+
+
+def test_variants_are_shown_side_by_side(inspect):
+    answer = inspect("data=mnist5k", "model=deep_mlp", "examples=64", "--vary",
+                     "activation=relu,sigmoid")  # fmt: skip
+    assert answer.code == 0
+    assert "activation=relu" in answer.out
+    assert "activation=sigmoid" in answer.out
+
+
+def test_pictures_are_drawn_where_they_belong(inspect, runs):
+    assert inspect("latest", "--plot").code == 0
+    assert (runs / "20260101-short" / "plots" / "gradient_map.png").is_file()
+    assert inspect("data=mnist5k", "examples=64", "--plot").code == 0
+    assert (runs / "plots" / "depth_profile.png").is_file()
+
+
+def test_python_does_what_the_command_does(runs):
+    found = gradcli.inspect("latest", runs_dir=runs)
+    assert isinstance(found, gradcli.Inspection)
+    assert found.verdict == "healthy"
+    fresh = gradcli.inspect(
+        "examples=64", data="mnist5k", model="deep_mlp", activation="sigmoid", probe=["histograms"]
+    )
+    assert fresh.verdict == "vanishing"
+    assert len(fresh.probes.histograms) == 21
+    with pytest.raises(gradcli.UserError, match="no 'modle'"):
+        gradcli.inspect(modle="cnn")

@@ -1,0 +1,47 @@
+"""An inspection of a comparison: one trial of each arm, side by side."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from gradcli.errors import UserError
+from gradcli.inspection.results import SideBySide
+from gradcli.runs import find_comparison
+from gradcli.study import run_comparison
+from gradcli.views.compare_view import QuietCompareView
+
+
+@pytest.fixture(scope="module")
+def comparison(places):
+    """SGD with a learning rate that is far too high, and Adam with its own."""
+    words = ["data=mnist5k", "optimizers=[sgd,adam]", "max_steps=40", "epochs=2", "engine.jobs=1"]
+    words += ["protocol.tune=false", "protocol.seeds=1", "optimizer.lr=0.002", "monitor.every=5"]
+    summary = run_comparison(words, [], places, QuietCompareView())
+    return find_comparison(summary.info.path, places.runs_dir)
+
+
+def test_the_arms_stand_side_by_side(comparison, inspect):
+    found = inspect(target=comparison.path)
+    assert isinstance(found, SideBySide)
+    assert (found.kind, found.target) == ("comparison", shlex.quote(str(comparison.path)))
+    assert [one.label for one in found.inspections] == ["sgd", "adam"]
+    assert {one.optimizer for one in found.inspections} == {"sgd", "adam"}
+    assert all(one.step == 40 for one in found.inspections)
+    slow, well = found.inspections
+    assert slow.convergence.last_loss > 2 * well.convergence.last_loss
+    assert found.findings
+
+
+def test_the_checkpoints_of_trials_can_be_probed(comparison, inspect):
+    found = inspect("probes=[signals]", "examples=64", target=comparison.path)
+    assert {one.kind for one in found.inspections} == {"checkpoint"}
+
+
+def test_a_comparison_without_a_trial_is_an_error_in_words(comparison, inspect, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "comparison.json").write_text((comparison.path / "comparison.json").read_text())
+    with pytest.raises(UserError, match="No trial"):
+        inspect(target=bare)

@@ -1,0 +1,217 @@
+"""Inspections of models, fresh or from a checkpoint: measured alike, and left as they were."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gradcli.config import compose_train
+from gradcli.data import Batches, epoch_order, load_dataset
+from gradcli.errors import UserError
+from gradcli.experiment import build_trainer
+from gradcli.gradients.layers import find_layers
+from gradcli.inspection.probing import PROBES, choose_probes
+from gradcli.inspection.results import ProbeResults, SideBySide
+from gradcli.runs import load_checkpoint
+
+SMALL = ("model.hidden=[20,12]", "examples=256")
+
+
+@pytest.fixture(scope="module")
+def fresh(inspect):
+    return inspect(*SMALL, "probes=[all]", "check=true")
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    """The same model and the same 256 examples, differentiated in one go."""
+    dataset = load_dataset("mnist5k")
+    composed = compose_train(["data=mnist5k", "model.hidden=[20,12]"])
+    model = build_trainer(composed, dataset).model
+    source = Batches(dataset.train, 256, normalize="mean_std", mean=dataset.mean, std=dataset.std)
+    inputs, labels = source.gather(epoch_order(source.size, 0, 1)[:256])
+    loss = F.cross_entropy(model(inputs), labels)
+    loss.backward()
+    return model, loss.detach()
+
+
+def test_a_fresh_model_is_measured_as_autograd_measures_it(fresh, by_hand):
+    model, loss = by_hand
+    assert (fresh.kind, fresh.step, fresh.status, fresh.examples) == ("fresh", 0, None, 256)
+    assert fresh.loss == pytest.approx(float(loss), rel=1e-5)
+    assert fresh.history is None
+    for layer, info in zip(fresh.layers, find_layers(model), strict=True):
+        parameters = [model.get_parameter(parameter.name) for parameter in info.parameters]
+        norm = torch.cat([parameter.grad.flatten() for parameter in parameters]).norm()
+        assert layer.weight_grad_norm == pytest.approx(float(norm), rel=1e-4)
+        weight = model.get_submodule(layer.name).weight.detach()
+        assert layer.weight_rms == pytest.approx(float(weight.square().mean().sqrt()), rel=1e-5)
+        assert layer.output.std > 0
+        assert layer.output_grad.rms > 0
+
+
+def test_the_update_ratio_of_a_fresh_model_is_that_of_its_first_step(fresh, train):
+    from gradcli.runs import load_run
+
+    recorded = load_run(train("model.hidden=[20,12]")).layer_records[0].update_ratio
+    # A schedule's first step does not depend on the length of the run.
+    assert [layer.update_ratio for layer in fresh.layers] == pytest.approx(recorded, rel=1e-4)
+
+
+def test_every_probe_is_made_or_refused_in_words_and_says_its_cost(fresh):
+    costs, refused = fresh.probes.costs, fresh.probes.refused
+    assert set(costs) | set(refused) == {*PROBES, "check"}
+    assert set(refused) == {"hidden-states"}
+    assert "the model has none" in refused["hidden-states"]
+    assert all(cost.seconds > 0 and cost.passes > 0 for cost in costs.values())
+    made = {name for name in ProbeResults.__dataclass_fields__ if getattr(fresh.probes, name)}
+    assert made == {
+        *("histograms", "cosine", "noise", "sharpness", "alpha", "descent", "check"),
+        *("costs", "refused"),
+    }
+    assert len(fresh.probes.alpha) == len(fresh.probes.cosine) == 5
+    assert all(-1 <= cosine <= 1 for cosine in fresh.probes.cosine)
+    assert fresh.probes.descent.descends
+    assert fresh.probes.check.wrong == ()
+
+
+def test_nothing_is_called_healthy_beyond_what_was_tested(inspect, fresh):
+    bare = inspect(*SMALL)
+    assert bare.verdict == "healthy"
+    assert {"dead-units", "saturated", "vanishing", "exploding"} <= set(bare.tested)
+    assert {"wrong-gradient", "lr-too-high", "plateau"} <= set(bare.not_tested)
+    assert "wrong-gradient" in fresh.tested
+    assert "20 steps" in bare.not_tested["lr-too-high"]
+
+
+def test_a_recurrent_model_is_looked_at_through_time_without_being_asked(inspect):
+    found = inspect("model=rnn", "model.hidden=16", "examples=64")
+    (states,) = found.probes.hidden_states
+    assert (states.module, states.hidden.shape) == ("rnn", (28,))
+
+
+def test_batch_norm_refuses_the_noise_probe_and_dropout_does_not(inspect):
+    found = inspect(*SMALL, "model.norm=batch", "probes=[noise]")
+    assert "batch norm" in found.probes.refused["noise"]
+    assert found.probes.noise is None
+    found = inspect(*SMALL, "model.dropout=0.5", "probes=[noise]")
+    assert found.probes.noise.examples == 256
+
+
+def test_inspecting_changes_nothing_outside(inspect):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads()
+    first = inspect(*SMALL, "model.dropout=0.5", "probes=[all]")
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()
+    assert before[2] == torch.get_num_threads()
+    again = inspect(*SMALL, "model.dropout=0.5", "probes=[all]")
+    assert [layer.weight_grad_norm for layer in first.layers] == [
+        layer.weight_grad_norm for layer in again.layers
+    ]
+    assert first.probes.cosine == again.probes.cosine
+
+
+def test_probes_do_not_see_one_another(inspect, fresh):
+    alone = inspect(*SMALL, "probes=[alpha]")
+    assert alone.probes.cosine is None
+    # The steps come last, so that all other probes look at the model that was asked for.
+    without_steps = inspect(*SMALL, "probes=[sharpness,noise]")
+    assert without_steps.probes.sharpness == fresh.probes.sharpness
+    assert without_steps.probes.noise == fresh.probes.noise
+
+
+def test_a_checkpoint_is_the_model_that_was_trained(train, inspect):
+    path = train("model.hidden=[20,12]", "max_steps=60")
+    weights = load_checkpoint(path)["model"]
+    found = inspect("probes=[signals,noise]", "examples=256", target=path)
+    assert (found.kind, found.step, found.examples) == ("checkpoint", 60, 256)
+    for layer in found.layers:
+        rms = float(weights[f"{layer.name}.weight"].square().mean().sqrt())
+        assert layer.weight_rms == pytest.approx(rms, rel=1e-5)
+    assert 0 <= found.layers[0].dead_fraction < 0.5
+    assert found.history is not None
+    assert found.loss < 1.5  # it has learned, as its run has
+    assert not {"dead-units", "saturated"} & set(found.not_tested)
+    assert math.isfinite(found.layers[0].before_clip.slope)
+    assert torch.equal(load_checkpoint(path)["model"]["output.weight"], weights["output.weight"])
+
+
+def test_a_run_without_a_checkpoint_cannot_be_probed(train, inspect, tmp_path):
+    import shutil
+
+    path = shutil.copytree(train("max_steps=60"), tmp_path / "bare")
+    shutil.rmtree(path / "checkpoints")
+    assert inspect(target=path).verdict == "healthy"
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        inspect("probes=[noise]", target=path)
+
+
+def test_where_gradients_are_no_numbers_probes_say_so(inspect):
+    found = inspect("model=nan_backward", "probes=[all]", "check=true")
+    assert found.verdict == "non-finite"
+    assert found.probes.noise is None
+    assert "finite" in found.probes.refused["noise"]
+    assert set(found.probes.costs) == {"signals"}
+
+
+def test_variants_stand_side_by_side(inspect):
+    found = inspect(
+        "model=deep_mlp",
+        "examples=64",
+        vary=("activation=relu,sigmoid", "init=kaiming,xavier"),
+    )
+    assert isinstance(found, SideBySide)
+    assert [one.label for one in found.inspections] == [
+        "activation=relu init=kaiming",
+        "activation=relu init=xavier",
+        "activation=sigmoid init=kaiming",
+        "activation=sigmoid init=xavier",
+    ]
+    assert found.target == "data=mnist5k threads=1 model=deep_mlp"
+    assert found.inspections[3].target.endswith("activation=sigmoid init=xavier")
+    assert found.inspections[0].verdict == "healthy"
+    assert found.inspections[3].verdict == "vanishing"
+    assert {one.code for one in found.findings} >= {"healthy", "vanishing"}
+
+
+def test_probe_names_are_checked_and_ordered():
+    assert choose_probes(["noise", "histograms"]) == ("histograms", "noise")
+    assert choose_probes(["all"]) == tuple(PROBES)
+    assert choose_probes([]) == ()
+    with pytest.raises(UserError) as caught:
+        choose_probes(["sharpnes"])
+    assert caught.value.choices == ("sharpness",)
+    with pytest.raises(UserError) as caught:
+        choose_probes(["check"])
+    assert caught.value.hint == "--check"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["modle=cnn"], "modle"),
+        (["examples=0"], "examples is 0"),
+        (["probes=noise"], "probes is 'noise'"),
+        (["activation=relu,tanh"], "several values"),
+        (["hydra.run.dir=x"], "Hydra"),
+    ],
+)
+def test_a_wrong_word_is_an_error_in_words(inspect, words, problem):
+    with pytest.raises(UserError, match=problem):
+        inspect(*words)
+
+
+def test_only_what_is_looked_at_can_be_varied(inspect):
+    with pytest.raises(UserError, match="says how to look"):
+        inspect(vary=("examples=10,20",))
+
+
+def test_a_run_cannot_be_rebuilt_otherwise(inspect, train):
+    with pytest.raises(UserError, match="would change what"):
+        inspect("model=cnn", target=train("max_steps=60"))
+    with pytest.raises(UserError, match="would change what"):
+        inspect(target=train("max_steps=60"), vary=("activation=relu,tanh",))
