@@ -79,6 +79,18 @@ def test_every_probe_is_made_or_refused_in_words_and_says_its_cost(fresh):
     assert fresh.probes.check.wrong == ()
 
 
+def test_units_that_are_off_for_one_example_are_not_dead(inspect):
+    """Half of a rectifier's activations are zero in good health; a dead unit is zero always."""
+    found = inspect("examples=512")
+    for layer in found.layers[:-1]:
+        # 1 / sqrt(pi) where half of a normal signal is zero, sqrt(2 / pi) = 0.80 where none is.
+        assert layer.activation.mean / layer.activation.rms == pytest.approx(
+            1 / math.sqrt(math.pi), abs=0.1
+        )
+        assert layer.dead_fraction < 0.05
+        assert math.isnan(layer.saturated_fraction)
+
+
 def test_nothing_is_called_healthy_beyond_what_was_tested(inspect, fresh):
     bare = inspect(*SMALL)
     assert bare.verdict == "healthy"

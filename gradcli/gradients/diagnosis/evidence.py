@@ -19,7 +19,7 @@ from gradcli.gradients.diagnosis.course import (
     find_rate_changes,
     find_spikes,
 )
-from gradcli.gradients.diagnosis.limits import LOSS_BLOWN_UP, LOSS_KEPT
+from gradcli.gradients.diagnosis.limits import LOSS_BLOWN_UP, LOSS_KEPT, LOSS_OF_GUESSING
 from gradcli.records import (
     EvalRecord,
     FaultRecord,
@@ -150,6 +150,11 @@ class Evidence:
         if self.steps < FEWEST_STEPS or self.loss_kept <= LOSS_KEPT.value:
             return False
         return self.highest_loss > LOSS_BLOWN_UP.value * self.convergence.first_loss
+
+    @property
+    def began_exploded(self) -> bool:
+        """Whether the first loss, that of the initial weights, is far above that of guessing."""
+        return self.convergence.first_loss > LOSS_OF_GUESSING.value * self.loss_of_guessing
 
     @property
     def of_the_flow(self) -> Evidence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -11,8 +12,6 @@ from gradcli.gradients.diagnosis.evidence import Evidence, ThroughTime, nanmedia
 from gradcli.gradients.diagnosis.limits import (
     DEAD_UNITS,
     DEPTH_FACTOR,
-    LARGE_UPDATE,
-    LOSS_BLOWN_UP,
     LOSS_OF_GUESSING,
     REACH,
     SATURATED_UNITS,
@@ -20,62 +19,6 @@ from gradcli.gradients.diagnosis.limits import (
     Limit,
 )
 from gradcli.records import Finding, Floats, Integers
-
-
-def non_finite(evidence: Evidence) -> Iterator[Finding]:
-    """A NaN or an infinity stopped the run."""
-    fault = evidence.fault
-    if fault is None:
-        return
-    where = {
-        "forward": f"the output of the layer {fault.layer}",
-        "loss": "the loss",
-        "backward": f"the gradient of the layer {fault.layer}",
-    }[fault.phase]
-    if not evidence.info.total_steps:  # a loop of the user's own
-        consequence = "An update made with it carries it into the weights."
-    elif evidence.steps:
-        consequence = "The update was not made, so the weights are those from before it."
-    else:
-        consequence = "No update was made before it: the initial weights, or the data, bring it."
-    cause, override = _cause_of_fault(evidence)
-    yield Finding(
-        code="non-finite",
-        severity="error",
-        layer=fault.layer,
-        evidence={"step": fault.step, "loss": fault.loss, "phase": fault.phase},
-        threshold="any NaN or infinity in the loss or a gradient",
-        message=f"At step {fault.step} {where} was the first value to be no finite number. "
-        f"{consequence} {cause}",
-        override=override,
-    )
-
-
-def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
-    """Say what led to a fault, as far as the steps before it tell, and what to try."""
-    if _guesses_wildly(evidence):
-        return "The loss was far too large from the start.", remedies.keep_signals_small(evidence)
-    if evidence.rate_changes:
-        jump = evidence.rate_changes[-1]
-        return (
-            f"The learning rate had become {jump.factor:.3g} times as large at step {jump.step}.",
-            remedies.smooth_schedule(evidence),
-        )
-    ratios = evidence.update_ratios
-    largest = float(np.nanmax(ratios)) if np.isfinite(ratios).any() else 0.0
-    rose = len(evidence.losses) > 0 and (
-        evidence.losses.max() > LOSS_BLOWN_UP.value * evidence.losses[0]
-    )
-    if rose or largest > LARGE_UPDATE.value:
-        return (
-            "The loss or the updates had grown before: the learning rate is too high.",
-            remedies.lower_learning_rate(evidence, largest / LARGE_UPDATE.value),
-        )
-    return (
-        "Neither loss nor updates had grown before it: look in that place for a division by "
-        "zero, a logarithm or a root of what may be negative, or at the batch itself.",
-        None,
-    )
 
 
 def no_gradient(evidence: Evidence) -> Iterator[Finding]:
@@ -113,11 +56,15 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _no_gradient(
-    evidence: Evidence, layer: str, severity: str, message: str, override: str | None
+    evidence: Evidence,
+    layer: str,
+    severity: Literal["error", "warning"],
+    message: str,
+    override: str | None,
 ) -> Finding:
     return Finding(
         code="no-gradient",
-        severity="error" if severity == "error" else "warning",
+        severity=severity,
         layer=layer,
         evidence={"largest_grad_norm": 0.0, "steps": len(evidence.norms)},
         threshold="a gradient norm of exactly 0 at every step",
@@ -138,7 +85,7 @@ def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
     """Gradients change a thousandfold along the depth or through time, or began far too large."""
     flow = evidence.of_the_flow
     found = list(_along_depth(flow))
-    if not any(finding.code == "exploding" for finding in found) and _guesses_wildly(evidence):
+    if not any(finding.code == "exploding" for finding in found) and evidence.began_exploded:
         found.append(_wild_guesses(evidence))
     yield from found
     for through_time in (evidence.probed and evidence.probed.through_time) or ():
@@ -219,12 +166,6 @@ def _depth_finding(
         if code == "vanishing"
         else remedies.keep_signals_small(evidence),
     )
-
-
-def _guesses_wildly(evidence: Evidence) -> bool:
-    """Whether the first loss, that of the initial weights, is far above that of guessing."""
-    limit = LOSS_OF_GUESSING.value * evidence.loss_of_guessing
-    return bool(evidence.convergence.first_loss > limit)
 
 
 def _wild_guesses(evidence: Evidence) -> Finding:
@@ -349,21 +290,6 @@ def _and_others(count: int) -> str:
     if not count:
         return ""
     return f" So it is, more or less, in {count} other layer{'s' * (count > 1)}."
-
-
-def wrong_gradient(evidence: Evidence) -> Iterator[Finding]:
-    """A module's derivative is not that of what it computes."""
-    for name, error in (evidence.probed and evidence.probed.wrong_gradients) or ():
-        yield Finding(
-            code="wrong-gradient",
-            severity="error",
-            layer=name,
-            evidence={"relative_error": error},
-            threshold="autograd and central differences in float64 differ by more than 0.001",
-            message=f"The backward pass of {name} does not belong to its forward pass: what it "
-            "returns is not the derivative, so steps do not go downhill.",
-            override=None,
-        )
 
 
 def _span(names: list[str]) -> str:

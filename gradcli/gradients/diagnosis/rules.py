@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcli.gradients.diagnosis import flow, pace
+from gradcli.gradients.diagnosis import faults, flow, pace
 from gradcli.gradients.diagnosis.course import FEWEST_STEPS
 from gradcli.gradients.diagnosis.evidence import Evidence
 from gradcli.gradients.diagnosis.limits import DEPTH_FACTOR
@@ -73,8 +73,8 @@ def _check(evidence: Evidence) -> str:
 #: fall where no gradient arrives is no plateau, and units that training has killed are no fault
 #: of the model.
 RULES = (
-    Rule(("non-finite",), flow.non_finite, _gradients),
-    Rule(("wrong-gradient",), flow.wrong_gradient, _check),
+    Rule(("non-finite",), faults.non_finite, _gradients),
+    Rule(("wrong-gradient",), faults.wrong_gradient, _check),
     Rule(("spike",), pace.spike, _steps),
     Rule(("lr-too-high",), pace.learning_rate_too_high, _updates, unless=("non-finite", "spike")),
     Rule(("no-gradient",), flow.no_gradient, _gradients),
