@@ -13,17 +13,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gradcli.config.compose import (
-    Composed,
-    Resolved,
-    parse_override,
-    resolve,
-    typed,
-    typed_train,
-)
+from gradcli.config.compose import Composed, Resolved, resolve, typed_train
 from gradcli.config.files import COMPARISON_GROUPS, GROUPS, ConfigFiles
+from gradcli.config.overrides import parse_override
 from gradcli.config.schema import CompareConfig, TrainConfig
 from gradcli.config.targets import keywords
+from gradcli.config.values import typed
 from gradcli.errors import UserError, nearest
 
 _TRAIN_KEYS = {field.name for field in fields(TrainConfig)}

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from gradcli.config.compose import Composed, parse_override, resolve, typed, typed_train
+from gradcli.config.compose import Composed, resolve, typed_train
 from gradcli.config.files import GROUPS, ConfigFiles
+from gradcli.config.overrides import parse_override
 from gradcli.config.schema import InspectConfig, TrainConfig
+from gradcli.config.values import typed
 from gradcli.errors import UserError
 
 _TRAIN_KEYS = {field.name for field in fields(TrainConfig)}

@@ -13,7 +13,7 @@ from gradcli.errors import UserError
 @pytest.fixture(scope="module", autouse=True)
 def _compose_the_same_once():
     """Hydra takes a tenth of a second for the defaults, with which nearly every test begins."""
-    original, known = compose._compose, {}
+    original, known = compose.compose_with_hydra, {}
 
     def remembered(root, overrides, files):
         key = (root, *overrides, files)
@@ -22,7 +22,7 @@ def _compose_the_same_once():
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compose, "_compose", remembered)
+        patch.setattr(compose, "compose_with_hydra", remembered)
         yield
 
 

@@ -122,15 +122,16 @@ RATE_CHANGE = Limit(
     "the shipped schedules",
 )
 SCATTER = Limit(
-    0.75,
-    "Where the losses of consecutive batches differ by three quarters of the loss itself, a "
-    "batch says next to nothing of the whole. The scatter falls with the root of the batch size.",
-    "measured: 1.4 to 1.7 with batches of 1 and 2, 0.5 at most with batches of 128",
+    0.6,
+    "Where the losses of consecutive batches differ by more than half of the loss itself, a "
+    "batch says little of the whole. The scatter falls with the root of the batch size.",
+    "measured: 0.7 to 1.7 with batches of 1 and 2, 0.4 at most with batches of 128",
 )
 STILL_TO_LEARN = Limit(
-    0.1,
-    "At a tenth of the first loss most examples are learned, and scatter is no concern.",
-    "measured",
+    0.25,
+    "With a quarter of the first loss left most examples are learned; of what is left a few hard "
+    "ones make most, and batches differ by whether they hold one.",
+    "measured: 0.3 to 0.7 with batches of 1 and 2, 0.2 and less with batches of 8 and more",
 )
 NOISE_SCALE = Limit(
     10.0,

@@ -1,0 +1,69 @@
+"""Where Hydra is called: config files and overrides in, a resolved config as plain data out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose, initialize_config_dir, version
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError  # type: ignore[import-untyped]
+
+from gradcli.config.files import ConfigFiles, shipped_configs
+from gradcli.errors import UserError
+
+
+def compose_with_hydra(root: str, overrides: list[str], files: ConfigFiles) -> DictConfig:
+    """Let Hydra compose; any complaint of its own becomes a `UserError`."""
+    search = []
+    if files.own is not None:
+        path = str(files.own.resolve()).replace("'", r"\'")
+        search = [f"hydra.searchpath=['file://{path}']"]
+    try:
+        with _own_hydra():
+            return compose(root, [*search, *overrides], return_hydra_config=True)
+    except MarkedYAMLError as error:
+        raise yaml_error(error, "the config") from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(
+            str(error).splitlines()[0], where="the config", hint="gradcli train --show-config"
+        ) from None
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Initialise Hydra for us, and leave it to a program that uses it too as it was."""
+    hydra, base = GlobalHydra.instance().hydra, version.VersionBase.instance()
+    version_base = base.getbase()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(shipped_configs()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = hydra
+        base.version_base = version_base
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """Return a config as plain data, interpolations resolved, Hydra's own part left out."""
+    if "hydra" in config:
+        config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    try:
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0], where="the config") from None
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def yaml_error(error: MarkedYAMLError, where: str) -> UserError:
+    """Say where a file is no YAML."""
+    mark = error.problem_mark
+    if mark is not None:
+        file = where if mark.name.startswith("<") else mark.name
+        where = f"line {mark.line + 1} of {file}"
+    return UserError(f"This is no YAML: {error.problem}.", where=where)
