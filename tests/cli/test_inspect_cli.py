@@ -126,3 +126,10 @@ def test_python_does_what_the_command_does(runs):
     assert len(fresh.probes.histograms) == 21
     with pytest.raises(gradcli.UserError, match="no 'modle'"):
         gradcli.inspect(modle="cnn")
+
+
+def test_the_help_names_every_probe():
+    from gradcli.cli.inspect import EPILOG
+    from gradcli.inspection.probing import PROBES
+
+    assert EPILOG.partition("Probes: ")[2].rstrip(".").split(", ") == list(PROBES)
