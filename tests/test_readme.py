@@ -51,6 +51,14 @@ def test_resume_commands(folder):
             assert "is finished" in done.stderr
 
 
+def test_comparisons(tmp_path, gradcli):
+    block = re.search(r"```sh\n(gradcli compare-optimizers.*?)```", README, re.S)[1]
+    small = ["data=mnist5k", "max_steps=2", "model.hidden=[8]", "--quiet"]
+    for line in block.splitlines():
+        words = shlex.split(line.partition("#")[0])[1:]
+        assert gradcli(*words, *small, "--runs-dir", str(tmp_path)).code == 0
+
+
 def test_python_examples(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRADCLI_RUNS", raising=False)
@@ -80,10 +88,12 @@ def test_other_commands_that_the_readme_names(gradcli, folder, monkeypatch):
     named = set(re.findall(r"`(gradcli [^`]*)`", README)) - {"gradcli"}
     plain = {name for name in named if "my optimizer" not in name}
     assert plain == {
+        "gradcli inspect-gradients latest",
         "gradcli train --help",
         "gradcli train --show-config",
         "gradcli runs show latest",
     }
+    assert gradcli("train", "data=mnist5k", "max_steps=1", "--quiet").code == 0
     for command in plain:
         assert gradcli(*shlex.split(command)[1:]).code == 0
 
