@@ -71,7 +71,8 @@ def test_the_error_lists_every_mirror_with_its_reason(server, tmp_path):
 def test_a_mirror_stalls_once_for_all_files(server, tmp_path):
     stalling, good = mirrors(server, "stalling", "good")
     fetch(FILE, server.md5(FILE), [stalling, good], tmp_path)
-    assert stalling.seconds_left <= 0  # so that no later file waits for it
+    # So that no later file waits for it; a time-out may end a tick of the clock too soon.
+    assert stalling.seconds_left < 0.01
     assert 0 < good.seconds_left <= PATIENCE
 
 
