@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradcli.gradients.norms import accumulator_dtype
-from gradcli.records import StepRecords
+from gradcli.gradients.norms import Norms, accumulator_dtype
+from gradcli.records import Floats, StepRecords
 
 CAPACITY = 500
 
@@ -34,8 +35,8 @@ class StepBuffer:
         self._epoch: list[int] = []
         self._learning_rate: list[float] = []
         self._loss: list[Tensor | float] = []
-        self._before: list[Tensor] = []
-        self._after: list[Tensor] = []
+        self._before: list[Norms] = []
+        self._after: list[Norms] = []
 
     def __len__(self) -> int:
         return len(self._step)
@@ -51,13 +52,10 @@ class StepBuffer:
         epoch: int,
         learning_rate: float,
         loss: Tensor | float,
-        norms_before: Tensor,
-        norms_after: Tensor,
+        norms_before: Norms,
+        norms_after: Norms,
     ) -> None:
-        """Add a step: its loss () and its parameters' norms (P,), none of them reused later.
-
-        A loss that the host knows already may be given as a number.
-        """
+        """Add a step: its loss, a number or (), and its parameters' norms; none is reused later."""
         self._step.append(step)
         self._epoch.append(epoch)
         self._learning_rate.append(learning_rate)
@@ -67,10 +65,7 @@ class StepBuffer:
 
     def flush(self, phase_seconds: dict[str, float]) -> StepRecords:
         """Return the steps since the last flush, one at least, and forget them."""
-        before, after = torch.stack(self._before), torch.stack(self._after)
-        losses = self._losses(before.device).unsqueeze(1)
-        rows = torch.cat([losses, before, after], dim=1).cpu().numpy().astype(np.float64)
-        loss, norms_before, norms_after = np.split(rows, [1, 1 + before.shape[1]], axis=1)
+        loss, norms_before, norms_after = self._to_host()
         with np.errstate(invalid="ignore", over="ignore"):
             total_before = np.sqrt(np.square(norms_before).sum(axis=1))
             total_after = np.sqrt(np.square(norms_after).sum(axis=1))
@@ -83,7 +78,7 @@ class StepBuffer:
         records = StepRecords(
             step=np.array(self._step, dtype=np.int64),
             epoch=np.array(self._epoch, dtype=np.int32),
-            loss=loss[:, 0],
+            loss=loss,
             learning_rate=np.array(self._learning_rate),
             grad_norm_before_clip=total_before,
             clip_coefficient=coefficient,
@@ -93,6 +88,17 @@ class StepBuffer:
         )
         self._clear()
         return records
+
+    def _to_host(self) -> tuple[Floats, Floats, Floats]:
+        """Return the losses (n,) and the norms before and after clipping, (n, P) each."""
+        if isinstance(self._before[0], list):
+            loss = np.array([float(loss) for loss in self._loss])
+            return loss, np.array(self._before), np.array(self._after)
+        norms = [torch.stack(cast(list[Tensor], rows)) for rows in (self._before, self._after)]
+        losses = self._losses(norms[0].device).unsqueeze(1)
+        rows = torch.cat([losses, *norms], dim=1).cpu().numpy().astype(np.float64)
+        loss, before, after = np.split(rows, [1, 1 + norms[0].shape[1]], axis=1)
+        return loss[:, 0], before, after
 
     def _losses(self, device: torch.device) -> Tensor:
         tensors = [loss for loss in self._loss if isinstance(loss, Tensor)]

@@ -29,7 +29,7 @@ from gradcli.gradients.forward_watch import ForwardWatch
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.loss_scale import LossScale
-from gradcli.gradients.norms import Gradients
+from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, as_tensor, scaled
 from gradcli.gradients.wrappers import is_compiled, refuse_unwatchable, unwrap_model
 from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords, norm_by_layer
 
@@ -50,10 +50,10 @@ class _Measured:
     """What `step` measured, until an update follows or another measurement."""
 
     loss: Tensor | float
-    before: Tensor
+    before: Norms
     versions: list[tuple[int, int]]
     scale: Tensor | None
-    after: Tensor | None = None
+    after: Norms | None = None
     distrusted: bool = False
     """Whether `after` was measured although the version counters tell of no change."""
 
@@ -271,13 +271,15 @@ class LoopMonitor:
 
     # What is measured.
 
-    def _norms(self) -> Tensor:
-        """Return the parameters' gradient norms (P,), without the scaler's scale."""
+    def _norms(self) -> Norms:
+        """Return the parameters' gradient norms, without the scaler's scale."""
         norms = self._gradients.norms()
         scale = self._scale.of_gradients()
-        return norms if scale is None else norms / scale
+        if scale is None:
+            return norms
+        return scaled(norms, scale.to(accumulator_dtype(scale.device)).reciprocal())
 
-    def _norms_after(self, measured: _Measured) -> Tensor:
+    def _norms_after(self, measured: _Measured) -> Norms:
         """Return the norms that the update sees; those before where nothing was changed."""
         told = self._versions() != measured.versions
         wary = self.updates < _DISTRUSTED_STEPS or self.updates % _DISTRUST_EVERY == 0
@@ -312,7 +314,7 @@ class LoopMonitor:
             return loss.item()
         return loss.detach().reshape(()).clone()
 
-    def _append(self, number: int, measured: _Measured, after: Tensor) -> None:
+    def _append(self, number: int, measured: _Measured, after: Norms) -> None:
         if measured.distrusted:
             self._distrusted.append(len(self._buffer))
         self._buffer.append(
@@ -324,11 +326,11 @@ class LoopMonitor:
     def _look(self, measured: _Measured) -> None:
         """Look for a fault on the host, while it is known what the model was given."""
         loss = float(measured.loss)
-        if math.isfinite(loss + measured.before.sum().item()):
+        if math.isfinite(loss + _sum(measured.before)):
             return
         if self._scale.active and math.isfinite(loss):
             return  # infinite gradients are how a scaler finds its scale
-        self._note_fault(self.updates + 1, loss, measured.before.cpu().numpy())
+        self._note_fault(self.updates + 1, loss, _on_host(measured.before))
 
     def _note_fault(self, step: int, loss: float, norms: Floats) -> None:
         """Emit the first fault; `norms` (P,) are those before clipping."""
@@ -351,7 +353,7 @@ class LoopMonitor:
             return
         # Not every such measurement is one: a loop may measure each part of an accumulation.
         if measured.scale is not None and self._scale.value() < measured.scale.item():
-            self._count_skipped(1, float(measured.loss), measured.before.cpu().numpy())
+            self._count_skipped(1, float(measured.loss), _on_host(measured.before))
 
     def _without_skipped(self, records: StepRecords) -> StepRecords:
         """Take out the steps that a fused optimizer was called for but did not make."""
@@ -397,6 +399,14 @@ class LoopMonitor:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def _sum(norms: Norms) -> float:
+    return sum(norms) if isinstance(norms, list) else norms.sum().item()
+
+
+def _on_host(norms: Norms) -> NDArray[Any]:
+    return as_tensor(norms).cpu().numpy()
 
 
 def describe_fault(fault: FaultRecord) -> str:

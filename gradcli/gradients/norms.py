@@ -6,8 +6,10 @@ layers' and global norms, clipping, logging and diagnosis derive from those.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import chain, repeat
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,12 @@ from gradcli.records import LayerInfo
 # at most n * 2**-126; below 2**24 times that they could show in the result.
 _TRUSTED_FROM_PER_ELEMENT = 2.0 ** (-126 + 24)
 _TRUSTED_TO = 2.0**127
+
+
+# The norms of P parameters' gradients. On the CPU they are numbers: right after a backward pass
+# the caches hold no code, and each small tensor then costs 5 to 10 us (all in all 45 us of a
+# step's 2,400 for the default MLP). On an accelerator they are a tensor (P,) that stays there.
+Norms: TypeAlias = list[float] | Tensor
 
 
 class Gradients:
@@ -43,26 +51,28 @@ class Gradients:
             device=self.device,
         )
 
-    def norms(self) -> Tensor:
-        """Return the L2 norm of each parameter's gradient, float64 (P,), on the device.
+    def norms(self) -> Norms:
+        """Return the L2 norm of each parameter's gradient, in float64, on the device.
 
         Right also where float32 is not: gradients of 1e-24 do not read as zero and
         gradients of 1e18 not as infinite. Makes no transfer to the host on an accelerator.
         """
         if self.device.type == "cpu":
-            return torch.tensor(self._sums_of_squares(), dtype=torch.float64).sqrt_()
+            return [math.sqrt(square) for square in self._sums_of_squares()]
         dtype = accumulator_dtype(self.device)
-        zero = torch.zeros((), dtype=dtype, device=self.device)
         with torch.no_grad():
             return torch.stack(
-                [zero if p.grad is None else _norm(p.grad, dtype) for p in self.parameters]
+                [
+                    p.new_zeros((), dtype=dtype) if p.grad is None else _norm(p.grad, dtype)
+                    for p in self.parameters
+                ]
             )
 
     def _sums_of_squares(self) -> list[float]:
         """Return `sum_of_squares` of each gradient; its usual case is written out here again.
 
-        Right after a backward pass the caches hold none of this code: without the calls, and
-        without `no_grad`, it takes two thirds to three quarters of the time.
+        Without the calls, and without `no_grad`, it takes two thirds to three quarters of the
+        time.
         """
         sums = []
         for parameter in self.parameters:
@@ -77,8 +87,16 @@ class Gradients:
         return sums
 
     @torch.no_grad()
-    def scale_(self, coefficients: Tensor) -> None:
-        """Multiply the gradients by `coefficients`: one for all, (), or one each, (P,)."""
+    def scale_(self, coefficients: float | Tensor) -> None:
+        """Multiply the gradients by `coefficients`: one for all, a number or (), or one each, (P,).
+
+        A number costs a pass over the gradients, whatever it is.
+        """
+        if isinstance(coefficients, float):
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(coefficients)
+            return
         each = coefficients.expand(len(self.parameters))
         if self.device.type == "cpu":
             # Reading a number costs little here, and not multiplying by one saves a pass.
@@ -90,11 +108,34 @@ class Gradients:
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor.to(parameter.grad.dtype))
 
-    def layer_norms(self, parameter_norms: Tensor) -> Tensor:
-        """Derive the layers' norms (L,) from the parameters' norms (P,)."""
-        squares = parameter_norms.new_zeros(len(self.layers))
-        squares.index_add_(0, self.layer_of_parameter, parameter_norms.square())
+    def clear(self) -> None:
+        """Forget the gradients, as `optimizer.zero_grad` does in 80 us instead of 8."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def layer_norms(self, parameter_norms: Norms) -> Tensor:
+        """Derive the layers' norms (L,) from the parameters' norms."""
+        norms = as_tensor(parameter_norms)
+        squares = norms.new_zeros(len(self.layers))
+        squares.index_add_(0, self.layer_of_parameter, norms.square())
         return squares.sqrt_()
+
+
+def as_tensor(norms: Norms) -> Tensor:
+    """Return norms as a tensor (P,), on the device on which they are."""
+    return torch.tensor(norms, dtype=torch.float64) if isinstance(norms, list) else norms
+
+
+def total_norm(norms: Norms) -> Tensor:
+    """Return the norm over all parameters, ()."""
+    total: Tensor = torch.linalg.vector_norm(as_tensor(norms))
+    return total
+
+
+def scaled(norms: Norms, coefficients: Tensor) -> Norms:
+    """Return norms times coefficients, () or (P,), in the form in which they came."""
+    product = as_tensor(norms) * coefficients
+    return product.tolist() if isinstance(norms, list) else product
 
 
 def sum_of_squares(tensor: Tensor | None) -> float:

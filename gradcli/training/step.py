@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
-from gradcli.gradients.norms import Gradients
+from gradcli.gradients.norms import Gradients, Norms, as_tensor
 from gradcli.training.clock import PhaseClock
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """A step's loss () and its parameters' gradient norms (P,), all on the device.
+    """A step's loss, a number or (), and its parameters' gradient norms.
 
     `updated` is False where a non-finite value kept the update from being made. On an
     accelerator that is known only to the device: see `TrainingStep.deferred`.
     """
 
-    loss: Tensor
-    norms_before: Tensor
-    norms_after: Tensor
+    loss: Tensor | float
+    norms_before: Norms
+    norms_after: Norms
     updated: bool
 
 
@@ -82,25 +82,29 @@ class TrainingStep:
             clock.lap("forward")
             loss = F.cross_entropy(outputs.float(), labels)
             clock.lap("loss")
-            self.optimizer.zero_grad(set_to_none=True)
+            self.gradients.clear()
             loss.backward()  # type: ignore[no-untyped-call]
             clock.lap("backward")
-        loss = loss.detach()
         before = self.gradients.norms()
-        if not self._is_finite(loss, before):
+        # On the CPU a number is at hand; on an accelerator it would have to be waited for.
+        value = loss.item() if isinstance(before, list) else loss.detach()
+        if not self._is_finite(value, before):
             clock.lap("monitor")
-            return StepResult(loss, before, before, updated=False)
+            return StepResult(value, before, before, updated=False)
         clock.lap("monitor")
         after = self.clip(self.gradients, before)
         self.optimizer.step()
         clock.lap("update")
-        return StepResult(loss, before, after, updated=True)
+        return StepResult(value, before, after, updated=True)
 
-    def _is_finite(self, loss: Tensor, norms: Tensor) -> bool:
+    def _is_finite(self, loss: Tensor | float, norms: Norms) -> bool:
         """Whether loss and gradients are finite, as far as the host knows without waiting."""
+        if isinstance(norms, list) and not self.deferred:
+            return math.isfinite(sum(norms, float(loss)))
+        finite = torch.isfinite(loss + as_tensor(norms).sum())
         if not self.deferred:
-            return math.isfinite(sum(norms.tolist(), loss.item()))
-        self._found_inf.logical_or_(~torch.isfinite(loss + norms.sum()))
+            return bool(finite)
+        self._found_inf.logical_or_(~finite)
         return True
 
     def _autocast(self) -> AbstractContextManager[object]:

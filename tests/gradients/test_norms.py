@@ -11,7 +11,7 @@ from torch import nn
 
 from gradcli.data import load_dataset
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.norms import Gradients
+from gradcli.gradients.norms import Gradients, total_norm
 from gradcli.models import CNN, MLP, RNN
 
 MODELS = {
@@ -49,7 +49,7 @@ def test_norms_equal_float64_norms_of_plain_autograd(name, digits):
     names = [parameter.name for layer in layers for parameter in layer.parameters]
     expected = {name: p.grad.double().norm().item() for name, p in model.named_parameters()}
     assert sorted(names) == sorted(expected)
-    for parameter, norm in zip(names, norms.tolist(), strict=True):
+    for parameter, norm in zip(names, norms, strict=True):
         tolerance = 1e-4 if model.get_parameter(parameter).numel() > 1e6 else 1e-5
         assert norm == pytest.approx(expected[parameter], rel=tolerance)
 
@@ -60,7 +60,7 @@ def test_norms_are_right_where_float32_sums_are_not(magnitude, size):
     model = nn.Linear(size, 1)
     model.weight.grad = torch.randn(1, size, generator=torch.Generator().manual_seed(1)) * magnitude
     model.bias.grad = torch.full((1,), magnitude)
-    weight, bias = Gradients(model, find_layers(model)).norms().tolist()
+    weight, bias = Gradients(model, find_layers(model)).norms()
     assert weight == pytest.approx(model.weight.grad.double().norm().item(), rel=1e-5, abs=0)
     assert bias == pytest.approx(model.bias.grad.double().item(), rel=1e-6, abs=0)
 
@@ -70,7 +70,7 @@ def test_small_elements_beside_large_ones_do_not_confuse_the_sum():
     model = nn.Linear(1000, 1, bias=False)
     model.weight.grad = torch.full((1, 1000), 3e-20)
     model.weight.grad[0, 0] = 1e-18
-    norm = Gradients(model, find_layers(model)).norms().item()
+    (norm,) = Gradients(model, find_layers(model)).norms()
     assert norm == pytest.approx(model.weight.grad.double().norm().item(), rel=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_non_finite_gradients_are_not_hidden():
         parameter.grad = torch.ones_like(parameter)
     model[0].weight.grad[0, 0] = math.nan
     model[1].bias.grad[0] = math.inf
-    norms = Gradients(model, find_layers(model)).norms().tolist()
+    norms = Gradients(model, find_layers(model)).norms()
     assert math.isnan(norms[0])
     assert norms[3] == math.inf
     assert norms[1:3] == pytest.approx([2.0, math.sqrt(8)])
@@ -101,7 +101,7 @@ def test_missing_sparse_and_transposed_gradients():
     named = dict(
         zip(
             (p.name for layer in layers for p in layer.parameters),
-            Gradients(model, layers).norms().tolist(),
+            Gradients(model, layers).norms(),
             strict=True,
         )
     )
@@ -132,4 +132,24 @@ def test_the_generic_path_agrees_with_the_fast_one():
     layers = find_layers(model)
     fast = Gradients(model, layers).norms()
     in_float64 = Gradients(model.double(), layers)
-    assert in_float64.norms().tolist() == pytest.approx(fast.tolist(), rel=1e-6)
+    assert in_float64.norms() == pytest.approx(fast, rel=1e-6)
+
+
+def test_norms_of_an_accelerator_are_a_tensor_of_the_same_values():
+    model = nn.Linear(50, 20)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    gradients = Gradients(model, find_layers(model))
+    on_the_host = gradients.norms()
+    gradients.device = torch.device("cuda")  # where the norms must not be waited for
+    on_the_device = gradients.norms()
+    assert isinstance(on_the_device, torch.Tensor)
+    assert on_the_device.tolist() == pytest.approx(on_the_host, rel=1e-6)
+    assert total_norm(on_the_device).item() == pytest.approx(math.hypot(*on_the_host), rel=1e-6)
+
+
+def test_clear_does_what_zero_grad_does():
+    model = nn.Linear(3, 2)
+    model(torch.ones(1, 3)).sum().backward()
+    Gradients(model, find_layers(model)).clear()
+    assert all(parameter.grad is None for parameter in model.parameters())
