@@ -1,14 +1,15 @@
 """Optimizers and learning rates: from a class and its settings to what the loop calls.
 
-Here belong the construction of any `torch.optim.Optimizer`, the schedules, and the
-`LearningRate` that a training loop sets before each update. What happens to a gradient
-before the update does not.
+Here belong the construction of any `torch.optim.Optimizer`, the schedules, the `LearningRate`
+that a training loop sets before each update, and the `Update` that it then makes. What happens
+to a gradient before the update does not.
 """
 
 from gradcli.optim.learning_rate import LearningRate
 from gradcli.optim.optimizers import build_optimizer
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
+from gradcli.optim.update import Update
 
 __all__ = [
     "Constant",
@@ -18,6 +19,7 @@ __all__ = [
     "Schedule",
     "Step",
     "TorchSchedule",
+    "Update",
     "build_optimizer",
     "build_schedule",
 ]

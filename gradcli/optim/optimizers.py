@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gradcli.errors import UserError
+from gradcli.optim.without_dynamo import Update, construct
 
 Groups = list[dict[str, Any]]
 
@@ -61,7 +62,7 @@ def build_optimizer(
         # Perhaps only the fused implementation is at fault: it knows fewer settings.
         settings = dict(kwargs)
         _rehearse(optimizer_class, settings, groups, device)
-    return optimizer_class(groups, **settings)
+    return construct(optimizer_class, groups, settings)
 
 
 def _refuse_closure(optimizer_class: type[torch.optim.Optimizer]) -> None:
@@ -117,11 +118,11 @@ def _rehearse(
     # An optimizer may draw noise, and the rehearsal must not be felt in the run.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
-            optimizer = optimizer_class(copies, **settings)
+            optimizer = construct(optimizer_class, copies, settings)
         except Exception as error:
             raise UserError(f"{name} refuses its settings: {error}", where="optimizer") from error
         try:
-            optimizer.step()
+            Update(optimizer)()
         except Exception as error:
             raise UserError(
                 f"{name} cannot make a plain step on this model: {error}", where="optimizer"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
+from gradcli.optim import Update
 from gradcli.training.clock import PhaseClock
 
 
@@ -58,6 +59,9 @@ class TrainingStep:
     ) -> None:
         self.model, self.optimizer, self.clip, self.clock = model, optimizer, clip, clock
         self.gradients = gradients
+        # One factor for all gradients costs a fused optimizer nothing, and clipping a pass.
+        gradients.leave_scaling = True
+        self._update = Update(optimizer)
         self._bfloat16 = bfloat16
         fused = all(group.get("fused") for group in optimizer.param_groups)
         self.deferred = False
@@ -93,7 +97,7 @@ class TrainingStep:
             return StepResult(value, before, before, updated=False)
         clock.lap("monitor")
         after = self.clip(self.gradients, before)
-        self.optimizer.step()
+        self._update(self.gradients.take_factor())
         clock.lap("update")
         return StepResult(value, before, after, updated=True)
 

@@ -8,7 +8,7 @@ up to there has then been yielded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -26,6 +26,7 @@ from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients
 from gradcli.optim import LearningRate
+from gradcli.optim.without_dynamo import load_state_dict, state_dict
 from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
 from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate
@@ -91,6 +92,7 @@ class Trainer:
         self.finished = False
         self.fault: FaultRecord | None = None
         self.seconds_before = 0.0
+        self._began = perf_counter()
         self.phase_seconds = dict.fromkeys(PHASES, 0.0)
         self._batches_done = 0
         self._loss_sum = 0.0
@@ -110,13 +112,16 @@ class Trainer:
         """Ask `run` to end at the next step or evaluation batch."""
         self._stop_requested = True
 
-    def run(self, until: int | None = None) -> Iterator[Record]:
+    def run(self, until: int | None = None, flush_at: Container[int] = ()) -> Iterator[Record]:
         """Train to the end, or until a fault or `stop()`; yield the records as they come.
 
         Args:
             until: pause after this step, as `stop()` would there; the plan, and with it the
                 schedule, is that of the whole run.
+            flush_at: steps after which the records are yielded at once, so that whoever iterates
+                finds the model as it is there.
         """
+        self._flush_at = flush_at
         self._pause_at = self.total_steps if until is None else until
         self._began = perf_counter()
         self.model.train()
@@ -165,7 +170,12 @@ class Trainer:
             if layer_record is not None:
                 yield layer_record
             # The first step is passed on at once: its time is a figure of its own.
-            if self._buffer.full or self.fault or perf_counter() - last_flush > flush_every:
+            if (
+                self._buffer.full
+                or self.fault
+                or self.step in self._flush_at
+                or perf_counter() - last_flush > flush_every
+            ):
                 yield from self._flush(batches)
                 last_flush = perf_counter()
             if self.fault:
@@ -289,7 +299,7 @@ class Trainer:
             random_states["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": state_dict(self.optimizer),
             "learning_rate": self.learning_rate.state_dict(),
             "clip": self.clip.state_dict(),
             "random": random_states,
@@ -308,7 +318,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned, random generators included."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_state_dict(self.optimizer, state["optimizer"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.clip.load_state_dict(state["clip"])
         torch.set_rng_state(state["random"]["cpu"])

@@ -118,6 +118,47 @@ def test_what_the_form_does_not_know_is_left_to_step():
     assert not twins.step()
 
 
+@pytest.mark.parametrize("name", ["adam fused", "adam", "sgd nesterov", "rmsprop"])
+@pytest.mark.parametrize("factor", [0.3, torch.tensor(0.3, dtype=torch.float64)])
+def test_gradients_are_scaled_on_the_way(name, factor):
+    twins = _Twins(SETTINGS[name])
+    for seed in range(4):
+        twins.backward(seed)
+        for parameter in twins.model.parameters():
+            parameter.grad.mul_(0.3)
+        twins.optimizer.step()
+        with torch.no_grad():
+            if not twins.update(factor):
+                for parameter in twins.twin.parameters():
+                    parameter.grad.mul_(0.3)
+                twins.other.step()
+                twins.update.prepare()
+        for one, other in zip(twins.model.parameters(), twins.twin.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam fused", "sgd fused"])
+def test_found_inf_keeps_the_update_from_being_made(name):
+    twins = _Twins(SETTINGS[name])
+    for seed in range(3):
+        for optimizer in (twins.optimizer, twins.other):
+            optimizer.found_inf = torch.tensor(float(seed == 1))
+        before = copy.deepcopy(twins.twin.state_dict())
+        twins.backward(seed)
+        twins.step()
+        same = all(torch.equal(before[key], now) for key, now in twins.twin.state_dict().items())
+        assert same is (seed == 1)
+
+
+def test_an_unknown_release_of_torch_is_left_alone(monkeypatch):
+    monkeypatch.setattr("gradcli.optim.without_dynamo.RELEASES", frozenset({"1.0.0"}))
+    twins = _Twins(SETTINGS["adam fused"])
+    for seed in range(3):
+        twins.backward(seed)
+        assert not twins.step()
+
+
 def test_a_class_of_ones_own_is_left_alone():
     class Mine(torch.optim.SGD):
         pass
@@ -126,3 +167,20 @@ def test_a_class_of_ones_own_is_left_alone():
     for seed in range(3):
         twins.backward(seed)
         assert not twins.step()
+
+
+@pytest.mark.parametrize("name", ["adam fused", "sgd", "rmsprop"])
+def test_an_update_that_is_watched_is_made_by_step(name):
+    twins = _Twins(SETTINGS[name])
+    for seed in range(3):
+        twins.backward(seed)
+        twins.step()
+    seen = []
+    handle = twins.other.register_step_post_hook(lambda *_: seen.append("hook"))
+    twins.backward(3)
+    assert not twins.step()
+    assert seen == ["hook"]
+    handle.remove()
+    with torch.autograd.profiler.profile():
+        assert not twins.step()
+    assert twins.step()
