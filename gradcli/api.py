@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradcli.config import compose_train
 from gradcli.errors import UserError, nearest
 from gradcli.places import Places
-from gradcli.runs import Run, load_run
+from gradcli.runs import Run, find_run, load_run
 from gradcli.shorthands import SHORTHANDS, comparison_overrides, inspection_overrides
 from gradcli.views.compare_view import CompareView, QuietCompareView
 from gradcli.views.train_view import QuietView, TrainView
@@ -54,15 +55,20 @@ def train(
         UserError: for anything wrong with the config, the data or the places.
         KeyboardInterrupt: for Ctrl-C, once the run is saved.
     """
-    from gradcli.experiment import resume_run, start_run
-
     words = [*_words("train", options), *overrides]
     places = _places(runs_dir, data_dir, config_dir, allow_import)
     view, started = view or QuietView(), time.time()
+    # A mistake is answered before the experiment imports torch.
     if resume is None:
-        summary = start_run(words, places, view, started=started)
+        composed = compose_train(words, config_dir=places.config_dir, allow_import=allow_import)
+        from gradcli.experiment import start_run
+
+        summary = start_run(composed, words, places, view, started=started)
     else:
-        summary = resume_run(str(resume), words, places, view, started=started)
+        earlier = find_run(str(resume), places.runs_dir)
+        from gradcli.experiment import resume_run
+
+        summary = resume_run(earlier, words, places, view, started=started)
     run = load_run(summary.path)
     if run.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt

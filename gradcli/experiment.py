@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gradcli.config import Composed, DataConfig, compose_train, load_config
+from gradcli.config import Composed, DataConfig, load_config
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import UserError
 from gradcli.interrupts import caught_signals
@@ -25,11 +25,11 @@ from gradcli.models import build_model
 from gradcli.optim import LearningRate, build_optimizer, build_schedule
 from gradcli.places import Places
 from gradcli.records import EvalRecord, FaultRecord, RunInfo, Status, StepRecords, TrainSummary
+from gradcli.run_probes import RunProbes
 from gradcli.runs import (
     Run,
     RunWriter,
     create_run_directory,
-    find_run,
     is_run,
     load_checkpoint,
     load_run,
@@ -44,22 +44,26 @@ _EVALUATION_BATCH = 1000
 
 
 def start_run(
-    overrides: Sequence[str], places: Places, view: TrainView, *, started: float
+    composed: Composed,
+    overrides: Sequence[str],
+    places: Places,
+    view: TrainView,
+    *,
+    started: float,
 ) -> TrainSummary:
-    """Compose a config, train by it, and return the run's summary.
+    """Train by a config, and return the run's summary.
 
     Args:
-        overrides: Hydra overrides.
+        composed: the config. It is composed before this module is imported, so that a mistake
+            in it is answered without waiting for torch.
+        overrides: those that it was composed of.
         places: where things lie.
         view: is shown everything as it happens.
         started: when the wait for the first step began, in seconds since the epoch.
 
     Raises:
-        UserError: for anything wrong with the config, the data or the places.
+        UserError: for anything wrong with the data or the places.
     """
-    composed = compose_train(
-        overrides, config_dir=places.config_dir, allow_import=places.allow_import
-    )
     dataset = obtain_data(composed, places, view)
     composed = composed.with_data(dataset.info.name)
     config = composed.config
@@ -76,14 +80,14 @@ def start_run(
 
 
 def resume_run(
-    target: str, overrides: Sequence[str], places: Places, view: TrainView, *, started: float
+    run: Run, overrides: Sequence[str], places: Places, view: TrainView, *, started: float
 ) -> TrainSummary:
     """Continue a run from its last checkpoint, or from the start where there is none.
 
     On the CPU the result is that of an uninterrupted run, bit for bit, with the same threads.
 
     Args:
-        target: the run's directory, name or unique part of it, or `latest`.
+        run: the run.
         overrides: nothing, or `epochs=N` to extend the run.
         places: where things lie.
         view: is shown everything as it happens.
@@ -92,7 +96,6 @@ def resume_run(
     Raises:
         UserError: where there is nothing to continue, or the data has changed.
     """
-    run = find_run(target, places.runs_dir)
     _refuse_own_loop(run)
     composed = load_config(
         run.config, where=str(run.path / "config.yaml"), allow_import=places.allow_import
@@ -265,10 +268,20 @@ def _train(
         info = describe_run(composed, dataset, trainer, writer.directory.name)
         writer.begin(info, checkpoint["log_bytes"] if checkpoint else {})
         view.start(info)
+        probes = RunProbes(
+            trainer,
+            config,
+            dataset,
+            build=lambda: build_trainer(composed, dataset),
+            made=load_run(writer.directory).probe_records,
+        )
         first = checkpoint is None
         last_saved = time.monotonic()
         with caught_signals(trainer.stop) as caught:
-            for record in trainer.run(until):
+            before = time.monotonic()
+            _probe(probes, writer, view, caught)
+            trainer.seconds_before += time.monotonic() - before
+            for record in trainer.run(until, probes.steps):
                 if first and isinstance(record, StepRecords):
                     writer.note(seconds_first_step=time.time() - started)
                     first = False
@@ -276,9 +289,12 @@ def _train(
                 view.record(record)
                 if isinstance(record, FaultRecord):
                     _save_fault(writer, dataset, record)
+                at_rest = isinstance(record, EvalRecord | StepRecords)
+                if at_rest:
+                    _probe(probes, writer, view, caught)
                 due = time.monotonic() - last_saved > config.checkpoint.seconds
                 evaluated = isinstance(record, EvalRecord) and not is_trial
-                if evaluated or (due and isinstance(record, EvalRecord | StepRecords)):
+                if evaluated or (due and at_rest):
                     _save(writer, trainer, best=not is_trial and _is_best(record, writer))
                     last_saved = time.monotonic()
         status: Status = (
@@ -296,6 +312,15 @@ def _train(
     finally:
         view.close()
         writer.close()
+
+
+def _probe(probes: RunProbes, writer: RunWriter, view: TrainView, caught: Sequence[int]) -> None:
+    """Make the probes that are due, write them down, and say what they found and cost."""
+    made = probes.make(keep=writer.write, should_stop=lambda: bool(caught))
+    if made:
+        from gradcli.views.inspect_probe_history import describe_probes
+
+        view.note(describe_probes(made))
 
 
 def _rung(trainer: Trainer) -> float:

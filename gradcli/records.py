@@ -152,7 +152,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """Which data a run used."""
+    """Which data a run used.
+
+    Of a loop of the user's own nothing is known of them: they are named `own`, and sizes, shape
+    and classes are 0.
+    """
 
     name: str
     train: int
@@ -168,7 +172,11 @@ class DataInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What is known of a run when it starts: the header of every screen."""
+    """What is known of a run when it starts: the header of every screen.
+
+    A loop of the user's own (`GradientMonitor`) does not tell everything. What is not known is
+    0 or empty, and NaN for a learning rate; `total_steps` of 0 is the mark of such a run.
+    """
 
     run: str
     """The name of the run's directory."""
@@ -221,7 +229,11 @@ Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lo
 
 @dataclass(frozen=True, slots=True)
 class TrainSummary:
-    """The result of a run: what `--json`, the closing screen and `runs show` draw from."""
+    """The result of a run: what `--json`, the closing screen and `runs show` draw from.
+
+    Numbers that are not known are NaN: an accuracy that was not measured, the times of a run
+    that was killed before it noted any, all times but the total of a loop of the user's own.
+    """
 
     info: RunInfo
     path: str
@@ -239,7 +251,7 @@ class TrainSummary:
     seconds_train: float
     steps_per_second: float
     phases: dict[str, float]
-    """The share of `seconds_train` that each of `PHASES` took."""
+    """The share of `seconds_train` that each of `PHASES` took; all 0 where that is not known."""
     clipped_fraction: float
     layers: tuple[LayerSummary, ...]
     findings: tuple[Finding, ...]

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,7 +35,7 @@ from gradcli.comparison.results import (
     RankedArm,
     TrialResult,
 )
-from gradcli.config import ComposedArm, ComposedComparison, compose_comparison
+from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
 from gradcli.engines import Ended, Engine, Job, LocalEngine
 from gradcli.errors import UserError
 from gradcli.interrupts import caught_signals
@@ -54,7 +54,10 @@ if TYPE_CHECKING:
     from gradcli.data import Dataset
     from gradcli.views.compare_view import CompareView
 
+# How far everything is, is looked at so often, but in no more than a fiftieth of the time:
+# what is looked at grows with the comparison, and its trials need the processor more.
 _SECONDS_BETWEEN_LOOKS = 0.25
+_PAUSE_PER_COST = 50
 # How long trials that are interrupted may take to save their state.
 _SECONDS_TO_SAVE = 5.0
 _ATTEMPTS = 2
@@ -96,12 +99,12 @@ def run_comparison(
     threads = composed.config.threads
     with closing(view), closing(LocalEngine(jobs, threads)) as engine:
         if earlier is None:
-            dataset = _load_data(composed.config.data.name, composed.config.data, places)
+            dataset = _load_data(composed.config.data, places, view)
             plan = _plan(composed, dataset, jobs)
             earlier = _asked_before(plan, places.runs_dir)
         else:
             plan = plan_from_json(earlier.state)
-            _check_data(plan, places, earlier)
+            _check_data(plan, places, view, earlier)
         if earlier is not None and earlier.status == "finished":
             view.note(
                 f"{earlier.path} is this comparison, complete: nothing is run. Another seed, "
@@ -295,26 +298,30 @@ def _refuse_changes(words: Sequence[str]) -> None:
             )
 
 
-def _load_data(name: str, data: Any, places: Places) -> Dataset:
+def _load_data(data: DataConfig, places: Places, view: CompareView) -> Dataset:
+    """Load the data that all trials share; `view` is shown a download."""
     from gradcli.data import load_dataset
 
     return load_dataset(
-        name,
+        data.name,
         val=data.val,
         folder=Path(data.folder) if data.folder else None,
         data_dir=places.data_dir,
+        progress=lambda progress: view.download(
+            progress.received_bytes, progress.total_bytes or 0, progress.file
+        ),
     )
 
 
-def _check_data(plan: Plan, places: Places, directory: ComparisonDirectory) -> None:
+def _check_data(
+    plan: Plan, places: Places, view: CompareView, directory: ComparisonDirectory
+) -> None:
     """Refuse to go on with other data than the comparison was begun with.
 
     Raises:
         UserError: where the data differ.
     """
-    from gradcli.config.schema import DataConfig
-
-    dataset = _load_data(plan.info.data.name, DataConfig(**plan.arms[0].config["data"]), places)
+    dataset = _load_data(DataConfig(**plan.arms[0].config["data"]), places, view)
     if dataset.info.sha256 != plan.info.data.sha256:
         raise UserError(
             f"The data is not that of the comparison: {dataset.info.name} has changed since.",
@@ -343,7 +350,7 @@ class _Study:
         self._attempts: Counter[str] = Counter()
         self._began: dict[str, float] = {}
         self._curves: dict[str, Curve] = {}
-        self._start = time.monotonic()
+        self._start = self._next_look = time.monotonic()
 
     def run(self) -> ComparisonSummary:
         """Run what is missing, and return the summary."""
@@ -371,13 +378,16 @@ class _Study:
         """Let the engine run trials until none is wanted, or a signal says so."""
         self._submit()
         while self._submitted and not caught:
-            ended = self._engine.poll(_SECONDS_BETWEEN_LOOKS)
+            # No longer than this, as a signal is seen between two polls.
+            until_look = max(0.0, self._next_look - time.monotonic())
+            ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
             for one in ended:
                 self._take(one)
             if ended:
                 self._submit()
                 self._announce()
-            self._show()
+            if time.monotonic() >= self._next_look or not self._submitted:
+                self._look()
 
     def _submit(self) -> None:
         """Submit what is wanted and not yet submitted, one trial of each arm in turn."""
@@ -457,15 +467,15 @@ class _Study:
                 self._shown.add(key)
                 self._view.trial(trial)
 
-    def _show(self) -> None:
-        """Show how far everything is."""
+    def _look(self) -> None:
+        """Show how far everything is, and put off the next look by what this one cost."""
         now = time.monotonic()
-        glimpses = []
-        for trial, until in self._running():
-            run = self._directory.trial(trial.id)
-            began = self._began.setdefault(trial.id, now)
-            if run is not None:
-                glimpses.append(trials.glimpse(trial, run, until=until, seconds=now - began))
+        glimpses = [
+            trials.glimpse(
+                trial, run, until=until, seconds=now - self._began.setdefault(trial.id, now)
+            )
+            for trial, until, run in self._running()
+        ]
         self._view.progress(
             progress(
                 self._ledger.arms(),
@@ -475,18 +485,26 @@ class _Study:
                 seconds_elapsed=now - self._start,
             )
         )
+        end = time.monotonic()
+        self._next_look = end + max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_COST * (end - now))
 
-    def _running(self) -> list[tuple[Trial, int | None]]:
+    def _running(self) -> list[tuple[Trial, int | None, Run]]:
         """Return the trials that run now, by what their directories say.
 
-        The lock of a directory is not asked: a trial that is about to take it must not find us.
+        An engine begins them in the order in which they were submitted. The lock of a directory
+        is not asked: a trial that is about to take it must not find us.
         """
-        runs = ((one, self._directory.trial(one[0].id)) for one in self._submitted.values())
-        return [one for one, run in runs if run is not None and run.state["status"] == "running"]
+        begun = islice(self._submitted.values(), self._jobs)
+        runs = ((trial, until, self._directory.trial(trial.id)) for trial, until in begun)
+        return [
+            (trial, until, run)
+            for trial, until, run in runs
+            if run is not None and run.state["status"] == "running"
+        ]
 
     def _save_what_runs(self) -> None:
         """Have the engine end what runs, and wait until it is saved."""
-        waiting = {trial.id for trial, _ in self._running()}
+        waiting = {trial.id for trial, _, _ in self._running()}
         for trial in self._submitted:
             self._engine.cancel(trial)
         deadline = time.monotonic() + _SECONDS_TO_SAVE

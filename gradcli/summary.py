@@ -7,12 +7,19 @@ the command that trained and a later one say the same.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcli.gradients.diagnosis import collect_evidence, diagnose
+from gradcli.gradients.diagnosis import (
+    Evidence,
+    Probed,
+    ThroughTime,
+    collect_evidence,
+    diagnose,
+)
+from gradcli.gradients.diagnosis.evidence import matrix_layers
 from gradcli.records import (
     PHASES,
     EvalRecord,
@@ -24,16 +31,21 @@ from gradcli.records import (
     TrainSummary,
     norm_by_layer,
 )
-from gradcli.runs import Run
+from gradcli.runs import ProbeRecord, Run
 from gradcli.runs.files import number
 
-_ROWS_AT_ONCE = 100_000
+# A long run is read in blocks that stay in a processor's cache.
+_ROWS_AT_ONCE = 5_000
 # float32 columns: a norm counts as made smaller where it lost more than their rounding.
 _CLIPPED = 1 - 1e-6
 
 
-def summarise(run: Run) -> TrainSummary:
+def summarise(run: Run, evidence: Evidence | None = None) -> TrainSummary:
     """Summarise a run, in whatever state it is.
+
+    Args:
+        run: the run.
+        evidence: on it, where it has been gathered already.
 
     Raises:
         UserError: where the process ended before the model was built.
@@ -41,13 +53,10 @@ def summarise(run: Run) -> TrainSummary:
     info, state = run.info, run.state
     norms = _NormColumns(run.layers)
     norms.add_all(run.steps)
-    progress = state.get("progress", {"steps": 0, "epochs": 0})
-    logged = int(run.steps.step[-1]) if len(run.steps) else 0
-    if run.fault is not None and run.fault.step == logged:
-        logged -= 1  # the update of the step that is logged last was not made
-    steps = max(logged, progress["steps"])
+    steps = _steps_made(run)
     last = run.layer_records[-1] if run.layer_records else None
-    evidence = collect_evidence(info, run.steps, run.layer_records, run.evals, run.fault)
+    if evidence is None:
+        evidence = gather_evidence(run, run.steps)
     phases = {name: number(value) for name, value in state.get("phase_seconds", {}).items()}
     timed = sum(phases.values())
     seconds_train = number(state.get("seconds_train", math.nan))
@@ -55,7 +64,7 @@ def summarise(run: Run) -> TrainSummary:
         info=info,
         path=str(run.path),
         status=run.status,
-        epochs=progress["epochs"],
+        epochs=state.get("progress", {}).get("epochs", 0),
         steps=steps,
         train_loss=_train_loss(run),
         val_accuracy=_accuracy(run.evals, "val"),
@@ -80,6 +89,58 @@ def summarise(run: Run) -> TrainSummary:
         findings=diagnose(evidence),
         fault=run.fault,
     )
+
+
+def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
+    """Return the evidence on a run: its records, and what it probed when it had made all steps.
+
+    Args:
+        run: the run.
+        steps: its steps, or the last ones of them.
+    """
+    evidence = collect_evidence(run.info, steps, run.layer_records, run.evals, run.fault)
+    last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
+    return replace(evidence, probed=_probed(last, run.layers))
+
+
+def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> Probed | None:
+    """Return what the probes of one step say of the layers; None without their signals."""
+    made = {name: record for name, record in records.items() if not record.refused}
+    if "signals" not in made:
+        return None
+    signals = [made["signals"].result["layers"][index] for index in matrix_layers(layers)]
+    kinds = {layer.name: layer.kind for layer in layers}
+    noise, states = made.get("noise"), made.get("hidden-states")
+    return Probed(
+        dead_fraction=np.array(
+            [one["dead_units"] / one["units"] if one["units"] else math.nan for one in signals]
+        ),
+        saturated_fraction=np.array(
+            [one["saturated_fraction"] if one["saturates"] else math.nan for one in signals]
+        ),
+        frozen=tuple(math.isnan(one["weight_grad_norm"]) for one in signals),
+        noise_scale=None if noise is None else (noise.value, noise.low, noise.high),
+        through_time=None
+        if states is None
+        else tuple(
+            # Read from the end, a sequence's first step is its last.
+            ThroughTime(
+                one["module"],
+                np.array(one["hidden"][::-1] if one["reverse"] else one["hidden"]),
+                kinds[one["module"]] in ("GRU", "LSTM"),
+            )
+            for one in states.result
+        ),
+    )
+
+
+def _steps_made(run: Run) -> int:
+    """Return the updates that a run has made, as far as it has told."""
+    logged = int(run.steps.step[-1]) if len(run.steps) else 0
+    if run.fault is not None and run.fault.step == logged:
+        logged -= 1  # the update of the step that is logged last was not made
+    noted: int = run.state.get("progress", {}).get("steps", 0)
+    return max(logged, noted)
 
 
 @dataclass

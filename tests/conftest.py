@@ -1,10 +1,12 @@
 """What all tests share: folders of their own, no network, few threads, and the command line."""
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,43 @@ def gradcli(capsys, monkeypatch) -> Callable[..., Answer]:
         return Answer(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def trials_in_this_process(monkeypatch) -> None:
+    """Comparisons run their trials here, one after another: workers take seconds to start."""
+    from gradcli.engines import Ended
+    from gradcli.engines.worker import _load_data
+    from gradcli.experiment import run_trial
+
+    class InThisProcess:
+        def __init__(self, jobs, threads):
+            self._waiting = []
+
+        def submit(self, job):
+            self._waiting.append(job)
+
+        def poll(self, timeout):
+            job = self._waiting.pop(0)
+            run_trial(
+                Path(job.directory),
+                job.config,
+                functools.partial(_load_data, data_dir=job.data_dir),
+                facts={},
+                allow_import=job.allow_import,
+                until=job.until,
+            )
+            return [Ended(job.id)]
+
+        def cancel(self, job_id):
+            self._waiting = [job for job in self._waiting if job.id != job_id]
+
+        def close(self):
+            self._waiting.clear()
+
+    monkeypatch.setattr("gradcli.study.LocalEngine", InThisProcess)
+    # The pictures would take as long again.
+    monkeypatch.setattr("gradcli.views.compare_plots.plot_comparison", lambda *args: [])
 
 
 @pytest.fixture(scope="session")

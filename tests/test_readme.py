@@ -59,6 +59,15 @@ def test_comparisons(tmp_path, gradcli):
         assert gradcli(*words, *small, "--runs-dir", str(tmp_path)).code == 0
 
 
+def test_probes_while_training(tmp_path, gradcli):
+    block = re.search(r"```sh\n(gradcli train 'monitor.*?)```", README, re.S)[1]
+    small = ["data=mnist5k", "max_steps=2", "model.hidden=[8]"]
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)[1:]
+        more = small if words[0] == "train" else []
+        assert gradcli(*words, *more, "--quiet", "--runs-dir", str(tmp_path)).code == 0
+
+
 def test_python_examples(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRADCLI_RUNS", raising=False)

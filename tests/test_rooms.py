@@ -30,14 +30,17 @@ MAY_IMPORT = {
     "comparison": "places runs",
     # what joins them
     "config": "gradients models optim",
-    "experiment": "config data interrupts models optim places runs summary training views",
+    "subject": "config data gradients inspection training",
+    "run_probes": "config data gradients inspection runs subject training",
+    "experiment": "config data interrupts models optim places run_probes runs summary training "
+    "views",
     "inspection": "gradients runs summary",
     "monitor": "gradients runs summary",
-    "examination": "comparison config data experiment gradients inspection places runs training "
-    "views",
-    "engines": "config data experiment runs",
+    "rebuilding": "config experiment gradients inspection places runs subject views",
+    "examination": "comparison config inspection places rebuilding runs views",
+    "engines": "config data experiment optim runs",
     "study": "comparison config data engines experiment interrupts places runs views",
-    "api": "examination experiment inspection places runs shorthands study views",
+    "api": "config examination experiment inspection places runs shorthands study views",
     "cli": "config examination experiment places runs shorthands study summary views",
     "__init__": "api inspection monitor runs study",
     "__main__": "cli",
@@ -61,7 +64,7 @@ INSIDE_FUNCTIONS = {"matplotlib", "torchvision"}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "places", "interrupts", "views", "comparison"),
-    *("study", "cli", "api", "__init__", "__main__"),
+    *("examination", "study", "cli", "api", "__init__", "__main__"),
 }
 #: Rooms that may write to the terminal.
 SPEAKING = {"views", "cli"}

@@ -3,6 +3,9 @@
 import re
 
 import pytest
+import torch
+
+from gradcli.optim.without_dynamo import RELEASES
 
 HEAVY = {"torch", "hydra", "omegaconf", "matplotlib", "scipy", "numpy", "torchvision"}
 
@@ -29,6 +32,80 @@ def test_it_starts_light(words, allowed, spawn, tmp_path):
     assert answer.code == 0, answer.err
     assert "gradcli" in imported(answer.err)
     assert imported(answer.err) & HEAVY <= allowed
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], "No such command"),
+        (["train", "--epoch", "3"], "No such option"),
+        (["train", "--lr"], "requires an argument"),
+        (["compare-optimizers", "--seed"], "requires an argument"),
+        (["inspect-gradients", "--chek"], "No such option"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_word_that_is_no_command_or_option_is_answered_at_once(words, says, spawn):
+    answer = spawn("-X", "importtime", "-m", "gradcli", *words)
+    assert answer.code == 2
+    assert says in answer.err
+    assert not imported(answer.err) & {*HEAVY, "pydantic"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "optimizer=adm"],
+        ["train", "--epochs", "0"],
+        ["train", "batch_size=many"],
+        ["train", "--resume", "latest"],
+        ["compare-optimizers", "--optimizers", "adm"],
+        ["inspect-gradients", "activation=rleu"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_in_the_config_does_not_wait_for_torch(words, spawn, tmp_path):
+    answer = spawn("-X", "importtime", "-m", "gradcli", *words, GRADCLI_RUNS=str(tmp_path / "runs"))
+    assert answer.code == 2
+    assert "error: " in answer.err
+    assert not imported(answer.err) & {"torch", "matplotlib", "torchvision", "pydantic"}
+
+
+def test_completion_starts_light(spawn):
+    script = "import sys; sys.argv[0] = 'gradcli'; from gradcli.__main__ import main; main()"
+    words = {"_GRADCLI_COMPLETE": "complete_bash", "COMP_WORDS": "gradcli tr", "COMP_CWORD": "1"}
+    answer = spawn("-X", "importtime", "-c", script, **words)
+    assert answer.out.split() == ["train"]
+    assert not imported(answer.err) & {*HEAVY, "pydantic"}
+
+
+FIRST_STEP = """
+import sys
+from gradcli.config import compose_train
+from gradcli.experiment import start_run
+from gradcli.places import Places
+from gradcli.records import StepRecords
+from gradcli.views.train_view import QuietView
+
+class View(QuietView):
+    def record(self, record):
+        if isinstance(record, StepRecords):
+            print(*sys.modules)
+            sys.exit()
+
+words = ["data=mnist5k", "max_steps=1", "model.hidden=[4]", *sys.argv[1:]]
+start_run(compose_train(words), words, Places(), View(), started=0.0)
+"""
+
+
+@pytest.mark.skipif(
+    torch.__version__.split("+")[0] not in RELEASES, reason="this PyTorch goes its own way"
+)
+def test_the_first_step_needs_neither_pictures_nor_a_compiler(spawn, tmp_path):
+    answer = spawn("-c", FIRST_STEP, "clip=agc", cwd=tmp_path)
+    loaded = set(answer.out.split())
+    assert "torch.optim" in loaded, answer.err
+    assert not loaded & {"torch._dynamo", "torch._inductor", "torchvision", "matplotlib", "scipy"}
 
 
 def test_a_heavy_import_would_be_seen(spawn):

@@ -6,9 +6,11 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 import gradcli
 from gradcli.cli import compare, inspect, runs, train
+from gradcli.cli.words import take_as_typed
 from gradcli.errors import UserError
 
 app = typer.Typer(
@@ -45,7 +47,7 @@ def _main(
 def main() -> None:
     """Run the command line; a user's mistake is drawn, and ends with its exit code."""
     try:
-        app()
+        take_as_typed(get_command(app))()
     except UserError as error:
         from gradcli.views.console import show_message
         from gradcli.views.errors import error_panel

@@ -8,17 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradcli.cli.options import (
-    AllowImport,
-    ConfigDir,
-    DataDir,
-    Json,
-    NoLive,
-    Quiet,
-    RunsDir,
-    as_overrides,
-    shorthand,
-)
+from gradcli.cli import options
 from gradcli.shorthands import comparison_overrides
 
 EPILOG = (
@@ -30,6 +20,7 @@ _PANEL = "The comparison"
 
 
 def compare_optimizers(
+    context: typer.Context,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[OVERRIDE]...", help="KEY=VALUE", show_default=False),
@@ -108,25 +99,24 @@ def compare_optimizers(
             rich_help_panel=_PANEL,
         ),
     ] = None,
-    data: Annotated[str | None, shorthand("data", "-d")] = None,
-    model: Annotated[str | None, shorthand("model", "-m")] = None,
-    activation: Annotated[str | None, shorthand("activation", "-a")] = None,
-    clip: Annotated[str | None, shorthand("clip")] = None,
-    epochs: Annotated[str | None, shorthand("epochs", "-e")] = None,
-    batch_size: Annotated[str | None, shorthand("batch_size", "-b")] = None,
-    seed: Annotated[str | None, shorthand("seed", "-s")] = None,
-    device: Annotated[str | None, shorthand("device")] = None,
-    name: Annotated[str | None, shorthand("name")] = None,
-    runs_dir: RunsDir = Path("runs"),
-    data_dir: DataDir = None,
-    config_dir: ConfigDir = None,
-    allow_import: AllowImport = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_live: NoLive = False,
+    data: options.Data = None,
+    model: options.Model = None,
+    activation: options.Activation = None,
+    clip: options.Clip = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    name: options.Name = None,
+    runs_dir: options.RunsDir = Path("runs"),
+    data_dir: options.DataDir = None,
+    config_dir: options.ConfigDir = None,
+    allow_import: options.AllowImport = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_live: options.NoLive = False,
 ) -> None:
     """Compare optimizers fairly: tuned alike, on the same seeds, with intervals and verdicts."""
-    from gradcli.places import Places
     from gradcli.runs import ComparisonDirectory
     from gradcli.study import run_comparison
     from gradcli.views.compare_ending import comparison_ending
@@ -137,22 +127,11 @@ def compare_optimizers(
         *comparison_overrides(
             optimizers=optimizers, lrs=lrs, seeds=seeds, protocol=protocol, jobs=jobs, engine=engine
         ),
-        *as_overrides(
-            data=data,
-            model=model,
-            activation=activation,
-            clip=clip,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            device=device,
-            name=name,
-        ),
+        *options.given_overrides(context),
         *(overrides or []),
     ]
-    places = Places(runs_dir, data_dir, config_dir, tuple(allow_import or ()))
     view = compare_view(live=not no_live, quiet=quiet)
-    summary = run_comparison(words, vary or [], places, view, resume=resume)
+    summary = run_comparison(words, vary or [], options.given_places(context), view, resume=resume)
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:

@@ -9,16 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gradcli.cli.options import (
-    AllowImport,
-    ConfigDir,
-    DataDir,
-    Json,
-    Quiet,
-    RunsDir,
-    as_overrides,
-    shorthand,
-)
+from gradcli.cli import options
 from gradcli.shorthands import inspection_overrides
 
 EPILOG = (
@@ -38,6 +29,7 @@ class Severity(StrEnum):
 
 
 def inspect_gradients(
+    context: typer.Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(
@@ -84,45 +76,34 @@ def inspect_gradients(
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw pictures, too.", rich_help_panel=_PANEL)
     ] = False,
-    data: Annotated[str | None, shorthand("data", "-d")] = None,
-    model: Annotated[str | None, shorthand("model", "-m")] = None,
-    activation: Annotated[str | None, shorthand("activation", "-a")] = None,
-    optimizer: Annotated[str | None, shorthand("optimizer", "-o")] = None,
-    lr: Annotated[str | None, shorthand("lr")] = None,
-    clip: Annotated[str | None, shorthand("clip")] = None,
-    batch_size: Annotated[str | None, shorthand("batch_size", "-b")] = None,
-    seed: Annotated[str | None, shorthand("seed", "-s")] = None,
-    device: Annotated[str | None, shorthand("device")] = None,
-    runs_dir: RunsDir = Path("runs"),
-    data_dir: DataDir = None,
-    config_dir: ConfigDir = None,
-    allow_import: AllowImport = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    data: options.Data = None,
+    model: options.Model = None,
+    activation: options.Activation = None,
+    optimizer: options.Optimizer = None,
+    lr: options.LearningRate = None,
+    clip: options.Clip = None,
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    runs_dir: options.RunsDir = Path("runs"),
+    data_dir: options.DataDir = None,
+    config_dir: options.ConfigDir = None,
+    allow_import: options.AllowImport = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """See what the gradients do, what is wrong with them, and what to try."""
     from gradcli.examination import inspect_target, picture_folder, split_target
-    from gradcli.places import Places
     from gradcli.views.console import show_message, show_result, train_view
     from gradcli.views.inspect_ending import inspection_screen
     from gradcli.views.jsonout import dumps, inspection_json
 
     given = [
         *inspection_overrides(probe=probe, check=check),
-        *as_overrides(
-            data=data,
-            model=model,
-            activation=activation,
-            optimizer=optimizer,
-            lr=lr,
-            clip=clip,
-            batch_size=batch_size,
-            seed=seed,
-            device=device,
-        ),
+        *options.given_overrides(context),
     ]
     target, overrides = split_target(words or [])
-    places = Places(runs_dir, data_dir, config_dir, tuple(allow_import or ()))
+    places = options.given_places(context)
     view = train_view(live=False, quiet=quiet)
     inspection = inspect_target(target, [*given, *overrides], vary or [], places, view)
     if as_json:

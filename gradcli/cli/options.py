@@ -1,4 +1,4 @@
-"""The options that several commands share, and the overrides that options stand for."""
+"""The options that several commands share, and what they stand for: overrides and places."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gradcli.places import Places
 from gradcli.shorthands import SHORTHANDS
 
 RunsDir = Annotated[
@@ -63,7 +64,7 @@ NoLive = Annotated[
 ]
 
 
-def shorthand(name: str, letter: str | None = None) -> Any:
+def _shorthand(name: str, letter: str | None = None) -> Any:
     """Return the option that stands for an override."""
     key = SHORTHANDS[name]
     flag = f"--{name.replace('_', '-')}"
@@ -77,6 +78,31 @@ def shorthand(name: str, letter: str | None = None) -> Any:
     )
 
 
-def as_overrides(**options: str | None) -> list[str]:
-    """Return the overrides that options stand for; None is an option that was not given."""
-    return [f"{SHORTHANDS[name]}={value}" for name, value in options.items() if value is not None]
+Data = Annotated[str | None, _shorthand("data", "-d")]
+Model = Annotated[str | None, _shorthand("model", "-m")]
+Activation = Annotated[str | None, _shorthand("activation", "-a")]
+Optimizer = Annotated[str | None, _shorthand("optimizer", "-o")]
+LearningRate = Annotated[str | None, _shorthand("lr")]
+Clip = Annotated[str | None, _shorthand("clip")]
+Epochs = Annotated[str | None, _shorthand("epochs", "-e")]
+BatchSize = Annotated[str | None, _shorthand("batch_size", "-b")]
+Seed = Annotated[str | None, _shorthand("seed", "-s")]
+Device = Annotated[str | None, _shorthand("device")]
+Name = Annotated[str | None, _shorthand("name")]
+
+
+def given_overrides(context: typer.Context) -> list[str]:
+    """Return the overrides that a command's shorthand options stand for, where they are given."""
+    given = {name: context.params.get(name) for name in SHORTHANDS}
+    return [f"{SHORTHANDS[name]}={value}" for name, value in given.items() if value is not None]
+
+
+def given_places(context: typer.Context) -> Places:
+    """Return where things lie by a command's options."""
+    given = context.params
+    return Places(
+        given["runs_dir"],
+        given["data_dir"],
+        given["config_dir"],
+        tuple(given["allow_import"] or ()),
+    )

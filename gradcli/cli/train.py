@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradcli.cli.options import (
-    AllowImport,
-    ConfigDir,
-    DataDir,
-    Json,
-    NoLive,
-    Quiet,
-    RunsDir,
-    as_overrides,
-    shorthand,
-)
+from gradcli.cli import options
+from gradcli.cli.imports import quick_imports
+
+if TYPE_CHECKING:
+    from gradcli.config import Composed
+    from gradcli.places import Places
+    from gradcli.records import TrainSummary
+    from gradcli.views.train_view import TrainView
 
 EPILOG = (
     "An override sets any key of the config: gradcli train model=cnn optimizer.lr=0.01. "
@@ -28,21 +25,22 @@ EXIT_CODES = {"finished": 0, "diverged": 4}
 
 
 def train(
+    context: typer.Context,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[OVERRIDE]...", help="KEY=VALUE", show_default=False),
     ] = None,
-    data: Annotated[str | None, shorthand("data", "-d")] = None,
-    model: Annotated[str | None, shorthand("model", "-m")] = None,
-    activation: Annotated[str | None, shorthand("activation", "-a")] = None,
-    optimizer: Annotated[str | None, shorthand("optimizer", "-o")] = None,
-    lr: Annotated[str | None, shorthand("lr")] = None,
-    clip: Annotated[str | None, shorthand("clip")] = None,
-    epochs: Annotated[str | None, shorthand("epochs", "-e")] = None,
-    batch_size: Annotated[str | None, shorthand("batch_size", "-b")] = None,
-    seed: Annotated[str | None, shorthand("seed", "-s")] = None,
-    device: Annotated[str | None, shorthand("device")] = None,
-    name: Annotated[str | None, shorthand("name")] = None,
+    data: options.Data = None,
+    model: options.Model = None,
+    activation: options.Activation = None,
+    optimizer: options.Optimizer = None,
+    lr: options.LearningRate = None,
+    clip: options.Clip = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    name: options.Name = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Go on with a run: its directory, name or `latest`."),
@@ -50,52 +48,33 @@ def train(
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the resolved config and stop.")
     ] = False,
-    runs_dir: RunsDir = Path("runs"),
-    data_dir: DataDir = None,
-    config_dir: ConfigDir = None,
-    allow_import: AllowImport = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_live: NoLive = False,
+    runs_dir: options.RunsDir = Path("runs"),
+    data_dir: options.DataDir = None,
+    config_dir: options.ConfigDir = None,
+    allow_import: options.AllowImport = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_live: options.NoLive = False,
 ) -> None:
     """Train a network and see the gradient of every layer, before and after clipping."""
-    given = as_overrides(
-        data=data,
-        model=model,
-        activation=activation,
-        optimizer=optimizer,
-        lr=lr,
-        clip=clip,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        device=device,
-        name=name,
-    )
-    words = [*given, *(overrides or [])]
+    words = [*options.given_overrides(context), *(overrides or [])]
+    places = options.given_places(context)
     if show_config:
-        from gradcli.config import annotated_yaml, compose_train
+        from gradcli.config import annotated_yaml
 
-        composed = compose_train(words, config_dir=config_dir, allow_import=allow_import or ())
-        sys.stdout.write(annotated_yaml(composed))
+        sys.stdout.write(annotated_yaml(_compose(words, places)))
         return
 
-    from gradcli.experiment import resume_run, start_run
-    from gradcli.places import Places
-    from gradcli.runs import load_run
-    from gradcli.runs.provenance import process_started
     from gradcli.views.console import show_result, train_view
+
+    view = train_view(live=not no_live, quiet=quiet)
+    summary = _train(words, resume, places, view)
+
+    from gradcli.runs import load_run
     from gradcli.views.ending import ending, next_commands
     from gradcli.views.jsonout import dumps, train_json
     from gradcli.views.live import LiveView
 
-    places = Places(runs_dir, data_dir, config_dir, tuple(allow_import or ()))
-    view = train_view(live=not no_live, quiet=quiet)
-    started = process_started()
-    if resume is None:
-        summary = start_run(words, places, view, started=started)
-    else:
-        summary = resume_run(resume, words, places, view, started=started)
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
@@ -105,3 +84,27 @@ def train(
     if summary.status == "interrupted":
         raise typer.Exit(128 + load_run(summary.path).state["signal"])
     raise typer.Exit(EXIT_CODES[summary.status])
+
+
+def _train(words: list[str], resume: str | None, places: Places, view: TrainView) -> TrainSummary:
+    """Begin a run, or go on with one; a mistake is found before torch is imported."""
+    from gradcli.runs.provenance import process_started
+
+    started = process_started()
+    if resume is not None:
+        from gradcli.runs import find_run
+
+        run = find_run(resume, places.runs_dir)
+        with quick_imports():
+            from gradcli.experiment import resume_run
+        return resume_run(run, words, places, view, started=started)
+    with quick_imports():
+        composed = _compose(words, places)
+        from gradcli.experiment import start_run
+    return start_run(composed, words, places, view, started=started)
+
+
+def _compose(words: list[str], places: Places) -> Composed:
+    from gradcli.config import compose_train
+
+    return compose_train(words, config_dir=places.config_dir, allow_import=places.allow_import)

@@ -53,6 +53,8 @@ class Ledger:
         for trial in self.problems:
             self._outcomes[trial] = trials.gave_up(self._outcomes.get(trial, Outcome("waiting")))
         self._results: dict[tuple[str, str, TrialStatus], TrialResult] = {}
+        self._states: tuple[ArmState, ...] | None = None
+        self._arms: tuple[ArmTrials, ...] | None = None
 
     @property
     def info(self) -> ComparisonInfo:
@@ -61,29 +63,34 @@ class Ledger:
 
     def read(self, trial: str) -> Outcome:
         """Read a trial's outcome from its run directory."""
-        self._outcomes[trial] = trials.outcome(self.directory.trial(trial))
-        return self._outcomes[trial]
+        outcome = trials.outcome(self.directory.trial(trial))
+        self._note(trial, outcome)
+        return outcome
 
     def give_up(self, trial: str, problem: str) -> None:
         """Note that a trial has failed for good."""
         self.problems[trial] = problem
-        self._outcomes[trial] = trials.gave_up(self._outcomes[trial])
+        self._note(trial, trials.gave_up(self._outcomes[trial]))
 
     def states(self) -> tuple[ArmState, ...]:
         """Return where each arm stands."""
-        plan = self.plan
-        return advance(plan.arms, plan.protocol, plan.info.data.sha256, self._outcomes)
+        if self._states is None:
+            plan = self.plan
+            self._states = advance(plan.arms, plan.protocol, plan.info.data.sha256, self._outcomes)
+        return self._states
 
     def arms(self) -> tuple[ArmTrials, ...]:
         """Return where each arm stands, with the results of its trials."""
-        return tuple(
-            ArmTrials(
-                state,
-                tuple(self._result(state, trial) for trial in state.tuning),
-                tuple(self._result(state, trial) for trial in state.measuring),
+        if self._arms is None:
+            self._arms = tuple(
+                ArmTrials(
+                    state,
+                    tuple(self._result(state, trial) for trial in state.tuning),
+                    tuple(self._result(state, trial) for trial in state.measuring),
+                )
+                for state in self.states()
             )
-            for state in self.states()
-        )
+        return self._arms
 
     def summarise(
         self,
@@ -127,8 +134,14 @@ class Ledger:
             if run is not None and run.layers:
                 yield TrialRecords(trial, run.info, run.steps, run.evals)
 
+    def _note(self, trial: str, outcome: Outcome) -> None:
+        """Keep the outcome of a trial; where the arms stand is seen anew when it is asked for."""
+        self._outcomes[trial] = outcome
+        self._states = self._arms = None
+
     def _result(self, state: ArmState, trial: Trial) -> TrialResult:
-        status = self._outcomes.get(trial.id, Outcome("waiting")).status
+        outcome = self._outcomes.get(trial.id)
+        status: TrialStatus = "waiting" if outcome is None else outcome.status
         if status == "waiting" and trial.id in state.stopped:
             status = "stopped"
         key = (state.arm.name, trial.id, status)

@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from gradcli.comparison.results import ArmStage, Stage, TrialStatus
@@ -73,9 +74,9 @@ def grid_around(centre: float, count: int, per_decade: int) -> Grid:
     return Grid(centre, per_decade, tuple(range(first, first + count)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Arm:
-    """One way to train."""
+    """One way to train; equal to nothing but itself."""
 
     name: str
     optimizer: str
@@ -153,6 +154,8 @@ class ArmState:
         return len(self.rates) > 1 and self.chosen in (self.rates[0], self.rates[-1])
 
 
+# `advance` asks for the same trials again whenever one has ended, and a hash takes 40 us.
+@lru_cache(maxsize=65_536)
 def make_trial(arm: Arm, learning_rate: float, seed: int, stage: Stage, data_sha256: str) -> Trial:
     """Return a trial of an arm; its id is a hash of all that its result depends on.
 

@@ -3,6 +3,7 @@
 from gradcli.config.comparison import ComposedArm, ComposedComparison, compose_comparison
 from gradcli.config.compose import Composed, compose_train, load_config
 from gradcli.config.inspection import ComposedInspection, compose_inspection
+from gradcli.config.monitor import probe_steps
 from gradcli.config.schema import DataConfig, Section, TrainConfig
 from gradcli.config.show import annotated_yaml
 
@@ -19,4 +20,5 @@ __all__ = [
     "compose_inspection",
     "compose_train",
     "load_config",
+    "probe_steps",
 ]

@@ -7,6 +7,7 @@ config is composed from the same overrides, its own last, and is that of a train
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -180,9 +181,10 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
                 hint=f"--optimizers {(likely or options)[0]}",
             )
     lrs = config.lrs
-    if lrs != "auto" and (isinstance(lrs, str) or not lrs or min(lrs) <= 0):
+    is_grid = isinstance(lrs, list) and lrs and all(0 < rate < math.inf for rate in lrs)
+    if lrs != "auto" and not is_grid:
         raise UserError(
-            f"lrs is {lrs!r}; it must be auto, or a list of numbers above 0.",
+            f"lrs is {lrs!r}; it must be auto, or a list of finite numbers above 0.",
             where="--lrs",
             hint="--lrs auto, or --lrs 0.001,0.01,0.1",
         )

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 from gradcli.config.files import GROUPS, ConfigFiles
-from gradcli.config.loading import as_plain, compose_with_hydra, yaml_error
+from gradcli.config.loading import as_plain, compose_with_hydra, with_values, yaml_error
+from gradcli.config.monitor import check_monitor
 from gradcli.config.overrides import SettableKeys, choice, parse_override, refuse_sweep
 from gradcli.config.schema import TrainConfig
 from gradcli.config.values import CHOICES, typed
@@ -113,11 +114,12 @@ def resolve(
     options = {group: base.hydra.runtime.choices[group] for group in groups}
     keys = SettableKeys(root, as_plain(base), options, files, allow_import)
     checked = [keys.check(override) for override in values]
-    plain = keys.plain
-    if checked:
-        plain = as_plain(compose_with_hydra(root, [*choices, *checked], files))
+    if any(override.is_delete() for override in values):
+        config = compose_with_hydra(root, [*choices, *checked], files)
+    else:
+        config = with_values(base, values)
     return Resolved(
-        plain=plain,
+        plain=as_plain(config),
         options=options,
         files={"": files.display("", root), **keys.files},
         overridden=frozenset(override.key_or_group for override in values),
@@ -175,4 +177,5 @@ def _typed(
 ) -> Composed:
     """Check every value of a composed training config, and give it its type."""
     config, classes = typed(TrainConfig, plain, files=files, allow_import=allow_import)
+    check_monitor(config.monitor)
     return Composed(config, plain, files, overridden, classes)

@@ -26,7 +26,7 @@ def parse_override(text: str) -> Override:
     """Parse one override.
 
     Raises:
-        UserError: where it is none, or would configure Hydra.
+        UserError: where it is none, names a place in the config, or would configure Hydra.
     """
     try:
         override: Override = OverridesParser.create().parse_overrides([text])[0]
@@ -42,6 +42,14 @@ def parse_override(text: str) -> Override:
             "starts no jobs, and runs go where --runs-dir says.",
             where=key,
             hint="--runs-dir DIR",
+        )
+    if override.package is not None:
+        package = f"@{override.package}"
+        raise UserError(
+            f"'{text}' would put '{key}' at another place of the config by '{package}', where "
+            "nothing reads it: every group and key has one place.",
+            where=key,
+            hint=text.replace(package, "", 1),
         )
     return override
 

@@ -42,6 +42,8 @@ class MonitorConfig:
 
     every_step: int = field(metadata={"least": 0})
     every: int = field(metadata={"least": 0})
+    probes: list[str]
+    probes_at: list[str | int]
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,14 @@ def check_limits(config: Any, prefix: str = "") -> None:
     """Check every number of a config dataclass against its field's `least`.
 
     Raises:
-        UserError: for the first number below it.
+        UserError: for the first number below it, or that is none (NaN).
     """
     for item in fields(config):
         value, key = getattr(config, item.name), prefix + item.name
         if hasattr(value, "__dataclass_fields__") and not isinstance(value, Section):
             check_limits(value, key + ".")
         least = item.metadata.get("least")
-        if least is not None and value is not None and value < least:
+        if least is not None and value is not None and not value >= least:
             raise UserError(
                 f"{key} is {value}; it must be {least} or more.", where=key, hint=f"{key}={least}"
             )

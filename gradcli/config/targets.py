@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import sys
 import types
 import typing
@@ -106,8 +107,8 @@ def check_arguments(section: Section, target: type, file: str) -> None:
     """Check a section's arguments against the signature of its class.
 
     Raises:
-        UserError: for an argument that the class does not take, one of a wrong type, or one
-            that is missing.
+        UserError: for an argument that the class does not take, one of a wrong type or beyond
+            what any class can use, or one that is missing.
     """
     known = keywords(target, section.group)
     for name, value in section.arguments.items():
@@ -119,10 +120,11 @@ def check_arguments(section: Section, target: type, file: str) -> None:
                 where=f"{key} in {file}",
                 choices=[f"{section.group}.{option}" for option in likely],
             )
-        if not accepts(known[name].annotation, value):
+        objection = _objection(key, known[name], value, target)
+        if objection:
             default = known[name].default
             raise UserError(
-                f"{key} is {value!r}; {target.__name__} takes {known[name].expected} there.",
+                f"{key} is {value!r}; {objection}.",
                 where=f"{key} in {file}",
                 hint=None
                 if default is inspect.Parameter.empty or default is None
@@ -137,6 +139,20 @@ def check_arguments(section: Section, target: type, file: str) -> None:
                 where=f"{section.group}.{keyword.name} in {file}",
                 hint=f"{section.group}.{keyword.name}=VALUE",
             )
+
+
+def _objection(key: str, keyword: Keyword, value: Any, target: type) -> str:
+    """Say why an argument cannot have this value; empty where it can.
+
+    Infinity may mean something to a class, such as no limit; to a learning rate it cannot.
+    """
+    if not accepts(keyword.annotation, value):
+        return f"{target.__name__} takes {keyword.expected} there"
+    if _has_nan(value):
+        return "NaN is no number to compute with"
+    if key == "optimizer.lr" and isinstance(value, int | float) and not 0 <= value < math.inf:
+        return "a learning rate is a finite number, 0 or more"
+    return ""
 
 
 def accepts(annotation: Any, value: Any) -> bool:
@@ -174,6 +190,12 @@ def _accepts_sequence(container: type, arguments: tuple[Any, ...], value: Any) -
     if issubclass(container, tuple) and arguments and arguments[-1] is not Ellipsis:
         return len(value) == len(arguments) and all(map(accepts, arguments, value))
     return all(accepts(arguments[0], item) for item in value) if arguments else True
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _kind(group: str) -> tuple[type, ...]:

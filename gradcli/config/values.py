@@ -24,13 +24,15 @@ def typed(
 ) -> tuple[_Schema, dict[str, type]]:
     """Check every value of a composed config, and give it its type.
 
+    The classes come last: to find them imports torch, which a wrong number need not wait for.
+
     Returns:
         The config, and the class that each section names.
 
     Raises:
         UserError: for anything of a wrong type or out of its limits.
     """
-    classes: dict[str, type] = {}
+    sections: list[Section] = []
 
     def build(cls: type, values: Any, prefix: str) -> Any:
         file = files[prefix.rstrip(".") if prefix.rstrip(".") in files else ""]
@@ -55,10 +57,8 @@ def typed(
             if name not in values:
                 raise UserError(f"The key '{key}' has no value.", where=file, hint=f"{key}=VALUE")
             if hint is Section:
-                section = section_of(plain, plain[CHOICES], name, files[name])
-                classes[name] = resolve_target(section, files[name], allow_import)
-                check_arguments(section, classes[name], files[name])
-                built[name] = section
+                built[name] = section_of(plain, plain[CHOICES], name, files[name])
+                sections.append(built[name])
             elif is_dataclass(hint):
                 built[name] = build(hint, values[name], f"{key}.")  # type: ignore[arg-type]
             elif accepts(hint, values[name]):
@@ -69,6 +69,11 @@ def typed(
 
     config: _Schema = build(schema, plain, "")
     check_limits(config)
+    classes: dict[str, type] = {}
+    for section in sections:
+        file = files[section.group]
+        classes[section.group] = resolve_target(section, file, allow_import)
+        check_arguments(section, classes[section.group], file)
     return config, classes
 
 

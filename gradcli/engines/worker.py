@@ -21,6 +21,7 @@ from gradcli.config import DataConfig
 from gradcli.data import Dataset, load_dataset
 from gradcli.engines.engine import Job
 from gradcli.experiment import run_trial
+from gradcli.optim.without_dynamo import Update, construct
 from gradcli.runs.provenance import provenance
 
 Jobs = queue.SimpleQueue[Job]
@@ -47,10 +48,10 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Let torch import what it needs for its first optimizer while no job has come yet."""
+    """Let torch import what it needs for its first update while no job has come yet."""
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.zeros(1)
-    torch.optim.SGD([parameter], lr=0.1).step()
+    Update(construct(torch.optim.SGD, [{"params": [parameter]}], {"lr": 0.1}))()
 
 
 def _private_output() -> IO[bytes]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradcli.gradients.diagnosis import Diagnosis, Evidence, collect_evidence, examine
+from gradcli.gradients.diagnosis import Diagnosis, Evidence, examine
 from gradcli.gradients.diagnosis.course import describe_course
 from gradcli.gradients.diagnosis.evidence import matrix_layers, nanmedian
 from gradcli.gradients.probes.slope import log_slope
@@ -24,7 +24,7 @@ from gradcli.inspection.results import (
 )
 from gradcli.records import LayerInfo, RunInfo, TrainSummary
 from gradcli.runs import Run
-from gradcli.summary import summarise
+from gradcli.summary import gather_evidence, summarise
 
 _MOST_EVENTS = 50
 # A run that is being written may also be cut by its process; what is looked at is then a copy.
@@ -45,8 +45,8 @@ def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Insp
     info = run.info
     live = run.status == "running"
     steps = run.last_steps(_MOST_STEPS_OF_A_LIVE_RUN) if live else run.steps
-    summary = summarise(run)
-    evidence = collect_evidence(info, steps, run.layer_records, run.evals, run.fault)
+    evidence = gather_evidence(run, steps)
+    summary = summarise(run, evidence)
     if measures is not None:
         evidence = replace(evidence, probed=measures.probed())
     history, trends = norm_history(steps, run.layers) if len(steps) else (None, ())
@@ -68,6 +68,7 @@ def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Insp
         events=events,
         event_counts=counts,
         clipped_fraction=summary.clipped_fraction if len(steps) else math.nan,
+        probe_history=run.probe_records,
     )
 
 

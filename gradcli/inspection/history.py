@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradcli.inspection.results import NormHistory, Trend
-from gradcli.records import Floats, Integers, LayerInfo, StepRecords, norm_by_layer
+from gradcli.records import Floats, LayerInfo, StepRecords, norm_by_layer
 
 #: More bins than a wide terminal has columns show nothing more.
 MOST_BINS = 120
@@ -41,28 +40,28 @@ def norm_history(
         The history in at most `MOST_BINS` bins, and the trend of each layer.
     """
     count = len(steps)
-    edges = np.linspace(0, count, min(count, MOST_BINS) + 1).astype(np.intp)
-    bins = [np.arange(start, stop) for start, stop in pairwise(edges)]
+    edges = np.linspace(0, count, min(count, MOST_BINS) + 1).astype(np.intp).tolist()
+    bins = list(map(slice, edges[:-1], edges[1:]))
     before = _medians(steps.parameter_grad_norm_before_clip, bins, layers)
     after = _medians(steps.parameter_grad_norm_after_clip, bins, layers)
-    total = np.asarray(steps.grad_norm_before_clip, dtype=np.float64)
-    non_finite = np.flatnonzero(~np.isfinite(total))
-    for row in non_finite[:_SAMPLED]:
+    for column, rows in enumerate(bins):
         # One such step shows, however many others its bin holds.
-        broken = ~np.isfinite(norm_by_layer(steps.parameter_grad_norm_before_clip[[row]], layers))
-        before[broken[0], np.searchsorted(edges, row, side="right") - 1] = np.nan
+        broken = np.flatnonzero(~np.isfinite(steps.grad_norm_before_clip[rows]))[:_SAMPLED]
+        norms = norm_by_layer(steps.parameter_grad_norm_before_clip[rows][broken], layers)
+        before[~np.isfinite(norms).all(axis=0), column] = np.nan
     history = NormHistory(
-        first_step=np.asarray(steps.step)[edges[:-1]],
-        last_step=np.asarray(steps.step)[edges[1:] - 1],
+        first_step=np.asarray(steps.step[edges[:-1]]),
+        last_step=np.asarray(steps.step[np.array(edges[1:]) - 1]),
         log10_norm=_log10(before),
-        log10_total_norm=_log10(np.array([np.median(total[rows]) for rows in bins])),
-        loss=np.array([np.median(steps.loss[rows]) for rows in bins], dtype=np.float64),
-        learning_rate=np.array([np.median(steps.learning_rate[rows]) for rows in bins]),
+        log10_total_norm=_log10(_median_by_bin(steps.grad_norm_before_clip, bins)),
+        loss=_median_by_bin(steps.loss, bins),
+        learning_rate=_median_by_bin(steps.learning_rate, bins),
         clipped_fraction=np.array(
             [np.mean(steps.clip_coefficient[rows] < _CLIPPED) for rows in bins]
         ),
     )
-    ends = _ends(count)
+    tenth = max(1, count // 10)
+    ends = [slice(0, tenth), slice(count - tenth, count)]
     trends = zip(
         _trends(steps.parameter_grad_norm_before_clip, ends, before, layers),
         _trends(steps.parameter_grad_norm_after_clip, ends, after, layers),
@@ -71,44 +70,45 @@ def norm_history(
     return history, tuple(LayerTrend(*pair) for pair in trends)
 
 
+def _median_by_bin(column: Floats, bins: list[slice]) -> NDArray[np.float64]:
+    """Return the median of one number a step in each bin, (t,)."""
+    return np.array([np.median(column[rows]) for rows in bins], dtype=np.float64)
+
+
 def _medians(
-    norms: Floats, bins: list[Integers], layers: tuple[LayerInfo, ...]
+    norms: Floats, bins: list[slice], layers: tuple[LayerInfo, ...]
 ) -> NDArray[np.float64]:
     """Return the median of each layer's norm in each bin, (L, t); NaN where all are."""
     medians = np.empty((len(layers), len(bins)))
     for column, rows in enumerate(bins):
-        medians[:, column] = _median_of_finite(norm_by_layer(norms[_sampled(rows)], layers))
+        medians[:, column] = _median_of_finite(norm_by_layer(_sampled(norms[rows]), layers))
     return medians
 
 
 def _median_of_finite(norms: Floats) -> NDArray[np.float64]:
     """Return the median of each column over its finite values, (n, L) to (L,)."""
     finite = np.isfinite(norms)
+    if finite.all():
+        return np.asarray(np.median(norms, axis=0))
     known = finite.any(axis=0)
     medians = np.full(norms.shape[1], np.nan)
     medians[known] = np.nanmedian(np.where(finite, norms, np.nan)[:, known], axis=0)
     return medians
 
 
-def _sampled(rows: Integers) -> Integers:
+def _sampled(rows: Floats) -> Floats:
     if len(rows) <= _SAMPLED:
         return rows
     return rows[np.linspace(0, len(rows) - 1, _SAMPLED).astype(np.intp)]
 
 
-def _ends(count: int) -> tuple[Integers, Integers]:
-    """Return the rows of the first and of the last tenth."""
-    tenth = max(1, count // 10)
-    return np.arange(tenth), np.arange(count - tenth, count)
-
-
 def _trends(
     norms: Floats,
-    ends: tuple[Integers, Integers],
+    ends: list[slice],
     medians: NDArray[np.float64],
     layers: tuple[LayerInfo, ...],
 ) -> list[Trend]:
-    first, last = (_medians(norms, [rows], layers)[:, 0] for rows in ends)
+    first, last = _medians(norms, ends, layers).T
     return [
         Trend(float(one), float(two), _slope(_log10(row)))
         for one, two, row in zip(first, last, medians, strict=True)

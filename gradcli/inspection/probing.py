@@ -1,23 +1,24 @@
-"""The costly probes by name: which ones there are, what they look at, and what they took."""
+"""The costly probes by name: what each looks at, what it found, and what it took."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from time import perf_counter, process_time
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError
 from gradcli.gradients.faults import locate_fault
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers, layer_module
-from gradcli.gradients.norms import Gradients, sum_of_squares
+from gradcli.gradients.norms import Gradients, sum_of_squares, total_norm
 from gradcli.gradients.probes.activations import probe_signals
 from gradcli.gradients.probes.alpha import StepFit, step_alpha
 from gradcli.gradients.probes.check import check_gradients
@@ -25,6 +26,7 @@ from gradcli.gradients.probes.cosine import StepCosine
 from gradcli.gradients.probes.descent import loss_along_gradient
 from gradcli.gradients.probes.hidden_states import hidden_state_gradients
 from gradcli.gradients.probes.histograms import gradient_histograms
+from gradcli.gradients.probes.names import CHECK
 from gradcli.gradients.probes.noise import gradient_noise
 from gradcli.gradients.probes.sharpness import sharpness
 from gradcli.gradients.probes.untouched import random_states_kept
@@ -32,27 +34,14 @@ from gradcli.inspection.measures import Measures
 from gradcli.inspection.results import ProbeCost, ProbeResults
 from gradcli.records import FaultRecord, LayerInfo
 
-#: The probes that may be asked for, each with what it costs in forward-backward passes of a batch.
-PROBES = {
-    "signals": "one pass a batch of the probe set; made with any other, and of every fresh model",
-    "histograms": "one pass",
-    "noise": "two to four passes of as many batches as make 256 examples, twice; one an example "
-    "in a recurrent model",
-    "sharpness": "40 to 360",
-    "descent": "one, and 25 forward ones, in float64",
-    "hidden-states": "one, several times slower than a fused one; of recurrent models",
-    "cosine": "six training steps, on a copy",
-    "alpha": "five training steps, on a copy, and two passes for each",
-}
-#: What looks at the derivative itself; asked for by a flag of its own.
-CHECK = "check"
+#: Why a probe is refused that would look at gradients which are no numbers.
+NOT_FINITE = "the loss or a gradient is no finite number"
 
 _NOISE_EXAMPLES = 256
 _CHECK_EXAMPLES = 16
 _STEPS = 5
-_NOT_FINITE = "the loss or a gradient is no finite number"
-
-_Result = TypeVar("_Result")
+_STEPPING = ("cosine", "alpha")
+_REFERENCE_PASSES = 5
 
 
 class Step(Protocol):
@@ -81,23 +70,10 @@ class Subject:
     step: Step
     steps_made: int
 
-
-def choose_probes(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the probes that `names` stand for, in the order in which they are made.
-
-    Raises:
-        UserError: for a name that is none; `all` stands for every one.
-    """
-    for name in names:
-        if name not in (*PROBES, "all"):
-            likely = nearest(name, [*PROBES, "all"])
-            raise UserError(
-                f"There is no probe '{name}'.",
-                where="--probe",
-                choices=likely or list(PROBES),
-                hint="--check" if name == CHECK else f"--probe {(likely or ['all'])[0]}",
-            )
-    return tuple(name for name in PROBES if name in names or "all" in names)
+    def examples(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first examples of the probe set, as one batch."""
+        inputs, labels = (torch.cat(tensors) for tensors in zip(*self.batches, strict=True))
+        return inputs[:count], labels[:count]
 
 
 def measure(subject: Subject, probes: Sequence[str], *, check: bool) -> Measures:
@@ -109,29 +85,30 @@ def measure(subject: Subject, probes: Sequence[str], *, check: bool) -> Measures
 
     Args:
         subject: the model; its weights are others afterwards where steps were made.
-        probes: names out of `PROBES`.
+        probes: names out of `names.PROBES`.
         check: whether autograd is compared with differences.
     """
     model = subject.model
     layers = find_layers(model)
     is_fresh = not subject.steps_made
-    timer = _Timer(subject)
-    signals = timer("signals", lambda: probe_signals(model, subject.batches))
+    timer = Timer(subject)
+    signals = timer.make("signals", subject)
     assert signals is not None
-    loss, fault = _loss_and_fault(subject)
+    loss, fault = loss_and_fault(subject)
     weight_norm = tuple(_weight_norm(layer_module(model, layer)) for layer in layers)
     update_ratio = (math.nan,) * len(layers)
-    wanted = [*probes, *([CHECK] if check else [])]
+    asked = {*probes, *([CHECK] if check else [])}
     if is_fresh and _recurrent(model):
-        wanted.append("hidden-states")
+        asked.add("hidden-states")
+    wanted = [name for name in _MAKERS if name in asked and name != "signals"]
+    found: dict[str, Any] = {}
     if fault is None:
-        results = _make_probes(subject, wanted, timer)
+        found = {name: timer.make(name, subject) for name in wanted if name not in _STEPPING}
         if is_fresh:
             update_ratio = _first_update(subject, layers)
-        results = _make_steps(subject, wanted, timer, results)
+        found |= {name: timer.make(name, subject) for name in wanted if name in _STEPPING}
     else:
-        timer.refused |= {name: _NOT_FINITE for name in wanted if name != "signals"}
-        results = ProbeResults()
+        timer.refused |= dict.fromkeys(wanted, NOT_FINITE)
     return Measures(
         layers=layers,
         signals=signals,
@@ -146,46 +123,84 @@ def measure(subject: Subject, probes: Sequence[str], *, check: bool) -> Measures
         ),
         weight_norm=weight_norm,
         update_ratio=update_ratio,
-        probes=replace(results, costs=timer.costs, refused=timer.refused),
+        probes=ProbeResults(
+            **{name.replace("-", "_"): result for name, result in found.items()},
+            costs=timer.costs,
+            refused=timer.refused,
+        ),
     )
 
 
-class _Timer:
-    """Makes probes, and notes what each has cost or why it was refused."""
+class Timer:
+    """Makes probes by name, and notes what each has cost or why it was refused.
+
+    Args:
+        subject: a model like those that will be probed; its first batch, forward and back, is
+            the measure of the cost.
+    """
 
     def __init__(self, subject: Subject) -> None:
         inputs, labels = subject.batches[0]
         twin = copy.deepcopy(subject.model)
         self._device = inputs.device
 
-        def seconds_of_a_pass() -> float:
-            began = perf_counter()
+        def work_of_a_pass() -> float:
+            stopwatch = _Stopwatch(self._device)
             _backward(twin, inputs, labels)
-            _wait(self._device)
-            return perf_counter() - began
+            return stopwatch.read()[1]
 
-        # The least of three, since the first one allocates.
-        self._seconds_per_pass = min(seconds_of_a_pass() for _ in range(3))
+        # The least of several, since the first one allocates.
+        self._work_per_pass = min(work_of_a_pass() for _ in range(_REFERENCE_PASSES))
         self.costs: dict[str, ProbeCost] = {}
         self.refused: dict[str, str] = {}
 
-    def __call__(self, name: str, probe: Callable[[], _Result]) -> _Result | None:
-        """Make a probe; None where it is refused."""
-        began = perf_counter()
+    def make(self, name: str, subject: Subject) -> Any:
+        """Make a probe, and return what it found; None where it is refused."""
+        _rehearse(name, subject)
+        stopwatch = _Stopwatch(self._device)
         try:
-            result = probe()
+            result = _MAKERS[name](subject)
         except UserError as error:
             self.refused[name] = error.problem
             return None
-        _wait(self._device)
-        seconds = perf_counter() - began
-        self.costs[name] = ProbeCost(seconds, seconds / self._seconds_per_pass)
+        seconds, work = stopwatch.read()
+        self.costs[name] = ProbeCost(seconds, work / self._work_per_pass)
         return result
 
 
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
+class _Stopwatch:
+    """Measures the seconds that pass, and those of work.
+
+    On a busy machine one pass may wait for its turn three times as long as it takes, and the
+    next one not at all. Work on a CPU is the processor's time, in which nobody waits.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._clock = process_time if device.type == "cpu" else perf_counter
+        self._began = perf_counter(), self._clock()
+
+    def read(self) -> tuple[float, float]:
+        """Return both since the start."""
+        if self._device.type != "cpu":
+            torch.accelerator.synchronize()
+        began, began_work = self._began
+        return perf_counter() - began, self._clock() - began_work
+
+
+def _rehearse(name: str, subject: Subject) -> None:
+    """Make a probe of a toy, so that what it loads once in a process is not taken for its cost.
+
+    On one core: sharpness imports a part of SciPy in 0.3 s, per-example gradients load one of
+    PyTorch in 0.5 to 3 s. The probes that make training steps load nothing of their own.
+    """
+    if name in _STEPPING:
+        return
+    device = subject.batches[0][0].device
+    with random_states_kept(subject.model), suppress(UserError):
+        toy = nn.Linear(8, 8, device=device)
+        batch = torch.eye(4, 8, device=device), torch.arange(4, device=device)
+        _MAKERS[name](replace(subject, model=toy, batches=(batch,)))
 
 
 def _backward(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -197,7 +212,7 @@ def _backward(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     return loss.detach()
 
 
-def _loss_and_fault(subject: Subject) -> tuple[float, FaultRecord | None]:
+def loss_and_fault(subject: Subject) -> tuple[float, FaultRecord | None]:
     """Return the mean loss over the probe set, and the first non-finite value met in it."""
     total, fault = 0.0, None
     twin = copy.deepcopy(subject.model)
@@ -205,7 +220,7 @@ def _loss_and_fault(subject: Subject) -> tuple[float, FaultRecord | None]:
     for inputs, labels in subject.batches:
         loss = _backward(twin, inputs, labels)
         total += float(loss) * len(labels)
-        if fault is None and not bool(torch.isfinite(loss + gradients.norms().sum())):
+        if fault is None and not bool(torch.isfinite(loss + total_norm(gradients.norms()))):
             phase, layer = locate_fault(twin, inputs, labels, gradients)
             fault = FaultRecord(subject.steps_made + 1, 0, phase, layer, float(loss), ())
     return total / sum(len(labels) for _, labels in subject.batches), fault
@@ -221,44 +236,11 @@ def _recurrent(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [pair for pair in model.named_modules() if isinstance(pair[1], nn.RNNBase)]
 
 
-def _make_probes(subject: Subject, wanted: Sequence[str], timer: _Timer) -> ProbeResults:
-    """Make the probes that leave the model as it is."""
-    model = subject.model
-    inputs, labels = subject.batches[0]
-    makers: dict[str, Callable[[], object]] = {
-        "histograms": lambda: gradient_histograms(model, inputs, labels),
-        "noise": lambda: gradient_noise(model, *_examples(subject, _NOISE_EXAMPLES)),
-        "sharpness": lambda: sharpness(model, inputs, labels, optimizer=subject.optimizer),
-        "descent": lambda: loss_along_gradient(model, inputs, labels),
-        "hidden-states": lambda: hidden_state_gradients(model, inputs, labels),
-        CHECK: lambda: check_gradients(model, *_examples(subject, _CHECK_EXAMPLES)),
-    }
-    made: dict[str, Any] = {
-        name.replace("-", "_"): timer(name, make) for name, make in makers.items() if name in wanted
-    }
-    return ProbeResults(**made)
-
-
-def _examples(subject: Subject, count: int) -> tuple[Tensor, Tensor]:
-    """Return the first examples of the probe set."""
-    inputs, labels = (torch.cat(tensors) for tensors in zip(*subject.batches, strict=True))
-    return inputs[:count], labels[:count]
-
-
 def _first_update(subject: Subject, layers: tuple[LayerInfo, ...]) -> tuple[float, ...]:
     """Make the first step, and return each layer's update ratio."""
     probe = LayerProbe(subject.model, layers, zero_parameters(subject.model))
     subject.step(probe)
     return probe.record(1).update_ratio
-
-
-def _make_steps(
-    subject: Subject, wanted: Sequence[str], timer: _Timer, results: ProbeResults
-) -> ProbeResults:
-    """Make the probes that look at the next training steps."""
-    cosine = timer("cosine", lambda: _cosines(subject)) if "cosine" in wanted else None
-    alpha = timer("alpha", lambda: _alphas(subject)) if "alpha" in wanted else None
-    return replace(results, cosine=cosine, alpha=alpha)
 
 
 def _cosines(subject: Subject) -> tuple[float, ...]:
@@ -276,3 +258,19 @@ def _alphas(subject: Subject) -> tuple[StepFit, ...]:
         inputs, labels = subject.step()
         fits.append(step_alpha(subject.model, before, inputs, labels))
     return tuple(fits)
+
+
+#: What makes each probe, in the order of `names.PROBES`: those that make steps come last.
+_MAKERS: dict[str, Callable[[Subject], Any]] = {
+    "signals": lambda subject: probe_signals(subject.model, subject.batches),
+    "histograms": lambda subject: gradient_histograms(subject.model, *subject.batches[0]),
+    "noise": lambda subject: gradient_noise(subject.model, *subject.examples(_NOISE_EXAMPLES)),
+    "sharpness": lambda subject: sharpness(
+        subject.model, *subject.batches[0], optimizer=subject.optimizer
+    ),
+    "descent": lambda subject: loss_along_gradient(subject.model, *subject.batches[0]),
+    "hidden-states": lambda subject: hidden_state_gradients(subject.model, *subject.batches[0]),
+    CHECK: lambda subject: check_gradients(subject.model, *subject.examples(_CHECK_EXAMPLES)),
+    "cosine": _cosines,
+    "alpha": _alphas,
+}

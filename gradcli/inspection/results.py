@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from gradcli.gradients.diagnosis.course import Convergence
 from gradcli.gradients.probes.slope import LogSlope
 from gradcli.records import Finding, Floats, Integers, Status
+from gradcli.runs import ProbeRecord
 
 if TYPE_CHECKING:
     from gradcli.gradients.probes.activations import Moments
@@ -40,6 +41,7 @@ __all__ = [
     "LayerReport",
     "NormHistory",
     "ProbeCost",
+    "ProbeRecord",
     "ProbeResults",
     "SideBySide",
     "Trend",
@@ -219,6 +221,8 @@ class Inspection:
     """The share of steps whose global norm was clipped."""
     probes: ProbeResults
     findings: tuple[Finding, ...]
+    probe_history: tuple[ProbeRecord, ...] = ()
+    """What the probes found that a run made of its own model while it trained."""
 
 
 @dataclass(frozen=True, slots=True)

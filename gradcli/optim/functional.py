@@ -100,11 +100,11 @@ class FunctionalUpdate:
         self._groups: list[_Group] = []
         self._state: object = None
 
-    def __call__(self, factor: float | Tensor = 1.0) -> bool:
+    def __call__(self, grad_scale: Tensor | None = None) -> bool:
         """Update the parameters by their gradients, under `no_grad`, or return False.
 
         Args:
-            factor: what the gradients are to be multiplied by before; they are afterwards.
+            grad_scale: what a fused optimizer divides the gradients by on the way, ().
         """
         optimizer = self._optimizer
         # Loading a state puts another dictionary in the place of the one that was looked through.
@@ -121,7 +121,7 @@ class FunctionalUpdate:
                 return False
             gradients.append(of_group)
         for group, of_group in zip(self._groups, gradients, strict=True):
-            group.update(of_group, factor)
+            group.update(of_group, grad_scale)
         return True
 
     def prepare(self) -> None:
@@ -167,8 +167,7 @@ class _Group:
 
     def gradients(self) -> list[Tensor] | None:
         """Return the gradients, or None where only `step` knows what to do with them."""
-        has_momentum = bool(self._settings.get("momentum"))
-        if has_momentum is not self._has_momentum or hasattr(self._optimizer, "grad_scale"):
+        if bool(self._settings.get("momentum")) is not self._has_momentum:
             return None
         found = []
         for parameter in self._parameters:
@@ -178,27 +177,16 @@ class _Group:
             found.append(gradient)
         return found
 
-    def update(self, gradients: list[Tensor], factor: float | Tensor) -> None:
-        """Update the parameters by their gradients times `factor`."""
+    def update(self, gradients: list[Tensor], grad_scale: Tensor | None) -> None:
+        """Update the parameters by their gradients."""
         group = self._settings
         settings = {name: group[name] for name in self._names}
         if "betas" in settings:
             settings["beta1"], settings["beta2"] = settings.pop("betas")
         if self._takes_found_inf:
             settings["found_inf"] = getattr(self._optimizer, "found_inf", None)
-        if self._has_kernel:
-            settings["grad_scale"] = _grad_scale(factor)
-        elif not isinstance(factor, float) or factor != 1.0:
-            for gradient in gradients:
-                gradient.mul_(factor)
+            settings["grad_scale"] = grad_scale
         self._function(self._parameters, gradients, *self._states, **settings)
-
-
-def _grad_scale(factor: float | Tensor) -> Tensor | None:
-    """Return what a kernel divides gradients by."""
-    if isinstance(factor, Tensor):
-        return factor.reciprocal().float()
-    return None if factor == 1.0 else torch.tensor(1.0 / factor)
 
 
 def _is_known_release() -> bool:

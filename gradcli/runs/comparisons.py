@@ -13,7 +13,7 @@ from gradcli.errors import UserError
 from gradcli.records import RunRow, Status
 from gradcli.runs.files import number, write_json
 from gradcli.runs.lock import RunLock, is_locked
-from gradcli.runs.reader import Run, is_run, list_runs, match
+from gradcli.runs.reader import Run, is_run, match, newest_first
 from gradcli.runs.writer import PLOTS
 
 COMPARISON_FILE = "comparison.json"
@@ -32,7 +32,7 @@ class ComparisonDirectory:
     @cached_property
     def state(self) -> dict[str, Any]:
         """What `comparison.json` says."""
-        state: dict[str, Any] = json.loads((self.path / COMPARISON_FILE).read_text())
+        state: dict[str, Any] = json.loads((self.path / COMPARISON_FILE).read_bytes())
         return state
 
     @property
@@ -126,13 +126,7 @@ def is_comparison(path: Path) -> bool:
 
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:
     """Return the comparisons below `runs_dir`, the newest first."""
-    if not runs_dir.is_dir():
-        return []
-    return [
-        ComparisonDirectory(path)
-        for path in sorted(runs_dir.iterdir(), reverse=True)
-        if is_comparison(path)
-    ]
+    return [ComparisonDirectory(path) for path in newest_first(runs_dir) if is_comparison(path)]
 
 
 def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
@@ -161,8 +155,11 @@ def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
 
 def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
     """Return the runs and the comparisons below `runs_dir`, the newest first."""
-    found: list[Run | ComparisonDirectory] = [*list_runs(runs_dir), *list_comparisons(runs_dir)]
-    return sorted(found, key=lambda one: one.name, reverse=True)
+    return [
+        Run(path) if is_run(path) else ComparisonDirectory(path)
+        for path in newest_first(runs_dir)
+        if is_run(path) or is_comparison(path)
+    ]
 
 
 def _now() -> str:

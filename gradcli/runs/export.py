@@ -10,38 +10,36 @@ from typing import Any, TextIO
 from gradcli.runs.files import plain
 from gradcli.runs.reader import Run
 
-_ROWS_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 5_000
 
 
 def write_csv(run: Run, file: TextIO) -> None:
     """Write `Run.columns` as CSV with a header; NaN and infinities as `nan` and `inf`."""
     writer = csv.writer(file, lineterminator="\n")
-    columns = run.columns()
-    writer.writerow(columns)
-    writer.writerows(_rows(columns))
+    writer.writerow(run.columns(slice(0)))
+    writer.writerows(_rows(run))
 
 
 def write_jsonl(run: Run, file: TextIO) -> None:
     """Write `Run.columns` as one JSON object a step; NaN and infinities as strings."""
-    columns = run.columns()
-    for row in _rows(columns):
-        file.write(json.dumps(plain(dict(zip(columns, row, strict=True)))) + "\n")
+    names = list(run.columns(slice(0)))
+    for row in _rows(run):
+        file.write(json.dumps(plain(dict(zip(names, row, strict=True)))) + "\n")
 
 
-def _rows(columns: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _rows(run: Run) -> Iterator[tuple[Any, ...]]:
     """Yield the rows as Python numbers, a block in memory at a time.
 
     A float32 is written with the digits that it has: as the double next to its shortest text.
     """
-    count = len(next(iter(columns.values())))
-    for start in range(0, count, _ROWS_AT_ONCE):
-        block = [column[start : start + _ROWS_AT_ONCE] for column in columns.values()]
+    for start in range(0, len(run.steps), _ROWS_AT_ONCE):
+        columns = run.columns(slice(start, start + _ROWS_AT_ONCE))
         yield from zip(
             *(
-                [float(str(value)) for value in part]
-                if part.dtype.itemsize == 4 and part.dtype.kind == "f"
-                else part.tolist()
-                for part in block
+                [float(str(value)) for value in column]
+                if column.dtype.itemsize == 4 and column.dtype.kind == "f"
+                else column.tolist()
+                for column in columns.values()
             ),
             strict=True,
         )

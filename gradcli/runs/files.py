@@ -47,3 +47,12 @@ def plain(value: Any) -> Any:
 def number(value: Any) -> float:
     """Return the float that `plain` may have made a string."""
     return float(value)
+
+
+def restored(value: Any) -> Any:
+    """Return what `plain` was given: the strings "nan", "inf" and "-inf" as floats again."""
+    if isinstance(value, dict):
+        return {key: restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [restored(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value

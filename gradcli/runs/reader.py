@@ -28,6 +28,7 @@ from gradcli.records import (
 )
 from gradcli.runs.files import number
 from gradcli.runs.lock import is_locked
+from gradcli.runs.probe_record import ProbeRecord, record_of_line
 from gradcli.runs.step_log import read_steps
 from gradcli.runs.writer import CONFIG_FILE, EVALS_FILE, LAYERS_FILE, PROBES_FILE, RUN_FILE
 
@@ -44,7 +45,7 @@ class Run:
     @cached_property
     def state(self) -> dict[str, Any]:
         """What `run.json` says."""
-        state: dict[str, Any] = json.loads((self.path / RUN_FILE).read_text())
+        state: dict[str, Any] = json.loads((self.path / RUN_FILE).read_bytes())
         return state
 
     @property
@@ -131,13 +132,17 @@ class Run:
             LayerRecord(
                 line["step"],
                 *(
-                    tuple(number(value) for value in line[name])
+                    tuple(map(number, line[name]))
                     for name in ("weight_norm", "update_ratio", "input_grad_norm")
                 ),
             )
-            for line in _lines(self.path / PROBES_FILE)
-            if line["kind"] == "layers"
+            for line in _lines(self.path / PROBES_FILE, kind="layers")
         )
+
+    @cached_property
+    def probe_records(self) -> tuple[ProbeRecord, ...]:
+        """What the probes of `monitor.probes` found, in the order in which they were made."""
+        return tuple(map(record_of_line, _lines(self.path / PROBES_FILE, kind="probe")))
 
     @cached_property
     def fault(self) -> FaultRecord | None:
@@ -153,27 +158,26 @@ class Run:
             }
         )
 
-    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
+    def columns(self, rows: slice = slice(None)) -> dict[str, np.ndarray[Any, Any]]:
         """Return every per-step number as a NumPy column of its own.
 
         Keys: `step`, `epoch`, `loss`, `learning_rate`, `grad_norm_before_clip`,
         `grad_norm_after_clip`, `clip_coefficient`, and for each layer and each parameter
         `grad_norm_before_clip/NAME` and `grad_norm_after_clip/NAME`.
+
+        Args:
+            rows: of these steps alone, where those of a long run together take much memory.
         """
         steps = self.steps
-        before, after = (
-            steps.parameter_grad_norm_before_clip,
-            steps.parameter_grad_norm_after_clip,
-        )
         columns: dict[str, np.ndarray[Any, Any]] = {
-            name: np.asarray(getattr(steps, name))
+            name: np.asarray(getattr(steps, name)[rows])
             for name in ("step", "epoch", "loss", "learning_rate", "grad_norm_before_clip")
         }
-        columns["grad_norm_after_clip"] = np.asarray(
-            steps.grad_norm_before_clip * steps.clip_coefficient
-        )
-        columns["clip_coefficient"] = np.asarray(steps.clip_coefficient)
-        for side, norms in (("before", before), ("after", after)):
+        coefficient = np.asarray(steps.clip_coefficient[rows])
+        columns["grad_norm_after_clip"] = columns["grad_norm_before_clip"] * coefficient
+        columns["clip_coefficient"] = coefficient
+        for side in ("before", "after"):
+            norms = getattr(steps, f"parameter_grad_norm_{side}_clip")[rows]
             of_layers = norm_by_layer(norms, self.layers) if self.layers else norms
             for index, layer in enumerate(self.layers):
                 columns[f"grad_norm_{side}_clip/{layer.name}"] = of_layers[:, index]
@@ -225,9 +229,13 @@ def load_run(path: str | Path) -> Run:
 
 def list_runs(runs_dir: Path) -> list[Run]:
     """Return the runs below `runs_dir`, the newest first."""
-    if not runs_dir.is_dir():
-        return []
-    return [Run(path) for path in sorted(runs_dir.iterdir(), reverse=True) if is_run(path)]
+    return [Run(path) for path in newest_first(runs_dir) if is_run(path)]
+
+
+def newest_first(runs_dir: Path) -> list[Path]:
+    """Return what lies in `runs_dir`, by name: names of runs begin with the time."""
+    found = runs_dir.iterdir() if runs_dir.is_dir() else ()
+    return sorted(found, key=lambda path: path.name, reverse=True)
 
 
 def find_run(target: str, runs_dir: Path) -> Run:
@@ -278,9 +286,15 @@ def match(target: str, found: Sequence[_Named], runs_dir: Path) -> _Named:
     )
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON lines of a file; a torn last line is left out."""
+def _lines(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """Return the JSON lines of a file, or those that begin by saying that they are of a kind.
+
+    A torn last line is left out.
+    """
     if not path.exists():
         return []
-    text = path.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    beginning = "" if kind is None else f'{{"kind": "{kind}"'
+    *whole, _ = path.read_text().split("\n")
+    whole = [line for line in whole if line.startswith(beginning)]
+    lines: list[dict[str, Any]] = json.loads(f"[{','.join(whole)}]")  # one call, not thousands
+    return lines

@@ -23,6 +23,7 @@ from gradcli.records import (
 )
 from gradcli.runs.files import plain, write_atomically, write_json
 from gradcli.runs.lock import RunLock
+from gradcli.runs.probe_record import ProbeRecord
 from gradcli.runs.step_log import STEPS_FILE, StepLog
 
 RUN_FILE = "run.json"
@@ -121,7 +122,7 @@ class RunWriter:
         del described["layers"]
         self.set_status("running", info=described)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record | ProbeRecord) -> None:
         """Append a record to the file that it belongs to."""
         match record:
             case StepRecords():
@@ -131,6 +132,8 @@ class RunWriter:
                 self._append(EVALS_FILE, asdict(record))
             case LayerRecord():
                 self._append(PROBES_FILE, {"kind": "layers", **_short(record)})
+            case ProbeRecord():
+                self._append(PROBES_FILE, record.as_line())
             case FaultRecord():
                 self.set_status("running", fault=asdict(record))
 

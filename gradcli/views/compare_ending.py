@@ -20,8 +20,7 @@ from gradcli.views.compare_heading import describe_comparison, describe_failure,
 from gradcli.views.compare_screen import steps_to_target
 from gradcli.views.compare_strip import heat_strips
 from gradcli.views.compare_words import grounds, halving_result, interval, verdict
-from gradcli.views.ending import STATUS_STYLES
-from gradcli.views.heading import joined
+from gradcli.views.heading import STATUS_STYLES, joined
 from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.screen import PICTURE
 from gradcli.views.table import GAP, STRONG, TITLE, Column, Lines, fitting, table, total_width

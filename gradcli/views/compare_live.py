@@ -19,7 +19,9 @@ from gradcli.comparison.results import (
 from gradcli.views import numbers
 from gradcli.views.compare_heading import describe_failure
 from gradcli.views.compare_screen import comparison_screen
+from gradcli.views.download import download_bar
 from gradcli.views.live import PAUSE_PER_COST, SHORTEST_PAUSE_SECONDS, PictureInPlace
+from gradcli.views.table import Line
 
 
 class CompareLiveView:
@@ -42,18 +44,25 @@ class CompareLiveView:
         """Print the text above the table, where it stays."""
         self._console.print(text, highlight=False, markup=False)
 
+    def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
+        """Draw a progress bar for the file."""
+        if done_bytes < total_bytes and self._clock() < self._next_draw:
+            return
+        width = self._console.width - 1
+        self._draw(lambda: [download_bar(done_bytes, total_bytes, name, width)])
+
     def start(self, info: ComparisonInfo) -> None:
         """Draw the heading at once."""
         if info.data.note:
             self.note(info.data.note)
         self._info = info
-        self._draw()
+        self._draw_table(info)
 
     def progress(self, progress: ComparisonProgress) -> None:
         """Take in the progress; draw where the pause after the last draw is over."""
         self._progress = progress
-        if self._clock() >= self._next_draw:
-            self._draw()
+        if self._info is not None and self._clock() >= self._next_draw:
+            self._draw_table(self._info)
 
     def trial(self, trial: TrialResult) -> None:
         """Print why a trial failed; of the others the table tells."""
@@ -62,19 +71,22 @@ class CompareLiveView:
 
     def finish(self, summary: ComparisonSummary) -> None:
         """Draw the last state; it stays on the terminal above what is printed next."""
-        self._draw(f"{summary.status} in {numbers.duration(summary.seconds)}")
+        if self._info is not None:
+            ended = f"{summary.status} in {numbers.duration(summary.seconds)}"
+            self._draw_table(self._info, ended)
 
     def close(self) -> None:
         """Leave the table as last drawn and give the terminal back."""
         self._picture.close()
 
-    def _draw(self, ended: str = "") -> None:
-        """Draw, and put off the next draw by what this one cost."""
-        if self._info is None:
-            return
-        begin = self._clock()
+    def _draw_table(self, info: ComparisonInfo, ended: str = "") -> None:
         # The last column is never written to: terminals disagree on what follows a full line.
         width, height = self._console.width - 1, self._console.height - 1
-        self._picture.show(comparison_screen(self._info, self._progress, ended, width, height))
+        self._draw(lambda: comparison_screen(info, self._progress, ended, width, height))
+
+    def _draw(self, lines: Callable[[], list[Line]]) -> None:
+        """Draw, and put off the next draw by what this one cost."""
+        begin = self._clock()
+        self._picture.show(lines())
         end = self._clock()
         self._next_draw = end + max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_COST * (end - begin))

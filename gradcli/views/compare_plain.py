@@ -22,6 +22,7 @@ from gradcli.views.compare_heading import (
     describe_trial,
     learning_rate,
 )
+from gradcli.views.download import describe_download
 
 
 class ComparePlainView:
@@ -29,12 +30,19 @@ class ComparePlainView:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._downloading = ""
         self._chosen: set[str] = set()
 
     def note(self, text: str) -> None:
         """Write the text as a line."""
         self._stream.write(text + "\n")
         self._stream.flush()
+
+    def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
+        """Write one line for each file that is downloaded."""
+        if name != self._downloading:
+            self._downloading = name
+            self.note(describe_download(total_bytes, name))
 
     def start(self, info: ComparisonInfo) -> None:
         """Write what is about to be compared."""

@@ -28,6 +28,7 @@ from gradcli.views.plots import (
     finite_or_gap,
     layer_norms_by_bin,
     log_scale,
+    mean_by_bin,
 )
 
 if TYPE_CHECKING:
@@ -136,12 +137,7 @@ def loss_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Matrix]:
     The trials have the same steps; the losses have the shape (trials, bins).
     """
     bins = Bins.of(trials[0].steps.step, LOSS_BINS)
-    sizes = np.diff(bins.edges)
-    losses = [
-        np.add.reduceat(one.steps.loss.astype(np.float64), bins.edges[:-1]) / sizes
-        for one in trials
-    ]
-    return bins.middles, np.stack(losses)
+    return bins.middles, np.stack([mean_by_bin(one.steps.loss, bins) for one in trials])
 
 
 def accuracy_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Matrix]:

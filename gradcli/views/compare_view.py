@@ -18,13 +18,16 @@ from gradcli.comparison.results import (
 class CompareView(Protocol):
     """Shows a comparison while it runs, on stderr. The result is for `compare_ending` to show.
 
-    The order of calls is `note` at any time, `start` once, then `progress` as often as there is
-    news and `trial` for each trial that this call of the comparison ends, `finish` where there
-    is a summary, and `close` in any case.
+    The order of calls is `note` and `download` at any time, `start` once, then `progress` as
+    often as there is news and `trial` for each trial that this call of the comparison ends,
+    `finish` where there is a summary, and `close` in any case.
     """
 
     def note(self, text: str) -> None:
         """Say something that the user must know, such as that a trial is tried again."""
+
+    def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
+        """Show how far a download is; `total_bytes` is 0 where it is not known."""
 
     def start(self, info: ComparisonInfo) -> None:
         """Show what is about to run, with the note on its data where there is one."""
@@ -47,6 +50,9 @@ class QuietCompareView:
 
     def note(self, text: str) -> None:
         """Say nothing."""
+
+    def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
+        """Show nothing."""
 
     def start(self, info: ComparisonInfo) -> None:
         """Show nothing."""

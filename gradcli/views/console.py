@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, RenderableType
 
-from gradcli.views.live import LiveView
-from gradcli.views.plain import PlainView
-from gradcli.views.train_view import QuietView, TrainView
-
 if TYPE_CHECKING:
     from gradcli.views.compare_view import CompareView
+    from gradcli.views.train_view import TrainView
 
 
 def console_on(stream: TextIO) -> Console:
@@ -46,6 +43,11 @@ def can_draw_live(stream: TextIO) -> bool:
 
 def train_view(*, live: bool, quiet: bool) -> TrainView:
     """Return the view of a training: the live screen only where it is wanted and possible."""
+    # Views are imported on use: an error, a list or the other command's view must not wait.
+    from gradcli.views.live import LiveView
+    from gradcli.views.plain import PlainView
+    from gradcli.views.train_view import QuietView
+
     if quiet:
         return QuietView()
     if live and can_draw_live(sys.stderr):
@@ -55,7 +57,6 @@ def train_view(*, live: bool, quiet: bool) -> TrainView:
 
 def compare_view(*, live: bool, quiet: bool) -> CompareView:
     """Return the view of a comparison: the live table only where it is wanted and possible."""
-    # Imported on use: neither a training nor an error must wait for these.
     from gradcli.views.compare_live import CompareLiveView
     from gradcli.views.compare_plain import ComparePlainView
     from gradcli.views.compare_view import QuietCompareView

@@ -16,7 +16,7 @@ from rich.text import Text
 from gradcli.records import TrainSummary
 from gradcli.views import numbers
 from gradcli.views.findings import by_severity, finding_lines, with_override
-from gradcli.views.heading import describe, describe_fault, joined
+from gradcli.views.heading import STATUS_STYLES, describe, describe_fault, joined
 from gradcli.views.labelled import LABEL_WIDTH, Labelled, whole_lines
 from gradcli.views.screen import visible_layers
 from gradcli.views.table import (
@@ -34,15 +34,6 @@ from gradcli.views.table import (
 LONGEST_BAR = 60
 MOST_FINDINGS = 2
 MOST_LAYERS = 24
-
-STATUS_STYLES = {
-    "finished": "green",
-    "diverged": "red",
-    "failed": "red",
-    "interrupted": "yellow",
-    "lost": "yellow",
-    "running": "cyan",
-}
 
 
 def next_commands(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:

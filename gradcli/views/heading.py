@@ -1,4 +1,4 @@
-"""What a run is, in short phrases: the same words at the head of every screen."""
+"""What a run is, in short phrases: the same words and colours at the head of every screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from collections.abc import Iterable
 
 from gradcli.records import DataInfo, FaultRecord, RunInfo
 from gradcli.views import numbers
+
+STATUS_STYLES = {
+    "finished": "green",
+    "diverged": "red",
+    "failed": "red",
+    "interrupted": "yellow",
+    "lost": "yellow",
+    "running": "cyan",
+}
 
 
 def describe_data(data: DataInfo) -> str:

@@ -26,6 +26,7 @@ from gradcli.views.inspect_heat import (
     styled,
 )
 from gradcli.views.inspect_layers import LONGEST_NAME, MOST_LAYERS, chosen_layers, layer_lines
+from gradcli.views.inspect_probe_history import history_lines
 from gradcli.views.inspect_probes import cost_phrase, probe_sentences
 from gradcli.views.inspect_side_by_side import side_by_side_screen
 from gradcli.views.inspect_words import (
@@ -73,6 +74,10 @@ class _InspectionScreen:
         yield from _observations(inspection)
         yield from _probes(inspection)
         yield ""
+        if inspection.probe_history:
+            width = options.max_width if options.is_terminal else None
+            yield Lines(history_lines(inspection, width))
+            yield ""
         yield from _diagnosis(inspection)
         yield ""
         yield from whole_lines("next", next_commands(inspection))

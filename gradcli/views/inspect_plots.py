@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradcli.inspection.results import Event, Inspection, LayerReport, NormHistory, SideBySide
+from gradcli.inspection.results import (
+    Event,
+    Inspection,
+    LayerReport,
+    NormHistory,
+    ProbeRecord,
+    SideBySide,
+)
 from gradcli.records import DECADES, Floats, LayerInfo
+from gradcli.views.inspect_probe_history import READINGS
 from gradcli.views.inspect_probes import state_name
 from gradcli.views.plots import (
     BLUE,
@@ -43,6 +51,8 @@ COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", "#000000")
 """Okabe and Ito's palette (2008) without its yellow, which is too pale for a line."""
 MARKERS = "osD^vPX"
 MOST_DEPTH_NAMES = 12
+OF_ANY_MAGNITUDE = ("noise", "sharpness", "descent")
+"""The probes whose values are best drawn on a logarithmic axis."""
 EVENT_STYLES = {"spike": (ORANGE, ":"), "non-finite": (VERMILION, "-"), "lr-change": (GREY, "--")}
 
 
@@ -78,6 +88,8 @@ def _pictures(inspection: Inspection) -> dict[str, Figure]:
         pictures["hidden_states.png"] = _hidden_figure(probes.hidden_states)
     if probes.descent is not None and math.isfinite(probes.descent.start_loss):
         pictures["descent.png"] = _descent_figure(probes.descent)
+    if any(math.isfinite(record.value) for record in inspection.probe_history):
+        pictures["probe_history.png"] = _probe_history_figure(inspection)
     return pictures
 
 
@@ -352,3 +364,51 @@ def _loss_range(curve: DescentCurve) -> tuple[float, float]:
     """Return what of the losses to show: the descent, and as much above the start as below."""
     fall = max(curve.start_loss - curve.best_loss, 0.05 * abs(curve.start_loss), 1e-12)
     return curve.best_loss - 0.15 * fall, curve.start_loss + fall
+
+
+# Probes over a run ---------------------------------------------------------------------------
+
+
+def _probe_history_figure(inspection: Inspection) -> Figure:
+    """Draw what each of a run's own probes found over its steps, a panel for each."""
+    known = [one for one in inspection.probe_history if not math.isnan(one.value)]
+    kept = [name for name in READINGS if any(one.probe == name for one in known)]
+    rows = math.ceil(len(kept) / 2)
+    figure = blank_figure(0.8 + 2.4 * rows)
+    panels = figure.subplots(rows, 2, sharex=True, squeeze=False).flatten()
+    for axes, name in zip(panels, kept, strict=False):
+        _probe_panel(axes, [one for one in known if one.probe == name], inspection.batch_size)
+        axes.set_title(READINGS[name].meaning, fontsize="medium")
+        axes.set_xlabel("training step")
+        axes.tick_params(labelbottom=True)
+        axes.grid(alpha=0.3)
+    for axes in panels[len(kept) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"Probes during the run: {inspection.target}", fontsize="medium")
+    return figure
+
+
+def _probe_panel(axes: Axes, records: Sequence[ProbeRecord], batch_size: int) -> None:
+    """Draw a probe's values with their ranges, which may be open upwards, and their limit."""
+    with_limit = [one for one in records if not math.isnan(one.limit)]
+    records = with_limit or records  # without its threshold, a sharpness has another metric
+    columns = [(one.step, one.value, one.low, one.high, one.limit) for one in records]
+    steps, values, lows, highs, limits = np.array(columns, dtype=np.float64).T
+    axes.plot(steps, finite_or_gap(values), color=BLUE, marker="o", markersize=4)
+    if records[0].probe in OF_ANY_MAGNITUDE:
+        log_scale(axes, np.concatenate([values, limits]))
+    if np.isfinite(limits).any():
+        axes.plot(steps, limits, "--", color=VERMILION, label="stability threshold")
+    if records[0].probe == "noise":
+        axes.axhline(batch_size, linestyle="--", color=VERMILION, label="batch size")
+    ranges = np.isfinite(lows) & ~np.isnan(highs)
+    if ranges.any():
+        known = np.concatenate([values, lows[ranges], highs[ranges]])
+        axes.vlines(steps[ranges], lows[ranges], _closed(highs[ranges], known), color=BLUE)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize="small")
+
+
+def _closed(highs: Matrix, known: Matrix) -> Matrix:
+    """Return upper ends for a picture: an infinite one lies at twice what is largest otherwise."""
+    return np.where(np.isinf(highs), 2 * known[np.isfinite(known)].max(), highs)

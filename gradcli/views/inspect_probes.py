@@ -106,33 +106,34 @@ def _noise(noise: GradientNoise, batch_size: int) -> list[str]:
 
 
 def _interval(interval: Interval) -> str:
-    ends = f"{_examples(interval.low)} to {_examples(interval.high)}"
-    return f"{_examples(interval.estimate)} (95%: {ends})"
+    ends = f"{count_examples(interval.low)} to {count_examples(interval.high)}"
+    return f"{count_examples(interval.estimate)} (95%: {ends})"
 
 
-def _examples(number: float) -> str:
+def count_examples(number: float) -> str:
+    """Write a noise scale: a number of examples, which may be below one or infinite."""
     return (
         numbers.count(round(number)) if math.isfinite(number) and number >= 10 else f"{number:.2g}"
     )
 
 
 def _sharpness(sharpness: Sharpness) -> list[str]:
-    sentences = [f"largest eigenvalue of the Hessian {_signed(sharpness.largest)}"]
+    sentences = [f"largest eigenvalue of the Hessian {signed(sharpness.largest)}"]
     if sharpness.dominant < 0:
         sentences[0] += (
-            f"; the dominant one is {_signed(sharpness.dominant)}, as the loss curves down more "
+            f"; the dominant one is {signed(sharpness.dominant)}, as the loss curves down more "
             "than up"
         )
     if not math.isnan(sharpness.threshold):
         stable = "unstable: beyond" if sharpness.beyond_stability else "stable: below"
         sentences.append(
-            f"for this optimizer {_signed(sharpness.preconditioned)}, {stable} the "
+            f"for this optimizer {signed(sharpness.preconditioned)}, {stable} the "
             f"{numbers.norm(sharpness.threshold)} of {sharpness.rule}"
         )
     return sentences
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """Write a value that may be negative; one that was not found as such."""
     if math.isnan(value):
         return "not found"

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
         RankedArm,
         TrialResult,
     )
-    from gradcli.inspection.results import Inspection, LayerReport, ProbeResults, SideBySide
+    from gradcli.inspection.results import (
+        Inspection,
+        LayerReport,
+        ProbeRecord,
+        ProbeResults,
+        SideBySide,
+    )
 
 SCHEMA = 1
 
@@ -172,6 +178,7 @@ def _inspection(inspection: Inspection) -> dict[str, Any]:
         "tested": inspection.tested,
         "not_tested": inspection.not_tested,
         "notes": inspection.notes,
+        "probe_history": [_recorded_probe(record) for record in inspection.probe_history],
     }
 
 
@@ -197,6 +204,15 @@ def _probes(probes: ProbeResults) -> dict[str, Any]:
     for name, reason in probes.refused.items():
         results[name] = {"refused": reason}
     return results
+
+
+def _recorded_probe(record: ProbeRecord) -> dict[str, Any]:
+    """Return what a run's own probe found: in a few numbers, its cost, and all of it."""
+    values = asdict(record)
+    values["refused"] = record.refused or None
+    values["cost"] = {name: values.pop(name) for name in ("seconds", "passes")}
+    values["result"] = values.pop("result")
+    return values
 
 
 def _plain(value: Any) -> Any:

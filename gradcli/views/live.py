@@ -25,13 +25,15 @@ from rich.segment import ControlType, Segment
 
 from gradcli.records import Record, RunInfo, TrainSummary
 from gradcli.views import numbers
-from gradcli.views.screen import bar, screen
-from gradcli.views.table import GAP, Line, crop, fit, piece
+from gradcli.views.download import download_bar
+from gradcli.views.screen import screen
+from gradcli.views.table import Line
 from gradcli.views.tally import Tally
 
 SHORTEST_PAUSE_SECONDS = 0.1
-PAUSE_PER_COST = 100
-"""A draw is followed by a pause of this many times its cost: drawing takes 1% at most."""
+PAUSE_PER_COST = 200
+"""A draw is followed by a pause of this many times its cost: drawing takes 0.5% at most, which
+leaves as much of the screen's 1% for taking in the records."""
 
 
 class LiveView:
@@ -60,17 +62,7 @@ class LiveView:
         if done_bytes < total_bytes and self._clock() < self._next_draw:
             return
         width = self._console.width - 1
-        size = numbers.megabytes(done_bytes)
-        if total_bytes:
-            size += f" of {numbers.megabytes(total_bytes)}"
-        label = f" {fit(name, min(len(name), max(width // 2, 1)))}{GAP}"
-        done = done_bytes / total_bytes if total_bytes else 0.0
-        line = [
-            piece(label),
-            *bar(min(done, 1.0), min(width - len(label) - len(size) - len(GAP), 40)),
-            piece(GAP + size),
-        ]
-        self._draw(lambda: [crop(line, width)])
+        self._draw(lambda: [download_bar(done_bytes, total_bytes, name, width)])
 
     def start(self, info: RunInfo) -> None:
         """Draw the screen at once, with the layers and no numbers yet."""
@@ -107,7 +99,7 @@ class LiveView:
         """Draw, and put off the next draw by what this one cost.
 
         Measured at 140 columns on one slow core, layout and output together: 1 ms for
-        6 layers, 3 ms for 40.
+        6 layers, 3 ms for 40. Records take less than 5 µs a step.
         """
         begin = self._clock()
         self._picture.show(lines())

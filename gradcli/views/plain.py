@@ -20,6 +20,7 @@ from gradcli.records import (
     TrainSummary,
 )
 from gradcli.views import numbers
+from gradcli.views.download import describe_download
 from gradcli.views.heading import describe, describe_fault
 
 
@@ -40,8 +41,7 @@ class PlainView:
         """Write one line for each file that is downloaded."""
         if name != self._downloading:
             self._downloading = name
-            size = f" ({numbers.megabytes(total_bytes)})" if total_bytes else ""
-            self._write(f"downloading {name}{size}")
+            self._write(describe_download(total_bytes, name))
 
     def start(self, info: RunInfo) -> None:
         """Write what is about to run."""

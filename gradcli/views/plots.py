@@ -70,8 +70,14 @@ class Bins:
 
 def largest_by_bin(values: Floats, bins: Bins) -> Matrix:
     """Return each bin's largest value; NaN where one is in the bin, inf where one is."""
-    largest: Matrix = np.maximum.reduceat(values.astype(np.float64), bins.edges[:-1])
-    return largest
+    return np.maximum.reduceat(values, bins.edges[:-1]).astype(np.float64)
+
+
+def mean_by_bin(values: Floats, bins: Bins) -> Matrix:
+    """Return each bin's mean; not finite where a value is not."""
+    with np.errstate(invalid="ignore"):
+        sums: Matrix = np.add.reduceat(values, bins.edges[:-1], dtype=np.float64)
+    return sums / np.diff(bins.edges)
 
 
 def layer_norms_by_bin(steps: StepRecords, info: RunInfo, bins: Bins) -> Matrix:
@@ -116,11 +122,8 @@ def _loss_figure(
 ) -> Figure:
     figure = blank_figure(4.5)
     axes = figure.add_subplot()
-    loss = steps.loss.astype(np.float64)
-    starts = bins.edges[:-1]
-    with np.errstate(invalid="ignore"):
-        mean = np.add.reduceat(loss, starts) / np.diff(bins.edges)
-    low, high = np.minimum.reduceat(loss, starts), np.maximum.reduceat(loss, starts)
+    mean, high = mean_by_bin(steps.loss, bins), largest_by_bin(steps.loss, bins)
+    low = np.minimum.reduceat(steps.loss, bins.edges[:-1]).astype(np.float64)
     if len(steps) > len(mean):
         axes.fill_between(
             bins.middles,

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.records import RunRow
 from gradcli.views import numbers
-from gradcli.views.ending import STATUS_STYLES
+from gradcli.views.heading import STATUS_STYLES
 from gradcli.views.table import STRONG, TITLE, Column, Lines, fitting, table, total_width
 
 

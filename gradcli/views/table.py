@@ -8,7 +8,7 @@ segments, and where there is no room a column drops out as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
@@ -67,12 +67,13 @@ class Column:
     """The upper line of a title of two lines."""
     least_width: int = 0
     """Cells kept free for content that is still to come, so that nothing moves when it does."""
+    width: int = field(init=False, compare=False)
+    """The cells that the column needs for its titles and its content: measured once, as a column
+    is asked for it many times."""
 
-    @property
-    def width(self) -> int:
-        """The cells that the column needs for its titles and its content."""
+    def __post_init__(self) -> None:
         needed = max(cell_len(text) for text in (self.above, self.title, *self.cells))
-        return max(needed, self.least_width)
+        object.__setattr__(self, "width", max(needed, self.least_width))
 
 
 def total_width(columns: Sequence[Column]) -> int:

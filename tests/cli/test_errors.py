@@ -30,6 +30,11 @@ def test_a_misspelt_option_ends_the_process_with_an_answer(spawn):
     [
         (["train", "--optimizer", "adm"], ["nearest: adam", "try: optimizer=adam"]),
         (["train", "--lr", "fast"], ["optimizer.lr is 'fast'", "configs/optimizer/adam.yaml"]),
+        (["train", "--lr", "inf"], ["optimizer.lr is inf", "finite", "try: optimizer.lr=0.001"]),
+        (["train", "--lr", "nan"], ["optimizer.lr is nan", "try: optimizer.lr=0.001"]),
+        (["train", "--lr", "-1"], ["optimizer.lr is -1", "0 or more", "optimizer.lr=0.001"]),
+        (["train", "optimizer@x=sgd"], ["nothing reads it", "try: optimizer=sgd"]),
+        (["compare-optimizers", "--lrs", "0.1,inf"], ["finite numbers above 0", "--lrs auto"]),
         (["train", "--epochs", "0"], ["epochs is 0", "try: epochs=1"]),
         (["train", "--config-dir", "nowhere"], ["nowhere is not a folder", "--config-dir"]),
         (["train", "data=idx"], ["data.folder"]),

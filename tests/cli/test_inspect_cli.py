@@ -130,6 +130,6 @@ def test_python_does_what_the_command_does(runs):
 
 def test_the_help_names_every_probe():
     from gradcli.cli.inspect import EPILOG
-    from gradcli.inspection.probing import PROBES
+    from gradcli.gradients.probes.names import PROBES
 
     assert EPILOG.partition("Probes: ")[2].rstrip(".").split(", ") == list(PROBES)

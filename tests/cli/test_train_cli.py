@@ -201,3 +201,39 @@ def test_the_config_that_is_shown_is_the_one_that_is_used(gradcli, run):
     used = yaml.safe_load(run.config)
     del used["choices"]
     assert shown == used
+
+
+def test_probes_during_training_are_told_kept_and_shown(gradcli, runs_dir):
+    words = ["data=mnist5k", "max_steps=3", "model.hidden=[8]", "threads=1", "monitor.every=0"]
+    probes = ["monitor.probes=[histograms,cosine]", "monitor.probes_at=[start,2,end]"]
+    answer = gradcli("train", *words, *probes, "--no-live")
+    assert answer.code == 0
+    assert [line.partition(":")[0] for line in answer.err.splitlines() if "probes" in line] == [
+        "probes at step 0",
+        "probes at step 2",
+        "probes at step 3",
+    ]
+    (path,) = runs_dir.iterdir()
+    made = [(one.step, one.probe) for one in load_run(path).probe_records]
+    assert made == [(step, name) for step in (0, 2, 3) for name in ("histograms", "cosine")]
+    shown = gradcli("inspect-gradients", "latest")
+    assert shown.code == 0
+    assert "gradient cosine" in shown.out
+    told = json.loads(gradcli("inspect-gradients", "latest", "--json").out)["probe_history"]
+    assert [(one["step"], one["probe"]) for one in told] == made
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("monitor.probes=[sharpnes]", "monitor.probes=[sharpness]"),
+        ("monitor.probes_at=[ends]", "monitor.probes_at=[end]"),
+    ],
+)
+def test_a_misspelt_probe_or_moment_is_refused_before_anything_is_made(
+    gradcli, runs_dir, word, nearest
+):
+    answer = gradcli("train", "data=mnist5k", word)
+    assert answer.code == 2
+    assert f"try: {nearest}" in answer.err
+    assert not runs_dir.exists()

@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from gradcli.comparison.plan import plan_from_json
 from gradcli.comparison.results import SERIES
 from gradcli.errors import UserError
 from gradcli.places import Places
+from gradcli.runs import ComparisonDirectory
 from gradcli.views.compare_view import QuietCompareView
 
 #: Two optimizers, three learning rates and two seeds: ten trials of a dozen steps.
@@ -280,6 +283,62 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(undisturbed, runs):
     assert words == ["gradcli", "compare-optimizers", "--resume", str(directory)]
     rest = gradcli.compare(resume=directory, jobs=1, runs_dir=runs / "interrupted")
     assert {trial: traces(directory)[trial] for trial in before} == before
+    assert table(rest.summary) == table(undisturbed.summary)
+
+
+#: What a trial leaves behind while it runs, in this order.
+TRACES_OF_A_TRIAL = ("lock", "config.yaml", "run.json", "layers.json", "steps.bin", "last.pt")
+
+
+class InterruptAtMoments(QuietCompareView):
+    """Sends Ctrl-C to this process when a new file of the given name appears in a trial.
+
+    A thread watches the directory, from before the first trial begins: the interrupt falls into
+    whatever the comparison is doing then.
+    """
+
+    def __init__(self, name):
+        self._name = name
+        self._over = threading.Event()
+        self._thread = None
+        self.path = None
+
+    def start(self, info):
+        self.path = Path(info.path)
+        self._thread = threading.Thread(target=self._watch, args=(self._files(),))
+        self._thread.start()
+
+    def close(self):
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _files(self):
+        return set(self.path.glob(f"trials/**/{self._name}"))
+
+    def _watch(self, before):
+        while not self._over.wait(0.002):
+            if self._files() - before:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+
+def test_interrupted_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, runs):
+    """The moments are those at which a trial's files appear, so that no round is without one."""
+    place = runs / "moments"
+    moments = random.Random(3).sample(TRACES_OF_A_TRIAL, 4)
+    interrupted = []
+    for moment in moments:
+        view = InterruptAtMoments(moment)
+        try:
+            gradcli.compare(*SMALL, **ASKED, jobs=1, runs_dir=place, view=view)
+        except KeyboardInterrupt:
+            interrupted.append(moment)
+        status = ComparisonDirectory(view.path).status
+        assert status == ("interrupted" if moment in interrupted else "finished")
+    assert len(interrupted) >= len(moments) - 1
+    rest = gradcli.compare(*SMALL, **ASKED, jobs=1, runs_dir=place)
+    assert [path.name for path in place.iterdir()] == [rest.path.name]
     assert table(rest.summary) == table(undisturbed.summary)
 
 

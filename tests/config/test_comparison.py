@@ -95,7 +95,12 @@ def test_a_misspelt_word_is_answered_with_the_nearest(word, said, nearest):
         ("optimizer=adam", "--optimizers adam,adam"),
         ("optimizer.lr=0.1", "--lrs 0.1, or protocol.tune=false"),
         ("lrs=[0.1,-1]", "--lrs auto"),
+        ("lrs=[0.1,inf]", "--lrs auto"),
+        ("lrs=[nan]", "--lrs auto"),
         ("lrs=many", "--lrs auto"),
+        ("optimizers@x=[adam]", "optimizers=[adam]"),
+        ("protocol@x=quick", "protocol=quick"),
+        ("protocol.target=nan", "protocol.target=0.0"),
         ("data.val=0", "protocol.tune=false"),
         ("protocol.rungs=[2]", "protocol.rungs=[0.25,0.5]"),
         ("protocol.seeds=0", "protocol.seeds=1"),
@@ -117,6 +122,13 @@ def test_a_learning_rate_may_be_varied_where_none_is_tuned():
     )
     assert [arm.learning_rate for arm in composed.arms("mnist5k")] == [0.1, 0.2]
     assert "--lrs" in mistake(vary=["optimizer.lr=0.1,0.2"]).hint
+
+
+@pytest.mark.parametrize("rate", ["inf", "nan", "-0.1"])
+def test_a_rate_that_is_none_is_refused_before_any_trial(rate):
+    error = mistake("protocol.tune=false", f"optimizer.lr={rate}", "optimizers=[sgd]")
+    assert error.where == "optimizer.lr in configs/optimizer/sgd.yaml"
+    assert error.hint == "optimizer.lr=0.001"
 
 
 def test_an_optimizer_of_the_users_own_is_an_arm(tmp_path):

@@ -261,6 +261,14 @@ def test_the_default_of_the_class_shows_how_a_value_is_written(override, hint):
         ("data.val=-1", "0 or more", "data.val=0"),
         ("monitor.every=-1", "0 or more", "monitor.every=0"),
         ("checkpoint.seconds=-0.5", "0.0 or more", "checkpoint.seconds=0.0"),
+        ("checkpoint.seconds=nan", "0.0 or more", "checkpoint.seconds=0.0"),
+        ("optimizer.lr=inf", "finite number, 0 or more", "optimizer.lr=0.001"),
+        ("optimizer.lr=1e999", "finite number, 0 or more", "optimizer.lr=0.001"),
+        ("optimizer.lr=-0.1", "finite number, 0 or more", "optimizer.lr=0.001"),
+        ("optimizer.lr=nan", "NaN is no number", "optimizer.lr=0.001"),
+        ("optimizer.weight_decay=nan", "NaN is no number", "optimizer.weight_decay=0"),
+        ("optimizer.betas=[0.9,nan]", "NaN is no number", "optimizer.betas=[0.9,0.999]"),
+        ("clip.max_norm=nan", "NaN is no number", "clip.max_norm=1.0"),
         ("device=cud", "none of auto, cpu, cuda, mps", "device=cuda"),
         ("precision=bfloat", "none of float32, bfloat16", "precision=bfloat16"),
         ("data.normalize=meanstd", "none of mean_std, 0-1, none", "data.normalize=mean_std"),
@@ -271,6 +279,20 @@ def test_a_value_out_of_its_limits_is_refused_with_one_that_is_not(override, say
     assert says in error.problem
     assert error.hint == hint
     compose_train([hint])
+
+
+def test_a_rate_that_moves_nothing_and_a_limit_that_limits_nothing_are_values():
+    composed = compose_train(["optimizer.lr=0", "clip.max_norm=inf"])
+    assert arguments(composed)["lr"] == 0
+    assert arguments(composed, "clip")["max_norm"] == float("inf")
+
+
+@pytest.mark.parametrize("rate", [".nan", ".inf", "-0.5"])
+def test_a_rate_that_is_none_is_refused_in_a_file_too(tmp_path, rate):
+    own = write(tmp_path, optimizer__mine=f"_target_: torch.optim.SGD\nlr: {rate}\n")
+    error = mistake("optimizer=mine", config_dir=own)
+    assert error.where == f"optimizer.lr in {own / 'optimizer' / 'mine.yaml'}"
+    assert error.hint == "optimizer.lr=0.001"
 
 
 def test_a_value_that_is_missing_is_asked_for(tmp_path):
@@ -299,6 +321,26 @@ def test_hydra_itself_is_not_to_be_configured(override):
     error = mistake(override)
     assert override in error.problem
     assert error.hint == "--runs-dir DIR"
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("optimizer@x=adam", "optimizer=adam"),
+        ("optimizer@optimizer=sgd", "optimizer=sgd"),
+        ("+optimizer@_global_=sgd", "+optimizer=sgd"),
+        ("optimizer@=sgd", "optimizer=sgd"),
+        ("optimizer.lr@x.y=3", "optimizer.lr=3"),
+        ("epochs@x=3", "epochs=3"),
+    ],
+)
+def test_an_option_cannot_be_put_elsewhere(override, hint):
+    error = mistake(override)
+    assert f"'{override}'" in error.problem
+    assert "nothing reads it" in error.problem
+    assert error.where == hint.lstrip("+").partition("=")[0]
+    assert error.hint == hint
+    compose_train([hint])
 
 
 @pytest.mark.parametrize(

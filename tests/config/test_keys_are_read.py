@@ -1,17 +1,29 @@
 """A config key that nothing reads is a promise that nothing keeps: there is none."""
 
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
-from gradcli import experiment
+import pytest
+import yaml
+
+import gradcli
+from gradcli import api, study
+from gradcli.config.files import shipped_configs
 from gradcli.config.schema import (
     CheckpointConfig,
+    CompareConfig,
     DataConfig,
+    EngineConfig,
+    InspectConfig,
     MonitorConfig,
+    ProtocolConfig,
     TrainConfig,
     check_limits,
 )
-from gradcli.views.train_view import QuietView
+from gradcli.data.load import SAMPLE_FOLDER
+
+SMALL = ("data=mnist5k", "max_steps=1", "model.hidden=[4]", "device=cpu")
 
 
 @dataclass(frozen=True)
@@ -21,35 +33,99 @@ class TrainConfigAndMore(TrainConfig):
     unread: int = 0
 
 
-CLASSES = (TrainConfigAndMore, DataConfig, MonitorConfig, CheckpointConfig)
-# Checking and copying a config touch every field; that is not reading it.
-NO_READERS = ("gradcli.config", "dataclasses")
+@dataclass(frozen=True)
+class CompareConfigAndMore(CompareConfig):
+    """The same for a comparison."""
+
+    unread: int = 0
 
 
-def test_every_key_is_read(monkeypatch, runs_dir):
-    compose_train = experiment.compose_train
-    keys = {f"{cls.__name__}.{field.name}" for cls in CLASSES for field in fields(cls)}
+# Composing, checking and copying a config touch every field; that is not reading it.
+NO_READERS = {
+    *("gradcli.config.schema", "gradcli.config.values", "gradcli.config.compose"),
+    *("dataclasses", "copy", __name__),
+}
+CHECKS = ("check_", "_check")
+
+
+@contextmanager
+def keys_read(*classes):
+    """Collect the keys of config dataclasses that are read, as CLASS.KEY."""
     read = set()
 
-    def compose_with_more(*args, **options):
-        composed = compose_train(*args, **options)
-        config = TrainConfigAndMore(**vars(composed.config))
-        check_limits(config)
-        return replace(composed, config=config)
-
     def reading(self, name):
-        reader = sys._getframe(1).f_globals["__name__"]
-        if not reader.startswith(NO_READERS):
+        reader = sys._getframe(1)
+        is_reader = reader.f_globals["__name__"] not in NO_READERS
+        if is_reader and not reader.f_code.co_name.startswith(CHECKS):
             read.add(f"{type(self).__name__}.{name}")
         return object.__getattribute__(self, name)
 
-    monkeypatch.setattr(experiment, "compose_train", compose_with_more)
-    for cls in CLASSES:
-        monkeypatch.setattr(cls, "__getattribute__", reading)
-    experiment.start_run(
-        ["data=mnist5k", "max_steps=1", "device=cpu"],
-        experiment.Places(runs_dir),
-        QuietView(),
-        started=0.0,
-    )
-    assert keys - read == {"TrainConfigAndMore.unread"}
+    with pytest.MonkeyPatch.context() as patch:
+        for cls in classes:
+            patch.setattr(cls, "__getattribute__", reading)
+        yield read
+
+
+def with_more(compose, cls):
+    """Compose with the class that has a key more."""
+
+    def composed(*args, **options):
+        original = compose(*args, **options)
+        config = cls(**vars(original.config))
+        check_limits(config)
+        return replace(original, config=config)
+
+    return composed
+
+
+def keys(*classes):
+    return {f"{cls.__name__}.{field.name}" for cls in classes for field in fields(cls)}
+
+
+def test_every_key_of_a_training_is_read(monkeypatch, runs_dir):
+    classes = (TrainConfigAndMore, DataConfig, MonitorConfig, CheckpointConfig)
+    compose = with_more(api.compose_train, TrainConfigAndMore)
+    monkeypatch.setattr(api, "compose_train", compose)
+    with keys_read(*classes) as read:
+        gradcli.train(*SMALL, runs_dir=runs_dir)
+    assert keys(*classes) - read == {"TrainConfigAndMore.unread"}
+
+
+def test_every_key_of_a_comparison_is_read(monkeypatch, runs_dir, trials_in_this_process):
+    """Of two comparisons: some keys are for the sample alone, others for other data or halving."""
+    classes = (CompareConfigAndMore, ProtocolConfig, EngineConfig)
+    compose = with_more(study.compose_comparison, CompareConfigAndMore)
+    monkeypatch.setattr(study, "compose_comparison", compose)
+    with keys_read(*classes) as read:
+        for words in ((), ("data=idx", f"data.folder={SAMPLE_FOLDER}", "protocol.halving=true")):
+            gradcli.compare(*SMALL, *words, optimizers=["sgd"], seeds=1, runs_dir=runs_dir)
+    assert keys(*classes) - read == {"CompareConfigAndMore.unread"}
+
+
+def names(*classes):
+    return {field.name for cls in classes for field in fields(cls)}
+
+
+def listed(root):
+    """The keys of a root file, those that stand for a group's option included."""
+    values = yaml.safe_load((shipped_configs() / f"{root}.yaml").read_text())
+    groups = [group for one in values.pop("defaults") if isinstance(one, dict) for group in one]
+    return {*groups, *values}
+
+
+def test_the_roots_list_exactly_the_keys_of_the_schema():
+    """What the other two list of a training besides goes into its config, and is read there."""
+    training = names(TrainConfig)
+    assert listed("train") == training
+    for root, schema in (("compare", CompareConfig), ("inspect", InspectConfig)):
+        assert listed(root) - training == names(schema) - training
+
+
+@pytest.mark.parametrize(
+    ("group", "schema"), [("protocol", ProtocolConfig), ("engine", EngineConfig)]
+)
+def test_a_comparisons_options_list_exactly_the_keys_of_the_schema(group, schema):
+    paths = sorted((shipped_configs() / group).glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert set(yaml.safe_load(path.read_text())) == names(schema)

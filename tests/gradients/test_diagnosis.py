@@ -500,6 +500,45 @@ def test_a_spike_needs_something_to_be_compared_with_and_survives_non_finite_ste
     assert [spike.step for spike in find_spikes(steps_of(norms), network(1))] == [51]
 
 
+def test_spikes_are_those_of_the_definition_where_blocks_meet():
+    """The median of the 25 norms before, asked for step by step."""
+    generator = np.random.default_rng(0)
+    norms = np.exp(generator.normal(0, 1.1, (25_000, 1)))
+    norms[[19_999, 20_000, 20_026, 24_000]] = [[1e4], [2e4], [1e4], [1e4]]
+    norms[[5_000, 20_010]] = np.nan  # these are left out of the count
+    norms[15_000:15_030] = 0.0  # what follows has nothing to be compared with
+    steps = steps_of(norms)
+    finite = np.flatnonzero(np.isfinite(norms[:, 0]))
+    high = {
+        int(steps.step[finite[at]]): norms[finite[at], 0] / usual
+        for at in range(25, len(finite))
+        if (usual := np.median(norms[finite[at - 25 : at], 0])) > 0
+        and norms[finite[at], 0] > 10 * usual
+    }
+    expected = {}  # the first step of those in a row, and the largest factor of them
+    last = -1000
+    places = {int(steps.step[row]): place for place, row in enumerate(finite)}
+    for step, factor in high.items():
+        if places[step] - last > 25:
+            first = step
+        expected[first] = max(expected.get(first, 0.0), factor)
+        last = places[step]
+    found = {spike.step: spike.factor for spike in find_spikes(steps, network(1))}
+    assert len(expected) > 100
+    assert found == pytest.approx(expected)
+
+
+def test_rate_changes_are_seen_where_blocks_meet():
+    rates = np.full(60_001, 0.1)
+    for first in (19_999, 20_000, 20_001, 40_000, 60_000):
+        rates[first:] *= 7 if first % 2 else 1 / 7
+    found = find_rate_changes(steps_of(np.ones((60_001, 1)), rates=rates))
+    ratios = rates[1:] / rates[:-1]
+    (jumps,) = np.nonzero(ratios != 1)
+    assert [change.step for change in found] == (jumps + 2).tolist()
+    assert [change.factor for change in found] == pytest.approx(ratios[jumps].tolist())
+
+
 def test_jumps_of_the_learning_rate_are_told_from_schedules():
     cosine = 0.1 * (1 + np.cos(np.pi * np.arange(200) / 200)) / 2
     warm_up = np.concatenate([0.1 * np.arange(1, 21) / 20, cosine])

@@ -14,7 +14,7 @@ from gradcli.data import Batches, epoch_order, load_dataset
 from gradcli.errors import UserError
 from gradcli.experiment import build_trainer
 from gradcli.gradients.layers import find_layers
-from gradcli.inspection.probing import PROBES, choose_probes
+from gradcli.gradients.probes.names import PROBES, choose_probes
 from gradcli.inspection.results import ProbeResults, SideBySide
 from gradcli.runs import load_checkpoint
 

@@ -118,26 +118,6 @@ def test_what_the_form_does_not_know_is_left_to_step():
     assert not twins.step()
 
 
-@pytest.mark.parametrize("name", ["adam fused", "adam", "sgd nesterov", "rmsprop"])
-@pytest.mark.parametrize("factor", [0.3, torch.tensor(0.3, dtype=torch.float64)])
-def test_gradients_are_scaled_on_the_way(name, factor):
-    twins = _Twins(SETTINGS[name])
-    for seed in range(4):
-        twins.backward(seed)
-        for parameter in twins.model.parameters():
-            parameter.grad.mul_(0.3)
-        twins.optimizer.step()
-        with torch.no_grad():
-            if not twins.update(factor):
-                for parameter in twins.twin.parameters():
-                    parameter.grad.mul_(0.3)
-                twins.other.step()
-                twins.update.prepare()
-        for one, other in zip(twins.model.parameters(), twins.twin.parameters(), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
-            torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize("name", ["adam fused", "sgd fused"])
 def test_found_inf_keeps_the_update_from_being_made(name):
     twins = _Twins(SETTINGS[name])

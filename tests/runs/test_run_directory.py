@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from gradcli.runs import (
     RunWriter,
     create_run_directory,
     find_run,
+    list_any,
     list_runs,
     load_checkpoint,
     load_run,
@@ -267,3 +269,21 @@ def test_columns_and_exports_agree(writer):
 def test_norms_by_layer():
     norms = norm_by_layer(np.array([[3.0, 4.0, 1e-30]]), LAYERS)
     np.testing.assert_allclose(norms, [[5.0, 1e-30]])
+
+
+def test_a_list_opens_one_file_of_each_run(tmp_path, monkeypatch):
+    for number in range(5):
+        writer = RunWriter(create_run_directory(tmp_path, f"run{number}"), "", {})
+        writer.begin(INFO, {})
+        writer.write(steps(1, 3))
+        writer.set_status("finished", result={"test_accuracy": 0.9, "findings": ["spike"]})
+        writer.close()
+    opened = []
+    whole = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, *args, **more: opened.append(self) or whole(self, *args, **more)
+    )
+    rows = [run.row() for run in list_any(tmp_path)]
+    assert [row.findings for row in rows] == [("spike",)] * 5
+    assert [path.name for path in opened] == ["run.json"] * 5
+    assert [path.parent.name for path in opened] == [row.run for row in rows]

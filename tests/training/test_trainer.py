@@ -49,13 +49,21 @@ def test_recorded_norms_and_clipped_gradients_equal_those_of_plain_autograd(data
     config = [f"model={model}", "clip.max_norm=0.5", f"max_steps={steps}", "epochs=2"]
     trainer = build_trainer(compose_train(["data=mnist5k", *config]), dataset)
     twin = build_trainer(compose_train(["data=mnist5k", *config]), dataset).model
-    at_each_update = []
-    trainer.optimizer.register_step_pre_hook(
-        lambda *_: at_each_update.append(
-            [(p.detach().clone(), p.grad.clone()) for p in trainer.model.parameters()]
-        )
-    )
+    weights, clipped = [], []
+
+    def note(*_):
+        """Note the weights before a step and the gradients that the last update has seen."""
+        if trainer.model.training:
+            parameters = list(trainer.model.parameters())
+            weights.append([p.detach().clone() for p in parameters])
+            clipped.append([None if p.grad is None else p.grad.clone() for p in parameters])
+
+    trainer.model.register_forward_pre_hook(note)
     records = list(trainer.run())
+    note()
+    at_each_update = [
+        list(zip(*both, strict=True)) for both in zip(weights[:-1], clipped[1:], strict=True)
+    ]
 
     scale = 255 * dataset.std
     images = dataset.train.images.float() * (1 / scale) - dataset.mean / dataset.std

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from gradcli.gradients.diagnosis.limits import RATE_CHANGE, SPIKE
 from gradcli.records import Floats, Integers, LayerInfo, StepRecords, norm_by_layer
@@ -20,7 +18,8 @@ FEWEST_STEPS = 20
 # How many steps before a spike it is compared with, and over how many the loss is looked at.
 _BEFORE = 25
 _LOSSES = 20
-_ROWS_AT_ONCE = 100_000
+# A long run is read in blocks that stay in a processor's cache.
+_ROWS_AT_ONCE = 20_000
 # A difference of medians counts from three of its standard errors on.
 _BEYOND_CHANCE = 3.0
 # From the interquartile range, and from the median absolute value, to the standard deviation of
@@ -126,52 +125,76 @@ def _correlation_of_logs(losses: Floats, norms: Floats) -> float:
     return float(np.corrcoef(*logs)[0, 1])
 
 
+def finite_rows(steps: StepRecords) -> Integers:
+    """Return the rows of the steps whose loss and gradient norm are finite."""
+    return np.flatnonzero(np.isfinite(steps.grad_norm_before_clip) & np.isfinite(steps.loss))
+
+
 def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spike, ...]:
     """Find the spikes of a run; the first 25 steps have nothing to be compared with."""
-    finite = np.flatnonzero(np.isfinite(steps.grad_norm_before_clip) & np.isfinite(steps.loss))
-    norms = np.asarray(steps.grad_norm_before_clip, dtype=np.float64)[finite]
-    losses = np.asarray(steps.loss, dtype=np.float64)[finite]
-    baseline = _running_median(norms)
-    high = np.flatnonzero((norms > SPIKE.value * baseline) & (baseline > 0))
-    return tuple(
-        Spike(
-            step=int(steps.step[finite[first]]),
-            layer=_layer_of_spike(steps, layers, finite[first - _BEFORE : first + 1]),
-            factor=float((norms[group] / baseline[group]).max()),
-            loss_before=float(np.median(losses[max(0, first - _LOSSES) : first])),
-            loss_after=_median(losses[group[-1] + 1 : group[-1] + 1 + _LOSSES]),
+    finite = finite_rows(steps)
+    places, factors = _high_norms(steps, finite)
+    spikes = []
+    for group in _groups(places):
+        first, last = places[group][0], places[group][-1]
+        before, after = (
+            steps.loss[finite[part]]
+            for part in (slice(max(0, first - _LOSSES), first), slice(last + 1, last + 1 + _LOSSES))
         )
-        for group in _groups(high)
-        for first in group[:1]
-    )
+        spikes.append(
+            Spike(
+                step=int(steps.step[finite[first]]),
+                layer=_layer_of_spike(steps, layers, finite[first - _BEFORE : first + 1]),
+                factor=float(factors[group].max()),
+                loss_before=_median(before),
+                loss_after=_median(after),
+            )
+        )
+    return tuple(spikes)
 
 
 def find_rate_changes(steps: StepRecords) -> tuple[RateChange, ...]:
     """Find the steps at which the learning rate is far from that of the step before."""
-    rates = np.asarray(steps.learning_rate, dtype=np.float64)
-    before, after = rates[:-1], rates[1:]
-    comparable = (before > 0) & (after > 0) & (np.diff(steps.step) == 1)
-    factors = np.divide(after, before, out=np.ones_like(after), where=comparable)
-    jumps = np.flatnonzero((factors > RATE_CHANGE.value) | (factors < 1 / RATE_CHANGE.value))
-    return tuple(RateChange(int(steps.step[i + 1]), float(factors[i])) for i in jumps)
+    changes = []
+    for start in range(0, len(steps) - 1, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE + 1)
+        step, rates = steps.step[rows], np.asarray(steps.learning_rate[rows], dtype=np.float64)
+        before, after = rates[:-1], rates[1:]
+        comparable = (before > 0) & (after > 0) & (np.diff(step) == 1)
+        factors = np.divide(after, before, out=np.ones_like(after), where=comparable)
+        jumps = np.flatnonzero((factors > RATE_CHANGE.value) | (factors < 1 / RATE_CHANGE.value))
+        changes += [RateChange(int(step[i + 1]), float(factors[i])) for i in jumps]
+    return tuple(changes)
 
 
-def _running_median(values: Floats) -> NDArray[np.float64]:
-    """Return the median of the 25 values before each; NaN for the first 25."""
-    medians = np.full(len(values), np.nan)
-    for start in range(_BEFORE, len(values), _ROWS_AT_ONCE):
-        stop = min(start + _ROWS_AT_ONCE, len(values))
-        windows = sliding_window_view(values[start - _BEFORE : stop - 1], _BEFORE)
-        medians[start:stop] = np.median(windows, axis=1)
-    return medians
+def _high_norms(steps: StepRecords, rows: Integers) -> tuple[Integers, Floats]:
+    """Find the norms that are too high beside the median of the 25 before them.
+
+    Returns:
+        Their places among `rows`, rising, and how many times as large as that median they are.
+    """
+    places, factors = [np.empty(0, dtype=np.intp)], [np.empty(0)]
+    for start in range(_BEFORE, len(rows), _ROWS_AT_ONCE):
+        block = rows[start - _BEFORE : start + _ROWS_AT_ONCE]
+        norms = np.asarray(steps.grad_norm_before_clip[block], dtype=np.float64)
+        limits, latest = SPIKE.value * norms, norms[_BEFORE:]
+        # Medians cost. A norm exceeds that of 25 values where it exceeds 13 of them.
+        exceeded = np.zeros(len(latest), dtype=np.uint8)
+        for earlier in range(_BEFORE):
+            exceeded += limits[earlier : earlier + len(latest)] < latest
+        high = np.flatnonzero(exceeded > _BEFORE // 2)
+        medians = np.median(sliding_window_view(norms, _BEFORE)[high], axis=1)
+        high, medians = high[medians > 0], medians[medians > 0]
+        places.append(high + start)
+        factors.append(latest[high] / medians)
+    return np.concatenate(places), np.concatenate(factors)
 
 
-def _groups(indices: Integers) -> Iterator[Integers]:
+def _groups(indices: Integers) -> Iterator[slice]:
     """Split sorted indices where the next one is more than 25 away."""
     if len(indices):
-        cuts = [0, *(np.flatnonzero(np.diff(indices) > _BEFORE) + 1), len(indices)]
-        for start, stop in pairwise(cuts):
-            yield indices[start:stop]
+        cuts = [0, *(np.flatnonzero(np.diff(indices) > _BEFORE) + 1).tolist(), len(indices)]
+        yield from map(slice, cuts[:-1], cuts[1:])
 
 
 def _layer_of_spike(steps: StepRecords, layers: tuple[LayerInfo, ...], rows: Integers) -> str:

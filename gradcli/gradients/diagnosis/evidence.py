@@ -18,6 +18,7 @@ from gradcli.gradients.diagnosis.course import (
     describe_course,
     find_rate_changes,
     find_spikes,
+    finite_rows,
 )
 from gradcli.gradients.diagnosis.limits import LOSS_BLOWN_UP, LOSS_KEPT, LOSS_OF_GUESSING
 from gradcli.records import (
@@ -176,10 +177,10 @@ def collect_evidence(
 ) -> Evidence:
     """Gather from a run's records, however long it was, what the rules need."""
     matrices = matrix_layers(info.layers)
-    finite = np.isfinite(steps.grad_norm_before_clip) & np.isfinite(steps.loss)
-    rows = np.flatnonzero(finite)
-    if len(rows) > _SAMPLED_STEPS:
-        rows = rows[np.linspace(0, len(rows) - 1, _SAMPLED_STEPS).astype(np.intp)]
+    rows = finite_rows(steps)
+    count = len(rows)
+    if count > _SAMPLED_STEPS:
+        rows = rows[np.linspace(0, count - 1, _SAMPLED_STEPS).astype(np.intp)]
     norms = norm_by_layer(steps.parameter_grad_norm_before_clip[rows], info.layers)
     losses = np.asarray(steps.loss[rows], dtype=np.float64)
     total = np.asarray(steps.grad_norm_before_clip[rows], dtype=np.float64)
@@ -194,7 +195,7 @@ def collect_evidence(
         input_norms=_rows(layer_records, "input_grad_norm", info)[:, matrices],
         losses=losses,
         clip_coefficients=np.asarray(steps.clip_coefficient[rows], dtype=np.float64),
-        steps=int(finite.sum()),
+        steps=count,
         convergence=describe_course(losses, total),
         spikes=find_spikes(steps, info.layers),
         rate_changes=find_rate_changes(steps),

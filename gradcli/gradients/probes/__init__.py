@@ -1,5 +1,6 @@
 """The costly probes: what is looked at now and then, never at every step.
 
+    names          which ones there are, and what each costs
     untouched      leaves the model and every random state as they were
     batch_loss     one batch's loss as a function of the parameters alone
     slope          how many decades a norm changes by from layer to layer

@@ -1,0 +1,125 @@
+"""What a comparison's own process costs, and whether a trial costs more where there are many.
+
+Comparisons of two optimizers, of more and more trials, as `gradcli.compare` makes them: worker
+processes, run directories, and the live table on a pseudo-terminal that something reads. Counted
+is from the first trial that has ended to the last one. The trials are tiny, a tenth of a second
+each, so that what the parent does for each weighs more than in any real comparison.
+
+    python benchmarks/parent.py [--trials 10 30 100 300] [--jobs 1] [--at-most 5] [--growth 1.15]
+
+Prints, for each comparison, the share of a core that its own process uses, its processor time for
+each trial, and the median of the time that passes from the end of a trial to that of the next.
+Exits with 1 where a share exceeds `--at-most` percent, or a trial of the largest comparison takes
+more than `--growth` times the seconds of one of the smallest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.console import Console
+
+import gradcli
+from gradcli.views.compare_live import CompareLiveView
+
+SIZE = 140, 50
+TRIAL = ["data=mnist5k", "model.hidden=[32]", "max_steps=40", "protocol.tune=false"]
+OPTIMIZERS = ["sgd", "adam"]
+
+
+@contextmanager
+def terminal() -> Iterator[TextIO]:
+    """Open a pseudo-terminal whose output another process reads."""
+    ours, theirs = os.openpty()
+    # It ends with an error, as a terminal that is closed gives no end of file.
+    reader = subprocess.Popen(
+        ["cat"], stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    os.close(ours)
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        yield stream
+    reader.wait()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a trial had ended, and the processor time that this process had used by then."""
+
+    seconds: float
+    processor_seconds: float
+
+
+class TimedView(CompareLiveView):
+    """The live table, which notes when trials end."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.moments: list[Moment] = []
+
+    def trial(self, trial) -> None:
+        """Note the time."""
+        super().trial(trial)
+        self.moments.append(Moment(time.perf_counter(), time.process_time()))
+
+
+def compare(trials: int, jobs: int) -> list[Moment]:
+    """Make a comparison of so many trials; return when they ended."""
+    with tempfile.TemporaryDirectory() as folder, terminal() as stream:
+        width, height = SIZE
+        view = TimedView(Console(file=stream, force_terminal=True, width=width, height=height))
+        gradcli.compare(
+            *TRIAL,
+            optimizers=OPTIMIZERS,
+            seeds=trials // len(OPTIMIZERS),
+            jobs=jobs,
+            runs_dir=folder,
+            view=view,
+        )
+    return view.moments
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, nargs="+", default=[10, 30, 100, 300])
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--at-most", type=float, default=5.0, help="percent of a core")
+    parser.add_argument("--growth", type=float, default=1.15)
+    arguments = parser.parse_args()
+
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.jobs} jobs; {' '.join(TRIAL)}")
+    worst, costs = 0.0, []
+    for trials in sorted(arguments.trials):
+        moments = compare(trials, arguments.jobs)
+        first, last = moments[0], moments[-1]
+        seconds = last.seconds - first.seconds
+        used = last.processor_seconds - first.processor_seconds
+        share, a_trial = used / seconds, used / (len(moments) - 1)
+        interval = statistics.median(
+            later.seconds - earlier.seconds for earlier, later in itertools.pairwise(moments)
+        )
+        print(
+            f"{trials:4} trials  {100 * share:5.2f}% of a core  "
+            f"{1000 * a_trial:6.2f} ms of it a trial  {1000 * interval:7.1f} ms a trial",
+            flush=True,
+        )
+        worst = max(worst, share)
+        costs.append(interval)
+    growth = costs[-1] / costs[0]
+    print(f"a trial of the largest takes {growth:.2f} times one of the smallest")
+    return int(100 * worst > arguments.at_most or growth > arguments.growth)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

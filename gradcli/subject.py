@@ -1,0 +1,84 @@
+"""A trainer's model as the subject of probes: the examples it is shown, and its next steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradcli.config import TrainConfig
+from gradcli.data import Batches, Dataset, epoch_order
+from gradcli.gradients.layer_probe import LayerProbe
+from gradcli.gradients.norms import Gradients
+from gradcli.inspection.probing import Subject
+from gradcli.training import Trainer, TrainingStep
+from gradcli.training.clock import PhaseClock
+
+# The probe set is looked at in batches like those of training, but within these bounds: a batch
+# of one would take a thousand passes, and a very large one too much memory.
+_SMALLEST_BATCH, _LARGEST_BATCH = 32, 256
+
+
+def subject_of(
+    trainer: Trainer, config: TrainConfig, dataset: Dataset, *, examples: int
+) -> Subject:
+    """Return a trainer's model with the examples that its run begins with.
+
+    Args:
+        trainer: nobody else's, as a probe may train its model on.
+        config: that the trainer was built from.
+        dataset: likewise.
+        examples: how many of them; fewer where there are no more.
+    """
+    size = min(max(config.batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
+    source = Batches(
+        dataset.train,
+        size,
+        normalize=config.data.normalize,
+        mean=dataset.mean,
+        std=dataset.std,
+        device=trainer.device,
+    )
+    order = epoch_order(source.size, config.seed, 1)[:examples].to(trainer.device)
+    batches = [
+        (inputs.clone(), labels.clone())
+        for inputs, labels in (source.gather(indices) for indices in torch.split(order, size))
+    ]
+    trainer.model.train()
+    trainer.learning_rate.set(_next(trainer, trainer.step))
+    return Subject(
+        trainer.model,
+        trainer.optimizer,
+        batches,
+        step=_Stepper(trainer, bfloat16=config.precision == "bfloat16"),
+        steps_made=trainer.step,
+    )
+
+
+def _next(trainer: Trainer, step: int) -> int:
+    """Return the step that sets the learning rate; a run that has ended keeps its last one."""
+    return min(step, trainer.total_steps - 1)
+
+
+class _Stepper:
+    """Makes the steps that a trainer would make next, one at a call, recording nothing."""
+
+    def __init__(self, trainer: Trainer, *, bfloat16: bool) -> None:
+        self._trainer = trainer
+        self._number = trainer.step
+        gradients = Gradients(trainer.model, trainer.layers)
+        clock = PhaseClock(trainer.device)
+        self._step = TrainingStep(
+            trainer.model, trainer.optimizer, gradients, trainer.clip, clock, bfloat16
+        )
+
+    def __call__(self, probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:
+        trainer = self._trainer
+        train = trainer.splits["train"]
+        epoch, batch = divmod(self._number, train.steps_per_epoch)
+        order = epoch_order(train.size, trainer.plan.seed, epoch + 1)
+        indices = torch.split(order, train.batch_size)[batch].to(trainer.device)
+        inputs, labels = train.gather(indices)
+        trainer.learning_rate.set(_next(trainer, self._number))
+        self._step(inputs, labels, probe)
+        self._number += 1
+        return inputs, labels

@@ -1,0 +1,76 @@
+"""A comparison from the command line: what it prints, and with which code it ends."""
+
+import json
+
+import pytest
+
+from gradcli.data.download import DownloadError, DownloadProgress
+
+SMALL = ("data=mnist5k", "model.hidden=[8]", "max_steps=2", "protocol.tune=false", "--seeds", "1")
+
+KILLED = """
+import os, signal, torch
+
+class Killed(torch.optim.SGD):
+    def step(self, closure=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The options that offer `killed`, whose process is killed at its first step."""
+    (tmp_path / "mine.py").write_text(KILLED)
+    (tmp_path / "configs" / "optimizer").mkdir(parents=True)
+    path = tmp_path / "configs" / "optimizer" / "killed.yaml"
+    path.write_text("_target_: mine.Killed\nlr: 0.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return ("--config-dir", str(tmp_path / "configs"), "--allow-import", "mine")
+
+
+def test_a_trial_whose_worker_is_killed_twice_has_failed_and_the_exit_code_says_so(
+    own, gradcli, runs_dir, monkeypatch
+):
+    monkeypatch.setattr("gradcli.views.compare_plots.plot_comparison", lambda *args: [])
+    words = ("compare-optimizers", "--optimizers", "killed,sgd", "-j", "1", *SMALL, *own)
+    answer = gradcli(*words)
+    assert answer.code == 3
+    (directory,) = runs_dir.iterdir()
+
+    again = "killed, lr 0.1, seed 0 is tried again: its worker was killed by SIGKILL"
+    failed = "failed: killed, lr 0.1, seed 0, measuring: its worker was killed by SIGKILL"
+    assert [answer.err.count(text) for text in (again, failed)] == [1, 1]
+    assert answer.out.startswith(f"failed  {directory.name}")
+    assert failed in " ".join(answer.out.split())
+    assert "1 failed, 1 finished" in answer.out
+    assert f"gradcli compare-optimizers {' '.join(own)} --resume {directory}" in answer.out
+
+    shown = gradcli("runs", "show", directory.name, "--json")
+    result = json.loads(shown.out)
+    assert (result["status"], result["failed"]) == ("failed", 1)
+    status = {trial["arm"]: trial["status"] for trial in result["trials"]}
+    assert status == {"killed": "failed", "sgd": "finished"}
+    missing = {arm["arm"]: arm["missing"] for arm in result["ranking"]}
+    assert missing == {"sgd": 0, "killed": 1}
+
+
+def test_a_comparison_whose_trials_all_end_is_no_failure(trials_in_this_process, gradcli, runs_dir):
+    words = ("compare-optimizers", "--optimizers", "sgd,adam", *SMALL)
+    answer = gradcli(*words, "--json", "--quiet")
+    assert (answer.code, answer.err) == (0, "")
+    result = json.loads(answer.out)
+    assert (result["status"], result["failed"], len(result["trials"])) == ("finished", 0, 2)
+
+
+def test_a_download_is_shown(trials_in_this_process, gradcli, runs_dir, tmp_path, monkeypatch):
+    def download(name, folder, *, mirrors, progress):
+        progress(DownloadProgress("images.gz", "http://mirror/", 1_000_000, 9_900_000))
+        raise DownloadError("HTTP status 503")
+
+    monkeypatch.setattr("gradcli.data.load.download", download)
+    words = ("compare-optimizers", "data=fashion_mnist", "--data-dir", str(tmp_path))
+    answer = gradcli(*words)
+    assert answer.code == 2
+    assert answer.err.splitlines()[0] == "downloading images.gz (9.9 MB)"
+    assert "HTTP status 503" in " ".join(answer.err.split())
+    assert not runs_dir.exists()

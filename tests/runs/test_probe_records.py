@@ -1,0 +1,105 @@
+"""Probes of a run in its directory: they come back as they were, and a resumption cuts them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+
+import pytest
+
+from gradcli.records import DataInfo, LayerInfo, LayerRecord, ParameterInfo, RunInfo
+from gradcli.runs import (
+    ProbeRecord,
+    RunWriter,
+    create_run_directory,
+    load_checkpoint,
+    load_run,
+)
+
+INFO = RunInfo(
+    run="",
+    name="",
+    data=DataInfo("mnist5k", 4000, 500, 500, "abc", (1, 28, 28), 10),
+    model="mlp",
+    model_size=8,
+    optimizer="adam",
+    learning_rate=0.002,
+    schedule="cosine",
+    clip="",
+    activation="relu",
+    device="cpu",
+    threads=1,
+    batch_size=128,
+    epochs=3,
+    total_steps=96,
+    start_step=0,
+    layers=(LayerInfo("output", "Linear", 0, (ParameterInfo("output.weight", (2, 4)),)),),
+)
+LAYER = LayerRecord(1, (1.0,), (math.nan,), (0.25,))
+NOISE = ProbeRecord(
+    step=32,
+    probe="noise",
+    value=1 / 3,
+    low=0.0,
+    high=math.inf,
+    seconds=1.25,
+    passes=250.5,
+    result={"examples": 256, "noise_scale": {"low": 0.0, "high": math.inf}, "layers": [math.nan]},
+)
+REFUSED = ProbeRecord(32, "hidden-states", refused="the model has none")
+
+
+@pytest.fixture
+def writer(tmp_path):
+    writer = RunWriter(create_run_directory(tmp_path, "mine"), "seed: 0\n", {})
+    writer.begin(INFO, {})
+    yield writer
+    writer.close()
+
+
+def test_probe_records_come_back_beside_those_of_layers(writer):
+    for record in (LAYER, NOISE, LAYER, REFUSED):
+        writer.write(record)
+    run = load_run(writer.directory)
+    assert repr(run.probe_records) == repr((NOISE, REFUSED))
+    assert [record.step for record in run.layer_records] == [1, 1]
+
+
+def test_a_run_without_probes_has_no_records(writer):
+    assert load_run(writer.directory).probe_records == ()
+    (writer.directory / "probes.jsonl").unlink()
+    assert load_run(writer.directory).probe_records == ()
+
+
+def test_lines_are_plain_json(writer):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    writer.write(NOISE)
+    (line,) = (writer.directory / "probes.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=refuse)["high"] == "inf"
+
+
+def test_a_torn_last_line_is_dropped(writer):
+    writer.write(NOISE)
+    writer.write(REFUSED)
+    path = writer.directory / "probes.jsonl"
+    whole = path.stat().st_size
+    for size in range(whole - 1, whole - 40, -13):
+        os.truncate(path, size)
+        assert [one.probe for one in load_run(writer.directory).probe_records] == ["noise"]
+
+
+def test_resuming_cuts_probes_to_the_checkpoint(writer):
+    writer.write(NOISE)
+    writer.save_checkpoint({})
+    writer.write(replace(NOISE, step=64))
+    writer.write(REFUSED)
+    writer.close()
+    kept = load_checkpoint(writer.directory)["log_bytes"]
+    again = RunWriter(writer.directory, "", {}, earlier=load_run(writer.directory).state)
+    again.begin(INFO, kept)
+    assert [one.step for one in load_run(writer.directory).probe_records] == [32]
+    again.close()

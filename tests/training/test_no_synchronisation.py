@@ -1,0 +1,85 @@
+"""A step on an accelerator waits for nothing: run on the meta device, which has no values to read.
+
+Any transfer to the host (`item`, `tolist`, `bool`, `cpu`) raises there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from gradcli.data import Batches, load_dataset
+from gradcli.gradients.buffer import StepBuffer
+from gradcli.gradients.clipping import (
+    AutoClip,
+    ClipAGC,
+    ClipNorm,
+    ClipPerLayer,
+    ClipValue,
+    NoClip,
+    ZClip,
+)
+from gradcli.gradients.layers import find_layers
+from gradcli.gradients.norms import Gradients
+from gradcli.models import CNN, MLP
+from gradcli.optim import Constant, LearningRate
+from gradcli.training.clock import PhaseClock
+from gradcli.training.step import TrainingStep
+
+META = torch.device("meta")
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, fused=True),
+    "adamw": lambda p: torch.optim.AdamW(p, fused=True, amsgrad=True),
+}
+MODELS = {
+    "mlp": lambda: MLP(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU, hidden=[16]),
+    "cnn": lambda: CNN(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU),
+}
+
+
+@pytest.fixture(autouse=True)
+def _fused_on_meta(monkeypatch):
+    """Let the fused optimizers, whose kernels meta tensors have, take them for an accelerator's."""
+    module = sys.modules["torch.optim.optimizer"]
+    monkeypatch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["meta"])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "clip", [NoClip, ClipNorm, ClipPerLayer, ClipValue, ClipAGC, AutoClip, ZClip]
+)
+def test_a_step_reads_nothing_back(optimizer, clip):
+    _train(MODELS["mlp"](), OPTIMIZERS[optimizer], clip())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_whatever_the_model(model):
+    buffer = _train(MODELS[model](), OPTIMIZERS["adam"], ClipNorm())
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        buffer.flush({})  # which is where values are read: the test would notice
+
+
+def _train(model: nn.Module, make_optimizer, clip) -> StepBuffer:
+    """Make the steps of an epoch's beginning, as `Trainer` does between two flushes."""
+    sample = load_dataset("mnist5k")
+    batches = Batches(
+        sample.train, 128, normalize="mean_std", mean=sample.mean, std=sample.std, device=META
+    )
+    model.to(META)
+    optimizer = make_optimizer(model.parameters())
+    gradients, clock = Gradients(model, find_layers(model)), PhaseClock(META)
+    step = TrainingStep(model, optimizer, gradients, clip, clock, bfloat16=False)
+    assert step.deferred
+    learning_rate = LearningRate(optimizer, Constant(), 4)
+    buffer = StepBuffer(META)
+    for number in range(4):
+        clock.start(probed=False)
+        learning_rate.set(number)
+        inputs, labels = batches.gather(torch.arange(128, device=META))
+        result = step(inputs, labels, None)
+        buffer.append(number + 1, 1, 0.1, result.loss, result.norms_before, result.norms_after)
+        clock.stop()
+    return buffer
