@@ -1,4 +1,4 @@
-"""What `GradientMonitor` costs: the same training loop with and without it.
+"""What `GradientMonitor` costs, and each probe: the same training loop with and without them.
 
 Both train equal models on the same data in one process, block by block in turn (A B, then B A),
 so that a machine whose speed drifts slows both. The loop is what a careful engineer writes by
@@ -7,9 +7,18 @@ monitored one is that loop with the two lines of the monitor, everything at its 
 One thread, and the process's CPU time: what else the machine does disturbs that less.
 
     python benchmarks/monitor.py [--blocks 24] [--steps 100] [--case NAME ...] [--at-most 1.05]
+                                 [--repeats 5]
 
 Prints the median ratio of the time per step, monitored / plain, with a 95% interval (bootstrap
 over the pairs of blocks), and exits with 1 where a case's median exceeds `--at-most`.
+
+Then a table for two nets of what each costly probe takes (medians over `--repeats`): its own
+processor time, that in forward-backward passes, the time of the whole interruption where a run
+makes it (`monitor.probes`: the model is copied, and the pass timed), and how many times as long
+training would take with one at every 1st, 16th and 256th step. Beside them stand the figures
+that Cockpit's authors published for an MLP on MNIST on a CPU, of another machine (Schneider,
+Dangel and Hennig 2021, arXiv 2102.06604): its quantities are not the same, and those of ours that
+come nearest to its configurations are added up.
 """
 
 from __future__ import annotations
@@ -32,8 +41,13 @@ from scipy.stats import bootstrap
 from torch import nn
 
 from gradcli import GradientMonitor
-from gradcli.data import load_dataset
+from gradcli.config import compose_train
+from gradcli.data import Dataset, load_dataset
+from gradcli.experiment import build_trainer
+from gradcli.gradients.probes.names import PROBES
 from gradcli.models import CNN, MLP
+from gradcli.run_probes import RunProbes
+from gradcli.runs import ProbeRecord
 
 BATCH = 128
 IMAGES = {"input_shape": (1, 28, 28), "classes": 10, "activation": nn.ReLU}
@@ -77,6 +91,22 @@ CASES = {
     "20 layers of 32": Case(deep(32), adam),
     "20 layers of 32 fused": Case(deep(32), fused_adam),
     "cnn": Case(lambda: CNN(**IMAGES), adam),
+}
+
+
+#: The nets whose probes are tabled: their config, and the case that trains the like plainly.
+PROBED = {
+    "mlp": ([], "mlp fused"),
+    "20 layers of 32": (["model=deep_mlp", "init=kaiming"], "20 layers of 32 fused"),
+}
+PROBED_AT = 100
+INTERVALS = (1, 16, 256)
+#: Cockpit's configurations: training with each as a multiple of plain training, by interval, and
+#: the probes of ours that come nearest to what it computes. It tests norms and inner products of
+#: per-example gradients, as `noise` does. Norms and update sizes are no probes here: see above.
+COCKPIT = {
+    "economy": ({1: 63.0, 16: 5.2, 256: 1.28}, ("histograms", "noise", "alpha")),
+    "full": ({1: 260.0}, ("histograms", "noise", "sharpness", "alpha")),
 }
 
 
@@ -129,17 +159,74 @@ def ratios(case: Case, images, labels, blocks: int, steps: int) -> tuple[np.ndar
     return np.array(found), float(np.median(bare))
 
 
+def plain_seconds(case: Case, images, labels, blocks: int, steps: int) -> float:
+    """Return the CPU time of a plain step."""
+    torch.manual_seed(0)
+    plain = training(case, case.model(), images, labels, None)
+    seconds(plain, steps)
+    return float(np.median([seconds(plain, steps) for _ in range(blocks)])) / steps
+
+
+def probe(name: str, overrides: list[str], dataset: Dataset) -> tuple[ProbeRecord, float]:
+    """Make a probe in a run; return its record, and the CPU time that the run spent on it."""
+    where = [f"monitor.probes=[{name}]", f"monitor.probes_at=[{PROBED_AT}]", "epochs=10"]
+    composed = compose_train([*overrides, *where])
+    trainer = build_trainer(composed, dataset)
+    for _ in trainer.run(until=PROBED_AT):
+        pass
+    probes = RunProbes(
+        trainer, composed.config, dataset, lambda: build_trainer(composed, dataset), made=()
+    )
+    began = time.process_time()
+    [record] = probes.make(keep=lambda record: None, should_stop=lambda: False)
+    return record, time.process_time() - began
+
+
+def multiples(probe_seconds: float, plain: float) -> dict[int, float]:
+    """Return training's time with a probe every so many steps, over that of plain training."""
+    return {interval: 1 + probe_seconds / (interval * plain) for interval in INTERVALS}
+
+
+def probe_table(overrides: list[str], plain: float, dataset: Dataset, repeats: int) -> Iterator[str]:
+    """Yield the lines of the table of what probes cost, where a plain step takes `plain` seconds."""
+
+    def line(name: str, cells: list[str], by_interval: dict[int, float]) -> str:
+        times = [f"{by_interval[i]:.3g}" if i in by_interval else "-" for i in INTERVALS]
+        return f"{name:34}" + "".join(f"{cell:>10}" for cell in [*cells, *times])
+
+    yield f"{'':34}{'':30}{'training takes, with one every':>30}"
+    head = ["ms", "passes", "ms in all", *("step" if i == 1 else f"{i} steps" for i in INTERVALS)]
+    yield f"{'probe':34}" + "".join(f"{cell:>10}" for cell in head)
+    whole: dict[str, float] = {}
+    for name in PROBES:
+        made = [probe(name, overrides, dataset) for _ in range(repeats + 1)][1:]
+        if made[0][0].refused:
+            yield f"{name:34}  {made[0][0].refused}"
+            continue
+        own = 1e3 * float(np.median([record.seconds for record, _ in made]))
+        passes = float(np.median([record.passes for record, _ in made]))
+        whole[name] = float(np.median([spent for _, spent in made]))
+        cells = [f"{own:.1f}", f"{passes:.1f}", f"{1e3 * whole[name]:.1f}"]
+        yield line(name, cells, multiples(whole[name], plain))
+    for name, (published, nearest) in COCKPIT.items():
+        total = sum(whole[probe] for probe in nearest)
+        cells = ["", "", f"{1e3 * total:.1f}"]
+        yield line(f"like Cockpit's {name}", cells, multiples(total, plain))
+        yield line(f"Cockpit's {name}, published", ["", "", ""], published)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=int, default=24)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--at-most", type=float, default=1.05)
+    parser.add_argument("--repeats", type=int, default=5, help="of each probe")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
-    train = load_dataset("mnist5k").train
-    images, labels = train.images.float() / 255, train.labels
+    dataset = load_dataset("mnist5k")
+    images, labels = dataset.train.images.float() / 255, dataset.train.labels
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; ", end="")
     print(f"batch {BATCH}, {arguments.blocks} pairs of blocks of {arguments.steps} steps")
     worst = 0.0
@@ -153,6 +240,11 @@ def main() -> int:
             flush=True,
         )
         worst = max(worst, median)
+    for name, (overrides, case) in PROBED.items():
+        plain = plain_seconds(CASES[case], images, labels, arguments.repeats, arguments.steps)
+        print(f"\n{name}, after {PROBED_AT} steps; a plain step takes {plain * 1e3:.2f} ms")
+        for line in probe_table(overrides, plain, dataset, arguments.repeats):
+            print(line, flush=True)
     return int(worst > arguments.at_most)
 
 

@@ -10,9 +10,9 @@ Each trains the MLP 784-256-128-10 with Adam on the same images, in batches of 1
   one, with `.item()` of each layer's gradient norm, a row of CSV a step, and no clipping.
 
 None of them evaluates, saves checkpoints or shows anything, and the time to set up does not
-count. Each lives in a process of its own, as it would for its user, and they make blocks of steps in
-turn (A B C A B C), so that a machine whose speed drifts slows all. Lightning owns its loop, so each
-of its blocks is a `fit`, which a callback times from its first batch to its last. Where MNIST
+count. Each lives in a process of its own, as it would for its user, and they make blocks of steps
+in turn (A B C A B C), so that a machine whose speed drifts slows all. Lightning owns its loop, so
+each of its blocks is a `fit`, which a callback times from its first batch to its last. Where MNIST
 cannot be had, the bundled sample is repeated to its size.
 
     python benchmarks/rivals.py [--rounds 12] [--steps 200] [--threads 1 2] [--workers 0]

@@ -45,7 +45,8 @@ class BoundedSeries:
     def append(self, rows: Matrix) -> None:
         """Append the rows (n, columns), oldest first."""
         while len(rows):
-            part, rows = np.split(rows, [self.rows_per_point - self._pending])
+            wanted = self.rows_per_point - self._pending
+            part, rows = rows[:wanted], rows[wanted:]
             with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is what we want
                 self._sum += part.sum(axis=0)
             self._pending += len(part)
