@@ -12,13 +12,13 @@ One thread, and the process's CPU time: what else the machine does disturbs that
 Prints the median ratio of the time per step, monitored / plain, with a 95% interval (bootstrap
 over the pairs of blocks), and exits with 1 where a case's median exceeds `--at-most`.
 
-Then a table for two nets of what each costly probe takes (medians over `--repeats`): its own
-processor time, that in forward-backward passes, the time of the whole interruption where a run
-makes it (`monitor.probes`: the model is copied, and the pass timed), and how many times as long
-training would take with one at every 1st, 16th and 256th step. Beside them stand the figures
-that Cockpit's authors published for an MLP on MNIST on a CPU, of another machine (Schneider,
-Dangel and Hennig 2021, arXiv 2102.06604): its quantities are not the same, and those of ours that
-come nearest to its configurations are added up.
+Then, for two nets, a table of the costly probes (medians over `--repeats`): the milliseconds and
+the forward-backward passes that each reports; the processor time of the whole interruption where
+a run makes it (`monitor.probes`), with the copy of the model and what times the pass; and from that
+how many times as long training would take with one at each step, every 16 and every 256.
+Beside them stand figures that Cockpit's authors published for an MLP on MNIST on a CPU of theirs
+(Schneider, Dangel and Hennig 2021, arXiv 2102.06604). Its quantities are not the same as ours: the
+probes that come nearest to each of its configurations are added up.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ PROBED = {
 }
 PROBED_AT = 100
 INTERVALS = (1, 16, 256)
-#: Cockpit's configurations: training with each as a multiple of plain training, by interval, and
-#: the probes of ours that come nearest to what it computes. It tests norms and inner products of
-#: per-example gradients, as `noise` does. Norms and update sizes are no probes here: see above.
+#: Cockpit's configurations: the probes that come nearest to what each computes, and how many
+#: times as long as plain training it takes at those intervals. `noise` has its tests of norms and
+#: inner products; what it asks of norms and update sizes takes no probe here.
 COCKPIT = {
-    "economy": ({1: 63.0, 16: 5.2, 256: 1.28}, ("histograms", "noise", "alpha")),
-    "full": ({1: 260.0}, ("histograms", "noise", "sharpness", "alpha")),
+    "economy": (["alpha", "histograms", "noise"], ["63", "5.2", "1.28"]),
+    "full": (["alpha", "histograms", "noise", "sharpness"], ["260", "-", "-"]),
 }
 
 
@@ -169,8 +169,8 @@ def plain_seconds(case: Case, images, labels, blocks: int, steps: int) -> float:
 
 def probe(name: str, overrides: list[str], dataset: Dataset) -> tuple[ProbeRecord, float]:
     """Make a probe in a run; return its record, and the CPU time that the run spent on it."""
-    where = [f"monitor.probes=[{name}]", f"monitor.probes_at=[{PROBED_AT}]", "epochs=10"]
-    composed = compose_train([*overrides, *where])
+    asked = [f"monitor.probes=[{name}]", f"monitor.probes_at=[{PROBED_AT}]", "epochs=10"]
+    composed = compose_train([*overrides, *asked])
     trainer = build_trainer(composed, dataset)
     for _ in trainer.run(until=PROBED_AT):
         pass
@@ -178,41 +178,41 @@ def probe(name: str, overrides: list[str], dataset: Dataset) -> tuple[ProbeRecor
         trainer, composed.config, dataset, lambda: build_trainer(composed, dataset), made=()
     )
     began = time.process_time()
-    [record] = probes.make(keep=lambda record: None, should_stop=lambda: False)
+    [record] = probes.make(keep=lambda _: None, should_stop=lambda: False)
     return record, time.process_time() - began
 
 
-def multiples(probe_seconds: float, plain: float) -> dict[int, float]:
-    """Return training's time with a probe every so many steps, over that of plain training."""
-    return {interval: 1 + probe_seconds / (interval * plain) for interval in INTERVALS}
+def row(name: str, *cells: str) -> str:
+    return f"{name:39}" + "".join(f"{cell:>11}" for cell in cells)
 
 
-def probe_table(overrides: list[str], plain: float, dataset: Dataset, repeats: int) -> Iterator[str]:
-    """Yield the lines of the table of what probes cost, where a plain step takes `plain` seconds."""
+def multiples(whole: float, plain: float) -> list[str]:
+    """Return training's time with a probe of `whole` seconds over that of plain training."""
+    return [f"{1 + whole / (interval * plain):.3g}" for interval in INTERVALS]
 
-    def line(name: str, cells: list[str], by_interval: dict[int, float]) -> str:
-        times = [f"{by_interval[i]:.3g}" if i in by_interval else "-" for i in INTERVALS]
-        return f"{name:34}" + "".join(f"{cell:>10}" for cell in [*cells, *times])
 
-    yield f"{'':34}{'':30}{'training takes, with one every':>30}"
-    head = ["ms", "passes", "ms in all", *("step" if i == 1 else f"{i} steps" for i in INTERVALS)]
-    yield f"{'probe':34}" + "".join(f"{cell:>10}" for cell in head)
-    whole: dict[str, float] = {}
+def probe_table(
+    overrides: list[str], plain: float, dataset: Dataset, repeats: int
+) -> Iterator[str]:
+    """Yield what the probes of a net cost, line by line, where a plain step takes `plain` s."""
+    yield row("", "", "", "ms in") + f"{'times plain training, one each':>33}"
+    yield row("probe", "ms", "passes", "all", "step", "16 steps", "256 steps")
+    spent = {}
     for name in PROBES:
+        # The first one loads what it needs.
         made = [probe(name, overrides, dataset) for _ in range(repeats + 1)][1:]
-        if made[0][0].refused:
-            yield f"{name:34}  {made[0][0].refused}"
+        if refused := made[0][0].refused:
+            yield f"{row(name, '-')}  {refused}"
             continue
-        own = 1e3 * float(np.median([record.seconds for record, _ in made]))
-        passes = float(np.median([record.passes for record, _ in made]))
-        whole[name] = float(np.median([spent for _, spent in made]))
-        cells = [f"{own:.1f}", f"{passes:.1f}", f"{1e3 * whole[name]:.1f}"]
-        yield line(name, cells, multiples(whole[name], plain))
-    for name, (published, nearest) in COCKPIT.items():
-        total = sum(whole[probe] for probe in nearest)
-        cells = ["", "", f"{1e3 * total:.1f}"]
-        yield line(f"like Cockpit's {name}", cells, multiples(total, plain))
-        yield line(f"Cockpit's {name}, published", ["", "", ""], published)
+        own, passes, spent[name] = np.median(
+            [(record.seconds, record.passes, whole) for record, whole in made], axis=0
+        )
+        cells = f"{1e3 * own:.1f}", f"{passes:.1f}", f"{1e3 * spent[name]:.1f}"
+        yield row(name, *cells, *multiples(spent[name], plain))
+    for name, (nearest, published) in COCKPIT.items():
+        whole = sum(spent[each] for each in nearest)
+        yield row(" + ".join(nearest), "", "", f"{1e3 * whole:.1f}", *multiples(whole, plain))
+        yield row(f"  Cockpit's {name}, published", "", "", "", *published)
 
 
 def main() -> int:

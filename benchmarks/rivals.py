@@ -236,6 +236,8 @@ BLOCKS = {
 def serve(name: str, settings: Settings, requests: Connection) -> None:
     """Make a block at each request, and answer with its seconds a step, until the pipe closes."""
     torch.set_num_threads(settings.threads)
+    # This process was spawned; what a DataLoader starts is to start as it does elsewhere.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     with tempfile.TemporaryDirectory() as folder, suppress(EOFError):
         blocks = BLOCKS[name](obtain_data(), Path(folder), settings)
         while True:

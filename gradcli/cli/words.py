@@ -15,7 +15,7 @@ def take_as_typed(command: Any) -> Any:
     """Keep a command, and those within it, from checking what cannot be wrong; return it.
 
     Typer 0.29 hands the value of every option to pydantic, also where it was not given. To import
-    that takes half as long as all of `gradcli --help`, and 5% of the time from the start of
+    that takes half as long as all of `gradcli --help`, and 4% of the time from the start of
     `gradcli train` to the end of its first step. What texts and paths mean, the config says. All
     that is not a text or a path, and all of another Typer, goes its own way.
 

@@ -52,7 +52,7 @@ def _own_hydra() -> Iterator[None]:
 def with_values(config: DictConfig, overrides: Sequence[Override]) -> DictConfig:
     """Return a composed config with values set that Hydra would have set while composing.
 
-    Composing anew gives the same, and took 4% of the time from the start of `gradcli train` to
+    Composing anew gives the same, and took 5% of the time from the start of `gradcli train` to
     the end of its first step.
 
     Args:

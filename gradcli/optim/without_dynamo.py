@@ -4,7 +4,7 @@ The constructor, `step`, `state_dict` and `load_state_dict` of `torch.optim` are
 the compiler keeps out of them. The wrappers import it for that, which takes nearly as long as
 `import torch` itself (1.3 to 1.6 s on 2 cores), and a program that compiles nothing has no other
 use for it. The functions here call what lies beneath the wrappers: the same code on the same
-tensors, hence the same weights to the last bit, and the first training step comes after about 0.7
+tensors, hence the same weights to the last bit, and the first training step comes after about 0.6
 of the time.
 
 This is the one place that looks beneath PyTorch's public names, so it does so only where all is
