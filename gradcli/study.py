@@ -38,6 +38,7 @@ from gradcli.comparison.results import (
 from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
 from gradcli.engines import Ended, Engine, Job, LocalEngine
 from gradcli.errors import UserError
+from gradcli.imports import quick_imports
 from gradcli.interrupts import caught_signals
 from gradcli.places import Places
 from gradcli.runs import (
@@ -300,7 +301,8 @@ def _refuse_changes(words: Sequence[str]) -> None:
 
 def _load_data(data: DataConfig, places: Places, view: CompareView) -> Dataset:
     """Load the data that all trials share; `view` is shown a download."""
-    from gradcli.data import load_dataset
+    with quick_imports():
+        from gradcli.data import load_dataset
 
     return load_dataset(
         data.name,

@@ -12,6 +12,7 @@ import gradcli
 from gradcli.cli import compare, inspect, runs, train
 from gradcli.cli.words import take_as_typed
 from gradcli.errors import UserError
+from gradcli.imports import end_quickly
 
 app = typer.Typer(
     name="gradcli",
@@ -46,6 +47,7 @@ def _main(
 
 def main() -> None:
     """Run the command line; a user's mistake is drawn, and ends with its exit code."""
+    end_quickly()
     try:
         take_as_typed(get_command(app))()
     except UserError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradcli.cli import options
-from gradcli.cli.imports import quick_imports
+from gradcli.imports import quick_imports
 
 if TYPE_CHECKING:
     from gradcli.config import Composed

@@ -15,14 +15,17 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
-from gradcli.config import DataConfig
-from gradcli.data import Dataset, load_dataset
 from gradcli.engines.engine import Job
-from gradcli.experiment import run_trial
-from gradcli.optim.without_dynamo import Update, construct
-from gradcli.runs.provenance import provenance
+from gradcli.imports import quick_imports
+
+with quick_imports():
+    import torch
+
+    from gradcli.config import DataConfig
+    from gradcli.data import Dataset, load_dataset
+    from gradcli.experiment import run_trial
+    from gradcli.optim.without_dynamo import Update, construct
+    from gradcli.runs.provenance import provenance
 
 Jobs = queue.SimpleQueue[Job]
 

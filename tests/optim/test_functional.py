@@ -71,9 +71,7 @@ def test_weights_are_the_same_to_the_last_bit(name):
             optimizer.param_groups[0]["lr"] *= 0.9  # as a schedule does
         made.append(twins.step())
     assert made == [False] + [True] * 5
-    for one, other in zip(
-        twins.optimizer.state.values(), twins.other.state.values(), strict=True
-    ):
+    for one, other in zip(twins.optimizer.state.values(), twins.other.state.values(), strict=True):
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one if one[key] is not None)
 

@@ -1,7 +1,8 @@
-"""Imports that a command waits for, made as quick as they can be."""
+"""What a process does with its modules besides using them: quick imports, a quick end."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,3 +22,11 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def end_quickly() -> None:
+    """Let this process end without a last look for garbage among its modules.
+
+    With torch, SciPy and matplotlib loaded that took 0.5 to 0.7 s.
+    """
+    atexit.register(gc.freeze)

@@ -1,11 +1,12 @@
 """Imports without the garbage collector, which is back afterwards in any case."""
 
+import atexit
 import gc
 
 import pytest
 
-from gradcli.cli.imports import quick_imports
 from gradcli.errors import UserError
+from gradcli.imports import end_quickly, quick_imports
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +29,13 @@ def test_a_mistake_within_leaves_the_collector_on():
     with pytest.raises(UserError), quick_imports():
         raise UserError("A mistake.")
     assert gc.isenabled()
+
+
+def test_the_last_look_for_garbage_is_left_out(monkeypatch):
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    end_quickly()
+    frozen = gc.get_freeze_count()
+    for call in at_exit:
+        call()
+    assert gc.get_freeze_count() > frozen
