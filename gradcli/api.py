@@ -12,7 +12,12 @@ from gradcli.config import compose_train
 from gradcli.errors import UserError, nearest
 from gradcli.places import Places
 from gradcli.runs import Run, find_run, load_run
-from gradcli.shorthands import SHORTHANDS, comparison_overrides, inspection_overrides
+from gradcli.shorthands import (
+    SHORTHANDS,
+    comparison_overrides,
+    inspection_overrides,
+    split_target,
+)
 from gradcli.views.compare_view import CompareView, QuietCompareView
 from gradcli.views.train_view import QuietView, TrainView
 
@@ -185,7 +190,7 @@ def inspect(
     Raises:
         UserError: for anything wrong with the target, the config, the data or the places.
     """
-    from gradcli.examination import inspect_target, split_target
+    from gradcli.examination import inspect_target
 
     target, overrides = split_target([str(word) for word in words])
     given = inspection_overrides(probe=",".join(probe) if probe else None, check=check)

@@ -59,23 +59,6 @@ def inspect_target(
     return _comparison(found, how, places, view)
 
 
-def split_target(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Tell the target from the overrides: what has a `=` and is no folder is an override.
-
-    Raises:
-        UserError: for more than one target.
-    """
-    targets = [word for word in words if "=" not in word or Path(word).is_dir()]
-    if len(targets) > 1:
-        raise UserError(
-            f"'{targets[1]}' is a second target, and one thing is looked at at a time.",
-            where="TARGET",
-            hint=f"gradcli inspect-gradients {targets[0]}",
-        )
-    overrides = [word for word in words if word not in targets]
-    return (targets[0] if targets else None), overrides
-
-
 def picture_folder(inspection: Inspection | SideBySide, places: Places) -> Path:
     """Return where the pictures of an inspection go, made where it is missing.
 

@@ -266,18 +266,19 @@ def _train(
     config = composed.config
     try:
         info = describe_run(composed, dataset, trainer, writer.directory.name)
-        writer.begin(info, checkpoint["log_bytes"] if checkpoint else {})
-        view.start(info)
-        probes = RunProbes(
-            trainer,
-            config,
-            dataset,
-            build=lambda: build_trainer(composed, dataset),
-            made=load_run(writer.directory).probe_records,
-        )
-        first = checkpoint is None
-        last_saved = time.monotonic()
+        # From here on there is a run that an interruption is to leave in good order.
         with caught_signals(trainer.stop) as caught:
+            writer.begin(info, checkpoint["log_bytes"] if checkpoint else {})
+            view.start(info)
+            probes = RunProbes(
+                trainer,
+                config,
+                dataset,
+                build=lambda: build_trainer(composed, dataset),
+                made=load_run(writer.directory).probe_records,
+            )
+            first = checkpoint is None
+            last_saved = time.monotonic()
             before = time.monotonic()
             _probe(probes, writer, view, caught)
             trainer.seconds_before += time.monotonic() - before

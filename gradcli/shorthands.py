@@ -1,4 +1,9 @@
-"""The short names of the most used config keys: options of the command, arguments in Python."""
+"""What words of the command line and arguments in Python stand for: overrides, and a target."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradcli.errors import UserError
 
 SHORTHANDS = {
     "data": "data",
@@ -33,3 +38,20 @@ def comparison_overrides(**options: str | None) -> list[str]:
 def inspection_overrides(*, probe: str | None, check: bool) -> list[str]:
     """Return the overrides that an inspection's options stand for; None was not given."""
     return [f"probes=[{probe}]"] * (probe is not None) + ["check=true"] * check
+
+
+def split_target(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell the target from the overrides: what has a `=` and is no folder is an override.
+
+    Raises:
+        UserError: for more than one target.
+    """
+    targets = [word for word in words if "=" not in word or Path(word).is_dir()]
+    if len(targets) > 1:
+        raise UserError(
+            f"'{targets[1]}' is a second target, and one thing is looked at at a time.",
+            where="TARGET",
+            hint=f"gradcli inspect-gradients {targets[0]}",
+        )
+    overrides = [word for word in words if word not in targets]
+    return (targets[0] if targets else None), overrides

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gradcli.cli import options
-from gradcli.shorthands import inspection_overrides
+from gradcli.shorthands import inspection_overrides, split_target
 
 EPILOG = (
     "Without a TARGET a fresh model is looked at, before a minute of training is wasted: "
@@ -93,7 +93,9 @@ def inspect_gradients(
     quiet: options.Quiet = False,
 ) -> None:
     """See what the gradients do, what is wrong with them, and what to try."""
-    from gradcli.examination import inspect_target, picture_folder, split_target
+    target, overrides = split_target(words or [])
+
+    from gradcli.examination import inspect_target, picture_folder
     from gradcli.views.console import show_message, show_result, train_view
     from gradcli.views.inspect_ending import inspection_screen
     from gradcli.views.jsonout import dumps, inspection_json
@@ -102,7 +104,6 @@ def inspect_gradients(
         *inspection_overrides(probe=probe, check=check),
         *options.given_overrides(context),
     ]
-    target, overrides = split_target(words or [])
     places = options.given_places(context)
     view = train_view(live=False, quiet=quiet)
     inspection = inspect_target(target, [*given, *overrides], vary or [], places, view)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradcli.cli.options import Json, RunsDir
+from gradcli.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from gradcli.runs import ComparisonDirectory
@@ -21,11 +21,7 @@ Target = Annotated[
 ]
 
 
-class ExportFormat(StrEnum):
-    """The formats that runs are exported to."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
+FORMATS = ("csv", "jsonl")
 
 
 @app.command("list")
@@ -46,7 +42,7 @@ def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
 
 
 @app.command()
-def show(run: Target, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def show(run: Target = "latest", runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """Show a run or a comparison as it was shown when it ended, or as it stands."""
     from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.views.console import show_result
@@ -82,8 +78,8 @@ def _show_comparison(comparison: ComparisonDirectory, as_json: bool) -> None:
 
 @app.command()
 def export(
-    run: Target,
-    format_: Annotated[ExportFormat, typer.Option("--format", help="csv or jsonl.")],
+    run: Target = "latest",
+    format_: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
     runs_dir: RunsDir = Path("runs"),
     output: Annotated[
         Path | None,
@@ -91,10 +87,17 @@ def export(
     ] = None,
 ) -> None:
     """Export every step's numbers, one row a step."""
+    if format_ not in FORMATS:
+        raise UserError(
+            f"There is no format '{format_}' to export to.",
+            where="--format",
+            choices=nearest(format_, FORMATS) or list(FORMATS),
+            hint="--format csv",
+        )
     from gradcli.runs import find_run
     from gradcli.runs.export import write_csv, write_jsonl
 
-    write = {ExportFormat.CSV: write_csv, ExportFormat.JSONL: write_jsonl}[format_]
+    write = {"csv": write_csv, "jsonl": write_jsonl}[format_]
     found = find_run(run, runs_dir)
     if output is None:
         write(found, sys.stdout)

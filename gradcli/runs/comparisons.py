@@ -94,7 +94,7 @@ class ComparisonDirectory:
         self.write({**self.state, **facts, "heartbeat": _now()})
 
     def row(self) -> RunRow:
-        """What the list of runs shows of it, the best arm first; read from `comparison.json`."""
+        """What the list of runs shows of it, with the best arm's accuracy."""
         state = self.state
         info, ranking = state["info"], state.get("result", {}).get("ranking", [])
         names = [arm["name"] for arm in info["arms"]]
@@ -105,7 +105,7 @@ class ComparisonDirectory:
             when=datetime.fromisoformat(state["started"]).astimezone().strftime("%Y-%m-%d %H:%M"),
             data=info["data"]["name"],
             model=info["model"],
-            optimizer=", ".join([arm["arm"] for arm in ranking] or names),
+            optimizer=", ".join(names),
             epochs=info["epochs"],
             test_accuracy=number(ranking[0]["test_accuracy"]["mean"] if ranking else "nan"),
             findings=(),

@@ -20,12 +20,12 @@ class Killed(torch.optim.SGD):
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """The options that offer `killed`, whose process is killed at its first step."""
-    (tmp_path / "mine.py").write_text(KILLED)
+    (tmp_path / "killing_optimizer.py").write_text(KILLED)
     (tmp_path / "configs" / "optimizer").mkdir(parents=True)
     path = tmp_path / "configs" / "optimizer" / "killed.yaml"
-    path.write_text("_target_: mine.Killed\nlr: 0.1\n")
+    path.write_text("_target_: killing_optimizer.Killed\nlr: 0.1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    return ("--config-dir", str(tmp_path / "configs"), "--allow-import", "mine")
+    return ("--config-dir", str(tmp_path / "configs"), "--allow-import", "killing_optimizer")
 
 
 def test_a_trial_whose_worker_is_killed_twice_has_failed_and_the_exit_code_says_so(

@@ -10,8 +10,8 @@ from gradcli.errors import UserError, nearest
 PROBES = {
     "signals": "one pass a batch of the probe set; made with any other, and of every fresh model",
     "histograms": "one pass",
-    "noise": "two to four passes of as many batches as make 256 examples, twice; one an example "
-    "in a recurrent model",
+    "noise": "40 to 250, for the gradients of 256 examples one by one, twice; in a recurrent model "
+    "one an example",
     "sharpness": "40 to 360",
     "descent": "one, and 25 forward ones, in float64",
     "hidden-states": "one, several times slower than a fused one; of recurrent models",
