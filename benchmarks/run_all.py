@@ -126,15 +126,8 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    where = table([("", ""), *facts()])
-    outcomes = []
-    for path in sorted(FOLDER.glob("*.py")):
-        if path == Path(__file__).resolve():
-            continue
-        print(f"{path.stem:12} ", end="", flush=True)
-        outcomes.append(run(path))
-        print(f"{outcomes[-1].verdict}, {outcomes[-1].seconds:.0f} s", flush=True)
+def write(outcomes: list[Outcome], where: str) -> None:
+    """Write what has come out so far."""
     summary = [(one.path.stem, one.verdict, f"{one.seconds:.0f}") for one in outcomes]
     parts = [
         "# Results of the benchmarks\n",
@@ -144,6 +137,18 @@ def main() -> int:
         *(outcome.section for outcome in outcomes),
     ]
     RESULTS.write_text("\n".join(parts))
+
+
+def main() -> int:
+    where = table([("", ""), *facts()])
+    outcomes: list[Outcome] = []
+    for path in sorted(FOLDER.glob("*.py")):
+        if path == Path(__file__).resolve():
+            continue
+        print(f"{path.stem:12} ", end="", flush=True)
+        outcomes.append(run(path))
+        print(f"{outcomes[-1].verdict}, {outcomes[-1].seconds:.0f} s", flush=True)
+        write(outcomes, where)  # one that hangs is not to take the others with it
     print(f"written to {RESULTS.relative_to(ROOT)}")
     return int(any(outcome.exit_code for outcome in outcomes))
 
