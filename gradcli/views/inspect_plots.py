@@ -373,9 +373,10 @@ def _probe_history_figure(inspection: Inspection) -> Figure:
     """Draw what each of a run's own probes found over its steps, a panel for each."""
     known = [one for one in inspection.probe_history if not math.isnan(one.value)]
     kept = [name for name in READINGS if any(one.probe == name for one in known)]
-    rows = math.ceil(len(kept) / 2)
+    columns = min(2, len(kept))
+    rows = math.ceil(len(kept) / columns)
     figure = blank_figure(0.8 + 2.4 * rows)
-    panels = figure.subplots(rows, 2, sharex=True, squeeze=False).flatten()
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
     for axes, name in zip(panels, kept, strict=False):
         _probe_panel(axes, [one for one in known if one.probe == name], inspection.batch_size)
         axes.set_title(READINGS[name].meaning, fontsize="medium")
