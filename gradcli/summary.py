@@ -7,6 +7,7 @@ the command that trained and a later one say the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -67,8 +68,9 @@ def summarise(run: Run, evidence: Evidence | None = None) -> TrainSummary:
         epochs=state.get("progress", {}).get("epochs", 0),
         steps=steps,
         train_loss=_train_loss(run),
-        val_accuracy=_accuracy(run.evals, "val"),
-        test_accuracy=_accuracy(run.evals, "test"),
+        val_accuracy=_last_accuracy(run.evals, "val"),
+        # A run that was extended has been tested before, with other weights than it has now.
+        test_accuracy=_last_accuracy([one for one in run.evals if one.step == steps], "test"),
         seconds_total=number(state.get("seconds_total", math.nan)),
         seconds_first_step=number(state.get("seconds_first_step", math.nan)),
         seconds_train=seconds_train,
@@ -207,7 +209,7 @@ class _NormColumns:
         return float(self.clipped_by_layer[index]) / self.before.rows
 
 
-def _accuracy(evals: tuple[EvalRecord, ...], split: str) -> float:
+def _last_accuracy(evals: Sequence[EvalRecord], split: str) -> float:
     return next((record.accuracy for record in reversed(evals) if record.split == split), math.nan)
 
 

@@ -120,7 +120,8 @@ class RunWriter:
                 file.truncate(log_bytes.get(name, 0))
         described = asdict(info)
         del described["layers"]
-        self.set_status("running", info=described)
+        # What a resumed run came to before, it has left behind.
+        self.set_status("running", info=described, result={})
 
     def write(self, record: Record | ProbeRecord) -> None:
         """Append a record to the file that it belongs to."""

@@ -15,6 +15,9 @@ def verdict(pair: PairResult) -> str:
             return f"{pair.a} is better than {pair.b}"
         case "b":
             return f"{pair.b} is better than {pair.a}"
+        case "tie" if pair.evidence == "none":
+            # To tie is to have been compared.
+            return f"{pair.a} and {pair.b} have no verdict"
         case "tie":
             return f"{pair.a} and {pair.b} tie"
 

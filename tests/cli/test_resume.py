@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import torch
 
 import gradcli
 from gradcli.runs import Run, list_runs, load_checkpoint, load_run
+from gradcli.summary import summarise
 
 # Dropout, a schedule and a clipping rule with a memory: all that a checkpoint must carry.
 CONFIG = [
@@ -120,6 +122,21 @@ def test_resuming_a_finished_run_says_so_and_epochs_extend_it(undisturbed, tmp_p
     for name, value in load_checkpoint(whole.path)["model"].items():
         assert torch.equal(value, load_checkpoint(longer.path)["model"][name])
     assert [e.split for e in longer.evals] == ["val", "test", "val", "test"]
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_an_extended_run_shows_no_test_accuracy_of_earlier_weights(tmp_path, end):
+    short = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=1", "threads=1",
+                          runs_dir=tmp_path)  # fmt: skip
+    assert summarise(short).test_accuracy == short.evals[-1].accuracy == short.row().test_accuracy
+    process = start(tmp_path, "--resume", str(short.path), "epochs=500")
+    wait_for_steps(tmp_path, process, 40)
+    process.send_signal(end)
+    process.communicate()
+    longer = load_run(short.path)
+    assert longer.status == ("interrupted" if end == signal.SIGINT else "lost")
+    assert math.isnan(summarise(longer).test_accuracy)
+    assert math.isnan(longer.row().test_accuracy)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):

@@ -197,9 +197,13 @@ def test_a_single_seed_settles_nothing(make_pair):
         verdict="tie",
         evidence="none",
     )
-    assert said(tie) == "adam and sgd tie: 0.0123 apart at 1 seed, which settles nothing."
+    assert (
+        said(tie) == "adam and sgd have no verdict: 0.0123 apart at 1 seed, which settles nothing."
+    )
     none = replace(tie, seeds=0, difference=math.nan)
-    assert said(none) == "adam and sgd tie: there is no seed at which both have a score."
+    assert said(none) == (
+        "adam and sgd have no verdict: there is no seed at which both have a score."
+    )
 
 
 def test_divergence_is_evidence_of_its_own(make_pair):
