@@ -6,11 +6,15 @@ hand: float tensors in memory, batches by index, no clipping unless the case say
 monitored one is that loop with the two lines of the monitor, everything at its defaults.
 One thread, and the process's CPU time: what else the machine does disturbs that less.
 
-    python benchmarks/monitor.py [--blocks 24] [--steps 100] [--case NAME ...] [--at-most 1.05]
-                                 [--repeats 5]
+Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
+its like, for as long as it lies there. So each case is measured with new pairs of models again and
+again, `--placements` times, each time at another place.
+
+    python benchmarks/monitor.py [--placements 24] [--blocks 10] [--case NAME ...]
+                                 [--at-most 1.05] [--repeats 5]
 
 Prints the median ratio of the time per step, monitored / plain, with a 95% interval (bootstrap
-over the pairs of blocks), and exits with 1 where a case's median exceeds `--at-most`.
+over the placements), and exits with 1 where a case's median exceeds `--at-most`.
 
 Then, for two nets, a table of the costly probes (medians over `--repeats`): the milliseconds and
 the forward-backward passes that each reports; the processor time of the whole interruption where
@@ -50,6 +54,8 @@ from gradcli.run_probes import RunProbes
 from gradcli.runs import ProbeRecord
 
 BATCH = 128
+STEPS = 20  # in a block
+WARM = 110  # steps of each loop before it is timed; the monitor's first hundred cost more
 IMAGES = {"input_shape": (1, 28, 28), "classes": 10, "activation": nn.ReLU}
 
 
@@ -140,31 +146,40 @@ def seconds(steps: Iterator[None], count: int) -> float:
     return time.process_time() - began
 
 
-def ratios(case: Case, images, labels, blocks: int, steps: int) -> tuple[np.ndarray, float]:
-    """Return monitored over plain time for each pair of blocks, and plain seconds a step."""
-    torch.manual_seed(0)
+def ratio(case: Case, images, labels, blocks: int) -> tuple[float, float]:
+    """Return monitored over plain time of two models made for it, and plain seconds a step."""
     model = case.model()
     with tempfile.TemporaryDirectory() as runs:
         plain = training(case, copy.deepcopy(model), images, labels, None)
         monitored = training(case, model, images, labels, runs)
-        seconds(plain, steps)
-        seconds(monitored, steps + 50)  # warm, and beyond the first steps' double measurement
-        found, bare = [], []
+        taken = {plain: 0.0, monitored: 0.0}
+        for loop in taken:
+            seconds(loop, WARM)
         for pair in range(blocks):
-            order = (plain, monitored) if pair % 2 else (monitored, plain)
-            taken = {one: seconds(one, steps) for one in order}
-            found.append(taken[monitored] / taken[plain])
-            bare.append(taken[plain] / steps)
+            for loop in sorted(taken, key=id, reverse=bool(pair % 2)):
+                taken[loop] += seconds(loop, STEPS)
         monitored.close()
-    return np.array(found), float(np.median(bare))
+    return taken[monitored] / taken[plain], taken[plain] / (blocks * STEPS)
 
 
-def plain_seconds(case: Case, images, labels, blocks: int, steps: int) -> float:
+def ratios(case: Case, images, labels, placements: int, blocks: int) -> tuple[np.ndarray, float]:
+    """Return the ratio of each pair of models, and the median of plain seconds a step."""
+    torch.manual_seed(0)
+    sizes = np.random.default_rng(0).integers(1, 300_000, size=placements)
+    found, spacers = [], []
+    for size in sizes.tolist():
+        spacers.append(torch.empty(size))
+        found.append(ratio(case, images, labels, blocks))
+    each, plain = np.array(found).T
+    return each, float(np.median(plain))
+
+
+def plain_seconds(case: Case, images, labels, blocks: int) -> float:
     """Return the CPU time of a plain step."""
     torch.manual_seed(0)
     plain = training(case, case.model(), images, labels, None)
-    seconds(plain, steps)
-    return float(np.median([seconds(plain, steps) for _ in range(blocks)])) / steps
+    seconds(plain, WARM)
+    return float(np.median([seconds(plain, WARM) for _ in range(blocks)])) / WARM
 
 
 def probe(name: str, overrides: list[str], dataset: Dataset) -> tuple[ProbeRecord, float]:
@@ -217,8 +232,8 @@ def probe_table(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=24)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--placements", type=int, default=24)
+    parser.add_argument("--blocks", type=int, default=10, help="pairs of them for a placement")
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--at-most", type=float, default=1.05)
     parser.add_argument("--repeats", type=int, default=5, help="of each probe")
@@ -228,10 +243,11 @@ def main() -> int:
     dataset = load_dataset("mnist5k")
     images, labels = dataset.train.images.float() / 255, dataset.train.labels
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; ", end="")
-    print(f"batch {BATCH}, {arguments.blocks} pairs of blocks of {arguments.steps} steps")
+    print(f"batch {BATCH}, {arguments.placements} placements, {arguments.blocks} pairs of blocks")
     worst = 0.0
     for name in arguments.case:
-        found, bare = ratios(CASES[name], images, labels, arguments.blocks, arguments.steps)
+        case = CASES[name]
+        found, bare = ratios(case, images, labels, arguments.placements, arguments.blocks)
         median = float(np.median(found))
         interval = bootstrap((found,), np.median, random_state=0).confidence_interval
         print(
@@ -241,7 +257,7 @@ def main() -> int:
         )
         worst = max(worst, median)
     for name, (overrides, case) in PROBED.items():
-        plain = plain_seconds(CASES[case], images, labels, arguments.repeats, arguments.steps)
+        plain = plain_seconds(CASES[case], images, labels, arguments.repeats)
         print(f"\n{name}, after {PROBED_AT} steps; a plain step takes {plain * 1e3:.2f} ms")
         for line in probe_table(overrides, plain, dataset, arguments.repeats):
             print(line, flush=True)

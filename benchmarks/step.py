@@ -7,11 +7,16 @@ constructs it (fused where that is asked for), no recording, no clipping. gradcl
 trainer that `gradcli train` runs, with every parameter's norm before and after clipping
 recorded at each step, clipping on, and its layer probes.
 
-    python benchmarks/step.py [--blocks 24] [--threads 1 2] [--case NAME ...] [--at-most RATIO]
+Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
+its like, for as long as it lies there. So each case is measured with new pairs of models again and
+again, `--placements` times, each time at another place.
+
+    python benchmarks/step.py [--placements 12] [--blocks 3] [--threads 1 2] [--case NAME ...]
+                              [--at-most RATIO]
 
 Prints the median ratio of the time per step, gradcli / bare, with a 95% interval (bootstrap
-over the pairs of blocks), and exits with 1 where a case's median exceeds its limit: 0.95 for the
-MLP, 1.00 for the others.
+over the placements), and exits with 1 where a case's median exceeds its limit: 0.95 for the MLP,
+1.00 for the others.
 """
 
 from __future__ import annotations
@@ -92,27 +97,38 @@ def bare_steps(
             yield
 
 
-def ratios(case: str, dataset, images: torch.Tensor, blocks: int) -> np.ndarray:
-    """Return gradcli's time per step over the bare one's, for each pair of blocks."""
+def ratio(case: str, dataset, images: torch.Tensor, blocks: int) -> float:
+    """Return gradcli's time per step over the bare one's, for two models made for it."""
     overrides, make_optimizer = CASES[case]
     twin = build_trainer(compose_train(overrides), dataset).model
     bare = bare_steps(twin, make_optimizer, images, dataset.train.labels)
     ours = gradcli_blocks(overrides, dataset)
     found = []
-    for pair in range(blocks + 2):
+    while len(found) <= blocks:
         seconds, steps = next(ours)
         began = time.perf_counter()
         for _ in range(steps):
             next(bare)
         bare_seconds = time.perf_counter() - began
-        if pair >= 2 and steps > 1:  # the first blocks warm up caches and allocators
-            found.append((seconds / steps) / (bare_seconds / steps))
+        if steps > 1:
+            found.append(seconds / bare_seconds)
+    return float(np.median(found[1:]))  # the first block warms up caches and allocators
+
+
+def ratios(case: str, dataset, images: torch.Tensor, placements: int, blocks: int) -> np.ndarray:
+    """Return the ratio of each of so many pairs of models."""
+    sizes = np.random.default_rng(0).integers(1, 300_000, size=placements)
+    found, spacers = [], []
+    for size in sizes.tolist():
+        spacers.append(torch.empty(size))
+        found.append(ratio(case, dataset, images, blocks))
     return np.array(found)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=24)
+    parser.add_argument("--placements", type=int, default=12)
+    parser.add_argument("--blocks", type=int, default=3, help="pairs of them for a placement")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--at-most", type=float, help="in place of each case's own limit")
@@ -123,13 +139,14 @@ def main() -> int:
     scale = 1 / (255 * dataset.std)
     images = dataset.train.images.float() * scale - dataset.mean / dataset.std
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; ", end="")
-    print(f"{dataset.info.name}, batch {BATCH}, {arguments.blocks} pairs of blocks")
+    placements, blocks = arguments.placements, arguments.blocks
+    print(f"{dataset.info.name}, batch {BATCH}, {placements} placements, {blocks} pairs of blocks")
     within = True
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         for case in arguments.case:
             limit = arguments.at_most or (0.95 if case.startswith("mlp") else 1.0)
-            found = ratios(case, dataset, images, arguments.blocks)
+            found = ratios(case, dataset, images, placements, blocks)
             median = float(np.median(found))
             interval = bootstrap((found,), np.median, random_state=0).confidence_interval
             print(

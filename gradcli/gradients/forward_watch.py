@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -11,13 +11,8 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcli.gradients.faults import first_non_finite_output
 
-
-class _Call(NamedTuple):
-    """The arguments of a forward pass, and the autocast type around it (None without)."""
-
-    arguments: tuple[Any, ...]
-    keywords: dict[str, Any]
-    autocast: torch.dtype | None
+# The arguments of a forward pass, and the autocast type around it (None without).
+_Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], torch.dtype | None]
 
 
 class ForwardWatch:
@@ -39,7 +34,7 @@ class ForwardWatch:
         """Watch `model`, as the loop calls it; one compiled in place cannot be watched."""
         if getattr(model, "_compiled_call_impl", None) is not None:
             return []
-        return [model.register_forward_pre_hook(_Hook(self._note), with_kwargs=True)]
+        return [model.register_forward_pre_hook(_Hook(self), with_kwargs=True)]
 
     def forget(self) -> None:
         """Let go of what the model was given."""
@@ -50,43 +45,42 @@ class ForwardWatch:
 
         None where there is none, and where the pass is not known or cannot be repeated.
         """
-        call = self._call
-        if call is None:
+        if self._call is None:
             return None
+        arguments, keywords, autocast = self._call
         device = self._device.type
         devices = [self._device] if device == "cuda" else []
         with (
             torch.random.fork_rng(devices=devices),
-            torch.autocast(device, dtype=call.autocast, enabled=call.autocast is not None),
+            torch.autocast(device, dtype=autocast, enabled=autocast is not None),
         ):
             try:
-                return first_non_finite_output(
-                    model, lambda twin: twin(*call.arguments, **call.keywords)
-                )[0]
+                return first_non_finite_output(model, lambda twin: twin(*arguments, **keywords))[0]
             except Exception:  # of the user's own code, which need not bear being copied
                 return None
 
-    def _note(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def note(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """Remember a call of the model; for its hook."""
         if not torch.is_grad_enabled():
             return
-        device = self._device.type
-        enabled = self._autocast and torch.is_autocast_enabled(device)
-        autocast = torch.get_autocast_dtype(device) if enabled else None
-        self._call = _Call(arguments, keywords, autocast)
+        autocast = None
+        if self._autocast and torch.is_autocast_enabled(self._device.type):
+            autocast = torch.get_autocast_dtype(self._device.type)
+        self._call = arguments, keywords, autocast
         self._on_forward()
 
 
 class _Hook:
     """A forward pre-hook that does nothing in copies of its model, deep ones and saved ones."""
 
-    def __init__(self, note: Callable[[tuple[Any, ...], dict[str, Any]], None] | None) -> None:
-        self._note = note
+    def __init__(self, watch: ForwardWatch | None) -> None:
+        self._watch = watch
 
     def __call__(
         self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> None:
-        if self._note is not None:
-            self._note(arguments, keywords)
+        if self._watch is not None:
+            self._watch.note(arguments, keywords)
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[None]]:
         return _Hook, (None,)

@@ -39,7 +39,7 @@ _SECONDS_BETWEEN_FLUSHES = 1.0
 # many first steps, and every so many later ones, are measured twice whatever the counters say;
 # at the first change that they did not tell of, all steps are.
 _DISTRUSTED_STEPS = 100
-_DISTRUST_EVERY = 16
+_DISTRUST_EVERY = 64
 # A scaler begins at 65536 and halves its scale at each overflow. Below this one it makes
 # gradients smaller, and can no longer be why they are not finite.
 _SMALLEST_CALIBRATING_SCALE = 1.0
@@ -51,7 +51,7 @@ class _Measured:
 
     loss: Tensor | float
     before: Norms
-    versions: list[tuple[int, int]]
+    versions: tuple[list[int], list[int]]
     scale: Tensor | None
     after: Norms | None = None
     distrusted: bool = False
@@ -145,7 +145,8 @@ class LoopMonitor:
                 return  # a closure called again (LBFGS); its first call was at the weights
             self._updates_under_way = 0  # an update that raised, and the loop went on
         self._supersede()
-        self._probe.__exit__(None, None, None)
+        if self._probing:
+            self._probe.__exit__(None, None, None)
         self.epoch = self.epoch if epoch is None else epoch
         if not self.updates:
             self._refuse_no_gradient()
@@ -200,7 +201,7 @@ class LoopMonitor:
     # What the hooks call, in the order of a step.
 
     def _before_forward(self) -> None:
-        if self._measured is not None and not self._updates_under_way:
+        if self._probing and self._measured is not None and not self._updates_under_way:
             self._probing = False  # no update followed what the probe has seen
         self._enter_probe()
 
@@ -233,7 +234,7 @@ class LoopMonitor:
             return
         # A closure ran the backward pass, and `step`, within the update: gradients are still there.
         after = self._norms_after(measured) if measured.after is None else measured.after
-        if self._probing:
+        if self._probing and self._scale.active:
             self.flush()  # it may count updates that the scaler left out
         self.updates += 1
         self._append(self.updates, measured, after)
@@ -288,10 +289,10 @@ class LoopMonitor:
         measured.distrusted = not told
         return self._norms()
 
-    def _versions(self) -> list[tuple[int, int]]:
+    def _versions(self) -> tuple[list[int], list[int]]:
         """Return what changes when a gradient is replaced or written to."""
         gradients = [parameter.grad for parameter in self._gradients.parameters]
-        return [(id(one), 0 if one is None else one._version) for one in gradients]
+        return list(map(id, gradients)), [one._version for one in gradients if one is not None]
 
     def _check_trust(self, records: StepRecords) -> None:
         """See whether gradients were changed where the version counters did not tell."""

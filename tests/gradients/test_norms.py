@@ -65,6 +65,70 @@ def test_norms_are_right_where_float32_sums_are_not(magnitude, size):
     assert bias == pytest.approx(model.bias.grad.double().item(), rel=1e-6, abs=0)
 
 
+def norms_in_float64(model: nn.Module) -> list[float]:
+    """Each gradient's norm as float64 has it, 0 for none, in the order of the layers."""
+    gradients = [model.get_parameter(name).grad for name in names_of(model)]
+    dense = [None if g is None else g.to_dense().double() for g in gradients]
+    return [0.0 if g is None else g.norm().item() for g in dense]
+
+
+def names_of(model: nn.Module) -> list[str]:
+    return [parameter.name for layer in find_layers(model) for parameter in layer.parameters]
+
+
+def test_small_layers_that_are_alike_each_have_their_own_norm():
+    # One is zero, one overflows in float32, one underflows, and one is in part too small.
+    model = nn.Sequential(*[nn.Linear(12, 12) for _ in range(9)], nn.Linear(12, 500))
+    generator = torch.Generator().manual_seed(1)
+    magnitudes = [1.0, 1e-42, 1e-24, 1e-3, 1e18, 1e30, 0.0, 1e-19, 3.0, 1.0]
+    for layer, magnitude in zip(model, magnitudes, strict=True):
+        for parameter in layer.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator) * magnitude
+    model[7].weight.grad[0, 0] = 1e-17
+    norms = Gradients(model, find_layers(model)).norms()
+    assert norms == pytest.approx(norms_in_float64(model), rel=1e-5, abs=0)
+
+
+def test_a_norm_is_that_of_its_layer_when_others_like_it_have_no_gradient():
+    model = nn.Sequential(*[nn.Linear(6, 6) for _ in range(6)])
+    model[2].requires_grad_(False)
+    gradients = Gradients(model, find_layers(model))
+    inputs = torch.randn(8, 6, generator=torch.Generator().manual_seed(2))
+    for frozen in (0, 4):
+        model[frozen].bias.requires_grad_(False)
+        model.zero_grad()
+        model(inputs).square().sum().backward()
+        norms = gradients.norms()
+        assert norms == pytest.approx(norms_in_float64(model), rel=1e-6, abs=0)
+        assert norms.count(0.0) == (3 if frozen == 0 else 4)
+
+
+def test_sparse_gradients_of_tables_that_are_alike():
+    class Tables(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tables = nn.ModuleList(nn.Embedding(9, 5, sparse=True) for _ in range(5))
+
+        def forward(self, words):
+            return sum((i + 1) * table(words).sum() for i, table in enumerate(self.tables))
+
+    model = Tables()
+    model(torch.tensor([1, 3, 3])).backward()
+    norms = Gradients(model, find_layers(model)).norms()
+    assert norms == pytest.approx(norms_in_float64(model), rel=1e-6)
+    # Row 3 was taken twice: by hand, (i + 1) times the root of 5 + 5 * 4.
+    assert norms == pytest.approx([5.0 * (i + 1) for i in range(5)], rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_layers_converted_after_the_gradients_were_found_are_measured_in_float64(dtype):
+    model = nn.Sequential(*[nn.Linear(20, 20) for _ in range(5)])
+    gradients = Gradients(model, find_layers(model))
+    model.to(dtype)
+    model(torch.ones(3, 20, dtype=dtype)).square().sum().backward()
+    assert gradients.norms() == pytest.approx(norms_in_float64(model), rel=1e-12)
+
+
 def test_small_elements_beside_large_ones_do_not_confuse_the_sum():
     # Half of the elements are below what a float32 square can hold; the norm barely is not.
     model = nn.Linear(1000, 1, bias=False)
