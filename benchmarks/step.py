@@ -1,11 +1,12 @@
 """What recording and clipping cost: gradcli's training step against a bare loop.
 
-Both train the same model on the same data in one process, block by block in turn (A B A B), so
-that a machine whose speed drifts slows both. The bare loop is what a careful engineer writes by
-hand: float tensors in memory, `X[permutation[i : i + batch]]`, the optimizer as PyTorch
-constructs it (fused where that is asked for), no recording, no clipping. gradcli's side is the
-trainer that `gradcli train` runs, with every parameter's norm before and after clipping
-recorded at each step, clipping on, and its layer probes.
+Both train the same model on the same data, block by block in turn (A B A B), so that a machine
+whose speed drifts slows both. The bare loop is what a careful engineer writes by hand: float
+tensors in memory, `X[permutation[i : i + batch]]`, the optimizer as PyTorch constructs it (fused
+where that is asked for), no recording, no clipping. gradcli's side is the trainer that
+`gradcli train` runs, with every parameter's norm before and after clipping recorded at each step,
+clipping on, and its layer probes. Each side has a process of its own, as it has at a user's, for
+gradcli sets up the memory allocator of its own; the one waits while the other trains.
 
 Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
 its like, for as long as it lies there. So each case is measured with new pairs of models again and
@@ -22,11 +23,13 @@ over the placements), and exits with 1 where a case's median exceeds its limit: 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,7 @@ from torch import nn
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.experiment import build_trainer
+from gradcli.process import keep_freed_memory
 from gradcli.records import StepRecords
 
 BATCH = 128
@@ -65,17 +69,42 @@ CASES: dict[str, tuple[list[str], Callable[[nn.Module], torch.optim.Optimizer]]]
 }
 
 
-def gradcli_blocks(overrides: list[str], dataset) -> Iterator[tuple[float, int]]:
-    """Yield (seconds, steps) for block after block of the trainer's own loop."""
+Blocks = Callable[[int | None], tuple[float, int]]
+
+
+def gradcli_blocks(overrides: list[str], dataset) -> Blocks:
+    """Return what makes a block of the trainer's own loop: its seconds and its steps."""
     trainer = build_trainer(compose_train([*overrides, "epochs=1000"]), dataset)
     records = trainer.run()
-    while True:
+
+    def block(_: int | None) -> tuple[float, int]:
         trainer.splits["val"].size = 0  # no evaluation: steps alone are timed
         began = time.perf_counter()
         record = next(records)
         while not isinstance(record, StepRecords):
             record = next(records)
-        yield time.perf_counter() - began, len(record)
+        return time.perf_counter() - began, len(record)
+
+    return block
+
+
+def bare_blocks(
+    model: nn.Module,
+    make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> Blocks:
+    """Return what makes a block of so many steps of the bare loop."""
+    loop = bare_steps(model, make_optimizer, images, labels)
+
+    def block(steps: int | None) -> tuple[float, int]:
+        assert steps is not None
+        began = time.perf_counter()
+        for _ in range(steps):
+            next(loop)
+        return time.perf_counter() - began, steps
+
+    return block
 
 
 def bare_steps(
@@ -97,32 +126,58 @@ def bare_steps(
             yield
 
 
-def ratio(case: str, dataset, images: torch.Tensor, blocks: int) -> float:
-    """Return gradcli's time per step over the bare one's, for two models made for it."""
+def serve(side: str, case: str, threads: int, pipe: Connection) -> None:
+    """Be a side's process: make a block for each message, or a new model elsewhere in memory."""
+    if side == "gradcli":
+        keep_freed_memory()
+    torch.set_num_threads(threads)
+    folder = os.environ.get("GRADCLI_DATA")
+    dataset = load_dataset("auto", data_dir=Path(folder) if folder else None)
+    if side == "bare":
+        scale = 1 / (255 * dataset.std)
+        images = dataset.train.images.float() * scale - dataset.mean / dataset.std
     overrides, make_optimizer = CASES[case]
-    twin = build_trainer(compose_train(overrides), dataset).model
-    bare = bare_steps(twin, make_optimizer, images, dataset.train.labels)
-    ours = gradcli_blocks(overrides, dataset)
+    pipe.send(dataset.info.name)
+    spacers, block = [], None
+    while (message := pipe.recv()) != "end":
+        if message != "new":
+            assert block is not None
+            pipe.send(block(message))
+            continue
+        spacers.append(torch.empty(int(np.random.default_rng(len(spacers)).integers(1, 300_000))))
+        if side == "gradcli":
+            block = gradcli_blocks(overrides, dataset)
+        else:
+            twin = build_trainer(compose_train(overrides), dataset).model
+            block = bare_blocks(twin, make_optimizer, images, dataset.train.labels)
+
+
+def ratios(case: str, threads: int, placements: int, blocks: int) -> tuple[np.ndarray, str]:
+    """Return gradcli's time per step over the bare one's, for each placement, and the data."""
+    context = multiprocessing.get_context("spawn")
+    pipes = []
+    for side in ("gradcli", "bare"):
+        here, there = context.Pipe()
+        context.Process(target=serve, args=(side, case, threads, there), daemon=True).start()
+        pipes.append(here)
+    ours, bare = pipes
+    _, data = ours.recv(), bare.recv()
     found = []
-    while len(found) <= blocks:
-        seconds, steps = next(ours)
-        began = time.perf_counter()
-        for _ in range(steps):
-            next(bare)
-        bare_seconds = time.perf_counter() - began
-        if steps > 1:
-            found.append(seconds / bare_seconds)
-    return float(np.median(found[1:]))  # the first block warms up caches and allocators
-
-
-def ratios(case: str, dataset, images: torch.Tensor, placements: int, blocks: int) -> np.ndarray:
-    """Return the ratio of each of so many pairs of models."""
-    sizes = np.random.default_rng(0).integers(1, 300_000, size=placements)
-    found, spacers = [], []
-    for size in sizes.tolist():
-        spacers.append(torch.empty(size))
-        found.append(ratio(case, dataset, images, blocks))
-    return np.array(found)
+    for _ in range(placements):
+        here: list[float] = []
+        ours.send("new")
+        bare.send("new")
+        while len(here) <= blocks:
+            ours.send(None)
+            seconds, steps = ours.recv()
+            bare.send(steps)
+            bare_seconds, _ = bare.recv()
+            if steps > 1:
+                here.append(seconds / bare_seconds)
+        found.append(float(np.median(here[1:])))  # the first block warms up caches and allocators
+    for pipe in pipes:
+        pipe.send("end")
+    return np.array(found), data
 
 
 def main() -> int:
@@ -134,23 +189,18 @@ def main() -> int:
     parser.add_argument("--at-most", type=float, help="in place of each case's own limit")
     arguments = parser.parse_args()
 
-    folder = os.environ.get("GRADCLI_DATA")
-    dataset = load_dataset("auto", data_dir=Path(folder) if folder else None)
-    scale = 1 / (255 * dataset.std)
-    images = dataset.train.images.float() * scale - dataset.mean / dataset.std
-    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; ", end="")
     placements, blocks = arguments.placements, arguments.blocks
-    print(f"{dataset.info.name}, batch {BATCH}, {placements} placements, {blocks} pairs of blocks")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, batch {BATCH}")
+    print(f"{placements} placements, {blocks} pairs of blocks each")
     within = True
     for threads in arguments.threads:
-        torch.set_num_threads(threads)
         for case in arguments.case:
             limit = arguments.at_most or (0.95 if case.startswith("mlp") else 1.0)
-            found = ratios(case, dataset, images, placements, blocks)
+            found, data = ratios(case, threads, placements, blocks)
             median = float(np.median(found))
             interval = bootstrap((found,), np.median, random_state=0).confidence_interval
             print(
-                f"{case:15} {threads} thread{'s' if threads > 1 else ' '}  {median:.3f}  "
+                f"{data} {case:15} {threads} thread{'s' if threads > 1 else ' '}  {median:.3f}  "
                 f"[{interval.low:.3f}, {interval.high:.3f}]  at most {limit:.2f} wanted",
                 flush=True,
             )

@@ -38,9 +38,9 @@ from gradcli.comparison.results import (
 from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
 from gradcli.engines import Ended, Engine, Job, LocalEngine
 from gradcli.errors import UserError
-from gradcli.imports import quick_imports
 from gradcli.interrupts import caught_signals
 from gradcli.places import Places
+from gradcli.process import quick_imports
 from gradcli.runs import (
     ComparisonDirectory,
     Run,

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "shorthands": "",
     "places": "",
     "interrupts": "",
-    "imports": "",
+    "process": "",
     # what a training is made of: these know no config, and not each other
     "data": "",
     "models": "",
@@ -39,10 +39,10 @@ MAY_IMPORT = {
     "monitor": "gradients runs summary",
     "rebuilding": "config experiment gradients inspection places runs subject views",
     "examination": "comparison config inspection places rebuilding runs views",
-    "engines": "config data experiment imports optim runs",
-    "study": "comparison config data engines experiment imports interrupts places runs views",
+    "engines": "config data experiment optim process runs",
+    "study": "comparison config data engines experiment interrupts places process runs views",
     "api": "config examination experiment inspection places runs shorthands study views",
-    "cli": "config examination experiment imports places runs shorthands study summary views",
+    "cli": "config examination experiment places process runs shorthands study summary views",
     "__init__": "api inspection monitor runs study",
     "__main__": "cli",
 }

@@ -12,7 +12,7 @@ import gradcli
 from gradcli.cli import compare, inspect, runs, train
 from gradcli.cli.words import take_as_typed
 from gradcli.errors import UserError
-from gradcli.imports import end_quickly
+from gradcli.process import end_quickly
 
 app = typer.Typer(
     name="gradcli",

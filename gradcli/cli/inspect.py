@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gradcli.cli import options
+from gradcli.process import keep_freed_memory
 from gradcli.shorthands import inspection_overrides, split_target
 
 EPILOG = (
@@ -106,6 +107,7 @@ def inspect_gradients(
     ]
     places = options.given_places(context)
     view = train_view(live=False, quiet=quiet)
+    keep_freed_memory()
     inspection = inspect_target(target, [*given, *overrides], vary or [], places, view)
     if as_json:
         sys.stdout.write(dumps(inspection_json(inspection)) + "\n")

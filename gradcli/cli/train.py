@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradcli.cli import options
-from gradcli.imports import quick_imports
+from gradcli.process import keep_freed_memory, quick_imports
 
 if TYPE_CHECKING:
     from gradcli.config import Composed
@@ -91,6 +91,7 @@ def _train(words: list[str], resume: str | None, places: Places, view: TrainView
     from gradcli.runs.provenance import process_started
 
     started = process_started()
+    keep_freed_memory()
     if resume is not None:
         from gradcli.runs import find_run
 

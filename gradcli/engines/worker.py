@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gradcli.engines.engine import Job
-from gradcli.imports import quick_imports
+from gradcli.process import keep_freed_memory, quick_imports
 
 with quick_imports():
     import torch
@@ -36,6 +36,7 @@ def main() -> None:
     jobs: Jobs = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, jobs), daemon=True).start()
     facts = provenance()
+    keep_freed_memory()
     _warm_up()
     while True:
         job = jobs.get()
