@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from gradcli.gradients.norms import Norms, accumulator_dtype
 from gradcli.records import Floats, StepRecords
 
 CAPACITY = 500
+# Step, epoch, learning rate, loss, and the norms before and after clipping.
+_Row: TypeAlias = tuple[int, int, float, Tensor | float, Norms, Norms]
 
 
 class StepBuffer:
@@ -28,23 +31,15 @@ class StepBuffer:
 
     def __init__(self, device: torch.device) -> None:
         self._dtype = accumulator_dtype(device)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._step: list[int] = []
-        self._epoch: list[int] = []
-        self._learning_rate: list[float] = []
-        self._loss: list[Tensor | float] = []
-        self._before: list[Norms] = []
-        self._after: list[Norms] = []
+        self._rows: list[_Row] = []
 
     def __len__(self) -> int:
-        return len(self._step)
+        return len(self._rows)
 
     @property
     def full(self) -> bool:
         """Whether it is time to `flush`."""
-        return len(self._step) >= CAPACITY
+        return len(self._rows) >= CAPACITY
 
     def append(
         self,
@@ -56,16 +51,13 @@ class StepBuffer:
         norms_after: Norms,
     ) -> None:
         """Add a step: its loss, a number or (), and its parameters' norms; none is reused later."""
-        self._step.append(step)
-        self._epoch.append(epoch)
-        self._learning_rate.append(learning_rate)
-        self._loss.append(loss)
-        self._before.append(norms_before)
-        self._after.append(norms_after)
+        self._rows.append((step, epoch, learning_rate, loss, norms_before, norms_after))
 
     def flush(self, phase_seconds: dict[str, float]) -> StepRecords:
         """Return the steps since the last flush, one at least, and forget them."""
-        loss, norms_before, norms_after = self._to_host()
+        step, epoch, learning_rate, losses, before, after = zip(*self._rows, strict=True)
+        self._rows = []
+        loss, norms_before, norms_after = self._to_host(losses, before, after)
         with np.errstate(invalid="ignore", over="ignore"):
             total_before = np.sqrt(np.square(norms_before).sum(axis=1))
             total_after = np.sqrt(np.square(norms_after).sum(axis=1))
@@ -75,36 +67,36 @@ class StepBuffer:
                 out=np.ones_like(total_before),
                 where=(total_before > 0) & (total_before < math.inf),
             )
-        records = StepRecords(
-            step=np.array(self._step, dtype=np.int64),
-            epoch=np.array(self._epoch, dtype=np.int32),
+        return StepRecords(
+            step=np.array(step, dtype=np.int64),
+            epoch=np.array(epoch, dtype=np.int32),
             loss=loss,
-            learning_rate=np.array(self._learning_rate),
+            learning_rate=np.array(learning_rate),
             grad_norm_before_clip=total_before,
             clip_coefficient=coefficient,
             parameter_grad_norm_before_clip=norms_before,
             parameter_grad_norm_after_clip=norms_after,
             phase_seconds=phase_seconds,
         )
-        self._clear()
-        return records
 
-    def _to_host(self) -> tuple[Floats, Floats, Floats]:
+    def _to_host(
+        self, losses: Sequence[Tensor | float], before: Sequence[Norms], after: Sequence[Norms]
+    ) -> tuple[Floats, Floats, Floats]:
         """Return the losses (n,) and the norms before and after clipping, (n, P) each."""
-        if isinstance(self._before[0], list):
-            loss = np.array([float(loss) for loss in self._loss])
-            return loss, np.array(self._before), np.array(self._after)
-        norms = [torch.stack(cast(list[Tensor], rows)) for rows in (self._before, self._after)]
-        losses = self._losses(norms[0].device).unsqueeze(1)
-        rows = torch.cat([losses, *norms], dim=1).cpu().numpy().astype(np.float64)
-        loss, before, after = np.split(rows, [1, 1 + norms[0].shape[1]], axis=1)
-        return loss[:, 0], before, after
+        if isinstance(before[0], list):
+            loss = np.array([float(loss) for loss in losses])
+            return loss, np.array(before), np.array(after)
+        norms = [torch.stack(cast(tuple[Tensor, ...], rows)) for rows in (before, after)]
+        column = self._losses(losses, norms[0].device).unsqueeze(1)
+        table = torch.cat([column, *norms], dim=1).cpu().numpy().astype(np.float64)
+        loss, norms_before, norms_after = np.split(table, [1, 1 + norms[0].shape[1]], axis=1)
+        return loss[:, 0], norms_before, norms_after
 
-    def _losses(self, device: torch.device) -> Tensor:
-        tensors = [loss for loss in self._loss if isinstance(loss, Tensor)]
-        if len(tensors) == len(self._loss):
+    def _losses(self, losses: Sequence[Tensor | float], device: torch.device) -> Tensor:
+        tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+        if len(tensors) == len(losses):
             return torch.stack(tensors).to(self._dtype)
-        return torch.tensor([float(loss) for loss in self._loss], dtype=self._dtype, device=device)
+        return torch.tensor([float(loss) for loss in losses], dtype=self._dtype, device=device)
 
 
 def select_rows(records: StepRecords, keep: NDArray[np.bool_]) -> StepRecords:
