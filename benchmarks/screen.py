@@ -7,7 +7,7 @@ read off the clock, so that a machine whose speed drifts does not disturb it. Th
 time a step takes in a block with a screen over that in the block before it without one, which
 also holds what drawing does to caches and threads, but not to 1% on a busy machine.
 
-    python benchmarks/screen.py [--blocks 40] [--case NAME ...] [--size 80x24 140x50] [--at-most 1]
+    python benchmarks/screen.py [--blocks 12] [--case NAME ...] [--size 80x24 140x50] [--at-most 1]
 
 Prints both for each net and terminal, and exits with 1 where a share exceeds `--at-most` percent.
 """
@@ -97,7 +97,7 @@ def measure(case: str, size: tuple[int, int], dataset, blocks: int) -> tuple[flo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--size", nargs="+", default=["80x24", "140x50"])
     parser.add_argument("--threads", type=int, default=1)
