@@ -50,8 +50,8 @@ from gradcli.data import Dataset, load_dataset
 from gradcli.experiment import build_trainer
 from gradcli.gradients.probes.names import PROBES
 from gradcli.models import CNN, MLP
+from gradcli.records import ProbeRecord
 from gradcli.run_probes import RunProbes
-from gradcli.runs import ProbeRecord
 
 BATCH = 128
 STEPS = 20  # in a block

@@ -10,7 +10,7 @@ from gradcli.config import TrainConfig, probe_steps
 from gradcli.data import Dataset
 from gradcli.gradients.probes.names import choose_probes
 from gradcli.gradients.probes.untouched import random_states_kept
-from gradcli.runs import ProbeRecord
+from gradcli.records import ProbeRecord
 from gradcli.training import Trainer
 
 if TYPE_CHECKING:

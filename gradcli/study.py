@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     from gradcli.data import Dataset
     from gradcli.views.compare_view import CompareView
 
-# How far everything is, is looked at so often, but in no more than a fiftieth of the time:
+# How far everything is, is looked at so often, but in no more than a hundredth of the time:
 # what is looked at grows with the comparison, and its trials need the processor more.
 _SECONDS_BETWEEN_LOOKS = 0.25
-_PAUSE_PER_COST = 50
+_PAUSE_PER_COST = 100
 # How long trials that are interrupted may take to save their state.
 _SECONDS_TO_SAVE = 5.0
 _ATTEMPTS = 2

@@ -28,11 +28,12 @@ from gradcli.records import (
     LayerInfo,
     LayerSummary,
     NormSummary,
+    ProbeRecord,
     StepRecords,
     TrainSummary,
     norm_by_layer,
 )
-from gradcli.runs import ProbeRecord, Run
+from gradcli.runs import Run
 from gradcli.runs.files import number
 
 # A long run is read in blocks that stay in a processor's cache.

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     # what joins them
     "config": "gradients models optim",
     "subject": "config data gradients inspection training",
-    "run_probes": "config data gradients inspection runs subject training",
+    "run_probes": "config data gradients inspection subject training",
     "experiment": "config data interrupts models optim places run_probes runs summary training "
     "views",
     "inspection": "gradients runs summary",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.norms import Gradients
-from gradcli.records import LayerInfo
+from gradcli.gradients.norms import Norms, on_host
+from gradcli.records import Floats, LayerInfo, norm_by_layer
 
 Phase = Literal["forward", "loss", "backward"]
 
 
 def locate_fault(
-    model: nn.Module, inputs: Tensor, labels: Tensor, gradients: Gradients
+    model: nn.Module, inputs: Tensor, labels: Tensor, parameter_norms: Norms
 ) -> tuple[Phase, str | None]:
     """Say where the first non-finite value of a step arose.
 
@@ -32,20 +32,19 @@ def locate_fault(
         model: in the state in which the fault occurred.
         inputs: the batch, (b, ...).
         labels: its classes, (b,).
-        gradients: of that step, before any clipping.
+        parameter_norms: of that step's gradients, before any clipping.
 
     Returns:
         The phase, and the name of the module (a layer's, where it is one); None for the loss.
     """
-    with torch.random.fork_rng(devices=[]):
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         module, outputs = first_non_finite_output(model, lambda twin: twin(inputs))
     if module is not None:
         return "forward", module
     if not bool(torch.isfinite(F.cross_entropy(outputs, labels))):
         return "loss", None
-    return "backward", broken_layer(
-        find_layers(model), gradients.layer_norms(gradients.norms()).tolist()
-    )
+    return "backward", broken_layer(find_layers(model), on_host(parameter_norms))
 
 
 @torch.no_grad()
@@ -66,11 +65,15 @@ def first_non_finite_output(
     return (first[0] if first else None), outputs
 
 
-def broken_layer(layers: Sequence[LayerInfo], norms: Sequence[float]) -> str | None:
-    """Return the layer nearest the output whose gradient norm is not finite, of L layers."""
-    broken = [
-        layer.name for layer, norm in zip(layers, norms, strict=True) if not math.isfinite(norm)
-    ]
+def broken_layer(layers: tuple[LayerInfo, ...], parameter_norms: Floats) -> str | None:
+    """Return the layer nearest the output whose gradient norm is not finite.
+
+    Args:
+        layers: of the model, in the order of its forward pass.
+        parameter_norms: (P,), of their parameters' gradients.
+    """
+    norms = norm_by_layer(parameter_norms[None], layers)[0]
+    broken = [layer.name for layer, norm in zip(layers, norms, strict=True) if not isfinite(norm)]
     return broken[-1] if broken else None
 
 

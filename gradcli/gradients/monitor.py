@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -29,9 +28,9 @@ from gradcli.gradients.forward_watch import ForwardWatch
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.loss_scale import LossScale
-from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, as_tensor, scaled
+from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, on_host, scaled
 from gradcli.gradients.wrappers import is_compiled, refuse_unwatchable, unwrap_model
-from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords, norm_by_layer
+from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords
 
 _SECONDS_BETWEEN_FLUSHES = 1.0
 # Version counters tell whether the loop changed gradients between `step` and the update, and
@@ -331,7 +330,7 @@ class LoopMonitor:
             return
         if self._scale.active and math.isfinite(loss):
             return  # infinite gradients are how a scaler finds its scale
-        self._note_fault(self.updates + 1, loss, _on_host(measured.before))
+        self._note_fault(self.updates + 1, loss, on_host(measured.before))
 
     def _note_fault(self, step: int, loss: float, norms: Floats) -> None:
         """Emit the first fault; `norms` (P,) are those before clipping."""
@@ -340,7 +339,7 @@ class LoopMonitor:
         phase: Phase = "backward"
         layer = None
         if math.isfinite(loss):
-            layer = broken_layer(self.layers, norm_by_layer(norms[None], self.layers)[0].tolist())
+            layer = broken_layer(self.layers, norms)
         else:
             layer = self._forward.first_non_finite(self.model)
             phase = "loss" if layer is None else "forward"
@@ -354,7 +353,7 @@ class LoopMonitor:
             return
         # Not every such measurement is one: a loop may measure each part of an accumulation.
         if measured.scale is not None and self._scale.value() < measured.scale.item():
-            self._count_skipped(1, float(measured.loss), _on_host(measured.before))
+            self._count_skipped(1, float(measured.loss), on_host(measured.before))
 
     def _without_skipped(self, records: StepRecords) -> StepRecords:
         """Take out the steps that a fused optimizer was called for but did not make."""
@@ -368,7 +367,7 @@ class LoopMonitor:
         self._count_skipped(int(skipped[-1]), float(records.loss[last]), norms)
         return select_rows(replace(records, step=records.step - skipped), made)
 
-    def _count_skipped(self, count: int, loss: float, norms: NDArray[Any]) -> None:
+    def _count_skipped(self, count: int, loss: float, norms: Floats) -> None:
         self.skipped += count
         if self._scale.value() < _SMALLEST_CALIBRATING_SCALE:
             self._note_fault(self.updates + 1, loss, norms)
@@ -404,10 +403,6 @@ class LoopMonitor:
 
 def _sum(norms: Norms) -> float:
     return sum(norms) if isinstance(norms, list) else norms.sum().item()
-
-
-def _on_host(norms: Norms) -> NDArray[Any]:
-    return as_tensor(norms).cpu().numpy()
 
 
 def describe_fault(fault: FaultRecord) -> str:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradcli.gradients.layers import layer_parameters
@@ -150,6 +152,11 @@ class Gradients:
 def as_tensor(norms: Norms) -> Tensor:
     """Return norms as a tensor (P,), on the device on which they are."""
     return torch.tensor(norms, dtype=torch.float64) if isinstance(norms, list) else norms
+
+
+def on_host(norms: Norms) -> NDArray[np.float64]:
+    """Return norms as an array (P,); waits for the device."""
+    return as_tensor(norms).cpu().double().numpy()
 
 
 def total_norm(norms: Norms) -> Tensor:

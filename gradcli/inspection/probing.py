@@ -220,8 +220,9 @@ def loss_and_fault(subject: Subject) -> tuple[float, FaultRecord | None]:
     for inputs, labels in subject.batches:
         loss = _backward(twin, inputs, labels)
         total += float(loss) * len(labels)
-        if fault is None and not bool(torch.isfinite(loss + total_norm(gradients.norms()))):
-            phase, layer = locate_fault(twin, inputs, labels, gradients)
+        norms = gradients.norms()
+        if fault is None and not bool(torch.isfinite(loss + total_norm(norms))):
+            phase, layer = locate_fault(twin, inputs, labels, norms)
             fault = FaultRecord(subject.steps_made + 1, 0, phase, layer, float(loss), ())
     return total / sum(len(labels) for _, labels in subject.batches), fault
 

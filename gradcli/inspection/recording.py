@@ -17,7 +17,7 @@ from gradcli.gradients.probes.histograms import LayerHistogram
 from gradcli.gradients.probes.noise import GradientNoise
 from gradcli.gradients.probes.sharpness import Sharpness
 from gradcli.inspection.probing import NOT_FINITE, Subject, Timer, loss_and_fault
-from gradcli.runs import ProbeRecord
+from gradcli.records import ProbeRecord
 
 
 def record_probes(

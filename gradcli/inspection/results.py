@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gradcli.gradients.diagnosis.course import Convergence
 from gradcli.gradients.probes.slope import LogSlope
-from gradcli.records import Finding, Floats, Integers, Status
-from gradcli.runs import ProbeRecord
+from gradcli.records import Finding, Floats, Integers, ProbeRecord, Status
 
 if TYPE_CHECKING:
     from gradcli.gradients.probes.activations import Moments
@@ -41,7 +40,6 @@ __all__ = [
     "LayerReport",
     "NormHistory",
     "ProbeCost",
-    "ProbeRecord",
     "ProbeResults",
     "SideBySide",
     "Trend",

@@ -9,11 +9,12 @@ from gradcli.optim.learning_rate import LearningRate
 from gradcli.optim.optimizers import build_optimizer
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
-from gradcli.optim.update import Update
+from gradcli.optim.update import HeldUpdate, Update
 
 __all__ = [
     "Constant",
     "Cosine",
+    "HeldUpdate",
     "LearningRate",
     "OneCycle",
     "Schedule",

@@ -61,6 +61,34 @@ class Update:
                     parameter.grad.mul_(factor)
 
 
+class HeldUpdate:
+    """An update that leaves the parameters as they are where a flag on the device says so.
+
+    Fused optimizers heed such a flag themselves; for others the parameters are copied before
+    the update, and put back after it, without asking the device what it has found. The
+    optimizer's own state is not held.
+
+    Args:
+        optimizer: any.
+        held: (), on the device of its parameters: not 0 where they are to stay.
+    """
+
+    def __init__(self, optimizer: Optimizer, held: Tensor) -> None:
+        self._update, self._held = Update(optimizer), held
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._before = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def __call__(self, factor: float | Tensor = 1.0) -> None:
+        """Update the parameters by their gradients, as `Update` does."""
+        for copy, parameter in zip(self._before, self._parameters, strict=True):
+            copy.copy_(parameter)
+        self._update(factor)
+        held = self._held.bool()
+        for copy, parameter in zip(self._before, self._parameters, strict=True):
+            parameter.copy_(torch.where(held, copy, parameter))
+
+
 def _reciprocal(factor: float | Tensor) -> Tensor:
     """Return 1 / factor as a float32 tensor (): what the kernels divide by."""
     return factor.reciprocal().float() if isinstance(factor, Tensor) else torch.tensor(1 / factor)

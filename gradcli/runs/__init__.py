@@ -8,13 +8,11 @@ from gradcli.runs.comparisons import (
     list_any,
     list_comparisons,
 )
-from gradcli.runs.probe_record import ProbeRecord
 from gradcli.runs.reader import Run, find_run, is_run, list_runs, load_run
 from gradcli.runs.writer import RunWriter, create_run_directory, load_checkpoint
 
 __all__ = [
     "ComparisonDirectory",
-    "ProbeRecord",
     "Run",
     "RunWriter",
     "begin_comparison",

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gradcli.errors import UserError
-from gradcli.records import RunRow, Status
+from gradcli.records import RunRow
+from gradcli.runs.directory import StateDirectory, match, newest_first
 from gradcli.runs.files import number, write_json
-from gradcli.runs.lock import RunLock, is_locked
-from gradcli.runs.reader import Run, is_run, match, newest_first
+from gradcli.runs.lock import RunLock
+from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
 
 COMPARISON_FILE = "comparison.json"
 TRIALS = "trials"
 
 
-@dataclass(frozen=True)
-class ComparisonDirectory:
+class ComparisonDirectory(StateDirectory):
     """A comparison as it stands on the disk.
 
     What was asked is in `comparison.json`; how far it is, the run directories of its trials say.
     """
 
-    path: Path
-
-    @cached_property
-    def state(self) -> dict[str, Any]:
-        """What `comparison.json` says."""
-        state: dict[str, Any] = json.loads((self.path / COMPARISON_FILE).read_bytes())
-        return state
-
-    @property
-    def name(self) -> str:
-        """The name of the directory."""
-        return self.path.name
-
-    @property
-    def status(self) -> Status:
-        """The status; `lost` where the process is gone without having said how it ended."""
-        status: Status = self.state["status"]
-        if status == "running" and not is_locked(self.path):
-            return "lost"
-        return status
+    state_file = COMPARISON_FILE
 
     def trial_path(self, trial: str) -> Path:
         """Return where the run directory of a trial is, or will be."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError
 from gradcli.records import (
     DataInfo,
     EvalRecord,
@@ -20,46 +18,25 @@ from gradcli.records import (
     LayerInfo,
     LayerRecord,
     ParameterInfo,
+    ProbeRecord,
     RunInfo,
     RunRow,
-    Status,
     StepRecords,
     norm_by_layer,
 )
-from gradcli.runs.files import number
-from gradcli.runs.lock import is_locked
-from gradcli.runs.probe_record import ProbeRecord, record_of_line
+from gradcli.runs.directory import StateDirectory, match, newest_first
+from gradcli.runs.files import number, restored
 from gradcli.runs.step_log import read_steps
 from gradcli.runs.writer import CONFIG_FILE, EVALS_FILE, LAYERS_FILE, PROBES_FILE, RUN_FILE
 
-_Named = TypeVar("_Named", bound="Named")
 _FLOATS = ("loss", "accuracy", "train_loss", "seconds", "seconds_train")
+_PROBE_FLOATS = ("value", "low", "high", "limit", "seconds", "passes")
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(StateDirectory):
     """A run as it stands on the disk, in whatever state its process left it."""
 
-    path: Path
-
-    @cached_property
-    def state(self) -> dict[str, Any]:
-        """What `run.json` says."""
-        state: dict[str, Any] = json.loads((self.path / RUN_FILE).read_bytes())
-        return state
-
-    @property
-    def name(self) -> str:
-        """The name of the directory."""
-        return self.path.name
-
-    @property
-    def status(self) -> Status:
-        """The status; `lost` where the process is gone without having said how it ended."""
-        status: Status = self.state["status"]
-        if status == "running" and not is_locked(self.path):
-            return "lost"
-        return status
+    state_file = RUN_FILE
 
     @property
     def config(self) -> str:
@@ -142,7 +119,7 @@ class Run:
     @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:
         """What the probes of `monitor.probes` found, in the order in which they were made."""
-        return tuple(map(record_of_line, _lines(self.path / PROBES_FILE, kind="probe")))
+        return tuple(map(_probe_record, _lines(self.path / PROBES_FILE, kind="probe")))
 
     @cached_property
     def fault(self) -> FaultRecord | None:
@@ -232,12 +209,6 @@ def list_runs(runs_dir: Path) -> list[Run]:
     return [Run(path) for path in newest_first(runs_dir) if is_run(path)]
 
 
-def newest_first(runs_dir: Path) -> list[Path]:
-    """Return what lies in `runs_dir`, by name: names of runs begin with the time."""
-    found = runs_dir.iterdir() if runs_dir.is_dir() else ()
-    return sorted(found, key=lambda path: path.name, reverse=True)
-
-
 def find_run(target: str, runs_dir: Path) -> Run:
     """Find a run by its directory, its name or a unique part of it, or as `latest`.
 
@@ -249,41 +220,11 @@ def find_run(target: str, runs_dir: Path) -> Run:
     return match(target, list_runs(runs_dir), runs_dir)
 
 
-class Named(Protocol):
-    """What has the name of a directory."""
-
-    @property
-    def name(self) -> str:
-        """The name."""
-
-
-def match(target: str, found: Sequence[_Named], runs_dir: Path) -> _Named:
-    """Return the one of `found`, the newest first, that `target` names.
-
-    Raises:
-        UserError: where it names none, or more than one.
-    """
-    if not found:
-        raise UserError(f"There are no runs in {runs_dir}.", hint="gradcli train")
-    if target == "latest":
-        return found[0]
-    matches = [run for run in found if run.name == target] or [
-        run for run in found if run.name.startswith(target) or run.name.endswith(target)
-    ]
-    if len(matches) == 1:
-        return matches[0]
-    names = [run.name for run in matches or found]
-    if matches:
-        raise UserError(
-            f"{len(matches)} runs in {runs_dir} begin or end with '{target}'.",
-            choices=names[:5],
-            hint="more of the name, or `latest`",
-        )
-    raise UserError(
-        f"There is no run '{target}' in {runs_dir}.",
-        choices=nearest(target, names) or names[:3],
-        hint="gradcli runs list",
-    )
+def _probe_record(line: dict[str, Any]) -> ProbeRecord:
+    """Return the record that a line of `probes.jsonl` was made of."""
+    values = {key: value for key, value in line.items() if key != "kind"}
+    numbers = {name: number(line[name]) for name in _PROBE_FLOATS}
+    return ProbeRecord(**{**values, **numbers, "result": restored(line["result"])})
 
 
 def _lines(path: Path, kind: str | None = None) -> list[dict[str, Any]]:

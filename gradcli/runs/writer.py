@@ -16,6 +16,7 @@ from gradcli.records import (
     EvalRecord,
     FaultRecord,
     LayerRecord,
+    ProbeRecord,
     Record,
     RunInfo,
     Status,
@@ -23,7 +24,6 @@ from gradcli.records import (
 )
 from gradcli.runs.files import plain, write_atomically, write_json
 from gradcli.runs.lock import RunLock
-from gradcli.runs.probe_record import ProbeRecord
 from gradcli.runs.step_log import STEPS_FILE, StepLog
 
 RUN_FILE = "run.json"
@@ -134,7 +134,7 @@ class RunWriter:
             case LayerRecord():
                 self._append(PROBES_FILE, {"kind": "layers", **_short(record)})
             case ProbeRecord():
-                self._append(PROBES_FILE, record.as_line())
+                self._append(PROBES_FILE, {"kind": "probe", **asdict(record)})
             case FaultRecord():
                 self.set_status("running", fault=asdict(record))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
-from gradcli.optim import Update
+from gradcli.optim import HeldUpdate, Update
 from gradcli.training.clock import PhaseClock
 
 
@@ -43,9 +43,9 @@ class TrainingStep:
         bfloat16: whether the forward pass runs under bfloat16 autocast.
 
     Attributes:
-        deferred: whether non-finite values are found by the device alone. Fused optimizers on
-            an accelerator skip the update where `found_inf` is set, so that nothing needs to
-            wait for the device; elsewhere the host looks before each update.
+        deferred: whether non-finite values are found by the device alone, as on an accelerator,
+            so that nothing needs to wait for it: from the first one on its updates leave the
+            weights as they are. On the CPU the host looks before each update.
     """
 
     def __init__(
@@ -61,18 +61,20 @@ class TrainingStep:
         self.gradients = gradients
         # One factor for all gradients costs a fused optimizer nothing, and clipping a pass.
         gradients.leave_scaling = True
-        self._update = Update(optimizer)
+        self._update: Update | HeldUpdate = Update(optimizer)
         self._bfloat16 = bfloat16
-        fused = all(group.get("fused") for group in optimizer.param_groups)
         self.deferred = False
-        if gradients.device.type != "cpu" and fused:
+        if gradients.device.type != "cpu":
             self.defer()
 
     def defer(self) -> None:
-        """Leave it to the fused optimizer to skip updates from the first non-finite value on."""
+        """Leave it to the device to make no update from the first non-finite value on."""
         self.deferred = True
         self._found_inf = torch.zeros((), device=self.gradients.device)
-        self.optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
+        if all(group.get("fused") for group in self.optimizer.param_groups):
+            self.optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
+        else:
+            self._update = HeldUpdate(self.optimizer, self._found_inf)
 
     def __call__(self, inputs: Tensor, labels: Tensor, probe: LayerProbe | None) -> StepResult:
         """Train on one batch; `probe`, where given, measures the step as it happens."""

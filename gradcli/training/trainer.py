@@ -24,7 +24,7 @@ from gradcli.gradients.clipping import Clip
 from gradcli.gradients.faults import locate_fault
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.norms import Gradients
+from gradcli.gradients.norms import Gradients, Norms
 from gradcli.optim import LearningRate
 from gradcli.optim.without_dynamo import load_state_dict, state_dict
 from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
@@ -220,7 +220,8 @@ class Trainer:
             result.norms_after,
         )
         if not result.updated:
-            self.fault = self._locate(number, epoch, indices, inputs, labels, float(result.loss))
+            loss, norms = float(result.loss), result.norms_before
+            self.fault = self._locate(number, epoch, indices, inputs, labels, loss, norms)
             return
         self.step = number
         self._batches_done += 1
@@ -257,9 +258,9 @@ class Trainer:
         self._batches_done -= undone
         indices = batches[self._batches_done]
         inputs, labels = self.splits["train"].gather(indices)
-        self.fault = self._locate(
-            self.step + 1, self.epochs_done + 1, indices, inputs, labels, float(records.loss[row])
-        )
+        number, epoch, loss = self.step + 1, self.epochs_done + 1, float(records.loss[row])
+        norms = records.parameter_grad_norm_before_clip[row].tolist()
+        self.fault = self._locate(number, epoch, indices, inputs, labels, loss, norms)
         return select_rows(records, np.arange(len(records)) <= row)
 
     def _locate(
@@ -270,9 +271,9 @@ class Trainer:
         inputs: Tensor,
         labels: Tensor,
         loss: float,
+        norms: Norms,
     ) -> FaultRecord:
-        gradients = self._training_step.gradients
-        phase, layer = locate_fault(self.model, inputs, labels, gradients)
+        phase, layer = locate_fault(self.model, inputs, labels, norms)
         return FaultRecord(step, epoch, phase, layer, loss, tuple(indices.tolist()))
 
     def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord:

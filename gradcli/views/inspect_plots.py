@@ -17,10 +17,9 @@ from gradcli.inspection.results import (
     Inspection,
     LayerReport,
     NormHistory,
-    ProbeRecord,
     SideBySide,
 )
-from gradcli.records import DECADES, Floats, LayerInfo
+from gradcli.records import DECADES, Floats, LayerInfo, ProbeRecord
 from gradcli.views.inspect_probe_history import READINGS
 from gradcli.views.inspect_probes import state_name
 from gradcli.views.plots import (

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gradcli.inspection.results import Inspection, ProbeCost, ProbeRecord
+from gradcli.inspection.results import Inspection, ProbeCost
+from gradcli.records import ProbeRecord
 from gradcli.views import numbers
 from gradcli.views.inspect_probes import cost_phrase, count_examples, signed
 from gradcli.views.screen import evenly_between

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcli.records import DataInfo, Finding, LayerSummary, TrainSummary
+from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
 
 if TYPE_CHECKING:
     from gradcli.comparison.results import (
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gradcli.inspection.results import (
         Inspection,
         LayerReport,
-        ProbeRecord,
         ProbeResults,
         SideBySide,
     )

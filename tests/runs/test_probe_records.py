@@ -9,9 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from gradcli.records import DataInfo, LayerInfo, LayerRecord, ParameterInfo, RunInfo
+from gradcli.records import DataInfo, LayerInfo, LayerRecord, ParameterInfo, ProbeRecord, RunInfo
 from gradcli.runs import (
-    ProbeRecord,
     RunWriter,
     create_run_directory,
     load_checkpoint,

@@ -30,10 +30,25 @@ from gradcli.training.clock import PhaseClock
 from gradcli.training.step import TrainingStep
 
 META = torch.device("meta")
-OPTIMIZERS = {
+FUSED = {
     "adam": lambda p: torch.optim.Adam(p, fused=True),
     "adamw": lambda p: torch.optim.AdamW(p, fused=True, amsgrad=True),
 }
+#: Meta tensors have no kernel of a fused SGD, so here it is the plain one.
+PLAIN = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "adam_plain": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+    "rmsprop_centered": lambda p: torch.optim.RMSprop(p, centered=True, momentum=0.9),
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+    "adamax": torch.optim.Adamax,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+}
+OPTIMIZERS = FUSED | PLAIN
+CLIPS = [NoClip, ClipNorm, ClipPerLayer, ClipValue, ClipAGC, AutoClip, ZClip]
 MODELS = {
     "mlp": lambda: MLP(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU, hidden=[16]),
     "cnn": lambda: CNN(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU),
@@ -47,9 +62,13 @@ def _fused_on_meta(monkeypatch):
     monkeypatch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["meta"])
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(
-    "clip", [NoClip, ClipNorm, ClipPerLayer, ClipValue, ClipAGC, AutoClip, ZClip]
+    ("optimizer", "clip"),
+    [
+        *[(optimizer, clip) for optimizer in FUSED for clip in CLIPS],
+        *[(optimizer, ClipNorm) for optimizer in PLAIN],
+        *[("rmsprop", clip) for clip in CLIPS],
+    ],
 )
 def test_a_step_reads_nothing_back(optimizer, clip):
     _train(MODELS["mlp"](), OPTIMIZERS[optimizer], clip())

@@ -256,12 +256,15 @@ def test_the_first_non_finite_value_stops_training_before_the_update(dataset, ba
     assert np.isfinite(norms).tolist() == [True, True, True, False]
 
 
-def test_a_fault_that_the_device_finds_leaves_the_same_behind(dataset):
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "rmsprop", "adagrad", "nadam"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_fault_that_the_device_finds_leaves_the_same_behind(dataset, optimizer, backward):
     """What an accelerator does, on the CPU: the host learns of the fault only at the flush."""
 
     def run(deferred):
-        trainer = build_trainer(compose_train(["data=mnist5k", "epochs=2"]), dataset)
-        poisoned = _Poisoned(trainer.model.hidden2, backward=False, healthy_calls=3)
+        words = ["data=mnist5k", "epochs=2", f"optimizer={optimizer}"]
+        trainer = build_trainer(compose_train(words), dataset)
+        poisoned = _Poisoned(trainer.model.hidden2, backward=backward, healthy_calls=3)
         trainer.model.hidden2 = poisoned
         if deferred:
             trainer._training_step.defer()
@@ -269,6 +272,7 @@ def test_a_fault_that_the_device_finds_leaves_the_same_behind(dataset):
 
     (seen, records), (found, later) = run(deferred=False), run(deferred=True)
     assert repr(later[-1]) == repr(records[-1])
+    assert later[-1].phase == ("backward" if backward else "forward")
     assert (found.step, found.fault.step) == (seen.step, seen.fault.step) == (3, 4)
     assert torch.equal(weights(found), weights(seen))
     assert columns(later, "step").tolist() == columns(records, "step").tolist() == [1, 2, 3, 4]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gradcli.gradients.probes.names import PROBES
-from gradcli.inspection.results import ProbeRecord
+from gradcli.records import ProbeRecord
 from gradcli.views.inspect_plots import plot_inspection
 from gradcli.views.inspect_probe_history import (
     MOST_MOMENTS,

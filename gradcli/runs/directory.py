@@ -1,0 +1,78 @@
+"""What the directories of runs and of comparisons have in common: a state, and how one is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from gradcli.errors import UserError, nearest
+from gradcli.records import Status
+from gradcli.runs.lock import is_locked
+
+_Found = TypeVar("_Found", bound="StateDirectory")
+
+
+@dataclass(frozen=True)
+class StateDirectory:
+    """A directory that a process works in, and that says in a file how far it is."""
+
+    path: Path
+    state_file: ClassVar[str]
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """What the file says."""
+        state: dict[str, Any] = json.loads((self.path / self.state_file).read_bytes())
+        return state
+
+    @property
+    def name(self) -> str:
+        """The name of the directory."""
+        return self.path.name
+
+    @property
+    def status(self) -> Status:
+        """The status; `lost` where the process is gone without having said how it ended."""
+        status: Status = self.state["status"]
+        if status == "running" and not is_locked(self.path):
+            return "lost"
+        return status
+
+
+def newest_first(runs_dir: Path) -> list[Path]:
+    """Return what lies in `runs_dir`, by name: names of runs begin with the time."""
+    found = runs_dir.iterdir() if runs_dir.is_dir() else ()
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def match(target: str, found: Sequence[_Found], runs_dir: Path) -> _Found:
+    """Return the one of `found`, the newest first, that `target` names.
+
+    Raises:
+        UserError: where it names none, or more than one.
+    """
+    if not found:
+        raise UserError(f"There are no runs in {runs_dir}.", hint="gradcli train")
+    if target == "latest":
+        return found[0]
+    matches = [run for run in found if run.name == target] or [
+        run for run in found if run.name.startswith(target) or run.name.endswith(target)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    names = [run.name for run in matches or found]
+    if matches:
+        raise UserError(
+            f"{len(matches)} runs in {runs_dir} begin or end with '{target}'.",
+            choices=names[:5],
+            hint="more of the name, or `latest`",
+        )
+    raise UserError(
+        f"There is no run '{target}' in {runs_dir}.",
+        choices=nearest(target, names) or names[:3],
+        hint="gradcli runs list",
+    )
