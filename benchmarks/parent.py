@@ -3,7 +3,8 @@
 Comparisons of two optimizers, of more and more trials, as `gradcli.compare` makes them: worker
 processes, run directories, and the live table on a pseudo-terminal that something reads. Counted
 is from the first trial that has ended to the last one. The trials are tiny, a tenth of a second
-each, so that what the parent does for each weighs more than in any real comparison.
+each, so that what the parent does for each weighs more than in any real comparison. Before and
+after each larger comparison there is one of the smallest size, for the machine's speed drifts.
 
     python benchmarks/parent.py [--trials 10 30 100 300] [--jobs 1] [--at-most 5] [--growth 1.15]
 
@@ -99,8 +100,9 @@ def main() -> int:
     arguments = parser.parse_args()
 
     print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.jobs} jobs; {' '.join(TRIAL)}")
-    worst, costs = 0.0, []
-    for trials in sorted(arguments.trials):
+    smallest, *larger = sorted(arguments.trials)
+    worst, costs = 0.0, {trials: [] for trials in arguments.trials}
+    for trials in [smallest, *(one for size in larger for one in (size, smallest))]:
         moments = compare(trials, arguments.jobs)
         first, last = moments[0], moments[-1]
         seconds = last.seconds - first.seconds
@@ -115,8 +117,8 @@ def main() -> int:
             flush=True,
         )
         worst = max(worst, share)
-        costs.append(interval)
-    growth = costs[-1] / costs[0]
+        costs[trials].append(interval)
+    growth = statistics.median(costs[max(costs)]) / statistics.median(costs[smallest])
     print(f"a trial of the largest takes {growth:.2f} times one of the smallest")
     return int(100 * worst > arguments.at_most or growth > arguments.growth)
 
