@@ -53,7 +53,6 @@ class Ledger:
         for trial in self.problems:
             self._outcomes[trial] = trials.gave_up(self._outcomes.get(trial, Outcome("waiting")))
         self._results: dict[tuple[str, str, TrialStatus], TrialResult] = {}
-        self._complete: dict[tuple[str, str], TrialResult] = {}
         self._states: tuple[ArmState, ...] | None = None
         self._arms: tuple[ArmTrials, ...] | None = None
 
@@ -141,10 +140,6 @@ class Ledger:
         self._states = self._arms = None
 
     def _result(self, state: ArmState, trial: Trial) -> TrialResult:
-        # Asked for all trials whenever one has ended: what cannot change is not looked at again.
-        complete = self._complete.get((state.arm.name, trial.id))
-        if complete is not None:
-            return complete
         outcome = self._outcomes.get(trial.id)
         status: TrialStatus = "waiting" if outcome is None else outcome.status
         if status == "waiting" and trial.id in state.stopped:
@@ -161,8 +156,6 @@ class Ledger:
                 target=self.info.target_accuracy,
                 problem=self.problems.get(trial.id, ""),
             )
-        if status in ("finished", "diverged"):
-            self._complete[state.arm.name, trial.id] = self._results[key]
         return self._results[key]
 
 

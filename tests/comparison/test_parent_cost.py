@@ -130,7 +130,7 @@ def test_the_protocol_is_replayed_once_for_each_change(compare, monkeypatch):
     assert len(replays) <= TRIALS + 1
 
 
-def test_looking_takes_a_fiftieth_of_the_time_at_most(compare, monkeypatch):
+def test_looking_takes_a_hundredth_of_the_time_at_most(compare, monkeypatch):
     clock = SimpleNamespace(now=0.0)
     times = []
 
@@ -142,14 +142,14 @@ def test_looking_takes_a_fiftieth_of_the_time_at_most(compare, monkeypatch):
 
     class Timed(Pretender):
         def pass_time(self, timeout):
-            clock.now += 10.0
+            clock.now += 30.0
 
     monkeypatch.setattr("gradcli.study.time", SimpleNamespace(monotonic=lambda: clock.now))
     view = Slow()
     compare(view, Timed)
     between = np.diff(times[:-1])  # the last one shows the end, whatever the pause
     assert len(between) >= 2
-    assert (between >= 50).all()
+    assert (between >= 100).all()
     assert view.looks[-1].trials_done == TRIALS
 
 
