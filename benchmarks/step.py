@@ -88,14 +88,8 @@ def gradcli_blocks(overrides: list[str], dataset) -> Blocks:
     return block
 
 
-def bare_blocks(
-    model: nn.Module,
-    make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
-    images: torch.Tensor,
-    labels: torch.Tensor,
-) -> Blocks:
+def bare_blocks(loop: Iterator[None]) -> Blocks:
     """Return what makes a block of so many steps of the bare loop."""
-    loop = bare_steps(model, make_optimizer, images, labels)
 
     def block(steps: int | None) -> tuple[float, int]:
         assert steps is not None
@@ -149,7 +143,8 @@ def serve(side: str, case: str, threads: int, pipe: Connection) -> None:
             block = gradcli_blocks(overrides, dataset)
         else:
             twin = build_trainer(compose_train(overrides), dataset).model
-            block = bare_blocks(twin, make_optimizer, images, dataset.train.labels)
+            labels = dataset.train.labels
+            block = bare_blocks(bare_steps(twin, make_optimizer, images, labels))
 
 
 def ratios(case: str, threads: int, placements: int, blocks: int) -> tuple[np.ndarray, str]:
@@ -157,24 +152,24 @@ def ratios(case: str, threads: int, placements: int, blocks: int) -> tuple[np.nd
     context = multiprocessing.get_context("spawn")
     pipes = []
     for side in ("gradcli", "bare"):
-        here, there = context.Pipe()
-        context.Process(target=serve, args=(side, case, threads, there), daemon=True).start()
-        pipes.append(here)
+        own, theirs = context.Pipe()
+        context.Process(target=serve, args=(side, case, threads, theirs), daemon=True).start()
+        pipes.append(own)
     ours, bare = pipes
     _, data = ours.recv(), bare.recv()
     found = []
     for _ in range(placements):
-        here: list[float] = []
+        of_pair: list[float] = []
         ours.send("new")
         bare.send("new")
-        while len(here) <= blocks:
+        while len(of_pair) <= blocks:
             ours.send(None)
             seconds, steps = ours.recv()
             bare.send(steps)
             bare_seconds, _ = bare.recv()
             if steps > 1:
-                here.append(seconds / bare_seconds)
-        found.append(float(np.median(here[1:])))  # the first block warms up caches and allocators
+                of_pair.append(seconds / bare_seconds)
+        found.append(float(np.median(of_pair[1:])))  # the first block warms up caches and allocators
     for pipe in pipes:
         pipe.send("end")
     return np.array(found), data

@@ -198,10 +198,10 @@ def _trusted_from(tensor: Tensor) -> float:
 
 def _small_alike(parameters: Sequence[Tensor]) -> tuple[list[int], list[list[int]]]:
     """Return the places of the parameters that are measured alone, and of those together."""
-    places_of: dict[torch.Size, list[int]] = {}
+    places_of: dict[tuple[torch.Size, torch.device], list[int]] = {}
     for place, parameter in enumerate(parameters):
         if parameter.dtype is torch.float32 and parameter.numel() <= _SMALL:
-            places_of.setdefault(parameter.shape, []).append(place)
+            places_of.setdefault((parameter.shape, parameter.device), []).append(place)
     alike = [places for places in places_of.values() if len(places) >= _MANY]
     together = set(chain.from_iterable(alike))
     return [place for place in range(len(parameters)) if place not in together], alike
@@ -209,10 +209,10 @@ def _small_alike(parameters: Sequence[Tensor]) -> tuple[list[int], list[list[int
 
 def _stacked_norms(gradients: Sequence[Tensor | None]) -> list[float]:
     """Return the norms of gradients of one shape; NaN for all where one is missing or sparse."""
-    present = [gradient for gradient in gradients if gradient is not None]
-    if len(present) == len(gradients):
-        stacked = torch.stack(present)
-        if stacked.dtype is torch.float32 and not stacked.is_sparse:
+    dense = [one for one in gradients if one is not None and not one.is_sparse]
+    if len(dense) == len(gradients):
+        stacked = torch.stack(dense)
+        if stacked.dtype is torch.float32:
             norms: list[float] = torch.linalg.vector_norm(stacked.flatten(1), dim=1).tolist()
             return norms
     return [math.nan] * len(gradients)

@@ -103,11 +103,12 @@ def test_a_norm_is_that_of_its_layer_when_others_like_it_have_no_gradient():
         assert norms.count(0.0) == (3 if frozen == 0 else 4)
 
 
-def test_sparse_gradients_of_tables_that_are_alike():
+@pytest.mark.parametrize("sparse", [range(5), (1, 3)])
+def test_sparse_gradients_of_tables_that_are_alike(sparse):
     class Tables(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tables = nn.ModuleList(nn.Embedding(9, 5, sparse=True) for _ in range(5))
+            self.tables = nn.ModuleList(nn.Embedding(9, 5, sparse=i in sparse) for i in range(5))
 
         def forward(self, words):
             return sum((i + 1) * table(words).sum() for i, table in enumerate(self.tables))
