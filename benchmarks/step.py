@@ -169,7 +169,8 @@ def ratios(case: str, threads: int, placements: int, blocks: int) -> tuple[np.nd
             bare_seconds, _ = bare.recv()
             if steps > 1:
                 of_pair.append(seconds / bare_seconds)
-        found.append(float(np.median(of_pair[1:])))  # the first block warms up caches and allocators
+        # The first block warms up caches and allocators.
+        found.append(float(np.median(of_pair[1:])))
     for pipe in pipes:
         pipe.send("end")
     return np.array(found), data
