@@ -143,6 +143,8 @@ def serve(side: str, case: str, threads: int, pipe: Connection) -> None:
             block = gradcli_blocks(overrides, dataset)
         else:
             twin = build_trainer(compose_train(overrides), dataset).model
+            for parameter in twin.parameters():  # laid out as PyTorch does it
+                parameter.data = parameter.data.contiguous()
             labels = dataset.train.labels
             block = bare_blocks(bare_steps(twin, make_optimizer, images, labels))
 

@@ -21,8 +21,8 @@ from gradcli.config import Composed, DataConfig, load_config
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import UserError
 from gradcli.interrupts import caught_signals
-from gradcli.models import build_model
-from gradcli.optim import LearningRate, build_optimizer, build_schedule
+from gradcli.models import build_model, lay_out_by_input
+from gradcli.optim import LearningRate, build_optimizer, build_schedule, keeps_layout
 from gradcli.places import Places
 from gradcli.records import EvalRecord, FaultRecord, RunInfo, Status, StepRecords, TrainSummary
 from gradcli.run_probes import RunProbes
@@ -387,6 +387,8 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     config, classes = composed.config, composed.classes
     device = choose_device(config.device)
     model = build_network(composed, dataset).to(device)
+    if device.type == "cpu" and torch.get_num_threads() > 1 and keeps_layout(classes["optimizer"]):
+        lay_out_by_input(model)
     optimizer = build_optimizer(
         classes["optimizer"],
         config.optimizer.arguments,

@@ -95,7 +95,7 @@ class Gradients:
         for place in self._alone:
             gradient = gradients[place]
             if gradient is not None and gradient.dtype is float32 and not gradient.is_sparse:
-                flat = gradient.flatten()
+                flat = _flat(gradient)
                 norms[place] = sqrt(dot(flat, flat).item())
         for places in self._alike:
             found = _stacked_norms([gradients[place] for place in places])
@@ -184,11 +184,18 @@ def sum_of_squares(tensor: Tensor | None) -> float:
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
     if tensor.dtype is torch.float32:
-        flat = tensor.flatten()
+        flat = _flat(tensor)
         value = torch.dot(flat, flat).item()
         if _trusted_from(flat) <= math.sqrt(value) <= _TRUSTED_TO:
             return value
     return _norm(tensor, torch.float64).item() ** 2
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """Return a tensor's elements in a row, without a copy if it is a matrix of any layout."""
+    if tensor.ndim == 2 and not tensor.is_contiguous():
+        tensor = tensor.t()
+    return tensor.flatten()
 
 
 def _trusted_from(tensor: Tensor) -> float:

@@ -6,7 +6,7 @@ to a gradient before the update does not.
 """
 
 from gradcli.optim.learning_rate import LearningRate
-from gradcli.optim.optimizers import build_optimizer
+from gradcli.optim.optimizers import build_optimizer, keeps_layout, load_optimizer_state
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
 from gradcli.optim.update import HeldUpdate, Update
@@ -23,4 +23,6 @@ __all__ = [
     "Update",
     "build_optimizer",
     "build_schedule",
+    "keeps_layout",
+    "load_optimizer_state",
 ]

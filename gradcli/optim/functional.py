@@ -194,6 +194,11 @@ class _Group:
             kernel, settings, is_for = _KERNELS[self._function]
             if is_for(group):
                 self._function, accepted = kernel, settings
+        self._by_input = [
+            place
+            for place, parameter in enumerate(self._parameters)
+            if parameter.ndim == 2 and _is_fused(group) and not parameter.is_contiguous()
+        ]
         self._names = [name for name in group if name in accepted and name != "params"]
         self._takes_found_inf = "found_inf" in accepted
         self._has_momentum = bool(group.get("momentum"))
@@ -224,7 +229,14 @@ class _Group:
         if self._takes_found_inf:
             settings["found_inf"] = getattr(self._optimizer, "found_inf", None)
             settings["grad_scale"] = grad_scale
-        self._function(self._parameters, gradients, *self._states, **settings)
+        tensors = [self._parameters, gradients, *self._states]
+        for place in self._by_input:
+            # A fused kernel takes copies of what is not contiguous.
+            tensors = [
+                [*kind[:place], kind[place].t(), *kind[place + 1 :]] if kind else kind
+                for kind in tensors
+            ]
+        self._function(*tensors, **settings)
 
 
 def _is_known_release() -> bool:

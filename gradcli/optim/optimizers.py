@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gradcli.errors import UserError
-from gradcli.optim.without_dynamo import Update, construct
+from gradcli.optim.without_dynamo import Update, construct, load_state_dict
 
 Groups = list[dict[str, Any]]
 
@@ -63,6 +63,32 @@ def build_optimizer(
         settings = dict(kwargs)
         _rehearse(optimizer_class, settings, groups, device)
     return construct(optimizer_class, groups, settings)
+
+
+def keeps_layout(optimizer_class: type[torch.optim.Optimizer]) -> bool:
+    """Whether an optimizer takes weights in whatever order they lie in memory.
+
+    PyTorch's own do; another may say `gradient.view(-1)`, which only one order bears.
+    """
+    return optimizer_class.__module__.startswith("torch.optim.")
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load what `state_dict` returned, laid out in memory as the parameters are now.
+
+    Fused kernels on the CPU run through the memory of parameter, gradient and state side by
+    side: where one lies in another order than the rest they update the wrong weights, without
+    a word (PyTorch 2.13).
+    """
+    load_state_dict(optimizer, state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if (
+                isinstance(value, torch.Tensor)
+                and value.shape == parameter.shape
+                and value.stride() != parameter.stride()
+            ):
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _refuse_closure(optimizer_class: type[torch.optim.Optimizer]) -> None:

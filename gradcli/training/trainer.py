@@ -25,8 +25,8 @@ from gradcli.gradients.faults import locate_fault
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients, Norms
-from gradcli.optim import LearningRate
-from gradcli.optim.without_dynamo import load_state_dict, state_dict
+from gradcli.optim import LearningRate, load_optimizer_state
+from gradcli.optim.without_dynamo import state_dict
 from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
 from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate
@@ -319,7 +319,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned, random generators included."""
         self.model.load_state_dict(state["model"])
-        load_state_dict(self.optimizer, state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.clip.load_state_dict(state["clip"])
         torch.set_rng_state(state["random"]["cpu"])
