@@ -60,9 +60,7 @@ class ForwardWatch:
                 return None
 
     def note(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        """Remember a call of the model; for its hook."""
-        if not torch.is_grad_enabled():
-            return
+        """Remember a call of the model that gradients may flow through; for its hook."""
         autocast = None
         if self._autocast and torch.is_autocast_enabled(self._device.type):
             autocast = torch.get_autocast_dtype(self._device.type)
@@ -79,7 +77,7 @@ class _Hook:
     def __call__(
         self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> None:
-        if self._watch is not None:
+        if self._watch is not None and torch.is_grad_enabled():
             self._watch.note(arguments, keywords)
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[None]]:

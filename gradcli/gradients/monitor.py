@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import is_
 from time import perf_counter
 from typing import Any
 
@@ -50,7 +51,10 @@ class _Measured:
 
     loss: Tensor | float
     before: Norms
-    versions: tuple[list[int], list[int]]
+    gradients: list[Tensor | None] | None
+    """Kept until the update, where they are looked up again at a third of the cost, unless
+    another forward pass comes before it: it may need their memory."""
+    versions: list[int]
     scale: Tensor | None
     after: Norms | None = None
     distrusted: bool = False
@@ -149,8 +153,13 @@ class LoopMonitor:
         self.epoch = self.epoch if epoch is None else epoch
         if not self.updates:
             self._refuse_no_gradient()
+        gradients = self._gradients.current()
         self._measured = _Measured(
-            self._one_number(loss), self._norms(), self._versions(), self._scale.current()
+            self._one_number(loss),
+            self._norms(gradients),
+            gradients,
+            _versions(gradients),
+            self._scale.current(),
         )
         # On an accelerator looking would mean waiting; there it is left to `flush`.
         if self._device.type == "cpu" or self._stop_on_fault:
@@ -200,14 +209,17 @@ class LoopMonitor:
     # What the hooks call, in the order of a step.
 
     def _before_forward(self) -> None:
-        if self._probing and self._measured is not None and not self._updates_under_way:
+        if self._measured is not None and not self._updates_under_way:
+            self._measured.gradients = None
             self._probing = False  # no update followed what the probe has seen
-        self._enter_probe()
+        if self._is_probe_due():
+            self._enter_probe()
+
+    def _is_probe_due(self) -> bool:
+        return not self._probing and self._every > 0 and self.updates % self._every == 0
 
     def _enter_probe(self) -> None:
-        """Note the weights and watch the layers' inputs, where it is time for that."""
-        if self._probing or not self._every or self.updates % self._every:
-            return
+        """Note the weights and watch the layers' inputs."""
         self._probe.__enter__()
         self._probing = True
         if not self._watches_inputs:
@@ -221,7 +233,8 @@ class LoopMonitor:
             self._measured.after = self._norms_after(self._measured)
         # Where it is a tensor on an accelerator (`capturable`), this waits for the device.
         self._learning_rate = float(self._optimizer.param_groups[0].get("lr", math.nan))
-        self._enter_probe()
+        if self._is_probe_due():
+            self._enter_probe()
 
     def _after_update(self, *_: Any) -> None:
         self._updates_under_way -= 1
@@ -271,9 +284,9 @@ class LoopMonitor:
 
     # What is measured.
 
-    def _norms(self) -> Norms:
+    def _norms(self, gradients: list[Tensor | None]) -> Norms:
         """Return the parameters' gradient norms, without the scaler's scale."""
-        norms = self._gradients.norms()
+        norms = self._gradients.norms(gradients)
         scale = self._scale.of_gradients()
         if scale is None:
             return norms
@@ -281,17 +294,17 @@ class LoopMonitor:
 
     def _norms_after(self, measured: _Measured) -> Norms:
         """Return the norms that the update sees; those before where nothing was changed."""
-        told = self._versions() != measured.versions
+        gradients = self._gradients.current()
+        told = (
+            measured.gradients is None
+            or not all(map(is_, gradients, measured.gradients))
+            or _versions(gradients) != measured.versions
+        )
         wary = self.updates < _DISTRUSTED_STEPS or self.updates % _DISTRUST_EVERY == 0
         if not (told or wary or self._distrust):
             return measured.before
         measured.distrusted = not told
-        return self._norms()
-
-    def _versions(self) -> tuple[list[int], list[int]]:
-        """Return what changes when a gradient is replaced or written to."""
-        gradients = [parameter.grad for parameter in self._gradients.parameters]
-        return list(map(id, gradients)), [one._version for one in gradients if one is not None]
+        return self._norms(gradients)
 
     def _check_trust(self, records: StepRecords) -> None:
         """See whether gradients were changed where the version counters did not tell."""
@@ -399,6 +412,11 @@ class LoopMonitor:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def _versions(gradients: list[Tensor | None]) -> list[int]:
+    """Return what grows when a gradient is written to."""
+    return [one._version for one in gradients if one is not None]
 
 
 def _sum(norms: Norms) -> float:
