@@ -113,7 +113,7 @@ class Gradients:
         for place in alone:
             gradient = gradients[place]
             if gradient is not None and gradient.dtype is float32 and not gradient.is_sparse:
-                flat = _flat(gradient)
+                flat = _flat(gradient) if gradient.ndim > 1 else gradient
                 norms[place] = sqrt(dot(flat, flat).item())
         if not (all(map(le, self._trusted_from, norms)) and max(norms) <= _TRUSTED_TO):
             for place, (least, value) in enumerate(zip(self._trusted_from, norms, strict=True)):
