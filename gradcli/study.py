@@ -360,7 +360,7 @@ class _Study:
         try:
             self._directory.update(status="running", pid=os.getpid())
             self._ledger = Ledger(self._directory)
-            self._shown = set(self._ended())
+            self._shown = {(trial.arm, trial.id) for trial in self._ledger.ended()}
             self._info = replace(
                 self._ledger.info,
                 path=str(self._directory.path),
@@ -453,21 +453,11 @@ class _Study:
                     steps.clip_coefficient,
                 )
 
-    def _ended(self) -> dict[tuple[str, str], TrialResult]:
-        """Return the results of all trials that have ended, by arm and id."""
-        return {
-            (arm.name, trial.id): trial
-            for arm in self._ledger.arms()
-            for trial in (*arm.tuning, *arm.measuring)
-            if trial.status in ENDED
-        }
-
     def _announce(self) -> None:
         """Show the trials that have ended since the last time."""
-        for key, trial in self._ended().items():
-            if key not in self._shown:
-                self._shown.add(key)
-                self._view.trial(trial)
+        for trial in self._ledger.ended(self._shown):
+            self._shown.add((trial.arm, trial.id))
+            self._view.trial(trial)
 
     def _look(self) -> None:
         """Show how far everything is, and put off the next look by what this one cost."""

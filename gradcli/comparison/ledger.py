@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -92,6 +92,20 @@ class Ledger:
             )
         return self._arms
 
+    def ended(self, known: Container[tuple[str, str]] = ()) -> Iterator[TrialResult]:
+        """Yield the results of the trials that have ended, without those that are known.
+
+        Args:
+            known: names of arms and ids of trials. To pass over them costs far less than to ask
+                for them again, which tells where hundreds of trials end one after the other.
+        """
+        for state in self.states():
+            for trial in (*state.tuning, *state.measuring):
+                if (state.arm.name, trial.id) in known:
+                    continue
+                if self._status(state, trial) in ENDED:
+                    yield self._result(state, trial)
+
     def summarise(
         self,
         status: Literal["finished", "interrupted", "failed"],
@@ -102,12 +116,7 @@ class Ledger:
         arms = self.arms()
         compared = summary.compare(arms, self.info)
         ranking = summary.rank(arms, compared)
-        ended = [
-            trial
-            for arm in arms
-            for trial in (*arm.tuning, *arm.measuring)
-            if trial.status in ENDED
-        ]
+        ended = tuple(self.ended())
         return ComparisonSummary(
             info=self.info,
             status=status,
@@ -115,7 +124,7 @@ class Ledger:
             pairs=compared.pairs,
             cautions=cautions(compared),
             tuning=summary.grid_results(arms),
-            trials=tuple(ended),
+            trials=ended,
             failed=len({trial.id for trial in ended if trial.status == "failed"}),
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
@@ -139,11 +148,13 @@ class Ledger:
         self._outcomes[trial] = outcome
         self._states = self._arms = None
 
-    def _result(self, state: ArmState, trial: Trial) -> TrialResult:
+    def _status(self, state: ArmState, trial: Trial) -> TrialStatus:
         outcome = self._outcomes.get(trial.id)
         status: TrialStatus = "waiting" if outcome is None else outcome.status
-        if status == "waiting" and trial.id in state.stopped:
-            status = "stopped"
+        return "stopped" if status == "waiting" and trial.id in state.stopped else status
+
+    def _result(self, state: ArmState, trial: Trial) -> TrialResult:
+        status = self._status(state, trial)
         key = (state.arm.name, trial.id, status)
         if key not in self._results:
             self._results[key] = trials.result(

@@ -307,13 +307,13 @@ def _state(
     data_sha256: str,
     outcomes: Outcomes,
 ) -> ArmState:
+    best = tuning.best if chosen else None
     measuring = (
-        tuple(
-            make_trial(tuning.arm, tuning.best, seed, "measuring", data_sha256)
-            for seed in protocol.seeds
+        ()
+        if best is None
+        else tuple(
+            make_trial(tuning.arm, best, seed, "measuring", data_sha256) for seed in protocol.seeds
         )
-        if chosen
-        else ()
     )
     wanted = tuning.wanted or tuple(
         (trial, None) for trial in measuring if not _has_ended(trial, outcomes)
@@ -329,7 +329,7 @@ def _state(
         arm=tuning.arm,
         stage=stage,
         rates=tuning.rates,
-        chosen=tuning.best if chosen else None,
+        chosen=best,
         tuning=tuning.trials,
         measuring=measuring,
         stopped=frozenset(trial.id for rate in tuning.stopped for trial in tuning.by_rate[rate]),
