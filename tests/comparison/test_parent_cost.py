@@ -164,3 +164,13 @@ def test_a_trial_that_ends_changes_what_is_known(compare):
     assert [one.status for one in book.arms()[0].measuring].count("failed") == 1
     book.read(trial.id)
     assert [one.status for one in book.arms()[0].measuring].count("finished") == SEEDS
+
+
+def test_trials_that_are_known_to_have_ended_are_passed_over(compare):
+    comparison = compare(Counter())
+    book = ledger.Ledger(comparison.directory)
+    everything = list(book.ended())
+    assert everything == [one for arm in book.arms() for one in (*arm.tuning, *arm.measuring)]
+    assert len(everything) == TRIALS
+    known = {(trial.arm, trial.id) for trial in everything[1:]}
+    assert list(book.ended(known)) == everything[:1]

@@ -652,6 +652,41 @@ def test_the_batch_is_let_go_after_the_step():
     assert gone() is None
 
 
+def test_gradients_are_let_go_before_another_forward_pass_and_compared_all_the_same():
+    """Where updates are left out, two sets of gradients would else be in memory at once."""
+    import weakref
+
+    torch.manual_seed(1)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watched = Watched(model, optimizer)
+    for _ in range(100):  # so many are measured twice whatever is known of them
+        one_step(model, optimizer, watched, torch.randn(4, 3))
+    loss = model(torch.randn(4, 3)).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    watched.monitor.step(loss)
+    before = exact_norms(model, watched.monitor)
+    gone = weakref.ref(model.weight.grad)
+    held = model.weight.grad.data_ptr()
+    assert gone() is not None
+    replacement = model.weight.grad * 3
+    model.weight.grad = None
+    assert gone() is not None, "the monitor has it still"
+    model(torch.randn(4, 3))
+    assert gone() is None
+    model.weight.grad = replacement
+    assert replacement.data_ptr() != held
+    after = exact_norms(model, watched.monitor)
+    optimizer.step()
+    watched.monitor.close()
+    recorded = watched.column("parameter_grad_norm_before_clip")[-1]
+    np.testing.assert_allclose(recorded, before, rtol=1e-6)
+    recorded = watched.column("parameter_grad_norm_after_clip")[-1]
+    np.testing.assert_allclose(recorded, after, rtol=1e-6)
+    assert after[0] == pytest.approx(3 * before[0])
+
+
 class TestRefusals:
     def refused(self, match, model, optimizer, **options):
         hooks = len(model._forward_pre_hooks)  # a lazy layer has its own

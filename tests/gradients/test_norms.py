@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gradcli.data import load_dataset
+from gradcli.gradients import norms as module
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients, total_norm
 from gradcli.models import CNN, MLP, RNN
@@ -119,6 +120,28 @@ def test_sparse_gradients_of_tables_that_are_alike(sparse):
     assert norms == pytest.approx(norms_in_float64(model), rel=1e-6)
     # Row 3 was taken twice: by hand, (i + 1) times the root of 5 + 5 * 4.
     assert norms == pytest.approx([5.0 * (i + 1) for i in range(5)], rel=1e-6)
+
+
+@pytest.mark.parametrize("magnitude", [1e-42, 1e-24, 1e-20, 1.0, 1e18, 1e30])
+@pytest.mark.parametrize("private", [True, False])
+def test_many_gradients_of_any_size_are_measured_right(magnitude, private, monkeypatch):
+    """Those up to 131,072 elements by one call, which has no public name, and larger ones alone."""
+    if not private:
+        monkeypatch.setattr(module, "each_norm", module._norm_of_each)
+    sizes = (3, 1000, 131_072, 131_073, 300_000, 2, 5, 7, 11, 4096)
+    model = nn.ModuleList(nn.Linear(size, 1) for size in sizes)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator) * magnitude
+    found = Gradients(model, find_layers(model)).norms()
+    assert found == pytest.approx(norms_in_float64(model), rel=1e-5, abs=0)
+
+
+def test_the_private_call_and_its_stand_in_say_the_same():
+    assert module.each_norm is torch._foreach_norm
+    tensors = [torch.randn(size, generator=torch.Generator().manual_seed(3)) for size in (1, 7, 99)]
+    one, other = module.each_norm(tensors), module._norm_of_each(tensors)
+    assert [norm.item() for norm in one] == [norm.item() for norm in other]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
