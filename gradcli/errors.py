@@ -47,8 +47,12 @@ class UserError(Exception):
 
 
 def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:
-    """Return the valid words most like `word`, best first; none where nothing is alike."""
+    """Return the valid words most like `word`, best first; none where nothing is alike.
+
+    One of the same letters in another order comes before all others: `adma` is no `adamax`.
+    """
     options = list(dict.fromkeys(valid))
     lowered = {option.lower(): option for option in options}
     matches = difflib.get_close_matches(word.lower(), lowered, n=most, cutoff=0.5)
+    matches.sort(key=lambda match: sorted(match) != sorted(word.lower()))
     return [lowered[match] for match in matches]

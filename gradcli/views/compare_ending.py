@@ -106,9 +106,14 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
 
 def _names(arms: Sequence[RankedArm]) -> list[Column]:
     return [
-        Column("", [str(arm.rank) for arm in arms], align="right"),
+        Column("", [_rank(arm) for arm in arms], align="right"),
         Column("optimizer", [arm.name for arm in arms], styles=STRONG),
     ]
+
+
+def _rank(arm: RankedArm) -> str:
+    """Return an arm's place, which it has from its first trial with fresh seeds on."""
+    return str(arm.rank) if arm.test_accuracy.count or arm.diverged else numbers.ABSENT
 
 
 def _lost(arm: RankedArm) -> str:

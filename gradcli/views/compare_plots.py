@@ -209,8 +209,9 @@ def _learning_rates_figure(summary: ComparisonSummary) -> Figure:
     marks = {
         "chosen": Line2D([], [], marker="o", markersize=9, mfc="none", ls="", color="black"),
         "fresh seeds, with 95% interval": Line2D([], [], marker="D", ls="-", color="black"),
-        "diverged": Line2D([], [], marker="x", ls="", color="black"),
     }
+    if any(one.status == "diverged" for one in summary.tuning):
+        marks["diverged"] = Line2D([], [], marker="x", ls="", color="black")
     figure.legend(
         list(marks.values()), list(marks), loc="outside lower center", ncols=3, frameon=False
     )

@@ -8,6 +8,7 @@ import pytest
 
 from gradcli.comparison.results import TrialRecords
 from gradcli.records import EvalRecord
+from gradcli.views import compare_plots
 from gradcli.views.compare_plots import (
     LOSS_BINS,
     accuracy_curves,
@@ -80,6 +81,16 @@ def test_nothing_is_drawn_of_nothing(tmp_path, make_comparison, make_records, ma
     tuning_only = [make_records(make_trial(stage="tuning"))]
     assert plot_comparison(tmp_path, make_comparison(tuning=(), trials=()), tuning_only) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("diverged", [True, False])
+def test_the_legend_names_a_mark_where_there_is_one(make_comparison, diverged):
+    summary = make_comparison()
+    tuning = tuple(one for one in summary.tuning if diverged or one.status != "diverged")
+    assert any(one.status == "diverged" for one in tuning) is diverged
+    figure = compare_plots._learning_rates_figure(replace(summary, tuning=tuning))
+    (legend,) = figure.legends
+    assert ("diverged" in [text.get_text() for text in legend.get_texts()]) is diverged
 
 
 def test_many_arms_can_be_drawn(tmp_path, make_comparison, make_comparison_info, make_records):

@@ -4,7 +4,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from gradcli.errors import UserError
+from gradcli.errors import UserError, nearest
 from gradcli.views.console import can_draw_live, show_message, show_result, train_view
 from gradcli.views.errors import error_panel
 from gradcli.views.live import LiveView
@@ -121,3 +121,13 @@ def test_no_color_is_honoured(environment):
     environment.setattr(sys, "stderr", err)
     show_message(error_panel(ERROR))
     assert "\x1b[3" not in err.text()
+
+
+@pytest.mark.parametrize(
+    ("word", "first"),
+    [("adma", "adam"), ("adm", "adam"), ("sdg", "sgd"), ("ADAMX", "adamax"), ("rmsporp", "rmsprop")],
+)
+def test_the_nearest_of_several_comes_first(word, first):
+    valid = ["adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "radam", "rmsprop", "sgd"]
+    assert nearest(word, valid)[0] == first
+    assert nearest("xyz", valid) == []
