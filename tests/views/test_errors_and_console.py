@@ -125,7 +125,13 @@ def test_no_color_is_honoured(environment):
 
 @pytest.mark.parametrize(
     ("word", "first"),
-    [("adma", "adam"), ("adm", "adam"), ("sdg", "sgd"), ("ADAMX", "adamax"), ("rmsporp", "rmsprop")],
+    [
+        ("adma", "adam"),
+        ("adm", "adam"),
+        ("sdg", "sgd"),
+        ("ADAMX", "adamax"),
+        ("rmsporp", "rmsprop"),
+    ],
 )
 def test_the_nearest_of_several_comes_first(word, first):
     valid = ["adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "radam", "rmsprop", "sgd"]
