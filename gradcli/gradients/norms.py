@@ -80,11 +80,11 @@ class Gradients:
     def norms(self, gradients: Sequence[Tensor | None] | None = None) -> Norms:
         """Return the L2 norm of each parameter's gradient, in float64, on the device.
 
-        Args:
-            gradients: what `current` returned, where it is at hand.
-
         Right also where float32 is not: gradients of 1e-24 do not read as zero and
         gradients of 1e18 not as infinite. Makes no transfer to the host on an accelerator.
+
+        Args:
+            gradients: what `current` returned, where it is at hand.
         """
         if gradients is None:
             gradients = self.current()
@@ -106,7 +106,7 @@ class Gradients:
         if self._together:
             together = [gradients[place] for place in self._together] if alone else gradients
             if _are_usual(together):
-                for place, norm in zip(self._together, each_norm(together), strict=False):
+                for place, norm in zip(self._together, each_norm(together), strict=True):
                     norms[place] = norm.item()
             else:
                 alone = range(len(gradients))

@@ -128,6 +128,44 @@ def test_fused_equals_the_plain_implementation(optimizer_class, kwargs):
     torch.testing.assert_close(weights(fused_model), weights(plain_model), rtol=1e-4, atol=1e-6)
 
 
+class View(nn.Module):
+    """Multiplies by a matrix that is laid out as `lay_out` says, within `memory`."""
+
+    def __init__(self, lay_out):
+        super().__init__()
+        self.memory = torch.arange(60.0).view(6, 10) / 60
+        self.weight = nn.Parameter(lay_out(self.memory))
+
+    def forward(self, inputs):
+        return inputs @ self.weight
+
+
+@pytest.mark.parametrize(
+    ("lay_out", "fused"),
+    [
+        (lambda memory: memory, True),
+        (lambda memory: memory.t(), True),
+        (lambda memory: memory[:, :1], None),
+        (lambda memory: memory[:, 2:7], None),
+        (lambda memory: memory[::2], None),
+        (lambda memory: memory[:3], True),
+    ],
+)
+@pytest.mark.parametrize("optimizer_class", [torch.optim.Adam, torch.optim.AdamW])
+def test_a_view_is_updated_and_nothing_beside_it(lay_out, fused, optimizer_class):
+    model = View(lay_out)
+    before = model.memory.clone()
+    optimizer = build(optimizer_class, model, lr=0.1, weight_decay=0.0)
+    assert bool(optimizer.defaults["fused"]) is bool(fused)
+    rows, _ = model.weight.shape
+    model(torch.ones(2, rows)).sum().backward()
+    optimizer.step()
+    # Adam's first step is the learning rate, for gradients of whatever size.
+    expected = before.clone()
+    lay_out(expected).sub_(0.1)
+    torch.testing.assert_close(model.memory, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("choice", [{"fused": False}, {"foreach": True}, {"foreach": False}])
 def test_the_users_choice_of_implementation_stands(choice):
     optimizer = build(torch.optim.Adam, network(), **choice)
