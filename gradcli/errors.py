@@ -53,6 +53,6 @@ def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """
     options = list(dict.fromkeys(valid))
     lowered = {option.lower(): option for option in options}
-    matches = difflib.get_close_matches(word.lower(), lowered, n=most, cutoff=0.5)
+    matches = difflib.get_close_matches(word.lower(), lowered, n=len(lowered) or 1, cutoff=0.5)
     matches.sort(key=lambda match: sorted(match) != sorted(word.lower()))
-    return [lowered[match] for match in matches]
+    return [lowered[match] for match in matches[:most]]

@@ -53,7 +53,7 @@ class _Measured:
     before: Norms
     gradients: list[Tensor | None] | None
     """Kept until the update, where they are looked up again at a third of the cost, unless
-    another forward pass comes before it: it may need their memory."""
+    another forward pass of the model, as it is hooked, comes before: it may need their memory."""
     versions: list[int]
     scale: Tensor | None
     after: Norms | None = None
@@ -209,9 +209,10 @@ class LoopMonitor:
     # What the hooks call, in the order of a step.
 
     def _before_forward(self) -> None:
-        if self._measured is not None and not self._updates_under_way:
+        if self._measured is not None:
             self._measured.gradients = None
-            self._probing = False  # no update followed what the probe has seen
+            if not self._updates_under_way:
+                self._probing = False  # no update followed what the probe has seen
         if self._is_probe_due():
             self._enter_probe()
 

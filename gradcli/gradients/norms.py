@@ -102,18 +102,14 @@ class Gradients:
         """
         dot, sqrt, float32 = torch.dot, math.sqrt, torch.float32
         norms = [math.nan] * len(gradients)
-        alone: Sequence[int] = self._alone
         if self._together:
-            together = [gradients[place] for place in self._together] if alone else gradients
-            if _are_usual(together):
-                for place, norm in zip(self._together, each_norm(together), strict=True):
-                    norms[place] = norm.item()
-            else:
-                alone = range(len(gradients))
-        for place in alone:
+            places, usual = _usual(gradients, self._together)
+            for place, norm in zip(places, each_norm(usual) if usual else (), strict=True):
+                norms[place] = norm.item()
+        for place in self._alone:
             gradient = gradients[place]
             if gradient is not None and gradient.dtype is float32 and not gradient.is_sparse:
-                flat = _flat(gradient) if gradient.ndim > 1 else gradient
+                flat = gradient if gradient.ndim == 1 else _flat(gradient)
                 norms[place] = sqrt(dot(flat, flat).item())
         if not (all(map(le, self._trusted_from, norms)) and max(norms) <= _TRUSTED_TO):
             for place, (least, value) in enumerate(zip(self._trusted_from, norms, strict=True)):
@@ -222,11 +218,23 @@ def _alone_and_together(parameters: Sequence[Tensor]) -> tuple[list[int], list[i
     """Return the places of the parameters that are measured alone, and of those together."""
     small = [i for i, parameter in enumerate(parameters) if parameter.numel() <= _FEW_ELEMENTS]
     together = small if len(small) >= _MANY else []
-    return [i for i in range(len(parameters)) if i not in set(together)], together
+    not_alone = set(together)
+    return [i for i in range(len(parameters)) if i not in not_alone], together
+
+
+def _usual(
+    gradients: Sequence[Tensor | None], places: Sequence[int]
+) -> tuple[Sequence[int], Sequence[Tensor]]:
+    """Return the places whose gradients are there, dense and of float32, and those gradients."""
+    chosen = gradients if len(places) == len(gradients) else [gradients[i] for i in places]
+    if _are_usual(chosen):
+        return places, chosen
+    found = [(i, one) for i, one in zip(places, chosen, strict=True) if _are_usual([one])]
+    return [i for i, _ in found], [one for _, one in found if one is not None]
 
 
 def _are_usual(gradients: Sequence[Tensor | None]) -> TypeGuard[Sequence[Tensor]]:
-    """Whether all are there, dense and of float32; without Python's own steps for each of them."""
+    """Whether all are so; without Python's own steps for each of them."""
     return (
         set(map(type, gradients)) == {Tensor}
         and set(map(_DTYPE, gradients)) == {torch.float32}

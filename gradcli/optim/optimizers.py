@@ -81,14 +81,16 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, A
     a word (PyTorch 2.13).
     """
     load_state_dict(optimizer, state)
-    for parameter, values in optimizer.state.items():
+    for parameter in (one for group in optimizer.param_groups for one in group["params"]):
+        values = optimizer.state.get(parameter, {})
         for name, value in values.items():
             if (
                 isinstance(value, torch.Tensor)
                 and value.shape == parameter.shape
                 and value.stride() != parameter.stride()
             ):
-                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                values[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device)
+                values[name].copy_(value)
 
 
 def _refuse_closure(optimizer_class: type[torch.optim.Optimizer]) -> None:

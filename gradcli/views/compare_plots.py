@@ -206,14 +206,19 @@ def _learning_rates_figure(summary: ComparisonSummary) -> Figure:
     axes.set_ylabel("validation accuracy")
     axes.grid(alpha=0.3)
     _label_chosen(axes, summary)
-    marks = {
-        "chosen": Line2D([], [], marker="o", markersize=9, mfc="none", ls="", color="black"),
-        "fresh seeds, with 95% interval": Line2D([], [], marker="D", ls="-", color="black"),
-    }
+    marks = {}
+    if any(one.chosen for one in summary.tuning):
+        marks["chosen"] = Line2D([], [], marker="o", markersize=9, mfc="none", ls="", color="black")
+    if any(arm.val_accuracy.count for arm in summary.ranking):
+        marks["fresh seeds, with 95% interval"] = Line2D([], [], marker="D", color="black")
     if any(one.status == "diverged" for one in summary.tuning):
         marks["diverged"] = Line2D([], [], marker="x", ls="", color="black")
     figure.legend(
-        list(marks.values()), list(marks), loc="outside lower center", ncols=3, frameon=False
+        list(marks.values()),
+        list(marks),
+        loc="outside lower center",
+        ncols=max(1, len(marks)),
+        frameon=False,
     )
     figure.suptitle(f"Learning rates tried: {_subject(summary)}", fontsize="medium")
     return figure

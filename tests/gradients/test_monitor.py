@@ -687,6 +687,30 @@ def test_gradients_are_let_go_before_another_forward_pass_and_compared_all_the_s
     assert after[0] == pytest.approx(3 * before[0])
 
 
+def test_a_closure_does_not_keep_the_gradients_of_its_first_call():
+    import weakref
+
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
+    watched = Watched(model, optimizer)
+    alive, first = [], []
+
+    def closure():
+        alive.extend(one() is not None for one in first)
+        optimizer.zero_grad()
+        loss = model(torch.eye(3)).square().mean()
+        loss.backward()
+        watched.monitor.step(loss)
+        if not first:
+            first.append(weakref.ref(model.weight.grad))
+        return loss
+
+    optimizer.step(closure)
+    assert len(alive) >= 2
+    assert not any(alive[1:])  # the forward pass of the second call has let go
+    watched.monitor.close()
+
+
 class TestRefusals:
     def refused(self, match, model, optimizer, **options):
         hooks = len(model._forward_pre_hooks)  # a lazy layer has its own

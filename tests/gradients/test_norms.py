@@ -137,6 +137,22 @@ def test_many_gradients_of_any_size_are_measured_right(magnitude, private, monke
     assert found == pytest.approx(norms_in_float64(model), rel=1e-5, abs=0)
 
 
+@pytest.mark.parametrize("many", [1, 12])
+@pytest.mark.parametrize("missing", [False, True])
+def test_parameters_of_a_single_number(many, missing):
+    class Scales(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scales = nn.ParameterList(torch.tensor(1.0 + i) for i in range(many))
+            self.unused = nn.Parameter(torch.tensor(1.0), requires_grad=not missing)
+
+    model = Scales()
+    sum((i - 3) * scale for i, scale in enumerate([*model.scales, model.unused])).backward()
+    expected = [abs(i - 3.0) for i in range(many)] + [0.0 if missing else abs(many - 3.0)]
+    found = dict(zip(names_of(model), Gradients(model, find_layers(model)).norms(), strict=True))
+    assert [found[f"scales.{i}"] for i in range(many)] + [found["unused"]] == expected
+
+
 def test_the_private_call_and_its_stand_in_say_the_same():
     assert module.each_norm is torch._foreach_norm
     tensors = [torch.randn(size, generator=torch.Generator().manual_seed(3)) for size in (1, 7, 99)]

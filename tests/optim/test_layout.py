@@ -95,6 +95,19 @@ def test_a_state_of_another_layout_is_laid_out_as_the_weights_are(name, turned):
     assert_alike(later, plain)
 
 
+def test_a_state_that_belongs_to_no_parameter_is_loaded_as_it_is():
+    ours = parameters(turned=True)
+    optimizer = torch.optim.SGD(ours, lr=0.1, momentum=0.9)
+    give_gradients(ours, 0)
+    optimizer.step()
+    optimizer.state["count"] = 3
+    optimizer.state["own"] = {"mean": torch.ones(2)}
+    other = torch.optim.SGD(parameters(turned=False), lr=0.1, momentum=0.9)
+    load_optimizer_state(other, copy.deepcopy(optimizer.state_dict()))
+    assert other.state["count"] == 3
+    assert torch.equal(other.state["own"]["mean"], torch.ones(2))
+
+
 def test_only_optimizers_of_torch_are_known_to_keep_any_layout():
     class Own(torch.optim.SGD):
         pass

@@ -59,6 +59,15 @@ def test_training_is_that_of_one_thread_to_rounding(dataset, threads, optimizer)
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+def test_its_gradients_can_be_checked(dataset, threads, gradcli, runs_dir):
+    threads(2)
+    gradcli("train", "data=mnist5k", "max_steps=3", "-q")
+    for words in (["data=mnist5k"], ["latest"]):
+        answer = gradcli("inspect-gradients", *words, "--check")
+        assert answer.code in (0, 1), answer.err
+        assert "agree" in answer.out
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "momentum", "rmsprop", "adagrad"])
 def test_a_run_with_two_threads_is_resumed_with_the_same_bits(dataset, threads, optimizer):
     threads(2)

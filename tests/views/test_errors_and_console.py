@@ -136,4 +136,5 @@ def test_no_color_is_honoured(environment):
 def test_the_nearest_of_several_comes_first(word, first):
     valid = ["adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "radam", "rmsprop", "sgd"]
     assert nearest(word, valid)[0] == first
+    assert nearest(word, valid, most=1) == [first]
     assert nearest("xyz", valid) == []

@@ -145,7 +145,10 @@ class _Sampling:
             yield [tensor / norm for tensor in random]
         for index, tensor in enumerate(point):
             for _ in range(self.coordinates):
-                unit = [torch.zeros_like(other) for other in point]
+                unit = [
+                    torch.zeros_like(other, memory_format=torch.contiguous_format)
+                    for other in point
+                ]
                 place = torch.randint(tensor.numel(), (), generator=self.generator)
                 unit[index].view(-1)[place] = 1.0
                 yield unit
