@@ -6,7 +6,9 @@ tensors in memory, `X[permutation[i : i + batch]]`, the optimizer as PyTorch con
 where that is asked for), no recording, no clipping. gradcli's side is the trainer that
 `gradcli train` runs, with every parameter's norm before and after clipping recorded at each step,
 clipping on, and its layer probes. Each side has a process of its own, as it has at a user's, for
-gradcli sets up the memory allocator of its own; the one waits while the other trains.
+gradcli sets up the memory allocator of its own; the one waits while the other trains. With one
+thread both are kept on one core, each placement on the next: cores of a machine that others share
+differ for minutes, and a side that stayed on the slower one would lose by it.
 
 Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
 its like, for as long as it lies there. So each case is measured with new pairs of models again and
@@ -133,11 +135,14 @@ def serve(side: str, case: str, threads: int, pipe: Connection) -> None:
     overrides, make_optimizer = CASES[case]
     pipe.send(dataset.info.name)
     spacers, block = [], None
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     while (message := pipe.recv()) != "end":
         if message != "new":
             assert block is not None
             pipe.send(block(message))
             continue
+        if threads == 1 and cores:
+            os.sched_setaffinity(0, {cores[len(spacers) % len(cores)]})
         spacers.append(torch.empty(int(np.random.default_rng(len(spacers)).integers(1, 300_000))))
         if side == "gradcli":
             block = gradcli_blocks(overrides, dataset)
