@@ -6,7 +6,7 @@ from A's directory, one after the other in one process with two threads: a loop 
 hand over tensors in memory, with neither recording nor clipping, and the evaluations that A
 makes. The sides run in turn (A B A B), so that a machine whose speed drifts slows both.
 
-    python benchmarks/compare.py [--rounds 2] [--at-most 0.70] [OVERRIDE ...]
+    python benchmarks/compare.py [--rounds 3] [--at-most 0.70] [OVERRIDE ...]
 
 Prints the seconds of each side and their median ratio A / B, and exits with 1 where that
 exceeds `--at-most`.
@@ -101,7 +101,7 @@ def bare_process(directory: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-most", type=float, default=0.70)
     parser.add_argument("--bare-loop", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -14,7 +14,7 @@ Where in memory a model happens to lie makes its training up to 6% faster or slo
 its like, for as long as it lies there. So each case is measured with new pairs of models again and
 again, `--placements` times, each time at another place.
 
-    python benchmarks/step.py [--placements 12] [--blocks 3] [--threads 1 2] [--case NAME ...]
+    python benchmarks/step.py [--placements 16] [--blocks 3] [--threads 1 2] [--case NAME ...]
                               [--at-most RATIO]
 
 Prints the median ratio of the time per step, gradcli / bare, with a 95% interval (bootstrap
@@ -185,7 +185,7 @@ def ratios(case: str, threads: int, placements: int, blocks: int) -> tuple[np.nd
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--placements", type=int, default=12)
+    parser.add_argument("--placements", type=int, default=16)
     parser.add_argument("--blocks", type=int, default=3, help="pairs of them for a placement")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
