@@ -11,14 +11,15 @@ thread both are kept on one core, each placement on the next: cores of a machine
 differ for minutes, and a side that stayed on the slower one would lose by it.
 
 Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
-its like, for as long as it lies there. So each case is measured with new pairs of models again and
-again, `--placements` times, each time at another place.
+its like, for as long as it lies there, and a process as a whole is as lucky or unlucky. So each
+case is measured with new pairs of models again and again, `--placements` times, each time at
+another place, and the processes are begun anew `--processes` times.
 
-    python benchmarks/step.py [--placements 16] [--blocks 3] [--threads 1 2] [--case NAME ...]
-                              [--at-most RATIO]
+    python benchmarks/step.py [--processes 6] [--placements 3] [--blocks 3] [--threads 1 2]
+                              [--case NAME ...] [--at-most RATIO]
 
 Prints the median ratio of the time per step, gradcli / bare, with a 95% interval (bootstrap
-over the placements), and exits with 1 where a case's median exceeds its limit: 0.95 for the MLP,
+over the processes), and exits with 1 where a case's median exceeds its limit: 0.95 for the MLP,
 1.00 for the others.
 """
 
@@ -154,13 +155,17 @@ def serve(side: str, case: str, threads: int, pipe: Connection) -> None:
             block = bare_blocks(bare_steps(twin, make_optimizer, images, labels))
 
 
-def ratios(case: str, threads: int, placements: int, blocks: int) -> tuple[np.ndarray, str]:
-    """Return gradcli's time per step over the bare one's, for each placement, and the data."""
+def ratio(case: str, threads: int, placements: int, blocks: int) -> tuple[float, str]:
+    """Return gradcli's time per step over the bare one's, of one pair of processes, and the data.
+
+    It is the median over the placements of the medians over their pairs of blocks.
+    """
     context = multiprocessing.get_context("spawn")
     pipes = []
     for side in ("gradcli", "bare"):
         own, theirs = context.Pipe()
-        context.Process(target=serve, args=(side, case, threads, theirs), daemon=True).start()
+        process = context.Process(target=serve, args=(side, case, threads, theirs), daemon=True)
+        process.start()
         pipes.append(own)
     ours, bare = pipes
     _, data = ours.recv(), bare.recv()
@@ -180,26 +185,28 @@ def ratios(case: str, threads: int, placements: int, blocks: int) -> tuple[np.nd
         found.append(float(np.median(of_pair[1:])))
     for pipe in pipes:
         pipe.send("end")
-    return np.array(found), data
+    return float(np.median(found)), data
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--placements", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=6, help="pairs of them for a case")
+    parser.add_argument("--placements", type=int, default=3, help="for a pair of processes")
     parser.add_argument("--blocks", type=int, default=3, help="pairs of them for a placement")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--at-most", type=float, help="in place of each case's own limit")
     arguments = parser.parse_args()
 
-    placements, blocks = arguments.placements, arguments.blocks
+    processes, placements, blocks = arguments.processes, arguments.placements, arguments.blocks
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, batch {BATCH}")
-    print(f"{placements} placements, {blocks} pairs of blocks each")
+    print(f"{processes} pairs of processes, {placements} placements, {blocks} pairs of blocks each")
     within = True
     for threads in arguments.threads:
         for case in arguments.case:
             limit = arguments.at_most or (0.95 if case.startswith("mlp") else 1.0)
-            found, data = ratios(case, threads, placements, blocks)
+            pairs = [ratio(case, threads, placements, blocks) for _ in range(processes)]
+            found, data = np.array([one for one, _ in pairs]), pairs[0][1]
             median = float(np.median(found))
             interval = bootstrap((found,), np.median, random_state=0).confidence_interval
             print(

@@ -26,11 +26,12 @@ MAY_IMPORT = {
     "training": "data gradients optim",
     # what becomes of its records: no tensors, and no way back
     "runs": "",
-    "views": "comparison gradients inspection",  # their results, as types
+    "views": "comparison difference gradients inspection",  # their results, as types
     "summary": "gradients runs",
     "comparison": "places runs",
     # what joins them
     "config": "gradients models optim",
+    "difference": "config runs summary",
     "subject": "config data gradients inspection training",
     "run_probes": "config data gradients inspection subject training",
     "experiment": "config data interrupts models optim places run_probes runs summary training "
@@ -42,7 +43,8 @@ MAY_IMPORT = {
     "engines": "config data experiment optim process runs",
     "study": "comparison config data engines experiment interrupts places process runs views",
     "api": "config examination experiment inspection places runs shorthands study views",
-    "cli": "config examination experiment places process runs shorthands study summary views",
+    "cli": "config difference examination experiment places process runs shorthands study summary "
+    "views",
     "__init__": "api inspection monitor runs study",
     "__main__": "cli",
 }
@@ -65,7 +67,7 @@ INSIDE_FUNCTIONS = {"matplotlib", "torchvision"}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "places", "interrupts", "views", "comparison"),
-    *("examination", "study", "cli", "api", "__init__", "__main__"),
+    *("difference", "examination", "study", "cli", "api", "__init__", "__main__"),
 }
 #: Rooms that may write to the terminal.
 SPEAKING = {"views", "cli"}

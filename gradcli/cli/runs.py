@@ -1,4 +1,4 @@
-"""`gradcli runs`: list, show and export what is under the runs directory."""
+"""`gradcli runs`: list, show, compare, export and remove what is under the runs directory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from gradcli.cli.options import Json, RunsDir
 from gradcli.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from gradcli.runs import ComparisonDirectory
+    from gradcli.runs import ComparisonDirectory, Run
 
-app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, compare, export and remove runs.", no_args_is_help=True)
 
-Target = Annotated[
-    str, typer.Argument(metavar="RUN", help="A directory, a name or part of it, or `latest`.")
-]
+_WHICH = "A directory, a name or part of it, or `latest`."
+Target = Annotated[str, typer.Argument(metavar="RUN", help=_WHICH)]
 
 
 FORMATS = ("csv", "jsonl")
@@ -74,6 +73,69 @@ def _show_comparison(comparison: ComparisonDirectory, as_json: bool) -> None:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
         show_result(comparison_ending(summary))
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help=_WHICH)],
+    b: Annotated[str, typer.Argument(metavar="B", help=_WHICH)] = "latest",
+    runs_dir: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Show what sets two runs apart: settings, code, results, and the first step that differs."""
+    from gradcli.difference import difference
+    from gradcli.views.console import show_result
+    from gradcli.views.jsonout import difference_json, dumps
+    from gradcli.views.runs_difference import difference_screen
+
+    found = difference(_one_run(a, runs_dir), _one_run(b, runs_dir))
+    if as_json:
+        sys.stdout.write(dumps(difference_json(found)) + "\n")
+    else:
+        show_result(difference_screen(found))
+
+
+def _one_run(target: str, runs_dir: Path) -> Run:
+    """Find a run.
+
+    Raises:
+        UserError: where it is a comparison.
+    """
+    from gradcli.runs import ComparisonDirectory, find_any, find_run
+
+    found = find_run(target, runs_dir) if target == "latest" else find_any(target, runs_dir)
+    if isinstance(found, ComparisonDirectory):
+        raise UserError(
+            f"{found.path} is a comparison, whose arms are compared already.",
+            choices=[str(trial.path) for trial in found.trials()[:2]],
+            hint=f"gradcli runs show {found.path}",
+        )
+    return found
+
+
+@app.command()
+def rm(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help=_WHICH)],
+    runs_dir: RunsDir = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs and comparisons, with everything in their directories."""
+    from gradcli.runs import find_any, refuse_if_at_work, remove, size_bytes
+    from gradcli.views.numbers import megabytes
+
+    found = {one.path.resolve(): one for one in (find_any(run, runs_dir) for run in runs)}
+    for one in found.values():
+        refuse_if_at_work(one)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError("Nobody can be asked here.", where="gradcli runs rm", hint="--yes")
+        for one in found.values():
+            typer.echo(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}", err=True)
+        typer.confirm("Remove for good?", abort=True, err=True)
+    for one in found.values():
+        size = size_bytes(one)
+        remove(one)
+        typer.echo(f"removed {one.path}, {megabytes(size)}")
 
 
 @app.command()

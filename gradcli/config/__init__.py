@@ -5,6 +5,7 @@ from gradcli.config.compose import Composed, compose_train, load_config
 from gradcli.config.inspection import ComposedInspection, compose_inspection
 from gradcli.config.monitor import probe_steps
 from gradcli.config.schema import DataConfig, Section, TrainConfig
+from gradcli.config.settings import flat_settings
 from gradcli.config.show import annotated_yaml
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "compose_comparison",
     "compose_inspection",
     "compose_train",
+    "flat_settings",
     "load_config",
     "probe_steps",
 ]

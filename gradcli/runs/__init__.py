@@ -9,6 +9,7 @@ from gradcli.runs.comparisons import (
     list_comparisons,
 )
 from gradcli.runs.reader import Run, find_run, is_run, list_runs, load_run
+from gradcli.runs.removal import refuse_if_at_work, remove, size_bytes
 from gradcli.runs.writer import RunWriter, create_run_directory, load_checkpoint
 
 __all__ = [
@@ -26,4 +27,7 @@ __all__ = [
     "list_runs",
     "load_checkpoint",
     "load_run",
+    "refuse_if_at_work",
+    "remove",
+    "size_bytes",
 ]

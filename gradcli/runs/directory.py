@@ -59,15 +59,17 @@ def match(target: str, found: Sequence[_Found], runs_dir: Path) -> _Found:
         raise UserError(f"There are no runs in {runs_dir}.", hint="gradcli train")
     if target == "latest":
         return found[0]
-    matches = [run for run in found if run.name == target] or [
-        run for run in found if run.name.startswith(target) or run.name.endswith(target)
-    ]
+    matches = (
+        [run for run in found if run.name == target]
+        or [run for run in found if run.name.startswith(target) or run.name.endswith(target)]
+        or [run for run in found if target in run.name]
+    )
     if len(matches) == 1:
         return matches[0]
     names = [run.name for run in matches or found]
     if matches:
         raise UserError(
-            f"{len(matches)} runs in {runs_dir} begin or end with '{target}'.",
+            f"{len(matches)} runs in {runs_dir} have '{target}' in their names.",
             choices=names[:5],
             hint="more of the name, or `latest`",
         )

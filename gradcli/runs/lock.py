@@ -19,6 +19,12 @@ class RunLock:
             self._file.close()
             raise
 
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.release()
+
     def release(self) -> None:
         """Let go of the directory; safe to call again."""
         self._file.close()

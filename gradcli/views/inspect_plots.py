@@ -378,7 +378,7 @@ def _probe_history_figure(inspection: Inspection) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
     for axes, name in zip(panels, kept, strict=False):
         _probe_panel(axes, [one for one in known if one.probe == name], inspection.batch_size)
-        axes.set_title(READINGS[name].meaning, fontsize="medium")
+        axes.set_title(READINGS[name].meaning, fontsize="medium", loc="left")
         axes.set_xlabel("training step")
         axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
@@ -406,7 +406,14 @@ def _probe_panel(axes: Axes, records: Sequence[ProbeRecord], batch_size: int) ->
         known = np.concatenate([values, lows[ranges], highs[ranges]])
         axes.vlines(steps[ranges], lows[ranges], _closed(highs[ranges], known), color=BLUE)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")
+        # Above the panel: the ranges may fill all of it.
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            borderaxespad=0.1,
+            frameon=False,
+            fontsize="small",
+        )
 
 
 def _closed(highs: Matrix, known: Matrix) -> Matrix:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RankedArm,
         TrialResult,
     )
+    from gradcli.difference import RunDifference
     from gradcli.inspection.results import (
         Inspection,
         LayerReport,
@@ -122,6 +123,19 @@ def inspection_json(inspection: Inspection | SideBySide) -> dict[str, Any]:
         result = {"schema": SCHEMA, **_inspection(inspection)}
     written: dict[str, Any] = jsonable(result)
     return written
+
+
+def difference_json(difference: RunDifference) -> dict[str, Any]:
+    """Return what sets two runs apart as `runs diff --json` prints it."""
+    return {
+        "schema": SCHEMA,
+        "a": train_json(difference.a),
+        "b": train_json(difference.b),
+        "settings": [asdict(one) for one in difference.settings],
+        "origin": [asdict(one) for one in difference.origin],
+        "steps_compared": difference.steps_compared,
+        "first_different_step": difference.first_different_step,
+    }
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

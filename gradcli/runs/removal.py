@@ -1,0 +1,62 @@
+"""Taking a run or a comparison off the disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from gradcli.errors import UserError
+from gradcli.runs.comparisons import ComparisonDirectory
+from gradcli.runs.lock import RunLock, is_locked
+from gradcli.runs.reader import Run
+
+
+def size_bytes(found: Run | ComparisonDirectory) -> int:
+    """Return what the files of a run, or of a comparison and its trials, take."""
+    return sum(path.lstat().st_size for path in found.path.rglob("*") if not path.is_dir())
+
+
+def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
+    """Refuse what a living process works in, be it in a comparison's trial.
+
+    Raises:
+        UserError: where one does.
+    """
+    trials = found.trials() if isinstance(found, ComparisonDirectory) else []
+    if any(is_locked(directory.path) for directory in (found, *trials)):
+        raise UserError(
+            f"A process is working in {found.path}.",
+            hint="wait for it to end, or stop it with Ctrl-C",
+        )
+
+
+def remove(found: Run | ComparisonDirectory) -> None:
+    """Delete a run, or a comparison with its trials.
+
+    The file that makes the directory what it is goes last: whatever interrupts the removal, what
+    is left is still found, and can be removed.
+
+    Raises:
+        UserError: where a living process works in it, or a file cannot be deleted.
+    """
+    refuse_if_at_work(found)
+    directory = found.path.resolve()
+    try:
+        with RunLock(directory):
+            for entry in sorted(
+                directory.iterdir(), key=lambda path: path.name == found.state_file
+            ):
+                _delete(entry)
+        directory.rmdir()
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or directory} cannot be deleted: {error.strerror}.",
+            where=str(directory),
+        ) from None
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

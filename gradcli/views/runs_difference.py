@@ -1,0 +1,238 @@
+"""Two runs side by side: settings, origin, results and gradients, where they differ, and why."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from gradcli.difference import Contrast, RunDifference
+from gradcli.records import TrainSummary
+from gradcli.views import numbers
+from gradcli.views.heading import STATUS_STYLES
+from gradcli.views.labelled import Labelled, whole_lines
+from gradcli.views.screen import visible_layers
+from gradcli.views.table import (
+    STRONG,
+    Column,
+    Line,
+    Lines,
+    fitting,
+    shorten,
+    table,
+    total_width,
+)
+
+MOST_LAYERS = 24
+WIDEST_VALUE = 28
+
+_RATE = "optimizer.lr"
+# What an arm of a comparison cannot be set apart by: all arms share it.
+_SHARED = ("data", "seed")
+
+
+def difference_screen(difference: RunDifference) -> RenderableType:
+    """Draw what sets two runs apart."""
+    return _DifferenceScreen(difference)
+
+
+class _DifferenceScreen:
+    def __init__(self, difference: RunDifference) -> None:
+        self._difference = difference
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        difference = self._difference
+        for letter, run in (("a", difference.a), ("b", difference.b)):
+            yield Text.assemble(
+                (letter, STRONG), "  ", (run.info.run, STRONG), "  ", _status(run), no_wrap=True
+            )
+        for title, contrasts in (
+            ("settings", difference.settings),
+            ("made with", difference.origin),
+        ):
+            if contrasts:
+                yield ""
+                yield Lines(_table(_contrast_columns(title, contrasts), options))
+        yield ""
+        yield Lines(_table(_result_columns(difference.a, difference.b), options))
+        layers = _layer_columns(difference.a, difference.b)
+        if layers:
+            yield ""
+            yield Lines(_table(layers, options))
+        yield ""
+        yield from _conclusion(difference)
+        yield ""
+        yield from whole_lines("next", next_commands(difference))
+
+
+def next_commands(difference: RunDifference) -> list[str]:
+    """Return the commands worth typing after two runs were compared, the most useful first."""
+    commands = []
+    fair = _fair_comparison(difference)
+    if fair is not None:
+        commands.append(fair)
+    commands += [["gradcli", "runs", "show", run.path] for run in (difference.a, difference.b)]
+    return [shlex.join(command) for command in commands]
+
+
+def setting(value: Any) -> str:
+    """Write a setting as it is typed; none as `-`."""
+    if value is None:
+        return numbers.ABSENT
+    return value if isinstance(value, str) else json.dumps(value).replace(", ", ",")
+
+
+def _fair_comparison(difference: RunDifference) -> list[str] | None:
+    """Return the comparison over several seeds of two runs that one decision sets apart."""
+    if len(difference.decisions) != 1:
+        return None
+    (one,) = difference.decisions
+    is_listed = any(isinstance(value, list) or value is None for value in (one.a, one.b))
+    if is_listed or one.key.partition(".")[0] in _SHARED:
+        return None
+    values = f"{setting(one.a)},{setting(one.b)}"
+    words = [word for word in difference.overrides if not _sets(word, one.key)]
+    # A comparison chooses learning rates, and its optimizers, itself.
+    kept = [word for word in words if not word.startswith(("optimizer=", f"{_RATE}="))]
+    rates = [word.partition("=")[2] for word in words if word.startswith(f"{_RATE}=")]
+    command = ["gradcli", "compare-optimizers", *kept]
+    if one.key == "optimizer":
+        return [*command, "--optimizers", values]
+    command += ["--optimizers", difference.a.info.optimizer]
+    if one.key == _RATE:
+        return [*command, "--lrs", values]
+    return [*command, *(["--lrs", rates[-1]] if rates else []), "--vary", f"{one.key}={values}"]
+
+
+def _sets(override: str, key: str) -> bool:
+    """Whether an override sets a key, a value below it, or what a comparison gives each trial."""
+    its_key = override.lstrip("+").partition("=")[0]
+    return its_key in (key, "seed", "name") or its_key.startswith(f"{key}.")
+
+
+def _status(run: TrainSummary) -> tuple[str, str]:
+    return run.status, STATUS_STYLES[run.status]
+
+
+def _table(columns: Sequence[Column], options: ConsoleOptions) -> list[Line]:
+    width = options.max_width if options.is_terminal else total_width(columns)
+    return table(fitting(columns, width), width)
+
+
+def _contrast_columns(title: str, contrasts: Sequence[Contrast]) -> list[Column]:
+    return [
+        Column(title, [one.key for one in contrasts], styles=STRONG),
+        *(
+            Column(
+                letter, [shorten(setting(getattr(one, letter)), WIDEST_VALUE) for one in contrasts]
+            )
+            for letter in ("a", "b")
+        ),
+    ]
+
+
+def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
+    """Lay out what the runs came to; a change is of the second against the first."""
+    rows: list[tuple[str, str, str, str]] = []
+
+    def add(name: str, write: Callable[[float], str], one: float, other: float) -> None:
+        change = other - one
+        said = "" if math.isnan(change) else f"{'-' if change < 0 else '+'}{write(abs(change))}"
+        rows.append((name, write(one), write(other), said if change else ""))
+
+    add("test accuracy", numbers.score, a.test_accuracy, b.test_accuracy)
+    add("validation accuracy", numbers.score, a.val_accuracy, b.val_accuracy)
+    add("train loss", numbers.score, a.train_loss, b.train_loss)
+    add("steps", lambda value: numbers.count(int(value)), a.steps, b.steps)
+    add("steps a second", _known_norm, a.steps_per_second, b.steps_per_second)
+    add("seconds", _known_norm, a.seconds_total, b.seconds_total)
+    add("steps clipped", numbers.share, a.clipped_fraction, b.clipped_fraction)
+    names, of_a, of_b, changes = zip(*rows, strict=True)
+    return [
+        Column("result", names, styles=STRONG),
+        Column("a", of_a, 0, "right"),
+        Column("b", of_b, 0, "right"),
+        Column("b - a", changes, 1, "right"),
+    ]
+
+
+def _layer_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
+    """Lay out the mean gradient norms of the layers that both have; none where there are none."""
+    others = {layer.name: layer for layer in b.layers}
+    pairs = [(layer, others[layer.name]) for layer in a.layers if layer.name in others]
+    pairs = (
+        [pairs[row] for row in visible_layers([None] * len(pairs), MOST_LAYERS)] if pairs else []
+    )
+    if not pairs:
+        return []
+    means = [
+        (one.grad_norm_before_clip.mean, other.grad_norm_before_clip.mean) for one, other in pairs
+    ]
+    return [
+        Column("mean grad norm", [one.name for one, _ in pairs], styles=STRONG),
+        Column("a", [_known_norm(one) for one, _ in means], 0, "right"),
+        Column("b", [_known_norm(other) for _, other in means], 0, "right"),
+        Column(
+            "b / a",
+            [_known_norm(other / one if one else math.nan) for one, other in means],
+            1,
+            "right",
+        ),
+    ]
+
+
+def _known_norm(value: float) -> str:
+    return numbers.ABSENT if math.isnan(value) else numbers.norm(value)
+
+
+def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
+    """Say what was found in the runs, from where on they differ, and what that is owed to."""
+    for letter, run in (("a", difference.a), ("b", difference.b)):
+        codes = dict.fromkeys(finding.code for finding in run.findings)
+        yield Labelled(f"findings {letter}", Text(", ".join(codes) or "none"))
+    yield Labelled("steps", Text(steps_sentence(difference)))
+    yield Labelled("verdict", Text(verdict(difference)))
+
+
+def steps_sentence(difference: RunDifference) -> str:
+    """Say up to where the numbers on record are the same."""
+    compared, first = difference.steps_compared, difference.first_different_step
+    if not compared:
+        return "The runs have no logged step in common."
+    common = numbers.count(compared, "logged step")
+    if first is None:
+        return f"Loss and gradient norms are equal at all {common} that both have."
+    if first == 1:
+        return "Loss and gradient norms differ from the first step on."
+    return f"Loss and gradient norms are equal up to step {numbers.count(first)}, where they part."
+
+
+def verdict(difference: RunDifference) -> str:
+    """Say what sets the runs apart, and what their results may be taken for."""
+    decisions = difference.decisions
+    if difference.is_same:
+        return "The runs are the same."
+    if not decisions and difference.first_different_step is None:
+        return "One run is as far as it goes the beginning of the other."
+    if not decisions:
+        blame = ", ".join(one.key for one in difference.origin)
+        return "The settings are the same" + (
+            f"; what differs is how the runs were made: {blame}."
+            if blame
+            else ", and so is what made them: something that is not on record differs."
+        )
+    keys = [one.key for one in decisions]
+    if keys == ["seed"]:
+        apart = abs(difference.a.test_accuracy - difference.b.test_accuracy)
+        if math.isnan(apart):
+            return "The runs differ in the seed alone."
+        return (
+            f"The runs differ in the seed alone: {numbers.score(apart)} of accuracy is luck here."
+        )
+    named = keys[0] + " alone" if len(keys) == 1 else numbers.count(len(keys), "setting")
+    return f"The runs differ in {named}. With one seed each, which is better may be luck."

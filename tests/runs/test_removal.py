@@ -1,0 +1,112 @@
+"""Removing runs: all of one, nothing else, never under a process's hands."""
+
+import pytest
+
+from gradcli.errors import UserError
+from gradcli.runs import RunWriter, begin_comparison, create_run_directory, list_any, removal
+from gradcli.runs.lock import RunLock
+
+COMPARISON = {"info": {"arms": [], "data": {"name": "mnist5k"}, "model": "mlp", "epochs": 1}}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADCLI_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def make_run(home, name):
+    writer = RunWriter(create_run_directory(home, name), "seed: 0\n", {"argv": []})
+    (writer.directory / "plots").mkdir()
+    (writer.directory / "plots" / "loss.png").write_bytes(bytes(1000))
+    writer.set_status("finished")
+    writer.close()
+    return writer.directory
+
+
+def make_comparison(home):
+    path = create_run_directory(home, "compare")
+    begin_comparison(path, COMPARISON).update(status="finished")
+    trial = path / "trials" / "abc"
+    trial.mkdir(parents=True)
+    RunWriter(trial, "seed: 0\n", {"argv": []}).close()
+    return path
+
+
+def names(home):
+    return sorted(one.name for one in list_any(home))
+
+
+def test_a_run_goes_and_others_stay(home, gradcli):
+    one, other, comparison = make_run(home, "one"), make_run(home, "other"), make_comparison(home)
+    answer = gradcli("runs", "rm", one.name, str(one), "--yes")  # the same one twice
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.count("removed") == 1
+    assert not one.exists()
+    assert names(home) == sorted([other.name, comparison.name])
+    assert gradcli("runs", "rm", comparison.name, other.name, "-y").code == 0
+    assert list(home.iterdir()) == []
+
+
+def test_nobody_to_ask_is_an_error_and_nothing_goes(home, gradcli):
+    run = make_run(home, "one")
+    answer = gradcli("runs", "rm", "latest")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--yes" in answer.err
+    assert run.exists()
+
+
+def test_one_that_is_not_there_keeps_the_others(home, gradcli):
+    run = make_run(home, "one")
+    assert gradcli("runs", "rm", "one", "nope", "--yes").code == 2
+    assert run.exists()
+
+
+@pytest.mark.parametrize("at_work", ["", "trials/abc"])
+def test_what_is_at_work_stays(home, at_work):
+    path = make_comparison(home)
+    lock = RunLock(path / at_work)
+    (found,) = list_any(home)
+    with pytest.raises(UserError, match="A process is working"):
+        removal.remove(found)
+    assert (path / "trials" / "abc" / "run.json").exists()
+    lock.release()
+    removal.remove(found)
+    assert not path.exists()
+
+
+def test_an_interrupted_removal_can_be_made_again(home, monkeypatch):
+    run = make_run(home, "one")
+    gone = []
+
+    def interrupted(path, delete=removal._delete):
+        if len(gone) == 2:
+            raise KeyboardInterrupt
+        gone.append(path.name)
+        delete(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(removal, "_delete", interrupted)
+        removal.remove(list_any(home)[0])
+    assert len(gone) == 2 and names(home) == [run.name]
+    removal.remove(list_any(home)[0])
+    assert not run.exists()
+
+
+def test_links_are_removed_and_not_what_they_lead_to(home, tmp_path):
+    run = make_run(home, "one")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("mine")
+    (run / "link").symlink_to(tmp_path / "kept")
+    removal.remove(list_any(home)[0])
+    assert (tmp_path / "kept" / "file").read_text() == "mine"
+
+
+def test_the_size_is_that_of_the_files(home):
+    run = make_run(home, "one")
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert (
+        removal.size_bytes(list_any(home)[0])
+        == sum(len(path.read_bytes()) for path in files)
+        > 1000
+    )
