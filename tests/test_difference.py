@@ -117,6 +117,12 @@ def test_several_settings(between):
     assert "3 settings" in verdict(found)
 
 
+def test_divergence_is_no_luck(between):
+    found = between("plain", "more")
+    found = replace(found, b=replace(found.b, status="diverged"))
+    assert verdict(found) == "The runs differ in 3 settings, and b diverged."
+
+
 def test_settings_are_named_as_overrides_set_them(runs):
     settings = flat_settings(runs["deep"].config, where="here")
     assert settings["model"] == "deep_mlp"

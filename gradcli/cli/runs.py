@@ -131,7 +131,12 @@ def rm(
             raise UserError("Nobody can be asked here.", where="gradcli runs rm", hint="--yes")
         for one in found.values():
             typer.echo(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}", err=True)
-        typer.confirm("Remove for good?", abort=True, err=True)
+        try:
+            agreed = typer.confirm("Remove for good?", err=True)
+        except typer.Abort:  # Ctrl-C
+            raise typer.Exit(130) from None
+        if not agreed:
+            raise typer.Exit
     for one in found.values():
         size = size_bytes(one)
         remove(one)

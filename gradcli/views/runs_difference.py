@@ -235,4 +235,11 @@ def verdict(difference: RunDifference) -> str:
             f"The runs differ in the seed alone: {numbers.score(apart)} of accuracy is luck here."
         )
     named = keys[0] + " alone" if len(keys) == 1 else numbers.count(len(keys), "setting")
+    diverged = [
+        letter
+        for letter, run in (("a", difference.a), ("b", difference.b))
+        if run.status == "diverged"
+    ]
+    if len(diverged) == 1:
+        return f"The runs differ in {named}, and {diverged[0]} diverged."
     return f"The runs differ in {named}. With one seed each, which is better may be luck."

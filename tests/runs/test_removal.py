@@ -1,5 +1,7 @@
 """Removing runs: all of one, nothing else, never under a process's hands."""
 
+import io
+
 import pytest
 
 from gradcli.errors import UserError
@@ -54,6 +56,19 @@ def test_nobody_to_ask_is_an_error_and_nothing_goes(home, gradcli):
     assert (answer.code, answer.out) == (2, "")
     assert "--yes" in answer.err
     assert run.exists()
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y", 0), ("n", 0), ("\n", 0), ("", 130)])
+def test_it_asks_first(home, gradcli, monkeypatch, typed, code):
+    run = make_run(home, "one")
+    terminal = io.StringIO(typed)
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", terminal)
+    answer = gradcli("runs", "rm", "one")
+    assert answer.code == code
+    assert f"{run}  finished, 0.0 MB" in answer.err.replace("\n", "")
+    assert run.exists() == (typed != "y")
+    assert ("removed" in answer.out) == (typed == "y")
 
 
 def test_one_that_is_not_there_keeps_the_others(home, gradcli):
