@@ -5,6 +5,8 @@ Everything is read from the run directories, in bounded memory however long the 
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcli.config import flat_settings
+from gradcli.config.files import shipped_configs
+from gradcli.errors import UserError
 from gradcli.records import Floats, StepRecords, TrainSummary
 from gradcli.runs import Run
 from gradcli.summary import summarise
@@ -21,6 +25,11 @@ from gradcli.summary import summarise
 _ROWS_AT_ONCE = 5_000
 # What tells runs apart, and changes nothing.
 _LABELS = {"name"}
+# Sections that change no training: what is watched, and how often it is saved.
+_WATCHED = {"monitor", "checkpoint"}
+# What all arms of a comparison share, or what it settles itself.
+_NOT_VARIED = {"data", "seed", "threads", "device", "epochs"}
+_RATE = "optimizer.lr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +47,8 @@ class RunDifference:
 
     a: TrainSummary
     b: TrainSummary
-    overrides: tuple[str, ...]
-    """Those that the first was begun with."""
+    overrides: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
+    """Those that the runs were begun with; None where that is not on record, as of trials."""
     settings: tuple[Contrast, ...]
     """What differs in their configs, by the keys with which an override sets it."""
     origin: tuple[Contrast, ...]
@@ -48,23 +57,29 @@ class RunDifference:
     """The logged steps that both have."""
     first_different_step: int | None
     """The first of those at which a number on record differs; None where all are equal."""
+    norms_compared: bool
+    """Whether the gradient norms were compared, too: where there are equally many."""
 
     @property
     def decisions(self) -> tuple[Contrast, ...]:
-        """The settings that differ, without those that only follow from the choice of an option."""
+        """The settings that differ and may change a training.
+
+        Without what a chosen option is given, where the options differ, and without what is only
+        watched or saved.
+        """
         chosen = {one.key for one in self.settings if "." not in one.key}
+        sections = chosen | _WATCHED
         return tuple(
-            one for one in self.settings if one.key.partition(".")[0] not in chosen - {one.key}
+            one for one in self.settings if one.key.partition(".")[0] not in sections - {one.key}
         )
 
     @property
-    def is_same(self) -> bool:
-        """Whether the two have made equal steps, as many as each other, at equal settings."""
+    def steps_are_same(self) -> bool:
+        """Whether both have logged steps, all of them equal, and made equally many."""
         return (
-            not self.settings
+            self.steps_compared > 0
             and self.first_different_step is None
             and self.a.steps == self.b.steps
-            and self.steps_compared > 0
         )
 
 
@@ -74,20 +89,99 @@ def difference(a: Run, b: Run) -> RunDifference:
     Raises:
         UserError: where one ended before its model was built, or its config is broken.
     """
+    of_a, of_b = _settings(a), _settings(b)
+    if of_a.get("data.name") == of_b.get("data.name"):
+        of_b["data"] = of_a.get("data")  # `auto` has been settled by then
+    settings = _contrasts(of_a, of_b)
+    changed = {one.key for one in settings}
     compared, first = _first_different_step(a.steps, b.steps)
     return RunDifference(
         a=summarise(a),
         b=summarise(b),
-        overrides=tuple(a.overrides),
-        settings=_contrasts(_settings(a), _settings(b)),
+        overrides=(_overrides(a), _overrides(b)),
+        # The class says no more than the option that names it.
+        settings=tuple(
+            one for one in settings if one.key.removesuffix("._target_") not in changed - {one.key}
+        ),
         origin=_contrasts(_origin(a), _origin(b)),
         steps_compared=compared,
         first_different_step=first,
+        norms_compared=_have_equal_norms(a.steps, b.steps),
     )
 
 
+def fair_comparison(difference: RunDifference) -> list[str] | None:
+    """Return the words of the comparison that tries two runs over several seeds.
+
+    There is one where a single decision sets them apart that a comparison can be asked to vary.
+    """
+    own_loop = not (difference.a.info.total_steps and difference.b.info.total_steps)
+    if own_loop or None in difference.overrides or len(difference.decisions) != 1:
+        return None
+    (one,) = difference.decisions
+    key, values = one.key, (one.a, one.b)
+    if key.partition(".")[0] in _NOT_VARIED or key.endswith("._target_"):
+        return None
+    if not all(map(_can_be_typed, values)):
+        return None
+    words = [word.lstrip("+") for of_run in difference.overrides for word in of_run or ()]
+    given = [word for word in words if word.startswith(f"{key}.") and not _sets(word, _RATE)]
+    if given or any(_sets(word, "data.val") for word in words):
+        return None  # an option that was given more than its name; no data to choose by
+    optimizer = difference.a.info.optimizer
+    if not _is_shipped("optimizer", optimizer) or not all(
+        _is_shipped(key, value) for value in values if "." not in key and isinstance(value, str)
+    ):
+        return None
+    typed = ",".join(map(setting, values))
+    apart = (key, "optimizer", _RATE, "seed", "name", "threads")
+    ours = dict.fromkeys(word.lstrip("+") for word in difference.overrides[0] or ())
+    kept = [word for word in ours if not any(_sets(word, name) for name in apart)]
+    command = ["gradcli", "compare-optimizers", *kept]
+    if key == "optimizer":
+        return [*command, "--optimizers", typed]
+    if key == _RATE:
+        is_rate = all(float(value) > 0 for value in values)
+        return [*command, "--optimizers", optimizer, "--lrs", typed] if is_rate else None
+    rates = [word.partition("=")[2] for word in ours if _sets(word, _RATE)]
+    given_rates = ["--lrs", rates[-1]] if rates else []
+    return [*command, "--optimizers", optimizer, *given_rates, "--vary", f"{key}={typed}"]
+
+
+def setting(value: Any) -> str:
+    """Write a setting as it is typed; none as `null`."""
+    return value if isinstance(value, str) else json.dumps(value).replace(", ", ",")
+
+
+def _sets(override: str, key: str) -> bool:
+    return override.lstrip("+").partition("=")[0] == key
+
+
+def _can_be_typed(value: Any) -> bool:
+    """Whether a value is a word or a number, which stands between commas as it is."""
+    if isinstance(value, bool | int):
+        return True
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str) and value.replace("_", "").replace("-", "").isalnum()
+
+
+def _is_shipped(group: str, option: str) -> bool:
+    """Whether an option is gradcli's own; a word that chooses no option is none to look for."""
+    folder = shipped_configs() / group
+    return not folder.is_dir() or (folder / f"{option}.yaml").is_file()
+
+
+def _overrides(run: Run) -> tuple[str, ...] | None:
+    return tuple(run.overrides) if "overrides" in run.state else None
+
+
 def _settings(run: Run) -> dict[str, Any]:
-    settings = flat_settings(run.config, where=f"the config of {run.path}")
+    where = f"the config of {run.path}"
+    try:
+        settings = flat_settings(run.config, where=where)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The config cannot be read: {error}.", where=where) from None
     return {key: value for key, value in settings.items() if key not in _LABELS}
 
 
@@ -134,10 +228,16 @@ def _same_rows(
 ) -> NDArray[np.bool_]:
     """Return for each pair of rows whether they hold the same numbers; NaN is equal to NaN."""
     same = _equal(a.loss[rows_of_a], b.loss[rows_of_b])
-    norms = a.parameter_grad_norm_before_clip, b.parameter_grad_norm_before_clip
-    if norms[0].shape[1] == norms[1].shape[1]:
+    if _have_equal_norms(a, b):
+        norms = a.parameter_grad_norm_before_clip, b.parameter_grad_norm_before_clip
         same &= _equal(norms[0][rows_of_a], norms[1][rows_of_b]).all(axis=1)
     return same
+
+
+def _have_equal_norms(a: StepRecords, b: StepRecords) -> bool:
+    """Whether steps of both have norms of as many parameters."""
+    norms = a.parameter_grad_norm_before_clip, b.parameter_grad_norm_before_clip
+    return bool(norms[0].shape[1] == norms[1].shape[1])
 
 
 def _equal(a: Floats, b: Floats) -> NDArray[np.bool_]:

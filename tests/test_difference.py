@@ -8,15 +8,16 @@ import shlex
 from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
 
 import gradcli as package
 from gradcli.config import flat_settings
-from gradcli.difference import Contrast, difference
+from gradcli.difference import Contrast, difference, setting
+from gradcli.errors import UserError
 from gradcli.views.runs_difference import (
     difference_screen,
     next_commands,
-    setting,
     steps_sentence,
     verdict,
 )
@@ -31,6 +32,9 @@ WITH = {
     "longer": ["max_steps=9"],
     "rate, no clip": ["optimizer.lr=0.01", "clip=none"],
     "every second": ["monitor.every_step=2"],
+    "unlogged": ["monitor.every_step=0"],
+    "class": ["activation._target_=torch.nn.Tanh"],
+    "sgd, momentum": ["optimizer=sgd", "optimizer.momentum=0.9"],
     "deep": ["model=deep_mlp", "model.hidden=[8,8,8]"],
     "more": ["seed=1", "clip=none", "batch_size=64"],
 }
@@ -61,7 +65,7 @@ def test_the_same_twice(between):
     found = between("plain", "again")
     assert (found.settings, found.origin) == ((), ())
     assert (found.steps_compared, found.first_different_step) == (6, None)
-    assert found.is_same
+    assert found.steps_are_same
     assert verdict(found) == "The runs are the same."
     assert "all 6 logged steps" in steps_sentence(found)
 
@@ -94,14 +98,87 @@ def test_another_seed_is_luck(between):
 def test_a_longer_run_begins_with_the_shorter_one(between):
     found = between("plain", "longer")
     assert (found.steps_compared, found.first_different_step) == (6, None)
-    assert not found.is_same
+    assert not found.steps_are_same
     assert found.settings == (Contrast("max_steps", 6, 9),)
+
+
+def test_the_beginning_of_a_run_is_as_good_as_that(between):
+    found = between("plain", "again")
+    found = replace(found, b=replace(found.b, steps=9))
+    assert verdict(found) == "As far as the shorter run goes, the runs are the same."
 
 
 def test_steps_are_paired_by_their_number(between, runs):
     found = between("plain", "every second")
     assert runs["every second"].steps.step.tolist() == [1, 3, 5]
     assert (found.steps_compared, found.first_different_step) == (3, None)
+    # How often something is written down changes no training.
+    assert found.decisions == ()
+    assert verdict(found) == "The runs are the same."
+    assert not any("compare" in command for command in next_commands(found))
+
+
+def test_without_a_step_in_common_nothing_is_claimed(between):
+    found = between("plain", "unlogged")
+    assert (found.steps_compared, found.first_different_step) == (0, None)
+    assert "cannot be compared" in verdict(found)
+    assert "no logged step in common" in steps_sentence(found)
+
+
+def test_where_only_losses_are_compared_only_they_are_claimed(between):
+    found = between("plain", "deep")
+    assert not found.norms_compared
+    assert steps_sentence(found).startswith("Losses differ")
+
+
+def test_data_that_came_to_the_same_are_the_same(runs, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADCLI_DATA", str(tmp_path))  # no MNIST there: `auto` is the sample
+    words = [word for word in SMALL if not word.startswith("data=")]
+    found = difference(runs["plain"], package.train(*words, runs_dir=tmp_path))
+    assert found.decisions == ()
+    assert verdict(found) == "The runs are the same."
+
+
+def test_another_class_under_the_same_option_is_a_difference(between):
+    found = between("plain", "class")
+    assert [one.key for one in found.decisions] == ["activation._target_"]
+    assert not any("compare" in command for command in next_commands(found))
+
+
+def test_an_option_that_was_given_something_is_no_plain_option(between):
+    found = between("plain", "sgd, momentum")
+    assert [one.key for one in found.decisions] == ["optimizer"]
+    assert "optimizer and what it is given" in verdict(found)
+    assert not any("compare" in command for command in next_commands(found))
+
+
+def test_loops_of_ones_own(tmp_path):
+    runs = []
+    for rate in (0.1, 0.2):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        with package.GradientMonitor(model, optimizer, runs_dir=tmp_path) as monitor:
+            for _ in range(3):
+                optimizer.zero_grad()
+                loss = model(torch.ones(4, 3)).square().mean()
+                loss.backward()
+                monitor.step(loss)
+                optimizer.step()
+        runs.append(package.load_run(monitor.run))
+    found = difference(*runs)
+    assert Contrast("lr", 0.1, 0.2) in found.settings
+    assert (found.steps_compared, found.first_different_step) == (3, 2)
+    assert not any("compare" in command for command in next_commands(found))
+    assert drawn(found, 80, terminal=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["- a\n- b\n", "choices: null\n", "a: [", "a: ${nope", "a: \x07\n", ""]
+)
+def test_a_broken_config_is_said_to_be_one(text):
+    with pytest.raises(UserError, match=r"no config|no YAML"):
+        flat_settings(text, where="here")
 
 
 def test_equal_settings_and_other_numbers_lay_the_blame_on_the_origin(between):
@@ -127,9 +204,9 @@ def test_settings_are_named_as_overrides_set_them(runs):
     settings = flat_settings(runs["deep"].config, where="here")
     assert settings["model"] == "deep_mlp"
     assert settings["model.hidden"] == [8, 8, 8]
-    assert not any("_target_" in key or "choices" in key for key in settings)
+    assert not any("choices" in key for key in settings)
     assert [setting(value) for value in ([8, 8], True, None, 0.1, "relu")] == [
-        *("[8,8]", "true", "-", "0.1", "relu")
+        *("[8,8]", "true", "null", "0.1", "relu")
     ]
 
 
@@ -188,6 +265,24 @@ def test_the_command(runs, gradcli, monkeypatch):
     assert (said["steps_compared"], said["first_different_step"]) == (6, 2)
     assert {"key": "optimizer", "a": "adam", "b": "sgd"} in said["settings"]
     assert said["a"]["test_accuracy"] == runs["plain"].state["result"]["test_accuracy"]
+
+
+def test_a_run_is_not_compared_with_itself(runs, gradcli):
+    path = str(runs["plain"].path)
+    answer = gradcli(
+        "runs", "diff", path, runs["plain"].name, "--runs-dir", str(runs["plain"].path.parent)
+    )
+    assert (answer.code, answer.out) == (2, "")
+    assert "are one run" in answer.err
+
+
+def test_trials_are_compared_without_advice(gradcli, runs_dir, trials_in_this_process):
+    words = ["data=mnist5k", "model.hidden=[4]", "max_steps=1", "--lrs", "0.1", "-q"]
+    made = json.loads(gradcli("compare-optimizers", *words, "--seeds", "2", "--json").out)
+    one, *_, other = [trial["run"] for trial in made["trials"]]
+    answer = gradcli("runs", "diff", one, other)
+    assert answer.code == 0, answer.err
+    assert "compare-optimizers" not in answer.out
 
 
 def test_a_comparison_is_refused_with_its_trials(gradcli, runs_dir, trials_in_this_process):

@@ -88,7 +88,12 @@ def diff(
     from gradcli.views.jsonout import difference_json, dumps
     from gradcli.views.runs_difference import difference_screen
 
-    found = difference(_one_run(a, runs_dir), _one_run(b, runs_dir))
+    one, other = _one_run(a, runs_dir), _one_run(b, runs_dir)
+    if one.path.resolve() == other.path.resolve():
+        raise UserError(
+            f"'{a}' and '{b}' are one run, {one.name}.", where="A and B", hint="gradcli runs list"
+        )
+    found = difference(one, other)
     if as_json:
         sys.stdout.write(dumps(difference_json(found)) + "\n")
     else:
@@ -123,7 +128,12 @@ def rm(
     from gradcli.runs import find_any, refuse_if_at_work, remove, size_bytes
     from gradcli.views.numbers import megabytes
 
-    found = {one.path.resolve(): one for one in (find_any(run, runs_dir) for run in runs)}
+    named = {run: find_any(run, runs_dir) for run in runs}
+    if yes:
+        _require_whole_names(named)
+    found = {one.path.resolve(): one for one in named.values()}
+    # A trial goes with its comparison.
+    found = {path: one for path, one in found.items() if not found.keys() & set(path.parents)}
     for one in found.values():
         refuse_if_at_work(one)
     if not yes:
@@ -141,6 +151,21 @@ def rm(
         size = size_bytes(one)
         remove(one)
         typer.echo(f"removed {one.path}, {megabytes(size)}")
+
+
+def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
+    """Refuse a part of a name where nobody is asked: it may be that of a run already gone.
+
+    Raises:
+        UserError: for the first word that is neither a whole name, a directory nor `latest`.
+    """
+    for word, one in named.items():
+        if word not in ("latest", one.name) and Path(word).resolve() != one.path.resolve():
+            raise UserError(
+                f"'{word}' is a part of a name, and with --yes only whole ones are removed.",
+                choices=[one.name],
+                hint=f"gradcli runs rm {word}, which asks",
+            )
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradcli.errors import UserError
 from gradcli.records import RunRow
-from gradcli.runs.directory import StateDirectory, match, newest_first
+from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
 from gradcli.runs.files import number, write_json
 from gradcli.runs.lock import RunLock
 from gradcli.runs.reader import Run, is_run
@@ -113,6 +113,7 @@ def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
     Raises:
         UserError: where there is none, or more than one.
     """
+    require_name(target)
     if is_comparison(Path(target)):
         return ComparisonDirectory(Path(target))
     return match(target, list_comparisons(runs_dir), runs_dir)
@@ -124,6 +125,7 @@ def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
     Raises:
         UserError: where there is none, or more than one.
     """
+    require_name(target)
     if is_comparison(Path(target)):
         return ComparisonDirectory(Path(target))
     if is_run(Path(target)):

@@ -49,6 +49,16 @@ def newest_first(runs_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
+def require_name(target: str) -> None:
+    """Refuse an empty word, which every name holds: a variable of the shell that was never set.
+
+    Raises:
+        UserError: where it is empty.
+    """
+    if not target.strip():
+        raise UserError("An empty word names no run.", hint="gradcli runs list")
+
+
 def match(target: str, found: Sequence[_Found], runs_dir: Path) -> _Found:
     """Return the one of `found`, the newest first, that `target` names.
 

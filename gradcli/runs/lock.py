@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
-_FILE = "lock"
+LOCK_FILE = "lock"
 
 
 class RunLock:
     """An exclusive lock on a run directory, held until `release` or the process's end."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = (directory / _FILE).open("a")
+        self._file = (directory / LOCK_FILE).open("a")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -33,7 +33,7 @@ class RunLock:
 def is_locked(directory: Path) -> bool:
     """Whether a living process on this machine holds the lock of `directory`."""
     try:
-        file = (directory / _FILE).open()
+        file = (directory / LOCK_FILE).open()
     except FileNotFoundError:
         return False
     with file:

@@ -24,7 +24,7 @@ from gradcli.records import (
     StepRecords,
     norm_by_layer,
 )
-from gradcli.runs.directory import StateDirectory, match, newest_first
+from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
 from gradcli.runs.files import number, restored
 from gradcli.runs.step_log import read_steps
 from gradcli.runs.writer import CONFIG_FILE, EVALS_FILE, LAYERS_FILE, PROBES_FILE, RUN_FILE
@@ -215,6 +215,7 @@ def find_run(target: str, runs_dir: Path) -> Run:
     Raises:
         UserError: where there is none, or more than one.
     """
+    require_name(target)
     if is_run(Path(target)):
         return Run(Path(target))
     return match(target, list_runs(runs_dir), runs_dir)

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from gradcli.errors import UserError
-from gradcli.runs.comparisons import ComparisonDirectory
-from gradcli.runs.lock import RunLock, is_locked
+from gradcli.runs.comparisons import TRIALS, ComparisonDirectory
+from gradcli.runs.lock import LOCK_FILE, RunLock, is_locked
 from gradcli.runs.reader import Run
 
 
@@ -23,7 +23,11 @@ def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
         UserError: where one does.
     """
     trials = found.trials() if isinstance(found, ComparisonDirectory) else []
-    if any(is_locked(directory.path) for directory in (found, *trials)):
+    paths = [found.path, *(trial.path for trial in trials)]
+    parent = found.path.resolve().parent
+    if parent.name == TRIALS:  # which the comparison's own process may come back to
+        paths.append(parent.parent)
+    if any(map(is_locked, paths)):
         raise UserError(
             f"A process is working in {found.path}.",
             hint="wait for it to end, or stop it with Ctrl-C",
@@ -33,8 +37,9 @@ def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
 def remove(found: Run | ComparisonDirectory) -> None:
     """Delete a run, or a comparison with its trials.
 
-    The file that makes the directory what it is goes last: whatever interrupts the removal, what
-    is left is still found, and can be removed.
+    The file that makes the directory what it is goes after all others: whatever interrupts the
+    removal, what is left is still found, and can be removed. The lock goes last, so that until
+    then nobody begins to work there.
 
     Raises:
         UserError: where a living process works in it, or a file cannot be deleted.
@@ -43,10 +48,10 @@ def remove(found: Run | ComparisonDirectory) -> None:
     directory = found.path.resolve()
     try:
         with RunLock(directory):
-            for entry in sorted(
-                directory.iterdir(), key=lambda path: path.name == found.state_file
-            ):
-                _delete(entry)
+            last = (found.state_file, LOCK_FILE)
+            entries = [path for path in directory.iterdir() if path.name not in last]
+            for path in (*entries, *(directory / name for name in last)):
+                _delete(path)
         directory.rmdir()
     except OSError as error:
         raise UserError(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from gradcli.difference import Contrast, RunDifference
+from gradcli.difference import Contrast, RunDifference, fair_comparison, setting
 from gradcli.records import TrainSummary
 from gradcli.views import numbers
 from gradcli.views.heading import STATUS_STYLES
@@ -30,10 +28,6 @@ from gradcli.views.table import (
 
 MOST_LAYERS = 24
 WIDEST_VALUE = 28
-
-_RATE = "optimizer.lr"
-# What an arm of a comparison cannot be set apart by: all arms share it.
-_SHARED = ("data", "seed")
 
 
 def difference_screen(difference: RunDifference) -> RenderableType:
@@ -73,46 +67,15 @@ class _DifferenceScreen:
 def next_commands(difference: RunDifference) -> list[str]:
     """Return the commands worth typing after two runs were compared, the most useful first."""
     commands = []
-    fair = _fair_comparison(difference)
+    fair = fair_comparison(difference)
     if fair is not None:
         commands.append(fair)
     commands += [["gradcli", "runs", "show", run.path] for run in (difference.a, difference.b)]
     return [shlex.join(command) for command in commands]
 
 
-def setting(value: Any) -> str:
-    """Write a setting as it is typed; none as `-`."""
-    if value is None:
-        return numbers.ABSENT
-    return value if isinstance(value, str) else json.dumps(value).replace(", ", ",")
-
-
-def _fair_comparison(difference: RunDifference) -> list[str] | None:
-    """Return the comparison over several seeds of two runs that one decision sets apart."""
-    if len(difference.decisions) != 1:
-        return None
-    (one,) = difference.decisions
-    is_listed = any(isinstance(value, list) or value is None for value in (one.a, one.b))
-    if is_listed or one.key.partition(".")[0] in _SHARED:
-        return None
-    values = f"{setting(one.a)},{setting(one.b)}"
-    words = [word for word in difference.overrides if not _sets(word, one.key)]
-    # A comparison chooses learning rates, and its optimizers, itself.
-    kept = [word for word in words if not word.startswith(("optimizer=", f"{_RATE}="))]
-    rates = [word.partition("=")[2] for word in words if word.startswith(f"{_RATE}=")]
-    command = ["gradcli", "compare-optimizers", *kept]
-    if one.key == "optimizer":
-        return [*command, "--optimizers", values]
-    command += ["--optimizers", difference.a.info.optimizer]
-    if one.key == _RATE:
-        return [*command, "--lrs", values]
-    return [*command, *(["--lrs", rates[-1]] if rates else []), "--vary", f"{one.key}={values}"]
-
-
-def _sets(override: str, key: str) -> bool:
-    """Whether an override sets a key, a value below it, or what a comparison gives each trial."""
-    its_key = override.lstrip("+").partition("=")[0]
-    return its_key in (key, "seed", "name") or its_key.startswith(f"{key}.")
+def _shown(value: object) -> str:
+    return numbers.ABSENT if value is None else shorten(setting(value), WIDEST_VALUE)
 
 
 def _status(run: TrainSummary) -> tuple[str, str]:
@@ -128,9 +91,7 @@ def _contrast_columns(title: str, contrasts: Sequence[Contrast]) -> list[Column]
     return [
         Column(title, [one.key for one in contrasts], styles=STRONG),
         *(
-            Column(
-                letter, [shorten(setting(getattr(one, letter)), WIDEST_VALUE) for one in contrasts]
-            )
+            Column(letter, [_shown(getattr(one, letter)) for one in contrasts])
             for letter in ("a", "b")
         ),
     ]
@@ -204,28 +165,20 @@ def steps_sentence(difference: RunDifference) -> str:
     compared, first = difference.steps_compared, difference.first_different_step
     if not compared:
         return "The runs have no logged step in common."
+    what = "Loss and gradient norms" if difference.norms_compared else "Losses"
     common = numbers.count(compared, "logged step")
     if first is None:
-        return f"Loss and gradient norms are equal at all {common} that both have."
+        return f"{what} are equal at all {common} that both have."
     if first == 1:
-        return "Loss and gradient norms differ from the first step on."
-    return f"Loss and gradient norms are equal up to step {numbers.count(first)}, where they part."
+        return f"{what} differ from the first step on."
+    return f"{what} are equal up to step {numbers.count(first)}, where they part."
 
 
 def verdict(difference: RunDifference) -> str:
     """Say what sets the runs apart, and what their results may be taken for."""
     decisions = difference.decisions
-    if difference.is_same:
-        return "The runs are the same."
-    if not decisions and difference.first_different_step is None:
-        return "One run is as far as it goes the beginning of the other."
     if not decisions:
-        blame = ", ".join(one.key for one in difference.origin)
-        return "The settings are the same" + (
-            f"; what differs is how the runs were made: {blame}."
-            if blame
-            else ", and so is what made them: something that is not on record differs."
-        )
+        return _verdict_on_like_settings(difference)
     keys = [one.key for one in decisions]
     if keys == ["seed"]:
         apart = abs(difference.a.test_accuracy - difference.b.test_accuracy)
@@ -234,12 +187,30 @@ def verdict(difference: RunDifference) -> str:
         return (
             f"The runs differ in the seed alone: {numbers.score(apart)} of accuracy is luck here."
         )
-    named = keys[0] + " alone" if len(keys) == 1 else numbers.count(len(keys), "setting")
-    diverged = [
-        letter
-        for letter, run in (("a", difference.a), ("b", difference.b))
-        if run.status == "diverged"
-    ]
+    given = any(one.key.startswith(f"{keys[0]}.") for one in difference.settings)
+    one = f"{keys[0]} {'and what it is given' if given else 'alone'}"
+    named = one if len(keys) == 1 else numbers.count(len(keys), "setting")
+    runs = (("a", difference.a), ("b", difference.b))
+    diverged = [letter for letter, run in runs if run.status == "diverged"]
     if len(diverged) == 1:
         return f"The runs differ in {named}, and {diverged[0]} diverged."
+    if difference.steps_are_same:
+        return f"The runs differ in {named}, and made the same steps."
     return f"The runs differ in {named}. With one seed each, which is better may be luck."
+
+
+def _verdict_on_like_settings(difference: RunDifference) -> str:
+    """Say whether two runs that were to be the same are."""
+    if not difference.steps_compared:
+        return "The settings are the same; without a step in common, the runs cannot be compared."
+    if difference.steps_are_same:
+        return "The runs are the same."
+    if difference.first_different_step is None:
+        return "As far as the shorter run goes, the runs are the same."
+    if not difference.origin:
+        return (
+            "The settings are the same, and so is what made the runs: something that is not on "
+            "record differs."
+        )
+    blame = ", ".join(one.key for one in difference.origin)
+    return f"The settings are the same; what differs is how the runs were made: {blame}."

@@ -5,7 +5,14 @@ import io
 import pytest
 
 from gradcli.errors import UserError
-from gradcli.runs import RunWriter, begin_comparison, create_run_directory, list_any, removal
+from gradcli.runs import (
+    RunWriter,
+    begin_comparison,
+    create_run_directory,
+    list_any,
+    load_run,
+    removal,
+)
 from gradcli.runs.lock import RunLock
 
 COMPARISON = {"info": {"arms": [], "data": {"name": "mnist5k"}, "model": "mlp", "epochs": 1}}
@@ -73,7 +80,7 @@ def test_it_asks_first(home, gradcli, monkeypatch, typed, code):
 
 def test_one_that_is_not_there_keeps_the_others(home, gradcli):
     run = make_run(home, "one")
-    assert gradcli("runs", "rm", "one", "nope", "--yes").code == 2
+    assert gradcli("runs", "rm", run.name, "nope", "--yes").code == 2
     assert run.exists()
 
 
@@ -90,12 +97,13 @@ def test_what_is_at_work_stays(home, at_work):
     assert not path.exists()
 
 
-def test_an_interrupted_removal_can_be_made_again(home, monkeypatch):
+@pytest.mark.parametrize("entries", range(4))
+def test_an_interrupted_removal_can_be_made_again(home, monkeypatch, entries):
     run = make_run(home, "one")
     gone = []
 
     def interrupted(path, delete=removal._delete):
-        if len(gone) == 2:
+        if len(gone) == entries:
             raise KeyboardInterrupt
         gone.append(path.name)
         delete(path)
@@ -103,9 +111,53 @@ def test_an_interrupted_removal_can_be_made_again(home, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(removal, "_delete", interrupted)
         removal.remove(list_any(home)[0])
-    assert len(gone) == 2 and names(home) == [run.name]
+    assert len(gone) == entries and names(home) == [run.name]
+    assert (run / "lock").exists()
     removal.remove(list_any(home)[0])
     assert not run.exists()
+
+
+def test_what_makes_a_run_goes_after_all_else_and_then_its_lock(home, monkeypatch):
+    make_run(home, "one")
+    gone, delete = [], removal._delete
+    monkeypatch.setattr(removal, "_delete", lambda path: (gone.append(path.name), delete(path)))
+    removal.remove(list_any(home)[0])
+    assert len(gone) > 3 and gone[-2:] == ["run.json", "lock"]
+
+
+@pytest.mark.parametrize("command", ["rm", "show", "diff"])
+def test_an_empty_word_names_nothing(home, gradcli, monkeypatch, command):
+    run = make_run(home, "one")
+    monkeypatch.chdir(run)
+    answer = gradcli("runs", command, "")
+    assert answer.code == 2
+    assert "empty word" in answer.err
+    assert (run / "run.json").exists()
+
+
+def test_unasked_only_whole_names_are_removed(home, gradcli):
+    run = make_run(home, "one")
+    answer = gradcli("runs", "rm", "one", "--yes")
+    assert (answer.code, answer.out) == (2, "")
+    assert run.name in answer.err and run.exists()
+    assert gradcli("runs", "rm", "latest", "--yes").code == 0
+    assert not run.exists()
+
+
+def test_a_trial_of_a_comparison_at_work_stays(home):
+    path = make_comparison(home)
+    trial = load_run(path / "trials" / "abc")
+    with RunLock(path), pytest.raises(UserError, match="A process is working"):
+        removal.remove(trial)
+    removal.remove(trial)
+    assert path.exists() and not trial.path.exists()
+
+
+def test_a_trial_goes_with_its_comparison(home, gradcli):
+    path = make_comparison(home)
+    answer = gradcli("runs", "rm", str(path / "trials" / "abc"), str(path), "--yes")
+    assert (answer.code, answer.err) == (0, "")
+    assert not path.exists()
 
 
 def test_links_are_removed_and_not_what_they_lead_to(home, tmp_path):
