@@ -7,6 +7,7 @@ import math
 import shlex
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -245,6 +246,22 @@ def test_tables_fit_the_terminal(between, other, width):
     lines = drawn(between("plain", other), width, terminal=True)
     tables = lines[3 : next(i for i, line in enumerate(lines) if line.startswith("findings"))]
     assert max(map(len, tables)) <= width
+
+
+def test_changes_and_ratios_are_those_of_the_records(between, runs):
+    lines = [line.split() for line in drawn(between("plain", "sgd"), 140, terminal=True)]
+    accuracies = [
+        next(one.accuracy for one in runs[name].evals if one.split == "test")
+        for name in ("plain", "sgd")
+    ]
+    (row,) = [line for line in lines if line[:2] == ["test", "accuracy"]]
+    assert float(row[4]) == pytest.approx(accuracies[1] - accuracies[0], abs=1e-4)
+    means = [
+        runs[name].columns()["grad_norm_before_clip/output"].astype(np.float64).mean()
+        for name in ("plain", "sgd")
+    ]
+    (row,) = [line for line in lines if line[:1] == ["output"]]
+    assert list(map(float, row[1:])) == pytest.approx([*means, means[1] / means[0]], rel=5e-3)
 
 
 def test_what_is_not_known_is_a_dash(between):
