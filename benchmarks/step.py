@@ -78,6 +78,7 @@ Blocks = Callable[[int | None], tuple[float, int]]
 def gradcli_blocks(overrides: list[str], dataset) -> Blocks:
     """Return what makes a block of the trainer's own loop: its seconds and its steps."""
     trainer = build_trainer(compose_train([*overrides, "epochs=1000"]), dataset)
+    torch.set_num_threads(trainer.plan.threads)
     records = trainer.run()
 
     def block(_: int | None) -> tuple[float, int]:

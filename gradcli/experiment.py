@@ -36,7 +36,7 @@ from gradcli.runs import (
 )
 from gradcli.runs.provenance import provenance
 from gradcli.summary import summarise
-from gradcli.training import Trainer, TrainingPlan, total_steps
+from gradcli.training import Trainer, TrainingPlan, total_steps, worthwhile_threads
 from gradcli.training.evaluation import evaluate
 from gradcli.views.train_view import QuietView, TrainView
 
@@ -264,6 +264,7 @@ def _train(
     pictures.
     """
     config = composed.config
+    torch.set_num_threads(trainer.plan.threads)
     try:
         info = describe_run(composed, dataset, trainer, writer.directory.name)
         # From here on there is a run that an interruption is to leave in good order.
@@ -387,7 +388,10 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     config, classes = composed.config, composed.classes
     device = choose_device(config.device)
     model = build_network(composed, dataset).to(device)
-    if device.type == "cpu" and torch.get_num_threads() > 1 and keeps_layout(classes["optimizer"]):
+    threads = torch.get_num_threads()
+    if config.threads is None and device.type == "cpu":
+        threads = worthwhile_threads(model, config.batch_size, threads)
+    if device.type == "cpu" and threads > 1 and keeps_layout(classes["optimizer"]):
         lay_out_by_input(model)
     optimizer = build_optimizer(
         classes["optimizer"],
@@ -419,6 +423,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         record_every=config.monitor.every_step,
         probe_every=config.monitor.every,
         bfloat16=config.precision == "bfloat16",
+        threads=threads,
     )
     learning_rate = LearningRate(
         optimizer,

@@ -2,6 +2,15 @@
 
 from gradcli.training.evaluation import evaluate
 from gradcli.training.step import StepResult, TrainingStep
+from gradcli.training.threads import worthwhile_threads
 from gradcli.training.trainer import Trainer, TrainingPlan, total_steps
 
-__all__ = ["StepResult", "Trainer", "TrainingPlan", "TrainingStep", "evaluate", "total_steps"]
+__all__ = [
+    "StepResult",
+    "Trainer",
+    "TrainingPlan",
+    "TrainingStep",
+    "evaluate",
+    "total_steps",
+    "worthwhile_threads",
+]

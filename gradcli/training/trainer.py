@@ -42,7 +42,8 @@ _SECONDS_BETWEEN_FLUSHES_ELSEWHERE = 1.0
 class TrainingPlan:
     """How long to train and what to measure.
 
-    `record_every` and `probe_every` count steps; 0 is never.
+    `record_every` and `probe_every` count steps; 0 is never. `threads` is how many CPU threads
+    the training is worth: whoever runs it sets them, as they are those of the whole process.
     """
 
     epochs: int
@@ -51,6 +52,7 @@ class TrainingPlan:
     record_every: int
     probe_every: int
     bfloat16: bool = False
+    threads: int = 1
 
 
 class Trainer:
