@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def compare(
         UserError: for anything wrong with the config, the data or the places.
         KeyboardInterrupt: for Ctrl-C, once everything is saved.
     """
-    from gradcli.study import Comparison, run_comparison
+    from gradcli.engines import LocalEngine
 
     words = [
         *comparison_overrides(
@@ -143,13 +144,17 @@ def compare(
         *overrides,
     ]
     places = _places(runs_dir, data_dir, config_dir, allow_import)
-    summary = run_comparison(
-        words,
-        vary,
-        places,
-        view or QuietCompareView(),
-        resume=None if resume is None else str(resume),
-    )
+    with closing(LocalEngine()) as workers:
+        from gradcli.study import Comparison, run_comparison  # while a worker loads torch
+
+        summary = run_comparison(
+            words,
+            vary,
+            places,
+            view or QuietCompareView(),
+            workers,
+            resume=None if resume is None else str(resume),
+        )
     comparison = Comparison(summary, Path(summary.info.path))
     if comparison.directory.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt

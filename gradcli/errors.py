@@ -6,7 +6,8 @@ Library code raises `UserError`; only the command line draws it. Nothing here pr
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -44,6 +45,22 @@ class UserError(Exception):
         if self.hint:
             parts.append(f"try: {self.hint}")
         return "\n".join(parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the error as plain values, which `user_error_from_json` reads."""
+        return {
+            "problem": self.problem,
+            "where": self.where,
+            "choices": list(self.choices),
+            "hint": self.hint,
+        }
+
+
+def user_error_from_json(values: Mapping[str, Any]) -> UserError:
+    """Return the error that `UserError.as_json` told, perhaps in another process."""
+    return UserError(
+        values["problem"], where=values["where"], choices=values["choices"], hint=values["hint"]
+    )
 
 
 def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:

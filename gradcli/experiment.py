@@ -172,20 +172,11 @@ def run_trial(
                 is_trial=True,
             )
     except UserError as error:
-        writer.set_status("failed", user_error=_described(error))
+        writer.set_status("failed", user_error=error.as_json())
     except Exception as error:
         writer.set_status("failed", error=repr(error))
     finally:
         writer.close()
-
-
-def _described(error: UserError) -> dict[str, Any]:
-    return {
-        "problem": error.problem,
-        "where": error.where,
-        "choices": list(error.choices),
-        "hint": error.hint,
-    }
 
 
 def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | None:

@@ -1,16 +1,16 @@
 """A comparison from overrides to verdicts: joins the rooms, and owns their order.
 
-Everything that `gradcli compare-optimizers` does beyond parsing and showing happens here: the
-arms are composed, an engine runs the trials that the protocol asks for, and what their run
+Everything that `gradcli compare-optimizers` does beyond parsing and showing happens here: an
+engine plans the comparison and runs the trials that its protocol asks for, and what their run
 directories say becomes progress, results and a summary.
 
-Torch is imported late: the workers start, and import it too, while this process composes.
+Torch is the engine's: this process does without it, and loads it only to go on with an earlier
+comparison, whose data it compares.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections import Counter
@@ -19,25 +19,17 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from gradcli.comparison import trials
 from gradcli.comparison.ledger import ENDED, Ledger
 from gradcli.comparison.plan import Plan, plan_from_json
 from gradcli.comparison.progress import Curve, progress
-from gradcli.comparison.protocol import Arm, Protocol, Trial, grid_around
-from gradcli.comparison.results import (
-    ArmInfo,
-    ComparisonInfo,
-    ComparisonSummary,
-    PairResult,
-    ProtocolInfo,
-    RankedArm,
-    TrialResult,
-)
-from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
-from gradcli.engines import Ended, Engine, Job, LocalEngine
-from gradcli.errors import UserError
+from gradcli.comparison.protocol import Trial
+from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
+from gradcli.config import ComposedComparison, DataConfig, compose_comparison
+from gradcli.engines import Ended, Engine, Job, PlanRequest
+from gradcli.errors import UserError, user_error_from_json
 from gradcli.interrupts import caught_signals
 from gradcli.places import Places
 from gradcli.process import quick_imports
@@ -62,8 +54,6 @@ _PAUSE_PER_COST = 100
 # How long trials that are interrupted may take to save their state.
 _SECONDS_TO_SAVE = 5.0
 _ATTEMPTS = 2
-_TARGETS = {"mnist": 0.97, "fashion_mnist": 0.87}
-_OTHER_TARGET = 0.9
 
 
 def run_comparison(
@@ -71,6 +61,7 @@ def run_comparison(
     vary: Sequence[str],
     places: Places,
     view: CompareView,
+    engine: Engine,
     *,
     resume: str | None = None,
 ) -> ComparisonSummary:
@@ -82,28 +73,29 @@ def run_comparison(
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
         places: where things lie.
-        view: is shown everything as it happens.
+        view: is shown everything as it happens, and closed.
+        engine: plans the comparison and runs its trials. It can be had before this module is:
+            a worker loads torch while this process loads the rest.
         resume: a comparison to go on with: its directory, name, a unique part of it or `latest`.
 
     Raises:
         UserError: for anything wrong with the config, the data or the places, also where only a
             trial finds it.
     """
-    composed = compose_comparison(
-        overrides, vary, config_dir=places.config_dir, allow_import=places.allow_import
-    )
-    earlier = None
-    if resume is not None:
-        _refuse_changes([*overrides, *vary])
-        earlier = find_comparison(resume, places.runs_dir)
-    jobs = composed.config.engine.jobs or _default_jobs(composed)
-    threads = composed.config.threads
-    with closing(view), closing(LocalEngine(jobs, threads)) as engine:
-        if earlier is None:
-            dataset = _load_data(composed.config.data, places, view)
-            plan = _plan(composed, dataset, jobs)
+    with closing(view):
+        composed = compose_comparison(
+            overrides, vary, config_dir=places.config_dir, allow_import=places.allow_import
+        )
+        jobs = composed.config.engine.jobs or _default_jobs(composed)
+        engine.hire(jobs)
+        earlier: ComparisonDirectory | None
+        if resume is None:
+            request = _plan_request(overrides, vary, places, jobs)
+            plan = plan_from_json(engine.plan(request, view.download))
             earlier = _asked_before(plan, places.runs_dir)
         else:
+            _refuse_changes([*overrides, *vary])
+            earlier = find_comparison(resume, places.runs_dir)
             plan = plan_from_json(earlier.state)
             _check_data(plan, places, view, earlier)
         if earlier is not None and earlier.status == "finished":
@@ -159,105 +151,7 @@ class Comparison:
         return load_run(self.directory.trial_path(trial.id))
 
 
-# The plan -----------------------------------------------------------------------------------
-
-
-def _plan(composed: ComposedComparison, dataset: Dataset, jobs: int) -> Plan:
-    """Compose the arms, and lay down what they are tried with."""
-    from gradcli.experiment import (
-        build_network,
-        choose_device,
-        describe_clip,
-        device_name,
-        trained_size,
-    )
-
-    config, data = composed.config, dataset.info
-    protocol = config.protocol
-    arms = composed.arms(data.name)
-    shown = arms[0].composed
-    tuned = [_arm(arm, composed, data.train) for arm in arms]
-    tunes = any(len(arm.rates) > 1 for arm in tuned)
-    first = config.seed + (protocol.tuning_seeds if tunes else 0)
-    tuning_seeds = tuple(range(config.seed, first))
-    seeds = tuple(range(first, first + protocol.seeds))
-    rungs = tuple(sorted(protocol.rungs)) if protocol.halving and tunes else ()
-    target = protocol.target
-    return Plan(
-        info=ComparisonInfo(
-            path="",
-            name="",
-            data=data,
-            model=shown.config.model.option,
-            model_size=trained_size(build_network(shown, dataset)),
-            activation=shown.config.activation.option,
-            schedule=shown.config.schedule.option,
-            clip=describe_clip(shown),
-            batch_size=shown.config.batch_size,
-            epochs=shown.config.epochs,
-            steps=tuned[0].steps,
-            protocol=ProtocolInfo(
-                name=composed.protocol,
-                tune=tunes,
-                tuning_seeds=tuning_seeds,
-                seeds=seeds,
-                per_decade=protocol.per_decade,
-                widenings=protocol.widenings,
-                widen_by=protocol.widen_by,
-                halving=bool(rungs),
-            ),
-            target_accuracy=_TARGETS.get(data.name, _OTHER_TARGET) if target is None else target,
-            arms=tuple(ArmInfo(arm.name, arm.optimizer, arm.overrides, arm.rates) for arm in tuned),
-            engine=composed.engine,
-            jobs=jobs,
-            device=device_name(choose_device(shown.config.device)),
-            threads=config.threads,
-            already_done=0,
-        ),
-        arms=tuple(tuned),
-        protocol=Protocol(tuning_seeds, seeds, protocol.widenings, protocol.widen_by, rungs),
-        train_overrides=composed.overrides,
-    )
-
-
-def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
-    """Give an arm its learning rates.
-
-    Raises:
-        UserError: where they are to be tuned, and its optimizer has none.
-    """
-    config, protocol = composed.config, composed.config.protocol
-    grid = None
-    if isinstance(config.lrs, list):
-        rates = tuple(sorted(set(map(float, config.lrs))))
-    elif not protocol.tune:
-        rates = (math.nan if arm.learning_rate is None else arm.learning_rate,)
-    elif not arm.learning_rate:
-        raise UserError(
-            f"{arm.optimizer} has no learning rate around which a grid could lie.",
-            where=f"optimizer.lr in {arm.composed.files['optimizer']}",
-            hint="protocol.tune=false, or --lrs LIST",
-        )
-    else:
-        grid = grid_around(arm.learning_rate, protocol.learning_rates, protocol.per_decade)
-        rates = grid.rates
-    return Arm(
-        name=arm.name,
-        optimizer=arm.optimizer,
-        overrides=arm.overrides,
-        config=arm.composed.plain,
-        rates=rates,
-        grid=grid if len(rates) > 1 else None,
-        steps=_total_steps(arm.composed.plain, examples),
-    )
-
-
-def _total_steps(config: dict[str, Any], examples: int) -> int:
-    """Return the updates of a whole trial."""
-    per_epoch = examples / config["batch_size"]
-    steps_per_epoch = math.floor(per_epoch) if config["data"]["drop_last"] else math.ceil(per_epoch)
-    whole: int = steps_per_epoch * config["epochs"]
-    return min(whole, config["max_steps"] or whole)
+# What is asked ----------------------------------------------------------------------------
 
 
 def _default_jobs(composed: ComposedComparison) -> int:
@@ -268,6 +162,19 @@ def _default_jobs(composed: ComposedComparison) -> int:
     tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
     arms = len(config.optimizers) * len(composed.variations)
     return max(1, min((cores or 1) // config.threads, arms * max(tuning, config.protocol.seeds)))
+
+
+def _plan_request(
+    overrides: Sequence[str], vary: Sequence[str], places: Places, jobs: int
+) -> PlanRequest:
+    return PlanRequest(
+        overrides=tuple(overrides),
+        vary=tuple(vary),
+        jobs=jobs,
+        config_dir=None if places.config_dir is None else str(places.config_dir),
+        data_dir=None if places.data_dir is None else str(places.data_dir),
+        allow_import=tuple(places.allow_import),
+    )
 
 
 def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
@@ -425,12 +332,8 @@ class _Study:
         run = self._directory.trial(trial.id)
         mistake = run.state.get("user_error") if run is not None else None
         if mistake:
-            raise UserError(
-                f"{trial.arm} cannot be trained: {mistake['problem']}",
-                where=mistake["where"],
-                choices=mistake["choices"],
-                hint=mistake["hint"],
-            )
+            problem = f"{trial.arm} cannot be trained: {mistake['problem']}"
+            raise user_error_from_json({**mistake, "problem": problem})
         problem = ended.problem or (run.state.get("error", "") if run is not None else "")
         self._attempts[trial.id] += 1
         if self._attempts[trial.id] >= _ATTEMPTS:

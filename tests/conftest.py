@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -68,27 +67,24 @@ def gradcli(capsys, monkeypatch) -> Callable[..., Answer]:
 @pytest.fixture
 def trials_in_this_process(monkeypatch) -> None:
     """Comparisons run their trials here, one after another: workers take seconds to start."""
-    from gradcli.engines import Ended
-    from gradcli.engines.worker import _load_data
-    from gradcli.experiment import run_trial
+    from gradcli.engines import Ended, worker
 
     class InThisProcess:
-        def __init__(self, jobs, threads):
+        def __init__(self):
             self._waiting = []
+
+        def hire(self, jobs):
+            pass
+
+        def plan(self, request, download):
+            return worker.plan(request, self._load(request, download))
 
         def submit(self, job):
             self._waiting.append(job)
 
         def poll(self, timeout):
             job = self._waiting.pop(0)
-            run_trial(
-                Path(job.directory),
-                job.config,
-                functools.partial(_load_data, data_dir=job.data_dir),
-                facts={},
-                allow_import=job.allow_import,
-                until=job.until,
-            )
+            worker.run(job, self._load(job, print), facts={})
             return [Ended(job.id)]
 
         def cancel(self, job_id):
@@ -97,7 +93,10 @@ def trials_in_this_process(monkeypatch) -> None:
         def close(self):
             self._waiting.clear()
 
-    monkeypatch.setattr("gradcli.study.LocalEngine", InThisProcess)
+        def _load(self, request, download):
+            return functools.partial(worker.load_once, data_dir=request.data_dir, download=download)
+
+    monkeypatch.setattr("gradcli.engines.LocalEngine", InThisProcess)
     # The pictures would take as long again.
     monkeypatch.setattr("gradcli.views.compare_plots.plot_comparison", lambda *args: [])
 

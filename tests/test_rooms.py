@@ -40,11 +40,12 @@ MAY_IMPORT = {
     "monitor": "gradients runs summary",
     "rebuilding": "config experiment gradients inspection places runs subject views",
     "examination": "comparison config inspection places rebuilding runs views",
-    "engines": "config data experiment optim process runs",
-    "study": "comparison config data engines experiment interrupts places process runs views",
-    "api": "config examination experiment inspection places runs shorthands study views",
-    "cli": "config difference examination experiment places process runs shorthands study summary "
-    "views",
+    "planning": "comparison config data experiment places",
+    "engines": "config data experiment optim places planning process runs",
+    "study": "comparison config data engines interrupts places process runs views",
+    "api": "config engines examination experiment inspection places runs shorthands study views",
+    "cli": "comparison config difference engines examination experiment places process runs "
+    "shorthands study summary views",
     "__init__": "api inspection monitor runs study",
     "__main__": "cli",
 }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradcli.cli import options
 from gradcli.shorthands import comparison_overrides
+
+if TYPE_CHECKING:
+    from gradcli.comparison.results import ComparisonSummary
 
 EPILOG = (
     "An override sets any key for all trials alike: gradcli compare-optimizers model=cnn epochs=3. "
@@ -117,11 +121,7 @@ def compare_optimizers(
     no_live: options.NoLive = False,
 ) -> None:
     """Compare optimizers fairly: tuned alike, on the same seeds, with intervals and verdicts."""
-    from gradcli.runs import ComparisonDirectory
-    from gradcli.study import run_comparison
-    from gradcli.views.compare_ending import comparison_ending
-    from gradcli.views.console import compare_view, show_result
-    from gradcli.views.jsonout import comparison_json, dumps
+    from gradcli.engines import LocalEngine
 
     words = [
         *comparison_overrides(
@@ -130,12 +130,28 @@ def compare_optimizers(
         *options.given_overrides(context),
         *(overrides or []),
     ]
-    view = compare_view(live=not no_live, quiet=quiet)
-    summary = run_comparison(words, vary or [], options.given_places(context), view, resume=resume)
+    # Before all that takes time to load: the first worker loads torch meanwhile.
+    with closing(LocalEngine()) as workers:
+        from gradcli.study import run_comparison
+        from gradcli.views.console import compare_view
+
+        places = options.given_places(context)
+        view = compare_view(live=not no_live, quiet=quiet)
+        summary = run_comparison(words, vary or [], places, view, workers, resume=resume)
+    _show(summary, as_json=as_json)
+    if summary.status == "interrupted":
+        from gradcli.runs import ComparisonDirectory
+
+        raise typer.Exit(128 + ComparisonDirectory(Path(summary.info.path)).state["signal"])
+    raise typer.Exit(EXIT_CODES[summary.status])
+
+
+def _show(summary: ComparisonSummary, *, as_json: bool) -> None:
+    from gradcli.views.compare_ending import comparison_ending
+    from gradcli.views.console import show_result
+    from gradcli.views.jsonout import comparison_json, dumps
+
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
         show_result(comparison_ending(summary))
-    if summary.status == "interrupted":
-        raise typer.Exit(128 + ComparisonDirectory(Path(summary.info.path)).state["signal"])
-    raise typer.Exit(EXIT_CODES[summary.status])

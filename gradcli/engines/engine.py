@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+Download = Callable[[int, int, str], None]
+"""Is told of a download: the bytes that are there, those of the whole or 0, and the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """A comparison to be planned, as `gradcli.planning` takes it; plain values, as in a `Job`."""
+
+    overrides: tuple[str, ...]
+    vary: tuple[str, ...]
+    jobs: int
+    config_dir: str | None = None
+    data_dir: str | None = None
+    allow_import: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,23 @@ class Ended:
 
 class Engine(Protocol):
     """Runs jobs. Their results are in their run directories, and nowhere else."""
+
+    def hire(self, jobs: int) -> None:
+        """Run up to `jobs` trials at the same time from now on."""
+
+    def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:
+        """Plan a comparison where its trials will run, and return `Plan.as_json`.
+
+        Planning takes torch, the data and the model, and so does every trial: whoever asks for
+        the plan need have neither.
+
+        Args:
+            request: what was asked for.
+            download: is told of one, where the data must be had first.
+
+        Raises:
+            UserError: for whatever a trial cannot be run with.
+        """
 
     def submit(self, job: Job) -> None:
         """Run a job as soon as there is room for it, after those that were submitted before."""

@@ -18,29 +18,51 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import IO
+from typing import IO, Any
 
-from gradcli.engines.engine import Ended, Job
+from gradcli.engines.engine import Download, Ended, Job, PlanRequest
+from gradcli.errors import user_error_from_json
 
 _SECONDS_TO_DIE = 5.0
 _TAIL_CHARACTERS = 2000
 
 
 class LocalEngine:
-    """An engine of `jobs` worker processes, which start at once.
+    """An engine of worker processes. One starts at once, and loads torch while its caller composes.
 
     Args:
         jobs: the number of workers.
-        threads: the CPU threads of each.
     """
 
-    def __init__(self, jobs: int, threads: int = 1) -> None:
-        self._jobs, self._threads = jobs, threads
+    def __init__(self, jobs: int = 1) -> None:
+        self._jobs = 0
         self._waiting: deque[Job] = deque()
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
-        for _ in range(jobs):
+        self.hire(jobs)
+
+    def hire(self, jobs: int) -> None:
+        """Have `jobs` workers: those that are missing start at once."""
+        self._jobs = jobs
+        while len(self._workers) < jobs:
             self._start_worker()
+
+    def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:
+        """Have the first worker plan a comparison; `Engine.plan` says what of."""
+        self.hire(max(1, self._jobs))
+        worker = self._workers[0]
+        worker.send({"plan": asdict(request)})
+        while (messages := worker.wait()) is not None:
+            for message in messages:
+                match message:
+                    case {"download": [done, total, name]}:
+                        download(done, total, name)
+                    case {"mistake": mistake}:
+                        raise user_error_from_json(mistake)
+                    case {"planned": plan}:
+                        return dict(plan)
+        self._bury(worker)
+        raise RuntimeError(f"The comparison was not planned: {worker.last_words}.")
 
     def submit(self, job: Job) -> None:
         """Run a job as soon as a worker is free."""
@@ -52,11 +74,11 @@ class LocalEngine:
         ended: list[Ended] = []
         for key, _ in self._selector.select(timeout):
             worker: _Worker = key.data
-            replies = worker.read()
-            if replies is None:
+            messages = worker.read()
+            if messages is None:
                 ended += self._bury(worker)
             else:
-                ended += map(Ended, replies)
+                ended += [Ended(message["ended"]) for message in messages if "ended" in message]
         self._assign()
         return ended
 
@@ -80,14 +102,14 @@ class LocalEngine:
 
     def _assign(self) -> None:
         """Give waiting jobs to free workers; dead workers are replaced where there is work."""
-        while self._waiting and len(self._workers) < self._jobs:
-            self._start_worker()
+        if self._waiting:
+            self.hire(self._jobs)
         for worker in self._workers:
             if worker.job is None and self._waiting:
                 worker.give(self._waiting.popleft())
 
     def _start_worker(self) -> None:
-        worker = _Worker(self._threads)
+        worker = _Worker()
         self._workers.append(worker)
         self._selector.register(worker.replies, selectors.EVENT_READ, worker)
 
@@ -95,16 +117,16 @@ class LocalEngine:
         """Remove a dead worker; the job that it had, if any, has ended."""
         self._workers.remove(worker)
         self._selector.unregister(worker.replies)
-        job, problem = worker.job, worker.last_words()
-        worker.release()
-        return [] if job is None else [Ended(job, problem)]
+        worker.end()
+        return [] if worker.job is None else [Ended(worker.job, worker.last_words)]
 
 
 class _Worker:
     """A worker process, the job that it has, and the pipes to it."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         self.job: str | None = None
+        self.last_words = ""
         self._partial = b""
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - see release()
         self.process = subprocess.Popen(
@@ -117,8 +139,9 @@ class _Worker:
                 # The modules that this process finds, the worker finds: those of a program's
                 # own folder, too.
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                "OMP_NUM_THREADS": str(threads),
-                "MKL_NUM_THREADS": str(threads),
+                # Trials set their own; this is for what else there is in the process.
+                "OMP_NUM_THREADS": "1",
+                "MKL_NUM_THREADS": "1",
             },
             # Ctrl-C reaches the terminal's process group; a worker is not to hear of it before
             # this process has decided what is to be saved.
@@ -131,26 +154,38 @@ class _Worker:
     def give(self, job: Job) -> None:
         """Send a job. One that the worker is too dead to take ends with it."""
         self.job = job.id
+        self.send({"job": asdict(job)})
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message; it is lost with a worker that is dead."""
         with suppress(BrokenPipeError):  # its end shows on the other pipe
-            self._jobs.write(json.dumps(asdict(job)).encode() + b"\n")
+            self._jobs.write(json.dumps(message).encode() + b"\n")
             self._jobs.flush()
 
-    def read(self) -> list[str] | None:
-        """Return the ids of the jobs that it reports as ended; None where it is dead."""
+    def wait(self) -> list[dict[str, Any]] | None:
+        """Wait until it says something, and return that as `read` does."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.replies, selectors.EVENT_READ)
+            selector.select()
+        return self.read()
+
+    def read(self) -> list[dict[str, Any]] | None:
+        """Return the messages that have come from it; None where it is dead."""
         block = self.replies.read()
         if not block:
             return None if block == b"" else []
         *lines, self._partial = (self._partial + block).split(b"\n")
-        if lines:
+        messages = [json.loads(line) for line in lines]
+        if any("ended" in message for message in messages):
             self.job = None
-        return [line.decode() for line in lines]
+        return messages
 
     def kill(self) -> None:
         """End the process, if it has not ended."""
         self.process.kill()
 
-    def last_words(self) -> str:
-        """Say how a process that is ending ended, with the last line of its complaints."""
+    def end(self) -> None:
+        """Collect the process, which is ending, and note how it ended and its last complaint."""
         try:
             code = self.process.wait(_SECONDS_TO_DIE)
         except subprocess.TimeoutExpired:
@@ -160,7 +195,8 @@ class _Worker:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _TAIL_CHARACTERS))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"its worker {how}" + (f": {lines[-1]}" if lines else "")
+        self.last_words = f"its worker {how}" + (f": {lines[-1]}" if lines else "")
+        self.release()
 
     def release(self) -> None:
         """Collect the ended process and close the pipes to it."""

@@ -1,6 +1,7 @@
 """What a local worker process runs: one trial after another, as they come on standard input.
 
-A job is a line of JSON; the reply is a line with its id, when it has ended. The process ends
+A job is a line of JSON, and so is what is said of it: that it has ended. A comparison to be
+planned is another such line, and the plan, or the mistake in it, its answer. The process ends
 with its input, even in the middle of a trial: whoever asked for it is gone.
 """
 
@@ -12,43 +13,103 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from gradcli.engines.engine import Job
+from gradcli.engines.engine import Download, Job, PlanRequest
+from gradcli.errors import UserError
+from gradcli.places import Places
 from gradcli.process import keep_freed_memory, quick_imports
 
 with quick_imports():
     import torch
 
     from gradcli.config import DataConfig
-    from gradcli.data import Dataset, load_dataset
+    from gradcli.data import Dataset, DownloadProgress, load_dataset
     from gradcli.experiment import run_trial
     from gradcli.optim.without_dynamo import Update, construct
     from gradcli.runs.provenance import provenance
 
-Jobs = queue.SimpleQueue[Job]
+Request = Job | PlanRequest
+Requests = queue.SimpleQueue[Request]
 
 
 def main() -> None:
-    """Run the jobs that come, until there is nobody left to send any."""
-    replies = _private_output()
-    jobs: Jobs = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, jobs), daemon=True).start()
+    """Do what is asked for, until there is nobody left to ask."""
+    answers = _private_output()
+    requests: Requests = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
     facts = provenance()
     keep_freed_memory()
     _warm_up()
+
+    def say(**message: Any) -> None:
+        answers.write(json.dumps(message).encode() + b"\n")
+
+    def tell(done_bytes: int, total_bytes: int, name: str) -> None:
+        say(download=[done_bytes, total_bytes, name])
+
     while True:
-        job = jobs.get()
-        run_trial(
-            Path(job.directory),
-            job.config,
-            functools.partial(_load_data, data_dir=job.data_dir),
-            facts=facts,
-            allow_import=job.allow_import,
-            until=job.until,
-        )
-        replies.write(f"{job.id}\n".encode())
+        request = requests.get()
+        load_data = functools.partial(load_once, data_dir=request.data_dir, download=tell)
+        if isinstance(request, PlanRequest):
+            try:
+                say(planned=plan(request, load_data))
+            except UserError as mistake:
+                say(mistake=mistake.as_json())
+        else:
+            run(request, load_data, facts)
+            say(ended=request.id)
+
+
+def plan(request: PlanRequest, load_data: Callable[[DataConfig], Dataset]) -> dict[str, Any]:
+    """Plan a comparison, and return the plan as plain values.
+
+    Raises:
+        UserError: for anything wrong with the config or the data.
+    """
+    from gradcli.planning import plan_comparison  # one worker of all does it
+
+    places = Places(
+        config_dir=Path(request.config_dir) if request.config_dir else None,
+        allow_import=request.allow_import,
+    )
+    words = request.overrides, request.vary
+    return plan_comparison(*words, places, load_data, jobs=request.jobs).as_json()
+
+
+def run(job: Job, load_data: Callable[[DataConfig], Dataset], facts: dict[str, Any]) -> None:
+    """Run a trial, or go on with it."""
+    run_trial(
+        Path(job.directory),
+        job.config,
+        load_data,
+        facts=facts,
+        allow_import=job.allow_import,
+        until=job.until,
+    )
+
+
+def load_once(data: DataConfig, *, data_dir: str | None, download: Download) -> Dataset:
+    """Load a data set, or return the last one where it is the same."""
+    return _load_once(data.name, data.val, data.folder, data_dir, download)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_once(
+    name: str, val: int | None, folder: str | None, data_dir: str | None, download: Download
+) -> Dataset:
+    def tell(progress: DownloadProgress) -> None:
+        download(progress.received_bytes, progress.total_bytes or 0, progress.file)
+
+    return load_dataset(
+        name,
+        val=val,
+        folder=Path(folder) if folder else None,
+        data_dir=Path(data_dir) if data_dir else None,
+        progress=tell,
+    )
 
 
 def _warm_up() -> None:
@@ -59,36 +120,30 @@ def _warm_up() -> None:
 
 
 def _private_output() -> IO[bytes]:
-    """Keep standard output for replies: what libraries print goes to the error output."""
-    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    """Keep standard output for answers: what libraries print goes to the error output."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    return replies
+    return answers
 
 
-def _listen(lines: IO[bytes], jobs: Jobs) -> None:
-    """Take in jobs; end the process when no more can come."""
+def _listen(lines: IO[bytes], requests: Requests) -> None:
+    """Take in what is asked for; end the process when nothing more can come."""
     for line in lines:
-        jobs.put(_job(json.loads(line)))
+        requests.put(_request(**json.loads(line)))
     os._exit(0)
 
 
-def _job(values: dict[str, Any]) -> Job:
-    return Job(**{**values, "allow_import": tuple(values["allow_import"])})
+def _request(*, job: dict[str, Any] | None = None, plan: dict[str, Any] | None = None) -> Request:
+    if job is not None:
+        return Job(**_with_tuples(job))
+    assert plan is not None
+    return PlanRequest(**_with_tuples(plan))
 
 
-def _load_data(data: DataConfig, data_dir: str | None) -> Dataset:
-    return _load_once(data.name, data.val, data.folder, data_dir)
-
-
-@functools.lru_cache(maxsize=1)
-def _load_once(name: str, val: int | None, folder: str | None, data_dir: str | None) -> Dataset:
-    """Load a data set; all trials of a comparison have the same."""
-    return load_dataset(
-        name,
-        val=val,
-        folder=Path(folder) if folder else None,
-        data_dir=Path(data_dir) if data_dir else None,
-    )
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 import gradcli
 from gradcli.comparison import ledger
-from gradcli.engines import Ended
+from gradcli.engines import Ended, worker
 from gradcli.records import DataInfo, EvalRecord, LayerInfo, ParameterInfo, RunInfo, StepRecords
 from gradcli.runs import ComparisonDirectory, RunWriter
 from gradcli.views.compare_view import QuietCompareView
@@ -29,8 +30,15 @@ TRIALS = 2 * SEEDS
 class Pretender:
     """An engine whose trials train nothing: begun at one poll, ended at the next."""
 
-    def __init__(self, jobs, threads=1):
-        self.jobs, self.waiting, self.writers = jobs, [], {}
+    def __init__(self):
+        self.jobs, self.waiting, self.writers = 1, [], {}
+
+    def hire(self, jobs):
+        self.jobs = jobs
+
+    def plan(self, request, download):
+        where = {"data_dir": request.data_dir, "download": download}
+        return worker.plan(request, partial(worker.load_once, **where))
 
     def submit(self, job):
         self.waiting.append(job)
@@ -93,7 +101,7 @@ def compare(monkeypatch, tmp_path):
     """Compare with an engine that pretends, and draw no pictures."""
 
     def run(view, engine=Pretender):
-        monkeypatch.setattr("gradcli.study.LocalEngine", engine)
+        monkeypatch.setattr("gradcli.engines.LocalEngine", engine)
         monkeypatch.setattr("gradcli.views.compare_plots.plot_comparison", lambda *args: [])
         monkeypatch.setattr("os.fsync", lambda descriptor: None)  # a hundred would take a second
         return gradcli.compare(

@@ -1,5 +1,6 @@
 """The local engine with real worker processes: jobs in, run directories out."""
 
+import json
 import os
 import signal
 import time
@@ -7,9 +8,14 @@ import time
 import pytest
 import torch
 
+from gradcli.comparison.plan import plan_from_json
 from gradcli.config import compose_train
-from gradcli.engines import Job, LocalEngine
+from gradcli.data import load_dataset
+from gradcli.engines import Job, LocalEngine, PlanRequest
 from gradcli.engines.local import _Worker
+from gradcli.errors import UserError
+from gradcli.places import Places
+from gradcli.planning import plan_comparison
 from gradcli.runs import load_run
 
 MANY_STEPS = "epochs=100000"
@@ -44,6 +50,69 @@ def wait_until_running(engine, folder):
         assert time.monotonic() < deadline, "the job has not begun"
         assert not engine.poll(0.02)
     return load_run(folder)
+
+
+def load_sample(data):
+    return load_dataset(data.name)
+
+
+def nothing_to_download(*progress):
+    raise AssertionError(progress)
+
+
+def test_a_plan_is_that_of_this_process(engine):
+    words = ("data=mnist5k", "optimizers=[sgd,adam]", "protocol.seeds=2"), ("clip=none,norm",)
+    planned = plan_from_json(engine.plan(PlanRequest(*words, jobs=3), nothing_to_download))
+    ours = plan_comparison(*words, Places(), load_sample, jobs=3)
+    assert json.dumps(planned.as_json()) == json.dumps(ours.as_json())
+    assert planned.request_id == ours.request_id
+
+
+def test_a_mistake_in_what_is_planned_is_told_whole(engine):
+    request = PlanRequest(("data=mnist5k", "optimizer.lrr=1"), (), jobs=1)
+    with pytest.raises(UserError) as caught:
+        engine.plan(request, nothing_to_download)
+    with pytest.raises(UserError) as ours:
+        plan_comparison(request.overrides, (), Places(), load_sample, jobs=1)
+    assert str(caught.value) == str(ours.value)
+    assert caught.value.choices == ours.value.choices != ()
+    assert caught.value.hint == ours.value.hint is not None
+
+
+def test_a_download_is_told_of_before_the_plan_comes():
+    engine = LocalEngine()
+    engine.close()
+    told = []
+
+    class Downloads:
+        said = iter(([], [{"download": [1, 3, "a.gz"]}, {"download": [3, 3, "a.gz"]}]))
+
+        def send(self, message):
+            assert message["plan"]["jobs"] == 1
+
+        def wait(self):
+            return next(self.said, [{"planned": {"it": "is"}}])
+
+    engine._workers, engine._jobs = [Downloads()], 1
+    plan = engine.plan(PlanRequest((), (), jobs=1), lambda *progress: told.append(progress))
+    assert plan == {"it": "is"}
+    assert told == [(1, 3, "a.gz"), (3, 3, "a.gz")]
+
+
+def test_a_worker_that_dies_planning_is_no_silence():
+    engine = LocalEngine()
+    try:
+        os.kill(engine._workers[0].process.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="SIGKILL"):
+            engine.plan(PlanRequest(("data=mnist5k",), (), jobs=1), nothing_to_download)
+    finally:
+        engine.close()
+
+
+def test_a_trial_has_the_threads_of_its_config(engine, tmp_path):
+    engine.submit(job(tmp_path / "two", "threads=2"))
+    wait_for(engine)
+    assert load_run(tmp_path / "two").info.threads == 2
 
 
 def test_jobs_run_one_after_another_in_the_same_process(engine, tmp_path):
@@ -112,7 +181,7 @@ def test_a_killed_worker_loses_its_own_job_and_is_replaced(engine, tmp_path):
 
 
 def test_a_worker_ends_with_its_input_in_the_middle_of_a_job(tmp_path):
-    worker = _Worker(threads=1)
+    worker = _Worker()
     try:
         worker.give(job(tmp_path / "a", MANY_STEPS, "max_steps=null"))
         deadline = time.monotonic() + 60
