@@ -1,6 +1,8 @@
 """What a comparison's own process does while trials run: little, however many there are."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -182,3 +184,17 @@ def test_trials_that_are_known_to_have_ended_are_passed_over(compare):
     assert len(everything) == TRIALS
     known = {(trial.arm, trial.id) for trial in everything[1:]}
     assert list(book.ended(known)) == everything[:1]
+
+
+def test_its_own_process_loads_no_torch(tmp_path):
+    code = f"""
+import sys, gradcli
+comparison = gradcli.compare(
+    "data=mnist5k", "model.hidden=[4]", "max_steps=2", "protocol.tune=false",
+    optimizers=["sgd", "adam"], seeds=2, jobs=1, runs_dir={str(tmp_path)!r},
+)
+assert comparison.summary.status == "finished"
+assert "torch" not in sys.modules
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
