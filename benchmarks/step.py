@@ -10,6 +10,9 @@ gradcli sets up the memory allocator of its own; the one waits while the other t
 thread both are kept on one core, each placement on the next: cores of a machine that others share
 differ for minutes, and a side that stayed on the slower one would lose by it.
 
+Where several threads are given, gradcli's side has as many of them as `gradcli train` takes: one
+for a network of many small layers.
+
 Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
 its like, for as long as it lies there, and a process as a whole is as lucky or unlucky. So each
 case is measured with new pairs of models again and again, `--placements` times, each time at

@@ -4,8 +4,8 @@ Everything that `gradcli compare-optimizers` does beyond parsing and showing hap
 engine plans the comparison and runs the trials that its protocol asks for, and what their run
 directories say becomes progress, results and a summary.
 
-Torch is the engine's: this process does without it, and loads it only to go on with an earlier
-comparison, whose data it compares.
+Torch is the engine's: this process does without it, unless a named comparison is resumed, whose
+data it checks, or an override sets a keyword that only a class of torch's knows.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def run_comparison(
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
         places: where things lie.
         view: is shown everything as it happens, and closed.
-        engine: plans the comparison and runs its trials. It can be had before this module is:
-            a worker loads torch while this process loads the rest.
+        engine: plans the comparison and runs its trials; the caller closes it. It can be had
+            before this module is: a worker loads torch while this process loads the rest.
         resume: a comparison to go on with: its directory, name, a unique part of it or `latest`.
 
     Raises:
@@ -87,15 +87,16 @@ def run_comparison(
             overrides, vary, config_dir=places.config_dir, allow_import=places.allow_import
         )
         jobs = composed.config.engine.jobs or _default_jobs(composed)
-        engine.hire(jobs)
         earlier: ComparisonDirectory | None
         if resume is None:
+            engine.hire(jobs)
             request = _plan_request(overrides, vary, places, jobs)
             plan = plan_from_json(engine.plan(request, view.download))
             earlier = _asked_before(plan, places.runs_dir)
         else:
             _refuse_changes([*overrides, *vary])
             earlier = find_comparison(resume, places.runs_dir)
+            engine.hire(jobs)
             plan = plan_from_json(earlier.state)
             _check_data(plan, places, view, earlier)
         if earlier is not None and earlier.status == "finished":

@@ -64,6 +64,7 @@ class Engine(Protocol):
 
         Raises:
             UserError: for whatever a trial cannot be run with.
+            RuntimeError: for any other failure.
         """
 
     def submit(self, job: Job) -> None:

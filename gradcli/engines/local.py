@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,14 +25,17 @@ from gradcli.engines.engine import Download, Ended, Job, PlanRequest
 from gradcli.errors import user_error_from_json
 
 _SECONDS_TO_DIE = 5.0
+_SECONDS_TO_TIDY = 1.0
 _TAIL_CHARACTERS = 2000
+_PLANNERS = 2  # a worker that is killed costs nothing but the time
 
 
 class LocalEngine:
-    """An engine of worker processes. One starts at once, and loads torch while its caller composes.
+    """An engine of worker processes, which start at once and end with `close`.
 
     Args:
-        jobs: the number of workers.
+        jobs: how many, until `hire` says other. One can be had before it is known how many it
+            will be, and loads torch while its caller loads the rest.
     """
 
     def __init__(self, jobs: int = 1) -> None:
@@ -48,20 +52,26 @@ class LocalEngine:
             self._start_worker()
 
     def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:
-        """Have the first worker plan a comparison; `Engine.plan` says what of."""
-        self.hire(max(1, self._jobs))
-        worker = self._workers[0]
-        worker.send({"plan": asdict(request)})
-        while (messages := worker.wait()) is not None:
-            for message in messages:
-                match message:
-                    case {"download": [done, total, name]}:
-                        download(done, total, name)
-                    case {"mistake": mistake}:
-                        raise user_error_from_json(mistake)
-                    case {"planned": plan}:
-                        return dict(plan)
-        self._bury(worker)
+        """Have the first worker plan a comparison; `Engine.plan` says what of.
+
+        Raises:
+            RuntimeError: where planning fails otherwise than by a mistake of the user's, or kills
+                two workers.
+        """
+        for _ in range(_PLANNERS):
+            self.hire(max(1, self._jobs))
+            worker = self._workers[0]
+            worker.send({"plan": asdict(request)})
+            try:
+                while (messages := worker.wait()) is not None:
+                    for message in messages:
+                        if "planned" in message:
+                            return dict(message["planned"])
+                        _pass_on(message, download)
+            except KeyboardInterrupt:
+                worker.interrupt()
+                raise
+            self._bury(worker)
         raise RuntimeError(f"The comparison was not planned: {worker.last_words}.")
 
     def submit(self, job: Job) -> None:
@@ -119,6 +129,24 @@ class LocalEngine:
         self._selector.unregister(worker.replies)
         worker.end()
         return [] if worker.job is None else [Ended(worker.job, worker.last_words)]
+
+
+def _pass_on(message: dict[str, Any], download: Download) -> None:
+    """Do in this process what a worker says of its planning.
+
+    Raises:
+        UserError: the user's mistake that it has found.
+        RuntimeError: any other failure of its.
+    """
+    match message:
+        case {"download": [done_bytes, total_bytes, name]}:
+            download(done_bytes, total_bytes, name)
+        case {"warning": text}:
+            warnings.warn(text, stacklevel=2)
+        case {"mistake": mistake}:
+            raise user_error_from_json(mistake)
+        case {"failure": report}:
+            raise RuntimeError(f"The comparison was not planned:\n{report}")
 
 
 class _Worker:
@@ -179,6 +207,12 @@ class _Worker:
         if any("ended" in message for message in messages):
             self.job = None
         return messages
+
+    def interrupt(self) -> None:
+        """Let the process tidy up what it is about, such as a download, and end."""
+        self.process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_SECONDS_TO_TIDY)
 
     def kill(self) -> None:
         """End the process, if it has not ended."""

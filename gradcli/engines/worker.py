@@ -13,6 +13,8 @@ import os
 import queue
 import sys
 import threading
+import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -54,13 +56,26 @@ def main() -> None:
         request = requests.get()
         load_data = functools.partial(load_once, data_dir=request.data_dir, download=tell)
         if isinstance(request, PlanRequest):
-            try:
-                say(planned=plan(request, load_data))
-            except UserError as mistake:
-                say(mistake=mistake.as_json())
+            answer_with_plan(request, load_data, say)
         else:
             run(request, load_data, facts)
             say(ended=request.id)
+
+
+def answer_with_plan(
+    request: PlanRequest, load_data: Callable[[DataConfig], Dataset], say: Callable[..., None]
+) -> None:
+    """Say the plan, or why there is none, after whatever Python warns of on the way."""
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            answer: dict[str, Any] = {"planned": plan(request, load_data)}
+        except UserError as mistake:
+            answer = {"mistake": mistake.as_json()}
+        except Exception:  # as much is said of it as is known here; nothing is passed over
+            answer = {"failure": traceback.format_exc()}
+    for warning in caught:
+        say(warning=str(warning.message))
+    say(**answer)
 
 
 def plan(request: PlanRequest, load_data: Callable[[DataConfig], Dataset]) -> dict[str, Any]:
@@ -147,4 +162,10 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        # Python's own way out would abort: a thread is reading from standard input.
+        os._exit(1)

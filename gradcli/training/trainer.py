@@ -40,7 +40,7 @@ _SECONDS_BETWEEN_FLUSHES_ELSEWHERE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """How long to train and what to measure.
+    """How long to train, what to measure, and with how many threads.
 
     `record_every` and `probe_every` count steps; 0 is never. `threads` is how many CPU threads
     the training is worth: whoever runs it sets them, as they are those of the whole process.

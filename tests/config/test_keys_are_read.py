@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import gradcli
-from gradcli import api, study
+from gradcli import api, planning, study
 from gradcli.config.files import shipped_configs
 from gradcli.config.schema import (
     CheckpointConfig,
@@ -96,6 +96,7 @@ def test_every_key_of_a_comparison_is_read(monkeypatch, runs_dir, trials_in_this
     classes = (CompareConfigAndMore, ProtocolConfig, EngineConfig)
     compose = with_more(study.compose_comparison, CompareConfigAndMore)
     monkeypatch.setattr(study, "compose_comparison", compose)
+    monkeypatch.setattr(planning, "compose_comparison", compose)
     with keys_read(*classes) as read:
         for words in ((), ("data=idx", f"data.folder={SAMPLE_FOLDER}", "protocol.halving=true")):
             gradcli.compare(*SMALL, *words, optimizers=["sgd"], seeds=1, runs_dir=runs_dir)

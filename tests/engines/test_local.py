@@ -4,15 +4,19 @@ import json
 import os
 import signal
 import time
+import warnings
+from contextlib import closing
+from functools import partial
 
 import pytest
 import torch
 
 from gradcli.comparison.plan import plan_from_json
 from gradcli.config import compose_train
-from gradcli.data import load_dataset
-from gradcli.engines import Job, LocalEngine, PlanRequest
+from gradcli.data import DownloadProgress, load_dataset
+from gradcli.engines import Job, LocalEngine, PlanRequest, worker
 from gradcli.engines.local import _Worker
+from gradcli.engines.worker import _request
 from gradcli.errors import UserError
 from gradcli.places import Places
 from gradcli.planning import plan_comparison
@@ -79,34 +83,126 @@ def test_a_mistake_in_what_is_planned_is_told_whole(engine):
     assert caught.value.hint == ours.value.hint is not None
 
 
-def test_a_download_is_told_of_before_the_plan_comes():
+class Talks:
+    """A worker in this process, whose messages go through JSON as those of a real one."""
+
+    def send(self, message):
+        request = _request(**json.loads(json.dumps(message)))
+        self.said = []
+
+        def say(**message):
+            self.said.append(json.loads(json.dumps(message)))
+
+        def download(done_bytes, total_bytes, name):
+            say(download=[done_bytes, total_bytes, name])
+
+        load = partial(worker.load_once, data_dir=request.data_dir, download=download)
+        worker.answer_with_plan(request, load, say)
+
+    def wait(self):
+        said, self.said = self.said[:1], self.said[1:]
+        return said
+
+
+@pytest.fixture
+def talks():
     engine = LocalEngine()
     engine.close()
+    engine._workers, engine._jobs = [Talks()], 1
+    return engine
+
+
+def test_what_is_downloaded_is_told_of_and_then_the_plan(talks, monkeypatch):
+    def load(name, *, progress, **more):
+        progress(DownloadProgress("a.gz", "http://mirror/", 1, 3))
+        progress(DownloadProgress("a.gz", "http://mirror/", 3, None))
+        return load_dataset("mnist5k")
+
+    monkeypatch.setattr(worker, "load_dataset", load)
     told = []
-
-    class Downloads:
-        said = iter(([], [{"download": [1, 3, "a.gz"]}, {"download": [3, 3, "a.gz"]}]))
-
-        def send(self, message):
-            assert message["plan"]["jobs"] == 1
-
-        def wait(self):
-            return next(self.said, [{"planned": {"it": "is"}}])
-
-    engine._workers, engine._jobs = [Downloads()], 1
-    plan = engine.plan(PlanRequest((), (), jobs=1), lambda *progress: told.append(progress))
-    assert plan == {"it": "is"}
-    assert told == [(1, 3, "a.gz"), (3, 3, "a.gz")]
+    request = PlanRequest(("data=mnist", "protocol.seeds=3"), (), jobs=1)
+    plan = talks.plan(request, lambda *progress: told.append(progress))
+    assert told == [(1, 3, "a.gz"), (3, 0, "a.gz")]
+    assert plan_from_json(plan).protocol.seeds == (1, 2, 3)
 
 
-def test_a_worker_that_dies_planning_is_no_silence():
-    engine = LocalEngine()
-    try:
+def test_what_python_warns_of_in_planning_is_warned_of_here(talks, monkeypatch):
+    def load(name, **more):
+        warnings.warn("The driver is too old.", stacklevel=1)
+        return load_dataset("mnist5k")
+
+    monkeypatch.setattr(worker, "load_dataset", load)
+    with pytest.warns(UserWarning, match="driver is too old"):
+        talks.plan(PlanRequest(("data=mnist",), (), jobs=1), nothing_to_download)
+
+
+def test_a_failure_of_planning_is_told_with_its_place(tmp_path, monkeypatch):
+    (tmp_path / "broken_code.py").write_text("1 / 0\n")
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "broken.yaml").write_text("_target_: broken_code.Optimizer\nlr: 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with closing(LocalEngine()) as engine, pytest.raises(RuntimeError) as caught:
+        engine.plan(
+            PlanRequest(
+                ("data=mnist5k", "optimizers=[broken]"),
+                (),
+                jobs=1,
+                config_dir=str(tmp_path),
+                allow_import=("broken_code",),
+            ),
+            nothing_to_download,
+        )
+    assert "ZeroDivisionError" in str(caught.value)
+    assert 'broken_code.py", line 1' in str(caught.value)
+
+
+def test_a_worker_that_dies_planning_is_replaced_once():
+    with closing(LocalEngine()) as engine:
         os.kill(engine._workers[0].process.pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match="SIGKILL"):
-            engine.plan(PlanRequest(("data=mnist5k",), (), jobs=1), nothing_to_download)
-    finally:
-        engine.close()
+        plan = engine.plan(PlanRequest(("data=mnist5k",), (), jobs=1), nothing_to_download)
+        assert plan_from_json(plan).info.data.name == "mnist5k"
+
+
+def test_two_workers_that_die_planning_are_no_silence(monkeypatch):
+    send = _Worker.send
+
+    def send_and_kill(self, message):
+        send(self, message)
+        self.kill()
+
+    monkeypatch.setattr(_Worker, "send", send_and_kill)
+    with (
+        closing(LocalEngine()) as engine,
+        pytest.raises(RuntimeError, match="its worker was killed by SIGKILL"),
+    ):
+        engine.plan(PlanRequest(("data=mnist5k",), (), jobs=1), nothing_to_download)
+
+
+def test_an_interrupted_worker_tidies_up(tmp_path, monkeypatch):
+    """Ctrl-C in a download leaves none of its temporary folders behind."""
+    (tmp_path / "slow_code.py").write_text(
+        "import pathlib, tempfile, time\n"
+        f"with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}, prefix='begun-'):\n"
+        "    time.sleep(60)\n"
+    )
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "slow.yaml").write_text("_target_: slow_code.Optimizer\nlr: 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def begun():
+        return list(tmp_path.glob("begun-*"))
+
+    def wait(self):
+        while not begun():
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Worker, "wait", wait)
+    words = ("data=mnist5k", "optimizers=[slow]")
+    request = PlanRequest(words, (), jobs=1, config_dir=str(tmp_path), allow_import=("slow_code",))
+    with closing(LocalEngine()) as engine, pytest.raises(KeyboardInterrupt):
+        engine.plan(request, nothing_to_download)
+    assert begun() == []
 
 
 def test_a_trial_has_the_threads_of_its_config(engine, tmp_path):

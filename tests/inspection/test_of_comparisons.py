@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 
 import pytest
 
+from gradcli.engines import LocalEngine
 from gradcli.errors import UserError
 from gradcli.inspection.results import SideBySide
 from gradcli.runs import find_comparison
@@ -18,7 +20,8 @@ def comparison(places):
     """SGD with a learning rate that is far too high, and Adam with its own."""
     words = ["data=mnist5k", "optimizers=[sgd,adam]", "max_steps=40", "epochs=2", "engine.jobs=1"]
     words += ["protocol.tune=false", "protocol.seeds=1", "optimizer.lr=0.002", "monitor.every=5"]
-    summary = run_comparison(words, [], places, QuietCompareView())
+    with closing(LocalEngine()) as engine:
+        summary = run_comparison(words, [], places, QuietCompareView(), engine)
     return find_comparison(summary.info.path, places.runs_dir)
 
 

@@ -56,12 +56,12 @@ def test_models_of_others_keep_all_threads():
 
 
 def test_a_run_has_the_threads_that_it_is_worth_and_gives_the_others_back(two_threads, runs_dir):
-    words = ("model=deep_mlp", "max_steps=5")
+    words = ("model=deep_mlp", "max_steps=5", "device=cpu")
     ours = gradcli.train("data=mnist5k", *words, runs_dir=runs_dir)
     assert torch.get_num_threads() == 2
     asked = gradcli.train("data=mnist5k", *words, "threads=1", runs_dir=runs_dir)
     given = gradcli.train("data=mnist5k", *words, "threads=2", runs_dir=runs_dir)
-    large = gradcli.train("data=mnist5k", "max_steps=5", runs_dir=runs_dir)
+    large = gradcli.train("data=mnist5k", *words[1:], runs_dir=runs_dir)
     assert [run.info.threads for run in (ours, asked, given, large)] == [1, 1, 2, 2]
     weights, same = (load_checkpoint(run.path)["model"] for run in (ours, asked))
     for name, weight in weights.items():
