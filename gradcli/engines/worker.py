@@ -166,6 +166,5 @@ if __name__ == "__main__":
         main()
     except BaseException:
         traceback.print_exc()
-        sys.stderr.flush()
         # Python's own way out would abort: a thread is reading from standard input.
         os._exit(1)
