@@ -45,9 +45,9 @@ from scipy.stats import bootstrap
 from torch import nn
 
 from gradcli import GradientMonitor
+from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import Dataset, load_dataset
-from gradcli.experiment import build_trainer
 from gradcli.gradients.probes.names import PROBES
 from gradcli.models import CNN, MLP
 from gradcli.records import ProbeRecord

@@ -52,10 +52,10 @@ from scipy.stats import bootstrap
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from gradcli.building import build_trainer, describe_run
 from gradcli.config import compose_train
 from gradcli.data import Dataset, Split, load_dataset
 from gradcli.data.torchvision_mnist import import_datasets
-from gradcli.experiment import build_trainer, describe_run
 from gradcli.records import StepRecords
 from gradcli.runs import RunWriter, create_run_directory
 

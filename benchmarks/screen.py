@@ -31,9 +31,9 @@ import torch
 from rich.console import Console
 from scipy.stats import bootstrap
 
+from gradcli.building import build_trainer, describe_run
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.experiment import build_trainer, describe_run
 from gradcli.records import StepRecords
 from gradcli.views.live import LiveView
 

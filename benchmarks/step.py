@@ -44,9 +44,9 @@ import torch.nn.functional as F
 from scipy.stats import bootstrap
 from torch import nn
 
+from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.experiment import build_trainer
 from gradcli.process import keep_freed_memory
 from gradcli.records import StepRecords
 

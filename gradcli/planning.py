@@ -10,19 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradcli.comparison.plan import Plan
-from gradcli.comparison.protocol import Arm, Protocol, grid_around
-from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
-from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
-from gradcli.data import Dataset
-from gradcli.errors import UserError
-from gradcli.experiment import (
+from gradcli.building import (
     build_network,
     choose_device,
     describe_clip,
     device_name,
     trained_size,
 )
+from gradcli.comparison.plan import Plan
+from gradcli.comparison.protocol import Arm, Protocol, grid_around
+from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
+from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
+from gradcli.data import Dataset
+from gradcli.errors import UserError
 from gradcli.places import Places
 
 _TARGETS = {"mnist": 0.97, "fashion_mnist": 0.87}

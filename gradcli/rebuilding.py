@@ -5,10 +5,10 @@ The part of an inspection that needs torch. What is made of the measures is in `
 
 from __future__ import annotations
 
+from gradcli.building import build_trainer, describe_run, obtain_data, run_settings
 from gradcli.config import Composed, load_config
 from gradcli.config.schema import InspectConfig
 from gradcli.errors import UserError
-from gradcli.experiment import build_trainer, describe_run, obtain_data, run_settings
 from gradcli.gradients.probes.names import choose_probes
 from gradcli.inspection.measures import Measures
 from gradcli.inspection.probing import measure

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.config.files import COMPARISON_GROUPS, GROUPS, shipped_configs
 from gradcli.data import idx, load_dataset
-from gradcli.experiment import build_trainer
 from gradcli.records import StepRecords, norm_by_layer
 
 CONFIGS = Path(__file__).parents[2] / "configs"

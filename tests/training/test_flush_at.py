@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.experiment import build_trainer
 from gradcli.records import StepRecords
 
 WORDS = ["data=mnist5k", "model.hidden=[8]", "model.dropout=0.3", "batch_size=500", "epochs=2"]

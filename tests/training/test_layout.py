@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
+from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.experiment import build_trainer
 from gradcli.records import StepRecords
 
 

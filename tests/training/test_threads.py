@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import gradcli
+from gradcli.building import build_network
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.experiment import build_network
 from gradcli.models import MLP
 from gradcli.runs import load_checkpoint
 from gradcli.training import worthwhile_threads

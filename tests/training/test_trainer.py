@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import Batches, Dataset, epoch_order, load_dataset
-from gradcli.experiment import build_trainer
 from gradcli.records import EvalRecord, FaultRecord, LayerRecord, StepRecords, norm_by_layer
 
 MODELS = ["mlp", "cnn", "cnn_2c2d", "rnn"]

@@ -1,0 +1,187 @@
+"""From a config to a trainer: data, model, optimizer, schedule and clipping, built and described.
+
+Everything here is built and nothing is trained. It is the same for a run, a trial, a plan and an
+inspection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from gradcli.config import Composed
+from gradcli.data import Batches, Dataset, load_dataset
+from gradcli.errors import UserError
+from gradcli.models import build_model, lay_out_by_input
+from gradcli.optim import LearningRate, build_optimizer, build_schedule, keeps_layout
+from gradcli.places import Places
+from gradcli.records import RunInfo
+from gradcli.training import Trainer, TrainingPlan, total_steps, worthwhile_threads
+from gradcli.views.train_view import TrainView
+
+_EVALUATION_BATCH = 1000
+
+
+def obtain_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
+    """Load the data that a config asks for; `view` is shown a download."""
+    data = composed.config.data
+    return load_dataset(
+        data.name,
+        val=data.val,
+        folder=Path(data.folder) if data.folder else None,
+        data_dir=places.data_dir,
+        progress=lambda progress: view.download(
+            progress.received_bytes, progress.total_bytes or 0, progress.file
+        ),
+    )
+
+
+def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
+    """Build the model as the config says, initialised, on the CPU."""
+    config, classes = composed.config, composed.classes
+    return build_model(
+        classes["model"],
+        config.model.arguments,
+        activation=lambda: classes["activation"](**config.activation.arguments),
+        initialisation=classes["init"](**config.init.arguments),
+        input_shape=dataset.info.shape,
+        classes=dataset.info.classes,
+        seed=config.seed,
+    )
+
+
+def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
+    """Build data, model, optimizer, schedule and clipping as the config says."""
+    config, classes = composed.config, composed.classes
+    device = choose_device(config.device)
+    model = build_network(composed, dataset).to(device)
+    threads = torch.get_num_threads()
+    if config.threads is None and device.type == "cpu":
+        threads = worthwhile_threads(model, config.batch_size, threads)
+    if device.type == "cpu" and threads > 1 and keeps_layout(classes["optimizer"]):
+        lay_out_by_input(model)
+    optimizer = build_optimizer(
+        classes["optimizer"],
+        config.optimizer.arguments,
+        model,
+        device=device,
+        decay_biases_and_norms=config.decay_biases_and_norms,
+    )
+    splits = {
+        name: Batches(
+            split,
+            config.batch_size if name == "train" else _EVALUATION_BATCH,
+            normalize=config.data.normalize,
+            mean=dataset.mean,
+            std=dataset.std,
+            device=device,
+            drop_last=config.data.drop_last and name == "train",
+        )
+        for name, split in (
+            ("train", dataset.train),
+            ("val", dataset.val),
+            ("test", dataset.test),
+        )
+    }
+    plan = TrainingPlan(
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        record_every=config.monitor.every_step,
+        probe_every=config.monitor.every,
+        bfloat16=config.precision == "bfloat16",
+        threads=threads,
+    )
+    learning_rate = LearningRate(
+        optimizer,
+        build_schedule(classes["schedule"], config.schedule.arguments),
+        total_steps(splits["train"].steps_per_epoch, plan),
+    )
+    clip = classes["clip"](**config.clip.arguments)
+    return Trainer(model, splits, optimizer, learning_rate, clip, plan)
+
+
+def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) -> RunInfo:
+    """Return the header of a run in the directory named `run`."""
+    config = composed.config
+    return RunInfo(
+        run=run,
+        name=config.name or "",
+        data=dataset.info,
+        model=config.model.option,
+        model_size=trained_size(trainer.model),
+        optimizer=config.optimizer.option,
+        learning_rate=float(trainer.optimizer.defaults["lr"]),
+        schedule=config.schedule.option,
+        clip=describe_clip(composed),
+        activation=config.activation.option,
+        device=device_name(trainer.device),
+        threads=torch.get_num_threads(),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        total_steps=trainer.total_steps,
+        start_step=trainer.step,
+        layers=trainer.layers,
+    )
+
+
+def trained_size(model: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def describe_clip(composed: Composed) -> str:
+    """Return the clipping rule with its first number, such as `norm 1.0`."""
+    clip = composed.config.clip
+    first = next(iter(clip.arguments.values()), None)
+    return clip.option if first is None else f"{clip.option} {first}"
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device; `auto` is an accelerator where there is one.
+
+    Raises:
+        UserError: where the device is not there.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available()}
+    present["mps"] = torch.backends.mps.is_available()
+    if name == "auto":
+        name = next(name for name in ("cuda", "mps", "cpu") if present[name])
+    if not present[name]:
+        raise UserError(
+            f"PyTorch sees no {name} device here.",
+            where="device",
+            choices=[name for name in present if present[name]],
+            hint="device=auto",
+        )
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device's type, and the name of a graphics card."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return device.type
+
+
+@contextmanager
+def run_settings(composed: Composed) -> Iterator[None]:
+    """Set threads and seeds for a run, and restore those of the caller's program."""
+    config = composed.config
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng():
+        # Dropout draws from torch's default generator; a number of its own keeps its stream
+        # apart from those of the weights and of the order of the batches.
+        stream = np.random.SeedSequence(config.seed, spawn_key=(1,)).generate_state(1, np.uint64)
+        torch.manual_seed(int(stream[0]))
+        try:
+            if config.threads is not None:
+                torch.set_num_threads(config.threads)
+            yield
+        finally:
+            torch.set_num_threads(threads)
