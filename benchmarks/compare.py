@@ -4,9 +4,11 @@ Side A is `gradcli compare-optimizers --jobs 2` as a user types it, from the sta
 to its end: tuning, measuring, statistics and pictures. Side B makes the very same trials, read
 from A's directory, one after the other in one process with two threads: a loop written by
 hand over tensors in memory, with neither recording nor clipping, and the evaluations that A
-makes. The sides run in turn (A B A B), so that a machine whose speed drifts slows both.
+makes. The sides run in turn (A B A B), so that a machine whose speed drifts slows both. Two threads
+that wait for one another are as lucky or unlucky as a whole process (41 to 70 s for the same trials
+on one machine), so there are several rounds.
 
-    python benchmarks/compare.py [--rounds 3] [--at-most 0.70] [OVERRIDE ...]
+    python benchmarks/compare.py [--rounds 5] [--at-most 0.70] [OVERRIDE ...]
 
 Prints the seconds of each side and their median ratio A / B, and exits with 1 where that
 exceeds `--at-most`.
@@ -101,7 +103,7 @@ def bare_process(directory: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-most", type=float, default=0.70)
     parser.add_argument("--bare-loop", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
