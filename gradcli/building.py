@@ -6,7 +6,7 @@ inspection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,28 +14,37 @@ import numpy as np
 import torch
 from torch import nn
 
-from gradcli.config import Composed
+from gradcli.config import Composed, DataConfig
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import UserError
 from gradcli.models import build_model, lay_out_by_input
 from gradcli.optim import LearningRate, build_optimizer, build_schedule, keeps_layout
-from gradcli.places import Places
 from gradcli.records import RunInfo
 from gradcli.training import Trainer, TrainingPlan, total_steps, worthwhile_threads
-from gradcli.views.train_view import TrainView
 
 _EVALUATION_BATCH = 1000
 
 
-def obtain_data(composed: Composed, places: Places, view: TrainView) -> Dataset:
-    """Load the data that a config asks for; `view` is shown a download."""
-    data = composed.config.data
+def obtain_data(
+    data: DataConfig, data_dir: Path | None, download: Callable[[int, int, str], None]
+) -> Dataset:
+    """Load the data that a config asks for.
+
+    Args:
+        data: what is asked for.
+        data_dir: where data sets are looked for and downloaded to; None is the cache.
+        download: is told of a download: the bytes that are there, those of the whole or 0, and
+            the file.
+
+    Raises:
+        UserError: where it cannot be had.
+    """
     return load_dataset(
         data.name,
         val=data.val,
         folder=Path(data.folder) if data.folder else None,
-        data_dir=places.data_dir,
-        progress=lambda progress: view.download(
+        data_dir=data_dir,
+        progress=lambda progress: download(
             progress.received_bytes, progress.total_bytes or 0, progress.file
         ),
     )

@@ -59,7 +59,7 @@ def start_run(
     Raises:
         UserError: for anything wrong with the data or the places.
     """
-    dataset = obtain_data(composed, places, view)
+    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
     config = composed.config
     name = config.name or f"{config.model.option}-{config.optimizer.option}"
@@ -99,7 +99,7 @@ def resume_run(
     _refuse_ended(run, composed, epochs)
     if epochs is not None:
         composed = composed.with_epochs(epochs)
-    dataset = obtain_data(composed, places, view)
+    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
     if "info" in run.state and dataset.info.sha256 != run.info.data.sha256:
         raise UserError(
             f"The data is not that of the run: {dataset.info.name} has changed since.",

@@ -28,7 +28,7 @@ def measure_fresh(
         UserError: for anything wrong with the config or the data, or a probe that is not known.
     """
     probes = choose_probes(how.probes)
-    dataset = obtain_data(composed, places, view)
+    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
     with run_settings(composed):
         trainer = build_trainer(composed, dataset)
@@ -59,7 +59,7 @@ def measure_checkpoint(run: Run, how: InspectConfig, places: Places, view: Train
         )
     where = str(run.path / "config.yaml")
     composed = load_config(run.config, where=where, allow_import=places.allow_import)
-    dataset = obtain_data(composed, places, view)
+    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
     if dataset.info.sha256 != run.info.data.sha256:
         raise UserError(
             f"The data is not that of the run: {dataset.info.name} has changed since.",

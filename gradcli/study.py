@@ -44,7 +44,6 @@ from gradcli.runs import (
 )
 
 if TYPE_CHECKING:
-    from gradcli.data import Dataset
     from gradcli.views.compare_view import CompareView
 
 # How far everything is, is looked at so often, but in no more than a hundredth of the time:
@@ -169,12 +168,12 @@ def _plan_request(
     overrides: Sequence[str], vary: Sequence[str], places: Places, jobs: int
 ) -> PlanRequest:
     return PlanRequest(
-        overrides=tuple(overrides),
-        vary=tuple(vary),
+        overrides=overrides,
+        vary=vary,
         jobs=jobs,
         config_dir=None if places.config_dir is None else str(places.config_dir),
         data_dir=None if places.data_dir is None else str(places.data_dir),
-        allow_import=tuple(places.allow_import),
+        allow_import=places.allow_import,
     )
 
 
@@ -207,22 +206,6 @@ def _refuse_changes(words: Sequence[str]) -> None:
             )
 
 
-def _load_data(data: DataConfig, places: Places, view: CompareView) -> Dataset:
-    """Load the data that all trials share; `view` is shown a download."""
-    with quick_imports():
-        from gradcli.data import load_dataset
-
-    return load_dataset(
-        data.name,
-        val=data.val,
-        folder=Path(data.folder) if data.folder else None,
-        data_dir=places.data_dir,
-        progress=lambda progress: view.download(
-            progress.received_bytes, progress.total_bytes or 0, progress.file
-        ),
-    )
-
-
 def _check_data(
     plan: Plan, places: Places, view: CompareView, directory: ComparisonDirectory
 ) -> None:
@@ -231,7 +214,11 @@ def _check_data(
     Raises:
         UserError: where the data differ.
     """
-    dataset = _load_data(DataConfig(**plan.arms[0].config["data"]), places, view)
+    with quick_imports():
+        from gradcli.building import obtain_data
+
+    data = DataConfig(**plan.arms[0].config["data"])
+    dataset = obtain_data(data, places.data_dir, view.download)
     if dataset.info.sha256 != plan.info.data.sha256:
         raise UserError(
             f"The data is not that of the comparison: {dataset.info.name} has changed since.",
@@ -315,7 +302,7 @@ class _Study:
             config=json.dumps(trial.config),  # JSON is YAML
             until=until,
             data_dir=None if data_dir is None else str(data_dir),
-            allow_import=tuple(self._places.allow_import),
+            allow_import=self._places.allow_import,
         )
 
     def _take(self, ended: Ended) -> None:

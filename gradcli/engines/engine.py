@@ -14,12 +14,12 @@ Download = Callable[[int, int, str], None]
 class PlanRequest:
     """A comparison to be planned, as `gradcli.planning` takes it; plain values, as in a `Job`."""
 
-    overrides: tuple[str, ...]
-    vary: tuple[str, ...]
+    overrides: Sequence[str]
+    vary: Sequence[str]
     jobs: int
     config_dir: str | None = None
     data_dir: str | None = None
-    allow_import: tuple[str, ...] = ()
+    allow_import: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Job:
     until: int | None = None
     """The step after which to pause; None is the end."""
     data_dir: str | None = None
-    allow_import: tuple[str, ...] = ()
+    allow_import: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

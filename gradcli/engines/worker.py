@@ -27,8 +27,9 @@ from gradcli.process import keep_freed_memory, quick_imports
 with quick_imports():
     import torch
 
+    from gradcli.building import obtain_data
     from gradcli.config import DataConfig
-    from gradcli.data import Dataset, DownloadProgress, load_dataset
+    from gradcli.data import Dataset
     from gradcli.experiment import run_trial
     from gradcli.optim.without_dynamo import Update, construct
     from gradcli.runs.provenance import provenance
@@ -106,25 +107,10 @@ def run(job: Job, load_data: Callable[[DataConfig], Dataset], facts: dict[str, A
     )
 
 
+@functools.lru_cache(maxsize=1)
 def load_once(data: DataConfig, *, data_dir: str | None, download: Download) -> Dataset:
     """Load a data set, or return the last one where it is the same."""
-    return _load_once(data.name, data.val, data.folder, data_dir, download)
-
-
-@functools.lru_cache(maxsize=1)
-def _load_once(
-    name: str, val: int | None, folder: str | None, data_dir: str | None, download: Download
-) -> Dataset:
-    def tell(progress: DownloadProgress) -> None:
-        download(progress.received_bytes, progress.total_bytes or 0, progress.file)
-
-    return load_dataset(
-        name,
-        val=val,
-        folder=Path(folder) if folder else None,
-        data_dir=Path(data_dir) if data_dir else None,
-        progress=tell,
-    )
+    return obtain_data(data, Path(data_dir) if data_dir else None, download)
 
 
 def _warm_up() -> None:
@@ -150,15 +136,9 @@ def _listen(lines: IO[bytes], requests: Requests) -> None:
 
 def _request(*, job: dict[str, Any] | None = None, plan: dict[str, Any] | None = None) -> Request:
     if job is not None:
-        return Job(**_with_tuples(job))
+        return Job(**job)
     assert plan is not None
-    return PlanRequest(**_with_tuples(plan))
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
+    return PlanRequest(**plan)
 
 
 if __name__ == "__main__":
