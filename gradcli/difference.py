@@ -1,6 +1,6 @@
 """Two runs laid side by side: what was asked, how they were made, and what they came to.
 
-Everything is read from the run directories, in bounded memory however long the runs were.
+Everything is read from the run directories; of long runs, what was logged is read in blocks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class RunDifference:
     a: TrainSummary
     b: TrainSummary
     overrides: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
-    """Those that the runs were begun with; None where that is not on record, as of trials."""
+    """Those that the runs were begun with; None where that is not on record, as of trials and
+    of a loop of the user's own."""
     settings: tuple[Contrast, ...]
     """What differs in their configs, by the keys with which an override sets it."""
     origin: tuple[Contrast, ...]
@@ -94,7 +95,8 @@ def difference(a: Run, b: Run) -> RunDifference:
         of_b["data"] = of_a.get("data")  # `auto` has been settled by then
     settings = _contrasts(of_a, of_b)
     changed = {one.key for one in settings}
-    compared, first = _first_different_step(a.steps, b.steps)
+    norms = _have_equal_norms(a.steps, b.steps)
+    compared, first = _first_different_step(a.steps, b.steps, norms=norms)
     return RunDifference(
         a=summarise(a),
         b=summarise(b),
@@ -106,7 +108,7 @@ def difference(a: Run, b: Run) -> RunDifference:
         origin=_contrasts(_origin(a), _origin(b)),
         steps_compared=compared,
         first_different_step=first,
-        norms_compared=_have_equal_norms(a.steps, b.steps),
+        norms_compared=norms,
     )
 
 
@@ -115,8 +117,8 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
 
     There is one where a single decision sets them apart that a comparison can be asked to vary.
     """
-    own_loop = not (difference.a.info.total_steps and difference.b.info.total_steps)
-    if own_loop or None in difference.overrides or len(difference.decisions) != 1:
+    of_a, of_b = difference.overrides
+    if of_a is None or of_b is None or len(difference.decisions) != 1:
         return None
     (one,) = difference.decisions
     key, values = one.key, (one.a, one.b)
@@ -124,7 +126,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
         return None
     if not all(map(_can_be_typed, values)):
         return None
-    words = [word.lstrip("+") for of_run in difference.overrides for word in of_run or ()]
+    words = [word.lstrip("+") for word in (*of_a, *of_b)]
     given = [word for word in words if word.startswith(f"{key}.") and not _sets(word, _RATE)]
     if given or any(_sets(word, "data.val") for word in words):
         return None  # an option that was given more than its name; no data to choose by
@@ -135,7 +137,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
         return None
     typed = ",".join(map(setting, values))
     apart = (key, "optimizer", _RATE, "seed", "name", "threads")
-    ours = dict.fromkeys(word.lstrip("+") for word in difference.overrides[0] or ())
+    ours = dict.fromkeys(word.lstrip("+") for word in of_a)
     kept = [word for word in ours if not any(_sets(word, name) for name in apart)]
     command = ["gradcli", "compare-optimizers", *kept]
     if key == "optimizer":
@@ -150,7 +152,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
 
 def setting(value: Any) -> str:
     """Write a setting as it is typed; none as `null`."""
-    return value if isinstance(value, str) else json.dumps(value).replace(", ", ",")
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _sets(override: str, key: str) -> bool:
@@ -208,29 +210,35 @@ def _contrasts(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Contrast, ..
     return tuple(Contrast(key, a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key))
 
 
-def _first_different_step(a: StepRecords, b: StepRecords) -> tuple[int, int | None]:
+def _first_different_step(a: StepRecords, b: StepRecords, *, norms: bool) -> tuple[int, int | None]:
     """Return how many logged steps both have, and the first of them that is not the same in both.
 
-    The norms of the parameters are compared, too, where the runs have equally many of them. What
-    is written down has float32's digits.
+    The parameters' norms are compared, too, where `norms` says so. What is written down has
+    float32's digits.
     """
     common, of_a, of_b = np.intersect1d(a.step, b.step, assume_unique=True, return_indices=True)
     for start in range(0, len(common), _ROWS_AT_ONCE):
         block = slice(start, start + _ROWS_AT_ONCE)
-        different = ~_same_rows(a, of_a[block], b, of_b[block])
+        different = ~_same_rows(a, of_a[block], b, of_b[block], norms=norms)
         if different.any():
             return len(common), int(common[start + int(np.argmax(different))])
     return len(common), None
 
 
 def _same_rows(
-    a: StepRecords, rows_of_a: NDArray[np.intp], b: StepRecords, rows_of_b: NDArray[np.intp]
+    a: StepRecords,
+    rows_of_a: NDArray[np.intp],
+    b: StepRecords,
+    rows_of_b: NDArray[np.intp],
+    *,
+    norms: bool,
 ) -> NDArray[np.bool_]:
     """Return for each pair of rows whether they hold the same numbers; NaN is equal to NaN."""
     same = _equal(a.loss[rows_of_a], b.loss[rows_of_b])
-    if _have_equal_norms(a, b):
-        norms = a.parameter_grad_norm_before_clip, b.parameter_grad_norm_before_clip
-        same &= _equal(norms[0][rows_of_a], norms[1][rows_of_b]).all(axis=1)
+    if norms:
+        of_a = a.parameter_grad_norm_before_clip[rows_of_a]
+        of_b = b.parameter_grad_norm_before_clip[rows_of_b]
+        same &= _equal(of_a, of_b).all(axis=1)
     return same
 
 

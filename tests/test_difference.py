@@ -96,6 +96,15 @@ def test_another_seed_is_luck(between):
     assert not any("compare" in command for command in next_commands(found))
 
 
+def test_no_result_is_credited_to_a_setting_where_the_runs_were_made_differently(between):
+    made = (Contrast("code", "a", "b"), Contrast("torch", "2.12.0", "2.13.0"))
+    seed, rate = (replace(between("plain", one), origin=made) for one in ("seed", "rate"))
+    differently = "They were made differently, too: code, torch."
+    assert verdict(seed) == f"The runs differ in the seed. {differently}"
+    assert verdict(rate).startswith("The runs differ in optimizer.lr. ")
+    assert verdict(rate).endswith(differently)
+
+
 def test_a_longer_run_begins_with_the_shorter_one(between):
     found = between("plain", "longer")
     assert (found.steps_compared, found.first_different_step) == (6, None)
@@ -280,6 +289,7 @@ def test_the_command(runs, gradcli, monkeypatch):
     said = json.loads(gradcli(*words, "--json").out)
     assert said["schema"] == 1
     assert (said["steps_compared"], said["first_different_step"]) == (6, 2)
+    assert said["norms_compared"] is True
     assert {"key": "optimizer", "a": "adam", "b": "sgd"} in said["settings"]
     assert said["a"]["test_accuracy"] == runs["plain"].state["result"]["test_accuracy"]
 
@@ -296,9 +306,11 @@ def test_a_run_is_not_compared_with_itself(runs, gradcli):
 def test_trials_are_compared_without_advice(gradcli, runs_dir, trials_in_this_process):
     words = ["data=mnist5k", "model.hidden=[4]", "max_steps=1", "--lrs", "0.1", "-q"]
     made = json.loads(gradcli("compare-optimizers", *words, "--seeds", "2", "--json").out)
-    one, *_, other = [trial["run"] for trial in made["trials"]]
+    seed = made["trials"][0]["seed"]
+    one, other, *_ = [trial["run"] for trial in made["trials"] if trial["seed"] == seed]
     answer = gradcli("runs", "diff", one, other)
     assert answer.code == 0, answer.err
+    assert "differ in optimizer" in answer.out  # which two runs would be advised on
     assert "compare-optimizers" not in answer.out
 
 

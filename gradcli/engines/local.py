@@ -59,7 +59,7 @@ class LocalEngine:
                 two workers.
         """
         for _ in range(_PLANNERS):
-            self.hire(max(1, self._jobs))
+            self.hire(self._jobs)
             worker = self._workers[0]
             worker.send({"plan": asdict(request)})
             try:

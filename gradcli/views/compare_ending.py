@@ -90,7 +90,9 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
             above="time",
         ),
         Column("loss", [numbers.score(arm.train_loss) for arm in arms], rank=7, above="train"),
-        Column("norm", [_norm(arm.grad_norm) for arm in arms], rank=5, above="gradient"),
+        Column(
+            "norm", [numbers.known_norm(arm.grad_norm) for arm in arms], rank=5, above="gradient"
+        ),
         Column(
             "clipped",
             [numbers.share(arm.clipped_fraction) for arm in arms],
@@ -120,10 +122,6 @@ def _lost(arm: RankedArm) -> str:
     """Say which trials are not in the arm's numbers."""
     counts = {"diverged": arm.diverged, "missing": arm.missing}
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-
-
-def _norm(value: float) -> str:
-    return numbers.ABSENT if math.isnan(value) else numbers.norm(value)
 
 
 def _seconds_to_target(arm: RankedArm) -> str:

@@ -105,15 +105,15 @@ def _names(layers: Sequence[LayerReport], *, shapes: bool) -> list[Column]:
 
 def _gradients(layers: Sequence[LayerReport], *, trained: bool) -> list[Column]:
     """Return the columns of gradient norms; of a run with their course and their clipping."""
-    by_weights = [known_norm(layer.weight_grad_norm) for layer in layers]
-    by_input = [known_norm(layer.input_grad_norm) for layer in layers]
+    by_weights = [numbers.known_norm(layer.weight_grad_norm) for layer in layers]
+    by_input = [numbers.known_norm(layer.input_grad_norm) for layer in layers]
     if not trained:
         return [
             Column("by weights", by_weights, 0, "right", above="gradient"),
             Column("by input", by_input, 6, "right", above="gradient"),
         ]
-    first = [known_norm(layer.before_clip.first) for layer in layers]
-    after = [known_norm(layer.after_clip.last) for layer in layers]
+    first = [numbers.known_norm(layer.before_clip.first) for layer in layers]
+    after = [numbers.known_norm(layer.after_clip.last) for layer in layers]
     return [
         Column("first", first, 5, "right", above="grad norm"),
         Column("last", by_weights, 0, "right", above="before clip"),
@@ -140,10 +140,12 @@ def _measures(layers: Sequence[LayerReport]) -> list[Column]:
         column("", "saturated", numbers.share, lambda layer: layer.saturated_fraction, 3),
         column("update", "ratio", numbers.ratio, lambda layer: layer.update_ratio, 4),
         column("steps", "clipped", numbers.share, lambda layer: layer.clipped_fraction, 7),
-        column("weight", "rms", known_norm, lambda layer: layer.weight_rms, 9),
+        column("weight", "rms", numbers.known_norm, lambda layer: layer.weight_rms, 9),
         column("decades", "a run", decades, lambda layer: layer.before_clip.slope, 10),
-        column("std over", "LeCun's", known_norm, lambda layer: layer.weight_std_over_lecun, 11),
-        column("activation", "rms", known_norm, _activation_rms, 12),
+        column(
+            "std over", "LeCun's", numbers.known_norm, lambda layer: layer.weight_std_over_lecun, 11
+        ),
+        column("activation", "rms", numbers.known_norm, _activation_rms, 12),
     ]
 
 
@@ -192,11 +194,6 @@ def depth_profile(layers: Sequence[LayerReport], width: int) -> tuple[str, list[
             cells[here] = ZERO if weight == -math.inf else symbol
         lines.append("".join(cells))
     return ends, lines
-
-
-def known_norm(value: float) -> str:
-    """Write a norm; one that was not measured as absent."""
-    return numbers.ABSENT if math.isnan(value) else numbers.norm(value)
 
 
 def decades(value: float) -> str:

@@ -15,7 +15,7 @@ from gradcli.views import numbers
 from gradcli.views.findings import by_severity, finding_lines, verdict_style
 from gradcli.views.heading import joined
 from gradcli.views.inspect_heat import ASCII_GLYPHS, GLYPHS, Shades, columns_of, styled
-from gradcli.views.inspect_layers import decades, known_norm, log10_norms
+from gradcli.views.inspect_layers import decades, log10_norms
 from gradcli.views.inspect_words import describe_setting
 from gradcli.views.labelled import whole_lines
 from gradcli.views.table import (
@@ -118,7 +118,7 @@ def _two_decimals(value: float) -> str:
 
 
 def _norm_column(above: str, layers: Sequence[LayerReport | None], rank: int) -> Column:
-    cells = [known_norm(one.weight_grad_norm) if one else numbers.ABSENT for one in layers]
+    cells = [numbers.known_norm(one.weight_grad_norm) if one else numbers.ABSENT for one in layers]
     return Column("gradient", cells, rank, "right", above=above)
 
 

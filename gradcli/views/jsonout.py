@@ -135,6 +135,7 @@ def difference_json(difference: RunDifference) -> dict[str, Any]:
         "origin": [asdict(one) for one in difference.origin],
         "steps_compared": difference.steps_compared,
         "first_different_step": difference.first_different_step,
+        "norms_compared": difference.norms_compared,
     }
 
 

@@ -28,6 +28,11 @@ def norm(value: float) -> str:
     return scientific
 
 
+def known_norm(value: float) -> str:
+    """Write a norm; one that was not measured as absent."""
+    return ABSENT if math.isnan(value) else norm(value)
+
+
 def aligned_norm(value: float) -> str:
     """Write a norm `NORM_WIDTH` wide with its point in a fixed column, magnitudes in view."""
     text = norm(value)

@@ -110,8 +110,8 @@ def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
     add("validation accuracy", numbers.score, a.val_accuracy, b.val_accuracy)
     add("train loss", numbers.score, a.train_loss, b.train_loss)
     add("steps", lambda value: numbers.count(int(value)), a.steps, b.steps)
-    add("steps a second", _known_norm, a.steps_per_second, b.steps_per_second)
-    add("seconds", _known_norm, a.seconds_total, b.seconds_total)
+    add("steps a second", numbers.known_norm, a.steps_per_second, b.steps_per_second)
+    add("seconds", numbers.known_norm, a.seconds_total, b.seconds_total)
     add("steps clipped", numbers.share, a.clipped_fraction, b.clipped_fraction)
     names, of_a, of_b, changes = zip(*rows, strict=True)
     return [
@@ -136,19 +136,15 @@ def _layer_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
     ]
     return [
         Column("mean grad norm", [one.name for one, _ in pairs], styles=STRONG),
-        Column("a", [_known_norm(one) for one, _ in means], 0, "right"),
-        Column("b", [_known_norm(other) for _, other in means], 0, "right"),
+        Column("a", [numbers.known_norm(one) for one, _ in means], 0, "right"),
+        Column("b", [numbers.known_norm(other) for _, other in means], 0, "right"),
         Column(
             "b / a",
-            [_known_norm(other / one if one else math.nan) for one, other in means],
+            [numbers.known_norm(other / one if one else math.nan) for one, other in means],
             1,
             "right",
         ),
     ]
-
-
-def _known_norm(value: float) -> str:
-    return numbers.ABSENT if math.isnan(value) else numbers.norm(value)
 
 
 def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
@@ -176,19 +172,27 @@ def steps_sentence(difference: RunDifference) -> str:
 
 def verdict(difference: RunDifference) -> str:
     """Say what sets the runs apart, and what their results may be taken for."""
-    decisions = difference.decisions
-    if not decisions:
+    if not difference.decisions:
         return _verdict_on_like_settings(difference)
-    keys = [one.key for one in decisions]
+    said = _verdict_on_settings(difference)
+    if not difference.origin:
+        return said
+    return f"{said} They were made differently, too: {_origin(difference)}."
+
+
+def _verdict_on_settings(difference: RunDifference) -> str:
+    """Say in which settings the runs differ; in those alone, where nothing else is on record."""
+    keys = [one.key for one in difference.decisions]
+    alone = "" if difference.origin else " alone"
     if keys == ["seed"]:
         apart = abs(difference.a.test_accuracy - difference.b.test_accuracy)
-        if math.isnan(apart):
-            return "The runs differ in the seed alone."
+        if math.isnan(apart) or difference.origin:
+            return f"The runs differ in the seed{alone}."
         return (
             f"The runs differ in the seed alone: {numbers.score(apart)} of accuracy is luck here."
         )
     given = any(one.key.startswith(f"{keys[0]}.") for one in difference.settings)
-    one = f"{keys[0]} {'and what it is given' if given else 'alone'}"
+    one = f"{keys[0]}{' and what it is given' if given else alone}"
     named = one if len(keys) == 1 else numbers.count(len(keys), "setting")
     runs = (("a", difference.a), ("b", difference.b))
     diverged = [letter for letter, run in runs if run.status == "diverged"]
@@ -197,6 +201,10 @@ def verdict(difference: RunDifference) -> str:
     if difference.steps_are_same:
         return f"The runs differ in {named}, and made the same steps."
     return f"The runs differ in {named}. With one seed each, which is better may be luck."
+
+
+def _origin(difference: RunDifference) -> str:
+    return ", ".join(one.key for one in difference.origin)
 
 
 def _verdict_on_like_settings(difference: RunDifference) -> str:
@@ -212,5 +220,5 @@ def _verdict_on_like_settings(difference: RunDifference) -> str:
             "The settings are the same, and so is what made the runs: something that is not on "
             "record differs."
         )
-    blame = ", ".join(one.key for one in difference.origin)
-    return f"The settings are the same; what differs is how the runs were made: {blame}."
+    made = _origin(difference)
+    return f"The settings are the same; what differs is how the runs were made: {made}."
