@@ -10,20 +10,29 @@ from gradcli.views.heading import describe_data
 
 
 def describe_comparison(info: ComparisonInfo) -> list[str]:
-    """Return what a comparison is in phrases, those that matter most first."""
-    return [
-        describe_data(info.data),
-        f"{info.model} {numbers.count(info.model_size)} parameters",
-        f"protocol {info.protocol.name}",
-        numbers.count(info.epochs, "epoch"),
-        _describe_protocol(info),
-        f"clip {info.clip}",
-        info.schedule,
-        info.activation,
-        f"batch {info.batch_size}",
-        f"{numbers.count(info.jobs, 'job')} with {numbers.count(info.threads, 'thread')}",
-        info.device,
-    ]
+    """Return what a comparison is in phrases, those that matter most first.
+
+    What its arms differ in is left out: each says so in its name.
+    """
+    phrases = (
+        ("data", describe_data(info.data)),
+        ("model", f"{info.model} {numbers.count(info.model_size)} parameters"),
+        ("protocol", f"protocol {info.protocol.name}"),
+        ("epochs", numbers.count(info.epochs, "epoch")),
+        ("protocol", _describe_protocol(info)),
+        ("clip", f"clip {info.clip}"),
+        ("schedule", info.schedule),
+        ("activation", info.activation),
+        ("batch_size", f"batch {info.batch_size}"),
+        (
+            "engine",
+            f"{numbers.count(info.jobs, 'job')} with {numbers.count(info.threads, 'thread')}",
+        ),
+        ("device", info.device),
+    )
+    overrides = [override for arm in info.arms for override in arm.overrides]
+    varied = {override.partition("=")[0].partition(".")[0] for override in overrides}
+    return [phrase for key, phrase in phrases if key not in varied]
 
 
 def describe_trial(trial: RunningTrial | TrialResult) -> list[str]:
