@@ -22,6 +22,11 @@ class LogisticRegression(nn.Module):
         super().__init__()
         self.output = nn.Linear(math.prod(input_shape), classes)
 
+    @property
+    def chain(self) -> list[nn.Module]:
+        """The one module that flattened images go through."""
+        return [self.output]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map float images (b, c, h, w) to logits (b, classes)."""
         logits: torch.Tensor = self.output(images.flatten(start_dim=1))

@@ -78,6 +78,14 @@ class MLP(nn.Module):
             self._blocks.append(list(block))
         self.output = nn.Linear(widths[-1], classes)
 
+    @property
+    def chain(self) -> list[nn.Module] | None:
+        """The modules that flattened images go through, one after the other, if that is all."""
+        if self._residual:
+            return None
+        hidden = [self.get_submodule(name) for block in self._blocks for name in block]
+        return [*hidden, self.output]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map float images (b, c, h, w) to logits (b, classes)."""
         signal = images.flatten(start_dim=1)

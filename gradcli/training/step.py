@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradcli.gradients.clipping import Clip
@@ -15,6 +13,7 @@ from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
 from gradcli.optim import HeldUpdate, Update
 from gradcli.training.clock import PhaseClock
+from gradcli.training.passes import Autograd, WrittenOut, written_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +56,13 @@ class TrainingStep:
         clock: PhaseClock,
         bfloat16: bool,
     ) -> None:
-        self.model, self.optimizer, self.clip, self.clock = model, optimizer, clip, clock
+        self.optimizer, self.clip, self.clock = optimizer, clip, clock
         self.gradients = gradients
         # One factor for all gradients costs a fused optimizer nothing, and clipping a pass.
         gradients.leave_scaling = True
         self._update: Update | HeldUpdate = Update(optimizer)
-        self._bfloat16 = bfloat16
+        self._autograd = Autograd(model, gradients.device.type, bfloat16)
+        self._written_out = None if bfloat16 else written_out(model)
         self.deferred = False
         if gradients.device.type != "cpu":
             self.defer()
@@ -82,14 +82,14 @@ class TrainingStep:
         if probe is not None:
             # A view of the same batch, so that the first layer's input has a gradient too.
             inputs = inputs.detach().requires_grad_()
-        with probe or nullcontext():
-            with self._autocast():
-                outputs = self.model(inputs)
+        passes = self._choose_passes(probe)
+        with probe or passes.context:
+            outputs = passes.forward(inputs)
             clock.lap("forward")
-            loss = F.cross_entropy(outputs.float(), labels)
+            loss = passes.loss(outputs, labels)
             clock.lap("loss")
             self.gradients.clear()
-            loss.backward()  # type: ignore[no-untyped-call]
+            passes.backward(loss)
             clock.lap("backward")
         before = self.gradients.norms()
         # On the CPU a number is at hand; on an accelerator it would have to be waited for.
@@ -113,7 +113,7 @@ class TrainingStep:
         self._found_inf.logical_or_(~finite)
         return True
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._bfloat16:
-            return torch.autocast(self.gradients.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+    def _choose_passes(self, probe: LayerProbe | None) -> Autograd | WrittenOut:
+        """Return the quicker passes, unless the model's modules must be seen at work."""
+        quicker = self._written_out
+        return quicker if quicker and probe is None and quicker.apply() else self._autograd
