@@ -16,9 +16,8 @@ def worthwhile_threads(model: nn.Module, batch_size: int, available: int) -> int
     Each operation that is shared makes threads wait for one another, and now and then, on a
     machine that does something else too, for long. Networks of 20 layers took, with one thread,
     this much of the time that they took with two (medians of 5 models each, batches of 128, two
-    cores of an AMD EPYC): of width 32, 0.3 million multiplications a layer, 0.96; of width 48,
-    0.6 million, 0.65 and, measured again, 1.03; of width 64, 0.9 million, 1.11; of width 128,
-    2.8 million, 1.32.
+    cores of an AMD EPYC): of width 32, 0.3 million multiplications a layer, 0.89; of width 48,
+    0.6 million, 0.99; of width 64, 0.9 million, 1.02; of width 96, 1.7 million, 1.23.
 
     Only gradcli's own models of linear layers are judged: how often others use a weight in a
     step is not known from its size.
