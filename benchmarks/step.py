@@ -117,7 +117,7 @@ def bare_steps(
     """Make one step of the bare loop at each `next`."""
     optimizer = make_optimizer(model)
     while True:
-        permutation = torch.randperm(len(images))
+        permutation = torch.randperm(len(images), device=images.device)
         for i in range(0, len(images), BATCH):
             indices = permutation[i : i + BATCH]
             loss = F.cross_entropy(model(images[indices]), labels[indices])

@@ -34,6 +34,7 @@ from gradcli.views.plots import (
     decades,
     draw_norms,
     finite_or_gap,
+    legend_above,
     log_scale,
 )
 
@@ -108,9 +109,7 @@ def _map_figure(inspection: Inspection, history: NormHistory) -> Figure:
     layers = [_info(layer) for layer in inspection.layers]
     image, handles = draw_norms(above, norms, ends, layers, decades(norms))
     if handles:
-        above.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False
-        )
+        legend_above(above, handles)
     above.set_ylabel("layer (input at the top)")
     colorbar = figure.colorbar(image, ax=above, pad=0.02)
     colorbar.set_label("log10 of the gradient norm\nbefore clipping")

@@ -28,6 +28,7 @@ from gradcli.records import (
 from gradcli.views.heading import describe_data
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
@@ -147,7 +148,8 @@ def _loss_figure(
     log_scale(axes, low)
     _mark_not_finite(axes, bins.middles, ~np.isfinite(mean))
     axes.set_ylabel("cross-entropy loss (nats)")
-    _finish(axes, f"Loss: {_subject(info)}")
+    _finish(axes)
+    figure.suptitle(f"Loss: {_subject(info)}", fontsize="medium")
     return figure
 
 
@@ -169,7 +171,8 @@ def _accuracy_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure
             )
     axes.set_xlim(left=0)
     axes.set_ylabel("accuracy (share of examples that are right)")
-    _finish(axes, f"Accuracy: {_subject(info)}")
+    _finish(axes)
+    figure.suptitle(f"Accuracy: {_subject(info)}", fontsize="medium")
     return figure
 
 
@@ -192,7 +195,7 @@ def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
     log_scale(below, before)
     _mark_not_finite(below, bins.middles, ~np.isfinite(before))
     below.set_ylabel("gradient norm\nover all layers")
-    _finish(below, "")
+    _finish(below)
     return figure
 
 
@@ -201,9 +204,7 @@ def _heat_map(figure: Figure, axes: Axes, info: RunInfo, steps: StepRecords, bin
     image, handles = draw_norms(axes, norms, steps.step, info.layers, decades(norms))
     _mark_not_finite(axes, bins.middles, ~np.isfinite(norms.max(axis=1)))
     if handles:
-        axes.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False
-        )
+        legend_above(axes, handles)
     axes.set_ylabel("layer (input at the top)")
     colorbar = figure.colorbar(image, ax=axes, pad=0.02)
     colorbar.set_label("log10 of the gradient norm\nbefore clipping")
@@ -320,14 +321,26 @@ def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> N
         )
 
 
-def _finish(axes: Axes, title: str) -> None:
+def legend_above(axes: Axes, handles: Sequence[Artist] | None = None) -> None:
+    """Explain a panel above it, where nothing that is drawn can lie beneath the words."""
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.1,
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+    )
+
+
+def _finish(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("training step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    axes.set_title(title, fontsize="medium")
+    legend_above(axes)
 
 
 def _subject(info: RunInfo) -> str:

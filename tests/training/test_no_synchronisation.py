@@ -51,6 +51,10 @@ OPTIMIZERS = FUSED | PLAIN
 CLIPS = [NoClip, ClipNorm, ClipPerLayer, ClipValue, ClipAGC, AutoClip, ZClip]
 MODELS = {
     "mlp": lambda: MLP(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU, hidden=[16]),
+    "gelu": lambda: MLP(input_shape=(1, 28, 28), classes=10, activation=nn.GELU, hidden=[16] * 3),
+    "norm": lambda: MLP(
+        input_shape=(1, 28, 28), classes=10, activation=nn.ReLU, hidden=[16], norm="batch"
+    ),
     "cnn": lambda: CNN(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU),
 }
 
@@ -76,12 +80,13 @@ def test_a_step_reads_nothing_back(optimizer, clip):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_whatever_the_model(model):
-    buffer = _train(MODELS[model](), OPTIMIZERS["adam"], ClipNorm())
+    is_chain = model in ("mlp", "gelu")
+    buffer = _train(MODELS[model](), OPTIMIZERS["adam"], ClipNorm(), written_out=is_chain)
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
         buffer.flush({})  # which is where values are read: the test would notice
 
 
-def _train(model: nn.Module, make_optimizer, clip) -> StepBuffer:
+def _train(model: nn.Module, make_optimizer, clip, written_out: bool = True) -> StepBuffer:
     """Make the steps of an epoch's beginning, as `Trainer` does between two flushes."""
     sample = load_dataset("mnist5k")
     batches = Batches(
@@ -92,6 +97,7 @@ def _train(model: nn.Module, make_optimizer, clip) -> StepBuffer:
     gradients, clock = Gradients(model, find_layers(model)), PhaseClock(META)
     step = TrainingStep(model, optimizer, gradients, clip, clock, bfloat16=False)
     assert step.deferred
+    assert (step._written_out is None) is not written_out
     learning_rate = LearningRate(optimizer, Constant(), 4)
     buffer = StepBuffer(META)
     for number in range(4):

@@ -74,7 +74,8 @@ def gradients_of(passes, model, inputs, labels):
 
 def assert_as_autograd(model, inputs, labels):
     ours = gradients_of(written_out(model), model, inputs, labels)
-    theirs = gradients_of(Autograd(model, "cpu", bfloat16=False), model, inputs, labels)
+    autograd = Autograd(model, inputs.device.type, bfloat16=False)
+    theirs = gradients_of(autograd, model, inputs, labels)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one, other)
         assert one.stride() == other.stride()
@@ -105,6 +106,13 @@ def test_weights_that_lie_input_by_input(dataset, threads):
     for layer in (model.hidden1, model.hidden2):
         layer.weight.data = layer.weight.data.t().contiguous().t()
     assert_as_autograd(model, *batch(dataset))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here")
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_on_a_gpu(dataset, activation):
+    inputs, labels = batch(dataset)
+    assert_as_autograd(mlp(activation).cuda(), inputs.cuda(), labels.cuda())
 
 
 @pytest.mark.parametrize("value", [0.0, float("inf"), float("nan")])
