@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -112,8 +113,10 @@ class _Linear:
 
     def __init__(self, layer: nn.Linear, is_first: bool) -> None:
         self._weight, self._bias, self._is_first = layer.weight, layer.bias, is_first
-        # The order of the product is that of the weight in memory, as autograd has it.
+        # Autograd chooses the order of a product by how its factors lie in memory: the weight
+        # here, and inputs of a single number, which seem to lie column by column, below.
         self._by_output = layer.weight.stride() == (layer.in_features, 1)
+        self._of_one_unit = layer.in_features == 1
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.linear(inputs, self._weight, self._bias)
@@ -125,14 +128,17 @@ class _Linear:
             self._weight.grad = torch.mm(inputs.t(), gradient).t()
         if self._bias is not None:
             self._bias.grad = gradient.sum(0)
-        # Nothing comes before the first layer that would ask for a gradient.
-        return gradient if self._is_first else torch.mm(gradient, self._weight)
+        if self._is_first:  # nothing comes before it that would ask for a gradient
+            return gradient
+        if self._of_one_unit and len(inputs) == 1:
+            return torch.mm(self._weight.t(), gradient.t()).t()
+        return torch.mm(gradient, self._weight)
 
 
 class WrittenOut:
     """Both passes of a chain of linear layers and activations, written out.
 
-    Unlike autograd's, the backward pass takes the place of the gradients that there were.
+    Unlike autograd's, the backward pass replaces existing gradients.
 
     Args:
         model: maps inputs (b, ...) to logits (b, classes).
@@ -146,15 +152,33 @@ class WrittenOut:
             for place, module in enumerate(chain)
         ]
         self._modules, self._known_modules = model._modules, list(model._modules.values())
+        self._parameters = list(model.parameters())
         self._hooks = [hooks for module in [model, *chain] for hooks in _hooks(module)]
         self._hooks += _hooks_on_every_module()
-        first = next(model.parameters())
-        self._one = torch.ones((), dtype=first.dtype, device=first.device)
-        self._signals: list[Tensor] = []
+        device = self._parameters[0].device
+        self._one = torch.ones((), device=device)
+        # Meta tensors know no autocast.
+        self._casts_on = [device.type] if torch.amp.is_autocast_available(device.type) else []
+        self._forget()
 
-    def apply(self) -> bool:
-        """Whether no hook watches the model, and its modules are the ones that are known."""
-        return not any(self._hooks) and list(self._modules.values()) == self._known_modules
+    def _forget(self) -> None:
+        """Keep nothing of a batch."""
+        self._signals: list[Tensor] = []
+        self._labels = self._log_softmax = self._total_weight = self._one
+
+    def may_stand_in(self) -> bool:
+        """Whether autograd would do the same now, as it does where nothing watches or changes it.
+
+        0.4 µs a parameter, all in all.
+        """
+        return (
+            not any(self._hooks)
+            and not any(map(_HOOKS, self._parameters))
+            and not any(map(_ACCUMULATION_HOOKS, self._parameters))
+            and all(map(_IS_TRAINED, self._parameters))
+            and list(self._modules.values()) == self._known_modules
+            and not any(map(torch.is_autocast_enabled, self._casts_on))
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits (b, classes) of inputs (b, ...)."""
@@ -171,7 +195,7 @@ class WrittenOut:
         self._labels = labels
         self._log_softmax = torch.log_softmax(outputs, 1)
         loss: Tensor
-        loss, self._weight = _ATEN.nll_loss_forward.default(
+        loss, self._total_weight = _ATEN.nll_loss_forward.default(
             self._log_softmax, labels, None, _MEAN, _NO_LABEL
         )
         return loss
@@ -179,7 +203,7 @@ class WrittenOut:
     def backward(self, loss: Tensor) -> None:
         """Set the parameters' gradients to those of the loss."""
         gradient = _ATEN.nll_loss_backward.default(
-            self._one, self._log_softmax, self._labels, None, _MEAN, _NO_LABEL, self._weight
+            self._one, self._log_softmax, self._labels, None, _MEAN, _NO_LABEL, self._total_weight
         )
         gradient = _ATEN._log_softmax_backward_data.default(
             gradient, self._log_softmax, 1, loss.dtype
@@ -189,29 +213,32 @@ class WrittenOut:
             inputs = self._signals.pop()
             gradient = link.backward(gradient, inputs, outputs)
             outputs = inputs
+        self._forget()
+
+
+_HOOKS = attrgetter("_backward_hooks")
+_ACCUMULATION_HOOKS = attrgetter("_post_accumulate_grad_hooks")
+_IS_TRAINED = attrgetter("requires_grad")
 
 
 def written_out(model: nn.Module) -> WrittenOut | None:
     """Return the written-out passes of a model, or None where it takes autograd.
 
     They are for gradcli's own models that say what `chain` they are, of float32, on the CPU or a
-    CUDA device, with every parameter trained and nothing hooked. Hooks on modules, and modules
-    put in the place of others, are looked for at every step; hooks on tensors are not. The
+    CUDA device; what comes and goes, such as hooks, `may_stand_in` looks for at each step. The
     operators are those of known releases of PyTorch: another one costs the time, no more.
     """
     chain = _chain(model)
-    parameters = list(model.parameters())
+    if chain is None or torch.__version__.split("+")[0] not in RELEASES:
+        return None
+    parameters = [parameter for module in chain for parameter in module.parameters()]
     if (
-        chain is None
-        or torch.__version__.split("+")[0] not in RELEASES
+        len(set(parameters)) != len(parameters)  # a weight that is used twice has two gradients
         or any(parameter.dtype is not torch.float32 for parameter in parameters)
         or any(parameter.device.type not in _DEVICES for parameter in parameters)
-        or not all(parameter.requires_grad for parameter in parameters)
-        or any(_is_hooked(parameter) for parameter in parameters)
     ):
         return None
-    passes = WrittenOut(model, chain)
-    return passes if passes.apply() else None
+    return WrittenOut(model, chain)
 
 
 _DEVICES = {"cpu", "cuda", "meta"}
@@ -226,6 +253,8 @@ def _chain(model: nn.Module) -> list[nn.Module] | None:
         chain is None
         or any(type(module) is not nn.Linear for module in [*chain[::2], chain[-1]])
         or any(type(module) not in _DERIVATIVES for module in chain[1::2])
+        or any(getattr(module, "inplace", False) for module in chain)
+        or any("forward" in vars(module) for module in [model, *chain])  # one of somebody's own
     ):
         return None
     return chain
@@ -248,7 +277,3 @@ def _hooks_on_every_module() -> list[dict[int, Any]]:
         torch_module._global_backward_pre_hooks,
         torch_module._global_backward_hooks,
     ]
-
-
-def _is_hooked(parameter: Tensor) -> bool:
-    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)

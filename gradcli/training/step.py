@@ -117,4 +117,4 @@ class TrainingStep:
     def _choose_passes(self, probe: LayerProbe | None) -> Autograd | WrittenOut:
         """Return the quicker passes, unless the model's modules must be seen at work."""
         quicker = self._written_out
-        return quicker if quicker and probe is None and quicker.apply() else self._autograd
+        return quicker if quicker and probe is None and quicker.may_stand_in() else self._autograd
