@@ -6,12 +6,12 @@ the layer before it (Rumelhart, Hinton and Williams 1986, "Learning representati
 back-propagating errors"). Autograd does so for any computation, and for that it notes what is
 computed, node by node, at every step. What a chain computes is known beforehand, and small layers
 take less time than the notes about them. Steps of the written-out form take this much of the time
-of autograd's (medians of 6 models each; 784-256-128-10 and 20 layers of width 32, Adam, batches of
+of autograd's (medians of 12 models each; 784-256-128-10 and 20 layers of width 32, Adam, batches of
 128, two cores of an AMD EPYC):
 
                   one thread   two threads
-    MLP                 0.91          0.92
-    20 layers           0.68          0.74
+    MLP                 0.92          0.89
+    20 layers           0.70          0.72
 
 It calls the operators that autograd would call, in its order, so that the weights are the same to
 the last bit.
