@@ -159,17 +159,14 @@ class WrittenOut:
         self._one = torch.ones((), device=device)
         # Meta tensors know no autocast.
         self._casts_on = [device.type] if torch.amp.is_autocast_available(device.type) else []
-        self._forget()
-
-    def _forget(self) -> None:
-        """Keep nothing of a batch."""
+        # What the backward pass needs of a batch, and takes from here.
         self._signals: list[Tensor] = []
-        self._labels = self._log_softmax = self._total_weight = self._one
+        self._of_loss: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def may_stand_in(self) -> bool:
         """Whether autograd would do the same now, as it does where nothing watches or changes it.
 
-        0.4 µs a parameter, all in all.
+        2 µs for the default MLP, 9 for a 20-layer net.
         """
         return (
             not any(self._hooks)
@@ -192,28 +189,26 @@ class WrittenOut:
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy (), labels being (b,)."""
-        self._labels = labels
-        self._log_softmax = torch.log_softmax(outputs, 1)
+        log_softmax = torch.log_softmax(outputs, 1)
         loss: Tensor
-        loss, self._total_weight = _ATEN.nll_loss_forward.default(
-            self._log_softmax, labels, None, _MEAN, _NO_LABEL
+        loss, total_weight = _ATEN.nll_loss_forward.default(
+            log_softmax, labels, None, _MEAN, _NO_LABEL
         )
+        self._of_loss = [(log_softmax, labels, total_weight)]
         return loss
 
     def backward(self, loss: Tensor) -> None:
         """Set the parameters' gradients to those of the loss."""
+        log_softmax, labels, total_weight = self._of_loss.pop()
         gradient = _ATEN.nll_loss_backward.default(
-            self._one, self._log_softmax, self._labels, None, _MEAN, _NO_LABEL, self._total_weight
+            self._one, log_softmax, labels, None, _MEAN, _NO_LABEL, total_weight
         )
-        gradient = _ATEN._log_softmax_backward_data.default(
-            gradient, self._log_softmax, 1, loss.dtype
-        )
+        gradient = _ATEN._log_softmax_backward_data.default(gradient, log_softmax, 1, loss.dtype)
         outputs = self._signals.pop()
         for link in reversed(self._links):
             inputs = self._signals.pop()
             gradient = link.backward(gradient, inputs, outputs)
             outputs = inputs
-        self._forget()
 
 
 _HOOKS = attrgetter("_backward_hooks")
