@@ -405,14 +405,7 @@ def _probe_panel(axes: Axes, records: Sequence[ProbeRecord], batch_size: int) ->
         known = np.concatenate([values, lows[ranges], highs[ranges]])
         axes.vlines(steps[ranges], lows[ranges], _closed(highs[ranges], known), color=BLUE)
     if axes.get_legend_handles_labels()[0]:
-        # Above the panel: the ranges may fill all of it.
-        axes.legend(
-            loc="lower right",
-            bbox_to_anchor=(1, 1),
-            borderaxespad=0.1,
-            frameon=False,
-            fontsize="small",
-        )
+        legend_above(axes, on_the_right=True)  # the panel's title is on the left
 
 
 def _closed(highs: Matrix, known: Matrix) -> Matrix:

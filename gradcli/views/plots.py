@@ -321,12 +321,14 @@ def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> N
         )
 
 
-def legend_above(axes: Axes, handles: Sequence[Artist] | None = None) -> None:
+def legend_above(
+    axes: Axes, handles: Sequence[Artist] | None = None, *, on_the_right: bool = False
+) -> None:
     """Explain a panel above it, where nothing that is drawn can lie beneath the words."""
     axes.legend(
         handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
+        loc="lower right" if on_the_right else "lower left",
+        bbox_to_anchor=(float(on_the_right), 1),
         borderaxespad=0.1,
         ncols=3,
         frameon=False,
