@@ -35,10 +35,10 @@ import torch
 from scipy.stats import bootstrap
 from step import BATCH, CASES, bare_steps
 
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.records import StepRecords
+from gradcli.workflows.building import build_trainer
 
 _LIMIT = 1.05
 _WATCHED_STEPS = 50

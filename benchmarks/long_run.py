@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from gradcli.inspection.run_summary import summarise
 from gradcli.records import (
     DataInfo,
     EvalRecord,
@@ -44,9 +45,8 @@ from gradcli.records import (
     StepRecords,
 )
 from gradcli.runs import Run, RunWriter, load_run
-from gradcli.summary import summarise
-from gradcli.views.live import LiveView
-from gradcli.views.plots import plot_run
+from gradcli.views.draw.run_figures import plot_run
+from gradcli.views.train.live_screen import LiveView
 
 LAYERS = 8
 BLOCK, PROBE_EVERY, EPOCH, CHECKPOINT_EVERY = 250, 50, 391, 50_000

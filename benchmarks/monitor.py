@@ -45,13 +45,13 @@ from scipy.stats import bootstrap
 from torch import nn
 
 from gradcli import GradientMonitor
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import Dataset, load_dataset
-from gradcli.gradients.probes.names import PROBES
 from gradcli.models import CNN, MLP
+from gradcli.probes.names import PROBES
 from gradcli.records import ProbeRecord
-from gradcli.run_probes import RunProbes
+from gradcli.workflows.building import build_trainer
+from gradcli.workflows.run_probes import RunProbes
 
 BATCH = 128
 STEPS = 20  # in a block

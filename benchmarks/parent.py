@@ -33,7 +33,7 @@ from typing import TextIO
 from rich.console import Console
 
 import gradcli
-from gradcli.views.compare_live import CompareLiveView
+from gradcli.views.compare.live_table import CompareLiveView
 
 SIZE = 140, 50
 TRIAL = ["data=mnist5k", "model.hidden=[32]", "max_steps=40", "protocol.tune=false"]

@@ -52,12 +52,12 @@ from scipy.stats import bootstrap
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradcli.building import build_trainer, describe_run
 from gradcli.config import compose_train
 from gradcli.data import Dataset, Split, load_dataset
 from gradcli.data.torchvision_mnist import import_datasets
 from gradcli.records import StepRecords
 from gradcli.runs import RunWriter, create_run_directory
+from gradcli.workflows.building import build_trainer, describe_run
 
 #: How many times as fast as each rival gradcli is to be.
 AT_LEAST = {"Lightning": 4.0, "DataLoader": 5.0}

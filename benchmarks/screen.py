@@ -31,11 +31,11 @@ import torch
 from rich.console import Console
 from scipy.stats import bootstrap
 
-from gradcli.building import build_trainer, describe_run
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.records import StepRecords
-from gradcli.views.live import LiveView
+from gradcli.views.train.live_screen import LiveView
+from gradcli.workflows.building import build_trainer, describe_run
 
 CASES = {
     "mlp": [],

@@ -15,7 +15,7 @@ the start of the process by the kernel's clock. The bare script imports torch, b
 MLP and Adam, makes one step on random images, and reads the same clock. gradcli composes its
 config, reads its data (a first block, which is not counted, caches them) and opens a run directory
 besides. It is run twice: as it is, and as it is for a PyTorch that it does not know, with the
-wrappers of the optimizers left as they are (`gradcli.optim.without_dynamo`).
+wrappers of the optimizers left as they are (`gradcli.fast.without_dynamo`).
 
 Exits with 1 where a median is above its limit.
 """
@@ -40,7 +40,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 import gradcli
-from gradcli.config.files import shipped_configs
+from gradcli.config.config_files import shipped_configs
 
 BARE_HELP = """
 from typing import Annotated

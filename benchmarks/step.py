@@ -44,11 +44,11 @@ import torch.nn.functional as F
 from scipy.stats import bootstrap
 from torch import nn
 
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.process import keep_freed_memory
 from gradcli.records import StepRecords
+from gradcli.system.processes import keep_freed_memory
+from gradcli.workflows.building import build_trainer
 
 BATCH = 128
 CASES: dict[str, tuple[list[str], Callable[[nn.Module], torch.optim.Optimizer]]] = {

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradcli.api import compare, inspect, train
     from gradcli.errors import UserError
-    from gradcli.inspection.results import Inspection
-    from gradcli.monitor import GradientMonitor
+    from gradcli.inspection.inspection import Inspection
+    from gradcli.monitor.gradient_monitor import GradientMonitor
     from gradcli.runs import Run, load_run
-    from gradcli.study import Comparison
+    from gradcli.workflows.compare import Comparison
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "gradcli.study",
-    "GradientMonitor": "gradcli.monitor",
-    "Inspection": "gradcli.inspection.results",
+    "Comparison": "gradcli.workflows.compare",
+    "GradientMonitor": "gradcli.monitor.gradient_monitor",
+    "Inspection": "gradcli.inspection.inspection",
     "Run": "gradcli.runs",
     "UserError": "gradcli.errors",
     "compare": "gradcli.api",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from gradcli.config import compose_train
 from gradcli.errors import UserError, nearest
-from gradcli.places import Places
 from gradcli.runs import Run, find_run, load_run
 from gradcli.shorthands import (
     SHORTHANDS,
@@ -19,12 +18,13 @@ from gradcli.shorthands import (
     inspection_overrides,
     split_target,
 )
-from gradcli.views.compare_view import CompareView, QuietCompareView
-from gradcli.views.train_view import QuietView, TrainView
+from gradcli.system.paths import Places
+from gradcli.views.compare.compare_view import CompareView, QuietCompareView
+from gradcli.views.train.train_view import QuietView, TrainView
 
 if TYPE_CHECKING:
-    from gradcli.inspection.results import Inspection, SideBySide
-    from gradcli.study import Comparison
+    from gradcli.inspection.inspection import Inspection, SideBySide
+    from gradcli.workflows.compare import Comparison
 
 
 def train(
@@ -67,12 +67,12 @@ def train(
     # A mistake is answered before the experiment imports torch.
     if resume is None:
         composed = compose_train(words, config_dir=places.config_dir, allow_import=allow_import)
-        from gradcli.experiment import start_run
+        from gradcli.workflows.train import start_run
 
         summary = start_run(composed, words, places, view, started=started)
     else:
         earlier = find_run(str(resume), places.runs_dir)
-        from gradcli.experiment import resume_run
+        from gradcli.workflows.train import resume_run
 
         summary = resume_run(earlier, words, places, view, started=started)
     run = load_run(summary.path)
@@ -145,7 +145,10 @@ def compare(
     ]
     places = _places(runs_dir, data_dir, config_dir, allow_import)
     with closing(LocalEngine()) as workers:
-        from gradcli.study import Comparison, run_comparison  # while a worker loads torch
+        from gradcli.workflows.compare import (  # while a worker loads torch
+            Comparison,
+            run_comparison,
+        )
 
         summary = run_comparison(
             words,
@@ -195,7 +198,7 @@ def inspect(
     Raises:
         UserError: for anything wrong with the target, the config, the data or the places.
     """
-    from gradcli.examination import inspect_target
+    from gradcli.workflows.inspect import inspect_target
 
     target, overrides = split_target([str(word) for word in words])
     given = inspection_overrides(probe=",".join(probe) if probe else None, check=check)

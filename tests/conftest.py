@@ -98,7 +98,7 @@ def trials_in_this_process(monkeypatch) -> None:
 
     monkeypatch.setattr("gradcli.engines.LocalEngine", InThisProcess)
     # The pictures would take as long again.
-    monkeypatch.setattr("gradcli.views.compare_plots.plot_comparison", lambda *args: [])
+    monkeypatch.setattr("gradcli.views.draw.comparison_figures.plot_comparison", lambda *args: [])
 
 
 @pytest.fixture(scope="session")

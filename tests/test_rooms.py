@@ -1,7 +1,7 @@
 """The rooms of the package: who may import whom, and which room owns which library."""
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -15,41 +15,38 @@ MAY_IMPORT = {
     "records": "",
     "errors": "",
     "shorthands": "",
-    "places": "",
-    "interrupts": "",
-    "process": "",
+    "system": "",
+    "fast": "",
     # what a training is made of: these know no config, and not each other
     "data": "",
     "models": "",
-    "optim": "",
+    "optim": "fast",
     "gradients": "",
-    "training": "data gradients optim",
+    "training": "data fast gradients optim",
+    "probes": "gradients",
     # what becomes of its records: no tensors, and no way back
-    "runs": "",
-    "views": "comparison difference gradients inspection",  # their results, as types
-    "summary": "gradients runs",
-    "comparison": "places runs",
+    "diagnosis": "",
+    "runs": "system",
+    "comparison": "runs system",
+    "config": "gradients models optim probes",
+    "inspection": "config diagnosis gradients probes runs",
+    "monitor": "gradients inspection runs",
+    "views": "comparison inspection probes",  # their results, as types
     # what joins them
-    "config": "gradients models optim",
-    "difference": "config runs summary",
-    "subject": "config data gradients inspection training",
-    "run_probes": "config data gradients inspection subject training",
-    "building": "config data models optim training",
-    "experiment": "building config data interrupts places run_probes runs summary training views",
-    "inspection": "gradients runs summary",
-    "monitor": "gradients runs summary",
-    "rebuilding": "building config gradients inspection places runs subject views",
-    "examination": "comparison config inspection places rebuilding runs views",
-    "planning": "building comparison config data places",
-    "engines": "building config data experiment optim places planning process runs",
-    "study": "building comparison config engines interrupts places process runs views",
-    "api": "config engines examination experiment inspection places runs shorthands study views",
-    "cli": "comparison config difference engines examination experiment places process runs "
-    "shorthands study summary views",
-    "__init__": "api inspection monitor runs study",
+    "workflows": "comparison config data gradients inspection models optim probes runs system "
+    "training views",
+    "engines": "comparison config data fast runs system workflows",
+    "api": "config engines inspection runs shorthands system views workflows",
+    "cli": "comparison config engines inspection runs shorthands system views workflows",
+    "__init__": "api inspection monitor runs workflows",
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}
+#: What stands beside the rooms; everything else has a room.
+BARE = {"__init__", "__main__", "api", "errors", "records", "shorthands"}
+MOST_MODULES_IN_A_FOLDER = 15
+#: Folders of siblings, one file each, which may be as many as there are kinds.
+SIBLINGS = {"probes"}
 
 #: Libraries that only these rooms import; all others go through them.
 OWNER = {
@@ -61,14 +58,21 @@ OWNER = {
     "typer": "cli",
     "torchvision": "data",
     "platformdirs": "data",
-    "scipy": "comparison gradients",
+    "scipy": "comparison probes",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
 INSIDE_FUNCTIONS = {"matplotlib", "torchvision"}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
-    *("records", "errors", "shorthands", "places", "interrupts", "views", "comparison"),
-    *("difference", "examination", "study", "cli", "api", "__init__", "__main__"),
+    *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),
+    *("cli", "api", "__init__", "__main__"),
+}
+#: The same of single modules in rooms that do see tensors.
+MODULES_WITHOUT_TORCH = {
+    *("gradcli.workflows.compare", "gradcli.workflows.inspect"),
+    *("gradcli.inspection.assemble", "gradcli.inspection.history"),
+    *("gradcli.inspection.inspection", "gradcli.inspection.run_difference"),
+    *("gradcli.inspection.run_summary", "gradcli.probes.names"),
 }
 #: Rooms that may write to the terminal.
 SPEAKING = {"views", "cli"}
@@ -137,7 +141,21 @@ def trespasses(imports):
 
 
 def test_every_room_is_in_the_table():
-    assert {room_of(name) for name in modules()} <= set(MAY_IMPORT)
+    assert {room_of(name) for name in modules()} == set(MAY_IMPORT)
+
+
+def test_nothing_stands_beside_the_rooms_but_what_start_up_forces():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == BARE
+
+
+def test_no_folder_is_crowded():
+    folders = [path.parent for path in PACKAGE.rglob("*.py")]
+    crowded = {
+        str(folder.relative_to(PACKAGE)): count
+        for folder, count in Counter(folders).items()
+        if count > MOST_MODULES_IN_A_FOLDER and folder.name not in SIBLINGS
+    }
+    assert crowded == {}
 
 
 def test_the_table_has_no_way_round():
@@ -163,7 +181,7 @@ def test_the_table_allows_nothing_that_is_not_used():
         "from gradcli import config",
         "from gradcli.config import compose_train",
         "def late():\n    from gradcli.config.schema import Section",
-        "class Late:\n    def late(self):\n        import gradcli.experiment",
+        "class Late:\n    def late(self):\n        import gradcli.workflows.train",
         "if TYPE_CHECKING:\n    from gradcli.views import TrainView",
     ],
 )
@@ -199,6 +217,8 @@ def test_rooms_without_tensors_do_not_know_torch():
     torch = [one for one in IMPORTS if one.module.split(".")[0] == "torch"]
     assert torch
     assert not {one.importer for one in torch if room_of(one.importer) in WITHOUT_TORCH}
+    assert not {one.importer for one in torch} & MODULES_WITHOUT_TORCH
+    assert set(modules()) >= MODULES_WITHOUT_TORCH
     assert all(one.in_function for one in torch if room_of(one.importer) in ("runs", "config"))
 
 

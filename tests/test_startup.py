@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from gradcli.optim.without_dynamo import RELEASES
+from gradcli.fast.without_dynamo import RELEASES
 
 HEAVY = {"torch", "hydra", "omegaconf", "matplotlib", "scipy", "numpy", "torchvision"}
 
@@ -82,10 +82,10 @@ def test_completion_starts_light(spawn):
 FIRST_STEP = """
 import sys
 from gradcli.config import compose_train
-from gradcli.experiment import start_run
-from gradcli.places import Places
+from gradcli.workflows.train import start_run
+from gradcli.system.paths import Places
 from gradcli.records import StepRecords
-from gradcli.views.train_view import QuietView
+from gradcli.views.train.train_view import QuietView
 
 class View(QuietView):
     def record(self, record):

@@ -49,7 +49,7 @@ def test_it_works_in_an_empty_folder(wheel, spawn, tmp_path):
         """
         import json, gradcli
         from gradcli.config import compose_train
-        from gradcli.config.files import shipped_configs
+        from gradcli.config.config_files import shipped_configs
         from gradcli.data import load_dataset
         composed = compose_train(["data=mnist5k", "optimizer=sgd", "model=cnn"])
         print(json.dumps({

@@ -10,9 +10,9 @@ from typer.main import get_command
 
 import gradcli
 from gradcli.cli import compare, inspect, runs, train
-from gradcli.cli.words import take_as_typed
+from gradcli.cli.arguments import take_as_typed
 from gradcli.errors import UserError
-from gradcli.process import end_quickly
+from gradcli.system.processes import end_quickly
 
 app = typer.Typer(
     name="gradcli",
@@ -52,7 +52,7 @@ def main() -> None:
         take_as_typed(get_command(app))()
     except UserError as error:
         from gradcli.views.console import show_message
-        from gradcli.views.errors import error_panel
+        from gradcli.views.error_panel import error_panel
 
         show_message(error_panel(error))
         sys.exit(error.exit_code)

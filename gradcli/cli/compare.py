@@ -132,8 +132,8 @@ def compare_optimizers(
     ]
     # Before all that takes time to load: the first worker loads torch meanwhile.
     with closing(LocalEngine()) as workers:
-        from gradcli.study import run_comparison
         from gradcli.views.console import compare_view
+        from gradcli.workflows.compare import run_comparison
 
         places = options.given_places(context)
         view = compare_view(live=not no_live, quiet=quiet)
@@ -147,9 +147,9 @@ def compare_optimizers(
 
 
 def _show(summary: ComparisonSummary, *, as_json: bool) -> None:
-    from gradcli.views.compare_ending import comparison_ending
+    from gradcli.views.compare.comparison_closing import comparison_ending
     from gradcli.views.console import show_result
-    from gradcli.views.jsonout import comparison_json, dumps
+    from gradcli.views.json_output import comparison_json, dumps
 
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")

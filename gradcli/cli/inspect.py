@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from gradcli.cli import options
-from gradcli.process import keep_freed_memory
 from gradcli.shorthands import inspection_overrides, split_target
+from gradcli.system.processes import keep_freed_memory
 
 EPILOG = (
     "Without a TARGET a fresh model is looked at, before a minute of training is wasted: "
@@ -96,10 +96,10 @@ def inspect_gradients(
     """See what the gradients do, what is wrong with them, and what to try."""
     target, overrides = split_target(words or [])
 
-    from gradcli.examination import inspect_target, picture_folder
     from gradcli.views.console import show_message, show_result, train_view
-    from gradcli.views.inspect_ending import inspection_screen
-    from gradcli.views.jsonout import dumps, inspection_json
+    from gradcli.views.inspect.inspection_screen import inspection_screen
+    from gradcli.views.json_output import dumps, inspection_json
+    from gradcli.workflows.inspect import inspect_target, picture_folder
 
     given = [
         *inspection_overrides(probe=probe, check=check),
@@ -114,7 +114,7 @@ def inspect_gradients(
     else:
         show_result(inspection_screen(inspection))
     if plot:
-        from gradcli.views.inspect_plots import plot_inspection
+        from gradcli.views.draw.inspection_figures import plot_inspection
 
         for path in plot_inspection(picture_folder(inspection, places), inspection):
             show_message(str(path))

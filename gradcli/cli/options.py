@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gradcli.places import Places
 from gradcli.shorthands import SHORTHANDS
+from gradcli.system.paths import Places
 
 RunsDir = Annotated[
     Path,

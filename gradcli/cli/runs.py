@@ -30,8 +30,8 @@ def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
 
     from gradcli.runs import list_any
     from gradcli.views.console import show_result
-    from gradcli.views.jsonout import dumps
-    from gradcli.views.runs import runs_table
+    from gradcli.views.json_output import dumps
+    from gradcli.views.runs.runs_table import runs_table
 
     rows = [found.row() for found in list_any(runs_dir)]
     if as_json:
@@ -45,14 +45,14 @@ def show(run: Target = "latest", runs_dir: RunsDir = Path("runs"), as_json: Json
     """Show a run or a comparison as it was shown when it ended, or as it stands."""
     from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.views.console import show_result
-    from gradcli.views.ending import ending, next_commands
-    from gradcli.views.jsonout import dumps, train_json
+    from gradcli.views.json_output import dumps, train_json
+    from gradcli.views.train.run_closing import ending, next_commands
 
     found = find_any(run, runs_dir)
     if isinstance(found, ComparisonDirectory):
         _show_comparison(found, as_json)
         return
-    from gradcli.summary import summarise
+    from gradcli.inspection.run_summary import summarise
 
     summary = summarise(found)
     if as_json:
@@ -62,11 +62,11 @@ def show(run: Target = "latest", runs_dir: RunsDir = Path("runs"), as_json: Json
 
 
 def _show_comparison(comparison: ComparisonDirectory, as_json: bool) -> None:
-    from gradcli.places import Places
-    from gradcli.study import read_comparison
-    from gradcli.views.compare_ending import comparison_ending
+    from gradcli.system.paths import Places
+    from gradcli.views.compare.comparison_closing import comparison_ending
     from gradcli.views.console import show_result
-    from gradcli.views.jsonout import comparison_json, dumps
+    from gradcli.views.json_output import comparison_json, dumps
+    from gradcli.workflows.compare import read_comparison
 
     summary = read_comparison(comparison, Places())
     if as_json:
@@ -83,10 +83,10 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what sets two runs apart: settings, code, results, and the first step that differs."""
-    from gradcli.difference import difference
+    from gradcli.inspection.run_difference import difference
     from gradcli.views.console import show_result
-    from gradcli.views.jsonout import difference_json, dumps
-    from gradcli.views.runs_difference import difference_screen
+    from gradcli.views.json_output import difference_json, dumps
+    from gradcli.views.runs.difference_screen import difference_screen
 
     one, other = _one_run(a, runs_dir), _one_run(b, runs_dir)
     if one.path.resolve() == other.path.resolve():

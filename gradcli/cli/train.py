@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradcli.cli import options
-from gradcli.process import keep_freed_memory, quick_imports
+from gradcli.system.processes import keep_freed_memory, quick_imports
 
 if TYPE_CHECKING:
     from gradcli.config import Composed
-    from gradcli.places import Places
     from gradcli.records import TrainSummary
-    from gradcli.views.train_view import TrainView
+    from gradcli.system.paths import Places
+    from gradcli.views.train.train_view import TrainView
 
 EPILOG = (
     "An override sets any key of the config: gradcli train model=cnn optimizer.lr=0.01. "
@@ -71,9 +71,9 @@ def train(
     summary = _train(words, resume, places, view)
 
     from gradcli.runs import load_run
-    from gradcli.views.ending import ending, next_commands
-    from gradcli.views.jsonout import dumps, train_json
-    from gradcli.views.live import LiveView
+    from gradcli.views.json_output import dumps, train_json
+    from gradcli.views.train.live_screen import LiveView
+    from gradcli.views.train.run_closing import ending, next_commands
 
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
@@ -97,11 +97,11 @@ def _train(words: list[str], resume: str | None, places: Places, view: TrainView
 
         run = find_run(resume, places.runs_dir)
         with quick_imports():
-            from gradcli.experiment import resume_run
+            from gradcli.workflows.train import resume_run
         return resume_run(run, words, places, view, started=started)
     with quick_imports():
         composed = _compose(words, places)
-        from gradcli.experiment import start_run
+        from gradcli.workflows.train import start_run
     return start_run(composed, words, places, view, started=started)
 
 

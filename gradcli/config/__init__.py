@@ -1,9 +1,9 @@
 """Configuration: files, overrides and classes, checked once, here. The only user of Hydra."""
 
-from gradcli.config.comparison import ComposedArm, ComposedComparison, compose_comparison
+from gradcli.config.compare_config import ComposedArm, ComposedComparison, compose_comparison
 from gradcli.config.compose import Composed, compose_train, load_config
-from gradcli.config.inspection import ComposedInspection, compose_inspection
-from gradcli.config.monitor import probe_steps
+from gradcli.config.inspect_config import ComposedInspection, compose_inspection
+from gradcli.config.probe_schedule import probe_steps
 from gradcli.config.schema import DataConfig, Section, TrainConfig
 from gradcli.config.settings import flat_settings
 from gradcli.config.show import annotated_yaml

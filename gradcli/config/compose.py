@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.files import GROUPS, ConfigFiles
+from gradcli.config.config_files import GROUPS, ConfigFiles
 from gradcli.config.loading import as_plain, compose_with_hydra, with_values, yaml_error
-from gradcli.config.monitor import check_monitor
 from gradcli.config.overrides import SettableKeys, choice, parse_override, refuse_sweep
+from gradcli.config.probe_schedule import check_monitor
 from gradcli.config.schema import TrainConfig
 from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError

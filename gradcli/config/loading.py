@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.files import ConfigFiles, shipped_configs
+from gradcli.config.config_files import ConfigFiles, shipped_configs
 from gradcli.errors import UserError
 
 

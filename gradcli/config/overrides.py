@@ -15,7 +15,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.files import GROUPS, ConfigFiles
+from gradcli.config.config_files import GROUPS, ConfigFiles
 from gradcli.config.loading import as_plain
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of

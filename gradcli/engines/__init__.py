@@ -8,7 +8,7 @@ An engine starts trials and says which have ended. How they went, their run dire
 so that nothing is lost with an engine, and a later call finds what an earlier one did.
 """
 
-from gradcli.engines.engine import Ended, Engine, Job, PlanRequest
+from gradcli.comparison.engine import Ended, Engine, Job, PlanRequest
 from gradcli.engines.local import LocalEngine
 
 __all__ = ["Ended", "Engine", "Job", "LocalEngine", "PlanRequest"]

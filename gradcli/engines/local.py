@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any
 
-from gradcli.engines.engine import Download, Ended, Job, PlanRequest
+from gradcli.comparison.engine import Download, Ended, Job, PlanRequest
 from gradcli.errors import user_error_from_json
 
 _SECONDS_TO_DIE = 5.0

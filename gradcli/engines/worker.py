@@ -19,20 +19,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from gradcli.engines.engine import Download, Job, PlanRequest
+from gradcli.comparison.engine import Download, Job, PlanRequest
 from gradcli.errors import UserError
-from gradcli.places import Places
-from gradcli.process import keep_freed_memory, quick_imports
+from gradcli.system.paths import Places
+from gradcli.system.processes import keep_freed_memory, quick_imports
 
 with quick_imports():
     import torch
 
-    from gradcli.building import obtain_data
     from gradcli.config import DataConfig
     from gradcli.data import Dataset
-    from gradcli.experiment import run_trial
-    from gradcli.optim.without_dynamo import Update, construct
+    from gradcli.fast.without_dynamo import Update, construct
     from gradcli.runs.provenance import provenance
+    from gradcli.workflows.building import obtain_data
+    from gradcli.workflows.train import run_trial
 
 Request = Job | PlanRequest
 Requests = queue.SimpleQueue[Request]
@@ -85,7 +85,7 @@ def plan(request: PlanRequest, load_data: Callable[[DataConfig], Dataset]) -> di
     Raises:
         UserError: for anything wrong with the config or the data.
     """
-    from gradcli.planning import plan_comparison  # one worker of all does it
+    from gradcli.workflows.planning import plan_comparison  # one worker of all does it
 
     places = Places(
         config_dir=Path(request.config_dir) if request.config_dir else None,

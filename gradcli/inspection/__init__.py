@@ -7,6 +7,6 @@
     measures  what the probes say, on its way into evidence and inspection
     assemble  from records and measures to an inspection
 
-What was found is judged in `gradients.diagnosis`, and drawn in `views`. Import from the modules:
+What was found is judged in `diagnosis`, and drawn in `views`. Import from the modules:
 whoever inspects records must not wait for torch.
 """

@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradcli.gradients.diagnosis import Diagnosis, Evidence, examine
-from gradcli.gradients.diagnosis.course import describe_course
-from gradcli.gradients.diagnosis.evidence import matrix_layers, nanmedian
-from gradcli.gradients.probes.slope import log_slope
+from gradcli.diagnosis import Diagnosis, Evidence, examine
+from gradcli.diagnosis.evidence import matrix_layers, nanmedian
+from gradcli.diagnosis.loss_trend import describe_course
 from gradcli.inspection.history import LayerTrend, norm_history
-from gradcli.inspection.measures import Measures
-from gradcli.inspection.results import (
+from gradcli.inspection.inspection import (
     NOT_TESTED,
     UNKNOWN_TREND,
     Event,
@@ -22,9 +20,11 @@ from gradcli.inspection.results import (
     LayerReport,
     ProbeResults,
 )
+from gradcli.inspection.measures import Measures
+from gradcli.inspection.run_summary import gather_evidence, summarise
+from gradcli.probes.slope import log_slope
 from gradcli.records import LayerInfo, RunInfo, TrainSummary
 from gradcli.runs import Run
-from gradcli.summary import gather_evidence, summarise
 
 _MOST_EVENTS = 50
 # A run that is being written may also be cut by its process; what is looked at is then a copy.

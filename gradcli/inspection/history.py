@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcli.inspection.results import NormHistory, Trend
+from gradcli.inspection.inspection import NormHistory, Trend
 from gradcli.records import Floats, LayerInfo, StepRecords, norm_by_layer
 
 #: More bins than a wide terminal has columns show nothing more.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradcli.gradients.diagnosis import Probed, ThroughTime
-from gradcli.gradients.diagnosis.evidence import matrix_layers
-from gradcli.inspection.results import ProbeResults
+from gradcli.diagnosis import Probed, ThroughTime
+from gradcli.diagnosis.evidence import matrix_layers
+from gradcli.inspection.inspection import ProbeResults
 from gradcli.records import FaultRecord, LayerInfo
 
 if TYPE_CHECKING:
-    from gradcli.gradients.probes.activations import SignalReport
-    from gradcli.gradients.probes.check import GradientCheck
+    from gradcli.probes.activations import SignalReport
+    from gradcli.probes.check import GradientCheck
 
 
 @dataclass(frozen=True, slots=True)

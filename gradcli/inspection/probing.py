@@ -15,23 +15,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradcli.errors import UserError
-from gradcli.gradients.faults import locate_fault
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers, layer_module
+from gradcli.gradients.non_finite import locate_fault
 from gradcli.gradients.norms import Gradients, sum_of_squares, total_norm
-from gradcli.gradients.probes.activations import probe_signals
-from gradcli.gradients.probes.alpha import StepFit, step_alpha
-from gradcli.gradients.probes.check import check_gradients
-from gradcli.gradients.probes.cosine import StepCosine
-from gradcli.gradients.probes.descent import loss_along_gradient
-from gradcli.gradients.probes.hidden_states import hidden_state_gradients
-from gradcli.gradients.probes.histograms import gradient_histograms
-from gradcli.gradients.probes.names import CHECK
-from gradcli.gradients.probes.noise import gradient_noise
-from gradcli.gradients.probes.sharpness import sharpness
-from gradcli.gradients.probes.untouched import random_states_kept
+from gradcli.inspection.inspection import ProbeCost, ProbeResults
 from gradcli.inspection.measures import Measures
-from gradcli.inspection.results import ProbeCost, ProbeResults
+from gradcli.probes.activations import probe_signals
+from gradcli.probes.alpha import StepFit, step_alpha
+from gradcli.probes.check import check_gradients
+from gradcli.probes.cosine import StepCosine
+from gradcli.probes.descent import loss_along_gradient
+from gradcli.probes.hidden_states import hidden_state_gradients
+from gradcli.probes.histograms import gradient_histograms
+from gradcli.probes.names import CHECK
+from gradcli.probes.noise import gradient_noise
+from gradcli.probes.sharpness import sharpness
+from gradcli.probes.untouched import random_states_kept
 from gradcli.records import FaultRecord, LayerInfo
 
 #: Why a probe is refused that would look at gradients which are no numbers.

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcli.gradients.probes.activations import SignalReport
-from gradcli.gradients.probes.alpha import StepFit
-from gradcli.gradients.probes.descent import DescentCurve
-from gradcli.gradients.probes.hidden_states import HiddenStateGradients
-from gradcli.gradients.probes.histograms import LayerHistogram
-from gradcli.gradients.probes.noise import GradientNoise
-from gradcli.gradients.probes.sharpness import Sharpness
 from gradcli.inspection.probing import NOT_FINITE, Subject, Timer, loss_and_fault
+from gradcli.probes.activations import SignalReport
+from gradcli.probes.alpha import StepFit
+from gradcli.probes.descent import DescentCurve
+from gradcli.probes.hidden_states import HiddenStateGradients
+from gradcli.probes.histograms import LayerHistogram
+from gradcli.probes.noise import GradientNoise
+from gradcli.probes.sharpness import Sharpness
 from gradcli.records import ProbeRecord
 
 
@@ -29,7 +29,7 @@ def record_probes(
     some train it on.
 
     Args:
-        names: names out of `gradients.probes.names.PROBES`.
+        names: names out of `probes.names.PROBES`.
         copy_of_model: returns the model to probe, as it is now, each time anew.
     """
     subject = copy_of_model()

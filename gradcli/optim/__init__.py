@@ -5,11 +5,11 @@ that a training loop sets before each update, and the `Update` that it then make
 to a gradient before the update does not.
 """
 
+from gradcli.fast.update import HeldUpdate, Update
 from gradcli.optim.learning_rate import LearningRate
 from gradcli.optim.optimizers import build_optimizer, keeps_layout, load_optimizer_state
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
-from gradcli.optim.update import HeldUpdate, Update
 
 __all__ = [
     "Constant",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gradcli.errors import UserError
-from gradcli.optim.without_dynamo import Update, construct, load_state_dict
+from gradcli.fast.without_dynamo import Update, construct, load_state_dict
 
 Groups = list[dict[str, Any]]
 

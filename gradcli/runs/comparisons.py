@@ -10,9 +10,9 @@ from gradcli.errors import UserError
 from gradcli.records import RunRow
 from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
 from gradcli.runs.files import number, write_json
-from gradcli.runs.lock import RunLock
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
+from gradcli.system.locks import RunLock
 
 COMPARISON_FILE = "comparison.json"
 TRIALS = "trials"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from gradcli.errors import UserError, nearest
 from gradcli.records import Status
-from gradcli.runs.lock import is_locked
+from gradcli.system.locks import is_locked
 
 _Found = TypeVar("_Found", bound="StateDirectory")
 

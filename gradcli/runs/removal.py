@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gradcli.errors import UserError
 from gradcli.runs.comparisons import TRIALS, ComparisonDirectory
-from gradcli.runs.lock import LOCK_FILE, RunLock, is_locked
 from gradcli.runs.reader import Run
+from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
 
 
 def size_bytes(found: Run | ComparisonDirectory) -> int:

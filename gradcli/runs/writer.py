@@ -23,8 +23,8 @@ from gradcli.records import (
     StepRecords,
 )
 from gradcli.runs.files import plain, write_atomically, write_json
-from gradcli.runs.lock import RunLock
 from gradcli.runs.step_log import STEPS_FILE, StepLog
+from gradcli.system.locks import RunLock
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"

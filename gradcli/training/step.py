@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gradcli.fast.passes import Autograd, WrittenOut, written_out
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
 from gradcli.optim import HeldUpdate, Update
 from gradcli.training.clock import PhaseClock
-from gradcli.training.passes import Autograd, WrittenOut, written_out
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.data import Batches, epoch_order
+from gradcli.fast.without_dynamo import state_dict
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.clipping import Clip
-from gradcli.gradients.faults import locate_fault
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
+from gradcli.gradients.non_finite import locate_fault
 from gradcli.gradients.norms import Gradients, Norms
 from gradcli.optim import LearningRate, load_optimizer_state
-from gradcli.optim.without_dynamo import state_dict
 from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
 from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate

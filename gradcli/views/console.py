@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
-    from gradcli.views.compare_view import CompareView
-    from gradcli.views.train_view import TrainView
+    from gradcli.views.compare.compare_view import CompareView
+    from gradcli.views.train.train_view import TrainView
 
 
 def console_on(stream: TextIO) -> Console:
@@ -44,9 +44,9 @@ def can_draw_live(stream: TextIO) -> bool:
 def train_view(*, live: bool, quiet: bool) -> TrainView:
     """Return the view of a training: the live screen only where it is wanted and possible."""
     # Views are imported on use: an error, a list or the other command's view must not wait.
-    from gradcli.views.live import LiveView
-    from gradcli.views.plain import PlainView
-    from gradcli.views.train_view import QuietView
+    from gradcli.views.train.epoch_lines import PlainView
+    from gradcli.views.train.live_screen import LiveView
+    from gradcli.views.train.train_view import QuietView
 
     if quiet:
         return QuietView()
@@ -57,9 +57,9 @@ def train_view(*, live: bool, quiet: bool) -> TrainView:
 
 def compare_view(*, live: bool, quiet: bool) -> CompareView:
     """Return the view of a comparison: the live table only where it is wanted and possible."""
-    from gradcli.views.compare_live import CompareLiveView
-    from gradcli.views.compare_plain import ComparePlainView
-    from gradcli.views.compare_view import QuietCompareView
+    from gradcli.views.compare.compare_view import QuietCompareView
+    from gradcli.views.compare.live_table import CompareLiveView
+    from gradcli.views.compare.trial_lines import ComparePlainView
 
     if quiet:
         return QuietCompareView()

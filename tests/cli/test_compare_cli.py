@@ -31,7 +31,7 @@ def own(tmp_path, monkeypatch):
 def test_a_trial_whose_worker_is_killed_twice_has_failed_and_the_exit_code_says_so(
     own, gradcli, runs_dir, monkeypatch
 ):
-    monkeypatch.setattr("gradcli.views.compare_plots.plot_comparison", lambda *args: [])
+    monkeypatch.setattr("gradcli.views.draw.comparison_figures.plot_comparison", lambda *args: [])
     words = ("compare-optimizers", "--optimizers", "killed,sgd", "-j", "1", *SMALL, *own)
     answer = gradcli(*words)
     assert answer.code == 3

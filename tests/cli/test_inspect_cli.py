@@ -9,7 +9,7 @@ import pytest
 import gradcli
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.experiment import run_trial
+from gradcli.workflows.train import run_trial
 
 SICK = ("data=mnist5k", "model=deep_mlp", "activation=sigmoid", "init=xavier", "examples=64")
 
@@ -130,6 +130,6 @@ def test_python_does_what_the_command_does(runs):
 
 def test_the_help_names_every_probe():
     from gradcli.cli.inspect import EPILOG
-    from gradcli.gradients.probes.names import PROBES
+    from gradcli.probes.names import PROBES
 
     assert EPILOG.partition("Probes: ")[2].rstrip(".").split(", ") == list(PROBES)

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import gradcli
+from gradcli.inspection.run_summary import summarise
 from gradcli.runs import Run, list_runs, load_checkpoint, load_run
-from gradcli.summary import summarise
 
 # Dropout, a schedule and a clipping rule with a memory: all that a checkpoint must carry.
 CONFIG = [

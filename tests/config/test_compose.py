@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gradcli.config import compose, compose_train, load_config
-from gradcli.config.files import GROUPS
+from gradcli.config.config_files import GROUPS
 from gradcli.errors import UserError
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 import gradcli
-from gradcli import api, planning, study
-from gradcli.config.files import shipped_configs
+from gradcli import api
+from gradcli.config.config_files import shipped_configs
 from gradcli.config.schema import (
     CheckpointConfig,
     CompareConfig,
@@ -22,6 +22,7 @@ from gradcli.config.schema import (
     check_limits,
 )
 from gradcli.data.load import SAMPLE_FOLDER
+from gradcli.workflows import compare, planning
 
 SMALL = ("data=mnist5k", "max_steps=1", "model.hidden=[4]", "device=cpu")
 
@@ -94,8 +95,8 @@ def test_every_key_of_a_training_is_read(monkeypatch, runs_dir):
 def test_every_key_of_a_comparison_is_read(monkeypatch, runs_dir, trials_in_this_process):
     """Of two comparisons: some keys are for the sample alone, others for other data or halving."""
     classes = (CompareConfigAndMore, ProtocolConfig, EngineConfig)
-    compose = with_more(study.compose_comparison, CompareConfigAndMore)
-    monkeypatch.setattr(study, "compose_comparison", compose)
+    compose = with_more(compare.compose_comparison, CompareConfigAndMore)
+    monkeypatch.setattr(compare, "compose_comparison", compose)
     monkeypatch.setattr(planning, "compose_comparison", compose)
     with keys_read(*classes) as read:
         for words in ((), ("data=idx", f"data.folder={SAMPLE_FOLDER}", "protocol.halving=true")):

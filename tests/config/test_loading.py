@@ -3,7 +3,7 @@
 import pytest
 
 from gradcli.config import compose_train
-from gradcli.config.files import ConfigFiles
+from gradcli.config.config_files import ConfigFiles
 from gradcli.config.loading import as_plain, compose_with_hydra, with_values
 from gradcli.config.overrides import parse_override
 from gradcli.errors import UserError

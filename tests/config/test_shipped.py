@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
-from gradcli.config.files import COMPARISON_GROUPS, GROUPS, shipped_configs
+from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, shipped_configs
 from gradcli.data import idx, load_dataset
 from gradcli.records import StepRecords, norm_by_layer
+from gradcli.workflows.building import build_trainer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OPTIONS = sorted(

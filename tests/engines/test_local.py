@@ -18,9 +18,9 @@ from gradcli.engines import Job, LocalEngine, PlanRequest, worker
 from gradcli.engines.local import _Worker
 from gradcli.engines.worker import _request
 from gradcli.errors import UserError
-from gradcli.places import Places
-from gradcli.planning import plan_comparison
 from gradcli.runs import load_run
+from gradcli.system.paths import Places
+from gradcli.workflows.planning import plan_comparison
 
 MANY_STEPS = "epochs=100000"
 
@@ -118,7 +118,7 @@ def test_what_is_downloaded_is_told_of_and_then_the_plan(talks, monkeypatch):
         progress(DownloadProgress("a.gz", "http://mirror/", 3, None))
         return load_dataset("mnist5k")
 
-    monkeypatch.setattr("gradcli.building.load_dataset", load)
+    monkeypatch.setattr("gradcli.workflows.building.load_dataset", load)
     told = []
     request = PlanRequest(("data=mnist", "protocol.seeds=3"), (), jobs=1)
     plan = talks.plan(request, lambda *progress: told.append(progress))
@@ -131,7 +131,7 @@ def test_what_python_warns_of_in_planning_is_warned_of_here(talks, monkeypatch):
         warnings.warn("The driver is too old.", stacklevel=1)
         return load_dataset("mnist5k")
 
-    monkeypatch.setattr("gradcli.building.load_dataset", load)
+    monkeypatch.setattr("gradcli.workflows.building.load_dataset", load)
     with pytest.warns(UserWarning, match="driver is too old"):
         talks.plan(PlanRequest(("data=mnist",), (), jobs=1), nothing_to_download)
 

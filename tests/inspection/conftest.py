@@ -10,10 +10,10 @@ import torch
 
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.examination import inspect_target
-from gradcli.experiment import run_trial
-from gradcli.places import Places
-from gradcli.views.train_view import QuietView
+from gradcli.system.paths import Places
+from gradcli.views.train.train_view import QuietView
+from gradcli.workflows.inspect import inspect_target
+from gradcli.workflows.train import run_trial
 
 HERE = Path(__file__).parent
 #: The option of the group `model` for each class in planted_models.py.

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gradcli.inspection.assemble import inspect_run
+from gradcli.inspection.run_summary import summarise
 from gradcli.records import DataInfo, EvalRecord, LayerInfo, ParameterInfo, RunInfo, StepRecords
 from gradcli.runs import RunWriter, load_run
 from gradcli.runs.export import write_csv
-from gradcli.summary import summarise
-from gradcli.views.plots import Bins, largest_by_bin, layer_norms_by_bin, mean_by_bin
+from gradcli.views.draw.run_figures import Bins, largest_by_bin, layer_norms_by_bin, mean_by_bin
 
 STEPS, LAYERS = 200_000, 8
 MEGABYTES_OF_NORMS = STEPS * 2 * LAYERS * 8 / 1e6

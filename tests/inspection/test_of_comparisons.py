@@ -9,10 +9,10 @@ import pytest
 
 from gradcli.engines import LocalEngine
 from gradcli.errors import UserError
-from gradcli.inspection.results import SideBySide
+from gradcli.inspection.inspection import SideBySide
 from gradcli.runs import find_comparison
-from gradcli.study import run_comparison
-from gradcli.views.compare_view import QuietCompareView
+from gradcli.views.compare.compare_view import QuietCompareView
+from gradcli.workflows.compare import run_comparison
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import Batches, epoch_order, load_dataset
 from gradcli.errors import UserError
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.probes.names import PROBES, choose_probes
-from gradcli.inspection.results import ProbeResults, SideBySide
+from gradcli.inspection.inspection import ProbeResults, SideBySide
+from gradcli.probes.names import PROBES, choose_probes
 from gradcli.runs import load_checkpoint
+from gradcli.workflows.building import build_trainer
 
 SMALL = ("model.hidden=[20,12]", "examples=256")
 

@@ -89,7 +89,7 @@ def test_how_a_run_ended_comes_first(copied, status, words):
 
 
 def test_a_run_that_goes_on_is_looked_at_as_it_stands(copied):
-    from gradcli.runs.lock import RunLock
+    from gradcli.system.locks import RunLock
 
     going = rewrite(copied, status="running")
     lock = RunLock(going.path)

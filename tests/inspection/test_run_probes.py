@@ -15,11 +15,11 @@ import torch
 import gradcli
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.experiment import run_trial
-from gradcli.gradients.probes.names import PROBES
 from gradcli.inspection.assemble import inspect_run
+from gradcli.probes.names import PROBES
 from gradcli.runs import RunWriter, load_checkpoint, load_run
-from gradcli.views.train_view import QuietView
+from gradcli.views.train.train_view import QuietView
+from gradcli.workflows.train import run_trial
 
 # Dropout, batch norm, a schedule and a clipping rule with a memory: all that could be disturbed.
 MOODY = (

@@ -13,7 +13,7 @@ from gradcli.runs import (
     load_run,
     removal,
 )
-from gradcli.runs.lock import RunLock
+from gradcli.system.locks import RunLock
 
 COMPARISON = {"info": {"arms": [], "data": {"name": "mnist5k"}, "model": "mlp", "epochs": 1}}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.records import StepRecords
+from gradcli.workflows.building import build_trainer
 
 WORDS = ["data=mnist5k", "model.hidden=[8]", "model.dropout=0.3", "batch_size=500", "epochs=2"]
 

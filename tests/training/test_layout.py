@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.records import StepRecords
+from gradcli.workflows.building import build_trainer
 
 
 @pytest.fixture

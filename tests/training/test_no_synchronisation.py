@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradcli.data import Batches, load_dataset
+from gradcli.fast import without_dynamo
 from gradcli.gradients.buffer import StepBuffer
 from gradcli.gradients.clipping import (
     AutoClip,
@@ -27,7 +28,7 @@ from gradcli.gradients.clipping import (
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients
 from gradcli.models import CNN, MLP
-from gradcli.optim import Constant, LearningRate, without_dynamo
+from gradcli.optim import Constant, LearningRate
 from gradcli.training.clock import PhaseClock
 from gradcli.training.step import TrainingStep
 

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradcli.building import build_trainer
 from gradcli.config import compose_train
 from gradcli.data import Batches, Dataset, epoch_order, load_dataset
 from gradcli.records import EvalRecord, FaultRecord, LayerRecord, StepRecords, norm_by_layer
+from gradcli.workflows.building import build_trainer
 
 MODELS = ["mlp", "cnn", "cnn_2c2d", "rnn"]
 

@@ -23,8 +23,7 @@ from gradcli.comparison.results import (
     Summary,
     TrialResult,
 )
-from gradcli.gradients.probes.slope import LogSlope
-from gradcli.inspection.results import (
+from gradcli.inspection.inspection import (
     Convergence,
     Inspection,
     LayerReport,
@@ -32,6 +31,7 @@ from gradcli.inspection.results import (
     ProbeResults,
     Trend,
 )
+from gradcli.probes.slope import LogSlope
 from gradcli.records import (
     PHASES,
     DataInfo,

@@ -6,10 +6,10 @@ from rich.console import Console
 
 from gradcli.errors import UserError, nearest
 from gradcli.views.console import can_draw_live, show_message, show_result, train_view
-from gradcli.views.errors import error_panel
-from gradcli.views.live import LiveView
-from gradcli.views.plain import PlainView
-from gradcli.views.train_view import QuietView
+from gradcli.views.error_panel import error_panel
+from gradcli.views.train.epoch_lines import PlainView
+from gradcli.views.train.live_screen import LiveView
+from gradcli.views.train.train_view import QuietView
 
 ERROR = UserError(
     "No optimizer is called 'adm'.",

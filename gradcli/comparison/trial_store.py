@@ -1,0 +1,208 @@
+"""What is known of a comparison on the disk: its plan, and how each of its trials stands.
+
+A summary drawn up from a ledger is the same while the comparison's process lives and long
+after: both read nothing but the directory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from gradcli.comparison import summary, trials
+from gradcli.comparison.plan import Plan, plan_from_json
+from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance
+from gradcli.comparison.results import (
+    ComparisonInfo,
+    ComparisonSummary,
+    RankedArm,
+    TrialRecords,
+    TrialResult,
+    TrialStatus,
+)
+from gradcli.comparison.summary import ArmTrials
+from gradcli.comparison.warnings import cautions
+from gradcli.runs import ComparisonDirectory
+from gradcli.system.paths import Places
+
+#: How a trial stands that is over.
+ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
+
+
+class Ledger:
+    """The trials of a comparison.
+
+    Args:
+        directory: of the comparison.
+        problems: what went wrong with trials that are not tried again, by id.
+    """
+
+    def __init__(
+        self, directory: ComparisonDirectory, problems: Mapping[str, str] | None = None
+    ) -> None:
+        self.directory = directory
+        plan = plan_from_json(directory.state)
+        # The directory may have been moved, or be named from elsewhere.
+        self.plan = replace(plan, info=replace(plan.info, path=str(directory.path)))
+        self.problems = dict(problems or {})
+        self._outcomes = {run.name: trials.outcome(run) for run in directory.trials()}
+        for trial in self.problems:
+            self._outcomes[trial] = trials.gave_up(self._outcomes.get(trial, Outcome("waiting")))
+        self._results: dict[tuple[str, str, TrialStatus], TrialResult] = {}
+        self._states: tuple[ArmState, ...] | None = None
+        self._arms: tuple[ArmTrials, ...] | None = None
+
+    @property
+    def info(self) -> ComparisonInfo:
+        """The header of the comparison."""
+        return self.plan.info
+
+    def read(self, trial: str) -> Outcome:
+        """Read a trial's outcome from its run directory."""
+        outcome = trials.outcome(self.directory.trial(trial))
+        self._note(trial, outcome)
+        return outcome
+
+    def give_up(self, trial: str, problem: str) -> None:
+        """Note that a trial has failed for good."""
+        self.problems[trial] = problem
+        self._note(trial, trials.gave_up(self._outcomes[trial]))
+
+    def states(self) -> tuple[ArmState, ...]:
+        """Return where each arm stands."""
+        if self._states is None:
+            plan = self.plan
+            self._states = advance(plan.arms, plan.protocol, plan.info.data.sha256, self._outcomes)
+        return self._states
+
+    def arms(self) -> tuple[ArmTrials, ...]:
+        """Return where each arm stands, with the results of its trials."""
+        if self._arms is None:
+            self._arms = tuple(
+                ArmTrials(
+                    state,
+                    tuple(self._result(state, trial) for trial in state.tuning),
+                    tuple(self._result(state, trial) for trial in state.measuring),
+                )
+                for state in self.states()
+            )
+        return self._arms
+
+    def ended(self, known: Container[tuple[str, str]] = ()) -> Iterator[TrialResult]:
+        """Yield the results of the trials that have ended, without those that are known.
+
+        Args:
+            known: names of arms and ids of trials. To pass over them costs far less than to ask
+                for them again, which tells where hundreds of trials end one after the other.
+        """
+        for state in self.states():
+            for trial in (*state.tuning, *state.measuring):
+                if (state.arm.name, trial.id) in known:
+                    continue
+                if self._status(state, trial) in ENDED:
+                    yield self._result(state, trial)
+
+    def summarise(
+        self,
+        status: Literal["finished", "interrupted", "failed"],
+        seconds: float,
+        places: Places,
+    ) -> ComparisonSummary:
+        """Draw up what the comparison has come to."""
+        arms = self.arms()
+        compared = summary.compare(arms, self.info)
+        ranking = summary.rank(arms, compared)
+        ended = tuple(self.ended())
+        return ComparisonSummary(
+            info=self.info,
+            status=status,
+            ranking=ranking,
+            pairs=compared.pairs,
+            cautions=cautions(compared),
+            tuning=summary.grid_results(arms),
+            trials=ended,
+            failed=len({trial.id for trial in ended if trial.status == "failed"}),
+            halving=summary.halving(arms) if self.plan.protocol.rungs else None,
+            seconds=seconds,
+            winner_command=winner_command(self.plan, ranking[0], places),
+            resume_command=""
+            if status == "finished"
+            else shlex.join(
+                ["gradcli", "compare-optimizers", *_places(places), "--resume", self.info.path]
+            ),
+        )
+
+    def records(self, results: ComparisonSummary) -> Iterator[TrialRecords]:
+        """Yield all that was recorded of the trials that have ended, for curves."""
+        for trial in results.trials:
+            run = self.directory.trial(trial.id)
+            if run is not None and run.layers:
+                yield TrialRecords(trial, run.info, run.steps, run.evals)
+
+    def _note(self, trial: str, outcome: Outcome) -> None:
+        """Keep the outcome of a trial; where the arms stand is seen anew when it is asked for."""
+        self._outcomes[trial] = outcome
+        self._states = self._arms = None
+
+    def _status(self, state: ArmState, trial: Trial) -> TrialStatus:
+        outcome = self._outcomes.get(trial.id)
+        status: TrialStatus = "waiting" if outcome is None else outcome.status
+        return "stopped" if status == "waiting" and trial.id in state.stopped else status
+
+    def _result(self, state: ArmState, trial: Trial) -> TrialResult:
+        status = self._status(state, trial)
+        key = (state.arm.name, trial.id, status)
+        if key not in self._results:
+            self._results[key] = trials.result(
+                trial,
+                self.directory.trial(trial.id) if status in ENDED else None,
+                arm=state.arm.name,
+                optimizer=state.arm.optimizer,
+                path=str(self.directory.trial_path(trial.id)),
+                status=status,
+                target=self.info.target_accuracy,
+                problem=self.problems.get(trial.id, ""),
+            )
+        return self._results[key]
+
+
+def winner_command(plan: Plan, winner: RankedArm, places: Places) -> str:
+    """Return the command that trains an arm as its first measuring trial was, to the bit.
+
+    Empty where nothing was measured.
+    """
+    if not winner.seeds:
+        return ""
+    arm = next(arm for arm in plan.arms if arm.name == winner.name)
+    decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
+    words = [
+        f"data={plan.info.data.name}",
+        f"optimizer={arm.optimizer}",
+        *(
+            word
+            for word in (*plan.train_overrides, *arm.overrides)
+            if word.lstrip("+").partition("=")[0] not in decided
+        ),
+        f"epochs={arm.config['epochs']}",
+        f"seed={winner.seeds[0]}",
+        f"threads={arm.config['threads']}",
+    ]
+    if not math.isnan(winner.learning_rate):
+        words.append(f"optimizer.lr={winner.learning_rate:g}")
+    return shlex.join(["gradcli", "train", *_places(places), *words])
+
+
+def _places(places: Places) -> list[str]:
+    """Return the options that say where things lie, but for what the environment says."""
+    words = []
+    if places.data_dir is not None and str(places.data_dir) != os.environ.get("GRADCLI_DATA"):
+        words += ["--data-dir", str(places.data_dir)]
+    if places.config_dir is not None:
+        words += ["--config-dir", str(places.config_dir)]
+    for package in places.allow_import:
+        words += ["--allow-import", package]
+    return words

@@ -1,0 +1,252 @@
+"""From overrides to the config of a comparison, and to the config of each of its arms.
+
+A comparison's root, `compare.yaml`, holds all keys of a training run and its own. An arm's
+config is composed from the same overrides, its own last, and is that of a training run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from gradcli.config.compose import Composed, Resolved, resolve, typed_train
+from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
+from gradcli.config.overrides import parse_override
+from gradcli.config.schema import CompareConfig, TrainConfig
+from gradcli.config.targets import keywords
+from gradcli.config.values import typed
+from gradcli.errors import UserError, nearest
+
+_TRAIN_KEYS = {field.name for field in fields(TrainConfig)}
+_OWN_KEYS = {field.name for field in fields(CompareConfig)} - _TRAIN_KEYS
+# What all arms must share, and what the protocol decides.
+_NOT_VARIED = _OWN_KEYS | {"data", "seed", "name", "optimizer"}
+
+
+@dataclass(frozen=True)
+class ComposedArm:
+    """One way to train: its unique name, and the config that its trials begin with."""
+
+    name: str
+    optimizer: str
+    overrides: tuple[str, ...]
+    """What sets the arm apart besides its optimizer."""
+    composed: Composed
+    learning_rate: float | None
+    """The configured one; None where the optimizer takes no `lr`."""
+
+
+@dataclass(frozen=True)
+class ComposedComparison:
+    """A comparison's own config; its arms' are composed once it is known which data is used."""
+
+    config: CompareConfig
+    protocol: str
+    """The option of `configs/protocol/`."""
+    engine: str
+    overrides: tuple[str, ...]
+    """Those of a training run's keys."""
+    variations: tuple[tuple[str, ...], ...]
+    """The overrides of each arm of an optimizer: one empty tuple where nothing is varied."""
+    files: ConfigFiles
+    allow_import: tuple[str, ...]
+
+    def epochs(self, data: str) -> int:
+        """Return the length of a trial on the data set `data`."""
+        if self.config.epochs is not None:
+            return self.config.epochs
+        protocol = self.config.protocol
+        return protocol.epochs_of_sample if data == "mnist5k" else protocol.epochs
+
+    def arms(self, data: str) -> tuple[ComposedArm, ...]:
+        """Compose the arms, each optimizer in each variation, for the data set `data`.
+
+        Raises:
+            UserError: for whatever one of the arms cannot be trained with.
+        """
+        optimizers, variations = self.config.optimizers, self.variations
+        arms = [self._arm(*arm, data) for arm in itertools.product(optimizers, variations)]
+        return tuple(map(replace_name, arms, _unique([arm.name for arm in arms])))
+
+    def _arm(self, optimizer: str, variation: tuple[str, ...], data: str) -> ComposedArm:
+        words = [
+            *self.overrides,
+            f"optimizer={optimizer}",
+            f"epochs={self.epochs(data)}",
+            *variation,
+        ]
+        resolved = _resolve(words, self.files, self.allow_import)
+        plain = {key: value for key, value in resolved.plain.items() if key in _TRAIN_KEYS}
+        plain["name"] = None
+        composed = typed_train(replace(resolved, plain=plain), self.allow_import).with_data(data)
+        name = " ".join([optimizer, *variation])
+        return ComposedArm(name, optimizer, variation, composed, _learning_rate(composed))
+
+
+def compose_comparison(
+    overrides: Sequence[str] = (),
+    vary: Sequence[str] = (),
+    *,
+    config_dir: Path | None = None,
+    allow_import: Sequence[str] = (),
+) -> ComposedComparison:
+    """Compose the config of a comparison.
+
+    This imports no torch, so that whatever else is slow to start can start meanwhile.
+
+    Args:
+        overrides: Hydra overrides, `KEY=VALUE`: of the comparison's own keys, and of those of a
+            training run, which then hold for every trial.
+        vary: overrides with several values, `KEY=VALUE,VALUE`; each is crossed with the others
+            and with the optimizers.
+        config_dir: the user's own config folder, whose options add to the groups.
+        allow_import: packages that `_target_` may name besides the usual ones.
+
+    Raises:
+        UserError: for anything misspelt, of a wrong type or out of its limits.
+    """
+    files = ConfigFiles(config_dir)
+    shared = [word for word in overrides if not _of_one_optimizer(word)]
+    resolved = _resolve(shared, files, allow_import)
+    config, _ = typed(
+        CompareConfig,
+        {field.name: resolved.plain.get(field.name) for field in fields(CompareConfig)},
+        files=resolved.files,
+        allow_import=allow_import,
+    )
+    _check(config, files)
+    varied = [_values(word) for word in vary]
+    _refuse_ambiguous_rates(config, [*overrides, *vary])
+    return ComposedComparison(
+        config=config,
+        protocol=resolved.options["protocol"],
+        engine=resolved.options["engine"],
+        overrides=tuple(word for word in overrides if not _is_own(word)),
+        variations=tuple(itertools.product(*varied)),
+        files=files,
+        allow_import=tuple(allow_import),
+    )
+
+
+def replace_name(arm: ComposedArm, name: str) -> ComposedArm:
+    """Return the arm under another name."""
+    return replace(arm, name=name)
+
+
+def _resolve(overrides: Sequence[str], files: ConfigFiles, allow_import: Sequence[str]) -> Resolved:
+    return resolve("compare", (*GROUPS, *COMPARISON_GROUPS), overrides, files, allow_import)
+
+
+def _is_own(word: str) -> bool:
+    return parse_override(word).key_or_group.partition(".")[0] in _OWN_KEYS
+
+
+def _of_one_optimizer(word: str) -> bool:
+    """Whether an override is of the optimizer's section, which the arms differ in.
+
+    Raises:
+        UserError: where it chooses the optimizer.
+    """
+    key = parse_override(word).key_or_group
+    if key == "optimizer":
+        raise UserError(
+            f"'{word}' chooses one optimizer, and several are to be compared.",
+            where="optimizer",
+            hint=f"--optimizers {word.partition('=')[2]},adam",
+        )
+    return key.startswith("optimizer.")
+
+
+def _check(config: CompareConfig, files: ConfigFiles) -> None:
+    """Check what the types alone do not say.
+
+    Raises:
+        UserError: for an unknown optimizer, or numbers that make no grid.
+    """
+    options = files.options("optimizer")
+    if not config.optimizers:
+        raise UserError("There is nothing to compare.", where="optimizers", choices=options)
+    for name in config.optimizers:
+        if name not in options:
+            likely = nearest(name, options)
+            raise UserError(
+                f"optimizer has no option '{name}'.",
+                where="--optimizers",
+                choices=likely or options,
+                hint=f"--optimizers {(likely or options)[0]}",
+            )
+    lrs = config.lrs
+    is_grid = isinstance(lrs, list) and lrs and all(0 < rate < math.inf for rate in lrs)
+    if lrs != "auto" and not is_grid:
+        raise UserError(
+            f"lrs is {lrs!r}; it must be auto, or a list of finite numbers above 0.",
+            where="--lrs",
+            hint="--lrs auto, or --lrs 0.001,0.01,0.1",
+        )
+    if not all(0 < rung < 1 for rung in config.protocol.rungs):
+        raise UserError(
+            f"protocol.rungs is {config.protocol.rungs}; they are fractions of a trial.",
+            where="protocol.rungs",
+            hint="protocol.rungs=[0.25,0.5]",
+        )
+    if config.protocol.tune and config.data.val == 0:
+        raise UserError(
+            "Learning rates are chosen on the validation split, and data.val=0 leaves none.",
+            where="data.val",
+            hint="protocol.tune=false",
+        )
+
+
+def _values(word: str) -> list[str]:
+    """Return an override for each of the values that `KEY=V1,V2` names.
+
+    Raises:
+        UserError: for a key that the arms of a comparison must share.
+    """
+    override = parse_override(word)
+    key = override.key_or_group
+    if key.partition(".")[0] in _NOT_VARIED and not key.startswith("optimizer."):
+        raise UserError(
+            f"'{key}' cannot be varied: all arms share it, or the protocol sets it.",
+            where="--vary",
+            hint="--optimizers sgd,adam" if key == "optimizer" else None,
+        )
+    if not override.is_sweep_override():
+        return [word]
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _refuse_ambiguous_rates(config: CompareConfig, words: Sequence[str]) -> None:
+    """Refuse a fixed learning rate beside a search for one."""
+    fixed = [word for word in words if word.partition("=")[0] == "optimizer.lr"]
+    if fixed and config.protocol.tune:
+        value = fixed[0].partition("=")[2]
+        raise UserError(
+            f"'{fixed[0]}' sets the learning rate, and the protocol is to choose it.",
+            where="optimizer.lr",
+            hint=f"--lrs {value}, or protocol.tune=false",
+        )
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Number the second and later uses of a name: `adam`, `adam#2`."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return unique
+
+
+def _learning_rate(composed: Composed) -> float | None:
+    """Return the configured learning rate, or the class's own; None where it takes none."""
+    value: Any = composed.config.optimizer.arguments.get("lr")
+    if value is None:
+        keyword = keywords(composed.classes["optimizer"], "optimizer").get("lr")
+        value = None if keyword is None else keyword.default
+    return float(value) if isinstance(value, int | float) else None

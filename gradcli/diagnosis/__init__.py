@@ -1,0 +1,23 @@
+"""From numbers to findings: what the gradients say is wrong, and what to try. Needs no torch.
+
+limits    every constant, with its reason and its source
+evidence  what the rules look at, gathered from records and probes
+course    from the steps of a run: convergence, spikes, jumps of the learning rate
+flow      rules on gradients: do they arrive everywhere, and in what size?
+pace      rules on steps: are they too long, too short, too noisy?
+remedies  overrides to try
+rules     the table of rules, and going through it
+"""
+
+from gradcli.diagnosis.evidence import Evidence, Probed, ThroughTime, collect_evidence
+from gradcli.diagnosis.rules import Diagnosis, diagnose, examine
+
+__all__ = [
+    "Diagnosis",
+    "Evidence",
+    "Probed",
+    "ThroughTime",
+    "collect_evidence",
+    "diagnose",
+    "examine",
+]

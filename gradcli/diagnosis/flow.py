@@ -1,0 +1,299 @@
+"""Rules on how gradients flow: do they reach every layer, unit and time step, and in what size?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from gradcli.diagnosis import remedies
+from gradcli.diagnosis.evidence import Evidence, ThroughTime, nanmedian
+from gradcli.diagnosis.limits import (
+    DEAD_UNITS,
+    DEPTH_FACTOR,
+    LOSS_OF_GUESSING,
+    REACH,
+    SATURATED_UNITS,
+    THROUGH_TIME,
+    Limit,
+)
+from gradcli.records import Finding, Floats, Integers
+
+
+def no_gradient(evidence: Evidence) -> Iterator[Finding]:
+    """A layer whose gradient is exactly zero at every step."""
+    flow = evidence.of_the_flow
+    if not len(flow.norms):
+        return
+    frozen = evidence.frozen
+    zero = (flow.norms.max(axis=0) == 0) & ~np.array(frozen)
+    names = [layer.name for layer in evidence.layers]
+    for name, still in zip(names, frozen, strict=True):
+        if still:
+            yield _no_gradient(
+                evidence,
+                name,
+                "warning",
+                f"{name} is frozen (requires_grad is off): it stays as it began. That is well "
+                "if it was meant.",
+                None,
+            )
+    for block in _blocks(zero):
+        # What lets nothing through is the last of the layers that get nothing.
+        last = int(block[-1])
+        if evidence.probed is not None and evidence.probed.dead_fraction[last] == 1:
+            continue  # `dead_units` says why
+        behind = f", nor the layers before it from {names[block[0]]} on" if len(block) > 1 else ""
+        yield _no_gradient(
+            evidence,
+            names[last],
+            "error",
+            f"No gradient reached {names[last]}{behind}: nothing of the loss depends on its "
+            "weights, so it cannot learn.",
+            remedies.keep_units_alive(evidence),
+        )
+
+
+def _no_gradient(
+    evidence: Evidence,
+    layer: str,
+    severity: Literal["error", "warning"],
+    message: str,
+    override: str | None,
+) -> Finding:
+    return Finding(
+        code="no-gradient",
+        severity=severity,
+        layer=layer,
+        evidence={"largest_grad_norm": 0.0, "steps": len(evidence.norms)},
+        threshold="a gradient norm of exactly 0 at every step",
+        message=message,
+        override=override,
+    )
+
+
+def _blocks(chosen: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[Integers]:
+    """Return the runs of consecutive indices that are chosen."""
+    indices = np.flatnonzero(chosen)
+    return [
+        block for block in np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1) if len(block)
+    ]
+
+
+def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
+    """Gradients change a thousandfold along the depth or through time, or began far too large."""
+    flow = evidence.of_the_flow
+    found = list(_along_depth(flow))
+    if not any(finding.code == "exploding" for finding in found) and evidence.began_exploded:
+        found.append(_wild_guesses(evidence))
+    yield from found
+    for through_time in (evidence.probed and evidence.probed.through_time) or ():
+        yield from _through_time(evidence, through_time)
+
+
+def _along_depth(evidence: Evidence) -> Iterator[Finding]:
+    """Compare the layers: by gradients relative to weights, else by gradients of the inputs.
+
+    The inputs' gradients see what the weights' do not: in a net of rectifiers without biases
+    <gradient, weights> is the same in all layers, whatever the signals do.
+    """
+    if not len(evidence.norms):
+        return
+    measures = (
+        ("relative_grad_norm", "||gradient|| / ||weights||", evidence.relative_norms),
+        ("input_grad_norm", "||gradient by the layer's input||", nanmedian(evidence.input_norms)),
+    )
+    for name, formula, values in measures:
+        findings = [
+            _depth_finding(evidence, code, indices, name, formula, values)
+            for code, indices in _weak_layers(values)
+        ]
+        if findings:
+            yield from findings
+            return
+
+
+def _weak_layers(values: Floats) -> Iterator[tuple[str, Integers]]:
+    """Yield the layers far below the strongest one: before it they vanish, after it it explodes."""
+    alive = values > 0
+    if alive.sum() < 2:
+        return
+    largest = int(np.nanargmax(np.where(alive, values, np.nan)))
+    small = alive & (values < DEPTH_FACTOR.value * values[largest])
+    for code, indices in (
+        ("vanishing", np.flatnonzero(small[:largest])),
+        ("exploding", np.flatnonzero(small[largest + 1 :]) + largest + 1),
+    ):
+        if len(indices):
+            yield code, indices
+
+
+def _depth_finding(
+    evidence: Evidence, code: str, indices: Integers, name: str, formula: str, values: Floats
+) -> Finding:
+    names = [layer.name for layer in evidence.layers]
+    weak = [names[index] for index in indices]
+    weakest, largest = int(indices[np.argmin(values[indices])]), int(np.nanargmax(values))
+    factor = float(values[weakest] / values[largest])
+    of_inputs = name == "input_grad_norm"
+    measure = "the gradient by its input" if of_inputs else "relative to its weights, the gradient"
+    if code == "vanishing":
+        message = (
+            f"Gradients vanish in {_span(weak)}: {measure} of {names[weakest]} is {factor:.1e} of "
+            f"that of {names[largest]}, so the layers near the input hardly learn."
+        )
+    else:
+        message = (
+            f"Gradients explode on their way to the input: {measure} of {names[largest]} is "
+            f"{1 / factor:.1e} times that of {names[weakest]}."
+        )
+    return Finding(
+        code=code,
+        severity="warning",
+        layer=names[weakest] if code == "vanishing" else names[largest],
+        evidence={
+            "layers": f"{weak[0]} to {weak[-1]}" if len(weak) > 1 else weak[0],
+            name: float(values[weakest]),
+            f"largest_{name}": float(values[largest]),
+            "largest_in": names[largest],
+            "factor": factor,
+        },
+        threshold=f"median {formula} below {DEPTH_FACTOR} of the largest layer's "
+        f"({DEPTH_FACTOR.source})",
+        message=message,
+        override=remedies.keep_gradients_alive(evidence)
+        if code == "vanishing"
+        else remedies.keep_signals_small(evidence),
+    )
+
+
+def _wild_guesses(evidence: Evidence) -> Finding:
+    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
+    return Finding(
+        code="exploding",
+        severity="warning",
+        layer=evidence.layers[0].name,
+        evidence={"first_loss": first, "loss_of_guessing": guessing},
+        threshold=f"a first loss above {LOSS_OF_GUESSING} times ln(classes) "
+        f"({LOSS_OF_GUESSING.source})",
+        message=f"Signals explode on their way to the output, from {evidence.layers[0].name} on: "
+        f"before any update the loss is {first:.3g}, where guessing has {guessing:.2g}, and the "
+        "gradients are as much too large.",
+        override=remedies.keep_signals_small(evidence),
+    )
+
+
+def _through_time(evidence: Evidence, through_time: ThroughTime) -> Iterator[Finding]:
+    norms, layer = through_time.norms, through_time.layer
+    if not norms.max() > 0:
+        return
+    largest, last = int(np.argmax(norms)), len(norms) - 1
+    weakest = int(np.argmin(norms[: largest + 1]))
+    reach = int((norms >= THROUGH_TIME.value * norms[largest]).sum())
+    for code, far in (("vanishing", weakest), ("exploding", last)):
+        share = float(norms[far] / norms[largest])
+        if not share < THROUGH_TIME.value:
+            continue
+        if code == "vanishing":
+            message = (
+                f"Gradients vanish through time: of what arrives at the state after time step "
+                f"{largest + 1}, {share:.1e} is left at time step {far + 1}. {layer} learns from "
+                f"{reach} of its {len(norms)} time steps."
+            )
+        else:
+            message = (
+                f"Gradients explode through time: at time step {largest + 1} they are "
+                f"{1 / share:.1e} times those at the last one."
+            )
+        if through_time.gated:
+            message += " Its gates can learn to keep more."
+        far_enough = code == "vanishing" and reach >= REACH.value * len(norms)
+        harmless = through_time.gated or far_enough
+        yield Finding(
+            code=code,
+            severity="info" if harmless else "warning",
+            layer=layer,
+            evidence={
+                "factor": share,
+                "at_time_step": far + 1,
+                "time_steps": len(norms),
+                "time_steps_reached": reach,
+            },
+            threshold=f"||dL/dh_t|| below {THROUGH_TIME} of the largest ({THROUGH_TIME.source}); "
+            f"a warning where the cell has no gates and less than {REACH} of the time steps get "
+            "more",
+            message=message,
+            override=None if harmless else remedies.keep_time_steps_alive(evidence),
+        )
+
+
+def dead_units(evidence: Evidence) -> Iterator[Finding]:
+    """Most units of a layer are off for every example."""
+    if evidence.probed is None:
+        return
+    worst = _worst(evidence, evidence.probed.dead_fraction, DEAD_UNITS)
+    if worst is None:
+        return
+    name, share, others = worst
+    all_dead = share == 1
+    yield Finding(
+        code="dead-units",
+        severity="error" if all_dead else "warning",
+        layer=name,
+        evidence={"dead_fraction": share, "layers": 1 + others},
+        threshold=f"more than {DEAD_UNITS} of the units zero for every example "
+        f"({DEAD_UNITS.source})",
+        message=(
+            f"All units of {name} put out zero for every example: nothing passes, and no gradient "
+            "comes back."
+            if all_dead
+            else f"{share:.0%} of the units of {name} put out zero for every example: no gradient "
+            "reaches their weights, so they stay dead."
+        )
+        + _and_others(others),
+        override=remedies.keep_units_alive(evidence),
+    )
+
+
+def saturated(evidence: Evidence) -> Iterator[Finding]:
+    """Most activations of a layer are on the flat ends of their curve."""
+    if evidence.probed is None:
+        return
+    worst = _worst(evidence, evidence.probed.saturated_fraction, SATURATED_UNITS)
+    if worst is None:
+        return
+    name, share, others = worst
+    yield Finding(
+        code="saturated",
+        severity="warning",
+        layer=name,
+        evidence={"saturated_fraction": share, "layers": 1 + others},
+        threshold=f"more than {SATURATED_UNITS} of the activations with a derivative below a "
+        f"twentieth of its largest ({SATURATED_UNITS.source})",
+        message=f"{share:.0%} of the activations of {name} are on the flat ends of their curve: "
+        f"they pass on hardly any gradient, whatever the error is.{_and_others(others)}",
+        override=remedies.keep_off_the_flat(evidence),
+    )
+
+
+def _worst(evidence: Evidence, shares: Floats, limit: Limit) -> tuple[str, float, int] | None:
+    """Return the layer furthest above a limit, its share, and how many others are above it."""
+    above = np.flatnonzero(shares > limit.value)
+    if not len(above):
+        return None
+    worst = above[np.argmax(shares[above])]
+    return evidence.layers[worst].name, float(shares[worst]), len(above) - 1
+
+
+def _and_others(count: int) -> str:
+    if not count:
+        return ""
+    return f" So it is, more or less, in {count} other layer{'s' * (count > 1)}."
+
+
+def _span(names: list[str]) -> str:
+    """Name the layers, or the first and the last of many."""
+    if len(names) <= 2:
+        return " and ".join(names)
+    return f"{len(names)} layers, {names[0]} to {names[-1]}"

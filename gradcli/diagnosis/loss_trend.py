@@ -1,0 +1,209 @@
+"""How a run went: whether the loss falls, and at which steps something happened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from gradcli.diagnosis.limits import RATE_CHANGE, SPIKE
+from gradcli.records import Floats, Integers, LayerInfo, StepRecords, norm_by_layer
+
+#: Fewer steps than this say nothing about how training goes.
+FEWEST_STEPS = 20
+# How many steps before a spike it is compared with, and over how many the loss is looked at.
+_BEFORE = 25
+_LOSSES = 20
+# A long run is read in blocks that stay in a processor's cache.
+_ROWS_AT_ONCE = 20_000
+# A difference of medians counts from three of its standard errors on.
+_BEYOND_CHANCE = 3.0
+# From the interquartile range, and from the median absolute value, to the standard deviation of
+# a normal distribution; a median's standard error is this much larger than a mean's.
+_IQR_PER_DEVIATION = 1.349
+_MEDIAN_PER_DEVIATION = 0.6745
+_MEDIAN_OVER_MEAN_ERROR = 1.2533
+
+Course = Literal["falling", "converged", "plateau", "noise", "rising", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """Whether training gets anywhere: the loss, and whether the gradient falls with it."""
+
+    course: Course
+    """`falling` or `rising` beyond chance in the second half. Where it is neither: `converged`
+    with less than half of the first loss left; else `noise` where consecutive batches differ by
+    more than a quarter of the loss, and `plateau` where they do not. `unknown` for fewer than 20
+    steps."""
+    first_loss: float
+    """That of the initial weights."""
+    last_loss: float
+    """The median over the last tenth of the steps."""
+    scatter: float
+    """The deviation of the loss from one batch to the next in the second half, relative to its
+    median: robust, and free of trends."""
+    first_norm: float
+    last_norm: float
+    """The norm of the gradient, likewise."""
+    norm_follows_loss: float
+    """The correlation of log norm with log loss: near 1 the gradient falls with the loss, at 0
+    it does not care. NaN for fewer than 20 steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """A gradient norm far above those before it; steps in a row are one spike."""
+
+    step: int
+    """The first step."""
+    layer: str
+    """The layer that exceeds its own norms the most."""
+    factor: float
+    """The largest norm as a multiple of the median over the 25 steps before."""
+    loss_before: float
+    loss_after: float
+    """The median losses of up to 20 steps on either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateChange:
+    """A learning rate that jumped."""
+
+    step: int
+    factor: float
+
+
+def describe_course(losses: Floats, norms: Floats) -> Convergence:
+    """Describe the course of n steps, all finite: losses (n,) and global gradient norms (n,)."""
+    count = len(losses)
+    if not count:
+        return Convergence("unknown", *[math.nan] * 6)
+    tenth = max(1, count // 10)
+    first, last = float(losses[0]), float(np.median(losses[-tenth:]))
+    scatter = correlation = math.nan
+    course: Course = "unknown"
+    if count >= FEWEST_STEPS:
+        half = losses[count // 2 :]
+        middle = float(np.median(half))
+        differences = np.abs(np.diff(half)) / math.sqrt(2.0)
+        scatter = float(np.median(differences)) / _MEDIAN_PER_DEVIATION / middle if middle else 0.0
+        correlation = _correlation_of_logs(losses, norms)
+        course = _course(half, first, scatter)
+    return Convergence(
+        course=course,
+        first_loss=first,
+        last_loss=last,
+        scatter=scatter,
+        first_norm=float(np.median(norms[:tenth])),
+        last_norm=float(np.median(norms[-tenth:])),
+        norm_follows_loss=correlation,
+    )
+
+
+def _course(half: Floats, first: float, scatter: float) -> Course:
+    early, late = np.array_split(half, 2)
+    low, high = np.percentile(half, [25, 75])
+    error = _MEDIAN_OVER_MEAN_ERROR * (high - low) / _IQR_PER_DEVIATION / math.sqrt(len(late))
+    fall = float(np.median(early) - np.median(late))
+    if abs(fall) > _BEYOND_CHANCE * error:
+        return "falling" if fall > 0 else "rising"
+    if np.median(late) < first / 2:
+        return "converged"
+    return "noise" if scatter > 1 / 4 else "plateau"
+
+
+def _correlation_of_logs(losses: Floats, norms: Floats) -> float:
+    usable = (losses > 0) & (norms > 0)
+    logs = np.log(losses[usable]), np.log(norms[usable])
+    if usable.sum() < 2 or not (np.ptp(logs[0]) > 0 and np.ptp(logs[1]) > 0):
+        return math.nan
+    return float(np.corrcoef(*logs)[0, 1])
+
+
+def finite_rows(steps: StepRecords) -> Integers:
+    """Return the rows of the steps whose loss and gradient norm are finite."""
+    return np.flatnonzero(np.isfinite(steps.grad_norm_before_clip) & np.isfinite(steps.loss))
+
+
+def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spike, ...]:
+    """Find the spikes of a run; the first 25 steps have nothing to be compared with."""
+    finite = finite_rows(steps)
+    places, factors = _high_norms(steps, finite)
+    spikes = []
+    for group in _groups(places):
+        first, last = places[group][0], places[group][-1]
+        before, after = (
+            steps.loss[finite[part]]
+            for part in (slice(max(0, first - _LOSSES), first), slice(last + 1, last + 1 + _LOSSES))
+        )
+        spikes.append(
+            Spike(
+                step=int(steps.step[finite[first]]),
+                layer=_layer_of_spike(steps, layers, finite[first - _BEFORE : first + 1]),
+                factor=float(factors[group].max()),
+                loss_before=_median(before),
+                loss_after=_median(after),
+            )
+        )
+    return tuple(spikes)
+
+
+def find_rate_changes(steps: StepRecords) -> tuple[RateChange, ...]:
+    """Find the steps at which the learning rate is far from that of the step before."""
+    changes = []
+    for start in range(0, len(steps) - 1, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE + 1)
+        step, rates = steps.step[rows], np.asarray(steps.learning_rate[rows], dtype=np.float64)
+        before, after = rates[:-1], rates[1:]
+        comparable = (before > 0) & (after > 0) & (np.diff(step) == 1)
+        factors = np.divide(after, before, out=np.ones_like(after), where=comparable)
+        jumps = np.flatnonzero((factors > RATE_CHANGE.value) | (factors < 1 / RATE_CHANGE.value))
+        changes += [RateChange(int(step[i + 1]), float(factors[i])) for i in jumps]
+    return tuple(changes)
+
+
+def _high_norms(steps: StepRecords, rows: Integers) -> tuple[Integers, Floats]:
+    """Find the norms that are too high beside the median of the 25 before them.
+
+    Returns:
+        Their places among `rows`, rising, and how many times as large as that median they are.
+    """
+    places, factors = [np.empty(0, dtype=np.intp)], [np.empty(0)]
+    for start in range(_BEFORE, len(rows), _ROWS_AT_ONCE):
+        block = rows[start - _BEFORE : start + _ROWS_AT_ONCE]
+        norms = np.asarray(steps.grad_norm_before_clip[block], dtype=np.float64)
+        limits, latest = SPIKE.value * norms, norms[_BEFORE:]
+        # Medians cost. A norm exceeds that of 25 values where it exceeds 13 of them.
+        exceeded = np.zeros(len(latest), dtype=np.uint8)
+        for earlier in range(_BEFORE):
+            exceeded += limits[earlier : earlier + len(latest)] < latest
+        high = np.flatnonzero(exceeded > _BEFORE // 2)
+        medians = np.median(sliding_window_view(norms, _BEFORE)[high], axis=1)
+        high, medians = high[medians > 0], medians[medians > 0]
+        places.append(high + start)
+        factors.append(latest[high] / medians)
+    return np.concatenate(places), np.concatenate(factors)
+
+
+def _groups(indices: Integers) -> Iterator[slice]:
+    """Split sorted indices where the next one is more than 25 away."""
+    if len(indices):
+        cuts = [0, *(np.flatnonzero(np.diff(indices) > _BEFORE) + 1).tolist(), len(indices)]
+        yield from map(slice, cuts[:-1], cuts[1:])
+
+
+def _layer_of_spike(steps: StepRecords, layers: tuple[LayerInfo, ...], rows: Integers) -> str:
+    """Return the layer with the largest last row, relative to its median over the others."""
+    norms = norm_by_layer(steps.parameter_grad_norm_before_clip[rows], layers)
+    usual = np.median(norms[:-1], axis=0)
+    excess = np.divide(norms[-1], usual, out=np.zeros_like(usual), where=usual > 0)
+    return layers[int(np.argmax(excess))].name
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else math.nan

@@ -1,0 +1,111 @@
+"""What to try: overrides that can be pasted, for the models and settings that are shipped.
+
+None is returned where no override can mend it, as in a loop of the user's own.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.limits import USUAL_UPDATE
+
+_PERCEPTRONS = ("mlp", "deep_mlp")
+_RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
+#: The number that each clipping rule is limited by.
+_CLIP_LIMITS = {
+    "norm": "clip.max_norm",
+    "per_layer": "clip.max_norm",
+    "value": "clip.max_value",
+    "agc": "clip.clip_factor",
+}
+_LARGEST_BATCH = 1024
+
+
+def keep_gradients_alive(evidence: Evidence) -> str | None:
+    """Propose an activation and an initialisation that keep the gradient's size with depth."""
+    info = evidence.info
+    if not info.total_steps:
+        return None
+    if info.activation not in _RECTIFIERS:
+        return "activation=relu init=kaiming"
+    if info.model in _PERCEPTRONS:
+        return "init=kaiming model.norm=batch"
+    return "init=orthogonal" if info.model == "rnn" else "init=kaiming"
+
+
+def keep_signals_small(evidence: Evidence) -> str | None:
+    """Propose an initialisation under which signals do not grow with depth."""
+    info = evidence.info
+    if not info.total_steps:
+        return None
+    if info.model == "deep_mlp":
+        # Kaiming's weights are too large where a block's input is added to its output.
+        return "init=default model.norm=layer"
+    return "init=kaiming" if info.activation in _RECTIFIERS else "init=xavier"
+
+
+def keep_units_alive(evidence: Evidence) -> str | None:
+    """Propose an activation that has a gradient on both sides."""
+    return "activation=leaky_relu init=kaiming" if evidence.info.total_steps else None
+
+
+def keep_off_the_flat(evidence: Evidence) -> str | None:
+    """Propose what keeps activations on the slope of their curve."""
+    if not evidence.info.total_steps:
+        return None
+    started_there = evidence.steps < 2
+    return "init=xavier" if started_there else "activation=relu init=kaiming"
+
+
+def keep_time_steps_alive(evidence: Evidence) -> str | None:
+    """Propose a recurrent matrix that keeps the gradient's size (Saxe et al. 2013, 1312.6120)."""
+    return "init=orthogonal" if evidence.info.model == "rnn" else None
+
+
+def lower_learning_rate(evidence: Evidence, factor: float) -> str | None:
+    """Propose a learning rate lower by the next power of ten above `factor`, at least ten."""
+    tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
+    return _learning_rate(evidence, 10.0**-tens)
+
+
+def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
+    """Propose a learning rate higher by the power of ten that makes updates as large as usual."""
+    tens = math.ceil(math.log10(USUAL_UPDATE.value / update_ratio)) if update_ratio > 0 else 1
+    return _learning_rate(evidence, 10.0 ** max(1, tens))
+
+
+def raise_clip_limit(evidence: Evidence, coefficient: float) -> str | None:
+    """Propose a limit at twice the usual norm, given the usual coefficient."""
+    rule, _, number = evidence.info.clip.partition(" ")
+    if rule not in _CLIP_LIMITS or not evidence.info.total_steps:
+        return None
+    return f"{_CLIP_LIMITS[rule]}={2 * float(number) / coefficient:.2g}"
+
+
+def larger_batches(evidence: Evidence, factor: float) -> str | None:
+    """Propose a batch size larger by `factor`, as a power of two."""
+    size = evidence.info.batch_size
+    if not evidence.info.total_steps or not size or not factor > 1:
+        return None
+    return f"batch_size={min(_LARGEST_BATCH, 2 ** math.ceil(math.log2(size * factor)))}"
+
+
+def smooth_schedule(evidence: Evidence) -> str | None:
+    """Propose a schedule without jumps."""
+    return "schedule=cosine" if evidence.info.total_steps else None
+
+
+def limit_spikes(evidence: Evidence) -> str | None:
+    """Propose clipping where there is none, else a lower learning rate."""
+    clips = evidence.info.clip not in ("none", "")
+    if evidence.info.total_steps and not clips:
+        return "clip=norm"
+    return lower_learning_rate(evidence, 1.0)
+
+
+def _learning_rate(evidence: Evidence, factor: float) -> str | None:
+    rate = evidence.info.learning_rate
+    if not evidence.info.total_steps or not 0 < rate < math.inf:
+        return None
+    return f"optimizer.lr={rate * factor:.3g}"

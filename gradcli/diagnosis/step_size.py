@@ -1,0 +1,231 @@
+"""Rules on the pace of training: does each step move the weights far enough, and not too far?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcli.diagnosis import remedies
+from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.limits import (
+    ALWAYS,
+    CLIPPED_TO,
+    DISTANCE,
+    LARGE_UPDATE,
+    LOSS_BLOWN_UP,
+    LOSS_KEPT,
+    NOISE_SCALE,
+    SCATTER,
+    SPIKE,
+    SPIKE_HARM,
+    SPIKE_HARM_AT_LEAST,
+    STILL_TO_LEARN,
+)
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.records import Finding
+
+# A coefficient within float32 rounding of 1 has clipped nothing.
+_CLIPPED = 1 - 1e-6
+# The scatter that larger batches are proposed for, and the multiple of the batch by which the
+# noise scale may exceed it then.
+_GOOD_SCATTER = 0.3
+
+
+def spike(evidence: Evidence) -> Iterator[Finding]:
+    """A norm far above those before it has thrown the loss up for good."""
+    first_loss = evidence.convergence.first_loss
+    for one in evidence.spikes:
+        rise = one.loss_after - one.loss_before
+        harmful = one.loss_after > SPIKE_HARM.value * one.loss_before
+        if not harmful or rise < SPIKE_HARM_AT_LEAST.value * first_loss:
+            continue
+        jumps = [
+            change
+            for change in evidence.rate_changes
+            if 0 <= one.step - change.step <= FEWEST_STEPS
+        ]
+        cause = (
+            f", right after the learning rate became {jumps[-1].factor:.3g} times as large at "
+            f"step {jumps[-1].step}"
+            if jumps
+            else ""
+        )
+        yield Finding(
+            code="spike",
+            severity="warning",
+            layer=one.layer,
+            evidence={
+                "step": one.step,
+                "factor": one.factor,
+                "loss_before": one.loss_before,
+                "loss_after": one.loss_after,
+            },
+            threshold=f"a norm above {SPIKE} times the median of the 25 steps before, and a loss "
+            f"above {SPIKE_HARM} times that before ({SPIKE_HARM.source})",
+            message=f"At step {one.step} the gradient was {one.factor:.3g} times as large as "
+            f"usual{cause}, the most in {one.layer}, and the loss went from "
+            f"{one.loss_before:.3g} to {one.loss_after:.3g}.",
+            override=remedies.smooth_schedule(evidence)
+            if jumps
+            else remedies.limit_spikes(evidence),
+        )
+        return  # what follows happens to a model that the first one has thrown off
+
+
+def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
+    """The weights are thrown about and the loss does not fall."""
+    if evidence.steps < FEWEST_STEPS or not np.isfinite(evidence.update_ratios).any():
+        return
+    usual = evidence.usual_update_ratios
+    thrown_about = bool(np.nanmax(usual) > LARGE_UPDATE.value)
+    if not evidence.blown_up and not (thrown_about and evidence.loss_kept > LOSS_KEPT.value):
+        return
+    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
+    highest = evidence.highest_loss
+    # Weights that were thrown far are large, and updates then look small beside them.
+    largest = np.fmax.reduce(evidence.update_ratios, axis=0)
+    worst = int(np.nanargmax(largest))
+    name = evidence.layers[worst].name
+    yield Finding(
+        code="lr-too-high",
+        severity="error",
+        layer=name,
+        evidence={
+            "largest_update_ratio": float(largest[worst]),
+            "first_loss": first,
+            "highest_loss": highest,
+            "last_loss": last,
+            "learning_rate": evidence.info.learning_rate,
+        },
+        threshold=f"a last loss above {LOSS_KEPT} of the first one, with updates above "
+        f"{LARGE_UPDATE} of the weights ({LARGE_UPDATE.source}) or a loss that rose above "
+        f"{LOSS_BLOWN_UP} times the first one for five steps",
+        message=f"The learning rate is too high: an update changed {name} by "
+        f"{largest[worst]:.0%} of its weights, and the loss went from {first:.3g} up to "
+        f"{highest:.3g} and ended at {last:.3g}.",
+        override=remedies.lower_learning_rate(evidence, largest[worst] / LARGE_UPDATE.value),
+    )
+
+
+def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
+    """The weights are where they began, and so is the loss."""
+    if evidence.steps < FEWEST_STEPS or not np.isfinite(evidence.update_ratios).any():
+        return
+    usual = evidence.usual_update_ratios
+    best = int(np.nanargmax(usual))
+    ratio, name = float(usual[best]), evidence.layers[best].name
+    distance = evidence.steps * ratio
+    if not (0 < distance < DISTANCE.value and evidence.loss_kept > LOSS_KEPT.value):
+        return
+    yield Finding(
+        code="lr-too-low",
+        severity="warning",
+        layer=None,
+        evidence={
+            "update_ratio": ratio,
+            "steps": evidence.steps,
+            "first_loss": evidence.convergence.first_loss,
+            "last_loss": evidence.convergence.last_loss,
+            "learning_rate": evidence.info.learning_rate,
+        },
+        threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a last loss "
+        f"above {LOSS_KEPT} of the first one ({DISTANCE.source})",
+        message=f"The learning rate is too low: {evidence.steps} updates together changed no "
+        f"layer by more than {distance:.1%} of its weights ({name} moved the most), and the loss "
+        "is where it began.",
+        override=remedies.raise_learning_rate(evidence, ratio),
+    )
+
+
+def always_clipped(evidence: Evidence) -> Iterator[Finding]:
+    """Clipping sets the length of every step."""
+    if evidence.steps < FEWEST_STEPS:
+        return
+    share = float((evidence.clip_coefficients < _CLIPPED).mean())
+    coefficient = float(np.median(evidence.clip_coefficients))
+    if not (share > ALWAYS.value and 0 < coefficient < CLIPPED_TO.value):
+        return
+    yield Finding(
+        code="always-clipped",
+        severity="warning",
+        layer=None,
+        evidence={
+            "clipped_fraction": share,
+            "median_coefficient": coefficient,
+            "grad_norm_before_clip": evidence.convergence.last_norm,
+        },
+        threshold=f"more than {ALWAYS} of the steps clipped, to less than {CLIPPED_TO} of their "
+        f"norm in the median ({ALWAYS.source})",
+        message=f"{share:.0%} of the steps are clipped, usually to {coefficient:.2g} of their "
+        "norm: clipping no longer guards against outliers, it sets the length of every step, "
+        "and a step's size no longer tells how steep the loss is.",
+        override=remedies.raise_clip_limit(evidence, coefficient),
+    )
+
+
+def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
+    """A batch holds more noise than signal while there is much to learn."""
+    scatter = evidence.convergence.scatter
+    scale = evidence.probed.noise_scale if evidence.probed is not None else None
+    size = evidence.info.batch_size
+    if scatter > SCATTER.value and evidence.loss_left > STILL_TO_LEARN.value:
+        yield Finding(
+            code="noise-dominated",
+            severity="warning",
+            layer=None,
+            evidence={"loss_scatter": scatter, "batch_size": size},
+            threshold=f"losses of consecutive batches that differ by more than {SCATTER} of the "
+            f"loss, with more than {STILL_TO_LEARN} of it left ({SCATTER.source})",
+            message="Noise dominates: from one batch to the next the loss changes by "
+            f"{scatter:.0%} of itself, so that single steps go anywhere. Larger batches average "
+            "it out, with the root of their size; a lower learning rate averages over steps.",
+            override=remedies.larger_batches(evidence, (scatter / _GOOD_SCATTER) ** 2),
+        )
+    elif scale is not None and size and scale[1] > NOISE_SCALE.value * size:
+        # Near a minimum the mean gradient goes to zero and the noise does not: that is no fault.
+        late = evidence.loss_left < 1 / 2
+        yield Finding(
+            code="noise-dominated",
+            severity="info" if late else "warning",
+            layer=None,
+            evidence={
+                "noise_scale": scale[0],
+                "noise_scale_low": scale[1],
+                "noise_scale_high": scale[2],
+                "batch_size": size,
+            },
+            threshold=f"a noise scale above {NOISE_SCALE} batches ({NOISE_SCALE.source})",
+            message=f"Noise dominates: about {scale[0]:.3g} examples are needed for as much signal "
+            f"as noise in the gradient, and a batch has {size}."
+            + (
+                " That is usual late in training; larger batches or a lower learning rate would "
+                "still gain."
+                if late
+                else ""
+            ),
+            override=remedies.larger_batches(evidence, min(scale[0], scale[1] * 2) / size),
+        )
+
+
+def plateau(evidence: Evidence) -> Iterator[Finding]:
+    """The loss has not fallen, and nothing else says why."""
+    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
+    on_its_way = evidence.convergence.course == "falling" and last < LOSS_KEPT.value * first
+    if evidence.steps < FEWEST_STEPS or on_its_way or not evidence.loss_kept > LOSS_KEPT.value:
+        return
+    guessing = evidence.loss_of_guessing
+    aside = "" if math.isnan(guessing) else f" Guessing has a loss of {guessing:.3g}."
+    yield Finding(
+        code="plateau",
+        severity="warning",
+        layer=None,
+        evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
+        threshold=f"a last loss above {LOSS_KEPT} of the first one, or of that of guessing "
+        f"({LOSS_KEPT.source})",
+        message=f"The loss does not fall: it began at {first:.3g} and is {last:.3g} after "
+        f"{evidence.steps} steps, though gradients arrive and the weights move.{aside} Look at "
+        "the data (do labels belong to inputs?), at dropout, and at what the model can express.",
+        override=None,
+    )

@@ -1,0 +1,243 @@
+"""An update with its tensors looked up once, not anew at every step.
+
+Each `step` of `torch.optim` collects its parameters' gradients and states in Python, and then
+calls the functional form of its algorithm, a public function beside the class. Here that function
+is called with lists that are kept, and of the fused optimizers the kernel itself: the same code
+on the same tensors, hence the same weights to the last bit. A fused kernel also scales the
+gradients on its way, which spares clipping a pass of its own.
+
+Microseconds of the whole update within a training loop (2 cores of an AMD EPYC, one thread;
+784-256-128-10, and 42 tensors of a 20-layer net):
+
+                           `step`   functional form   kernel
+    Adam, fused               470               376      265
+    Adam, fused, 42 tensors   610               400      255
+    SGD with momentum         460               254      150
+    RMSprop                   795               560      445
+    RMSprop, 42 tensors                         900      545
+
+    scaling 6 and 42 gradients: 70 and 200 by `mul_`, 30 and 10 by the kernel
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.adadelta import adadelta
+from torch.optim.adagrad import adagrad
+from torch.optim.adam import adam
+from torch.optim.adamax import adamax
+from torch.optim.nadam import nadam
+from torch.optim.radam import radam
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
+
+from gradcli.fast import without_dynamo
+
+_Function: TypeAlias = Callable[..., None]
+
+
+def _fused_adam(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    *states: list[Tensor],
+    decoupled_weight_decay: bool,
+    found_inf: Tensor | None,
+    **settings: Any,
+) -> None:
+    """Do what `adam` does with `fused`, where all tensors are of one device and type."""
+    steps = states[-1]
+    kernel = torch._fused_adamw_ if decoupled_weight_decay else torch._fused_adam_
+    torch._foreach_add_(steps, 1)
+    kernel(parameters, gradients, *states, found_inf=found_inf, **settings)
+    if found_inf is not None:
+        torch._foreach_sub_(steps, [found_inf] * len(steps))
+
+
+def _fused_sgd(
+    parameters: list[Tensor], gradients: list[Tensor], buffers: list[Tensor], **settings: Any
+) -> None:
+    """Do what `sgd` does with `fused`, from the second step on."""
+    torch._fused_sgd_(parameters, gradients, buffers, is_first_step=False, **settings)
+
+
+def _foreach_rmsprop(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    averages: list[Tensor],
+    _grad_averages: list[Tensor],
+    _buffers: list[Tensor],
+    steps: list[Tensor],
+    *,
+    lr: float,
+    alpha: float,
+    eps: float,
+) -> None:
+    """Do what `rmsprop` does where it is not asked for anything further, without looking."""
+    torch._foreach_add_(steps, 1)
+    torch._foreach_mul_(averages, alpha)
+    torch._foreach_addcmul_(averages, gradients, gradients, value=1 - alpha)
+    roots = torch._foreach_sqrt(averages)
+    torch._foreach_add_(roots, eps)
+    torch._foreach_addcdiv_(parameters, gradients, roots, value=-lr)
+
+
+def _is_plain_rmsprop(group: dict[str, Any]) -> bool:
+    further = ("momentum", "weight_decay", "centered", "maximize", "differentiable", "capturable")
+    return isinstance(group["lr"], float) and not any(group.get(name) for name in further)
+
+
+def _is_fused(group: dict[str, Any]) -> bool:
+    return bool(group.get("fused"))
+
+
+# The functional form, and the state in the order in which it takes it after the gradients.
+_ADAM_STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
+_FORMS: dict[type[Optimizer], tuple[_Function, tuple[str, ...]]] = {
+    torch.optim.Adadelta: (adadelta, ("square_avg", "acc_delta", "step")),
+    torch.optim.Adagrad: (adagrad, ("sum", "step")),
+    torch.optim.Adam: (adam, _ADAM_STATE),
+    torch.optim.Adamax: (adamax, ("exp_avg", "exp_inf", "step")),
+    torch.optim.AdamW: (adam, _ADAM_STATE),
+    torch.optim.NAdam: (nadam, ("exp_avg", "exp_avg_sq", "mu_product", "step")),
+    torch.optim.RAdam: (radam, ("exp_avg", "exp_avg_sq", "step")),
+    torch.optim.RMSprop: (rmsprop, ("square_avg", "grad_avg", "momentum_buffer", "step")),
+    torch.optim.SGD: (sgd, ("momentum_buffer",)),
+}
+# The kernels beneath a functional form, the settings that they take, and for which groups it
+# comes to the same.
+_SETTINGS = ("lr", "weight_decay", "maximize", "found_inf")
+_KERNELS: dict[_Function, tuple[_Function, tuple[str, ...], Callable[[dict[str, Any]], bool]]] = {
+    adam: (
+        _fused_adam,
+        (*_SETTINGS, "betas", "eps", "amsgrad", "decoupled_weight_decay"),
+        _is_fused,
+    ),
+    rmsprop: (_foreach_rmsprop, ("lr", "alpha", "eps"), _is_plain_rmsprop),
+    sgd: (_fused_sgd, (*_SETTINGS, "momentum", "dampening", "nesterov"), _is_fused),
+}
+
+
+class FunctionalUpdate:
+    """Makes an optimizer's update by the functional form of its class, where that is the same.
+
+    Args:
+        optimizer: any; of one whose class has no form here, no update is made.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._step = type(optimizer).step
+        self._has_form = _is_known_release() and type(optimizer) in _FORMS
+        self._groups: list[_Group] = []
+        self._state: object = None
+
+    def __call__(self, grad_scale: Tensor | None = None) -> bool:
+        """Update the parameters by their gradients, under `no_grad`, or return False.
+
+        Args:
+            grad_scale: what a fused optimizer divides the gradients by on the way, ().
+        """
+        optimizer = self._optimizer
+        # Loading a state puts another dictionary in the place of the one that was looked through.
+        if (
+            self._state is not optimizer.state
+            or type(optimizer).step is not self._step
+            or without_dynamo.is_watched(optimizer)
+        ):
+            return False
+        gradients = []
+        for group in self._groups:
+            of_group = group.gradients()
+            if of_group is None:
+                return False
+            gradients.append(of_group)
+        for group, of_group in zip(self._groups, gradients, strict=True):
+            group.update(of_group, grad_scale)
+        return True
+
+    def prepare(self) -> None:
+        """Look up the states, once the optimizer has made an update itself."""
+        state = self._optimizer.state
+        if not self._has_form or self._state is state:
+            return
+        self._groups = [_Group(self._optimizer, group) for group in self._optimizer.param_groups]
+        self._state = state if all(group.complete for group in self._groups) else None
+
+
+class _Group:
+    """A group of P parameters and, for each kind of state, a list of P tensors.
+
+    A kind that the settings do without, as plain SGD does without momentum, is an empty list.
+    """
+
+    def __init__(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
+        self._optimizer, self._settings = optimizer, group
+        self._parameters: list[Tensor] = group["params"]
+        states = [optimizer.state.get(parameter, {}) for parameter in self._parameters]
+        self.complete = all(state.keys() == states[0].keys() for state in states) and not any(
+            parameter.is_complex() for parameter in self._parameters
+        )
+        if not self.complete:
+            return
+        self._function, kinds = _FORMS[type(optimizer)]
+        self._states = [
+            [state[kind] for state in states] if kind in states[0] else [] for kind in kinds
+        ]
+        accepted: Sequence[str] = [*inspect.signature(self._function).parameters, "betas"]
+        if self._function in _KERNELS and self._alike():
+            kernel, settings, is_for = _KERNELS[self._function]
+            if is_for(group):
+                self._function, accepted = kernel, settings
+        self._by_input = [
+            place
+            for place, parameter in enumerate(self._parameters)
+            if parameter.ndim == 2 and _is_fused(group) and not parameter.is_contiguous()
+        ]
+        self._names = [name for name in group if name in accepted and name != "params"]
+        self._takes_found_inf = "found_inf" in accepted
+        self._has_momentum = bool(group.get("momentum"))
+
+    def _alike(self) -> bool:
+        """Whether all tensors, but for the counters of steps, are of one device and type."""
+        tensors = [*self._parameters, *(one for kind in self._states for one in kind if one.ndim)]
+        return len({(tensor.device, tensor.dtype) for tensor in tensors}) == 1
+
+    def gradients(self) -> list[Tensor] | None:
+        """Return the gradients, or None where only `step` knows what to do with them."""
+        if bool(self._settings.get("momentum")) is not self._has_momentum:
+            return None
+        found = []
+        for parameter in self._parameters:
+            gradient = parameter.grad
+            if gradient is None or gradient.is_sparse:
+                return None
+            found.append(gradient)
+        return found
+
+    def update(self, gradients: list[Tensor], grad_scale: Tensor | None) -> None:
+        """Update the parameters by their gradients."""
+        group = self._settings
+        settings = {name: group[name] for name in self._names}
+        if "betas" in settings:
+            settings["beta1"], settings["beta2"] = settings.pop("betas")
+        if self._takes_found_inf:
+            settings["found_inf"] = getattr(self._optimizer, "found_inf", None)
+            settings["grad_scale"] = grad_scale
+        tensors = [self._parameters, gradients, *self._states]
+        for place in self._by_input:
+            # A fused kernel takes three times as long over what is not contiguous.
+            tensors = [
+                [*kind[:place], kind[place].t(), *kind[place + 1 :]] if kind else kind
+                for kind in tensors
+            ]
+        self._function(*tensors, **settings)
+
+
+def _is_known_release() -> bool:
+    return torch.__version__.split("+")[0] in without_dynamo.RELEASES

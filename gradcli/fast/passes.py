@@ -1,0 +1,274 @@
+"""The two passes of a training step: by autograd, and written out for chains of linear layers.
+
+Backpropagation takes a chain of layers from its end: a layer is given the gradient of the loss
+with respect to its outputs, derives those of its parameters, and hands the one of its inputs to
+the layer before it (Rumelhart, Hinton and Williams 1986, "Learning representations by
+back-propagating errors"). Autograd does so for any computation, and for that it notes what is
+computed, node by node, at every step. What a chain computes is known beforehand, and small layers
+take less time than the notes about them. Steps of the written-out form take this much of the time
+of autograd's (medians of 12 models each; 784-256-128-10 and 20 layers of width 32, Adam, batches of
+128, two cores of an AMD EPYC):
+
+                  one thread   two threads
+    MLP                 0.92          0.89
+    20 layers           0.70          0.72
+
+It calls the operators that autograd would call, in its order, so that the weights are the same to
+the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from operator import attrgetter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from gradcli.fast.without_dynamo import RELEASES
+
+
+class Autograd:
+    """Both passes as PyTorch makes them, for any model.
+
+    Args:
+        model: maps inputs (b, ...) to logits (b, classes).
+        device_type: where it is.
+        bfloat16: whether the forward pass runs under bfloat16 autocast.
+    """
+
+    #: What the passes run in.
+    context: AbstractContextManager[object] = nullcontext()
+
+    def __init__(self, model: nn.Module, device_type: str, bfloat16: bool) -> None:
+        self._model, self._device_type, self._bfloat16 = model, device_type, bfloat16
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits (b, classes) of inputs (b, ...)."""
+        with self._autocast():
+            outputs: Tensor = self._model(inputs)
+        return outputs
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy (), labels being (b,)."""
+        return F.cross_entropy(outputs.float(), labels)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of the loss to those of the parameters."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._bfloat16:
+            return torch.autocast(self._device_type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+# The operators behind autograd's derivatives have no names in `torch` itself.
+_ATEN: Any = torch.ops.aten
+_MEAN, _NO_LABEL = 1, -100  # `cross_entropy`'s own reduction, and its `ignore_index`
+
+# Of an activation: from the module, the gradient of its outputs y, its inputs x and y to the
+# gradient of x.
+_DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
+    nn.ELU: lambda m, g, x, y: _ATEN.elu_backward.default(g, m.alpha, 1, 1, False, x),
+    nn.GELU: lambda m, g, x, y: _ATEN.gelu_backward.default(g, x, approximate=m.approximate),
+    nn.Identity: lambda m, g, x, y: g,
+    nn.LeakyReLU: lambda m, g, x, y: _ATEN.leaky_relu_backward.default(
+        g, x, m.negative_slope, False
+    ),
+    nn.ReLU: lambda m, g, x, y: _ATEN.threshold_backward.default(g, y, 0),
+    nn.Sigmoid: lambda m, g, x, y: _ATEN.sigmoid_backward.default(g, y),
+    nn.SiLU: lambda m, g, x, y: _ATEN.silu_backward.default(g, x),
+    nn.Softplus: lambda m, g, x, y: _ATEN.softplus_backward.default(g, x, m.beta, m.threshold),
+    nn.Tanh: lambda m, g, x, y: _ATEN.tanh_backward.default(g, y),
+}
+
+# Those whose derivative asks for y alone may put it in the place of x, a linear layer's outputs:
+# 0.95 of a step's time for 20 layers of width 32, 0.99 for the default MLP.
+_IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.ReLU: torch.relu_,
+    nn.Sigmoid: torch.sigmoid_,
+    nn.Tanh: torch.tanh_,
+}
+
+
+class _Activation:
+    """The link y = f(x), element by element: the gradient of x is g f'(x)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self.forward: Callable[[Tensor], Tensor] = _IN_PLACE.get(type(module), module.forward)
+        self._derivative = _DERIVATIVES[type(module)]
+
+    def backward(self, gradient: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+        return self._derivative(self._module, gradient, inputs, outputs)
+
+
+class _Linear:
+    """The link y = x W' + b: its parameters' gradients are g' x and the sum of g over the batch."""
+
+    def __init__(self, layer: nn.Linear, is_first: bool) -> None:
+        self._weight, self._bias, self._is_first = layer.weight, layer.bias, is_first
+        # Autograd chooses the order of a product by how its factors lie in memory: the weight
+        # here, and inputs of a single number, which seem to lie column by column, below.
+        self._by_output = layer.weight.stride() == (layer.in_features, 1)
+        self._of_one_unit = layer.in_features == 1
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.linear(inputs, self._weight, self._bias)
+
+    def backward(self, gradient: Tensor, inputs: Tensor, _: Tensor) -> Tensor:
+        if self._by_output:
+            self._weight.grad = torch.mm(gradient.t(), inputs)
+        else:
+            self._weight.grad = torch.mm(inputs.t(), gradient).t()
+        if self._bias is not None:
+            self._bias.grad = gradient.sum(0)
+        if self._is_first:  # nothing comes before it that would ask for a gradient
+            return gradient
+        if self._of_one_unit and len(inputs) == 1:
+            return torch.mm(self._weight.t(), gradient.t()).t()
+        return torch.mm(gradient, self._weight)
+
+
+class WrittenOut:
+    """Both passes of a chain of linear layers and activations, written out.
+
+    Unlike autograd's, the backward pass replaces existing gradients.
+
+    Args:
+        model: maps inputs (b, ...) to logits (b, classes).
+        chain: the modules that it applies one after the other to the flattened inputs.
+    """
+
+    def __init__(self, model: nn.Module, chain: Sequence[nn.Module]) -> None:
+        self.context = torch.no_grad()
+        self._links = [
+            _Linear(module, place == 0) if isinstance(module, nn.Linear) else _Activation(module)
+            for place, module in enumerate(chain)
+        ]
+        self._modules, self._known_modules = model._modules, list(model._modules.values())
+        self._parameters = list(model.parameters())
+        self._hooks = [hooks for module in [model, *chain] for hooks in _hooks(module)]
+        self._hooks += _hooks_on_every_module()
+        device = self._parameters[0].device
+        self._one = torch.ones((), device=device)
+        # Meta tensors know no autocast.
+        self._casts_on = [device.type] if torch.amp.is_autocast_available(device.type) else []
+        # What the backward pass needs of a batch, and takes from here.
+        self._signals: list[Tensor] = []
+        self._of_loss: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def may_stand_in(self) -> bool:
+        """Whether autograd would do the same now, as it does where nothing watches or changes it.
+
+        2 µs for the default MLP, 9 for a 20-layer net.
+        """
+        return (
+            not any(self._hooks)
+            and not any(map(_HOOKS, self._parameters))
+            and not any(map(_ACCUMULATION_HOOKS, self._parameters))
+            and all(map(_IS_TRAINED, self._parameters))
+            and list(self._modules.values()) == self._known_modules
+            and not any(map(torch.is_autocast_enabled, self._casts_on))
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits (b, classes) of inputs (b, ...)."""
+        signal = inputs.flatten(start_dim=1)
+        signals = [signal]
+        for link in self._links:
+            signal = link.forward(signal)
+            signals.append(signal)
+        self._signals = signals
+        return signal
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy (), labels being (b,)."""
+        log_softmax = torch.log_softmax(outputs, 1)
+        loss: Tensor
+        loss, total_weight = _ATEN.nll_loss_forward.default(
+            log_softmax, labels, None, _MEAN, _NO_LABEL
+        )
+        self._of_loss = [(log_softmax, labels, total_weight)]
+        return loss
+
+    def backward(self, loss: Tensor) -> None:
+        """Set the parameters' gradients to those of the loss."""
+        log_softmax, labels, total_weight = self._of_loss.pop()
+        gradient = _ATEN.nll_loss_backward.default(
+            self._one, log_softmax, labels, None, _MEAN, _NO_LABEL, total_weight
+        )
+        gradient = _ATEN._log_softmax_backward_data.default(gradient, log_softmax, 1, loss.dtype)
+        outputs = self._signals.pop()
+        for link in reversed(self._links):
+            inputs = self._signals.pop()
+            gradient = link.backward(gradient, inputs, outputs)
+            outputs = inputs
+
+
+_HOOKS = attrgetter("_backward_hooks")
+_ACCUMULATION_HOOKS = attrgetter("_post_accumulate_grad_hooks")
+_IS_TRAINED = attrgetter("requires_grad")
+
+
+def written_out(model: nn.Module) -> WrittenOut | None:
+    """Return the written-out passes of a model, or None where it takes autograd.
+
+    They are for gradcli's own models that say what `chain` they are, of float32, on the CPU or a
+    CUDA device; what comes and goes, such as hooks, `may_stand_in` looks for at each step. The
+    operators are those of known releases of PyTorch: another one costs the time, no more.
+    """
+    chain = _chain(model)
+    if chain is None or torch.__version__.split("+")[0] not in RELEASES:
+        return None
+    parameters = [parameter for module in chain for parameter in module.parameters()]
+    if (
+        len(set(parameters)) != len(parameters)  # a weight that is used twice has two gradients
+        or any(parameter.dtype is not torch.float32 for parameter in parameters)
+        or any(parameter.device.type not in _DEVICES for parameter in parameters)
+    ):
+        return None
+    return WrittenOut(model, chain)
+
+
+_DEVICES = {"cpu", "cuda", "meta"}
+
+
+def _chain(model: nn.Module) -> list[nn.Module] | None:
+    """Return a model's chain, if it is linear layers with a known activation between each two."""
+    if not type(model).__module__.startswith("gradcli."):
+        return None
+    chain: list[nn.Module] | None = getattr(model, "chain", None)
+    if (
+        chain is None
+        or any(type(module) is not nn.Linear for module in [*chain[::2], chain[-1]])
+        or any(type(module) not in _DERIVATIVES for module in chain[1::2])
+        or any(getattr(module, "inplace", False) for module in chain)
+        or any("forward" in vars(module) for module in [model, *chain])  # one of somebody's own
+    ):
+        return None
+    return chain
+
+
+def _hooks(module: nn.Module) -> list[dict[int, Any]]:
+    """Return where a module keeps what it calls around its passes."""
+    return [
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        module._backward_pre_hooks,
+        module._backward_hooks,
+    ]
+
+
+def _hooks_on_every_module() -> list[dict[int, Any]]:
+    return [
+        torch_module._global_forward_pre_hooks,
+        torch_module._global_forward_hooks,
+        torch_module._global_backward_pre_hooks,
+        torch_module._global_backward_hooks,
+    ]

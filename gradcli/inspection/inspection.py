@@ -1,0 +1,239 @@
+"""What an inspection says, as plain values: all that the screens, the pictures and JSON draw from.
+
+Nothing here is measured or judged, and nothing knows torch: `of_run` and `of_model` fill these
+in, the views draw them. A number that was not measured is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from gradcli.diagnosis.loss_trend import Convergence
+from gradcli.probes.slope import LogSlope
+from gradcli.records import Finding, Floats, Integers, ProbeRecord, Status
+
+if TYPE_CHECKING:
+    from gradcli.probes.activations import Moments
+    from gradcli.probes.alpha import StepFit
+    from gradcli.probes.check import GradientCheck
+    from gradcli.probes.descent import DescentCurve
+    from gradcli.probes.hidden_states import HiddenStateGradients
+    from gradcli.probes.histograms import LayerHistogram
+    from gradcli.probes.noise import GradientNoise
+    from gradcli.probes.sharpness import Sharpness
+
+Kind = Literal["run", "checkpoint", "fresh"]
+"""From records alone; from records and the last checkpoint; from a model not yet trained."""
+
+EventKind = Literal["spike", "non-finite", "lr-change"]
+
+__all__ = [
+    "NOT_TESTED",
+    "UNKNOWN_TREND",
+    "Convergence",
+    "Event",
+    "EventKind",
+    "Inspection",
+    "Kind",
+    "LayerReport",
+    "NormHistory",
+    "ProbeCost",
+    "ProbeResults",
+    "SideBySide",
+    "Trend",
+]
+
+#: The verdict where no rule had anything to look at, as before the first step.
+NOT_TESTED = "not-tested"
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """How a norm went over a run."""
+
+    first: float
+    """The median over the first tenth of the steps."""
+    last: float
+    """The median over the last tenth of the steps."""
+    slope: float
+    """Powers of ten over the whole run, by a straight line through log10 of the norm."""
+
+
+UNKNOWN_TREND = Trend(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer. Gradients are those of the mean loss."""
+
+    name: str
+    kind: str
+    depth: int
+    shape: tuple[int, ...]
+    weight_grad_norm: float
+    """Of a run: the median over the last tenth of its steps, before clipping. Of a model: over
+    the examples that it was probed with."""
+    input_grad_norm: float
+    """The norm of the gradient by the layer's input."""
+    weight_rms: float
+    """The root mean square of the layer's weights."""
+    update_ratio: float
+    """||new - old|| / ||old||: of a run the median over its probed steps; of a fresh model that
+    of its first update."""
+    dead_fraction: float
+    """The share of units that were zero for every example probed."""
+    saturated_fraction: float
+    """The share of activations whose derivative is below a twentieth of its largest; NaN where
+    the activation does not flatten at both ends."""
+    output: Moments | None = None
+    """Of what the layer puts out, before its activation."""
+    activation: Moments | None = None
+    """Of what comes out of the activation that follows."""
+    output_grad: Moments | None = None
+    """Of the gradient by the layer's output."""
+    weight_std_over_lecun: float = math.nan
+    """The weights' deviation times sqrt(fan_in): about 1 keeps the size of a linear signal."""
+    before_clip: Trend = UNKNOWN_TREND
+    after_clip: Trend = UNKNOWN_TREND
+    clipped_fraction: float = math.nan
+    """The share of steps in which clipping made this layer's gradient smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormHistory:
+    """Gradient norms over time, in t bins of consecutive steps: what a heat map shows.
+
+    Each value is a median over its bin's steps, so that one outlier does not colour a bin.
+    """
+
+    first_step: Integers
+    """The first step of each bin, (t,)."""
+    last_step: Integers
+    """The last step of each bin, (t,)."""
+    log10_norm: Floats
+    """Before clipping, one row a layer in the order of `Inspection.layers`, (L, t); -inf where
+    the gradient was exactly zero, NaN where it was not finite."""
+    log10_total_norm: Floats
+    """Of all layers together, (t,)."""
+    loss: Floats
+    """(t,)"""
+    learning_rate: Floats
+    """(t,)"""
+    clipped_fraction: Floats
+    """The share of steps whose norm was clipped, (t,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at one step."""
+
+    step: int
+    kind: EventKind
+    layer: str | None
+    value: float
+    """spike: the norm as a multiple of the median before it. lr-change: the new learning rate
+    as a multiple of the old. non-finite: the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeCost:
+    """What a probe took."""
+
+    seconds: float
+    passes: float
+    """In forward-backward passes of one training batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResults:
+    """What the costly probes found; None where a probe was not asked for, or refused.
+
+    The names of the fields are those of the probes, with `-` for `_`.
+    """
+
+    histograms: tuple[LayerHistogram, ...] | None = None
+    cosine: tuple[float, ...] | None = None
+    """Between the gradients of consecutive steps, for a few steps from here."""
+    noise: GradientNoise | None = None
+    sharpness: Sharpness | None = None
+    alpha: tuple[StepFit, ...] | None = None
+    """Of a few steps from here."""
+    descent: DescentCurve | None = None
+    hidden_states: tuple[HiddenStateGradients, ...] | None = None
+    """One for each recurrent module."""
+    check: GradientCheck | None = None
+    costs: dict[str, ProbeCost] = field(default_factory=dict)
+    """By probe."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """The reason, by probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found of one run, checkpoint or fresh model."""
+
+    target: str
+    """What was inspected, as the user would type it: a run directory, or overrides."""
+    kind: Kind
+    label: str
+    """What sets it apart from those beside it; empty where it stands alone."""
+    model: str
+    activation: str
+    optimizer: str
+    learning_rate: float
+    clip: str
+    data: str
+    batch_size: int
+    status: Status | None
+    """The run's; None for a fresh model."""
+    step: int
+    """The updates made so far: 0 for a fresh model."""
+    verdict: str
+    """The code of the gravest finding; `healthy` only where that was tested; else
+    `not-tested`."""
+    tested: tuple[str, ...]
+    """The codes of the rules that had something to look at."""
+    not_tested: dict[str, str]
+    """The codes of the others, each with what it would take to test it."""
+    notes: tuple[str, ...]
+    """What a reader must know first: that the run is lost, still going, or made no step."""
+    loss: float
+    """Of a run the last loss of the history, of a model that of the examples probed."""
+    examples: int
+    """How many examples the model was probed with; 0 where it was not."""
+    layers: tuple[LayerReport, ...]
+    depth_slope: LogSlope
+    """Of the norm of the gradient by the weights, along the layers that have a matrix: powers
+    of ten a layer; positive where it vanishes on its way back to the input."""
+    input_depth_slope: LogSlope
+    """Likewise of the gradient by the layers' inputs."""
+    history: NormHistory | None
+    """None where no step was logged, and for a fresh model."""
+    convergence: Convergence | None
+    events: tuple[Event, ...]
+    """The first ones, in order; `event_counts` has them all."""
+    event_counts: dict[EventKind, int]
+    clipped_fraction: float
+    """The share of steps whose global norm was clipped."""
+    probes: ProbeResults
+    findings: tuple[Finding, ...]
+    probe_history: tuple[ProbeRecord, ...] = ()
+    """What the probes found that a run made of its own model while it trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Several inspections beside each other: `--vary`, or the arms of a comparison."""
+
+    target: str
+    kind: Literal["variants", "comparison"]
+    inspections: tuple[Inspection, ...]
+    """Each with a `label` of its own."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Those of all inspections."""
+        return tuple(finding for one in self.inspections for finding in one.findings)

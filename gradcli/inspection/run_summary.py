@@ -1,0 +1,224 @@
+"""From a run on the disk to its summary: the numbers of the closing screen and of `--json`.
+
+Everything is read from the run directory, in bounded memory however long the run was, so that
+the command that trained and a later one say the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcli.diagnosis import (
+    Evidence,
+    Probed,
+    ThroughTime,
+    collect_evidence,
+    diagnose,
+)
+from gradcli.diagnosis.evidence import matrix_layers
+from gradcli.records import (
+    PHASES,
+    EvalRecord,
+    Floats,
+    LayerInfo,
+    LayerSummary,
+    NormSummary,
+    ProbeRecord,
+    StepRecords,
+    TrainSummary,
+    norm_by_layer,
+)
+from gradcli.runs import Run
+from gradcli.runs.files import number
+
+# A long run is read in blocks that stay in a processor's cache.
+_ROWS_AT_ONCE = 5_000
+# float32 columns: a norm counts as made smaller where it lost more than their rounding.
+_CLIPPED = 1 - 1e-6
+
+
+def summarise(run: Run, evidence: Evidence | None = None) -> TrainSummary:
+    """Summarise a run, in whatever state it is.
+
+    Args:
+        run: the run.
+        evidence: on it, where it has been gathered already.
+
+    Raises:
+        UserError: where the process ended before the model was built.
+    """
+    info, state = run.info, run.state
+    norms = _NormColumns(run.layers)
+    norms.add_all(run.steps)
+    steps = _steps_made(run)
+    last = run.layer_records[-1] if run.layer_records else None
+    if evidence is None:
+        evidence = gather_evidence(run, run.steps)
+    phases = {name: number(value) for name, value in state.get("phase_seconds", {}).items()}
+    timed = sum(phases.values())
+    seconds_train = number(state.get("seconds_train", math.nan))
+    return TrainSummary(
+        info=info,
+        path=str(run.path),
+        status=run.status,
+        epochs=state.get("progress", {}).get("epochs", 0),
+        steps=steps,
+        train_loss=_train_loss(run),
+        val_accuracy=_last_accuracy(run.evals, "val"),
+        # A run that was extended has been tested before, with other weights than it has now.
+        test_accuracy=_last_accuracy([one for one in run.evals if one.step == steps], "test"),
+        seconds_total=number(state.get("seconds_total", math.nan)),
+        seconds_first_step=number(state.get("seconds_first_step", math.nan)),
+        seconds_train=seconds_train,
+        steps_per_second=steps / seconds_train if seconds_train else math.nan,
+        phases={phase: phases.get(phase, 0.0) / timed if timed else 0.0 for phase in PHASES},
+        clipped_fraction=norms.clipped_fraction,
+        layers=tuple(
+            LayerSummary(
+                name=layer.name,
+                grad_norm_before_clip=norms.before.of_layer(index),
+                grad_norm_after_clip=norms.after.of_layer(index),
+                clipped_fraction=norms.clipped_fraction_of_layer(index),
+                weight_norm=last.weight_norm[index] if last else math.nan,
+                update_ratio=last.update_ratio[index] if last else math.nan,
+            )
+            for index, layer in enumerate(run.layers)
+        ),
+        findings=diagnose(evidence),
+        fault=run.fault,
+    )
+
+
+def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
+    """Return the evidence on a run: its records, and what it probed when it had made all steps.
+
+    Args:
+        run: the run.
+        steps: its steps, or the last ones of them.
+    """
+    evidence = collect_evidence(run.info, steps, run.layer_records, run.evals, run.fault)
+    last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
+    return replace(evidence, probed=_probed(last, run.layers))
+
+
+def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> Probed | None:
+    """Return what the probes of one step say of the layers; None without their signals."""
+    made = {name: record for name, record in records.items() if not record.refused}
+    if "signals" not in made:
+        return None
+    signals = [made["signals"].result["layers"][index] for index in matrix_layers(layers)]
+    kinds = {layer.name: layer.kind for layer in layers}
+    noise, states = made.get("noise"), made.get("hidden-states")
+    return Probed(
+        dead_fraction=np.array(
+            [one["dead_units"] / one["units"] if one["units"] else math.nan for one in signals]
+        ),
+        saturated_fraction=np.array(
+            [one["saturated_fraction"] if one["saturates"] else math.nan for one in signals]
+        ),
+        frozen=tuple(math.isnan(one["weight_grad_norm"]) for one in signals),
+        noise_scale=None if noise is None else (noise.value, noise.low, noise.high),
+        through_time=None
+        if states is None
+        else tuple(
+            # Read from the end, a sequence's first step is its last.
+            ThroughTime(
+                one["module"],
+                np.array(one["hidden"][::-1] if one["reverse"] else one["hidden"]),
+                kinds[one["module"]] in ("GRU", "LSTM"),
+            )
+            for one in states.result
+        ),
+    )
+
+
+def _steps_made(run: Run) -> int:
+    """Return the updates that a run has made, as far as it has told."""
+    logged = int(run.steps.step[-1]) if len(run.steps) else 0
+    if run.fault is not None and run.fault.step == logged:
+        logged -= 1  # the update of the step that is logged last was not made
+    noted: int = run.state.get("progress", {}).get("steps", 0)
+    return max(logged, noted)
+
+
+@dataclass
+class _Columns:
+    """First, last, sum and maximum of L columns, of which blocks of rows are added."""
+
+    first: Floats | None = None
+    last: Floats | None = None
+    total: Floats | None = None
+    largest: Floats | None = None
+    rows: int = 0
+
+    def add(self, block: NDArray[np.float64]) -> None:
+        """Add a block of rows, (n, L); a NaN stays in the sum and in the maximum."""
+        total, largest = block.sum(axis=0), block.max(axis=0)
+        self.first = block[0] if self.first is None else self.first
+        self.last = block[-1]
+        self.total = total if self.total is None else self.total + total
+        self.largest = largest if self.largest is None else np.maximum(self.largest, largest)
+        self.rows += len(block)
+
+    def of_layer(self, index: int) -> NormSummary:
+        """Summarise one column; NaN where no row was added."""
+        columns = (self.first, self.last, self.total, self.largest)
+        first, last, total, largest = (
+            math.nan if column is None else float(column[index]) for column in columns
+        )
+        return NormSummary(first, last, total / max(1, self.rows), largest)
+
+
+@dataclass
+class _NormColumns:
+    """The layers' norms before and after clipping, over a whole run."""
+
+    layers: tuple[LayerInfo, ...]
+    before: _Columns = field(default_factory=_Columns)
+    after: _Columns = field(default_factory=_Columns)
+    clipped: int = 0
+    clipped_by_layer: NDArray[np.int64] | None = None
+
+    def add_all(self, steps: StepRecords) -> None:
+        """Add every step, a block at a time."""
+        for start in range(0, len(steps), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            before = norm_by_layer(steps.parameter_grad_norm_before_clip[rows], self.layers)
+            after = norm_by_layer(steps.parameter_grad_norm_after_clip[rows], self.layers)
+            self.before.add(before)
+            self.after.add(after)
+            self.clipped += int((steps.clip_coefficient[rows] < _CLIPPED).sum())
+            by_layer = (after < before * _CLIPPED).sum(axis=0)
+            self.clipped_by_layer = (
+                by_layer if self.clipped_by_layer is None else self.clipped_by_layer + by_layer
+            )
+
+    @property
+    def clipped_fraction(self) -> float:
+        """The share of steps whose global norm was made smaller."""
+        return self.clipped / self.before.rows if self.before.rows else 0.0
+
+    def clipped_fraction_of_layer(self, index: int) -> float:
+        """The share of steps in which the layer's norm was made smaller."""
+        if self.clipped_by_layer is None:
+            return 0.0
+        return float(self.clipped_by_layer[index]) / self.before.rows
+
+
+def _last_accuracy(evals: Sequence[EvalRecord], split: str) -> float:
+    return next((record.accuracy for record in reversed(evals) if record.split == split), math.nan)
+
+
+def _train_loss(run: Run) -> float:
+    """The mean training loss of the last epoch, or of the steps since the last evaluation."""
+    if run.fault is not None and run.status != "finished":
+        return run.fault.loss
+    known = [record.train_loss for record in run.evals if not math.isnan(record.train_loss)]
+    if known:
+        return known[-1]
+    return float(np.mean(run.steps.loss)) if len(run.steps) else math.nan

@@ -1,0 +1,328 @@
+"""`GradientMonitor`: a training loop of one's own, recorded as `gradcli train` records its own.
+
+Joins the measuring in `gradients` with a run directory; what is measured, and how, is there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gradcli.errors import UserError
+from gradcli.inspection.run_summary import summarise
+from gradcli.monitor.loop_monitor import LoopMonitor, describe_fault
+from gradcli.records import (
+    DataInfo,
+    EvalRecord,
+    FaultRecord,
+    LayerRecord,
+    RunInfo,
+    Status,
+    StepRecords,
+)
+from gradcli.runs import RunWriter, create_run_directory, load_run
+from gradcli.runs.provenance import provenance
+
+_CONFIG = """\
+# A model and a training loop of the user's own, watched by gradcli.GradientMonitor.
+# gradcli can show this run, but not repeat or resume it.
+"""
+
+
+class GradientMonitor:
+    """Records the gradients of your own model in your own loop, as a run that gradcli reads.
+
+    ```python
+    with GradientMonitor(model, optimizer, name="mine") as monitor:
+        for inputs, labels in batches:
+            loss = loss_function(model(inputs), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            monitor.step(loss)  # gradients as they come from the backward pass
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # if you like
+            optimizer.step()  # seen by itself: what was clipped, and the update
+    ```
+
+    then `gradcli runs show latest`, or `gradcli.load_run(monitor.run)`. Call `step` once for
+    each update: with accumulation, after the last of its backward passes. The training computes
+    the same as without a monitor, bit for bit. Calls of `zero_grad` may stand anywhere but
+    between `backward` and `step`.
+
+    Mixed precision: `GradientMonitor(model, optimizer, scaler=scaler)`. Pass the loss before
+    `scaler.scale`; norms are recorded without the scale, whether or not you call
+    `scaler.unscale_`. Updates that the scaler leaves out while it finds its scale are counted
+    in `skipped_steps` and are no fault; gradients that stay infinite at a scale below 1 are.
+
+    Accelerate: hand over what `prepare` returned, after it.
+
+    ```python
+    model, optimizer, batches = accelerator.prepare(model, optimizer, batches)
+    with GradientMonitor(model, optimizer, scaler=accelerator.scaler) as monitor:
+        ...
+        accelerator.backward(loss)
+        monitor.step(loss)
+        optimizer.step()
+    ```
+
+    Lightning: a callback; the loop's own clipping, which comes after it, is seen too.
+
+    ```python
+    class Gradients(lightning.Callback):
+        def on_train_start(self, trainer, module):
+            self.monitor = GradientMonitor(module, trainer.optimizers[0])
+
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            # where training_step keeps its loss as self.last_loss
+            self.monitor.step(module.last_loss, epoch=trainer.current_epoch + 1)
+
+        def on_train_end(self, trainer, module):
+            self.monitor.close()
+    ```
+
+    Args:
+        model: any module. `torch.compile` and DistributedDataParallel are looked through: of a
+            compiled module the inputs' gradients are not measured, and of several processes
+            the first alone writes a run. Sharded parameters (FSDP) are refused.
+        optimizer: any `torch.optim.Optimizer`, or a wrapper that has one as `.optimizer`.
+        name: part of the directory's name.
+        scaler: the loop's `torch.amp.GradScaler`.
+        every: updates between two measurements of weights, updates and inputs' gradients;
+            0 for none.
+        stop_on_fault: whether `step` raises at the first loss or gradient that is no finite
+            number, before the update is made. Otherwise it is recorded, with the layer, and
+            warned of once; your training goes on. On an accelerator, stopping means waiting
+            for the device at each step.
+        runs_dir: where runs are kept; None is `GRADCLI_RUNS`, or else `runs`.
+
+    Attributes:
+        run: the run's directory; None in the other processes of a distributed training.
+
+    Raises:
+        UserError: where model or optimizer cannot be watched, or no directory can be made.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        *,
+        name: str = "own",
+        scaler: Any = None,
+        every: int = 100,
+        stop_on_fault: bool = False,
+        runs_dir: str | Path | None = None,
+    ) -> None:
+        self.run: Path | None = None
+        self._closed = False
+        self._loop: LoopMonitor | None = None
+        if not _is_first_process():
+            return
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise UserError(
+                f"'{name}' cannot be part of a directory's name.",
+                where="name",
+                hint="letters, digits, points, dashes and underscores",
+            )
+        self._loop = LoopMonitor(
+            model,
+            optimizer,
+            emit=self._take,
+            scaler=scaler,
+            every=every,
+            stop_on_fault=stop_on_fault,
+        )
+        self._began = time.monotonic()
+        self._loss_sum, self._losses = 0.0, 0
+        try:
+            self._writer = self._begin(name, optimizer, runs_dir)
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def step(self, loss: Tensor | float, *, epoch: int | None = None) -> None:
+        """Measure the gradients: call it after `backward` and before you clip them.
+
+        Args:
+            loss: of this step, one number.
+            epoch: from 1, where you want it on record.
+
+        Raises:
+            UserError: after `close`, and where there is nothing to measure.
+            FloatingPointError: with `stop_on_fault`, for a non-finite value.
+        """
+        self._refuse_closed("step")
+        if self._loop is not None:
+            self._loop.step(loss, epoch)
+
+    def evaluation(
+        self,
+        *,
+        loss: float = math.nan,
+        accuracy: float = math.nan,
+        split: Literal["val", "test"] = "val",
+    ) -> None:
+        """Record how good the model is now on a split, as you have measured it.
+
+        Raises:
+            UserError: after `close`.
+        """
+        self._refuse_closed("evaluation")
+        if self._loop is None:
+            return
+        self._loop.flush()
+        record = EvalRecord(
+            step=self._loop.updates,
+            epoch=self._loop.epoch,
+            split=split,
+            loss=float(loss),
+            accuracy=float(accuracy),
+            train_loss=self._loss_sum / self._losses if self._losses else math.nan,
+            seconds=self._seconds,
+            seconds_train=math.nan,
+        )
+        if split == "val":
+            self._loss_sum, self._losses = 0.0, 0
+        self._writer.write(record)
+        self._note_progress()
+        self._writer.set_status("running")
+
+    def close(self) -> None:
+        """End the run, as finished or diverged, and remove all hooks; safe to call again."""
+        self._end(None)
+
+    def __enter__(self) -> GradientMonitor:
+        self._refuse_closed("with")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end(error)
+
+    def _begin(self, name: str, optimizer: Any, runs_dir: str | Path | None) -> RunWriter:
+        assert self._loop is not None
+        loop = self._loop
+        folder = Path(os.environ.get("GRADCLI_RUNS", "runs") if runs_dir is None else runs_dir)
+        group = optimizer.param_groups[0]
+        parameters = list(loop.model.parameters())
+        model_name = type(loop.model).__name__
+        numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
+        settings = {"model": model_name, "optimizer": loop.optimizer_name, **numbers}
+        self.run = create_run_directory(folder, name)
+        config = _CONFIG + json.dumps(settings, indent=2) + "\n"
+        writer = RunWriter(self.run, config, provenance())
+        info = RunInfo(
+            run=self.run.name,
+            name=name,
+            data=DataInfo("own", 0, 0, 0, "", (0, 0, 0), 0),
+            model=model_name,
+            model_size=sum(p.numel() for p in parameters if p.requires_grad),
+            optimizer=loop.optimizer_name,
+            learning_rate=float(group.get("lr", math.nan)),
+            schedule="",
+            clip="",
+            activation="",
+            device=parameters[0].device.type,
+            threads=torch.get_num_threads(),
+            batch_size=0,
+            epochs=0,
+            total_steps=0,
+            start_step=0,
+            layers=loop.layers,
+        )
+        writer.begin(info, {})
+        return writer
+
+    def _take(self, record: StepRecords | LayerRecord | FaultRecord) -> None:
+        self._writer.write(record)
+        if isinstance(record, StepRecords):
+            self._loss_sum += float(record.loss.sum())
+            self._losses += len(record)
+        if isinstance(record, FaultRecord):
+            warnings.warn(describe_fault(record), RuntimeWarning, stacklevel=2)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is None:
+            return
+        try:
+            self._loop.close()
+            self._note_progress(whole=error is None)
+            self._writer.set_status(_status(self._loop, error), **_described(error))
+            self._note_result()
+        except OSError:
+            if error is None:  # else a full disk, say, would hide what went wrong
+                raise
+        finally:
+            self._writer.close()
+
+    def _note_progress(self, *, whole: bool = False) -> None:
+        """Keep how far the training is; its last epoch counts where it is `whole`."""
+        assert self._loop is not None
+        epoch = self._loop.epoch
+        self._writer.note(
+            progress={"steps": self._loop.updates, "epochs": epoch if whole else max(0, epoch - 1)},
+            skipped_steps=self._loop.skipped,
+            seconds_total=self._seconds,
+        )
+
+    def _note_result(self) -> None:
+        """Note what the list of runs shows."""
+        summary = summarise(load_run(self._writer.directory))
+        self._writer.set_status(
+            summary.status,
+            result={
+                "train_loss": summary.train_loss,
+                "val_accuracy": summary.val_accuracy,
+                "test_accuracy": summary.test_accuracy,
+                "findings": [finding.code for finding in summary.findings],
+            },
+        )
+
+    def _refuse_closed(self, what: str) -> None:
+        if self._closed:
+            raise UserError(
+                "The monitor is closed; its run has ended.",
+                where=f"monitor.{what}",
+                hint="a new GradientMonitor(model, optimizer) begins a new run",
+            )
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process of a training, or that of rank 0."""
+    distributed = torch.distributed
+    return not (
+        distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
+    )
+
+
+def _status(loop: LoopMonitor, error: BaseException | None) -> Status:
+    """Say how a run ended; one that got over a fault has not diverged."""
+    if error is not None and not isinstance(error, FloatingPointError):
+        return "failed" if isinstance(error, Exception) else "interrupted"
+    if loop.fault is not None and not loop.last_is_finite:
+        return "diverged"
+    return "finished" if error is None else "failed"
+
+
+def _described(error: BaseException | None) -> dict[str, str]:
+    return {} if error is None else {"error": repr(error)}

@@ -1,0 +1,434 @@
+"""What the gradients do in a training loop that is not ours, told as records.
+
+The loop calls `step` between its backward pass and its update; what it does to the gradients
+after that, and the update itself, are seen through the optimizer's step hooks. Norms are read
+from `p.grad`, never within a backward hook, where most gradients are not there yet.
+
+Measuring only: what becomes of the records is for whoever takes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from operator import is_
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradcli.errors import UserError
+from gradcli.gradients.buffer import StepBuffer, select_rows
+from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
+from gradcli.gradients.layers import find_layers
+from gradcli.gradients.non_finite import Phase, broken_layer
+from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, on_host, scaled
+from gradcli.monitor.forward_watch import ForwardWatch
+from gradcli.monitor.loss_scale import LossScale
+from gradcli.monitor.wrappers import is_compiled, refuse_unwatchable, unwrap_model
+from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords
+
+_SECONDS_BETWEEN_FLUSHES = 1.0
+# Version counters tell whether the loop changed gradients between `step` and the update, and
+# spare a second pass where it did not; but writes through `.data` or NumPy escape them. So this
+# many first steps, and every so many later ones, are measured twice whatever the counters say;
+# at the first change that they did not tell of, all steps are.
+_DISTRUSTED_STEPS = 100
+_DISTRUST_EVERY = 64
+# A scaler begins at 65536 and halves its scale at each overflow. Below this one it makes
+# gradients smaller, and can no longer be why they are not finite.
+_SMALLEST_CALIBRATING_SCALE = 1.0
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What `step` measured, until an update follows or another measurement."""
+
+    loss: Tensor | float
+    before: Norms
+    gradients: list[Tensor | None] | None
+    """Kept until the update, where they are looked up again at a third of the cost, unless
+    another forward pass of the model, as it is hooked, comes before: it may need their memory."""
+    versions: list[int]
+    scale: Tensor | None
+    after: Norms | None = None
+    distrusted: bool = False
+    """Whether `after` was measured although the version counters tell of no change."""
+
+
+class LoopMonitor:
+    """Measures a training loop from within, without changing what it computes.
+
+    Args:
+        model: any module; `torch.compile`, DDP and DataParallel are looked through.
+        optimizer: of the model's parameters; of a wrapper, its `optimizer` is watched.
+        emit: is given each record as it comes.
+        scaler: the loop's `torch.amp.GradScaler`; the norms are then those of the gradients
+            without its scale.
+        every: how many updates lie between two `LayerRecord`s; 0 for none.
+        stop_on_fault: whether `step` raises at a non-finite value. On an accelerator it then
+            waits for the device at each step.
+
+    Attributes:
+        layers: the model's layers.
+        updates: the updates made so far.
+        skipped: the updates that the scaler left out.
+        epoch: that of the last step, from 1; 0 where the loop does not tell.
+        fault: the first non-finite value that is not the scaler's doing.
+        last_is_finite: whether the step that was emitted last was finite.
+
+    Raises:
+        UserError: where the model or the optimizer cannot be watched, with the reason.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        *,
+        emit: Callable[[StepRecords | LayerRecord | FaultRecord], None],
+        scaler: Any = None,
+        every: int = 100,
+        stop_on_fault: bool = False,
+    ) -> None:
+        self.model = unwrap_model(model)
+        refuse_unwatchable(self.model, optimizer)
+        self.layers = find_layers(self.model)
+        self.updates = 0
+        self.skipped = 0
+        self.epoch = 0
+        self.fault: FaultRecord | None = None
+        self.last_is_finite = True
+
+        self._emit, self._every, self._stop_on_fault = emit, every, stop_on_fault
+        self._gradients = Gradients(self.model, self.layers)
+        self._device = self._gradients.device
+        self._buffer = StepBuffer(self._device)
+        self._last_flush = -math.inf
+        self._probe = LayerProbe(self.model, self.layers, zero_parameters(self.model))
+        self._probing = False
+        # Hooks within compiled code would be compiled with it.
+        self._watches_inputs = not is_compiled(model)
+        self._measured: _Measured | None = None
+        self._learning_rate = math.nan
+        self._updates_under_way = 0
+        self._distrust = False
+        self._distrusted: list[int] = []
+
+        # Without a scaler values overflow in the forward pass no sooner for autocast.
+        self._forward = ForwardWatch(
+            self._device, self._before_forward, autocast=scaler is not None
+        )
+        self._optimizer, self._handles = self._hook(optimizer)
+        try:
+            self._scale = LossScale(scaler, (optimizer, self._optimizer), self._device)
+            self._handles += self._forward.attach(model)
+        except Exception:
+            self._remove_hooks()
+            raise
+
+    def step(self, loss: Tensor | float, epoch: int | None = None) -> None:
+        """Measure the gradients as they are after the backward pass.
+
+        Args:
+            loss: of this step, one number, not multiplied by a scaler's scale.
+            epoch: from 1; None is that of the step before.
+
+        Raises:
+            UserError: where the loss is not one number, or there is no gradient at all.
+            FloatingPointError: for a non-finite value, where that is asked for.
+        """
+        if self._updates_under_way and self._measured is not None:
+            if self._measured.after is None:
+                return  # a closure called again (LBFGS); its first call was at the weights
+            self._updates_under_way = 0  # an update that raised, and the loop went on
+        self._supersede()
+        if self._probing:
+            self._probe.__exit__(None, None, None)
+        self.epoch = self.epoch if epoch is None else epoch
+        if not self.updates:
+            self._refuse_no_gradient()
+        gradients = self._gradients.current()
+        self._measured = _Measured(
+            self._one_number(loss),
+            self._norms(gradients),
+            gradients,
+            _versions(gradients),
+            self._scale.current(),
+        )
+        # On an accelerator looking would mean waiting; there it is left to `flush`.
+        if self._device.type == "cpu" or self._stop_on_fault:
+            self._look(self._measured)
+        self._forward.forget()
+        if self._stop_on_fault and self.fault is not None:
+            raise FloatingPointError(describe_fault(self.fault))
+
+    def flush(self) -> None:
+        """Emit the steps since the last flush: on an accelerator the one transfer to the host."""
+        self._last_flush = perf_counter()
+        if not len(self._buffer):
+            return
+        records = self._buffer.flush({})
+        self._check_trust(records)
+        if self._scale.active:
+            records = self._without_skipped(records)
+        if not len(records):
+            return
+        self._emit(records)
+        finite = np.isfinite(records.grad_norm_before_clip) & np.isfinite(records.loss)
+        self.last_is_finite = bool(finite[-1])
+        if not finite.all():
+            row = int(np.argmin(finite))
+            norms = records.parameter_grad_norm_before_clip[row]
+            self._note_fault(int(records.step[row]), float(records.loss[row]), norms)
+
+    def close(self) -> None:
+        """Emit what is left and remove every hook; safe to call again."""
+        self._remove_hooks()
+        self._probe.__exit__(None, None, None)
+        measured, number = self._measured, self.updates + 1
+        if measured is not None:
+            self._look(measured)
+            if self.fault is not None and self.fault.step == number:
+                # The loop stopped there: the update was not made, but the step is recorded.
+                self._append(number, measured, measured.before)
+                self._measured = None
+        self.flush()
+        self._supersede()
+
+    @property
+    def optimizer_name(self) -> str:
+        """The class of the optimizer that makes the updates."""
+        return type(self._optimizer).__name__
+
+    # What the hooks call, in the order of a step.
+
+    def _before_forward(self) -> None:
+        if self._measured is not None:
+            self._measured.gradients = None
+            if not self._updates_under_way:
+                self._probing = False  # no update followed what the probe has seen
+        if self._is_probe_due():
+            self._enter_probe()
+
+    def _is_probe_due(self) -> bool:
+        return not self._probing and self._every > 0 and self.updates % self._every == 0
+
+    def _enter_probe(self) -> None:
+        """Note the weights and watch the layers' inputs."""
+        self._probe.__enter__()
+        self._probing = True
+        if not self._watches_inputs:
+            self._probe.__exit__(None, None, None)
+
+    def _before_update(self, *_: Any) -> None:
+        self._updates_under_way += 1
+        if self._updates_under_way > 1:
+            return  # the `step` of a subclass that calls its parent's
+        if self._measured is not None:
+            self._measured.after = self._norms_after(self._measured)
+        # Where it is a tensor on an accelerator (`capturable`), this waits for the device.
+        self._learning_rate = float(self._optimizer.param_groups[0].get("lr", math.nan))
+        if self._is_probe_due():
+            self._enter_probe()
+
+    def _after_update(self, *_: Any) -> None:
+        self._updates_under_way -= 1
+        if self._updates_under_way:
+            return
+        measured, self._measured = self._measured, None
+        if measured is None:
+            self._pass_over()
+            return
+        # A closure ran the backward pass, and `step`, within the update: gradients are still there.
+        after = self._norms_after(measured) if measured.after is None else measured.after
+        if self._probing and self._scale.active:
+            self.flush()  # it may count updates that the scaler left out
+        self.updates += 1
+        self._append(self.updates, measured, after)
+        if self._probing:
+            self._record_probe(measured)
+        elif self._buffer.full or perf_counter() - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
+            self.flush()
+
+    def _pass_over(self) -> None:
+        """Count an update of which nothing was measured."""
+        if not self.updates:
+            raise UserError(
+                "The optimizer made an update before the first monitor.step(loss).",
+                where="optimizer.step()",
+                hint="loss.backward(); monitor.step(loss); optimizer.step()",
+            )
+        self.updates += 1
+        self._leave_probe()
+
+    def _record_probe(self, measured: _Measured) -> None:
+        number = self.updates
+        record = self._probe.record(number)
+        self._leave_probe()
+        if measured.scale is not None:
+            scale = measured.scale.item()
+            unscaled = tuple(norm / scale for norm in record.input_grad_norm)
+            record = replace(record, input_grad_norm=unscaled)
+        self.flush()
+        if self.updates == number:  # else the scaler left this update out
+            self._emit(record)
+
+    def _leave_probe(self) -> None:
+        self._probe.__exit__(None, None, None)
+        self._probing = False
+
+    # What is measured.
+
+    def _norms(self, gradients: list[Tensor | None]) -> Norms:
+        """Return the parameters' gradient norms, without the scaler's scale."""
+        norms = self._gradients.norms(gradients)
+        scale = self._scale.of_gradients()
+        if scale is None:
+            return norms
+        return scaled(norms, scale.to(accumulator_dtype(scale.device)).reciprocal())
+
+    def _norms_after(self, measured: _Measured) -> Norms:
+        """Return the norms that the update sees; those before where nothing was changed."""
+        gradients = self._gradients.current()
+        told = (
+            measured.gradients is None
+            or not all(map(is_, gradients, measured.gradients))
+            or _versions(gradients) != measured.versions
+        )
+        wary = self.updates < _DISTRUSTED_STEPS or self.updates % _DISTRUST_EVERY == 0
+        if not (told or wary or self._distrust):
+            return measured.before
+        measured.distrusted = not told
+        return self._norms(gradients)
+
+    def _check_trust(self, records: StepRecords) -> None:
+        """See whether gradients were changed where the version counters did not tell."""
+        before = records.parameter_grad_norm_before_clip[self._distrusted]
+        after = records.parameter_grad_norm_after_clip[self._distrusted]
+        self._distrust |= not np.array_equal(before, after, equal_nan=True)
+        self._distrusted = []
+
+    def _one_number(self, loss: Tensor | float) -> Tensor | float:
+        """Return the loss as a number where that needs no waiting, else as a copy, ()."""
+        if not isinstance(loss, Tensor):
+            return float(loss)
+        if loss.numel() != 1:
+            raise UserError(
+                f"The loss has the shape {tuple(loss.shape)}, where one number is needed.",
+                where="monitor.step(loss)",
+                hint="monitor.step(loss.mean())",
+            )
+        if loss.is_cpu:
+            return loss.item()
+        return loss.detach().reshape(()).clone()
+
+    def _append(self, number: int, measured: _Measured, after: Norms) -> None:
+        if measured.distrusted:
+            self._distrusted.append(len(self._buffer))
+        self._buffer.append(
+            number, self.epoch, self._learning_rate, measured.loss, measured.before, after
+        )
+
+    # What becomes of steps that are not finite, or without an update.
+
+    def _look(self, measured: _Measured) -> None:
+        """Look for a fault on the host, while it is known what the model was given."""
+        loss = float(measured.loss)
+        if math.isfinite(loss + _sum(measured.before)):
+            return
+        if self._scale.active and math.isfinite(loss):
+            return  # infinite gradients are how a scaler finds its scale
+        self._note_fault(self.updates + 1, loss, on_host(measured.before))
+
+    def _note_fault(self, step: int, loss: float, norms: Floats) -> None:
+        """Emit the first fault; `norms` (P,) are those before clipping."""
+        if self.fault is not None:
+            return
+        phase: Phase = "backward"
+        layer = None
+        if math.isfinite(loss):
+            layer = broken_layer(self.layers, norms)
+        else:
+            layer = self._forward.first_non_finite(self.model)
+            phase = "loss" if layer is None else "forward"
+        self.fault = FaultRecord(step, self.epoch, phase, layer, loss, ())
+        self._emit(self.fault)
+
+    def _supersede(self) -> None:
+        """Forget a measurement that no update followed, but count what the scaler left out."""
+        measured, self._measured = self._measured, None
+        if measured is None:
+            return
+        # Not every such measurement is one: a loop may measure each part of an accumulation.
+        if measured.scale is not None and self._scale.value() < measured.scale.item():
+            self._count_skipped(1, float(measured.loss), on_host(measured.before))
+
+    def _without_skipped(self, records: StepRecords) -> StepRecords:
+        """Take out the steps that a fused optimizer was called for but did not make."""
+        made = np.isfinite(records.grad_norm_before_clip)
+        if made.all():
+            return records
+        skipped = np.cumsum(~made)
+        self.updates -= int(skipped[-1])
+        last = int(np.flatnonzero(~made)[-1])
+        norms = records.parameter_grad_norm_before_clip[last]
+        self._count_skipped(int(skipped[-1]), float(records.loss[last]), norms)
+        return select_rows(replace(records, step=records.step - skipped), made)
+
+    def _count_skipped(self, count: int, loss: float, norms: Floats) -> None:
+        self.skipped += count
+        if self._scale.value() < _SMALLEST_CALIBRATING_SCALE:
+            self._note_fault(self.updates + 1, loss, norms)
+
+    def _refuse_no_gradient(self) -> None:
+        if all(parameter.grad is None for parameter in self._gradients.parameters):
+            raise UserError(
+                "No parameter of the model has a gradient.",
+                where="monitor.step(loss)",
+                hint="call it after loss.backward() and before optimizer.zero_grad()",
+            )
+
+    def _hook(self, optimizer: Any) -> tuple[torch.optim.Optimizer, list[RemovableHandle]]:
+        """Hook the optimizer, or the one that a wrapper of it holds."""
+        candidates: tuple[Any, Any] = (optimizer, getattr(optimizer, "optimizer", None))
+        for candidate in candidates:
+            with suppress(AttributeError):
+                return candidate, [
+                    candidate.register_step_pre_hook(self._before_update),
+                    candidate.register_step_post_hook(self._after_update),
+                ]
+        raise UserError(
+            f"{type(optimizer).__name__} has no step hooks to watch its updates by.",
+            where="optimizer",
+            hint="derive it from torch.optim.Optimizer, and call super().__init__",
+        )
+
+    def _remove_hooks(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _versions(gradients: list[Tensor | None]) -> list[int]:
+    """Return what grows when a gradient is written to."""
+    return [one._version for one in gradients if one is not None]
+
+
+def _sum(norms: Norms) -> float:
+    return sum(norms) if isinstance(norms, list) else norms.sum().item()
+
+
+def describe_fault(fault: FaultRecord) -> str:
+    """Say where the first non-finite value arose, for a warning or an error."""
+    place = {
+        "forward": f"the output of {fault.layer}",
+        "loss": "the loss",
+        "backward": f"the gradient of {fault.layer}",
+    }[fault.phase]
+    return f"At step {fault.step}, {place} is the first value that is no finite number."

@@ -1,0 +1,1 @@
+"""What gradcli asks of the operating system: paths, signals, processes and locks."""

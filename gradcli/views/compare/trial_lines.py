@@ -1,0 +1,93 @@
+"""A comparison as plain lines, one a trial that has ended: for pipes and logs.
+
+No control codes, no colour, nothing beyond ASCII of our own, and each line is flushed, so
+that a log can be followed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TextIO
+
+from gradcli.comparison.results import (
+    ComparisonInfo,
+    ComparisonProgress,
+    ComparisonSummary,
+    TrialResult,
+)
+from gradcli.views import numbers
+from gradcli.views.compare.arm_phrases import (
+    describe_comparison,
+    describe_failure,
+    describe_trial,
+    learning_rate,
+)
+from gradcli.views.download_bar import describe_download
+
+
+class ComparePlainView:
+    """A `CompareView` that writes lines to a text stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._downloading = ""
+        self._chosen: set[str] = set()
+
+    def note(self, text: str) -> None:
+        """Write the text as a line."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
+        """Write one line for each file that is downloaded."""
+        if name != self._downloading:
+            self._downloading = name
+            self.note(describe_download(total_bytes, name))
+
+    def start(self, info: ComparisonInfo) -> None:
+        """Write what is about to be compared."""
+        if info.data.note:
+            self.note(info.data.note)
+        if not info.protocol.tune:
+            self._chosen = {arm.name for arm in info.arms}
+        self.note(f"{info.name}: {', '.join(describe_comparison(info))}")
+        for arm in info.arms:
+            rates = " ".join(learning_rate(rate) for rate in arm.learning_rates)
+            self.note(f"{arm.name}: lr {rates}")
+        if info.already_done:
+            self.note(f"{numbers.count(info.already_done, 'trial')} done before")
+
+    def progress(self, progress: ComparisonProgress) -> None:
+        """Write a line for each learning rate that the tuning has chosen."""
+        for arm in progress.arms:
+            if not math.isnan(arm.learning_rate) and arm.name not in self._chosen:
+                self._chosen.add(arm.name)
+                self.note(f"{arm.name}: lr {learning_rate(arm.learning_rate)} chosen")
+
+    def trial(self, trial: TrialResult) -> None:
+        """Write a line with what came of the trial."""
+        if trial.status == "failed":
+            self.note(describe_failure(trial))
+            return
+        phrases = [
+            f"{trial.status}:",
+            *describe_trial(trial),
+            f"train loss {numbers.score(trial.train_loss)}",
+            f"val accuracy {numbers.score(trial.val_accuracy)}",
+        ]
+        if not math.isnan(trial.test_accuracy):
+            phrases.append(f"test accuracy {numbers.score(trial.test_accuracy)}")
+        phrases += [
+            f"grad norm {numbers.norm(trial.grad_norm)}",
+            f"clipped {numbers.share(trial.clipped_fraction)}",
+            numbers.count(trial.steps, "step"),
+            numbers.duration(trial.seconds),
+        ]
+        self.note("  ".join(phrases))
+
+    def finish(self, summary: ComparisonSummary) -> None:
+        """Write how long it took."""
+        self.note(f"{summary.status} in {numbers.duration(summary.seconds)}")
+
+    def close(self) -> None:
+        """Nothing was changed."""

@@ -1,0 +1,33 @@
+"""A download as a line: a bar that grows, and the words for where nothing can move."""
+
+from __future__ import annotations
+
+from gradcli.views import numbers
+from gradcli.views.table import GAP, Line, crop, fit, piece
+from gradcli.views.train.training_screen import bar
+
+_LONGEST_BAR = 40
+
+
+def download_bar(done_bytes: int, total_bytes: int, name: str, width: int) -> Line:
+    """Draw how far a file is, as a line of at most `width` cells.
+
+    Without a total, which is 0 where it is not known, the bar stays empty.
+    """
+    size = numbers.megabytes(done_bytes)
+    if total_bytes:
+        size += f" of {numbers.megabytes(total_bytes)}"
+    label = f" {fit(name, min(len(name), max(width // 2, 1)))}{GAP}"
+    done = done_bytes / total_bytes if total_bytes else 0.0
+    line = [
+        piece(label),
+        *bar(min(done, 1.0), min(width - len(label) - len(size) - len(GAP), _LONGEST_BAR)),
+        piece(GAP + size),
+    ]
+    return crop(line, width)
+
+
+def describe_download(total_bytes: int, name: str) -> str:
+    """Say which file is downloaded, and its size where it is known."""
+    size = f" ({numbers.megabytes(total_bytes)})" if total_bytes else ""
+    return f"downloading {name}{size}"

@@ -1,0 +1,413 @@
+"""The pictures of an inspection: the norms over time and along the depth, and the probes'.
+
+Drawn as in `plots`, whose bins, colours and scales these share. Matplotlib is imported on use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradcli.inspection.inspection import (
+    Event,
+    Inspection,
+    LayerReport,
+    NormHistory,
+    SideBySide,
+)
+from gradcli.records import DECADES, Floats, LayerInfo, ProbeRecord
+from gradcli.views.draw.run_figures import (
+    BLUE,
+    DOTS_PER_INCH,
+    GREY,
+    MOST_LAYER_NAMES,
+    ORANGE,
+    VERMILION,
+    Matrix,
+    blank_figure,
+    decades,
+    draw_norms,
+    finite_or_gap,
+    legend_above,
+    log_scale,
+)
+from gradcli.views.inspect.probe_history import READINGS
+from gradcli.views.inspect.probe_sentences import state_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gradcli.probes.descent import DescentCurve
+    from gradcli.probes.hidden_states import HiddenStateGradients
+    from gradcli.probes.histograms import LayerHistogram
+    from gradcli.probes.slope import LogSlope
+
+COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", "#000000")
+"""Okabe and Ito's palette (2008) without its yellow, which is too pale for a line."""
+MARKERS = "osD^vPX"
+MOST_DEPTH_NAMES = 12
+OF_ANY_MAGNITUDE = ("noise", "sharpness", "descent")
+"""The probes whose values are best drawn on a logarithmic axis."""
+EVENT_STYLES = {"spike": (ORANGE, ":"), "non-finite": (VERMILION, "-"), "lr-change": (GREY, "--")}
+
+
+def plot_inspection(folder: Path, inspection: Inspection | SideBySide) -> list[Path]:
+    """Draw an inspection into `folder` as PNG files and return their paths.
+
+    Args:
+        folder: an existing folder.
+        inspection: what is not known of it is not drawn. Of several side by side only the
+            profiles along the depth are drawn, in one picture.
+    """
+    if isinstance(inspection, SideBySide):
+        pictures = {"depth_profile.png": _depth_figure(inspection.inspections, inspection.target)}
+    else:
+        pictures = _pictures(inspection)
+    for name, figure in pictures.items():
+        figure.savefig(folder / name, dpi=DOTS_PER_INCH)
+    return [folder / name for name in pictures]
+
+
+def _pictures(inspection: Inspection) -> dict[str, Figure]:
+    pictures: dict[str, Figure] = {}
+    probes = inspection.probes
+    if inspection.history is not None:
+        pictures["gradient_map.png"] = _map_figure(inspection, inspection.history)
+    if inspection.layers:
+        pictures["depth_profile.png"] = _depth_figure([inspection], inspection.target)
+    if any(layer.output_grad is not None for layer in inspection.layers):
+        pictures["signals.png"] = _signal_figure(inspection)
+    if probes.histograms is not None:
+        pictures["gradient_histograms.png"] = _histogram_figure(probes.histograms)
+    if probes.hidden_states is not None:
+        pictures["hidden_states.png"] = _hidden_figure(probes.hidden_states)
+    if probes.descent is not None and math.isfinite(probes.descent.start_loss):
+        pictures["descent.png"] = _descent_figure(probes.descent)
+    if any(math.isfinite(record.value) for record in inspection.probe_history):
+        pictures["probe_history.png"] = _probe_history_figure(inspection)
+    return pictures
+
+
+# Over time -----------------------------------------------------------------------------------
+
+
+def _map_figure(inspection: Inspection, history: NormHistory) -> Figure:
+    """Draw the layers' norms over time, and below them that of all layers and the loss."""
+    rows = min(len(inspection.layers), MOST_LAYER_NAMES)
+    map_height = max(2.4, 1.0 + 0.22 * rows)
+    figure = blank_figure(map_height + 4.0)
+    above, norm, loss = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [map_height, 1.7, 1.7]}
+    )
+    norms = _float64(10.0**history.log10_norm.T)
+    ends = np.array([history.first_step[0], history.last_step[-1]])
+    layers = [_info(layer) for layer in inspection.layers]
+    image, handles = draw_norms(above, norms, ends, layers, decades(norms))
+    if handles:
+        legend_above(above, handles)
+    above.set_ylabel("layer (input at the top)")
+    colorbar = figure.colorbar(image, ax=above, pad=0.02)
+    colorbar.set_label("log10 of the gradient norm\nbefore clipping")
+
+    middles = (history.first_step + history.last_step) / 2
+    total, losses = _float64(10.0**history.log10_total_norm), _float64(history.loss)
+    norm.plot(middles, finite_or_gap(total), color=BLUE, marker=_marker(middles), markersize=3)
+    log_scale(norm, total)
+    norm.set_ylabel("gradient norm\nover all layers")
+    loss.plot(middles, finite_or_gap(losses), color=BLUE, marker=_marker(middles), markersize=3)
+    log_scale(loss, losses)
+    loss.set_ylabel("loss (nats)")
+    loss.set_xlabel("training step")
+    for axes in (norm, loss):
+        axes.grid(alpha=0.3)
+    _mark_events(norm, loss, inspection.events)
+    figure.suptitle(f"Gradient norms over time: {inspection.target}", fontsize="medium")
+    return figure
+
+
+def _mark_events(norm: Axes, loss: Axes, events: Iterable[Event]) -> None:
+    """Draw a line for each event, told apart by its dashes, with a legend of the kinds."""
+    seen = set()
+    for event in events:
+        color, dashes = EVENT_STYLES[event.kind]
+        label = None if event.kind in seen else event.kind
+        seen.add(event.kind)
+        for axes in (norm, loss):
+            axes.axvline(event.step, color=color, linestyle=dashes, linewidth=1, label=label)
+    if seen:
+        norm.legend(loc="upper right", ncols=len(seen), framealpha=1, edgecolor="none")
+
+
+def _float64(values: Floats) -> Matrix:
+    return values.astype(np.float64)
+
+
+def _marker(points: Floats) -> str:
+    """Return a marker where the points are so few that they may make no line."""
+    return "o" if len(points) <= 30 else ""
+
+
+def _info(layer: LayerReport) -> LayerInfo:
+    return LayerInfo(layer.name, layer.kind, layer.depth, ())
+
+
+# Along the depth -----------------------------------------------------------------------------
+
+
+def _depth_figure(inspections: Sequence[Inspection], target: str) -> Figure:
+    """Draw the gradients by weights and by inputs along the depth, one line an inspection."""
+    figure = blank_figure(4.6)
+    by_weights, by_inputs = figure.subplots(1, 2, sharex=True)
+    weights = [
+        ([layer.weight_grad_norm for layer in one.layers], _slope_label(one, one.depth_slope))
+        for one in inspections
+    ]
+    inputs = [
+        ([layer.input_grad_norm for layer in one.layers], _slope_label(one, one.input_depth_slope))
+        for one in inspections
+    ]
+    _profiles(by_weights, weights)
+    _profiles(by_inputs, inputs)
+    by_weights.set_title("by the layer's weights", fontsize="medium")
+    by_inputs.set_title("by the layer's input", fontsize="medium")
+    by_weights.set_ylabel("norm of the gradient of the loss")
+    _finish_depth((by_weights, by_inputs), inspections)
+    figure.suptitle(f"Gradients along the depth: {target}", fontsize="medium")
+    return figure
+
+
+def _signal_figure(inspection: Inspection) -> Figure:
+    """Draw the size of what goes forward through the layers, and of what comes back."""
+    figure = blank_figure(4.6)
+    forward, backward = figure.subplots(1, 2, sharex=True)
+    layers = inspection.layers
+    outputs = [layer.output.std if layer.output else math.nan for layer in layers]
+    activations = [layer.activation.rms if layer.activation else math.nan for layer in layers]
+    gradients = [layer.output_grad.rms if layer.output_grad else math.nan for layer in layers]
+    _profiles(
+        forward,
+        [
+            (outputs, "before the activation (deviation)"),
+            (activations, "after it (root mean square)"),
+        ],
+    )
+    _profiles(backward, [(gradients, "by the layer's output (root mean square)")])
+    forward.set_title("what goes forward", fontsize="medium")
+    backward.set_title("the gradient that comes back", fontsize="medium")
+    forward.set_ylabel("size of an element")
+    _finish_depth((forward, backward), [inspection])
+    figure.suptitle(f"Signals along the depth: {inspection.target}", fontsize="medium")
+    return figure
+
+
+def _slope_label(inspection: Inspection, slope: LogSlope) -> str:
+    known = not math.isnan(slope.decades)
+    words = f"{slope.decades:+.2f} decades a layer" if known else "slope not known"
+    return f"{inspection.label}: {words}" if inspection.label else words
+
+
+def _profiles(axes: Axes, profiles: Sequence[tuple[Sequence[float], str]]) -> None:
+    """Draw sizes along the depth, each with its label; zeros stand on the lower edge.
+
+    Zeros have no logarithm, and what is not known or not finite is left out.
+    """
+    shown: list[float] = []
+    for index, (sizes, label) in enumerate(profiles):
+        color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+        values = np.array(sizes, dtype=np.float64)
+        positive, zero = np.isfinite(values) & (values > 0), np.flatnonzero(values == 0)
+        if positive.any():
+            known = np.where(positive, values, np.nan)
+            axes.plot(known, color=color, marker=marker, markersize=4, label=label)
+            shown.extend(values[positive])
+        if len(zero):
+            axes.plot(
+                zero,
+                np.zeros(len(zero)),
+                "x",
+                color=color,
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+                label=f"{label}: exactly zero",
+            )
+    log_scale(axes, np.array(shown))
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center")
+        axes.set_yticks([])
+
+
+def _finish_depth(panels: Sequence[Axes], inspections: Sequence[Inspection]) -> None:
+    """Name the layers where all have the same ones, and number them where not."""
+    names = {tuple(layer.name for layer in one.layers) for one in inspections}
+    deepest = max(map(len, names))
+    shown = np.unique(np.linspace(0, deepest - 1, min(deepest, MOST_DEPTH_NAMES)).astype(int))
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("layer, from the input to the output")
+        if axes.lines:
+            axes.legend(frameon=False, fontsize="small")
+        if len(names) == 1:
+            (only,) = names
+            axes.set_xticks(shown, [only[place] for place in shown], rotation=45, ha="right")
+        else:
+            axes.set_xticks(shown, [str(place + 1) for place in shown])
+
+
+# Probes --------------------------------------------------------------------------------------
+
+
+def _histogram_figure(layers: Sequence[LayerHistogram]) -> Figure:
+    """Draw how the elements of each layer's gradient spread over signs and powers of ten.
+
+    Negative elements stand to the left and positive ones to the right, small ones in the
+    middle, with the exact zeros between them; darker is a larger share of the layer.
+    """
+    negative = np.array([one.histogram.negative for one in layers], dtype=np.float64)
+    positive = np.array([one.histogram.positive for one in layers], dtype=np.float64)
+    sizes = np.array([max(one.histogram.size, 1) for one in layers], dtype=np.float64)
+    zeros = np.array([one.histogram.zeros for one in layers], dtype=np.float64)
+    used = np.flatnonzero((negative + positive).sum(axis=0))
+    low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+    figure = blank_figure(max(2.8, 1.5 + 0.24 * len(layers)))
+    left, middle, right = figure.subplots(
+        1, 3, sharey=True, gridspec_kw={"width_ratios": [high - low, 1.2, high - low]}
+    )
+    panels = {
+        left: negative[:, low:high][:, ::-1],
+        middle: zeros[:, np.newaxis],
+        right: positive[:, low:high],
+    }
+    largest = max(float((counts / sizes[:, np.newaxis]).max()) for counts in panels.values())
+    images = [
+        axes.imshow(
+            np.where(counts > 0, counts / sizes[:, np.newaxis], np.nan),
+            aspect="auto",
+            cmap="viridis_r",
+            vmin=0,
+            vmax=max(largest, 0.01),
+            interpolation="nearest",
+        )
+        for axes, counts in panels.items()
+    ]
+    powers = [DECADES[place] for place in range(low, high)]
+    every = max(1, len(powers) // 4)
+    edges = np.arange(0, len(powers), every)
+    right.set_xticks(edges - 0.5, [f"1e{powers[edge]}" for edge in edges])
+    left.set_xticks(len(powers) - 0.5 - edges, [f"-1e{powers[edge]}" for edge in edges])
+    middle.set_xticks([0], ["0"])
+    left.set_yticks(range(len(layers)), [one.layer for one in layers])
+    left.set_ylabel("layer (input at the top)")
+    left.set_xlabel("negative")
+    right.set_xlabel("positive")
+    figure.colorbar(images[0], ax=right, pad=0.02).set_label("share of the layer's elements")
+    figure.suptitle("Sign and magnitude of the gradient's elements", fontsize="medium")
+    return figure
+
+
+def _hidden_figure(modules: Sequence[HiddenStateGradients]) -> Figure:
+    """Draw how much of the gradient arrives at each time step."""
+    figure = blank_figure(4.2)
+    axes = figure.add_subplot()
+    for index, states in enumerate(modules):
+        label = state_name(states)
+        if not math.isnan(states.slope.decades):
+            label += f": {states.slope.decades:+.3f} decades a time step"
+        time = np.arange(1, len(states.hidden) + 1)
+        color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+        norms = finite_or_gap(states.hidden)
+        axes.plot(time, norms, color=color, marker=marker, markersize=4, label=label)
+        if states.cell is not None:
+            cells = finite_or_gap(states.cell)
+            axes.plot(time, cells, "--", color=color, label=f"{state_name(states)}, cell state")
+    log_scale(axes, np.concatenate([states.hidden for states in modules]))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    axes.set_xlabel("time step of the sequence")
+    axes.set_ylabel("norm of the gradient of the loss\nby the hidden state")
+    axes.set_title("The gradient on its way back through time", fontsize="medium")
+    return figure
+
+
+def _descent_figure(curve: DescentCurve) -> Figure:
+    """Draw the loss over the length of a step along the negative gradient."""
+    figure = blank_figure(4.2)
+    axes = figure.add_subplot()
+    lengths, losses = curve.relative_lengths, finite_or_gap(curve.losses)
+    axes.plot(lengths, losses, color=BLUE, marker="o", markersize=3, label="loss of the batch")
+    axes.axhline(curve.start_loss, color="black", linewidth=1, label="at the weights themselves")
+    with np.errstate(invalid="ignore"):
+        tangent = curve.start_loss + curve.slope * curve.steps
+    axes.plot(lengths, tangent, "--", color=ORANGE, label="what the gradient alone promises")
+    if curve.descends:
+        best = int(np.argmin(np.abs(curve.steps - curve.best_step)))
+        label = f"lowest: {curve.best_loss:.4g}, {curve.best_step:.3g} times the gradient"
+        axes.plot(lengths[best], curve.best_loss, "D", color=VERMILION, label=label)
+    axes.set_xlim(lengths[0], lengths[-1])
+    axes.set_xscale("log")
+    axes.set_ylim(*_loss_range(curve))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    axes.set_xlabel("length of the step, relative to the norm of the weights")
+    axes.set_ylabel("loss (nats)")
+    axes.set_title("The loss along the negative gradient", fontsize="medium")
+    return figure
+
+
+def _loss_range(curve: DescentCurve) -> tuple[float, float]:
+    """Return what of the losses to show: the descent, and as much above the start as below."""
+    fall = max(curve.start_loss - curve.best_loss, 0.05 * abs(curve.start_loss), 1e-12)
+    return curve.best_loss - 0.15 * fall, curve.start_loss + fall
+
+
+# Probes over a run ---------------------------------------------------------------------------
+
+
+def _probe_history_figure(inspection: Inspection) -> Figure:
+    """Draw what each of a run's own probes found over its steps, a panel for each."""
+    known = [one for one in inspection.probe_history if not math.isnan(one.value)]
+    kept = [name for name in READINGS if any(one.probe == name for one in known)]
+    columns = min(2, len(kept))
+    rows = math.ceil(len(kept) / columns)
+    figure = blank_figure(0.8 + 2.4 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
+    for axes, name in zip(panels, kept, strict=False):
+        _probe_panel(axes, [one for one in known if one.probe == name], inspection.batch_size)
+        axes.set_title(READINGS[name].meaning, fontsize="medium", loc="left")
+        axes.set_xlabel("training step")
+        axes.tick_params(labelbottom=True)
+        axes.grid(alpha=0.3)
+    for axes in panels[len(kept) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"Probes during the run: {inspection.target}", fontsize="medium")
+    return figure
+
+
+def _probe_panel(axes: Axes, records: Sequence[ProbeRecord], batch_size: int) -> None:
+    """Draw a probe's values with their ranges, which may be open upwards, and their limit."""
+    with_limit = [one for one in records if not math.isnan(one.limit)]
+    records = with_limit or records  # without its threshold, a sharpness has another metric
+    columns = [(one.step, one.value, one.low, one.high, one.limit) for one in records]
+    steps, values, lows, highs, limits = np.array(columns, dtype=np.float64).T
+    axes.plot(steps, finite_or_gap(values), color=BLUE, marker="o", markersize=4)
+    if records[0].probe in OF_ANY_MAGNITUDE:
+        log_scale(axes, np.concatenate([values, limits]))
+    if np.isfinite(limits).any():
+        axes.plot(steps, limits, "--", color=VERMILION, label="stability threshold")
+    if records[0].probe == "noise":
+        axes.axhline(batch_size, linestyle="--", color=VERMILION, label="batch size")
+    ranges = np.isfinite(lows) & ~np.isnan(highs)
+    if ranges.any():
+        known = np.concatenate([values, lows[ranges], highs[ranges]])
+        axes.vlines(steps[ranges], lows[ranges], _closed(highs[ranges], known), color=BLUE)
+    if axes.get_legend_handles_labels()[0]:
+        legend_above(axes, on_the_right=True)  # the panel's title is on the left
+
+
+def _closed(highs: Matrix, known: Matrix) -> Matrix:
+    """Return upper ends for a picture: an infinite one lies at twice what is largest otherwise."""
+    return np.where(np.isinf(highs), 2 * known[np.isfinite(known)].max(), highs)

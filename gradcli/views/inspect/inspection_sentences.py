@@ -1,0 +1,135 @@
+"""What an inspection found, in sentences: the depth, convergence, clipping and events."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from gradcli.inspection.inspection import Convergence, Event, Inspection
+from gradcli.views import numbers
+
+if TYPE_CHECKING:
+    from gradcli.probes.slope import LogSlope
+
+LEVEL_DECADES = 0.05
+"""A gradient that changes by less than this from layer to layer counts as level."""
+CLEAR_CORRELATION = 0.5
+MOST_EVENTS = 4
+EVENT_NOUNS = {
+    "spike": "spike",
+    "non-finite": "non-finite value",
+    "lr-change": "learning-rate change",
+}
+
+
+def describe_setting(inspection: Inspection) -> list[str]:
+    """Return what was inspected in phrases, those that matter most first."""
+    return [
+        inspection.data,
+        inspection.model,
+        inspection.activation,
+        f"{inspection.optimizer} {inspection.learning_rate:g}",
+        f"clip {inspection.clip}",
+        f"batch {inspection.batch_size}",
+    ]
+
+
+def describe_state(inspection: Inspection) -> str:
+    """Say at what point of its training the model is, and what its loss is there."""
+    step = numbers.count(inspection.step)
+    match inspection.kind:
+        case "fresh":
+            state = "a fresh model, before any training"
+        case "checkpoint":
+            state = f"the checkpoint at step {step} of a run that is {inspection.status}"
+        case "run":
+            state = f"a run that is {inspection.status}, at step {step}"
+    loss = f"loss {numbers.score(inspection.loss)}"
+    if inspection.examples:
+        loss += f" on {numbers.count(inspection.examples, 'example')}"
+    return f"{state}; {loss}"
+
+
+def depth_sentence(slope: LogSlope) -> str:
+    """Say how the gradient changes from layer to layer on its way back to the input."""
+    if math.isnan(slope.decades):
+        return "not known: fewer than two layers have a finite gradient"
+    fit = f"slope {slope.decades:+.2f} decades a layer"
+    if not math.isnan(slope.r_squared):
+        fit += f", R squared {slope.r_squared:.2f}"
+    fit += f", {numbers.count(slope.points, 'layer')}"
+    if abs(slope.decades) < LEVEL_DECADES:
+        return f"about level from layer to layer ({fit})"
+    verb = "shrinks" if slope.decades > 0 else "grows"
+    factor = f"{10 ** abs(slope.decades):.2g}"
+    return f"{verb} {factor}-fold a layer on its way back to the input ({fit})"
+
+
+def convergence_sentences(convergence: Convergence) -> list[str]:
+    """Say whether the loss falls, and whether the gradient falls with it."""
+    first, last = numbers.score(convergence.first_loss), numbers.score(convergence.last_loss)
+    course = {
+        "falling": f"The loss falls, from {first} to {last}.",
+        "converged": f"The loss has settled at {last}; it began at {first}.",
+        "plateau": f"The loss stays on a plateau at {last}; it began at {first}.",
+        "noise": f"The loss neither falls nor rises: at {last}, one batch differs from the next "
+        f"by {numbers.share(convergence.scatter)}; it began at {first}.",
+        "rising": f"The loss rises, from {first} to {last}.",
+        "unknown": "There are too few steps to say whether the loss falls.",
+    }[convergence.course]
+    if math.isnan(convergence.first_norm) or math.isnan(convergence.last_norm):
+        return [course]
+    ends = f"{numbers.norm(convergence.first_norm)} to {numbers.norm(convergence.last_norm)}"
+    return [course, f"The gradient norm went from {ends}{_with_the_loss(convergence)}."]
+
+
+def _with_the_loss(convergence: Convergence) -> str:
+    correlation = convergence.norm_follows_loss
+    if math.isnan(correlation):
+        return ""
+    if correlation >= CLEAR_CORRELATION:
+        relation = "it falls and rises with the loss"
+    elif correlation <= -CLEAR_CORRELATION:
+        relation = "it rises where the loss falls"
+    else:
+        relation = "it does not follow the loss"
+    return f"; {relation} (correlation {correlation:+.2f})"
+
+
+def clipping_sentence(inspection: Inspection) -> str:
+    """Say how much of the training was clipped; empty where that is not known."""
+    if math.isnan(inspection.clipped_fraction):
+        return ""
+    return f"{numbers.share(inspection.clipped_fraction)} of the steps"
+
+
+def event_sentences(inspection: Inspection) -> list[str]:
+    """Count the events, then tell the first ones."""
+    counts = [
+        numbers.count(number, EVENT_NOUNS[kind])
+        for kind, number in inspection.event_counts.items()
+        if number
+    ]
+    if not counts:
+        return []
+    return [", ".join(counts), *map(_event_sentence, inspection.events[:MOST_EVENTS])]
+
+
+def _event_sentence(event: Event) -> str:
+    place = f" in {event.layer}" if event.layer else ""
+    step = f"step {numbers.count(event.step)}{place}: "
+    match event.kind:
+        case "spike":
+            return f"{step}the norm is {numbers.norm(event.value)} times the median before it"
+        case "lr-change":
+            return f"{step}the learning rate becomes {event.value:.3g} times what it was"
+        case "non-finite":
+            return f"{step}not finite, at a loss of {numbers.norm(event.value)}"
+
+
+def untested_sentences(not_tested: dict[str, str]) -> list[str]:
+    """Say what was not tested and what it would take; alike ones together."""
+    reasons: dict[str, list[str]] = {}
+    for code, reason in not_tested.items():
+        reasons.setdefault(reason, []).append(code)
+    return [f"{', '.join(codes)}: {reason}" for reason, codes in reasons.items()]

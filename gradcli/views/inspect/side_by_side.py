@@ -1,0 +1,210 @@
+"""Several inspections beside each other: variants of a model, or the arms of a comparison."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from gradcli.inspection.inspection import Inspection, LayerReport, SideBySide
+from gradcli.views import numbers
+from gradcli.views.findings import by_severity, finding_lines, verdict_style
+from gradcli.views.heading import joined
+from gradcli.views.inspect.heat_map import ASCII_GLYPHS, GLYPHS, Shades, columns_of, styled
+from gradcli.views.inspect.inspection_sentences import describe_setting
+from gradcli.views.inspect.layer_table import decades, log10_norms
+from gradcli.views.labelled import whole_lines
+from gradcli.views.table import (
+    GAP,
+    STRONG,
+    TITLE,
+    Column,
+    Line,
+    Lines,
+    fit,
+    fitting,
+    piece,
+    shorten,
+    table,
+    total_width,
+)
+
+MOST_FINDINGS = 6
+LONGEST_LABEL = 30
+WIDEST_LAYER = 6
+"""Columns of a layer in the map of layers."""
+
+
+def side_by_side_screen(inspections: SideBySide) -> RenderableType:
+    """Draw the comparison of the inspections."""
+    return _SideBySideScreen(inspections)
+
+
+class _SideBySideScreen:
+    def __init__(self, inspections: SideBySide) -> None:
+        self._all = inspections
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        inspections = self._all.inspections
+        yield from _headline(self._all, options.max_width)
+        yield ""
+        columns = _columns(inspections)
+        width = options.max_width if options.is_terminal else total_width(columns)
+        yield Lines(table(fitting(columns, width), width))
+        yield ""
+        yield from _depth_map(inspections, options)
+        yield ""
+        yield from _diagnosis(inspections)
+        yield from whole_lines("next", next_commands(self._all))
+
+
+def _headline(inspections: SideBySide, width: int) -> Iterator[RenderableType]:
+    noun = "variant" if inspections.kind == "variants" else "arm"
+    counted = numbers.count(len(inspections.inspections), noun)
+    yield Text.assemble((counted, "bold"), "  ", (inspections.target, STRONG))
+    common = _in_common([describe_setting(one) for one in inspections.inspections])
+    if common:
+        yield Text(joined(common, ", ", width), TITLE)
+    yield from map(Text, inspections.notes)
+
+
+def _in_common(settings: Sequence[Sequence[str]]) -> list[str]:
+    """Return the phrases that hold for all."""
+    first, *others = settings
+    return [phrase for phrase in first if all(phrase in other for other in others)]
+
+
+def _columns(inspections: Sequence[Inspection]) -> list[Column]:
+    def column(
+        above: str,
+        title: str,
+        write: Callable[[float], str],
+        value: Callable[[Inspection], float],
+        rank: int,
+    ) -> Column:
+        return Column(title, [write(value(one)) for one in inspections], rank, "right", above=above)
+
+    ranked = [_by_gradient(one) for one in inspections]
+    smallest = [one[0] if one else None for one in ranked]
+    largest = [one[-1] if one else None for one in ranked]
+    columns = [
+        Column("", [shorten(one.label, LONGEST_LABEL) for one in inspections], styles=STRONG),
+        Column(
+            "verdict",
+            [one.verdict for one in inspections],
+            styles=[verdict_style(one.verdict, one.findings) for one in inspections],
+        ),
+        column("decades", "a layer", decades, lambda one: one.depth_slope.decades, 1),
+        _norm_column("smallest", smallest, 2),
+        _layer_column("in", smallest, 5),
+        _norm_column("largest", largest, 3),
+        _layer_column("in", largest, 7),
+        column("most", "dead", numbers.share, lambda one: _most(one, _dead), 4),
+        column("most", "saturated", numbers.share, lambda one: _most(one, _saturated), 4),
+        column("largest", "update", numbers.ratio, lambda one: _most(one, _ratio), 6),
+        column("", "loss", numbers.score, lambda one: one.loss, 8),
+        column("steps", "clipped", numbers.share, lambda one: one.clipped_fraction, 9),
+        column("fit", "R squared", _two_decimals, lambda one: one.depth_slope.r_squared, 10),
+    ]
+    return [column for column in columns if set(column.cells) - {numbers.ABSENT}]
+
+
+def _two_decimals(value: float) -> str:
+    return numbers.ABSENT if math.isnan(value) else f"{value:.2f}"
+
+
+def _norm_column(above: str, layers: Sequence[LayerReport | None], rank: int) -> Column:
+    cells = [numbers.known_norm(one.weight_grad_norm) if one else numbers.ABSENT for one in layers]
+    return Column("gradient", cells, rank, "right", above=above)
+
+
+def _layer_column(title: str, layers: Sequence[LayerReport | None], rank: int) -> Column:
+    return Column(title, [one.name if one else numbers.ABSENT for one in layers], rank)
+
+
+def _by_gradient(inspection: Inspection) -> list[LayerReport]:
+    """Return the layers whose gradient is known, the one with the smallest first."""
+    known = [layer for layer in inspection.layers if not math.isnan(layer.weight_grad_norm)]
+    return sorted(known, key=lambda layer: layer.weight_grad_norm)
+
+
+def _most(inspection: Inspection, value: Callable[[LayerReport], float]) -> float:
+    """Return the largest value over the layers; NaN where none has one."""
+    return max(
+        (value(layer) for layer in inspection.layers if not math.isnan(value(layer))),
+        default=math.nan,
+    )
+
+
+def _dead(layer: LayerReport) -> float:
+    return layer.dead_fraction
+
+
+def _saturated(layer: LayerReport) -> float:
+    return layer.saturated_fraction
+
+
+def _ratio(layer: LayerReport) -> float:
+    return layer.update_ratio
+
+
+def _depth_map(
+    inspections: Sequence[Inspection], options: ConsoleOptions
+) -> Iterator[RenderableType]:
+    """Draw the gradient of each layer's weights, the layers from the input to the output."""
+    logarithms = [
+        log10_norms(layer.weight_grad_norm for layer in one.layers) for one in inspections
+    ]
+    glyphs = ASCII_GLYPHS if options.ascii_only else GLYPHS
+    shades = Shades.covering(np.concatenate(logarithms), glyphs)
+    labels = [shorten(one.label, LONGEST_LABEL) for one in inspections]
+    margin = max(map(len, labels)) + len(GAP)
+    room = max(options.max_width - margin, 1)
+    deepest = max(map(len, logarithms))
+    width = min(room, deepest * WIDEST_LAYER)
+    drawn = [
+        shades.draw(columns_of(one[np.newaxis], width)[0]) if len(one) else "" for one in logarithms
+    ]
+    title = "gradient by the weights, the layers from the input to the output"
+    lines: list[Line] = [[piece(title, TITLE)]]
+    lines += [
+        [piece(fit(label, margin), STRONG), *styled(cells)]
+        for label, cells in zip(labels, drawn, strict=True)
+    ]
+    lines.append([piece(fit("norm", margin), TITLE), *shades.legend("".join(drawn))])
+    yield Lines(lines)
+
+
+def _diagnosis(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
+    """Lay out the gravest finding of each variant that is not well."""
+    graver = [
+        (one, finding)
+        for one in inspections
+        for finding in by_severity(one.findings)[:1]
+        if finding.code != "healthy"
+    ]
+    for one, finding in graver[:MOST_FINDINGS]:
+        yield Text(one.label, STRONG)
+        yield from finding_lines(finding, "")
+    if len(graver) > MOST_FINDINGS:
+        yield Text(f"and {numbers.count(len(graver) - MOST_FINDINGS, 'more')}", TITLE)
+    if graver:
+        yield ""
+
+
+def next_commands(inspections: SideBySide) -> list[str]:
+    """Return the commands worth typing next: a closer look at what is ill, what is well to train.
+
+    Of both the first one; the targets stand for themselves.
+    """
+    ill = [one for one in inspections.inspections if one.verdict != "healthy"]
+    well = [one for one in inspections.inspections if one.verdict == "healthy"]
+    commands = [["gradcli", "inspect-gradients", *shlex.split(one.target)] for one in ill[:1]]
+    commands += [
+        ["gradcli", "train", *shlex.split(one.target)] for one in well[:1] if one.kind == "fresh"
+    ]
+    return [shlex.join(command) for command in commands]

@@ -1,0 +1,346 @@
+"""What `--json` prints: one object, its keys fixed by contract and in a fixed order.
+
+JSON has no NaN and no infinity, and a missing number must not pass for a zero, so they are
+the strings "nan", "inf" and "-inf".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
+
+if TYPE_CHECKING:
+    from gradcli.comparison.results import (
+        ComparisonSummary,
+        GridResult,
+        PairResult,
+        RankedArm,
+        TrialResult,
+    )
+    from gradcli.inspection.inspection import (
+        Inspection,
+        LayerReport,
+        ProbeResults,
+        SideBySide,
+    )
+    from gradcli.inspection.run_difference import RunDifference
+
+SCHEMA = 1
+
+
+def train_json(summary: TrainSummary) -> dict[str, Any]:
+    """Return the result of a run as a JSON object."""
+    info = summary.info
+    result = {
+        "schema": SCHEMA,
+        "run": summary.path,
+        "status": summary.status,
+        "data": _data(info.data),
+        "model": {"name": info.model, "parameters": info.model_size},
+        "optimizer": {
+            "name": info.optimizer,
+            "lr": info.learning_rate,
+            "schedule": info.schedule,
+        },
+        "device": info.device,
+        "epochs": summary.epochs,
+        "steps": summary.steps,
+        "train_loss": summary.train_loss,
+        "val_accuracy": summary.val_accuracy,
+        "test_accuracy": summary.test_accuracy,
+        "seconds": {
+            "total": summary.seconds_total,
+            "first_step": summary.seconds_first_step,
+            "train": summary.seconds_train,
+        },
+        "steps_per_second": summary.steps_per_second,
+        "phases": summary.phases,
+        "clipped_fraction": summary.clipped_fraction,
+        "layers": [_layer(layer) for layer in summary.layers],
+        "findings": [finding_json(finding) for finding in summary.findings],
+    }
+    written: dict[str, Any] = jsonable(result)
+    return written
+
+
+def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
+    """Return the result of a comparison as a JSON object.
+
+    `arm` is unique; `optimizer` is the option that several arms may share.
+    """
+    info = summary.info
+    result = {
+        "schema": SCHEMA,
+        "comparison": info.path,
+        "status": summary.status,
+        "data": _data(info.data),
+        "model": {"name": info.model, "parameters": info.model_size},
+        "protocol": asdict(info.protocol),
+        "target_accuracy": info.target_accuracy,
+        "epochs": info.epochs,
+        "steps": info.steps,
+        "device": info.device,
+        "jobs": info.jobs,
+        "threads": info.threads,
+        "ranking": [_ranked(arm) for arm in summary.ranking],
+        "pairs": [_pair(pair) for pair in summary.pairs],
+        "cautions": [asdict(caution) for caution in summary.cautions],
+        "tuning": [_grid_result(result) for result in summary.tuning],
+        "halving": asdict(summary.halving) if summary.halving else None,
+        "trials": [_trial(trial) for trial in summary.trials],
+        "failed": summary.failed,
+        "seconds": summary.seconds,
+        "winner_command": summary.winner_command or None,
+        "resume_command": summary.resume_command or None,
+    }
+    written: dict[str, Any] = jsonable(result)
+    return written
+
+
+def inspection_json(inspection: Inspection | SideBySide) -> dict[str, Any]:
+    """Return what an inspection found as a JSON object; several ones as a list in one object.
+
+    `healthy` is a verdict only where it was tested; `not_tested` says what was not.
+    """
+    from gradcli.inspection.inspection import SideBySide
+
+    if isinstance(inspection, SideBySide):
+        result = {
+            "schema": SCHEMA,
+            "target": inspection.target,
+            "kind": inspection.kind,
+            "inspections": [_inspection(one) for one in inspection.inspections],
+            "notes": inspection.notes,
+        }
+    else:
+        result = {"schema": SCHEMA, **_inspection(inspection)}
+    written: dict[str, Any] = jsonable(result)
+    return written
+
+
+def difference_json(difference: RunDifference) -> dict[str, Any]:
+    """Return what sets two runs apart as `runs diff --json` prints it."""
+    return {
+        "schema": SCHEMA,
+        "a": train_json(difference.a),
+        "b": train_json(difference.b),
+        "settings": [asdict(one) for one in difference.settings],
+        "origin": [asdict(one) for one in difference.origin],
+        "steps_compared": difference.steps_compared,
+        "first_different_step": difference.first_different_step,
+        "norms_compared": difference.norms_compared,
+    }
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """Return a finding as a JSON object; its override is what to `try`."""
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "layer": finding.layer,
+        "evidence": finding.evidence,
+        "threshold": finding.threshold,
+        "message": finding.message,
+        "try": finding.override,
+    }
+
+
+def _layer(layer: LayerSummary) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "grad_norm_before_clip": asdict(layer.grad_norm_before_clip),
+        "grad_norm_after_clip": asdict(layer.grad_norm_after_clip),
+        "clipped_fraction": layer.clipped_fraction,
+        "weight_norm": layer.weight_norm,
+        "update_ratio": layer.update_ratio,
+    }
+
+
+def _inspection(inspection: Inspection) -> dict[str, Any]:
+    """Return one inspection, the keys of the contract first."""
+    return {
+        "target": inspection.target,
+        "model": inspection.model,
+        "step": inspection.step,
+        "verdict": inspection.verdict,
+        "layers": [_inspected_layer(layer) for layer in inspection.layers],
+        "probes": _probes(inspection.probes),
+        "findings": [finding_json(finding) for finding in inspection.findings],
+        "kind": inspection.kind,
+        "label": inspection.label,
+        "status": inspection.status,
+        "data": inspection.data,
+        "activation": inspection.activation,
+        "optimizer": {"name": inspection.optimizer, "lr": inspection.learning_rate},
+        "clip": inspection.clip,
+        "batch_size": inspection.batch_size,
+        "loss": inspection.loss,
+        "examples": inspection.examples,
+        "depth_slope": asdict(inspection.depth_slope),
+        "input_depth_slope": asdict(inspection.input_depth_slope),
+        "clipped_fraction": inspection.clipped_fraction,
+        "convergence": asdict(inspection.convergence) if inspection.convergence else None,
+        "events": [asdict(event) for event in inspection.events],
+        "event_counts": inspection.event_counts,
+        "tested": inspection.tested,
+        "not_tested": inspection.not_tested,
+        "notes": inspection.notes,
+        "probe_history": [_recorded_probe(record) for record in inspection.probe_history],
+    }
+
+
+def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
+    """Return all that is known of a layer; its trends under the names they have in a run."""
+    values = asdict(layer)
+    values["grad_norm_before_clip"] = values.pop("before_clip")
+    values["grad_norm_after_clip"] = values.pop("after_clip")
+    return values
+
+
+def _probes(probes: ProbeResults) -> dict[str, Any]:
+    """Return each probe that was asked for under its name: what it found and cost, or why not."""
+    results: dict[str, dict[str, Any]] = {name: {} for name in probes.costs}
+    for one in fields(probes):
+        value = getattr(probes, one.name)
+        if one.name not in ("costs", "refused") and value is not None:
+            results.setdefault(one.name.replace("_", "-"), {})["result"] = _plain(value)
+    if probes.check is not None:
+        results["check"]["wrong"] = probes.check.wrong
+    for name, cost in probes.costs.items():
+        results[name]["cost"] = asdict(cost)
+    for name, reason in probes.refused.items():
+        results[name] = {"refused": reason}
+    return results
+
+
+def _recorded_probe(record: ProbeRecord) -> dict[str, Any]:
+    """Return what a run's own probe found: in a few numbers, its cost, and all of it."""
+    values = asdict(record)
+    values["refused"] = record.refused or None
+    values["cost"] = {name: values.pop(name) for name in ("seconds", "passes")}
+    values["result"] = values.pop("result")
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Turn the dataclasses in a probe's result into mappings."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _ranked(arm: RankedArm) -> dict[str, Any]:
+    scores = arm.test_accuracy
+    return {
+        "rank": arm.rank,
+        "arm": arm.name,
+        "optimizer": arm.optimizer,
+        "lr": arm.learning_rate,
+        "seeds": arm.seeds,
+        "test_accuracy": {"mean": scores.mean, "std": scores.std, "ci95": scores.ci95},
+        "val_accuracy": arm.val_accuracy.mean,
+        "train_loss": arm.train_loss,
+        "steps_to_target": arm.steps_to_target,
+        "seconds_to_target": arm.seconds_to_target,
+        "grad_norm": arm.grad_norm,
+        "clipped_fraction": arm.clipped_fraction,
+        "steps_per_second": arm.steps_per_second,
+        "diverged": arm.diverged,
+        "missing": arm.missing,
+        "lr_at_edge": arm.learning_rate_at_edge,
+        "selection": _selection(arm),
+        "lr_sensitivity": asdict(arm.sensitivity) if arm.sensitivity else None,
+    }
+
+
+def _selection(arm: RankedArm) -> dict[str, Any] | None:
+    """Return the validation accuracy that chose the learning rate, beside that of fresh seeds."""
+    if arm.selection is None:
+        return None
+    return {
+        "selected": arm.selection.selected_score,
+        "fresh": arm.selection.fresh.mean,
+        "optimism": arm.selection.optimism,
+        "ci95": arm.selection.ci95,
+    }
+
+
+def _pair(pair: PairResult) -> dict[str, Any]:
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "difference": pair.difference,
+        "ci95": pair.ci95,
+        "p_adjusted": pair.p_adjusted,
+        "verdict": pair.verdict,
+        "seeds_needed": pair.seeds_needed,
+        "seeds": pair.seeds,
+        "deviation": pair.deviation,
+        "holm_interval": pair.holm_interval,
+        "evidence": pair.evidence,
+    }
+
+
+def _grid_result(result: GridResult) -> dict[str, Any]:
+    return {
+        "arm": result.arm,
+        "optimizer": result.optimizer,
+        "lr": result.learning_rate,
+        "val_accuracy": result.val_accuracy,
+        "diverged": result.diverged,
+        "status": result.status,
+        "chosen": result.chosen,
+    }
+
+
+def _trial(trial: TrialResult) -> dict[str, Any]:
+    """Return a trial with all that is known of it; the learning rate as `lr`, as everywhere."""
+    values = asdict(trial)
+    learning_rate = values.pop("learning_rate")
+    return {
+        "id": values.pop("id"),
+        "arm": values.pop("arm"),
+        "optimizer": values.pop("optimizer"),
+        "lr": learning_rate,
+        **values,
+    }
+
+
+def _data(data: DataInfo) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "train": data.train,
+        "val": data.val,
+        "test": data.test,
+        "sha256": data.sha256,
+    }
+
+
+def jsonable(value: Any) -> Any:
+    """Return the value with every NaN and infinity in it, however deep, as a string.
+
+    NumPy's arrays and numbers become lists and plain numbers.
+    """
+    match value:
+        case float() if not math.isfinite(value):
+            return str(float(value))
+        case Mapping():
+            return {key: jsonable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [jsonable(item) for item in value]
+        case np.ndarray() | np.generic():
+            return jsonable(value.tolist())
+        case _:
+            return value
+
+
+def dumps(value: Any) -> str:
+    """Write the value as JSON that every parser reads: no bare NaN ever leaves here."""
+    return json.dumps(jsonable(value), indent=2, allow_nan=False)

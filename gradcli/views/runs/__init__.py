@@ -1,0 +1,1 @@
+"""The views of stored runs: the table of all, and the difference between two."""

@@ -1,0 +1,224 @@
+"""Two runs side by side: settings, origin, results and gradients, where they differ, and why."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from gradcli.inspection.run_difference import Contrast, RunDifference, fair_comparison, setting
+from gradcli.records import TrainSummary
+from gradcli.views import numbers
+from gradcli.views.heading import STATUS_STYLES
+from gradcli.views.labelled import Labelled, whole_lines
+from gradcli.views.table import (
+    STRONG,
+    Column,
+    Line,
+    Lines,
+    fitting,
+    shorten,
+    table,
+    total_width,
+)
+from gradcli.views.train.training_screen import visible_layers
+
+MOST_LAYERS = 24
+WIDEST_VALUE = 28
+
+
+def difference_screen(difference: RunDifference) -> RenderableType:
+    """Draw what sets two runs apart."""
+    return _DifferenceScreen(difference)
+
+
+class _DifferenceScreen:
+    def __init__(self, difference: RunDifference) -> None:
+        self._difference = difference
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        difference = self._difference
+        for letter, run in (("a", difference.a), ("b", difference.b)):
+            yield Text.assemble(
+                (letter, STRONG), "  ", (run.info.run, STRONG), "  ", _status(run), no_wrap=True
+            )
+        for title, contrasts in (
+            ("settings", difference.settings),
+            ("made with", difference.origin),
+        ):
+            if contrasts:
+                yield ""
+                yield Lines(_table(_contrast_columns(title, contrasts), options))
+        yield ""
+        yield Lines(_table(_result_columns(difference.a, difference.b), options))
+        layers = _layer_columns(difference.a, difference.b)
+        if layers:
+            yield ""
+            yield Lines(_table(layers, options))
+        yield ""
+        yield from _conclusion(difference)
+        yield ""
+        yield from whole_lines("next", next_commands(difference))
+
+
+def next_commands(difference: RunDifference) -> list[str]:
+    """Return the commands worth typing after two runs were compared, the most useful first."""
+    commands = []
+    fair = fair_comparison(difference)
+    if fair is not None:
+        commands.append(fair)
+    commands += [["gradcli", "runs", "show", run.path] for run in (difference.a, difference.b)]
+    return [shlex.join(command) for command in commands]
+
+
+def _shown(value: object) -> str:
+    return numbers.ABSENT if value is None else shorten(setting(value), WIDEST_VALUE)
+
+
+def _status(run: TrainSummary) -> tuple[str, str]:
+    return run.status, STATUS_STYLES[run.status]
+
+
+def _table(columns: Sequence[Column], options: ConsoleOptions) -> list[Line]:
+    width = options.max_width if options.is_terminal else total_width(columns)
+    return table(fitting(columns, width), width)
+
+
+def _contrast_columns(title: str, contrasts: Sequence[Contrast]) -> list[Column]:
+    return [
+        Column(title, [one.key for one in contrasts], styles=STRONG),
+        *(
+            Column(letter, [_shown(getattr(one, letter)) for one in contrasts])
+            for letter in ("a", "b")
+        ),
+    ]
+
+
+def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
+    """Lay out what the runs came to; a change is of the second against the first."""
+    rows: list[tuple[str, str, str, str]] = []
+
+    def add(name: str, write: Callable[[float], str], one: float, other: float) -> None:
+        change = other - one
+        said = "" if math.isnan(change) else f"{'-' if change < 0 else '+'}{write(abs(change))}"
+        rows.append((name, write(one), write(other), said if change else ""))
+
+    add("test accuracy", numbers.score, a.test_accuracy, b.test_accuracy)
+    add("validation accuracy", numbers.score, a.val_accuracy, b.val_accuracy)
+    add("train loss", numbers.score, a.train_loss, b.train_loss)
+    add("steps", lambda value: numbers.count(int(value)), a.steps, b.steps)
+    add("steps a second", numbers.known_norm, a.steps_per_second, b.steps_per_second)
+    add("seconds", numbers.known_norm, a.seconds_total, b.seconds_total)
+    add("steps clipped", numbers.share, a.clipped_fraction, b.clipped_fraction)
+    names, of_a, of_b, changes = zip(*rows, strict=True)
+    return [
+        Column("result", names, styles=STRONG),
+        Column("a", of_a, 0, "right"),
+        Column("b", of_b, 0, "right"),
+        Column("b - a", changes, 1, "right"),
+    ]
+
+
+def _layer_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
+    """Lay out the mean gradient norms of the layers that both have; none where there are none."""
+    others = {layer.name: layer for layer in b.layers}
+    pairs = [(layer, others[layer.name]) for layer in a.layers if layer.name in others]
+    pairs = (
+        [pairs[row] for row in visible_layers([None] * len(pairs), MOST_LAYERS)] if pairs else []
+    )
+    if not pairs:
+        return []
+    means = [
+        (one.grad_norm_before_clip.mean, other.grad_norm_before_clip.mean) for one, other in pairs
+    ]
+    return [
+        Column("mean grad norm", [one.name for one, _ in pairs], styles=STRONG),
+        Column("a", [numbers.known_norm(one) for one, _ in means], 0, "right"),
+        Column("b", [numbers.known_norm(other) for _, other in means], 0, "right"),
+        Column(
+            "b / a",
+            [numbers.known_norm(other / one if one else math.nan) for one, other in means],
+            1,
+            "right",
+        ),
+    ]
+
+
+def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
+    """Say what was found in the runs, from where on they differ, and what that is owed to."""
+    for letter, run in (("a", difference.a), ("b", difference.b)):
+        codes = dict.fromkeys(finding.code for finding in run.findings)
+        yield Labelled(f"findings {letter}", Text(", ".join(codes) or "none"))
+    yield Labelled("steps", Text(steps_sentence(difference)))
+    yield Labelled("verdict", Text(verdict(difference)))
+
+
+def steps_sentence(difference: RunDifference) -> str:
+    """Say up to where the numbers on record are the same."""
+    compared, first = difference.steps_compared, difference.first_different_step
+    if not compared:
+        return "The runs have no logged step in common."
+    what = "Loss and gradient norms" if difference.norms_compared else "Losses"
+    common = numbers.count(compared, "logged step")
+    if first is None:
+        return f"{what} are equal at all {common} that both have."
+    if first == 1:
+        return f"{what} differ from the first step on."
+    return f"{what} are equal up to step {numbers.count(first)}, where they part."
+
+
+def verdict(difference: RunDifference) -> str:
+    """Say what sets the runs apart, and what their results may be taken for."""
+    if not difference.decisions:
+        return _verdict_on_like_settings(difference)
+    said = _verdict_on_settings(difference)
+    if not difference.origin:
+        return said
+    return f"{said} They were made differently, too: {_origin(difference)}."
+
+
+def _verdict_on_settings(difference: RunDifference) -> str:
+    """Say in which settings the runs differ; in those alone, where nothing else is on record."""
+    keys = [one.key for one in difference.decisions]
+    alone = "" if difference.origin else " alone"
+    if keys == ["seed"]:
+        apart = abs(difference.a.test_accuracy - difference.b.test_accuracy)
+        if math.isnan(apart) or difference.origin:
+            return f"The runs differ in the seed{alone}."
+        return (
+            f"The runs differ in the seed alone: {numbers.score(apart)} of accuracy is luck here."
+        )
+    given = any(one.key.startswith(f"{keys[0]}.") for one in difference.settings)
+    one = f"{keys[0]}{' and what it is given' if given else alone}"
+    named = one if len(keys) == 1 else numbers.count(len(keys), "setting")
+    runs = (("a", difference.a), ("b", difference.b))
+    diverged = [letter for letter, run in runs if run.status == "diverged"]
+    if len(diverged) == 1:
+        return f"The runs differ in {named}, and {diverged[0]} diverged."
+    if difference.steps_are_same:
+        return f"The runs differ in {named}, and made the same steps."
+    return f"The runs differ in {named}. With one seed each, which is better may be luck."
+
+
+def _origin(difference: RunDifference) -> str:
+    return ", ".join(one.key for one in difference.origin)
+
+
+def _verdict_on_like_settings(difference: RunDifference) -> str:
+    """Say whether two runs that were to be the same are."""
+    if not difference.steps_compared:
+        return "The settings are the same; without a step in common, the runs cannot be compared."
+    if difference.steps_are_same:
+        return "The runs are the same."
+    if difference.first_different_step is None:
+        return "As far as the shorter run goes, the runs are the same."
+    if not difference.origin:
+        return (
+            "The settings are the same, and so is what made the runs: something that is not on "
+            "record differs."
+        )
+    made = _origin(difference)
+    return f"The settings are the same; what differs is how the runs were made: {made}."

@@ -1,0 +1,142 @@
+"""A training as plain lines, one an epoch: for pipes, logs and screens that cannot move.
+
+No control codes, no colour, nothing beyond ASCII of our own, and each line is flushed, so
+that a log can be followed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TextIO
+
+import numpy as np
+
+from gradcli.records import (
+    EvalRecord,
+    FaultRecord,
+    Record,
+    RunInfo,
+    StepRecords,
+    TrainSummary,
+)
+from gradcli.views import numbers
+from gradcli.views.download_bar import describe_download
+from gradcli.views.heading import describe, describe_fault
+
+
+class PlainView:
+    """A `TrainView` that writes lines to a text stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._downloading = ""
+        self._epoch: _Epoch | None = None
+        self._info: RunInfo | None = None
+
+    def note(self, text: str) -> None:
+        """Write the text as a line."""
+        self._write(text)
+
+    def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
+        """Write one line for each file that is downloaded."""
+        if name != self._downloading:
+            self._downloading = name
+            self._write(describe_download(total_bytes, name))
+
+    def start(self, info: RunInfo) -> None:
+        """Write what is about to run."""
+        self._info = info
+        if info.data.note:
+            self._write(info.data.note)
+        self._write(f"{info.run}: {', '.join(describe(info))}")
+        if info.start_step:
+            self._write(f"resumed after step {numbers.count(info.start_step)}")
+
+    def record(self, record: Record) -> None:
+        """Write a line when an epoch is over: at its evaluation, else when the next begins."""
+        match record:
+            case StepRecords():
+                self._add_steps(record)
+            case EvalRecord(split="val"):
+                self._end_epoch(record)
+            case FaultRecord():
+                self._end_epoch(None)
+                self._write(describe_fault(record))
+
+    def finish(self, summary: TrainSummary) -> None:
+        """Write the line of an epoch that no evaluation has ended."""
+        self._end_epoch(None)
+
+    def close(self) -> None:
+        """Nothing was changed."""
+
+    def _add_steps(self, steps: StepRecords) -> None:
+        for epoch in np.unique(steps.epoch):
+            if self._epoch is not None and self._epoch.number != epoch:
+                self._end_epoch(None)
+            if self._epoch is None:
+                self._epoch = _Epoch(int(epoch))
+            self._epoch.add(steps, steps.epoch == epoch)
+
+    def _end_epoch(self, evaluation: EvalRecord | None) -> None:
+        if self._epoch is None or self._info is None:
+            return
+        phrases = [
+            f"epoch {self._epoch.number}/{self._info.epochs}",
+            f"step {self._epoch.step}/{self._info.total_steps}",
+            f"train loss {numbers.score(self._epoch.loss)}",
+        ]
+        if evaluation is not None:
+            phrases += [
+                f"val loss {numbers.score(evaluation.loss)}",
+                f"val accuracy {numbers.score(evaluation.accuracy)}",
+            ]
+        phrases += [
+            f"grad norm {numbers.norm(self._epoch.mean_norm)}",
+            f"largest {numbers.norm(self._epoch.largest_norm)}",
+            f"clipped {numbers.share(self._epoch.clipped_fraction)}",
+        ]
+        if evaluation is not None:
+            phrases.append(numbers.duration(evaluation.seconds))
+        self._write("  ".join(phrases))
+        self._epoch = None
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class _Epoch:
+    """The sums of an epoch that its line is made of; norms are those before clipping."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.step = 0
+        self.largest_norm = -math.inf
+        self._steps = 0
+        self._loss = self._norm = self._clipped = 0.0
+
+    def add(self, steps: StepRecords, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+        """Add the rows of a block that belong to this epoch."""
+        norms = steps.grad_norm_before_clip[rows].astype(np.float64)
+        self.step = int(steps.step[rows][-1])
+        self.largest_norm = float(np.maximum(self.largest_norm, norms.max()))  # keeps a NaN
+        self._steps += len(norms)
+        self._loss += float(steps.loss[rows].sum(dtype=np.float64))
+        self._norm += float(norms.sum())
+        self._clipped += float((steps.clip_coefficient[rows] < 1 - 1e-6).sum())
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the epoch's batches so far."""
+        return self._loss / self._steps
+
+    @property
+    def mean_norm(self) -> float:
+        """The mean gradient norm of the epoch's steps so far."""
+        return self._norm / self._steps
+
+    @property
+    def clipped_fraction(self) -> float:
+        """The share of the epoch's steps that were clipped."""
+        return self._clipped / self._steps

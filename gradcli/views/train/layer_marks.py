@@ -1,0 +1,59 @@
+"""The mark beside a layer in which something is off: a glance, not the diagnosis.
+
+Cheap rules over what a `Tally` holds. The verdict on a run, with its evidence and its
+advice, is the diagnosis's and arrives as findings at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcli.views.sparkline import NOT_FINITE
+from gradcli.views.train.run_state import Tally
+
+VANISHING_RATIO = 1e-3
+"""A median norm below this share of the largest layer's is marked."""
+LARGE_UPDATE_RATIO = 0.1
+"""A step that moves a layer's weights by more than this share of their norm is marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A symbol that can be told from the others without colour, and what it means."""
+
+    symbol: str
+    meaning: str
+    style: str
+
+
+NON_FINITE = Mark(NOT_FINITE, "not finite", "bold red")
+NO_GRADIENT = Mark("0", "no gradient", "bold red")
+VANISHING = Mark("↓", "tiny gradient", "yellow")
+LARGE_UPDATE = Mark("↑", "big update", "yellow")
+OFTEN_CLIPPED = Mark("≤", "mostly clipped", "yellow")
+
+MARKS = (NON_FINITE, NO_GRADIENT, VANISHING, LARGE_UPDATE, OFTEN_CLIPPED)
+"""All marks, the gravest first."""
+
+
+def marks(tally: Tally) -> list[Mark | None]:
+    """Return the gravest mark of each layer, None where nothing is off."""
+    if tally.before is None:
+        return [None] * len(tally.info.layers)
+    with np.errstate(invalid="ignore"):  # the median of infinities
+        median = np.median(tally.norms.points(), axis=0)
+    finite = median[np.isfinite(median)]
+    limit = VANISHING_RATIO * finite.max() if finite.size else 0.0
+    holds = {
+        NON_FINITE: tally.non_finite,
+        NO_GRADIENT: tally.before == 0,
+        VANISHING: median < limit,
+        LARGE_UPDATE: tally.update_ratio > LARGE_UPDATE_RATIO,
+        OFTEN_CLIPPED: tally.clipped_fraction > 0.5,
+    }
+    return [
+        next((mark for mark in MARKS if holds[mark][layer]), None)
+        for layer in range(len(tally.info.layers))
+    ]

@@ -1,0 +1,205 @@
+"""The live screen of a training on a terminal: when it is drawn, and how it stays in place.
+
+What is on it belongs to `screen`. Nothing here runs in a thread: the screen is drawn when a
+record arrives and enough time has passed, so that a run that computes is never interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO, cast
+
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    RenderHook,
+    RenderResult,
+)
+from rich.control import Control
+from rich.file_proxy import FileProxy
+from rich.segment import ControlType, Segment
+
+from gradcli.records import Record, RunInfo, TrainSummary
+from gradcli.views import numbers
+from gradcli.views.download_bar import download_bar
+from gradcli.views.table import Line
+from gradcli.views.train.run_state import Tally
+from gradcli.views.train.training_screen import screen
+
+SHORTEST_PAUSE_SECONDS = 0.1
+PAUSE_PER_COST = 200
+"""A draw is followed by a pause of this many times its cost: drawing takes 0.5% at most, which
+leaves as much of the screen's 1% for taking in the records."""
+
+
+class LiveView:
+    """A `TrainView` that keeps one screen up to date in place.
+
+    Args:
+        console: a console on a terminal.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._picture = PictureInPlace(console)
+        self._console = console
+        self._clock = clock
+        self._next_draw = 0.0
+        self._began = 0.0
+        self._tally: Tally | None = None
+        self._ended = ""
+
+    def note(self, text: str) -> None:
+        """Print the text above the screen, where it stays."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
+        """Draw a progress bar for the file."""
+        if done_bytes < total_bytes and self._clock() < self._next_draw:
+            return
+        width = self._console.width - 1
+        self._draw(lambda: [download_bar(done_bytes, total_bytes, name, width)])
+
+    def start(self, info: RunInfo) -> None:
+        """Draw the screen at once, with the layers and no numbers yet."""
+        if info.data.note:
+            self.note(info.data.note)
+        self._tally = Tally(info)
+        self._began = self._clock()
+        self._draw_screen(self._tally)
+
+    def record(self, record: Record) -> None:
+        """Take in the record; draw where the pause after the last draw is over."""
+        if self._tally is None:
+            return
+        self._tally.add(record)
+        if self._clock() >= self._next_draw:
+            self._draw_screen(self._tally)
+
+    def finish(self, summary: TrainSummary) -> None:
+        """Draw the last state; it stays on the terminal above what is printed next."""
+        self._ended = f"{summary.status} in {numbers.duration(summary.seconds_total)}"
+        if self._tally is not None:
+            self._draw_screen(self._tally)
+
+    def close(self) -> None:
+        """Leave the screen as last drawn and give the terminal back."""
+        self._picture.close()
+
+    def _draw_screen(self, tally: Tally) -> None:
+        # The last column is never written to: terminals disagree on what follows a full line.
+        width, height = self._console.width - 1, self._console.height - 1
+        self._draw(lambda: screen(tally, self._clock_text(tally), width, height))
+
+    def _draw(self, lines: Callable[[], list[Line]]) -> None:
+        """Draw, and put off the next draw by what this one cost.
+
+        Measured at 140 columns on one slow core, layout and output together: 1 ms for
+        6 layers, 3 ms for 40. Records take less than 5 µs a step.
+        """
+        begin = self._clock()
+        self._picture.show(lines())
+        end = self._clock()
+        self._next_draw = end + max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_COST * (end - begin))
+
+    def _clock_text(self, tally: Tally) -> str:
+        """Return how the run ended, or the time left by the pace of this process's own steps."""
+        if self._ended:
+            return self._ended
+        steps = tally.step - tally.info.start_step
+        if not steps:
+            return ""
+        seconds_per_step = (self._clock() - self._began) / steps
+        return f"{numbers.duration(seconds_per_step * (tally.info.total_steps - tally.step))} left"
+
+
+class PictureInPlace(RenderHook):
+    """Some lines at the bottom of a terminal's output that are overwritten by the next ones.
+
+    Rich's `Live` erases every line before it draws it again, which flickers, and loses its
+    place when the terminal is made narrower. Here lines are overwritten and only their rest
+    is erased, and the way back up counts the rows into which a narrower terminal has wrapped
+    them. What is printed meanwhile, by anyone, appears above the picture.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lines: list[Line] = []
+        self._drawn_widths: list[int] = []
+        self._streams = sys.stdout, sys.stderr
+        self._open = False
+
+    def show(self, lines: list[Line]) -> None:
+        """Put these lines in the place of the last ones."""
+        if not self._open:
+            self._begin()
+        self._lines = lines
+        self._console.print(Control(), crop=False)
+
+    def close(self) -> None:
+        """Leave the lines where they are; the cursor goes below them. Safe to call again."""
+        if not self._open:
+            return
+        self._open = False
+        with suppress(OSError):
+            sys.stdout.flush()  # what was printed without an end of line
+            sys.stderr.flush()
+        sys.stdout, sys.stderr = self._streams
+        self._console.pop_render_hook()
+        with suppress(OSError):  # a terminal that has gone away needs nothing back
+            self._console.line()
+            self._console.show_cursor(True)
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Wrap what the console is about to print (rich calls this) in a redraw."""
+        others = [item for item in renderables if not isinstance(item, Control)]
+        top = self._to_top()
+        self._drawn_widths = [Segment.get_line_length(line) for line in self._lines]
+        return [_Overwrite(top, others, self._lines)]
+
+    def _begin(self) -> None:
+        self._open = True
+        self._console.show_cursor(False)
+        self._console.push_render_hook(self)
+        self._streams = sys.stdout, sys.stderr
+        # stdout is the result's: where it goes to a file it must not end up on the screen.
+        if sys.stdout.isatty():
+            sys.stdout = cast("TextIO", FileProxy(self._console, sys.stdout))
+        if sys.stderr.isatty():
+            sys.stderr = cast("TextIO", FileProxy(self._console, sys.stderr))
+
+    def _to_top(self) -> Control:
+        width = self._console.width
+        rows = sum(max(-(-length // width), 1) for length in self._drawn_widths)
+        if rows <= 1:
+            return Control(ControlType.CARRIAGE_RETURN)
+        return Control(ControlType.CARRIAGE_RETURN, (ControlType.CURSOR_UP, rows - 1))
+
+
+ERASE_LINE_REST = Segment("\x1b[K", None, [(ControlType.ERASE_IN_LINE, 0)])
+ERASE_SCREEN_REST = Segment("\x1b[J", None, [(ControlType.CLEAR,)])
+
+
+class _Overwrite:
+    """Goes to the top of the picture, prints what is to stand above it, and draws it again."""
+
+    def __init__(self, top: Control, above: list[ConsoleRenderable], lines: list[Line]) -> None:
+        self._top = top
+        self._above = above
+        self._lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._top
+        if self._above:
+            yield ERASE_SCREEN_REST
+            yield from self._above
+        for row, line in enumerate(self._lines):
+            if row:
+                yield Segment.line()
+            yield from line
+            yield ERASE_LINE_REST
+        yield ERASE_SCREEN_REST

@@ -1,0 +1,219 @@
+"""The picture of a running training: from a `Tally` to lines of a given width and height.
+
+Pure layout. What is remembered of the run belongs to `tally`, the terminal to `live`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from rich.cells import cell_len
+
+from gradcli.views import numbers
+from gradcli.views.heading import describe, describe_fault, joined
+from gradcli.views.sparkline import BoundedSeries, sparklines
+from gradcli.views.table import (
+    GAP,
+    STRONG,
+    TITLE,
+    Column,
+    Line,
+    crop,
+    fit,
+    fitting,
+    piece,
+    shorten,
+    table,
+    total_width,
+)
+from gradcli.views.train.layer_marks import MARKS, Mark, marks
+from gradcli.views.train.run_state import Tally, Vector
+
+MARGIN = " "
+PICTURE = "cyan"
+SHORTEST_SPARKLINE = 12
+LONGEST_SPARKLINE = 48
+LABEL_WIDTH = len("accuracy") + len(GAP)
+SCORE_WIDTH = len("train 0.1234") + len(GAP)
+CLOCK_WIDTH = len("59 min 59 s left")
+
+TABLE_TITLES = 2
+ROOMY_HEIGHT = 22
+"""From this height on, blank lines separate the parts of the screen."""
+FEWEST_LAYERS = 3
+"""Where these have no room, all below the table but the progress bar gives way."""
+
+
+def screen(tally: Tally, clock_text: str, width: int, height: int) -> list[Line]:
+    """Draw a run as at most `height` lines, none wider than `width` cells.
+
+    Args:
+        tally: what is known of the run.
+        clock_text: what stands beside the progress bar: the time left, or how it ended.
+        width: of the terminal, in cells.
+        height: of the terminal, in lines.
+    """
+    inner = width - len(MARGIN)
+    layer_marks = marks(tally)
+    head = _heading(tally, inner)
+    legend = [_legend(tally, layer_marks)]
+    metrics = _metrics(tally, inner)
+    progress = _progress(tally, clock_text, inner)
+    blank: list[Line] = [[]] if height >= ROOMY_HEIGHT else []
+
+    room = height - len(head) - TABLE_TITLES - len(legend) - len(metrics) - 1 - 3 * len(blank)
+    if room < FEWEST_LAYERS:
+        legend, metrics = [], []
+        room = max(height - len(head) - TABLE_TITLES - 1, 1)
+    rows = _layers(tally, layer_marks, inner, room)
+
+    lines = [*head, *blank, *rows, *legend, *blank, *metrics, *blank, progress]
+    return [crop([piece(MARGIN), *line], width) for line in lines[:height]]
+
+
+def visible_layers(layer_marks: Sequence[Mark | None], room: int) -> list[int]:
+    """Choose the layers that tell most where `room` rows do not hold them all.
+
+    The first and the last, then those marked, the gravest mark first, then the others. Of
+    layers with the same mark that do not all fit, some evenly between are shown.
+    """
+    layers = range(len(layer_marks))
+    chosen = list(dict.fromkeys([layers[0], layers[-1]]))[:room]
+    for mark in (*MARKS, None):
+        alike = [layer for layer in layers if layer_marks[layer] is mark and layer not in chosen]
+        chosen += evenly_between(alike, room - len(chosen))
+    return sorted(chosen)
+
+
+def evenly_between(items: Sequence[int], most: int) -> list[int]:
+    """Return all items, or `most` of them at equal distances."""
+    count = min(len(items), most)
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def _heading(tally: Tally, width: int) -> list[Line]:
+    info = tally.info
+    place = f"step {numbers.count(tally.step)} of {numbers.count(info.total_steps)}"
+    room = max(width - len("gradcli") - len(place) - 2 * len(GAP), 1)
+    run = fit(info.run, room)
+    return [
+        [piece("gradcli", STRONG), piece(GAP + run + GAP), piece(place, TITLE)],
+        [piece(joined(describe(info), " · ", width), TITLE)],
+    ]
+
+
+def _layers(tally: Tally, layer_marks: Sequence[Mark | None], width: int, room: int) -> list[Line]:
+    """Lay out the table of layers: its titles and at most `room` other lines."""
+    count = len(layer_marks)
+    shown = visible_layers(layer_marks, room if count <= room else room - 1)
+    lines = table(_columns(tally, layer_marks, shown, width), width)
+    if len(shown) < count:
+        hidden = [mark for layer, mark in enumerate(layer_marks) if layer not in shown]
+        marked = sum(mark is not None for mark in hidden)
+        aside = f", {marked} of them marked" if marked else ""
+        lines.append([piece(f"   … {numbers.count(len(hidden), 'more layer')}{aside}", TITLE)])
+    return lines
+
+
+def _columns(
+    tally: Tally, layer_marks: Sequence[Mark | None], shown: Sequence[int], width: int
+) -> list[Column]:
+    """Choose the columns that fit into `width`; the sparkline takes what the others leave."""
+    layers = [tally.info.layers[layer] for layer in shown]
+    symbols = [layer_marks[layer] for layer in shown]
+    longest_name = max(width // 3, 12)
+
+    def cells(write: Callable[[float], str], values: Vector | None) -> list[str]:
+        return [write(float(values[layer])) if values is not None else "" for layer in shown]
+
+    trend = Column("over the run", [" " * SHORTEST_SPARKLINE] * len(shown), rank=3, styles=PICTURE)
+    columns = [
+        Column(
+            "",
+            [mark.symbol if mark else " " for mark in symbols],
+            styles=[mark.style if mark else "" for mark in symbols],
+        ),
+        Column("layer", [shorten(layer.name or layer.kind, longest_name) for layer in layers]),
+        Column("kind", [layer.kind for layer in layers], rank=8, styles=TITLE),
+        Column("shape", [numbers.shape(layer.shape) for layer in layers], rank=6, styles=TITLE),
+        Column("before clip", cells(numbers.aligned_norm, tally.before), above="grad norm"),
+        Column("after clip", cells(numbers.aligned_norm, tally.after), rank=1, above="grad norm"),
+        trend,
+        Column("ratio", cells(numbers.ratio, tally.update_ratio), 4, "right", above="update"),
+        Column("clipped", cells(numbers.share, tally.clipped_fraction), 5, "right", above="steps"),
+        Column("norm", cells(numbers.aligned_norm, tally.weight_norm), rank=7, above="weight"),
+    ]
+    kept = fitting(columns, width)
+    if trend in kept:
+        size = min(trend.width + width - total_width(kept), LONGEST_SPARKLINE)
+        drawn = sparklines(tally.norms.points()[:, shown], size, log=True, least_span=2)
+        kept[kept.index(trend)] = replace(trend, cells=drawn)
+    return kept
+
+
+def _legend(tally: Tally, layer_marks: Sequence[Mark | None]) -> Line:
+    """Say what the marks on the screen mean; once the run has failed, where it did."""
+    if tally.fault is not None:
+        return [piece(describe_fault(tally.fault), "bold red")]
+    used = [mark for mark in MARKS if mark in layer_marks]
+    return [
+        part
+        for mark in used
+        for part in (piece(mark.symbol, mark.style), piece(f" {mark.meaning}{GAP}", TITLE))
+    ]
+
+
+def _metrics(tally: Tally, width: int) -> list[Line]:
+    """Lay out the loss and the accuracy, each with its course, and where the time goes."""
+    validation, test = tally.evaluations.get("val"), tally.evaluations.get("test")
+    recent_loss = tally.loss.points()[-2:, 0]  # two points: one may stand for a single batch
+    losses = [f"train {numbers.score(float(recent_loss.mean()))}"] if len(recent_loss) else []
+    losses += [f"val {numbers.score(validation.loss)}"] if validation else []
+    accuracies = [
+        f"{record.split} {numbers.score(record.accuracy)}"
+        for record in (validation, test)
+        if record
+    ]
+    phases = [f"{phase} {part:.0%}" for phase, part in tally.phase_shares().items()]
+    time = joined(phases, GAP, width - LABEL_WIDTH) if phases else ""
+    return [
+        _course("loss", losses, tally.loss, width, log=True, least_span=2),
+        _course("accuracy", accuracies, tally.val_accuracy, width, log=False, least_span=0.02),
+        [piece(fit("time", LABEL_WIDTH), TITLE), piece(time)],
+    ]
+
+
+def _course(
+    label: str,
+    values: Sequence[str],
+    series: BoundedSeries,
+    width: int,
+    *,
+    log: bool,
+    least_span: float,
+) -> Line:
+    """Lay out a measure: its name, two values and its course over the run."""
+    fields = "".join(fit(value, SCORE_WIDTH) for value in values).ljust(2 * SCORE_WIDTH)
+    size = min(width - LABEL_WIDTH - len(fields), LONGEST_SPARKLINE)
+    picture = sparklines(series.points(), size, log=log, least_span=least_span)[0]
+    return [piece(fit(label, LABEL_WIDTH), TITLE), piece(fields), piece(picture, PICTURE)]
+
+
+def _progress(tally: Tally, clock_text: str, width: int) -> Line:
+    info = tally.info
+    epoch = f"epoch {max(tally.epoch, 1)} of {info.epochs}"
+    done = min(tally.step / info.total_steps, 1.0) if info.total_steps else 1.0
+    percent = f"{int(100 * done)}%"  # rounded down: 100% is all of it
+    right = f"{percent:>4}{GAP}{fit(clock_text, max(CLOCK_WIDTH, cell_len(clock_text)), 'right')}"
+    return [
+        piece(epoch + GAP),
+        *bar(done, width - len(epoch) - len(right) - 2 * len(GAP)),
+        piece(GAP + right),
+    ]
+
+
+def bar(done: float, width: int) -> Line:
+    """Draw a progress bar whose two parts differ in shape, not in colour alone."""
+    filled = int(done * max(width, 0))
+    return [piece("━" * filled, PICTURE), piece("─" * (width - filled), TITLE)]

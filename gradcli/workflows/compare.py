@@ -1,0 +1,424 @@
+"""A comparison from overrides to verdicts: joins the rooms, and owns their order.
+
+Everything that `gradcli compare-optimizers` does beyond parsing and showing happens here: an
+engine plans the comparison and runs the trials that its protocol asks for, and what their run
+directories say becomes progress, results and a summary.
+
+Torch is the engine's: this process does without it, unless a named comparison is resumed, whose
+data it checks, or an override sets a keyword that only a class of torch's knows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gradcli.comparison import trials
+from gradcli.comparison.engine import Ended, Engine, Job, PlanRequest
+from gradcli.comparison.plan import Plan, plan_from_json
+from gradcli.comparison.progress import Curve, progress
+from gradcli.comparison.protocol import Trial
+from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
+from gradcli.comparison.trial_store import ENDED, Ledger
+from gradcli.config import ComposedComparison, DataConfig, compose_comparison
+from gradcli.errors import UserError, user_error_from_json
+from gradcli.runs import (
+    ComparisonDirectory,
+    Run,
+    begin_comparison,
+    create_run_directory,
+    find_comparison,
+    list_comparisons,
+    load_run,
+)
+from gradcli.system.paths import Places
+from gradcli.system.processes import quick_imports
+from gradcli.system.signals import caught_signals
+
+if TYPE_CHECKING:
+    from gradcli.views.compare.compare_view import CompareView
+
+# How far everything is, is looked at so often, but in no more than a hundredth of the time:
+# what is looked at grows with the comparison, and its trials need the processor more.
+_SECONDS_BETWEEN_LOOKS = 0.25
+_PAUSE_PER_COST = 100
+# How long trials that are interrupted may take to save their state.
+_SECONDS_TO_SAVE = 5.0
+_ATTEMPTS = 2
+
+
+def run_comparison(
+    overrides: Sequence[str],
+    vary: Sequence[str],
+    places: Places,
+    view: CompareView,
+    engine: Engine,
+    *,
+    resume: str | None = None,
+) -> ComparisonSummary:
+    """Compare optimizers, and return the summary.
+
+    A comparison that was asked for before is gone on with; one that is complete is shown again.
+
+    Args:
+        overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
+        vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
+        places: where things lie.
+        view: is shown everything as it happens, and closed.
+        engine: plans the comparison and runs its trials; the caller closes it. It can be had
+            before this module is: a worker loads torch while this process loads the rest.
+        resume: a comparison to go on with: its directory, name, a unique part of it or `latest`.
+
+    Raises:
+        UserError: for anything wrong with the config, the data or the places, also where only a
+            trial finds it.
+    """
+    with closing(view):
+        composed = compose_comparison(
+            overrides, vary, config_dir=places.config_dir, allow_import=places.allow_import
+        )
+        jobs = composed.config.engine.jobs or _default_jobs(composed)
+        earlier: ComparisonDirectory | None
+        if resume is None:
+            engine.hire(jobs)
+            request = _plan_request(overrides, vary, places, jobs)
+            plan = plan_from_json(engine.plan(request, view.download))
+            earlier = _asked_before(plan, places.runs_dir)
+        else:
+            _refuse_changes([*overrides, *vary])
+            earlier = find_comparison(resume, places.runs_dir)
+            engine.hire(jobs)
+            plan = plan_from_json(earlier.state)
+            _check_data(plan, places, view, earlier)
+        if earlier is not None and earlier.status == "finished":
+            view.note(
+                f"{earlier.path} is this comparison, complete: nothing is run. Another seed, "
+                f"such as seed={plan.info.protocol.seeds[-1] + 1}, makes a new one."
+            )
+            return read_comparison(earlier, places)
+        directory = earlier or _new_directory(plan, composed.config.name, places)
+        return _Study(directory, engine, jobs, places, view).run()
+
+
+def read_comparison(directory: ComparisonDirectory, places: Places) -> ComparisonSummary:
+    """Return the summary of a comparison as it stands, running nothing."""
+    state = directory.state
+    status = directory.status
+    ledger = Ledger(directory, state.get("problems"))
+    return ledger.summarise(
+        status if status == "finished" or status == "failed" else "interrupted",
+        float(state.get("seconds", "nan")),
+        places,
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison in Python: what it has come to, and its trials as runs."""
+
+    summary: ComparisonSummary
+    path: Path
+
+    @property
+    def directory(self) -> ComparisonDirectory:
+        """Its directory, with `comparison.json` and a run directory for each trial."""
+        return ComparisonDirectory(self.path)
+
+    @property
+    def ranking(self) -> tuple[RankedArm, ...]:
+        """The arms, the best first."""
+        return self.summary.ranking
+
+    @property
+    def pairs(self) -> tuple[PairResult, ...]:
+        """Every pair of arms, with a verdict."""
+        return self.summary.pairs
+
+    def run(self, trial: TrialResult) -> Run:
+        """Open the run of one of `summary.trials`.
+
+        Raises:
+            UserError: where it never began.
+        """
+        return load_run(self.directory.trial_path(trial.id))
+
+
+# What is asked ----------------------------------------------------------------------------
+
+
+def _default_jobs(composed: ComposedComparison) -> int:
+    """Return as many jobs as the cores allow, and as there are trials to run at once."""
+    config = composed.config
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    rates = len(config.lrs) if isinstance(config.lrs, list) else config.protocol.learning_rates
+    tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
+    arms = len(config.optimizers) * len(composed.variations)
+    return max(1, min((cores or 1) // config.threads, arms * max(tuning, config.protocol.seeds)))
+
+
+def _plan_request(
+    overrides: Sequence[str], vary: Sequence[str], places: Places, jobs: int
+) -> PlanRequest:
+    return PlanRequest(
+        overrides=overrides,
+        vary=vary,
+        jobs=jobs,
+        config_dir=None if places.config_dir is None else str(places.config_dir),
+        data_dir=None if places.data_dir is None else str(places.data_dir),
+        allow_import=places.allow_import,
+    )
+
+
+def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
+    """Return the latest comparison that asks the same as `plan`."""
+    return next(
+        (one for one in list_comparisons(runs_dir) if one.state["request"] == plan.request_id),
+        None,
+    )
+
+
+def _new_directory(plan: Plan, name: str | None, places: Places) -> ComparisonDirectory:
+    path = create_run_directory(places.runs_dir, name or "compare")
+    plan = replace(plan, info=replace(plan.info, path=str(path), name=path.name))
+    return begin_comparison(path, plan.as_json())
+
+
+def _refuse_changes(words: Sequence[str]) -> None:
+    """Refuse overrides of a comparison that has begun, but for how many jobs it has.
+
+    Raises:
+        UserError: for the first other override.
+    """
+    for word in words:
+        if not word.startswith("engine"):
+            raise UserError(
+                f"'{word}' would change a comparison that has begun.",
+                where="--resume",
+                hint=f"gradcli compare-optimizers {word}, as a new one",
+            )
+
+
+def _check_data(
+    plan: Plan, places: Places, view: CompareView, directory: ComparisonDirectory
+) -> None:
+    """Refuse to go on with other data than the comparison was begun with.
+
+    Raises:
+        UserError: where the data differ.
+    """
+    with quick_imports():
+        from gradcli.workflows.building import obtain_data
+
+    data = DataConfig(**plan.arms[0].config["data"])
+    dataset = obtain_data(data, places.data_dir, view.download)
+    if dataset.info.sha256 != plan.info.data.sha256:
+        raise UserError(
+            f"The data is not that of the comparison: {dataset.info.name} has changed since.",
+            where=f"data in {directory.path}",
+            hint="--data-dir DIR, with the data that it began with",
+        )
+
+
+# The work -----------------------------------------------------------------------------------
+
+
+class _Study:
+    """A comparison at work: what is wanted goes to the engine, what ends comes into the ledger."""
+
+    def __init__(
+        self,
+        directory: ComparisonDirectory,
+        engine: Engine,
+        jobs: int,
+        places: Places,
+        view: CompareView,
+    ) -> None:
+        self._directory, self._engine, self._places, self._view = directory, engine, places, view
+        self._jobs = jobs
+        self._submitted: dict[str, tuple[Trial, int | None]] = {}
+        self._attempts: Counter[str] = Counter()
+        self._began: dict[str, float] = {}
+        self._curves: dict[str, Curve] = {}
+        self._start = self._next_look = time.monotonic()
+
+    def run(self) -> ComparisonSummary:
+        """Run what is missing, and return the summary."""
+        lock = self._directory.lock()
+        try:
+            self._directory.update(status="running", pid=os.getpid())
+            self._ledger = Ledger(self._directory)
+            self._shown = {(trial.arm, trial.id) for trial in self._ledger.ended()}
+            self._info = replace(
+                self._ledger.info,
+                path=str(self._directory.path),
+                jobs=self._jobs,
+                already_done=len(self._shown),
+            )
+            self._view.start(self._info)
+            with caught_signals(lambda: None) as caught:
+                self._work(caught)
+                if caught:
+                    self._save_what_runs()
+            return self._conclude(caught)
+        finally:
+            lock.release()
+
+    def _work(self, caught: list[int]) -> None:
+        """Let the engine run trials until none is wanted, or a signal says so."""
+        self._submit()
+        while self._submitted and not caught:
+            # No longer than this, as a signal is seen between two polls.
+            until_look = max(0.0, self._next_look - time.monotonic())
+            ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
+            for one in ended:
+                self._take(one)
+            if ended:
+                self._submit()
+                self._announce()
+            if time.monotonic() >= self._next_look or not self._submitted:
+                self._look()
+
+    def _submit(self) -> None:
+        """Submit what is wanted and not yet submitted, one trial of each arm in turn."""
+        wanted = zip_longest(*(state.wanted for state in self._ledger.states()))
+        for trial, until in (one for one in chain.from_iterable(wanted) if one is not None):
+            if trial.id not in self._submitted:
+                self._submitted[trial.id] = (trial, until)
+                self._engine.submit(self._job(trial, until))
+
+    def _job(self, trial: Trial, until: int | None) -> Job:
+        data_dir = self._places.data_dir
+        return Job(
+            id=trial.id,
+            directory=str(self._directory.trial_path(trial.id).absolute()),
+            config=json.dumps(trial.config),  # JSON is YAML
+            until=until,
+            data_dir=None if data_dir is None else str(data_dir),
+            allow_import=self._places.allow_import,
+        )
+
+    def _take(self, ended: Ended) -> None:
+        """Read what a job that has ended left behind; give a trial that failed another try.
+
+        Raises:
+            UserError: where the config is at fault: no trial of its kind can run.
+        """
+        trial, until = self._submitted.pop(ended.id)
+        self._began.pop(trial.id, None)
+        outcome = self._ledger.read(trial.id)
+        if outcome.status in ENDED or until in outcome.rungs:
+            self._keep_curve(trial)
+            return
+        run = self._directory.trial(trial.id)
+        mistake = run.state.get("user_error") if run is not None else None
+        if mistake:
+            problem = f"{trial.arm} cannot be trained: {mistake['problem']}"
+            raise user_error_from_json({**mistake, "problem": problem})
+        problem = ended.problem or (run.state.get("error", "") if run is not None else "")
+        self._attempts[trial.id] += 1
+        if self._attempts[trial.id] >= _ATTEMPTS:
+            self._ledger.give_up(trial.id, problem or "it was ended from outside")
+        else:
+            self._view.note(
+                f"{trial.arm}, lr {trial.learning_rate:g}, seed {trial.seed} is tried again: "
+                f"{problem or 'it was ended from outside'}"
+            )
+
+    def _keep_curve(self, trial: Trial) -> None:
+        """Keep the curves of the trial that ended last, for the screen."""
+        run = self._directory.trial(trial.id)
+        if run is not None:
+            steps = run.last_steps(trials.RECENT_STEPS)
+            if len(steps):
+                self._curves[trial.arm] = (
+                    steps.loss,
+                    steps.grad_norm_before_clip,
+                    steps.clip_coefficient,
+                )
+
+    def _announce(self) -> None:
+        """Show the trials that have ended since the last time."""
+        for trial in self._ledger.ended(self._shown):
+            self._shown.add((trial.arm, trial.id))
+            self._view.trial(trial)
+
+    def _look(self) -> None:
+        """Show how far everything is, and put off the next look by what this one cost."""
+        now = time.monotonic()
+        glimpses = [
+            trials.glimpse(
+                trial, run, until=until, seconds=now - self._began.setdefault(trial.id, now)
+            )
+            for trial, until, run in self._running()
+        ]
+        self._view.progress(
+            progress(
+                self._ledger.arms(),
+                self._info,
+                glimpses,
+                self._curves,
+                seconds_elapsed=now - self._start,
+            )
+        )
+        end = time.monotonic()
+        self._next_look = end + max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_COST * (end - now))
+
+    def _running(self) -> list[tuple[Trial, int | None, Run]]:
+        """Return the trials that run now, by what their directories say.
+
+        An engine begins them in the order in which they were submitted. The lock of a directory
+        is not asked: a trial that is about to take it must not find us.
+        """
+        begun = islice(self._submitted.values(), self._jobs)
+        runs = ((trial, until, self._directory.trial(trial.id)) for trial, until in begun)
+        return [
+            (trial, until, run)
+            for trial, until, run in runs
+            if run is not None and run.state["status"] == "running"
+        ]
+
+    def _save_what_runs(self) -> None:
+        """Have the engine end what runs, and wait until it is saved."""
+        waiting = {trial.id for trial, _, _ in self._running()}
+        for trial in self._submitted:
+            self._engine.cancel(trial)
+        deadline = time.monotonic() + _SECONDS_TO_SAVE
+        while waiting and time.monotonic() < deadline:
+            for ended in self._engine.poll(0.1):
+                waiting.discard(ended.id)
+                self._ledger.read(ended.id)
+
+    def _conclude(self, caught: Sequence[int]) -> ComparisonSummary:
+        """Draw up the summary, write it down, draw the pictures, and show all that."""
+        from gradcli.views.draw.comparison_figures import plot_comparison
+        from gradcli.views.json_output import comparison_json
+
+        self._announce()
+        missing = any(state.wanted for state in self._ledger.states())
+        status: Literal["finished", "interrupted", "failed"] = "finished"
+        if missing:
+            status = "interrupted"
+        elif self._ledger.problems:
+            status = "failed"
+        before = float(self._directory.state.get("seconds", 0.0))
+        seconds = before + time.monotonic() - self._start
+        summary = self._ledger.summarise(status, seconds, self._places)
+        self._directory.update(
+            status=status,
+            seconds=seconds,
+            problems=self._ledger.problems,
+            signal=caught[0] if caught and missing else None,
+            result=comparison_json(summary),
+        )
+        if not missing:
+            plot_comparison(self._directory.plots, summary, list(self._ledger.records(summary)))
+        self._view.finish(summary)
+        return summary

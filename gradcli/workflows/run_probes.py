@@ -1,0 +1,97 @@
+"""The probes that a run makes of its own model while it trains, on copies of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from gradcli.config import TrainConfig, probe_steps
+from gradcli.data import Dataset
+from gradcli.probes.names import choose_probes
+from gradcli.probes.untouched import random_states_kept
+from gradcli.records import ProbeRecord
+from gradcli.training import Trainer
+
+if TYPE_CHECKING:
+    from gradcli.inspection.probing import Subject
+
+#: How many training images a model is probed with: as many as `inspect-gradients` takes.
+EXAMPLES = 1024
+
+
+class RunProbes:
+    """Makes what `monitor.probes` asks for where `monitor.probes_at` says.
+
+    The training does not notice: weights, buffers, optimizer, random states and records are those
+    of a run without probes, to the bit.
+
+    Args:
+        trainer: the run's.
+        config: that it was built from.
+        dataset: likewise.
+        build: returns another trainer of the same config.
+        made: the records of an earlier part of the run.
+
+    Attributes:
+        steps: after which there may be something to make; empty without probes.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        config: TrainConfig,
+        dataset: Dataset,
+        build: Callable[[], Trainer],
+        made: Iterable[ProbeRecord],
+    ) -> None:
+        self._trainer, self._config, self._dataset = trainer, config, dataset
+        self._build = build
+        self._names = choose_probes(config.monitor.probes)
+        self._made = {(record.step, record.probe) for record in made}
+        steps = probe_steps(
+            config.monitor.probes_at,
+            steps_per_epoch=trainer.splits["train"].steps_per_epoch,
+            total_steps=trainer.total_steps,
+        )
+        self.steps = steps if self._names else frozenset()
+
+    def make(
+        self, keep: Callable[[ProbeRecord], object], should_stop: Callable[[], bool]
+    ) -> list[ProbeRecord]:
+        """Make what is due at the step that the trainer has come to, and is not made yet.
+
+        Args:
+            keep: is given each record as soon as the probe is made.
+            should_stop: asked after each probe.
+        """
+        trainer = self._trainer
+        due = [
+            name
+            for name in self._names
+            if trainer.step in self.steps and (trainer.step, name) not in self._made
+        ]
+        if not due or trainer.fault:
+            return []
+        # A run without probes must not wait for what they load.
+        from gradcli.inspection.recording import record_probes
+        from gradcli.workflows.probe_target import subject_of
+
+        # Taken once: it holds the random states, which probes of training steps move on.
+        state = trainer.state_dict()
+
+        def copy_of_model() -> Subject:
+            twin = self._build()
+            # An optimizer keeps the very tensors that it is given.
+            twin.load_state_dict(copy.deepcopy(state))
+            return subject_of(twin, self._config, self._dataset, examples=EXAMPLES)
+
+        made = []
+        with random_states_kept(trainer.model):
+            for record in record_probes(due, copy_of_model):
+                keep(record)
+                made.append(record)
+                self._made.add((record.step, record.probe))
+                if should_stop():
+                    break
+        return made

@@ -1,0 +1,153 @@
+"""Which results are flagged, and that the special cases are ones: torch itself shows it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gradcli.comparison.statistics import DIVERGED, compare_arms
+from gradcli.comparison.warnings import SPECIAL_CASES, cautions
+
+HIGH = np.array([0.97, 0.98, 0.975, 0.972, 0.978])
+LOW = HIGH - [0.02, 0.021, 0.019, 0.022, 0.02]
+OPTIMIZERS = {path.stem for path in Path(__file__).parents[2].glob("configs/optimizer/*.yaml")}
+STEPS = 1000
+
+
+def codes(**scores):
+    return [(caution.code, caution.arms) for caution in cautions(compare_arms(scores))]
+
+
+def last_update(optimizer_class, gradients, **settings):
+    """The update that an optimizer makes of the last of many gradients."""
+    parameter = torch.zeros(gradients.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = optimizer_class([parameter], foreach=False, **settings)
+    for gradient in gradients:
+        parameter.grad = gradient
+        before = parameter.detach().clone()
+        optimizer.step()
+    return parameter.detach() - before
+
+
+SGD, Adam, RMSprop = torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop
+HUGE = 1e9
+REDUCTIONS = {
+    ("momentum", "sgd"): ((SGD, {"lr": 0.1, "momentum": 0.0}), (SGD, {"lr": 0.1})),
+    ("nesterov", "sgd"): (
+        (SGD, {"lr": 0.1, "momentum": 1e-9, "nesterov": True}),
+        (SGD, {"lr": 0.1}),
+    ),
+    ("rmsprop", "momentum"): (
+        (RMSprop, {"lr": 0.1 * HUGE, "eps": HUGE, "momentum": 0.9}),
+        (SGD, {"lr": 0.1, "momentum": 0.9}),
+    ),
+    # The first moment of Adam is an average, the buffer of SGD a sum: ten times as large.
+    ("adam", "momentum"): (
+        (Adam, {"lr": 0.1 * HUGE * 10, "eps": HUGE, "betas": (0.9, 0.999)}),
+        (SGD, {"lr": 0.1, "momentum": 0.9}),
+    ),
+    ("nadam", "nesterov"): (
+        (torch.optim.NAdam, {"lr": 0.1 * HUGE * 10, "eps": HUGE, "momentum_decay": 1.0}),
+        (SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ),
+    ("adam", "rmsprop"): (
+        (Adam, {"lr": 0.1, "betas": (0.0, 0.99)}),
+        (RMSprop, {"lr": 0.1, "alpha": 0.99}),
+    ),
+    ("adamw", "adam"): (
+        (torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.0}),
+        (Adam, {"lr": 0.1}),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPECIAL_CASES, ids=lambda case: f"{case.general}-{case.special}")
+def test_an_optimizer_makes_the_updates_of_its_special_case(case):
+    """Compared when the bias corrections, which a schedule could undo, have died away."""
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.randn(STEPS, 3, generator=generator, dtype=torch.float64)
+    general, special = (
+        last_update(optimizer_class, gradients, **settings)
+        for optimizer_class, settings in REDUCTIONS[case.general, case.special]
+    )
+    assert torch.allclose(general, special, rtol=1e-4, atol=0)
+
+
+def test_the_special_cases_name_shipped_optimizers():
+    assert {name for case in SPECIAL_CASES for name in (case.general, case.special)} <= OPTIMIZERS
+
+
+def test_losing_to_a_special_case_is_flagged_and_winning_is_not():
+    assert codes(sgd=HIGH, momentum=LOW) == [("special-case", ("momentum", "sgd"))]
+    assert codes(sgd=LOW, momentum=HIGH) == []
+
+
+def test_the_loser_may_be_ranked_above_its_special_case():
+    """Its mean is higher thanks to seeds at which the special case diverged."""
+    momentum, sgd = [*LOW, 0.99, 0.99, 0.99, 0.99], [*HIGH - 0.01, *[DIVERGED] * 4]
+    comparison = compare_arms({"momentum": momentum, "sgd": sgd})
+    assert (comparison.pairs[0].a, comparison.pairs[0].verdict) == ("momentum", "b")
+    assert ("special-case", ("momentum", "sgd")) in codes(momentum=momentum, sgd=sgd)
+
+
+def test_a_special_case_of_a_special_case_is_one():
+    (caution,) = cautions(compare_arms({"sgd": HIGH, "adamw": LOW}))
+    assert caution.message == (
+        "adamw lost to its own special case sgd: adamw is adam at weight_decay=0, and adam is "
+        "momentum at a very large eps and lr, and momentum is sgd at momentum=0. With all its "
+        "settings tuned it could not lose; this says that the search was too narrow for it."
+    )
+
+
+def test_a_tie_and_a_loss_to_an_unrelated_optimizer_are_not_flagged():
+    assert codes(sgd=HIGH, momentum=HIGH) == []
+    assert codes(adam=HIGH, nesterov=LOW) == []
+    assert codes(adam=HIGH, mine=LOW) == []
+
+
+@pytest.mark.parametrize(("seeds", "flagged"), [(1, True), (2, True), (3, True), (4, False)])
+def test_few_seeds_are_flagged(seeds, flagged):
+    found = codes(adam=HIGH[-seeds:], mine=LOW[:seeds] + 0.02)
+    assert found == ([("few-seeds", ("adam", "mine"))] if flagged else [])
+
+
+def test_more_pairs_need_more_seeds():
+    scores = {f"arm{index}": HIGH[:4] for index in range(3)}
+    assert [code for code, _ in codes(**scores)] == ["few-seeds"]
+
+
+def test_the_words_on_few_seeds_say_what_they_can_and_how_many_would_do():
+    def message(seeds):
+        return cautions(compare_arms({"adam": HIGH[:seeds], "mine": LOW[:seeds]}))[0].message
+
+    assert message(1) == (
+        "With 1 seed and 1 pair no verdict is possible; 4 seeds would find one of 3."
+    )
+    assert message(2) == (
+        "With 2 seeds and 1 pair only a difference of 12 times its deviation between seeds is "
+        "found with a chance of 80%; 4 seeds would find one of 3."
+    )
+
+
+def test_divergence_is_flagged_and_takes_its_seeds_from_the_pairs():
+    half = np.where([True, True, True, False, False], DIVERGED, HIGH)
+    assert codes(adam=half, mine=LOW) == [
+        ("few-seeds", ("adam", "mine")),
+        ("diverged", ("adam",)),
+    ]
+
+
+def test_an_arm_that_always_diverged_has_no_other_seeds():
+    (caution,) = cautions(compare_arms({"adam": HIGH, "mine": [DIVERGED] * 5}))
+    assert caution.message == "mine diverged at 5 of 5 seeds."
+
+
+def test_trials_without_a_result_are_flagged():
+    scores = np.array([*HIGH, math.nan])
+    (caution,) = cautions(compare_arms({"adam": scores, "mine": [*HIGH, 0.9]}))
+    assert (caution.code, caution.arms) == ("missing", ("adam",))
+    assert caution.message == (
+        "adam has no result at 1 of 6 seeds; its scores are those of the other 5."
+    )

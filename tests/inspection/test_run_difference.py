@@ -1,0 +1,323 @@
+"""`gradcli runs diff`: what sets two runs apart, against runs whose difference is known."""
+
+import csv
+import io
+import json
+import math
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+import gradcli as package
+from gradcli.config import flat_settings
+from gradcli.errors import UserError
+from gradcli.inspection.run_difference import Contrast, difference, setting
+from gradcli.views.runs.difference_screen import (
+    difference_screen,
+    next_commands,
+    steps_sentence,
+    verdict,
+)
+
+SMALL = ["data=mnist5k", "model.hidden=[8]", "schedule=constant", "max_steps=6"]
+WITH = {
+    "plain": [],
+    "again": [],
+    "seed": ["seed=1"],
+    "sgd": ["optimizer=sgd"],
+    "rate": ["optimizer.lr=0.01"],
+    "longer": ["max_steps=9"],
+    "rate, no clip": ["optimizer.lr=0.01", "clip=none"],
+    "every second": ["monitor.every_step=2"],
+    "unlogged": ["monitor.every_step=0"],
+    "class": ["activation._target_=torch.nn.Tanh"],
+    "sgd, momentum": ["optimizer=sgd", "optimizer.momentum=0.9"],
+    "deep": ["model=deep_mlp", "model.hidden=[8,8,8]"],
+    "more": ["seed=1", "clip=none", "batch_size=64"],
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run for each of `WITH`."""
+    folder = tmp_path_factory.mktemp("differing") / "runs"
+    return {name: package.train(*SMALL, *words, runs_dir=folder) for name, words in WITH.items()}
+
+
+@pytest.fixture
+def between(runs):
+    def compare(a, b):
+        return difference(runs[a], runs[b])
+
+    return compare
+
+
+def exported(gradcli, run):
+    """The rows of a run as the export writes them, by step."""
+    _, *rows = csv.reader(io.StringIO(gradcli("runs", "export", str(run.path)).out))
+    return {int(row[0]): [row[2], *row[4:]] for row in rows}
+
+
+def test_the_same_twice(between):
+    found = between("plain", "again")
+    assert (found.settings, found.origin) == ((), ())
+    assert (found.steps_compared, found.first_different_step) == (6, None)
+    assert found.steps_are_same
+    assert verdict(found) == "The runs are the same."
+    assert "all 6 logged steps" in steps_sentence(found)
+
+
+@pytest.mark.parametrize("other", ["seed", "sgd", "rate", "deep", "more"])
+def test_the_first_step_that_differs_is_that_of_the_exports(between, runs, gradcli, other):
+    ours, theirs = exported(gradcli, runs["plain"]), exported(gradcli, runs[other])
+    expected = next(step for step in sorted(ours) if ours[step] != theirs[step])
+    assert between("plain", other).first_different_step == expected
+
+
+def test_another_optimizer_shows_after_its_first_update(between):
+    found = between("plain", "sgd")
+    assert found.first_different_step == 2
+    assert [one.key for one in found.decisions] == ["optimizer"]
+    assert Contrast("optimizer", "adam", "sgd") in found.settings
+    assert any(one.key == "optimizer.lr" for one in found.settings)
+    assert "up to step 2" in steps_sentence(found)
+
+
+def test_another_seed_is_luck(between):
+    found = between("plain", "seed")
+    assert found.settings == found.decisions == (Contrast("seed", 0, 1),)
+    assert found.first_different_step == 1
+    apart = abs(found.a.test_accuracy - found.b.test_accuracy)
+    assert f"{apart:.4f} of accuracy is luck" in verdict(found)
+    assert not any("compare" in command for command in next_commands(found))
+
+
+def test_no_result_is_credited_to_a_setting_where_the_runs_were_made_differently(between):
+    made = (Contrast("code", "a", "b"), Contrast("torch", "2.12.0", "2.13.0"))
+    seed, rate = (replace(between("plain", one), origin=made) for one in ("seed", "rate"))
+    differently = "They were made differently, too: code, torch."
+    assert verdict(seed) == f"The runs differ in the seed. {differently}"
+    assert verdict(rate).startswith("The runs differ in optimizer.lr. ")
+    assert verdict(rate).endswith(differently)
+
+
+def test_a_longer_run_begins_with_the_shorter_one(between):
+    found = between("plain", "longer")
+    assert (found.steps_compared, found.first_different_step) == (6, None)
+    assert not found.steps_are_same
+    assert found.settings == (Contrast("max_steps", 6, 9),)
+
+
+def test_the_beginning_of_a_run_is_as_good_as_that(between):
+    found = between("plain", "again")
+    found = replace(found, b=replace(found.b, steps=9))
+    assert verdict(found) == "As far as the shorter run goes, the runs are the same."
+
+
+def test_steps_are_paired_by_their_number(between, runs):
+    found = between("plain", "every second")
+    assert runs["every second"].steps.step.tolist() == [1, 3, 5]
+    assert (found.steps_compared, found.first_different_step) == (3, None)
+    # How often something is written down changes no training.
+    assert found.decisions == ()
+    assert verdict(found) == "The runs are the same."
+    assert not any("compare" in command for command in next_commands(found))
+
+
+def test_without_a_step_in_common_nothing_is_claimed(between):
+    found = between("plain", "unlogged")
+    assert (found.steps_compared, found.first_different_step) == (0, None)
+    assert "cannot be compared" in verdict(found)
+    assert "no logged step in common" in steps_sentence(found)
+
+
+def test_where_only_losses_are_compared_only_they_are_claimed(between):
+    found = between("plain", "deep")
+    assert not found.norms_compared
+    assert steps_sentence(found).startswith("Losses differ")
+
+
+def test_data_that_came_to_the_same_are_the_same(runs, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADCLI_DATA", str(tmp_path))  # no MNIST there: `auto` is the sample
+    words = [word for word in SMALL if not word.startswith("data=")]
+    found = difference(runs["plain"], package.train(*words, runs_dir=tmp_path))
+    assert found.decisions == ()
+    assert verdict(found) == "The runs are the same."
+
+
+def test_another_class_under_the_same_option_is_a_difference(between):
+    found = between("plain", "class")
+    assert [one.key for one in found.decisions] == ["activation._target_"]
+    assert not any("compare" in command for command in next_commands(found))
+
+
+def test_an_option_that_was_given_something_is_no_plain_option(between):
+    found = between("plain", "sgd, momentum")
+    assert [one.key for one in found.decisions] == ["optimizer"]
+    assert "optimizer and what it is given" in verdict(found)
+    assert not any("compare" in command for command in next_commands(found))
+
+
+def test_loops_of_ones_own(tmp_path):
+    runs = []
+    for rate in (0.1, 0.2):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        with package.GradientMonitor(model, optimizer, runs_dir=tmp_path) as monitor:
+            for _ in range(3):
+                optimizer.zero_grad()
+                loss = model(torch.ones(4, 3)).square().mean()
+                loss.backward()
+                monitor.step(loss)
+                optimizer.step()
+        runs.append(package.load_run(monitor.run))
+    found = difference(*runs)
+    assert Contrast("lr", 0.1, 0.2) in found.settings
+    assert (found.steps_compared, found.first_different_step) == (3, 2)
+    assert not any("compare" in command for command in next_commands(found))
+    assert drawn(found, 80, terminal=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["- a\n- b\n", "choices: null\n", "a: [", "a: ${nope", "a: \x07\n", ""]
+)
+def test_a_broken_config_is_said_to_be_one(text):
+    with pytest.raises(UserError, match=r"no config|no YAML"):
+        flat_settings(text, where="here")
+
+
+def test_equal_settings_and_other_numbers_lay_the_blame_on_the_origin(between):
+    found = replace(between("plain", "again"), first_different_step=3)
+    assert "something that is not on record" in verdict(found)
+    found = replace(found, origin=(Contrast("torch", "2.12.0", "2.13.0"),))
+    assert verdict(found).endswith("how the runs were made: torch.")
+
+
+def test_several_settings(between):
+    found = between("plain", "more")
+    assert [one.key for one in found.decisions] == ["clip", "batch_size", "seed"]
+    assert "3 settings" in verdict(found)
+
+
+def test_divergence_is_no_luck(between):
+    found = between("plain", "more")
+    found = replace(found, b=replace(found.b, status="diverged"))
+    assert verdict(found) == "The runs differ in 3 settings, and b diverged."
+
+
+def test_settings_are_named_as_overrides_set_them(runs):
+    settings = flat_settings(runs["deep"].config, where="here")
+    assert settings["model"] == "deep_mlp"
+    assert settings["model.hidden"] == [8, 8, 8]
+    assert not any("choices" in key for key in settings)
+    assert [setting(value) for value in ([8, 8], True, None, 0.1, "relu")] == [
+        *("[8,8]", "true", "null", "0.1", "relu")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "arms"),
+    [
+        ("plain", "sgd", 2),
+        ("plain", "rate", 1),
+        ("plain", "longer", 2),
+        ("rate", "rate, no clip", 2),
+    ],
+)
+def test_the_comparison_that_it_advises_runs(
+    between, gradcli, runs_dir, trials_in_this_process, one, other, arms
+):
+    words = shlex.split(next_commands(between(one, other))[0])
+    assert words[:2] == ["gradcli", "compare-optimizers"]
+    answer = gradcli(*words[1:], "epochs=1", "--seeds", "2", "--json", "--quiet")
+    assert answer.code == 0, answer.err
+    said = json.loads(answer.out)
+    assert len(said["ranking"]) == arms
+    if one == "rate":
+        assert {trial["lr"] for trial in said["trials"]} == {0.01}
+
+
+def drawn(found, width, *, terminal):
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
+    console.print(difference_screen(found), crop=False)
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("other", ["again", "deep", "more"])
+def test_tables_fit_the_terminal(between, other, width):
+    lines = drawn(between("plain", other), width, terminal=True)
+    tables = lines[3 : next(i for i, line in enumerate(lines) if line.startswith("findings"))]
+    assert max(map(len, tables)) <= width
+
+
+def test_changes_and_ratios_are_those_of_the_records(between, runs):
+    lines = [line.split() for line in drawn(between("plain", "sgd"), 140, terminal=True)]
+    accuracies = [
+        next(one.accuracy for one in runs[name].evals if one.split == "test")
+        for name in ("plain", "sgd")
+    ]
+    (row,) = [line for line in lines if line[:2] == ["test", "accuracy"]]
+    assert float(row[4]) == pytest.approx(accuracies[1] - accuracies[0], abs=1e-4)
+    means = [
+        runs[name].columns()["grad_norm_before_clip/output"].astype(np.float64).mean()
+        for name in ("plain", "sgd")
+    ]
+    (row,) = [line for line in lines if line[:1] == ["output"]]
+    assert list(map(float, row[1:])) == pytest.approx([*means, means[1] / means[0]], rel=5e-3)
+
+
+def test_what_is_not_known_is_a_dash(between):
+    found = between("plain", "sgd")
+    unknown = replace(found, b=replace(found.b, test_accuracy=math.nan, seconds_total=math.nan))
+    line = next(line for line in drawn(unknown, 80, terminal=True) if "test accuracy" in line)
+    assert line.split() == ["test", "accuracy", f"{found.a.test_accuracy:.4f}", "-"]
+
+
+def test_the_command(runs, gradcli, monkeypatch):
+    folder = str(runs["plain"].path.parent)
+    words = "runs", "diff", runs["plain"].name, runs["sgd"].name, "--runs-dir", folder
+    answer = gradcli(*words)
+    assert (answer.code, answer.err) == (0, "")
+    assert "optimizer.lr" in answer.out
+    said = json.loads(gradcli(*words, "--json").out)
+    assert said["schema"] == 1
+    assert (said["steps_compared"], said["first_different_step"]) == (6, 2)
+    assert said["norms_compared"] is True
+    assert {"key": "optimizer", "a": "adam", "b": "sgd"} in said["settings"]
+    assert said["a"]["test_accuracy"] == runs["plain"].state["result"]["test_accuracy"]
+
+
+def test_a_run_is_not_compared_with_itself(runs, gradcli):
+    path = str(runs["plain"].path)
+    answer = gradcli(
+        "runs", "diff", path, runs["plain"].name, "--runs-dir", str(runs["plain"].path.parent)
+    )
+    assert (answer.code, answer.out) == (2, "")
+    assert "are one run" in answer.err
+
+
+def test_trials_are_compared_without_advice(gradcli, runs_dir, trials_in_this_process):
+    words = ["data=mnist5k", "model.hidden=[4]", "max_steps=1", "--lrs", "0.1", "-q"]
+    made = json.loads(gradcli("compare-optimizers", *words, "--seeds", "2", "--json").out)
+    seed = made["trials"][0]["seed"]
+    one, other, *_ = [trial["run"] for trial in made["trials"] if trial["seed"] == seed]
+    answer = gradcli("runs", "diff", one, other)
+    assert answer.code == 0, answer.err
+    assert "differ in optimizer" in answer.out  # which two runs would be advised on
+    assert "compare-optimizers" not in answer.out
+
+
+def test_a_comparison_is_refused_with_its_trials(gradcli, runs_dir, trials_in_this_process):
+    words = ["data=mnist5k", "model.hidden=[4]", "max_steps=1", "protocol.tune=false", "-q"]
+    made = json.loads(gradcli("compare-optimizers", *words, "--seeds", "2", "--json").out)
+    answer = gradcli("runs", "diff", made["comparison"], "latest")
+    assert (answer.code, answer.out) == (2, "")
+    assert "is a comparison" in answer.err
+    assert "trials/" in answer.err.replace("\n", "")

@@ -1,0 +1,234 @@
+# ruff: noqa: RUF001 (the cross of a diverged trial is no letter)
+import io
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from gradcli.comparison.results import Caution, Halving, PairResult
+from gradcli.views.compare.comparison_closing import comparison_ending
+from gradcli.views.compare.verdict_sentences import grounds, halving_result, interval, verdict
+
+WHOLE = ("gradcli train", "gradcli compare", "gradcli runs", "runs/")
+"""What is in the lines that are to be copied."""
+
+
+def drawn(summary, width: int = 80, *, terminal: bool = True) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
+    console.print(comparison_ending(summary), crop=False)
+    return file.getvalue()
+
+
+def test_the_ending_at_80_columns(make_comparison):
+    lines = [line.rstrip() for line in drawn(make_comparison()).splitlines()]
+    assert lines == [
+        "finished  20260105-101500-compare-77aa",
+        "mnist 50,000 images, mlp 235,146 parameters, protocol quick, 1 epoch",
+        "",
+        "                     test accuracy                                     steps",
+        "   optimizer  lr     mean           95% interval      std     seeds  to 0.97",
+        "1  adam       0.002  0.9785         0.9773 to 0.9797  0.0005      3      390",
+        "2  rmsprop    0.001  0.9778         0.9758 to 0.9798  0.0008      3      390",
+        "3  sgd        0.2    0.9656         0.9641 to 0.9671  0.0006      3    never",
+        "",
+        "              val acc  lr      val accuracy  val accuracy",
+        "   optimizer  by lr    chosen  when chosen   fresh seeds    change",
+        "1  adam       ▁▄█▄▁    0.002   0.9805        0.9785        -0.0020",
+        "2  rmsprop    ▁▄█▄▁    0.001   0.9798        0.9778        -0.0020",
+        "3  sgd        ▁▄█▄×    0.2     0.9676        0.9656        -0.0020",
+        "val acc by lr, the lowest first: ▁ 0.9500  █ 0.9700  × diverged",
+        "",
+        "verdicts    adam and rmsprop tie: 0.0007 apart (-0.0002 to 0.0016, p=0.12, 3",
+        "            seeds). About 7 seeds would separate them.",
+        "            adam is better than sgd: 0.0129 apart (0.0125 to 0.0133, p=0.0021, 3",
+        "            seeds).",
+        "            rmsprop is better than sgd: 0.0122 apart (0.0115 to 0.0129,",
+        "            p=0.0021, 3 seeds).",
+        "            In brackets: the 95% interval over seeds, corrected for 3 pairs",
+        "            (Holm).",
+        "trials      9 finished; 52 s with 2 jobs at a time",
+        "",
+        "best        gradcli train optimizer=adam optimizer.lr=0.002 seed=101 threads=1",
+        "comparison  runs/20260105-101500-compare-77aa",
+        "next        gradcli runs show runs/20260105-101500-compare-77aa",
+    ]
+
+
+def test_a_wide_terminal_and_a_pipe_show_more(make_comparison):
+    for text in (drawn(make_comparison(), 140), drawn(make_comparison(), 80, terminal=False)):
+        for word in ("0.0812", "0.512", "34%", "1.9 s", "5: 0.0003 to 0.01", "0.001 to 0.005"):
+            assert word in text
+    assert "\x1b" not in drawn(make_comparison(), terminal=False)
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_prose_wraps_and_commands_stay_whole(make_comparison, width):
+    command = "gradcli train optimizer=adam " + " ".join(f"model.option{i}={i}" for i in range(20))
+    caution = Caution("few-seeds", ("adam",), "Three seeds are not many. " * 8)
+    lines = drawn(make_comparison(winner_command=command, cautions=(caution,)), width).splitlines()
+    assert [line for line in lines if line.endswith(command)]
+    prose = [line for line in lines if not any(word in line for word in WHOLE)]
+    assert max(map(len, prose)) <= width
+
+
+def test_what_was_lost_is_said_and_why(make_comparison, make_trial):
+    summary = make_comparison(
+        status="failed",
+        trials=(
+            make_trial(status="diverged"),
+            *(make_trial(status="failed", error="killed", seed=seed) for seed in range(8)),
+        ),
+        failed=8,
+    )
+    first, *others = summary.ranking
+    summary = replace(summary, ranking=(replace(first, diverged=1, missing=2), *others))
+    text = drawn(summary, 140)
+    for word in ("failed  2026", "1 diverged, 2 missing", "8 failed, 1 diverged"):
+        assert word in text
+    assert text.count("killed") == 5
+    assert "and 3 more failed trials" in text
+
+
+def test_a_reader_is_warned(make_comparison):
+    summary = make_comparison(
+        cautions=(Caution("special-case", ("momentum", "sgd"), "momentum lost to sgd."),)
+    )
+    first, *others = summary.ranking
+    summary = replace(summary, ranking=(replace(first, learning_rate_at_edge=True), *others))
+    text = drawn(summary)
+    assert "momentum lost to sgd." in text
+    assert "adam did best at an end of the learning rates tried" in text
+
+
+def test_an_interrupted_comparison_says_how_to_go_on(make_comparison):
+    resume = "gradcli compare-optimizers --resume runs/20260105-101500-compare-77aa"
+    text = drawn(make_comparison(status="interrupted", resume_command=resume, winner_command=""))
+    assert f"next        {resume}" in text
+    assert "best  " not in text
+
+
+def test_a_comparison_without_tuning_or_any_result(make_comparison):
+    arm = make_comparison().ranking[0]
+    nothing = replace(arm.test_accuracy, count=0, mean=math.nan, std=math.nan)
+    nothing = replace(nothing, ci95=(-math.inf, math.inf))
+    bare = replace(
+        arm,
+        learning_rate=math.nan,
+        test_accuracy=nothing,
+        val_accuracy=nothing,
+        steps_to_target=math.nan,
+        seconds_to_target=math.nan,
+        grad_norm=math.nan,
+        selection=None,
+        sensitivity=None,
+    )
+    text = drawn(make_comparison(ranking=(bare,), pairs=(), tuning=(), trials=()), 140)
+    assert "when chosen" not in text
+    assert "verdicts" not in text
+    assert "trials      none; 52 s" in text
+    assert "-  adam" in text, "an arm without a result has no place yet"
+    assert "nan" not in text
+
+
+# In words ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_pair():
+    def make(**changes: object) -> PairResult:
+        values: dict[str, object] = {
+            "a": "adam",
+            "b": "sgd",
+            "seeds": 3,
+            "difference": 0.0123,
+            "deviation": 0.001,
+            "ci95": (0.0098, 0.0148),
+            "holm_interval": (0.0080, 0.0166),
+            "p_adjusted": 0.0044,
+            "verdict": "a",
+            "evidence": "scores",
+            "seeds_needed": None,
+        }
+        return PairResult(**(values | changes))
+
+    return make
+
+
+def said(pair: PairResult) -> str:
+    return f"{verdict(pair)}: {grounds(pair)}"
+
+
+def test_a_verdict_shows_the_corrected_interval(make_pair):
+    assert said(make_pair()) == (
+        "adam is better than sgd: 0.0123 apart (0.0080 to 0.0166, p=0.0044, 3 seeds)."
+    )
+
+
+def test_a_verdict_for_the_lower_ranked_is_seen_from_its_side(make_pair):
+    pair = make_pair(difference=-0.0123, holm_interval=(-0.0166, -0.0080), verdict="b")
+    assert said(pair) == (
+        "sgd is better than adam: 0.0123 apart (0.0080 to 0.0166, p=0.0044, 3 seeds)."
+    )
+
+
+def test_a_tie_says_what_would_separate_it(make_pair):
+    tie = make_pair(verdict="tie", p_adjusted=0.31, holm_interval=(-0.001, 0.0256), seeds_needed=12)
+    assert said(tie) == (
+        "adam and sgd tie: 0.0123 apart (-0.0010 to 0.0256, p=0.31, 3 seeds). "
+        "About 12 seeds would separate them."
+    )
+    assert "No affordable number of seeds" in said(replace(tie, seeds_needed=None))
+
+
+def test_identical_arms_tie_without_a_number_of_seeds(make_pair):
+    tie = make_pair(verdict="tie", p_adjusted=1.0, difference=0.0, holm_interval=(0.0, 0.0))
+    assert said(tie) == "adam and sgd tie: 0.0000 apart over 3 seeds."
+
+
+def test_a_single_seed_settles_nothing(make_pair):
+    everything = (-math.inf, math.inf)
+    tie = make_pair(
+        seeds=1,
+        deviation=math.nan,
+        ci95=everything,
+        holm_interval=everything,
+        p_adjusted=1.0,
+        verdict="tie",
+        evidence="none",
+    )
+    assert (
+        said(tie) == "adam and sgd have no verdict: 0.0123 apart at 1 seed, which settles nothing."
+    )
+    none = replace(tie, seeds=0, difference=math.nan)
+    assert said(none) == (
+        "adam and sgd have no verdict: there is no seed at which both have a score."
+    )
+
+
+def test_divergence_is_evidence_of_its_own(make_pair):
+    pair = make_pair(
+        seeds=0, difference=math.nan, evidence="divergence", p_adjusted=0.03, deviation=math.nan
+    )
+    assert said(pair) == (
+        "adam is better than sgd: one diverged at every seed, the other at none (p=0.03)."
+    )
+    tie = replace(pair, verdict="tie", p_adjusted=0.09, seeds_needed=4)
+    assert said(tie).endswith("(p=0.09). About 4 seeds would separate them.")
+
+
+def test_a_tiny_p_is_not_written_as_zero(make_pair):
+    assert "p<0.0001" in said(make_pair(p_adjusted=0.0))
+
+
+def test_an_interval_without_ends_is_absent():
+    assert interval((-math.inf, math.inf)) == "-"
+
+
+def test_halving_says_what_it_cost_and_saved():
+    text = halving_result(
+        Halving(stopped=9, trials=15, steps_spent=900, steps_saved=2610, steps_without=5850)
+    )
+    for word in ("9 of 15 tuning trials", "900 steps", "2,610 steps saved", "45% of the tuning"):
+        assert word in text

@@ -1,0 +1,170 @@
+import itertools
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gradcli.comparison.results import TrialRecords
+from gradcli.records import EvalRecord
+from gradcli.views.draw import comparison_figures
+from gradcli.views.draw.comparison_figures import (
+    LOSS_BINS,
+    accuracy_curves,
+    accuracy_ticks,
+    apart,
+    loss_curves,
+    plot_comparison,
+)
+
+ALL = ["learning_curves.png", "learning_rates.png", "gradient_norms.png", "time_to_target.png"]
+
+
+def evaluation(step: int, accuracy: float, split: str = "val") -> EvalRecord:
+    return EvalRecord(step, 1, split, 0.1, accuracy, 0.1, 1.0, 1.0)
+
+
+@pytest.fixture
+def make_records(make_info, make_steps):
+    """Build a trial's records; a loss a step."""
+
+    def make(trial, losses=None, evals=None) -> TrialRecords:
+        losses = np.geomspace(2.3, 0.1, 40) if losses is None else np.asarray(losses)
+        norms = np.multiply.outer(losses, [0.5, 1.0, 2.0])
+        return TrialRecords(
+            trial=trial,
+            info=make_info(),
+            steps=make_steps(norms, loss=losses),
+            evals=(evaluation(len(losses), trial.val_accuracy),) if evals is None else evals,
+        )
+
+    return make
+
+
+def test_every_picture_is_drawn(tmp_path, monkeypatch, make_comparison, make_records):
+    # No global figure is made: importing pyplot now fails.
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    summary = make_comparison()
+    paths = plot_comparison(tmp_path, summary, [make_records(one) for one in summary.trials])
+    assert [path.name for path in paths] == ALL
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+CASES = {
+    "diverged": ("diverged", [2.0, 50.0, math.nan], ()),
+    "one step": ("finished", [2.0], None),
+    "infinite": ("diverged", [math.inf], ()),
+    "no evaluation": ("finished", [2.0, 1.0], ()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_comparison_can_be_drawn(tmp_path, make_comparison, make_records, case):
+    status, losses, evals = CASES[case]
+    summary = make_comparison()
+    trials = tuple(
+        replace(one, status=status, steps_to_target=math.inf, seconds_to_target=math.inf)
+        for one in summary.trials
+    )
+    ranking = tuple(
+        replace(arm, diverged=3, steps_to_target=math.inf, seconds_to_target=math.inf)
+        for arm in summary.ranking
+    )
+    summary = replace(summary, trials=trials, ranking=ranking)
+    records = [make_records(one, losses, evals) for one in trials]
+    assert [path.name for path in plot_comparison(tmp_path, summary, records)] == ALL
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path, make_comparison, make_records, make_trial):
+    tuning_only = [make_records(make_trial(stage="tuning"))]
+    assert plot_comparison(tmp_path, make_comparison(tuning=(), trials=()), tuning_only) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("diverged", [True, False])
+def test_the_legend_names_a_mark_where_there_is_one(make_comparison, diverged):
+    summary = make_comparison()
+    tuning = tuple(one for one in summary.tuning if diverged or one.status != "diverged")
+    assert any(one.status == "diverged" for one in tuning) is diverged
+    figure = comparison_figures._learning_rates_figure(replace(summary, tuning=tuning))
+    (legend,) = figure.legends
+    assert ("diverged" in [text.get_text() for text in legend.get_texts()]) is diverged
+
+
+def test_many_arms_can_be_drawn(tmp_path, make_comparison, make_comparison_info, make_records):
+    names = [f"adam#{place}" for place in range(20)]
+    summary = make_comparison(info=make_comparison_info(names))
+    arm, trial, grid = summary.ranking[0], summary.trials[0], summary.tuning[:5]
+    summary = replace(
+        summary,
+        ranking=tuple(replace(arm, name=name) for name in names),
+        trials=tuple(replace(trial, arm=name) for name in names),
+        tuning=tuple(replace(cell, arm=name) for name in names for cell in grid),
+    )
+    records = [make_records(one) for one in summary.trials]
+    assert len(plot_comparison(tmp_path, summary, records)) == 4
+
+
+# What is drawn -------------------------------------------------------------------------------
+
+
+def test_a_loss_curve_keeps_the_mean_of_every_trial(make_records, make_trial):
+    losses = np.random.default_rng(0).uniform(0.1, 1, (2, 10 * LOSS_BINS)).astype(np.float32)
+    step, curves = loss_curves([make_records(make_trial(), row) for row in losses])
+    assert step.shape == (LOSS_BINS,)
+    expected = losses.astype(np.float64).reshape(2, LOSS_BINS, 10).mean(axis=2)
+    np.testing.assert_allclose(curves, expected)
+    np.testing.assert_allclose(step[:2], [5.5, 15.5])
+
+
+def test_accuracies_are_those_on_validation_where_all_trials_have_one(make_records, make_trial):
+    first = make_records(
+        make_trial(), evals=(evaluation(10, 0.9), evaluation(20, 0.95), evaluation(20, 0.5, "test"))
+    )
+    second = make_records(make_trial(), evals=(evaluation(20, 0.97),))
+    step, curves = accuracy_curves([first, second])
+    assert step.tolist() == [20]
+    assert curves.tolist() == [[0.95], [0.97]]
+
+
+@pytest.mark.parametrize(
+    "heights", [[0.5], [0.2, 0.8], [0.5, 0.5, 0.5], [0.9, 0.1, 0.12, 0.11], [-3.0, 0.0, 4.0], []]
+)
+def test_labels_keep_apart_in_order_and_within_the_picture(heights):
+    moved = apart(heights, 0.1)
+    assert len(moved) == len(heights)
+    order = np.argsort(heights, kind="stable")
+    assert (np.diff(np.array(moved)[order]) >= 0.1 - 1e-9).all()
+    assert all(-1e-9 <= height <= 1 + 1e-9 for height in moved)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.09, 0.985, [0.1, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98]),
+        (0.94, 0.982, [0.94, 0.95, 0.96, 0.97, 0.975, 0.98]),
+        (0.971, 0.974, []),
+    ],
+)
+def test_accuracies_marked_are_round_and_have_room(low, high, ticks):
+    assert accuracy_ticks(low, high) == ticks
+
+
+def test_labels_that_are_apart_stay_where_they_are():
+    assert apart([0.8, 0.2, 0.5], 0.1) == pytest.approx([0.8, 0.2, 0.5])
+
+
+def test_labels_move_as_little_as_can_be():
+    heights, gap = [0.40, 0.44, 0.47], 0.1
+    grid = np.linspace(0.2, 0.7, 101)
+    best = min(
+        (
+            places
+            for places in itertools.product(grid, repeat=3)
+            if places[1] - places[0] >= gap - 1e-9 and places[2] - places[1] >= gap - 1e-9
+        ),
+        key=lambda places: sum((a - b) ** 2 for a, b in zip(places, heights, strict=True)),
+    )
+    assert apart(heights, gap) == pytest.approx(best, abs=0.005)

@@ -1,0 +1,70 @@
+import sys
+
+import numpy as np
+import pytest
+
+from gradcli.records import EvalRecord
+from gradcli.views.draw.run_figures import (
+    MOST_BINS,
+    Bins,
+    largest_by_bin,
+    layer_norms_by_bin,
+    plot_run,
+)
+
+EVALUATIONS = [
+    EvalRecord(2, 1, "val", 0.4, 0.9, 0.5, 1.0, 1.0),
+    EvalRecord(3, 1, "test", 0.4, 0.91, 0.5, 1.0, 1.0),
+]
+
+
+@pytest.mark.parametrize("count", [1, 2, MOST_BINS, MOST_BINS + 1, 12_345])
+def test_bins_cover_every_step_once_and_are_few(count):
+    bins = Bins.of(np.arange(1, count + 1))
+    rows = [row for part in bins.slices() for row in range(part.start, part.stop)]
+    assert rows == list(range(count))
+    assert len(bins.slices()) == min(count, MOST_BINS)
+    assert (np.diff(bins.middles) > 0).all()
+
+
+def test_a_spike_of_one_step_survives_and_so_do_nan_and_infinity(make_info, make_steps):
+    norms = np.ones((50_000, 2))
+    norms[12_345, 0], norms[23_456, 1], norms[34_567, 0] = 1000.0, np.inf, np.nan
+    steps = make_steps(norms)
+    bins = Bins.of(steps.step)
+    by_layer = layer_norms_by_bin(steps, make_info(2), bins)
+    assert by_layer.shape == (MOST_BINS, 2)
+    assert (by_layer[:, 0] == 1000).sum() == 1
+    assert np.isnan(by_layer[:, 0]).sum() == 1
+    assert np.isinf(by_layer[:, 1]).sum() == 1
+    largest = largest_by_bin(norms[:, 0], bins)
+    np.testing.assert_array_equal(largest, by_layer[:, 0])
+
+
+CASES = {
+    "one step": np.ones((1, 3)),
+    "constant": np.ones((40, 3)),
+    "zero": np.zeros((40, 3)),
+    "not a number": np.full((40, 3), np.nan),
+    "infinite": np.full((40, 3), np.inf),
+    "long": np.random.default_rng(0).uniform(0.1, 1.0, (3000, 3)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_run_can_be_drawn(tmp_path, make_info, make_steps, case):
+    steps = make_steps(CASES[case], loss=float(CASES[case][0, 0]))
+    paths = plot_run(tmp_path, make_info(3), steps, EVALUATIONS)
+    assert {path.name for path in paths} == {"loss.png", "accuracy.png", "gradient_norms.png"}
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path, make_info, make_steps):
+    assert plot_run(tmp_path, make_info(3), make_steps(np.ones((0, 3))), []) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_global_figure_is_made(tmp_path, monkeypatch, make_info, make_steps):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
+    assert plot_run(tmp_path, make_info(3), make_steps(np.ones((2, 3))), EVALUATIONS)

@@ -1,0 +1,105 @@
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from gradcli.records import FaultRecord, Finding
+from gradcli.views.train.run_closing import ending, next_commands
+
+VANISHING = Finding(
+    "vanishing",
+    "error",
+    "hidden1",
+    {"median_norm": 1.2e-7, "largest": "output"},
+    "median below 1/1000 of the largest",
+    "The gradient hardly reaches this layer.",
+    "activation=relu",
+)
+CLIPPED = Finding(
+    "always-clipped", "warning", None, {"share": 0.9}, "over 50%", "Most steps are cut.", None
+)
+
+
+WHOLE = ("gradcli", "runs/", "try  ")
+"""What is in the lines that are to be copied."""
+
+
+def drawn(summary, commands=(), width: int = 80, terminal: bool = False) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
+    console.print(ending(summary, commands), crop=False)
+    return file.getvalue()
+
+
+def test_the_result_and_where_the_time_went(make_summary):
+    text = drawn(make_summary())
+    for word in ("finished", "test 0.9791", "validation 0.9803", "0.0412", "300 steps", "34%"):
+        assert word in text
+    for word in ("forward 25%", "backward 40%", "4.4 s", "3.2 s", "2.1 s", "nothing to report"):
+        assert word in text
+    assert "runs/20260105-101500-mlp-3f2a" in text
+
+
+def test_the_phase_bar_is_shared_out_by_time(make_summary):
+    bar = next(line for line in drawn(make_summary()).splitlines() if line.startswith("time"))
+    bar = bar.removeprefix("time").strip()
+    assert len(bar) == 60
+    lengths = [len(list(group)) for group in runs_of(bar)]
+    assert lengths == [3, 15, 3, 24, 12, 3]
+
+
+def runs_of(text: str) -> list[str]:
+    groups = [text[0]]
+    for character in text[1:]:
+        if character == groups[-1][-1]:
+            groups[-1] += character
+        else:
+            groups.append(character)
+    return groups
+
+
+def test_the_gravest_finding_comes_first_with_evidence_and_override(make_summary):
+    text = drawn(make_summary(findings=(CLIPPED, VANISHING)))
+    assert text.index("vanishing in hidden1") < text.index("always-clipped")
+    for word in ("error", "warning", "hardly reaches", "median norm 1.20e-07", "activation=relu"):
+        assert word in text
+
+
+def test_findings_beyond_the_first_are_counted(make_summary):
+    text = drawn(make_summary(findings=(CLIPPED,) * 5))
+    assert text.count("Most steps are cut.") == 2
+    assert "3 more findings" in text
+
+
+def test_a_diverged_run_says_where(make_summary):
+    fault = FaultRecord(31, 1, "backward", "hidden2", math.nan, tuple(range(100, 228)))
+    summary = make_summary(status="diverged", fault=fault, test_accuracy=math.nan)
+    text = drawn(summary)
+    for word in ("diverged", "hidden2", "backward", "step 31", "100 101", "120 more", "test -"):
+        assert word in text
+
+
+def test_an_interrupted_run_is_resumed_first(make_summary):
+    summary = make_summary(status="interrupted")
+    assert next_commands(summary, [])[0] == f"gradcli train --resume {summary.path}"
+
+
+def test_advice_replaces_what_it_contradicts_and_quotes_the_rest(make_summary):
+    summary = make_summary(findings=(VANISHING,))
+    arguments = ["--model", "deep_mlp", "activation=sigmoid", "model.hidden=[8, 8]"]
+    command = next_commands(summary, arguments)[0]
+    assert command == "gradcli train --model deep_mlp 'model.hidden=[8, 8]' activation=relu"
+
+
+@pytest.mark.parametrize("width", [30, 80, 140])
+def test_prose_wraps_and_commands_stay_whole(make_summary, width):
+    long = "gradcli train " + " ".join(f"model.option{i}={i}" for i in range(20))
+    lines = drawn(make_summary(findings=(VANISHING,)), [long], width).splitlines()
+    assert [line for line in lines if line.endswith(long)]
+    prose = [line for line in lines if not any(word in line for word in WHOLE)]
+    assert max(map(len, prose)) <= width
+
+
+def test_a_pipe_gets_no_control_codes(make_summary):
+    assert "\x1b" not in drawn(make_summary(findings=(VANISHING,)))

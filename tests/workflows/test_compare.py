@@ -1,0 +1,450 @@
+"""Whole comparisons on the bundled sample: equal to `train`, to one another, and hard to kill."""
+
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import gradcli
+from gradcli.comparison.plan import plan_from_json
+from gradcli.comparison.results import SERIES
+from gradcli.comparison.trial_store import Ledger
+from gradcli.errors import UserError
+from gradcli.runs import ComparisonDirectory
+from gradcli.system.paths import Places
+from gradcli.views.compare.compare_view import QuietCompareView
+
+#: Two optimizers, three learning rates and two seeds: ten trials of a dozen steps.
+SMALL = [
+    "data=mnist5k",
+    "model.hidden=[16]",
+    "max_steps=12",
+    "protocol.learning_rates=3",
+    "protocol.widenings=0",
+]
+ASKED = {"optimizers": ["sgd", "adam"], "seeds": 2}
+WORDS = ["compare-optimizers", "--optimizers", "sgd,adam", "--seeds", "2", *SMALL]
+TRIALS = 10
+
+
+class Witness(QuietCompareView):
+    """Keeps all that it is shown."""
+
+    def __init__(self):
+        self.notes, self.infos, self.snapshots, self.trials, self.endings = [], [], [], [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def start(self, info):
+        self.infos.append(info)
+
+    def progress(self, progress):
+        self.snapshots.append(progress)
+
+    def trial(self, trial):
+        self.trials.append(trial)
+
+    def finish(self, summary):
+        self.endings.append(summary)
+
+
+def table(summary):
+    """All that a comparison says, but for times and places."""
+
+    def timeless(value):
+        return replace(value, seconds_to_target=0.0, steps_per_second=0.0)
+
+    return (
+        tuple(timeless(arm) for arm in summary.ranking),
+        summary.pairs,
+        summary.cautions,
+        summary.tuning,
+        tuple(
+            replace(timeless(trial), seconds=0.0, run=Path(trial.run).name)
+            for trial in summary.trials
+        ),
+        summary.failed,
+        summary.halving,
+    )
+
+
+def traces(directory):
+    """When each finished trial was written: it changes where a trial runs again."""
+    return {
+        path.parent.name: (path.stat().st_mtime_ns, (path.parent / "steps.bin").stat().st_mtime_ns)
+        for path in Path(directory).glob("trials/*/run.json")
+        if json.loads(path.read_text())["status"] == "finished"
+    }
+
+
+def weights(run):
+    return torch.load(run.path / "checkpoints" / "last.pt", weights_only=True)["model"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("comparisons")
+
+
+@pytest.fixture(scope="module")
+def witness():
+    return Witness()
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(undisturbed, monkeypatch):
+    """The pictures of one comparison are drawn; those of the others would take a second each."""
+    monkeypatch.setattr("gradcli.views.draw.comparison_figures.plot_comparison", lambda *args: [])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(runs, witness):
+    return gradcli.compare(*SMALL, **ASKED, jobs=2, runs_dir=runs / "undisturbed", view=witness)
+
+
+def test_it_tunes_on_one_seed_and_measures_on_fresh_ones(undisturbed):
+    summary = undisturbed.summary
+    assert summary.status == "finished"
+    assert {arm.name for arm in undisturbed.ranking} == {"sgd", "adam"}
+    for arm in undisturbed.ranking:
+        assert arm.seeds == (1, 2)
+        assert arm.test_accuracy.count == 2
+        tuned = [cell for cell in summary.tuning if cell.arm == arm.name]
+        (chosen,) = [cell for cell in tuned if cell.chosen]
+        assert len(tuned) == 3
+        assert chosen.val_accuracy == max(cell.val_accuracy for cell in tuned)
+        assert chosen.learning_rate == arm.learning_rate
+        assert arm.selection.selected_score == chosen.val_accuracy
+    assert len(summary.trials) == TRIALS
+    assert {trial.seed for trial in summary.trials if trial.stage == "tuning"} == {0}
+
+
+def test_its_numbers_are_those_of_the_runs(undisturbed):
+    for trial in undisturbed.summary.trials:
+        run = undisturbed.run(trial)
+        val, test = (
+            [one.accuracy for one in run.evals if one.split == split] for split in ("val", "test")
+        )
+        assert trial.val_accuracy == val[-1]
+        if trial.stage == "measuring":
+            assert trial.test_accuracy == test[-1]
+        else:
+            assert trial.test_accuracy != trial.test_accuracy
+        assert trial.steps == run.info.total_steps == undisturbed.summary.info.steps == 12
+        assert trial.grad_norm == pytest.approx(run.steps.grad_norm_before_clip.mean(), rel=1e-6)
+        assert len(run.steps) == 12
+
+
+def test_all_arms_of_a_seed_begin_alike(undisturbed):
+    first = {
+        (trial.arm, trial.seed): undisturbed.run(trial).steps.loss[0]
+        for trial in undisturbed.summary.trials
+    }
+    assert first["sgd", 1] == first["adam", 1]
+    assert first["sgd", 2] == first["adam", 2] != first["sgd", 1]
+
+
+def test_the_view_is_shown_everything(undisturbed, witness):
+    assert [info.already_done for info in witness.infos] == [0]
+    assert {trial.id for trial in witness.trials} == {one.id for one in undisturbed.summary.trials}
+    assert len(witness.trials) == TRIALS
+    assert witness.endings == [undisturbed.summary]
+    last = witness.snapshots[-1]
+    assert (last.trials_done, last.trials_total, last.running) == (TRIALS, TRIALS, ())
+    assert last.seconds_left == 0
+    for arm in last.arms:
+        assert arm.stage == "done"
+        assert [cell.status for cell in arm.grid] == ["finished"] * 3
+        assert 0 < len(arm.losses) == len(arm.grad_norms) <= SERIES
+
+
+def test_the_winners_command_trains_to_the_same_bits(undisturbed, tmp_path):
+    winner = undisturbed.ranking[0]
+    words = shlex.split(undisturbed.summary.winner_command)
+    assert words[:2] == ["gradcli", "train"]
+    run = gradcli.train(*words[2:], runs_dir=tmp_path)
+    trial = next(
+        trial
+        for trial in undisturbed.summary.trials
+        if trial.arm == winner.name and trial.seed == winner.seeds[0]
+    )
+    ours, theirs = weights(undisturbed.run(trial)), weights(run)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert run.evals[-1].accuracy == trial.test_accuracy
+
+
+def test_the_same_call_again_runs_nothing(undisturbed, runs):
+    before = traces(undisturbed.path)
+    view = Witness()
+    again = gradcli.compare(*SMALL, **ASKED, jobs=1, runs_dir=runs / "undisturbed", view=view)
+    assert again.path == undisturbed.path
+    assert table(again.summary) == table(undisturbed.summary)
+    assert traces(undisturbed.path) == before
+    assert "nothing is run" in view.notes[0]
+
+
+def test_the_plan_is_read_back_as_it_was_written(undisturbed):
+    state = undisturbed.directory.state
+    plan = plan_from_json(state)
+    assert plan.request_id == state["request"]
+    assert json.loads(json.dumps(plan.as_json())) == {name: state[name] for name in plan.as_json()}
+
+
+def test_it_is_one_entry_in_the_list_of_runs(undisturbed, runs, gradcli):
+    place = ["--runs-dir", str(runs / "undisturbed")]
+    (row,) = json.loads(gradcli("runs", "list", "--json", *place).out)["runs"]
+    assert row["run"] == undisturbed.path.name
+    assert row["status"] == "finished"
+    shown = json.loads(gradcli("runs", "show", "latest", "--json", *place).out)
+    assert shown["ranking"][0]["arm"] == undisturbed.ranking[0].name
+    assert len(shown["trials"]) == TRIALS
+    one = json.loads(gradcli("runs", "show", shown["trials"][0]["run"], "--json").out)
+    assert one["val_accuracy"] == shown["trials"][0]["val_accuracy"]
+
+
+def test_a_killed_worker_changes_nothing_with_one_job_or_more(undisturbed, runs):
+    """One job at a time, and the first trial that is seen to run is killed."""
+
+    class Killer(Witness):
+        killed = None
+
+        def progress(self, progress):
+            super().progress(progress)
+            if progress.running and self.killed is None:
+                path = Path(self.infos[0].path, "trials", progress.running[0].id, "run.json")
+                self.killed = json.loads(path.read_text())["pid"]
+                os.kill(self.killed, signal.SIGKILL)
+
+    view = Killer()
+    comparison = gradcli.compare(*SMALL, **ASKED, jobs=1, runs_dir=runs / "worker", view=view)
+    assert table(comparison.summary) == table(undisturbed.summary)
+    assert len(view.trials) == TRIALS
+
+
+def start(runs_dir, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "gradcli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GRADCLI_RUNS": str(runs_dir)},
+    )
+
+
+def wait_for_trials(process, runs_dir, count):
+    """Wait until so many trials are finished; return the comparison's directory."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        for directory in Path(runs_dir).glob("*-compare-*"):
+            if len(traces(directory)) >= count:
+                return directory
+        time.sleep(0.005)
+    raise AssertionError(f"no {count} trials: {process.communicate()}")
+
+
+def test_a_killed_comparison_goes_on_where_it_was(undisturbed, runs):
+    process = start(runs / "killed", *WORDS, "-j", "2", "-q")
+    directory = wait_for_trials(process, runs / "killed", 2)
+    process.kill()
+    process.communicate()
+    before = traces(directory)
+    view = Witness()
+    rest = gradcli.compare(*SMALL, **ASKED, jobs=2, runs_dir=runs / "killed", view=view)
+    assert rest.path == directory
+    after = traces(directory)
+    assert {trial: after[trial] for trial in before} == before
+    assert view.infos[0].already_done >= 2
+    assert len(view.trials) == TRIALS - view.infos[0].already_done
+    assert table(rest.summary) == table(undisturbed.summary)
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(undisturbed, runs):
+    process = start(runs / "interrupted", *WORDS, "-j", "1", "--json")
+    directory = wait_for_trials(process, runs / "interrupted", 3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    answer = json.loads(out)
+    assert answer["status"] == "interrupted"
+    before = traces(directory)
+    assert len(before) >= 3
+    words = shlex.split(answer["resume_command"])
+    assert words == ["gradcli", "compare-optimizers", "--resume", str(directory)]
+    rest = gradcli.compare(resume=directory, jobs=1, runs_dir=runs / "interrupted")
+    assert {trial: traces(directory)[trial] for trial in before} == before
+    assert table(rest.summary) == table(undisturbed.summary)
+
+
+#: What a trial leaves behind while it runs, in this order.
+TRACES_OF_A_TRIAL = ("lock", "config.yaml", "run.json", "layers.json", "steps.bin", "last.pt")
+
+
+class InterruptAtMoments(QuietCompareView):
+    """Sends Ctrl-C to this process when a new file of the given name appears in a trial.
+
+    A thread watches the directory, from before the first trial begins: the interrupt falls into
+    whatever the comparison is doing then.
+    """
+
+    def __init__(self, name):
+        self._name = name
+        self._over = threading.Event()
+        self._thread = None
+        self.path = None
+
+    def start(self, info):
+        self.path = Path(info.path)
+        self._thread = threading.Thread(target=self._watch, args=(self._files(),))
+        self._thread.start()
+
+    def close(self):
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _files(self):
+        return set(self.path.glob(f"trials/**/{self._name}"))
+
+    def _watch(self, before):
+        while not self._over.wait(0.002):
+            if self._files() - before:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+
+def test_interrupted_at_random_moments_it_ends_as_if_it_had_not_been(undisturbed, runs):
+    """The moments are those at which a trial's files appear, so that no round is without one."""
+    place = runs / "moments"
+    moments = random.Random(3).sample(TRACES_OF_A_TRIAL, 4)
+    interrupted = []
+    for moment in moments:
+        view = InterruptAtMoments(moment)
+        try:
+            gradcli.compare(*SMALL, **ASKED, jobs=1, runs_dir=place, view=view)
+        except KeyboardInterrupt:
+            interrupted.append(moment)
+        status = ComparisonDirectory(view.path).status
+        assert status == ("interrupted" if moment in interrupted else "finished")
+    assert len(interrupted) >= len(moments) - 1
+    rest = gradcli.compare(*SMALL, **ASKED, jobs=1, runs_dir=place)
+    assert [path.name for path in place.iterdir()] == [rest.path.name]
+    assert table(rest.summary) == table(undisturbed.summary)
+
+
+def test_halving_stops_some_trials_and_changes_none(undisturbed, runs):
+    comparison = gradcli.compare(
+        *SMALL, "protocol.halving=true", **ASKED, jobs=1, runs_dir=runs / "halving"
+    )
+    halving = comparison.summary.halving
+    assert (halving.stopped, halving.trials) == (4, 6)  # of 3 learning rates, 2 and then 1 go on
+    assert halving.steps_spent == 2 * (3 + 6)
+    assert halving.steps_spent + halving.steps_saved == 4 * 12
+    known = {trial.id: trial for trial in undisturbed.summary.trials}
+    finished = [trial for trial in comparison.summary.trials if trial.status == "finished"]
+    for trial in finished:
+        if trial.id in known:
+            assert trial.val_accuracy == known[trial.id].val_accuracy
+            ours = weights(comparison.run(trial))
+            whole = weights(undisturbed.run(known[trial.id]))
+            assert all(torch.equal(ours[name], whole[name]) for name in whole)
+    assert any(trial.id in known and trial.stage == "tuning" for trial in finished)
+
+
+def test_equal_arms_tie_and_a_crippled_one_loses(runs):
+    comparison = gradcli.compare(
+        "data=mnist5k",
+        "model.hidden=[16]",
+        "max_steps=40",
+        "protocol.tune=false",
+        optimizers=["adam", "adam"],
+        vary=["optimizer.lr=0.005,1e-6"],
+        seeds=3,
+        jobs=1,
+        runs_dir=runs / "equal",
+    )
+    good, crippled = "adam optimizer.lr=0.005", "adam optimizer.lr=1e-06"
+    verdicts = {frozenset((pair.a, pair.b)): pair for pair in comparison.pairs}
+    for name in (good, crippled):
+        pair = verdicts[frozenset((name, f"{name}#2"))]
+        assert (pair.verdict, pair.difference, pair.p_adjusted) == ("tie", 0.0, 1.0)
+    lost = verdicts[frozenset((good, crippled))]
+    assert (lost.a, lost.verdict) == (good, "a")
+    assert len({trial.id for trial in comparison.summary.trials}) == 6  # of 12: equal ones are one
+    by_name = {arm.name: arm for arm in comparison.ranking}
+    assert by_name[good].test_accuracy == by_name[f"{good}#2"].test_accuracy
+    assert by_name[good].selection is None
+    assert comparison.summary.tuning == ()
+
+
+CRASHES = """
+import os, torch
+
+class Crashes(torch.optim.SGD):
+    def step(self, closure=None):
+        os._exit(7)
+
+class Closes(torch.optim.SGD):
+    def step(self, closure):
+        pass
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Optimizers of the user's own: one ends its process, the other cannot work in a loop."""
+    (tmp_path / "mine.py").write_text(CRASHES)
+    (tmp_path / "configs" / "optimizer").mkdir(parents=True)
+    for name in ("Crashes", "Closes"):
+        path = tmp_path / "configs" / "optimizer" / f"{name.lower()}.yaml"
+        path.write_text(f"_target_: mine.{name}\nlr: 0.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return {"config_dir": tmp_path / "configs", "allow_import": ["mine"]}
+
+
+def test_what_crashes_twice_has_failed_and_harms_no_other(own, runs, undisturbed):
+    view = Witness()
+    comparison = gradcli.compare(
+        *SMALL,
+        "protocol.tune=false",
+        optimizers=["sgd", "crashes"],
+        seeds=1,
+        jobs=1,
+        runs_dir=runs / "crashes",
+        view=view,
+        **own,
+    )
+    summary = comparison.summary
+    assert summary.status == "failed"
+    assert summary.failed == 1
+    sgd, crashes = comparison.ranking
+    assert (sgd.test_accuracy.count, sgd.missing) == (1, 0)
+    assert (crashes.test_accuracy.count, crashes.missing) == (0, 1)
+    (failed,) = [trial for trial in summary.trials if trial.status == "failed"]
+    assert "ended with 7" in failed.error
+    assert sum("tried again" in note for note in view.notes) == 1
+    assert summary.resume_command.endswith(str(comparison.path))
+    read_again = Ledger(comparison.directory, comparison.directory.state["problems"])
+    assert [arm.missing for arm in read_again.summarise("failed", 0.0, Places()).ranking] == [0, 1]
+
+
+def test_what_cannot_be_trained_is_the_users_mistake(own, runs):
+    with pytest.raises(UserError, match="closes cannot be trained"):
+        gradcli.compare(
+            *SMALL,
+            "protocol.tune=false",
+            optimizers=["closes"],
+            jobs=1,
+            runs_dir=runs / "closes",
+            **own,
+        )
