@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import (
     DataInfo,
     EvalRecord,
@@ -168,7 +168,7 @@ def end(run: Run) -> float:
     # Drawing takes tens of megabytes for any run: what came before must not hide that.
     plot_run(folder, run.info, run.last_steps(1000), ())
     tracemalloc.start()
-    summarise(run)
+    summarise_run(run)
     plot_run(folder, run.info, run.steps, run.evals)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -18,7 +18,7 @@ from gradcli.shorthands import (
     inspection_overrides,
     split_target,
 )
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.views.compare.compare_view import CompareView, QuietCompareView
 from gradcli.views.train.train_view import QuietView, TrainView
 
@@ -62,19 +62,19 @@ def train(
         KeyboardInterrupt: for Ctrl-C, once the run is saved.
     """
     words = [*_words("train", options), *overrides]
-    places = _places(runs_dir, data_dir, config_dir, allow_import)
+    paths = _paths(runs_dir, data_dir, config_dir, allow_import)
     view, started = view or QuietView(), time.time()
     # A mistake is answered before the experiment imports torch.
     if resume is None:
-        composed = compose_train(words, config_dir=places.config_dir, allow_import=allow_import)
+        composed = compose_train(words, config_dir=paths.config_dir, allow_import=allow_import)
         from gradcli.workflows.train import start_run
 
-        summary = start_run(composed, words, places, view, started=started)
+        summary = start_run(composed, words, paths, view, started=started)
     else:
-        earlier = find_run(str(resume), places.runs_dir)
+        earlier = find_run(str(resume), paths.runs_dir)
         from gradcli.workflows.train import resume_run
 
-        summary = resume_run(earlier, words, places, view, started=started)
+        summary = resume_run(earlier, words, paths, view, started=started)
     run = load_run(summary.path)
     if run.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt
@@ -143,7 +143,7 @@ def compare(
         *_words("compare", options),
         *overrides,
     ]
-    places = _places(runs_dir, data_dir, config_dir, allow_import)
+    paths = _paths(runs_dir, data_dir, config_dir, allow_import)
     with closing(LocalEngine()) as workers:
         from gradcli.workflows.compare import (  # while a worker loads torch
             Comparison,
@@ -153,7 +153,7 @@ def compare(
         summary = run_comparison(
             words,
             vary,
-            places,
+            paths,
             view or QuietCompareView(),
             workers,
             resume=None if resume is None else str(resume),
@@ -206,7 +206,7 @@ def inspect(
         target,
         [*given, *_words("inspect", options), *overrides],
         vary,
-        _places(runs_dir, data_dir, config_dir, allow_import),
+        _paths(runs_dir, data_dir, config_dir, allow_import),
         QuietView(),
     )
 
@@ -227,13 +227,13 @@ def _words(function: str, options: Mapping[str, object]) -> list[str]:
     return [f"{SHORTHANDS[name]}={value}" for name, value in options.items()]
 
 
-def _places(
+def _paths(
     runs_dir: str | Path,
     data_dir: str | Path | None,
     config_dir: str | Path | None,
     allow_import: Sequence[str],
-) -> Places:
-    return Places(
+) -> Paths:
+    return Paths(
         Path(runs_dir),
         None if data_dir is None else Path(data_dir),
         None if config_dir is None else Path(config_dir),

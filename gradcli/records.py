@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+Doubles = NDArray[np.float64]
 Integers = NDArray[np.integer]
 
 #: The parts of a training step whose time is shown, in the order in which they run.

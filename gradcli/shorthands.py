@@ -31,8 +31,8 @@ _COMPARISON = {
 
 def comparison_overrides(**options: str | None) -> list[str]:
     """Return the overrides that a comparison's options stand for; None was not given."""
-    words = [_COMPARISON[name].format(value) for name, value in options.items() if value]
-    return ["lrs=auto" if word == "lrs=[auto]" else word for word in words]
+    arguments = [_COMPARISON[name].format(value) for name, value in options.items() if value]
+    return ["lrs=auto" if word == "lrs=[auto]" else word for word in arguments]
 
 
 def inspection_overrides(*, probe: str | None, check: bool) -> list[str]:
@@ -40,18 +40,18 @@ def inspection_overrides(*, probe: str | None, check: bool) -> list[str]:
     return [f"probes=[{probe}]"] * (probe is not None) + ["check=true"] * check
 
 
-def split_target(words: Sequence[str]) -> tuple[str | None, list[str]]:
+def split_target(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Tell the target from the overrides: what has a `=` and is no folder is an override.
 
     Raises:
         UserError: for more than one target.
     """
-    targets = [word for word in words if "=" not in word or Path(word).is_dir()]
+    targets = [word for word in arguments if "=" not in word or Path(word).is_dir()]
     if len(targets) > 1:
         raise UserError(
             f"'{targets[1]}' is a second target, and one thing is looked at at a time.",
             where="TARGET",
             hint=f"gradcli inspect-gradients {targets[0]}",
         )
-    overrides = [word for word in words if word not in targets]
+    overrides = [word for word in arguments if word not in targets]
     return (targets[0] if targets else None), overrides

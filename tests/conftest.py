@@ -73,7 +73,7 @@ def trials_in_this_process(monkeypatch) -> None:
         def __init__(self):
             self._waiting = []
 
-        def hire(self, jobs):
+        def scale(self, jobs):
             pass
 
         def plan(self, request, download):

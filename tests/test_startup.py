@@ -83,7 +83,7 @@ FIRST_STEP = """
 import sys
 from gradcli.config import compose_train
 from gradcli.workflows.train import start_run
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.records import StepRecords
 from gradcli.views.train.train_view import QuietView
 
@@ -94,7 +94,7 @@ class View(QuietView):
             sys.exit()
 
 words = ["data=mnist5k", "max_steps=1", "model.hidden=[4]", *sys.argv[1:]]
-start_run(compose_train(words), words, Places(), View(), started=0.0)
+start_run(compose_train(words), words, Paths(), View(), started=0.0)
 """
 
 

@@ -103,27 +103,27 @@ def compare_optimizers(
             rich_help_panel=_PANEL,
         ),
     ] = None,
-    data: options.Data = None,
-    model: options.Model = None,
-    activation: options.Activation = None,
-    clip: options.Clip = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    device: options.Device = None,
-    name: options.Name = None,
-    runs_dir: options.RunsDir = Path("runs"),
-    data_dir: options.DataDir = None,
-    config_dir: options.ConfigDir = None,
-    allow_import: options.AllowImport = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    no_live: options.NoLive = False,
+    data: options.DataOption = None,
+    model: options.ModelOption = None,
+    activation: options.ActivationOption = None,
+    clip: options.ClipOption = None,
+    epochs: options.EpochsOption = None,
+    batch_size: options.BatchSizeOption = None,
+    seed: options.SeedOption = None,
+    device: options.DeviceOption = None,
+    name: options.NameOption = None,
+    runs_dir: options.RunsDirOption = Path("runs"),
+    data_dir: options.DataDirOption = None,
+    config_dir: options.ConfigDirOption = None,
+    allow_import: options.AllowImportOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    no_live: options.NoLiveOption = False,
 ) -> None:
     """Compare optimizers fairly: tuned alike, on the same seeds, with intervals and verdicts."""
     from gradcli.engines import LocalEngine
 
-    words = [
+    arguments = [
         *comparison_overrides(
             optimizers=optimizers, lrs=lrs, seeds=seeds, protocol=protocol, jobs=jobs, engine=engine
         ),
@@ -135,9 +135,9 @@ def compare_optimizers(
         from gradcli.views.console import compare_view
         from gradcli.workflows.compare import run_comparison
 
-        places = options.given_places(context)
+        paths = options.given_paths(context)
         view = compare_view(live=not no_live, quiet=quiet)
-        summary = run_comparison(words, vary or [], places, view, workers, resume=resume)
+        summary = run_comparison(arguments, vary or [], paths, view, workers, resume=resume)
     _show(summary, as_json=as_json)
     if summary.status == "interrupted":
         from gradcli.runs import ComparisonDirectory
@@ -147,11 +147,11 @@ def compare_optimizers(
 
 
 def _show(summary: ComparisonSummary, *, as_json: bool) -> None:
-    from gradcli.views.compare.comparison_closing import comparison_ending
+    from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
     from gradcli.views.json_output import comparison_json, dumps
 
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
-        show_result(comparison_ending(summary))
+        show_result(comparison_closing_screen(summary))

@@ -31,7 +31,7 @@ class Severity(StrEnum):
 
 def inspect_gradients(
     context: typer.Context,
-    words: Annotated[
+    arguments: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[TARGET] [OVERRIDE]...",
@@ -77,24 +77,24 @@ def inspect_gradients(
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw pictures, too.", rich_help_panel=_PANEL)
     ] = False,
-    data: options.Data = None,
-    model: options.Model = None,
-    activation: options.Activation = None,
-    optimizer: options.Optimizer = None,
-    lr: options.LearningRate = None,
-    clip: options.Clip = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    device: options.Device = None,
-    runs_dir: options.RunsDir = Path("runs"),
-    data_dir: options.DataDir = None,
-    config_dir: options.ConfigDir = None,
-    allow_import: options.AllowImport = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    data: options.DataOption = None,
+    model: options.ModelOption = None,
+    activation: options.ActivationOption = None,
+    optimizer: options.OptimizerOption = None,
+    lr: options.LearningRateOption = None,
+    clip: options.ClipOption = None,
+    batch_size: options.BatchSizeOption = None,
+    seed: options.SeedOption = None,
+    device: options.DeviceOption = None,
+    runs_dir: options.RunsDirOption = Path("runs"),
+    data_dir: options.DataDirOption = None,
+    config_dir: options.ConfigDirOption = None,
+    allow_import: options.AllowImportOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """See what the gradients do, what is wrong with them, and what to try."""
-    target, overrides = split_target(words or [])
+    target, overrides = split_target(arguments or [])
 
     from gradcli.views.console import show_message, show_result, train_view
     from gradcli.views.inspect.inspection_screen import inspection_screen
@@ -105,10 +105,10 @@ def inspect_gradients(
         *inspection_overrides(probe=probe, check=check),
         *options.given_overrides(context),
     ]
-    places = options.given_places(context)
+    paths = options.given_paths(context)
     view = train_view(live=False, quiet=quiet)
     keep_freed_memory()
-    inspection = inspect_target(target, [*given, *overrides], vary or [], places, view)
+    inspection = inspect_target(target, [*given, *overrides], vary or [], paths, view)
     if as_json:
         sys.stdout.write(dumps(inspection_json(inspection)) + "\n")
     else:
@@ -116,7 +116,7 @@ def inspect_gradients(
     if plot:
         from gradcli.views.draw.inspection_figures import plot_inspection
 
-        for path in plot_inspection(picture_folder(inspection, places), inspection):
+        for path in plot_inspection(picture_folder(inspection, paths), inspection):
             show_message(str(path))
     severities = {finding.severity for finding in inspection.findings}
     if ("error" in severities and fail_on) or ("warning" in severities and fail_on == "warning"):

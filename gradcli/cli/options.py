@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from gradcli.shorthands import SHORTHANDS
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 
-RunsDir = Annotated[
+RunsDirOption = Annotated[
     Path,
     typer.Option(
         "--runs-dir",
@@ -19,7 +19,7 @@ RunsDir = Annotated[
         rich_help_panel="Places and output",
     ),
 ]
-DataDir = Annotated[
+DataDirOption = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
@@ -29,7 +29,7 @@ DataDir = Annotated[
         rich_help_panel="Places and output",
     ),
 ]
-ConfigDir = Annotated[
+ConfigDirOption = Annotated[
     Path | None,
     typer.Option(
         "--config-dir",
@@ -38,7 +38,7 @@ ConfigDir = Annotated[
         rich_help_panel="Places and output",
     ),
 ]
-AllowImport = Annotated[
+AllowImportOption = Annotated[
     list[str] | None,
     typer.Option(
         "--allow-import",
@@ -48,17 +48,17 @@ AllowImport = Annotated[
         rich_help_panel="Places and output",
     ),
 ]
-Json = Annotated[
+JsonOption = Annotated[
     bool,
     typer.Option(
         "--json", help="Print one JSON object on stdout.", rich_help_panel="Places and output"
     ),
 ]
-Quiet = Annotated[
+QuietOption = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel="Places and output"),
 ]
-NoLive = Annotated[
+NoLiveOption = Annotated[
     bool,
     typer.Option("--no-live", help="One plain line an epoch.", rich_help_panel="Places and output"),
 ]
@@ -78,17 +78,17 @@ def _shorthand(name: str, letter: str | None = None) -> Any:
     )
 
 
-Data = Annotated[str | None, _shorthand("data", "-d")]
-Model = Annotated[str | None, _shorthand("model", "-m")]
-Activation = Annotated[str | None, _shorthand("activation", "-a")]
-Optimizer = Annotated[str | None, _shorthand("optimizer", "-o")]
-LearningRate = Annotated[str | None, _shorthand("lr")]
-Clip = Annotated[str | None, _shorthand("clip")]
-Epochs = Annotated[str | None, _shorthand("epochs", "-e")]
-BatchSize = Annotated[str | None, _shorthand("batch_size", "-b")]
-Seed = Annotated[str | None, _shorthand("seed", "-s")]
-Device = Annotated[str | None, _shorthand("device")]
-Name = Annotated[str | None, _shorthand("name")]
+DataOption = Annotated[str | None, _shorthand("data", "-d")]
+ModelOption = Annotated[str | None, _shorthand("model", "-m")]
+ActivationOption = Annotated[str | None, _shorthand("activation", "-a")]
+OptimizerOption = Annotated[str | None, _shorthand("optimizer", "-o")]
+LearningRateOption = Annotated[str | None, _shorthand("lr")]
+ClipOption = Annotated[str | None, _shorthand("clip")]
+EpochsOption = Annotated[str | None, _shorthand("epochs", "-e")]
+BatchSizeOption = Annotated[str | None, _shorthand("batch_size", "-b")]
+SeedOption = Annotated[str | None, _shorthand("seed", "-s")]
+DeviceOption = Annotated[str | None, _shorthand("device")]
+NameOption = Annotated[str | None, _shorthand("name")]
 
 
 def given_overrides(context: typer.Context) -> list[str]:
@@ -97,10 +97,10 @@ def given_overrides(context: typer.Context) -> list[str]:
     return [f"{SHORTHANDS[name]}={value}" for name, value in given.items() if value is not None]
 
 
-def given_places(context: typer.Context) -> Places:
+def given_paths(context: typer.Context) -> Paths:
     """Return where things lie by a command's options."""
     given = context.params
-    return Places(
+    return Paths(
         given["runs_dir"],
         given["data_dir"],
         given["config_dir"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradcli.cli.options import Json, RunsDir
+from gradcli.cli.options import JsonOption, RunsDirOption
 from gradcli.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FORMATS = ("csv", "jsonl")
 
 
 @app.command("list")
-def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
     """List the runs and comparisons, the newest first."""
     from dataclasses import asdict
 
@@ -41,46 +41,48 @@ def list_(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
 
 
 @app.command()
-def show(run: Target = "latest", runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def show(
+    run: Target = "latest", runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False
+) -> None:
     """Show a run or a comparison as it was shown when it ended, or as it stands."""
     from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.views.console import show_result
     from gradcli.views.json_output import dumps, train_json
-    from gradcli.views.train.run_closing import ending, next_commands
+    from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
     found = find_any(run, runs_dir)
     if isinstance(found, ComparisonDirectory):
         _show_comparison(found, as_json)
         return
-    from gradcli.inspection.run_summary import summarise
+    from gradcli.inspection.run_summary import summarise_run
 
-    summary = summarise(found)
+    summary = summarise_run(found)
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
-        show_result(ending(summary, next_commands(summary, found.overrides)))
+        show_result(closing_screen(summary, commands_after_run(summary, found.overrides)))
 
 
 def _show_comparison(comparison: ComparisonDirectory, as_json: bool) -> None:
-    from gradcli.system.paths import Places
-    from gradcli.views.compare.comparison_closing import comparison_ending
+    from gradcli.system.paths import Paths
+    from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
     from gradcli.views.json_output import comparison_json, dumps
     from gradcli.workflows.compare import read_comparison
 
-    summary = read_comparison(comparison, Places())
+    summary = read_comparison(comparison, Paths())
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
-        show_result(comparison_ending(summary))
+        show_result(comparison_closing_screen(summary))
 
 
 @app.command()
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help=_WHICH)],
     b: Annotated[str, typer.Argument(metavar="B", help=_WHICH)] = "latest",
-    runs_dir: RunsDir = Path("runs"),
-    as_json: Json = False,
+    runs_dir: RunsDirOption = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
     """Show what sets two runs apart: settings, code, results, and the first step that differs."""
     from gradcli.inspection.run_difference import difference
@@ -121,7 +123,7 @@ def _one_run(target: str, runs_dir: Path) -> Run:
 @app.command()
 def rm(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help=_WHICH)],
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDirOption = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs and comparisons, with everything in their directories."""
@@ -172,7 +174,7 @@ def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
 def export(
     run: Target = "latest",
     format_: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDirOption = Path("runs"),
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A file; else stdout.", show_default=False),

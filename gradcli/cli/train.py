@@ -14,7 +14,7 @@ from gradcli.system.processes import keep_freed_memory, quick_imports
 if TYPE_CHECKING:
     from gradcli.config import Composed
     from gradcli.records import TrainSummary
-    from gradcli.system.paths import Places
+    from gradcli.system.paths import Paths
     from gradcli.views.train.train_view import TrainView
 
 EPILOG = (
@@ -30,17 +30,17 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[OVERRIDE]...", help="KEY=VALUE", show_default=False),
     ] = None,
-    data: options.Data = None,
-    model: options.Model = None,
-    activation: options.Activation = None,
-    optimizer: options.Optimizer = None,
-    lr: options.LearningRate = None,
-    clip: options.Clip = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    device: options.Device = None,
-    name: options.Name = None,
+    data: options.DataOption = None,
+    model: options.ModelOption = None,
+    activation: options.ActivationOption = None,
+    optimizer: options.OptimizerOption = None,
+    lr: options.LearningRateOption = None,
+    clip: options.ClipOption = None,
+    epochs: options.EpochsOption = None,
+    batch_size: options.BatchSizeOption = None,
+    seed: options.SeedOption = None,
+    device: options.DeviceOption = None,
+    name: options.NameOption = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Go on with a run: its directory, name or `latest`."),
@@ -48,45 +48,49 @@ def train(
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the resolved config and stop.")
     ] = False,
-    runs_dir: options.RunsDir = Path("runs"),
-    data_dir: options.DataDir = None,
-    config_dir: options.ConfigDir = None,
-    allow_import: options.AllowImport = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    no_live: options.NoLive = False,
+    runs_dir: options.RunsDirOption = Path("runs"),
+    data_dir: options.DataDirOption = None,
+    config_dir: options.ConfigDirOption = None,
+    allow_import: options.AllowImportOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    no_live: options.NoLiveOption = False,
 ) -> None:
     """Train a network and see the gradient of every layer, before and after clipping."""
-    words = [*options.given_overrides(context), *(overrides or [])]
-    places = options.given_places(context)
+    arguments = [*options.given_overrides(context), *(overrides or [])]
+    paths = options.given_paths(context)
     if show_config:
         from gradcli.config import annotated_yaml
 
-        sys.stdout.write(annotated_yaml(_compose(words, places)))
+        sys.stdout.write(annotated_yaml(_compose(arguments, paths)))
         return
 
     from gradcli.views.console import show_result, train_view
 
     view = train_view(live=not no_live, quiet=quiet)
-    summary = _train(words, resume, places, view)
+    summary = _train(arguments, resume, paths, view)
 
     from gradcli.runs import load_run
     from gradcli.views.json_output import dumps, train_json
     from gradcli.views.train.live_screen import LiveView
-    from gradcli.views.train.run_closing import ending, next_commands
+    from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
         show_result(
-            ending(summary, next_commands(summary, words), layers=not isinstance(view, LiveView))
+            closing_screen(
+                summary,
+                commands_after_run(summary, arguments),
+                layers=not isinstance(view, LiveView),
+            )
         )
     if summary.status == "interrupted":
         raise typer.Exit(128 + load_run(summary.path).state["signal"])
     raise typer.Exit(EXIT_CODES[summary.status])
 
 
-def _train(words: list[str], resume: str | None, places: Places, view: TrainView) -> TrainSummary:
+def _train(arguments: list[str], resume: str | None, paths: Paths, view: TrainView) -> TrainSummary:
     """Begin a run, or go on with one; a mistake is found before torch is imported."""
     from gradcli.runs.provenance import process_started
 
@@ -95,17 +99,17 @@ def _train(words: list[str], resume: str | None, places: Places, view: TrainView
     if resume is not None:
         from gradcli.runs import find_run
 
-        run = find_run(resume, places.runs_dir)
+        run = find_run(resume, paths.runs_dir)
         with quick_imports():
             from gradcli.workflows.train import resume_run
-        return resume_run(run, words, places, view, started=started)
+        return resume_run(run, arguments, paths, view, started=started)
     with quick_imports():
-        composed = _compose(words, places)
+        composed = _compose(arguments, paths)
         from gradcli.workflows.train import start_run
-    return start_run(composed, words, places, view, started=started)
+    return start_run(composed, arguments, paths, view, started=started)
 
 
-def _compose(words: list[str], places: Places) -> Composed:
+def _compose(arguments: list[str], paths: Paths) -> Composed:
     from gradcli.config import compose_train
 
-    return compose_train(words, config_dir=places.config_dir, allow_import=places.allow_import)
+    return compose_train(arguments, config_dir=paths.config_dir, allow_import=paths.allow_import)

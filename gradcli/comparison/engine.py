@@ -49,7 +49,7 @@ class Ended:
 class Engine(Protocol):
     """Runs jobs. Their results are in their run directories, and nowhere else."""
 
-    def hire(self, jobs: int) -> None:
+    def scale(self, jobs: int) -> None:
         """Run up to `jobs` trials at the same time from now on."""
 
     def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from gradcli.comparison.results import (
     ComparisonProgress,
     TrialResult,
 )
-from gradcli.comparison.statistics import median_time, summarise
+from gradcli.comparison.statistics import median_time, summarise_scores
 from gradcli.comparison.summary import ArmTrials
-from gradcli.comparison.trials import Glimpse, clipped_fraction, thinned
+from gradcli.comparison.trials import TrialSnapshot, clipped_fraction, thinned
 from gradcli.records import Floats
 
 #: The losses and the gradient norms of a trial, a value a step: what a sparkline is drawn from.
@@ -26,7 +26,7 @@ _DONE = ("finished", "diverged", "stopped", "failed")
 def progress(
     arms: Sequence[ArmTrials],
     info: ComparisonInfo,
-    glimpses: Sequence[Glimpse],
+    snapshots: Sequence[TrialSnapshot],
     curves: Mapping[str, Curve],
     *,
     seconds_elapsed: float,
@@ -36,18 +36,18 @@ def progress(
     Args:
         arms: their states and results.
         info: the header of the comparison.
-        glimpses: the trials that run now.
+        snapshots: the trials that run now.
         curves: by arm, losses, gradient norms and clip coefficients of the trial that ended
             last.
         seconds_elapsed: since this call of the comparison began.
     """
-    leader = summary.leader(summary.compare(arms, info)) if _is_measured(arms) else None
+    leader = summary.leader(summary.compare_results(arms, info)) if _is_measured(arms) else None
     seconds = _seconds_of_a_trial(arms)
-    running = tuple(glimpse.trial for glimpse in glimpses)
+    running = tuple(snapshot.trial for snapshot in snapshots)
     rows = tuple(
         _arm(
             arm,
-            [glimpse for glimpse in glimpses if glimpse.trial.arm == arm.name],
+            [snapshot for snapshot in snapshots if snapshot.trial.arm == arm.name],
             curves.get(arm.name),
             leads=arm.name == leader,
             seconds=seconds / info.jobs,
@@ -68,7 +68,7 @@ def progress(
 
 def _arm(
     arm: ArmTrials,
-    glimpses: Sequence[Glimpse],
+    snapshots: Sequence[TrialSnapshot],
     curve: Curve | None,
     *,
     leads: bool,
@@ -81,11 +81,11 @@ def _arm(
     done = sum(trial.status in _DONE for trial in trials)
     total = len(arm.tuning) + (len(arm.measuring) or seeds)
     # What runs is the latest, once there is something of it to see.
-    latest = next((glimpse for glimpse in reversed(glimpses) if len(glimpse.losses)), None)
+    latest = next((snapshot for snapshot in reversed(snapshots) if len(snapshot.losses)), None)
     if latest is not None:
         curve = latest.losses, latest.grad_norms, latest.clip_coefficients
     speeds = [trial.steps_per_second for trial in trials if trial.status == "finished"]
-    speeds = speeds or [glimpse.steps_per_second for glimpse in glimpses]
+    speeds = speeds or [snapshot.steps_per_second for snapshot in snapshots]
     return ArmProgress(
         name=arm.name,
         stage=arm.state.stage,
@@ -94,8 +94,8 @@ def _arm(
         learning_rate=math.nan if arm.state.chosen is None else arm.state.chosen,
         grid=summary.grid(arm),
         losses=thinned(curve[0]) if curve else (),
-        val_accuracy=summarise([trial.val_accuracy for trial in finished]),
-        test_accuracy=summarise([trial.test_accuracy for trial in finished]),
+        val_accuracy=summarise_scores([trial.val_accuracy for trial in finished]),
+        test_accuracy=summarise_scores([trial.test_accuracy for trial in finished]),
         grad_norm=float(curve[1][-1]) if curve else math.nan,
         grad_norms=thinned(curve[1]) if curve else (),
         clipped_fraction=clipped_fraction(curve[2]) if curve else math.nan,

@@ -14,9 +14,9 @@ from typing import Literal
 
 from gradcli.records import DataInfo, EvalRecord, RunInfo, StepRecords
 
-Interval = tuple[float, float]
+ConfidenceInterval = tuple[float, float]
 Verdict = Literal["a", "b", "tie"]
-Evidence = Literal["scores", "divergence", "none"]
+PairEvidence = Literal["scores", "divergence", "none"]
 
 #: What a trial is for: to choose a learning rate, or to measure the chosen one.
 Stage = Literal["tuning", "measuring"]
@@ -38,7 +38,7 @@ class Summary:
     """NaN without any score."""
     std: float
     """The sample deviation (n - 1 in the denominator); NaN with fewer than two scores."""
-    ci95: Interval
+    ci95: ConfidenceInterval
     """mean ± t(n-1) · std / √n; every number with fewer than two scores."""
 
 
@@ -67,15 +67,15 @@ class PairResult:
     """The mean of a - b; NaN where no seed has both scores."""
     deviation: float
     """The deviation of a - b between seeds; NaN with fewer than two."""
-    ci95: Interval
+    ci95: ConfidenceInterval
     """The paired t interval of the difference for this pair by itself."""
-    holm_interval: Interval
+    holm_interval: ConfidenceInterval
     """The same, as much wider as Holm's correction asks: where scores were tested, it leaves 0
     out exactly when the verdict is no tie."""
     p_adjusted: float
     """After Holm's correction for all pairs; 1 where nothing could be tested."""
     verdict: Verdict
-    evidence: Evidence
+    evidence: PairEvidence
     """What was tested."""
     seeds_needed: int | None
     """For a tie: the seeds that would separate the arms, if what was seen is the truth. None
@@ -83,7 +83,7 @@ class PairResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
+class ComparisonWarning:
     """A reason to read a result with care."""
 
     code: Literal["few-seeds", "special-case", "diverged", "missing"]
@@ -112,7 +112,7 @@ class Selection:
         return self.selected_score - self.fresh.mean
 
     @property
-    def ci95(self) -> Interval:
+    def ci95(self) -> ConfidenceInterval:
         """The interval of the optimism that the fresh seeds leave, the selected score given."""
         low, high = self.fresh.ci95
         return self.selected_score - high, self.selected_score - low
@@ -401,7 +401,7 @@ class ComparisonSummary:
     ranking: tuple[RankedArm, ...]
     """The best first; every arm of `info.arms`."""
     pairs: tuple[PairResult, ...]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[ComparisonWarning, ...]
     tuning: tuple[GridResult, ...]
     """By arm, learning rates rising; empty without tuning."""
     trials: tuple[TrialResult, ...]

@@ -5,7 +5,7 @@ the same seeds, so that two arms are compared seed by seed. A *score* is a numbe
 is better, such as an accuracy. A trial that diverged has the score `DIVERGED`; one without a
 result (it failed, or was not run) has NaN. Neither is ever averaged in: both are counted.
 
-Here belong estimates, intervals, tests and their power. Words about them stand in `cautions`;
+Here belong estimates, intervals, tests and their power. Words about them stand in `warnings`;
 files, tables and torch have no place here. Distributions come from `scipy.special`, whose
 functions are those behind `scipy.stats` at a fraction of its import time and cost a call.
 """
@@ -24,9 +24,9 @@ from scipy import special
 
 from gradcli.comparison.results import (
     ArmResult,
-    Evidence,
-    Interval,
+    ConfidenceInterval,
     LearningRateSensitivity,
+    PairEvidence,
     PairResult,
     Summary,
     Verdict,
@@ -41,18 +41,18 @@ POWER = 0.8
 #: No more seeds than this are ever proposed.
 MOST_SEEDS = 1000
 
-_EVERYTHING: Interval = (-math.inf, math.inf)
+_EVERYTHING: ConfidenceInterval = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ScoreComparison:
     """Arms, best first, and every pair of them in that order."""
 
     arms: tuple[ArmResult, ...]
     pairs: tuple[PairResult, ...]
 
 
-def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) -> Comparison:
+def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) -> ScoreComparison:
     """Rank the arms and give a verdict on every pair.
 
     A pair's null hypothesis is that its arms are equal, and one of two things is tested:
@@ -85,10 +85,10 @@ def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) ->
         _test_pair((a.name, checked[a.name]), (b.name, checked[b.name]), resolution)
         for a, b in itertools.combinations(arms, 2)
     ]
-    return Comparison(arms, _verdicts(tests))
+    return ScoreComparison(arms, _verdicts(tests))
 
 
-def summarise(scores: ArrayLike) -> Summary:
+def summarise_scores(scores: ArrayLike) -> Summary:
     """Return mean, deviation and 95% t interval of the finite ones among `scores` (n,).
 
     The interval knows nothing of bounds: that of an accuracy may reach above 1.
@@ -99,7 +99,7 @@ def summarise(scores: ArrayLike) -> Summary:
 
 def rank_arms(scores: Mapping[str, NDArray[np.float64]]) -> tuple[ArmResult, ...]:
     """Order the arms by their mean score, best first; equal arms keep their order and rank."""
-    summaries = {name: summarise(values) for name, values in scores.items()}
+    summaries = {name: summarise_scores(values) for name, values in scores.items()}
     shortfall = {
         name: -summary.mean if summary.count else math.inf for name, summary in summaries.items()
     }
@@ -144,7 +144,7 @@ class _PairTest:
     differences: Summary
     ahead: Verdict
     p: float
-    evidence: Evidence
+    evidence: PairEvidence
     outcomes: int
     """The seeds at which both trials ended, by a score or by divergence."""
 
@@ -163,7 +163,7 @@ def _test_pair(
     differences = _summarise_finite(
         a_ended[scored] - b_ended[scored], least_std=resolution / math.sqrt(6)
     )
-    evidence: Evidence = "none"
+    evidence: PairEvidence = "none"
     ahead: Verdict = "tie"
     p = 1.0
     if differences.count >= 2:
@@ -227,7 +227,7 @@ def _summarise_finite(values: NDArray[np.float64], least_std: float = 0.0) -> Su
     return Summary(count, mean, std, _t_interval(mean, std, count, LEVEL))
 
 
-def _t_interval(mean: float, std: float, count: int, level: float) -> Interval:
+def _t_interval(mean: float, std: float, count: int, level: float) -> ConfidenceInterval:
     """Return the interval that misses the true mean with probability `level`."""
     if count < 2:
         return _EVERYTHING

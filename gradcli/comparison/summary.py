@@ -20,11 +20,11 @@ from gradcli.comparison.results import (
 )
 from gradcli.comparison.statistics import (
     DIVERGED,
-    Comparison,
+    ScoreComparison,
     compare_arms,
     learning_rate_sensitivity,
     median_time,
-    summarise,
+    summarise_scores,
 )
 
 
@@ -46,20 +46,20 @@ class ArmTrials:
         return [_score(trial) for trial in self.measuring] or [math.nan] * seeds
 
 
-def compare(arms: Sequence[ArmTrials], info: ComparisonInfo) -> Comparison:
+def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreComparison:
     """Compare the arms by the test accuracies of the measuring trials."""
     seeds = len(info.protocol.seeds)
     scores = {arm.name: arm.test_scores(seeds) for arm in arms}
     return compare_arms(scores, resolution=1 / max(1, info.data.test))
 
 
-def rank(arms: Sequence[ArmTrials], compared: Comparison) -> tuple[RankedArm, ...]:
+def rank(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[RankedArm, ...]:
     """Return the arms in the order of their ranks, with all that is known of each."""
     by_name = {arm.name: arm for arm in arms}
     return tuple(_ranked(by_name[result.name], result) for result in compared.arms)
 
 
-def leader(compared: Comparison) -> str | None:
+def leader(compared: ScoreComparison) -> str | None:
     """Return the arm that is better than every other by a verdict; None where none is."""
     best = compared.arms[0].name
     rivals = [pair for pair in compared.pairs if best in (pair.a, pair.b)]
@@ -104,7 +104,7 @@ def halving(arms: Sequence[ArmTrials]) -> Halving:
 
 def _ranked(arm: ArmTrials, placed: ArmResult) -> RankedArm:
     state, measuring = arm.state, arm.measuring
-    validation = summarise([_of_finished(trial, trial.val_accuracy) for trial in measuring])
+    validation = summarise_scores([_of_finished(trial, trial.val_accuracy) for trial in measuring])
     finished = [trial for trial in measuring if trial.status == "finished"]
     tuned = _by_rate(arm)
     scores = [_mean([_of_finished(one, one.val_accuracy) for one in tuned[rate]]) for rate in tuned]

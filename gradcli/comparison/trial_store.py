@@ -25,15 +25,15 @@ from gradcli.comparison.results import (
     TrialStatus,
 )
 from gradcli.comparison.summary import ArmTrials
-from gradcli.comparison.warnings import cautions
+from gradcli.comparison.warnings import find_warnings
 from gradcli.runs import ComparisonDirectory
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 
 #: How a trial stands that is over.
 ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
 
 
-class Ledger:
+class TrialStore:
     """The trials of a comparison.
 
     Args:
@@ -110,11 +110,11 @@ class Ledger:
         self,
         status: Literal["finished", "interrupted", "failed"],
         seconds: float,
-        places: Places,
+        paths: Paths,
     ) -> ComparisonSummary:
         """Draw up what the comparison has come to."""
         arms = self.arms()
-        compared = summary.compare(arms, self.info)
+        compared = summary.compare_results(arms, self.info)
         ranking = summary.rank(arms, compared)
         ended = tuple(self.ended())
         return ComparisonSummary(
@@ -122,17 +122,17 @@ class Ledger:
             status=status,
             ranking=ranking,
             pairs=compared.pairs,
-            cautions=cautions(compared),
+            warnings=find_warnings(compared),
             tuning=summary.grid_results(arms),
             trials=ended,
             failed=len({trial.id for trial in ended if trial.status == "failed"}),
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
-            winner_command=winner_command(self.plan, ranking[0], places),
+            winner_command=winner_command(self.plan, ranking[0], paths),
             resume_command=""
             if status == "finished"
             else shlex.join(
-                ["gradcli", "compare-optimizers", *_places(places), "--resume", self.info.path]
+                ["gradcli", "compare-optimizers", *_paths(paths), "--resume", self.info.path]
             ),
         )
 
@@ -170,7 +170,7 @@ class Ledger:
         return self._results[key]
 
 
-def winner_command(plan: Plan, winner: RankedArm, places: Places) -> str:
+def winner_command(plan: Plan, winner: RankedArm, paths: Paths) -> str:
     """Return the command that trains an arm as its first measuring trial was, to the bit.
 
     Empty where nothing was measured.
@@ -179,7 +179,7 @@ def winner_command(plan: Plan, winner: RankedArm, places: Places) -> str:
         return ""
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
-    words = [
+    arguments = [
         f"data={plan.info.data.name}",
         f"optimizer={arm.optimizer}",
         *(
@@ -192,17 +192,17 @@ def winner_command(plan: Plan, winner: RankedArm, places: Places) -> str:
         f"threads={arm.config['threads']}",
     ]
     if not math.isnan(winner.learning_rate):
-        words.append(f"optimizer.lr={winner.learning_rate:g}")
-    return shlex.join(["gradcli", "train", *_places(places), *words])
+        arguments.append(f"optimizer.lr={winner.learning_rate:g}")
+    return shlex.join(["gradcli", "train", *_paths(paths), *arguments])
 
 
-def _places(places: Places) -> list[str]:
+def _paths(paths: Paths) -> list[str]:
     """Return the options that say where things lie, but for what the environment says."""
-    words = []
-    if places.data_dir is not None and str(places.data_dir) != os.environ.get("GRADCLI_DATA"):
-        words += ["--data-dir", str(places.data_dir)]
-    if places.config_dir is not None:
-        words += ["--config-dir", str(places.config_dir)]
-    for package in places.allow_import:
-        words += ["--allow-import", package]
-    return words
+    arguments = []
+    if paths.data_dir is not None and str(paths.data_dir) != os.environ.get("GRADCLI_DATA"):
+        arguments += ["--data-dir", str(paths.data_dir)]
+    if paths.config_dir is not None:
+        arguments += ["--config-dir", str(paths.config_dir)]
+    for package in paths.allow_import:
+        arguments += ["--allow-import", package]
+    return arguments

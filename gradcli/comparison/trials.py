@@ -108,7 +108,7 @@ def result(
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class TrialSnapshot:
     """A trial that runs, and its latest steps."""
 
     trial: RunningTrial
@@ -119,7 +119,7 @@ class Glimpse:
     """NaN until it is known."""
 
 
-def glimpse(trial: Trial, run: Run, *, until: int | None, seconds: float) -> Glimpse:
+def snapshot(trial: Trial, run: Run, *, until: int | None, seconds: float) -> TrialSnapshot:
     """Read how far a trial is that runs now.
 
     Args:
@@ -134,7 +134,7 @@ def glimpse(trial: Trial, run: Run, *, until: int | None, seconds: float) -> Gli
     step = int(steps.step[-1]) if len(steps) else 0
     made = step - info.get("start_step", 0)
     pace = made / seconds if made > 0 and seconds > 0 else math.nan
-    return Glimpse(
+    return TrialSnapshot(
         RunningTrial(
             id=trial.id,
             arm=trial.arm,

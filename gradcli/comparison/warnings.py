@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradcli.comparison.results import ArmResult, Caution, PairResult
+from gradcli.comparison.results import ArmResult, ComparisonWarning, PairResult
 from gradcli.comparison.statistics import (
     LEVEL,
     POWER,
-    Comparison,
+    ScoreComparison,
     seeds_to_separate,
     separable_effect,
 )
@@ -48,7 +48,7 @@ SPECIAL_CASES = (
 )
 
 
-def cautions(comparison: Comparison) -> tuple[Caution, ...]:
+def find_warnings(comparison: ScoreComparison) -> tuple[ComparisonWarning, ...]:
     """Return what to beware of in `comparison`, whose arms bear the names of optimizers.
 
     * `few-seeds`: not even a difference of three deviations would probably be found.
@@ -59,12 +59,12 @@ def cautions(comparison: Comparison) -> tuple[Caution, ...]:
     """
     return (
         *_few_seeds(comparison.pairs),
-        *(caution for pair in comparison.pairs for caution in _lost_to_special_case(pair)),
-        *(caution for arm in comparison.arms for caution in _incomplete(arm)),
+        *(warning for pair in comparison.pairs for warning in _lost_to_special_case(pair)),
+        *(warning for arm in comparison.arms for warning in _incomplete(arm)),
     )
 
 
-def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[Caution]:
+def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[ComparisonWarning]:
     """Warn once for each number of seeds that is too small for the number of pairs."""
     level = LEVEL / max(1, len(pairs))
     compared = [pair for pair in pairs if pair.evidence != "divergence"]
@@ -79,7 +79,7 @@ def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[Caution]:
             else f"only a difference of {effect:.2g} times its deviation between seeds is found "
             f"with a chance of {POWER:.0%}"
         )
-        yield Caution(
+        yield ComparisonWarning(
             code="few-seeds",
             arms=tuple(dict.fromkeys(arm for pair in concerned for arm in (pair.a, pair.b))),
             message=f"With {_count(seeds, 'seed')} and {_count(len(pairs), 'pair')} {ability}; "
@@ -88,7 +88,7 @@ def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[Caution]:
         )
 
 
-def _lost_to_special_case(pair: PairResult) -> Iterator[Caution]:
+def _lost_to_special_case(pair: PairResult) -> Iterator[ComparisonWarning]:
     """Warn where the loser of a pair contains the winner."""
     if pair.verdict == "tie":
         return
@@ -96,7 +96,7 @@ def _lost_to_special_case(pair: PairResult) -> Iterator[Caution]:
     steps = _specialisation(loser, winner)
     if steps:
         way = ", and ".join(f"{step.general} is {step.special} at {step.setting}" for step in steps)
-        yield Caution(
+        yield ComparisonWarning(
             code="special-case",
             arms=(loser, winner),
             message=f"{loser} lost to its own special case {winner}: {way}. With all its "
@@ -115,17 +115,17 @@ def _specialisation(general: str, special: str) -> tuple[SpecialCase, ...]:
     return ()
 
 
-def _incomplete(arm: ArmResult) -> Iterator[Caution]:
+def _incomplete(arm: ArmResult) -> Iterator[ComparisonWarning]:
     """Warn where some of an arm's trials have no score."""
     scored = arm.score.count
     trials = _count(scored + arm.diverged + arm.missing, "seed")
     rest = f"; its scores are those of the other {scored}" if scored else ""
     if arm.diverged:
         message = f"{arm.name} diverged at {arm.diverged} of {trials}{rest}."
-        yield Caution("diverged", (arm.name,), message)
+        yield ComparisonWarning("diverged", (arm.name,), message)
     if arm.missing:
         message = f"{arm.name} has no result at {arm.missing} of {trials}{rest}."
-        yield Caution("missing", (arm.name,), message)
+        yield ComparisonWarning("missing", (arm.name,), message)
 
 
 def _count(number: int, noun: str) -> str:

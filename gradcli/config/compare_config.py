@@ -74,13 +74,13 @@ class ComposedComparison:
         return tuple(map(replace_name, arms, _unique([arm.name for arm in arms])))
 
     def _arm(self, optimizer: str, variation: tuple[str, ...], data: str) -> ComposedArm:
-        words = [
+        arguments = [
             *self.overrides,
             f"optimizer={optimizer}",
             f"epochs={self.epochs(data)}",
             *variation,
         ]
-        resolved = _resolve(words, self.files, self.allow_import)
+        resolved = _resolve(arguments, self.files, self.allow_import)
         plain = {key: value for key, value in resolved.plain.items() if key in _TRAIN_KEYS}
         plain["name"] = None
         composed = typed_train(replace(resolved, plain=plain), self.allow_import).with_data(data)
@@ -221,9 +221,9 @@ def _values(word: str) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _refuse_ambiguous_rates(config: CompareConfig, words: Sequence[str]) -> None:
+def _refuse_ambiguous_rates(config: CompareConfig, arguments: Sequence[str]) -> None:
     """Refuse a fixed learning rate beside a search for one."""
-    fixed = [word for word in words if word.partition("=")[0] == "optimizer.lr"]
+    fixed = [word for word in arguments if word.partition("=")[0] == "optimizer.lr"]
     if fixed and config.protocol.tune:
         value = fixed[0].partition("=")[2]
         raise UserError(

@@ -39,8 +39,8 @@ class ComposedInspection:
         return tuple(self._compose(variation) for variation in self.variations)
 
     def _compose(self, variation: tuple[str, ...]) -> Composed:
-        words = [*self.overrides, *variation]
-        resolved = resolve("inspect", GROUPS, words, self.files, self.allow_import)
+        arguments = [*self.overrides, *variation]
+        resolved = resolve("inspect", GROUPS, arguments, self.files, self.allow_import)
         plain = {key: value for key, value in resolved.plain.items() if key in _TRAIN_KEYS}
         return typed_train(replace(resolved, plain=plain), self.allow_import)
 

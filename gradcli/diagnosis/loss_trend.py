@@ -28,14 +28,14 @@ _IQR_PER_DEVIATION = 1.349
 _MEDIAN_PER_DEVIATION = 0.6745
 _MEDIAN_OVER_MEAN_ERROR = 1.2533
 
-Course = Literal["falling", "converged", "plateau", "noise", "rising", "unknown"]
+LossTrend = Literal["falling", "converged", "plateau", "noise", "rising", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
     """Whether training gets anywhere: the loss, and whether the gradient falls with it."""
 
-    course: Course
+    trend: LossTrend
     """`falling` or `rising` beyond chance in the second half. Where it is neither: `converged`
     with less than half of the first loss left; else `noise` where consecutive batches differ by
     more than a quarter of the loss, and `plateau` where they do not. `unknown` for fewer than 20
@@ -78,7 +78,7 @@ class RateChange:
     factor: float
 
 
-def describe_course(losses: Floats, norms: Floats) -> Convergence:
+def describe_loss_trend(losses: Floats, norms: Floats) -> Convergence:
     """Describe the course of n steps, all finite: losses (n,) and global gradient norms (n,)."""
     count = len(losses)
     if not count:
@@ -86,16 +86,16 @@ def describe_course(losses: Floats, norms: Floats) -> Convergence:
     tenth = max(1, count // 10)
     first, last = float(losses[0]), float(np.median(losses[-tenth:]))
     scatter = correlation = math.nan
-    course: Course = "unknown"
+    trend: LossTrend = "unknown"
     if count >= FEWEST_STEPS:
         half = losses[count // 2 :]
         middle = float(np.median(half))
         differences = np.abs(np.diff(half)) / math.sqrt(2.0)
         scatter = float(np.median(differences)) / _MEDIAN_PER_DEVIATION / middle if middle else 0.0
         correlation = _correlation_of_logs(losses, norms)
-        course = _course(half, first, scatter)
+        trend = _trend(half, first, scatter)
     return Convergence(
-        course=course,
+        trend=trend,
         first_loss=first,
         last_loss=last,
         scatter=scatter,
@@ -105,7 +105,7 @@ def describe_course(losses: Floats, norms: Floats) -> Convergence:
     )
 
 
-def _course(half: Floats, first: float, scatter: float) -> Course:
+def _trend(half: Floats, first: float, scatter: float) -> LossTrend:
     early, late = np.array_split(half, 2)
     low, high = np.percentile(half, [25, 75])
     error = _MEDIAN_OVER_MEAN_ERROR * (high - low) / _IQR_PER_DEVIATION / math.sqrt(len(late))

@@ -212,7 +212,7 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
 def plateau(evidence: Evidence) -> Iterator[Finding]:
     """The loss has not fallen, and nothing else says why."""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
-    on_its_way = evidence.convergence.course == "falling" and last < LOSS_KEPT.value * first
+    on_its_way = evidence.convergence.trend == "falling" and last < LOSS_KEPT.value * first
     if evidence.steps < FEWEST_STEPS or on_its_way or not evidence.loss_kept > LOSS_KEPT.value:
         return
     guessing = evidence.loss_of_guessing

@@ -34,7 +34,7 @@ class LocalEngine:
     """An engine of worker processes, which start at once and end with `close`.
 
     Args:
-        jobs: how many, until `hire` says other. One can be had before it is known how many it
+        jobs: how many, until `scale` says other. One can be had before it is known how many it
             will be, and loads torch while its caller loads the rest.
     """
 
@@ -43,9 +43,9 @@ class LocalEngine:
         self._waiting: deque[Job] = deque()
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
-        self.hire(jobs)
+        self.scale(jobs)
 
-    def hire(self, jobs: int) -> None:
+    def scale(self, jobs: int) -> None:
         """Have `jobs` workers: those that are missing start at once."""
         self._jobs = jobs
         while len(self._workers) < jobs:
@@ -59,7 +59,7 @@ class LocalEngine:
                 two workers.
         """
         for _ in range(_PLANNERS):
-            self.hire(self._jobs)
+            self.scale(self._jobs)
             worker = self._workers[0]
             worker.send({"plan": asdict(request)})
             try:
@@ -71,8 +71,8 @@ class LocalEngine:
             except KeyboardInterrupt:
                 worker.interrupt()
                 raise
-            self._bury(worker)
-        raise RuntimeError(f"The comparison was not planned: {worker.last_words}.")
+            self._reap(worker)
+        raise RuntimeError(f"The comparison was not planned: {worker.exit_reason}.")
 
     def submit(self, job: Job) -> None:
         """Run a job as soon as a worker is free."""
@@ -86,7 +86,7 @@ class LocalEngine:
             worker: _Worker = key.data
             messages = worker.read()
             if messages is None:
-                ended += self._bury(worker)
+                ended += self._reap(worker)
             else:
                 ended += [Ended(message["ended"]) for message in messages if "ended" in message]
         self._assign()
@@ -113,7 +113,7 @@ class LocalEngine:
     def _assign(self) -> None:
         """Give waiting jobs to free workers; dead workers are replaced where there is work."""
         if self._waiting:
-            self.hire(self._jobs)
+            self.scale(self._jobs)
         for worker in self._workers:
             if worker.job is None and self._waiting:
                 worker.give(self._waiting.popleft())
@@ -123,12 +123,12 @@ class LocalEngine:
         self._workers.append(worker)
         self._selector.register(worker.replies, selectors.EVENT_READ, worker)
 
-    def _bury(self, worker: _Worker) -> list[Ended]:
+    def _reap(self, worker: _Worker) -> list[Ended]:
         """Remove a dead worker; the job that it had, if any, has ended."""
         self._workers.remove(worker)
         self._selector.unregister(worker.replies)
         worker.end()
-        return [] if worker.job is None else [Ended(worker.job, worker.last_words)]
+        return [] if worker.job is None else [Ended(worker.job, worker.exit_reason)]
 
 
 def _pass_on(message: dict[str, Any], download: Download) -> None:
@@ -154,7 +154,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.job: str | None = None
-        self.last_words = ""
+        self.exit_reason = ""
         self._partial = b""
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - see release()
         self.process = subprocess.Popen(
@@ -229,7 +229,7 @@ class _Worker:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _TAIL_CHARACTERS))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        self.last_words = f"its worker {how}" + (f": {lines[-1]}" if lines else "")
+        self.exit_reason = f"its worker {how}" + (f": {lines[-1]}" if lines else "")
         self.release()
 
     def release(self) -> None:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from gradcli.comparison.engine import Download, Job, PlanRequest
 from gradcli.errors import UserError
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.system.processes import keep_freed_memory, quick_imports
 
 with quick_imports():
@@ -29,7 +29,7 @@ with quick_imports():
 
     from gradcli.config import DataConfig
     from gradcli.data import Dataset
-    from gradcli.fast.without_dynamo import Update, construct
+    from gradcli.fast.without_dynamo import StepWithoutDynamo, construct
     from gradcli.runs.provenance import provenance
     from gradcli.workflows.building import obtain_data
     from gradcli.workflows.train import run_trial
@@ -87,12 +87,12 @@ def plan(request: PlanRequest, load_data: Callable[[DataConfig], Dataset]) -> di
     """
     from gradcli.workflows.planning import plan_comparison  # one worker of all does it
 
-    places = Places(
+    paths = Paths(
         config_dir=Path(request.config_dir) if request.config_dir else None,
         allow_import=request.allow_import,
     )
-    words = request.overrides, request.vary
-    return plan_comparison(*words, places, load_data, jobs=request.jobs).as_json()
+    arguments = request.overrides, request.vary
+    return plan_comparison(*arguments, paths, load_data, jobs=request.jobs).as_json()
 
 
 def run(job: Job, load_data: Callable[[DataConfig], Dataset], facts: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def _warm_up() -> None:
     """Let torch import what it needs for its first update while no job has come yet."""
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.zeros(1)
-    Update(construct(torch.optim.SGD, [{"params": [parameter]}], {"lr": 0.1}))()
+    StepWithoutDynamo(construct(torch.optim.SGD, [{"params": [parameter]}], {"lr": 0.1}))()
 
 
 def _private_output() -> IO[bytes]:

@@ -27,7 +27,7 @@ class Update:
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
         self._functional = FunctionalUpdate(optimizer)
-        self._step = without_dynamo.Update(optimizer)
+        self._step = without_dynamo.StepWithoutDynamo(optimizer)
 
     @torch.no_grad()
     def __call__(self, factor: float | Tensor = 1.0) -> None:

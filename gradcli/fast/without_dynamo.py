@@ -59,7 +59,7 @@ def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     _method(optimizer, "load_state_dict")(state)
 
 
-class Update:
+class StepWithoutDynamo:
     """Makes an optimizer's update: calling it is `optimizer.step()`.
 
     At each call it looks anew whether anything watches the step. That takes 1 µs; the wrappers

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcli.diagnosis import Diagnosis, Evidence, examine
 from gradcli.diagnosis.evidence import matrix_layers, nanmedian
-from gradcli.diagnosis.loss_trend import describe_course
+from gradcli.diagnosis.loss_trend import describe_loss_trend
 from gradcli.inspection.history import LayerTrend, norm_history
 from gradcli.inspection.inspection import (
     NOT_TESTED,
@@ -21,7 +21,7 @@ from gradcli.inspection.inspection import (
     ProbeResults,
 )
 from gradcli.inspection.measures import Measures
-from gradcli.inspection.run_summary import gather_evidence, summarise
+from gradcli.inspection.run_summary import gather_evidence, summarise_run
 from gradcli.probes.slope import log_slope
 from gradcli.records import LayerInfo, RunInfo, TrainSummary
 from gradcli.runs import Run
@@ -46,7 +46,7 @@ def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Insp
     live = run.status == "running"
     steps = run.last_steps(_MOST_STEPS_OF_A_LIVE_RUN) if live else run.steps
     evidence = gather_evidence(run, steps)
-    summary = summarise(run, evidence)
+    summary = summarise_run(run, evidence)
     if measures is not None:
         evidence = replace(evidence, probed=measures.probed())
     history, trends = norm_history(steps, run.layers) if len(steps) else (None, ())
@@ -159,7 +159,9 @@ def _evidence_of_model(info: RunInfo, measures: Measures) -> Evidence:
         losses=loss,
         clip_coefficients=np.ones(len(loss)),
         steps=len(loss),
-        convergence=describe_course(loss, np.linalg.norm(np.nan_to_num(gradients), axis=1)[rows]),
+        convergence=describe_loss_trend(
+            loss, np.linalg.norm(np.nan_to_num(gradients), axis=1)[rows]
+        ),
         spikes=(),
         rate_changes=(),
         evals=(),

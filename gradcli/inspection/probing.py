@@ -44,7 +44,7 @@ _STEPPING = ("cosine", "alpha")
 _REFERENCE_PASSES = 5
 
 
-class Step(Protocol):
+class MakeStep(Protocol):
     """Makes the next training step, which changes the model, and returns its batch."""
 
     def __call__(self, probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:
@@ -52,7 +52,7 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ProbeTarget:
     """What is probed: a model that nobody else needs, as its steps change it at the end.
 
     Args:
@@ -67,7 +67,7 @@ class Subject:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     batches: Sequence[tuple[Tensor, Tensor]]
-    step: Step
+    step: MakeStep
     steps_made: int
 
     def examples(self, count: int) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ class Subject:
         return inputs[:count], labels[:count]
 
 
-def measure(subject: Subject, probes: Sequence[str], *, check: bool) -> Measures:
+def measure(target: ProbeTarget, probes: Sequence[str], *, check: bool) -> Measures:
     """Look at every layer's signals, and make the probes that are asked for.
 
     A probe that cannot be made of this model is noted with its reason, as are all where the
@@ -84,17 +84,17 @@ def measure(subject: Subject, probes: Sequence[str], *, check: bool) -> Measures
     states are looked at wherever there are any.
 
     Args:
-        subject: the model; its weights are others afterwards where steps were made.
+        target: the model; its weights are others afterwards where steps were made.
         probes: names out of `names.PROBES`.
         check: whether autograd is compared with differences.
     """
-    model = subject.model
+    model = target.model
     layers = find_layers(model)
-    is_fresh = not subject.steps_made
-    timer = Timer(subject)
-    signals = timer.make("signals", subject)
+    is_fresh = not target.steps_made
+    timer = Timer(target)
+    signals = timer.make("signals", target)
     assert signals is not None
-    loss, fault = loss_and_fault(subject)
+    loss, fault = loss_and_fault(target)
     weight_norm = tuple(_weight_norm(layer_module(model, layer)) for layer in layers)
     update_ratio = (math.nan,) * len(layers)
     asked = {*probes, *([CHECK] if check else [])}
@@ -103,10 +103,10 @@ def measure(subject: Subject, probes: Sequence[str], *, check: bool) -> Measures
     wanted = [name for name in _MAKERS if name in asked and name != "signals"]
     found: dict[str, Any] = {}
     if fault is None:
-        found = {name: timer.make(name, subject) for name in wanted if name not in _STEPPING}
+        found = {name: timer.make(name, target) for name in wanted if name not in _STEPPING}
         if is_fresh:
-            update_ratio = _first_update(subject, layers)
-        found |= {name: timer.make(name, subject) for name in wanted if name in _STEPPING}
+            update_ratio = _first_update(target, layers)
+        found |= {name: timer.make(name, target) for name in wanted if name in _STEPPING}
     else:
         timer.refused |= dict.fromkeys(wanted, NOT_FINITE)
     return Measures(
@@ -135,13 +135,13 @@ class Timer:
     """Makes probes by name, and notes what each has cost or why it was refused.
 
     Args:
-        subject: a model like those that will be probed; its first batch, forward and back, is
+        target: a model like those that will be probed; its first batch, forward and back, is
             the measure of the cost.
     """
 
-    def __init__(self, subject: Subject) -> None:
-        inputs, labels = subject.batches[0]
-        twin = copy.deepcopy(subject.model)
+    def __init__(self, target: ProbeTarget) -> None:
+        inputs, labels = target.batches[0]
+        twin = copy.deepcopy(target.model)
         self._device = inputs.device
 
         def work_of_a_pass() -> float:
@@ -154,12 +154,12 @@ class Timer:
         self.costs: dict[str, ProbeCost] = {}
         self.refused: dict[str, str] = {}
 
-    def make(self, name: str, subject: Subject) -> Any:
+    def make(self, name: str, target: ProbeTarget) -> Any:
         """Make a probe, and return what it found; None where it is refused."""
-        _rehearse(name, subject)
+        _rehearse(name, target)
         stopwatch = _Stopwatch(self._device)
         try:
-            result = _MAKERS[name](subject)
+            result = _MAKERS[name](target)
         except UserError as error:
             self.refused[name] = error.problem
             return None
@@ -188,7 +188,7 @@ class _Stopwatch:
         return perf_counter() - began, self._clock() - began_work
 
 
-def _rehearse(name: str, subject: Subject) -> None:
+def _rehearse(name: str, target: ProbeTarget) -> None:
     """Make a probe of a toy, so that what it loads once in a process is not taken for its cost.
 
     On one core: sharpness imports a part of SciPy in 0.3 s, per-example gradients load one of
@@ -196,11 +196,11 @@ def _rehearse(name: str, subject: Subject) -> None:
     """
     if name in _STEPPING:
         return
-    device = subject.batches[0][0].device
-    with random_states_kept(subject.model), suppress(UserError):
+    device = target.batches[0][0].device
+    with random_states_kept(target.model), suppress(UserError):
         toy = nn.Linear(8, 8, device=device)
         batch = torch.eye(4, 8, device=device), torch.arange(4, device=device)
-        _MAKERS[name](replace(subject, model=toy, batches=(batch,)))
+        _MAKERS[name](replace(target, model=toy, batches=(batch,)))
 
 
 def _backward(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -212,19 +212,19 @@ def _backward(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     return loss.detach()
 
 
-def loss_and_fault(subject: Subject) -> tuple[float, FaultRecord | None]:
+def loss_and_fault(target: ProbeTarget) -> tuple[float, FaultRecord | None]:
     """Return the mean loss over the probe set, and the first non-finite value met in it."""
     total, fault = 0.0, None
-    twin = copy.deepcopy(subject.model)
+    twin = copy.deepcopy(target.model)
     gradients = Gradients(twin, find_layers(twin))
-    for inputs, labels in subject.batches:
+    for inputs, labels in target.batches:
         loss = _backward(twin, inputs, labels)
         total += float(loss) * len(labels)
         norms = gradients.norms()
         if fault is None and not bool(torch.isfinite(loss + total_norm(norms))):
             phase, layer = locate_fault(twin, inputs, labels, norms)
-            fault = FaultRecord(subject.steps_made + 1, 0, phase, layer, float(loss), ())
-    return total / sum(len(labels) for _, labels in subject.batches), fault
+            fault = FaultRecord(target.steps_made + 1, 0, phase, layer, float(loss), ())
+    return total / sum(len(labels) for _, labels in target.batches), fault
 
 
 def _weight_norm(module: nn.Module) -> float:
@@ -237,41 +237,41 @@ def _recurrent(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [pair for pair in model.named_modules() if isinstance(pair[1], nn.RNNBase)]
 
 
-def _first_update(subject: Subject, layers: tuple[LayerInfo, ...]) -> tuple[float, ...]:
+def _first_update(target: ProbeTarget, layers: tuple[LayerInfo, ...]) -> tuple[float, ...]:
     """Make the first step, and return each layer's update ratio."""
-    probe = LayerProbe(subject.model, layers, zero_parameters(subject.model))
-    subject.step(probe)
+    probe = LayerProbe(target.model, layers, zero_parameters(target.model))
+    target.step(probe)
     return probe.record(1).update_ratio
 
 
-def _cosines(subject: Subject) -> tuple[float, ...]:
+def _cosines(target: ProbeTarget) -> tuple[float, ...]:
     cosine, values = StepCosine(), []
     for _ in range(_STEPS + 1):
-        subject.step()
-        values.append(cosine([p.grad for p in subject.model.parameters() if p.grad is not None]))
+        target.step()
+        values.append(cosine([p.grad for p in target.model.parameters() if p.grad is not None]))
     return tuple(values[1:])
 
 
-def _alphas(subject: Subject) -> tuple[StepFit, ...]:
+def _alphas(target: ProbeTarget) -> tuple[StepFit, ...]:
     fits = []
     for _ in range(_STEPS):
-        before = {name: p.detach().clone() for name, p in subject.model.named_parameters()}
-        inputs, labels = subject.step()
-        fits.append(step_alpha(subject.model, before, inputs, labels))
+        before = {name: p.detach().clone() for name, p in target.model.named_parameters()}
+        inputs, labels = target.step()
+        fits.append(step_alpha(target.model, before, inputs, labels))
     return tuple(fits)
 
 
 #: What makes each probe, in the order of `names.PROBES`: those that make steps come last.
-_MAKERS: dict[str, Callable[[Subject], Any]] = {
-    "signals": lambda subject: probe_signals(subject.model, subject.batches),
-    "histograms": lambda subject: gradient_histograms(subject.model, *subject.batches[0]),
-    "noise": lambda subject: gradient_noise(subject.model, *subject.examples(_NOISE_EXAMPLES)),
-    "sharpness": lambda subject: sharpness(
-        subject.model, *subject.batches[0], optimizer=subject.optimizer
+_MAKERS: dict[str, Callable[[ProbeTarget], Any]] = {
+    "signals": lambda target: probe_signals(target.model, target.batches),
+    "histograms": lambda target: gradient_histograms(target.model, *target.batches[0]),
+    "noise": lambda target: gradient_noise(target.model, *target.examples(_NOISE_EXAMPLES)),
+    "sharpness": lambda target: sharpness(
+        target.model, *target.batches[0], optimizer=target.optimizer
     ),
-    "descent": lambda subject: loss_along_gradient(subject.model, *subject.batches[0]),
-    "hidden-states": lambda subject: hidden_state_gradients(subject.model, *subject.batches[0]),
-    CHECK: lambda subject: check_gradients(subject.model, *subject.examples(_CHECK_EXAMPLES)),
+    "descent": lambda target: loss_along_gradient(target.model, *target.batches[0]),
+    "hidden-states": lambda target: hidden_state_gradients(target.model, *target.batches[0]),
+    CHECK: lambda target: check_gradients(target.model, *target.examples(_CHECK_EXAMPLES)),
     "cosine": _cosines,
     "alpha": _alphas,
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcli.inspection.probing import NOT_FINITE, Subject, Timer, loss_and_fault
+from gradcli.inspection.probing import NOT_FINITE, ProbeTarget, Timer, loss_and_fault
 from gradcli.probes.activations import SignalReport
 from gradcli.probes.alpha import StepFit
 from gradcli.probes.descent import DescentCurve
@@ -21,7 +21,7 @@ from gradcli.records import ProbeRecord
 
 
 def record_probes(
-    names: Iterable[str], copy_of_model: Callable[[], Subject]
+    names: Iterable[str], copy_of_model: Callable[[], ProbeTarget]
 ) -> Iterator[ProbeRecord]:
     """Make probes, and yield the record of each as soon as it is made.
 
@@ -32,20 +32,20 @@ def record_probes(
         names: names out of `probes.names.PROBES`.
         copy_of_model: returns the model to probe, as it is now, each time anew.
     """
-    subject = copy_of_model()
-    timer = Timer(subject)
-    _, fault = loss_and_fault(subject)
+    target = copy_of_model()
+    timer = Timer(target)
+    _, fault = loss_and_fault(target)
     for name in names:
         if fault is not None:
-            yield ProbeRecord(subject.steps_made, name, refused=NOT_FINITE)
+            yield ProbeRecord(target.steps_made, name, refused=NOT_FINITE)
             continue
         result = timer.make(name, copy_of_model())
         if name in timer.refused:
-            yield ProbeRecord(subject.steps_made, name, refused=timer.refused[name])
+            yield ProbeRecord(target.steps_made, name, refused=timer.refused[name])
             continue
         cost = timer.costs[name]
         yield ProbeRecord(
-            subject.steps_made,
+            target.steps_made,
             name,
             **_SUMMARIES[name](result)._asdict(),
             seconds=cost.seconds,

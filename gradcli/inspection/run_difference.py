@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gradcli.config import flat_settings
 from gradcli.config.config_files import shipped_configs
 from gradcli.errors import UserError
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import Floats, StepRecords, TrainSummary
 from gradcli.runs import Run
 
@@ -98,8 +98,8 @@ def difference(a: Run, b: Run) -> RunDifference:
     norms = _have_equal_norms(a.steps, b.steps)
     compared, first = _first_different_step(a.steps, b.steps, norms=norms)
     return RunDifference(
-        a=summarise(a),
-        b=summarise(b),
+        a=summarise_run(a),
+        b=summarise_run(b),
         overrides=(_overrides(a), _overrides(b)),
         # The class says no more than the option that names it.
         settings=tuple(
@@ -126,9 +126,9 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
         return None
     if not all(map(_can_be_typed, values)):
         return None
-    words = [word.lstrip("+") for word in (*of_a, *of_b)]
-    given = [word for word in words if word.startswith(f"{key}.") and not _sets(word, _RATE)]
-    if given or any(_sets(word, "data.val") for word in words):
+    arguments = [word.lstrip("+") for word in (*of_a, *of_b)]
+    given = [word for word in arguments if word.startswith(f"{key}.") and not _sets(word, _RATE)]
+    if given or any(_sets(word, "data.val") for word in arguments):
         return None  # an option that was given more than its name; no data to choose by
     optimizer = difference.a.info.optimizer
     if not _is_shipped("optimizer", optimizer) or not all(

@@ -42,7 +42,7 @@ _ROWS_AT_ONCE = 5_000
 _CLIPPED = 1 - 1e-6
 
 
-def summarise(run: Run, evidence: Evidence | None = None) -> TrainSummary:
+def summarise_run(run: Run, evidence: Evidence | None = None) -> TrainSummary:
     """Summarise a run, in whatever state it is.
 
     Args:

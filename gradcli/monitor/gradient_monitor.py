@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.errors import UserError
-from gradcli.inspection.run_summary import summarise
-from gradcli.monitor.loop_monitor import LoopMonitor, describe_fault
+from gradcli.inspection.run_summary import summarise_run
+from gradcli.monitor.loop_monitor import LoopMonitor, fault_message
 from gradcli.records import (
     DataInfo,
     EvalRecord,
@@ -252,7 +252,7 @@ class GradientMonitor:
             self._loss_sum += float(record.loss.sum())
             self._losses += len(record)
         if isinstance(record, FaultRecord):
-            warnings.warn(describe_fault(record), RuntimeWarning, stacklevel=2)
+            warnings.warn(fault_message(record), RuntimeWarning, stacklevel=2)
 
     def _end(self, error: BaseException | None) -> None:
         if self._closed:
@@ -283,7 +283,7 @@ class GradientMonitor:
 
     def _note_result(self) -> None:
         """Note what the list of runs shows."""
-        summary = summarise(load_run(self._writer.directory))
+        summary = summarise_run(load_run(self._writer.directory))
         self._writer.set_status(
             summary.status,
             result={

@@ -166,7 +166,7 @@ class LoopMonitor:
             self._look(self._measured)
         self._forward.forget()
         if self._stop_on_fault and self.fault is not None:
-            raise FloatingPointError(describe_fault(self.fault))
+            raise FloatingPointError(fault_message(self.fault))
 
     def flush(self) -> None:
         """Emit the steps since the last flush: on an accelerator the one transfer to the host."""
@@ -424,7 +424,7 @@ def _sum(norms: Norms) -> float:
     return sum(norms) if isinstance(norms, list) else norms.sum().item()
 
 
-def describe_fault(fault: FaultRecord) -> str:
+def fault_message(fault: FaultRecord) -> str:
     """Say where the first non-finite value arose, for a warning or an error."""
     place = {
         "forward": f"the output of {fault.layer}",

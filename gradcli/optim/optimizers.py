@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gradcli.errors import UserError
-from gradcli.fast.without_dynamo import Update, construct, load_state_dict
+from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict
 
 Groups = list[dict[str, Any]]
 
@@ -164,7 +164,7 @@ def _rehearse(
         except Exception as error:
             raise UserError(f"{name} refuses its settings: {error}", where="optimizer") from error
         try:
-            Update(optimizer)()
+            StepWithoutDynamo(optimizer)()
         except Exception as error:
             raise UserError(
                 f"{name} cannot make a plain step on this model: {error}", where="optimizer"

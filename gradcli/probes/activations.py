@@ -121,7 +121,7 @@ def probe_signals(model: nn.Module, batches: Sequence[Batch]) -> SignalReport:
                 if gradient is not None:
                     total += gradient
     signals = tuple(
-        tally.signal(layer, totals) for layer, tally in zip(layers, tallies, strict=True)
+        run_state.signal(layer, totals) for layer, run_state in zip(layers, tallies, strict=True)
     )
     with_matrix = [
         signal for layer, signal in zip(layers, signals, strict=True) if len(layer.shape) >= 2
@@ -231,8 +231,8 @@ class _Watch:
 
     def __enter__(self) -> _Watch:
         activations = {module for module, _ in self._activations}
-        for tally in self._tallies:
-            self._watch_layer(tally, waits=tally.module not in activations)
+        for run_state in self._tallies:
+            self._watch_layer(run_state, waits=run_state.module not in activations)
         for module, shape in self._activations:
             self._watch_activation(module, shape)
         return self
@@ -244,28 +244,28 @@ class _Watch:
     def begin_batch(self) -> None:
         self._waiting = []
 
-    def _watch_layer(self, tally: _LayerTally, waits: bool) -> None:
+    def _watch_layer(self, run_state: _LayerTally, waits: bool) -> None:
         def before(module: nn.Module, arguments: Any) -> None:
             if arguments and isinstance(arguments[0], Tensor):
-                tally.see_input(arguments[0])
+                run_state.see_input(arguments[0])
 
         def after(module: nn.Module, arguments: Any, output: Any) -> None:
             first = output[0] if isinstance(output, tuple) else output
             if isinstance(first, Tensor) and first.is_floating_point():
-                tally.see_output(first)
+                run_state.see_output(first)
             if waits:
-                self._waiting = [tally] if tally.has_matrix else [*self._waiting, tally]
+                self._waiting = [run_state] if run_state.has_matrix else [*self._waiting, run_state]
 
-        self._handles.append(tally.module.register_forward_pre_hook(before))
-        self._handles.append(tally.module.register_forward_hook(after))
+        self._handles.append(run_state.module.register_forward_pre_hook(before))
+        self._handles.append(run_state.module.register_forward_hook(after))
 
     def _watch_activation(self, activation: nn.Module, shape: Shape) -> None:
         def before(module: nn.Module, arguments: Any) -> None:
             # Before, since an activation in place overwrites what it is given.
             if self._waiting and arguments and isinstance(arguments[0], Tensor):
                 values, derivative = value_and_derivative(module, arguments[0])
-                for tally in self._waiting:
-                    tally.see_activation(values, derivative, shape)
+                for run_state in self._waiting:
+                    run_state.see_activation(values, derivative, shape)
             self._waiting = []
 
         self._handles.append(activation.register_forward_pre_hook(before))

@@ -15,13 +15,13 @@ from gradcli.probes.untouched import untouched
 #: The most memory that a chunk of gradients takes, unless a single one takes more.
 MEMORY_BYTES = 256 * 2**20
 
-Gradients = dict[str, Tensor]
-_LossOfOne = Callable[[Gradients, Tensor, Tensor], Tensor]
+ExampleGradients = dict[str, Tensor]
+_LossOfOne = Callable[[ExampleGradients, Tensor, Tensor], Tensor]
 
 
 def per_example_gradients(
     model: nn.Module, inputs: Tensor, labels: Tensor, *, memory_bytes: int = MEMORY_BYTES
-) -> Iterator[Gradients]:
+) -> Iterator[ExampleGradients]:
     """Yield the gradient of each example's own loss, in chunks of consecutive examples.
 
     `torch.func.vmap` of `grad` where the model allows it. It computes little more than one
@@ -59,7 +59,7 @@ def per_example_gradients(
 def _loss_of_one(model: nn.Module) -> _LossOfOne:
     frozen = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
 
-    def loss_of_one(trained: Gradients, example: Tensor, label: Tensor) -> Tensor:
+    def loss_of_one(trained: ExampleGradients, example: Tensor, label: Tensor) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         state = {**buffers, **frozen, **trained}
         logits = functional_call(model, state, (example.unsqueeze(0),))
@@ -69,16 +69,16 @@ def _loss_of_one(model: nn.Module) -> _LossOfOne:
 
 
 def _in_one_call(
-    loss_of_one: _LossOfOne, trained: Gradients, inputs: Tensor, labels: Tensor
-) -> Gradients:
+    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, labels: Tensor
+) -> ExampleGradients:
     each = vmap(grad(loss_of_one), in_dims=(None, 0, 0), randomness="different")
-    gradients: Gradients = each(trained, inputs, labels)
+    gradients: ExampleGradients = each(trained, inputs, labels)
     return gradients
 
 
 def _one_by_one(
-    loss_of_one: _LossOfOne, trained: Gradients, inputs: Tensor, labels: Tensor
-) -> Gradients:
+    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, labels: Tensor
+) -> ExampleGradients:
     leaves = {name: value.detach().requires_grad_() for name, value in trained.items()}
     each = [
         torch.autograd.grad(
@@ -95,7 +95,11 @@ def _one_by_one(
 
 
 def _vectorises(
-    model: nn.Module, loss_of_one: _LossOfOne, trained: Gradients, inputs: Tensor, labels: Tensor
+    model: nn.Module,
+    loss_of_one: _LossOfOne,
+    trained: ExampleGradients,
+    inputs: Tensor,
+    labels: Tensor,
 ) -> bool:
     """Whether vmap takes the model; tried on two examples, as no list of modules would do."""
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):

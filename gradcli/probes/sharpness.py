@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcli.probes.batch_loss import BatchLoss
 from gradcli.probes.stability import Threshold, stability_threshold
+from gradcli.records import Doubles
 
-Vector = NDArray[np.float64]
-_Product = Callable[[Vector], Vector]
+_Product = Callable[[Doubles], Doubles]
 
 # Below this size all columns of the Hessian cost less than Lanczos, which keeps 20 vectors.
 _FEW_PARAMETERS = 40
@@ -113,7 +112,7 @@ class _Hessian:
     def size(self) -> int:
         return self._gradient.numel()
 
-    def __call__(self, vector: Vector) -> Vector:
+    def __call__(self, vector: Doubles) -> Doubles:
         self.products += 1
         if not self._gradient.requires_grad:
             return np.zeros_like(vector)  # the loss is linear in all parameters
@@ -126,12 +125,12 @@ class _Hessian:
             allow_unused=True,
             materialize_grads=True,
         )
-        product: Vector = _flat(columns).detach().cpu().double().numpy()
+        product: Doubles = _flat(columns).detach().cpu().double().numpy()
         return product
 
-    def flatten(self, by_name: dict[str, Tensor]) -> Vector:
+    def flatten(self, by_name: dict[str, Tensor]) -> Doubles:
         """Bring values by parameter into the order of the Hessian's rows."""
-        flat: Vector = _flat([by_name[name] for name in self._leaves]).cpu().double().numpy()
+        flat: Doubles = _flat([by_name[name] for name in self._leaves]).cpu().double().numpy()
         return flat
 
 
@@ -148,7 +147,7 @@ def _preconditioned(
         return largest
     scale = 1.0 / np.sqrt(hessian.flatten(threshold.preconditioner))
 
-    def product(vector: Vector) -> Vector:
+    def product(vector: Doubles) -> Doubles:
         return scale * hessian(scale * vector.reshape(-1))
 
     dominant = _dominant(product, hessian.size, tolerance, max_restarts)
@@ -166,7 +165,7 @@ def _largest(
     if not dominant < 0:
         return dominant
 
-    def shifted(vector: Vector) -> Vector:
+    def shifted(vector: Doubles) -> Doubles:
         return product(vector) - dominant * vector.reshape(-1)
 
     return _dominant(shifted, size, tolerance, max_restarts) + dominant

@@ -67,7 +67,7 @@ def stability_threshold(optimizer: torch.optim.Optimizer, model: nn.Module) -> T
     }
     return Threshold(
         sharpness=first.factor / first.learning_rate,
-        rule=first.words,
+        rule=first.formula,
         preconditioner=None if plain else preconditioner,
     )
 
@@ -77,7 +77,7 @@ class _Rule:
     """One group's threshold, `factor / learning_rate`, and what it divides the gradient by."""
 
     factor: float
-    words: str
+    formula: str
     learning_rate: float
     divisor: Callable[[State], Tensor] | None = None
 
@@ -103,11 +103,11 @@ def _sgd(group: dict[str, Any], rate: float) -> _Rule:
     if not beta:
         return _Rule(2.0, "2 / lr", rate)
     if group["nesterov"]:
-        words = "(2 + 2 momentum) / ((1 + 2 momentum) lr)"
-        return _Rule((2 + 2 * beta) / (1 + 2 * beta), words, rate)
+        formula = "(2 + 2 momentum) / ((1 + 2 momentum) lr)"
+        return _Rule((2 + 2 * beta) / (1 + 2 * beta), formula, rate)
     if group["dampening"]:
-        words = "(2 + 2 momentum) / ((1 - dampening) lr)"
-        return _Rule((2 + 2 * beta) / (1 - group["dampening"]), words, rate)
+        formula = "(2 + 2 momentum) / ((1 - dampening) lr)"
+        return _Rule((2 + 2 * beta) / (1 - group["dampening"]), formula, rate)
     return _Rule(2 + 2 * beta, "(2 + 2 momentum) / lr", rate)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """Where runs, data and the user's own configs lie, and which packages configs may use."""
 
     runs_dir: Path = Path("runs")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.fast.passes import Autograd, WrittenOut, written_out
+from gradcli.fast.update import HeldUpdate, Update
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
-from gradcli.optim import HeldUpdate, Update
 from gradcli.training.clock import PhaseClock
 
 

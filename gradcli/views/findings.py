@@ -61,11 +61,11 @@ def with_override(arguments: Sequence[str], override: str) -> list[str]:
     Where it chooses another option of a group, the keys of the old one go too: `init=kaiming`
     takes no `init.std`.
     """
-    words = shlex.split(override)
-    replaced = {word.partition("=")[0] for word in words}
+    added = shlex.split(override)
+    replaced = {word.partition("=")[0] for word in added}
 
     def stays(word: str) -> bool:
         key = word.partition("=")[0]
         return key not in replaced and key.partition(".")[0] not in replaced
 
-    return [word for word in arguments if stays(word)] + words
+    return [word for word in arguments if stays(word)] + added

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RankedArm,
         TrialResult,
     )
+    from gradcli.diagnosis.loss_trend import Convergence
     from gradcli.inspection.inspection import (
         Inspection,
         LayerReport,
@@ -91,7 +92,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "threads": info.threads,
         "ranking": [_ranked(arm) for arm in summary.ranking],
         "pairs": [_pair(pair) for pair in summary.pairs],
-        "cautions": [asdict(caution) for caution in summary.cautions],
+        "cautions": [asdict(warning) for warning in summary.warnings],
         "tuning": [_grid_result(result) for result in summary.tuning],
         "halving": asdict(summary.halving) if summary.halving else None,
         "trials": [_trial(trial) for trial in summary.trials],
@@ -186,7 +187,7 @@ def _inspection(inspection: Inspection) -> dict[str, Any]:
         "depth_slope": asdict(inspection.depth_slope),
         "input_depth_slope": asdict(inspection.input_depth_slope),
         "clipped_fraction": inspection.clipped_fraction,
-        "convergence": asdict(inspection.convergence) if inspection.convergence else None,
+        "convergence": _convergence(inspection.convergence) if inspection.convergence else None,
         "events": [asdict(event) for event in inspection.events],
         "event_counts": inspection.event_counts,
         "tested": inspection.tested,
@@ -194,6 +195,12 @@ def _inspection(inspection: Inspection) -> dict[str, Any]:
         "notes": inspection.notes,
         "probe_history": [_recorded_probe(record) for record in inspection.probe_history],
     }
+
+
+def _convergence(convergence: Convergence) -> dict[str, Any]:
+    """Return how the loss went; the key of its trend is `course`, as it has been from the start."""
+    values = asdict(convergence)
+    return {"course": values.pop("trend"), **values}
 
 
 def _inspected_layer(layer: LayerReport) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+from gradcli.records import Doubles
 
 LEVELS = "▁▂▃▄▅▆▇█"
 ZERO = "_"
@@ -37,12 +37,12 @@ class BoundedSeries:
 
     def __init__(self, columns: int, capacity: int = 128) -> None:
         self.rows_per_point = 1
-        self._points: Matrix = np.empty((capacity, columns))
+        self._points: Doubles = np.empty((capacity, columns))
         self._count = 0
-        self._sum: Matrix = np.zeros(columns)
+        self._sum: Doubles = np.zeros(columns)
         self._pending = 0
 
-    def append(self, rows: Matrix) -> None:
+    def append(self, rows: Doubles) -> None:
         """Append the rows (n, columns), oldest first."""
         while len(rows):
             wanted = self.rows_per_point - self._pending
@@ -53,7 +53,7 @@ class BoundedSeries:
             if self._pending == self.rows_per_point:
                 self._close_point()
 
-    def points(self) -> Matrix:
+    def points(self) -> Doubles:
         """Return the points so far (at most capacity, columns), the unfinished one last."""
         kept = self._points[: self._count]
         if not self._pending:
@@ -74,7 +74,7 @@ class BoundedSeries:
             self.rows_per_point *= 2
 
 
-def sparklines(points: Matrix, width: int, *, log: bool = False, least_span: float) -> list[str]:
+def sparklines(points: Doubles, width: int, *, log: bool = False, least_span: float) -> list[str]:
     """Draw each column of the points (n, columns) as text of exactly `width` characters.
 
     Each column has its own scale, from its smallest to its largest finite value. Fewer points
@@ -101,17 +101,17 @@ def sparklines(points: Matrix, width: int, *, log: bool = False, least_span: flo
     return ["".join(map(_GLYPHS.__getitem__, column)) + padding for column in levels.T.tolist()]
 
 
-def _averaged(points: Matrix, width: int) -> Matrix:
+def _averaged(points: Doubles, width: int) -> Doubles:
     """Average the points (n, columns) over at most `width` bins of nearly equal length."""
     if len(points) <= width:
         return points
     edges = np.linspace(0, len(points), width + 1).astype(np.intp)
     with np.errstate(invalid="ignore"):
-        sums: Matrix = np.add.reduceat(points, edges[:-1], axis=0)
+        sums: Doubles = np.add.reduceat(points, edges[:-1], axis=0)
     return sums / np.diff(edges)[:, np.newaxis]
 
 
-def _levels(heights: Matrix, least_span: float) -> NDArray[np.intp]:
+def _levels(heights: Doubles, least_span: float) -> NDArray[np.intp]:
     """Map each column's finite heights to the levels 0..7; others come out as 0."""
     finite = np.isfinite(heights)
     low = np.where(finite, heights, np.inf).min(axis=0)

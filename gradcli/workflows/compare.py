@@ -27,7 +27,7 @@ from gradcli.comparison.plan import Plan, plan_from_json
 from gradcli.comparison.progress import Curve, progress
 from gradcli.comparison.protocol import Trial
 from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
-from gradcli.comparison.trial_store import ENDED, Ledger
+from gradcli.comparison.trial_store import ENDED, TrialStore
 from gradcli.config import ComposedComparison, DataConfig, compose_comparison
 from gradcli.errors import UserError, user_error_from_json
 from gradcli.runs import (
@@ -39,7 +39,7 @@ from gradcli.runs import (
     list_comparisons,
     load_run,
 )
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.system.processes import quick_imports
 from gradcli.system.signals import caught_signals
 
@@ -58,7 +58,7 @@ _ATTEMPTS = 2
 def run_comparison(
     overrides: Sequence[str],
     vary: Sequence[str],
-    places: Places,
+    paths: Paths,
     view: CompareView,
     engine: Engine,
     *,
@@ -71,7 +71,7 @@ def run_comparison(
     Args:
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
-        places: where things lie.
+        paths: where things lie.
         view: is shown everything as it happens, and closed.
         engine: plans the comparison and runs its trials; the caller closes it. It can be had
             before this module is: a worker loads torch while this process loads the rest.
@@ -83,40 +83,40 @@ def run_comparison(
     """
     with closing(view):
         composed = compose_comparison(
-            overrides, vary, config_dir=places.config_dir, allow_import=places.allow_import
+            overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
         )
         jobs = composed.config.engine.jobs or _default_jobs(composed)
         earlier: ComparisonDirectory | None
         if resume is None:
-            engine.hire(jobs)
-            request = _plan_request(overrides, vary, places, jobs)
+            engine.scale(jobs)
+            request = _plan_request(overrides, vary, paths, jobs)
             plan = plan_from_json(engine.plan(request, view.download))
-            earlier = _asked_before(plan, places.runs_dir)
+            earlier = _asked_before(plan, paths.runs_dir)
         else:
             _refuse_changes([*overrides, *vary])
-            earlier = find_comparison(resume, places.runs_dir)
-            engine.hire(jobs)
+            earlier = find_comparison(resume, paths.runs_dir)
+            engine.scale(jobs)
             plan = plan_from_json(earlier.state)
-            _check_data(plan, places, view, earlier)
+            _check_data(plan, paths, view, earlier)
         if earlier is not None and earlier.status == "finished":
             view.note(
                 f"{earlier.path} is this comparison, complete: nothing is run. Another seed, "
                 f"such as seed={plan.info.protocol.seeds[-1] + 1}, makes a new one."
             )
-            return read_comparison(earlier, places)
-        directory = earlier or _new_directory(plan, composed.config.name, places)
-        return _Study(directory, engine, jobs, places, view).run()
+            return read_comparison(earlier, paths)
+        directory = earlier or _new_directory(plan, composed.config.name, paths)
+        return _Study(directory, engine, jobs, paths, view).run()
 
 
-def read_comparison(directory: ComparisonDirectory, places: Places) -> ComparisonSummary:
+def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonSummary:
     """Return the summary of a comparison as it stands, running nothing."""
     state = directory.state
     status = directory.status
-    ledger = Ledger(directory, state.get("problems"))
-    return ledger.summarise(
+    store = TrialStore(directory, state.get("problems"))
+    return store.summarise(
         status if status == "finished" or status == "failed" else "interrupted",
         float(state.get("seconds", "nan")),
-        places,
+        paths,
     )
 
 
@@ -165,15 +165,15 @@ def _default_jobs(composed: ComposedComparison) -> int:
 
 
 def _plan_request(
-    overrides: Sequence[str], vary: Sequence[str], places: Places, jobs: int
+    overrides: Sequence[str], vary: Sequence[str], paths: Paths, jobs: int
 ) -> PlanRequest:
     return PlanRequest(
         overrides=overrides,
         vary=vary,
         jobs=jobs,
-        config_dir=None if places.config_dir is None else str(places.config_dir),
-        data_dir=None if places.data_dir is None else str(places.data_dir),
-        allow_import=places.allow_import,
+        config_dir=None if paths.config_dir is None else str(paths.config_dir),
+        data_dir=None if paths.data_dir is None else str(paths.data_dir),
+        allow_import=paths.allow_import,
     )
 
 
@@ -185,19 +185,19 @@ def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
     )
 
 
-def _new_directory(plan: Plan, name: str | None, places: Places) -> ComparisonDirectory:
-    path = create_run_directory(places.runs_dir, name or "compare")
+def _new_directory(plan: Plan, name: str | None, paths: Paths) -> ComparisonDirectory:
+    path = create_run_directory(paths.runs_dir, name or "compare")
     plan = replace(plan, info=replace(plan.info, path=str(path), name=path.name))
     return begin_comparison(path, plan.as_json())
 
 
-def _refuse_changes(words: Sequence[str]) -> None:
+def _refuse_changes(arguments: Sequence[str]) -> None:
     """Refuse overrides of a comparison that has begun, but for how many jobs it has.
 
     Raises:
         UserError: for the first other override.
     """
-    for word in words:
+    for word in arguments:
         if not word.startswith("engine"):
             raise UserError(
                 f"'{word}' would change a comparison that has begun.",
@@ -207,7 +207,7 @@ def _refuse_changes(words: Sequence[str]) -> None:
 
 
 def _check_data(
-    plan: Plan, places: Places, view: CompareView, directory: ComparisonDirectory
+    plan: Plan, paths: Paths, view: CompareView, directory: ComparisonDirectory
 ) -> None:
     """Refuse to go on with other data than the comparison was begun with.
 
@@ -218,7 +218,7 @@ def _check_data(
         from gradcli.workflows.building import obtain_data
 
     data = DataConfig(**plan.arms[0].config["data"])
-    dataset = obtain_data(data, places.data_dir, view.download)
+    dataset = obtain_data(data, paths.data_dir, view.download)
     if dataset.info.sha256 != plan.info.data.sha256:
         raise UserError(
             f"The data is not that of the comparison: {dataset.info.name} has changed since.",
@@ -238,10 +238,10 @@ class _Study:
         directory: ComparisonDirectory,
         engine: Engine,
         jobs: int,
-        places: Places,
+        paths: Paths,
         view: CompareView,
     ) -> None:
-        self._directory, self._engine, self._places, self._view = directory, engine, places, view
+        self._directory, self._engine, self._paths, self._view = directory, engine, paths, view
         self._jobs = jobs
         self._submitted: dict[str, tuple[Trial, int | None]] = {}
         self._attempts: Counter[str] = Counter()
@@ -254,10 +254,10 @@ class _Study:
         lock = self._directory.lock()
         try:
             self._directory.update(status="running", pid=os.getpid())
-            self._ledger = Ledger(self._directory)
-            self._shown = {(trial.arm, trial.id) for trial in self._ledger.ended()}
+            self._store = TrialStore(self._directory)
+            self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
             self._info = replace(
-                self._ledger.info,
+                self._store.info,
                 path=str(self._directory.path),
                 jobs=self._jobs,
                 already_done=len(self._shown),
@@ -288,21 +288,21 @@ class _Study:
 
     def _submit(self) -> None:
         """Submit what is wanted and not yet submitted, one trial of each arm in turn."""
-        wanted = zip_longest(*(state.wanted for state in self._ledger.states()))
+        wanted = zip_longest(*(state.wanted for state in self._store.states()))
         for trial, until in (one for one in chain.from_iterable(wanted) if one is not None):
             if trial.id not in self._submitted:
                 self._submitted[trial.id] = (trial, until)
                 self._engine.submit(self._job(trial, until))
 
     def _job(self, trial: Trial, until: int | None) -> Job:
-        data_dir = self._places.data_dir
+        data_dir = self._paths.data_dir
         return Job(
             id=trial.id,
             directory=str(self._directory.trial_path(trial.id).absolute()),
             config=json.dumps(trial.config),  # JSON is YAML
             until=until,
             data_dir=None if data_dir is None else str(data_dir),
-            allow_import=self._places.allow_import,
+            allow_import=self._paths.allow_import,
         )
 
     def _take(self, ended: Ended) -> None:
@@ -313,7 +313,7 @@ class _Study:
         """
         trial, until = self._submitted.pop(ended.id)
         self._began.pop(trial.id, None)
-        outcome = self._ledger.read(trial.id)
+        outcome = self._store.read(trial.id)
         if outcome.status in ENDED or until in outcome.rungs:
             self._keep_curve(trial)
             return
@@ -325,7 +325,7 @@ class _Study:
         problem = ended.problem or (run.state.get("error", "") if run is not None else "")
         self._attempts[trial.id] += 1
         if self._attempts[trial.id] >= _ATTEMPTS:
-            self._ledger.give_up(trial.id, problem or "it was ended from outside")
+            self._store.give_up(trial.id, problem or "it was ended from outside")
         else:
             self._view.note(
                 f"{trial.arm}, lr {trial.learning_rate:g}, seed {trial.seed} is tried again: "
@@ -346,24 +346,24 @@ class _Study:
 
     def _announce(self) -> None:
         """Show the trials that have ended since the last time."""
-        for trial in self._ledger.ended(self._shown):
+        for trial in self._store.ended(self._shown):
             self._shown.add((trial.arm, trial.id))
             self._view.trial(trial)
 
     def _look(self) -> None:
         """Show how far everything is, and put off the next look by what this one cost."""
         now = time.monotonic()
-        glimpses = [
-            trials.glimpse(
+        snapshots = [
+            trials.snapshot(
                 trial, run, until=until, seconds=now - self._began.setdefault(trial.id, now)
             )
             for trial, until, run in self._running()
         ]
         self._view.progress(
             progress(
-                self._ledger.arms(),
+                self._store.arms(),
                 self._info,
-                glimpses,
+                snapshots,
                 self._curves,
                 seconds_elapsed=now - self._start,
             )
@@ -394,7 +394,7 @@ class _Study:
         while waiting and time.monotonic() < deadline:
             for ended in self._engine.poll(0.1):
                 waiting.discard(ended.id)
-                self._ledger.read(ended.id)
+                self._store.read(ended.id)
 
     def _conclude(self, caught: Sequence[int]) -> ComparisonSummary:
         """Draw up the summary, write it down, draw the pictures, and show all that."""
@@ -402,23 +402,23 @@ class _Study:
         from gradcli.views.json_output import comparison_json
 
         self._announce()
-        missing = any(state.wanted for state in self._ledger.states())
+        missing = any(state.wanted for state in self._store.states())
         status: Literal["finished", "interrupted", "failed"] = "finished"
         if missing:
             status = "interrupted"
-        elif self._ledger.problems:
+        elif self._store.problems:
             status = "failed"
         before = float(self._directory.state.get("seconds", 0.0))
         seconds = before + time.monotonic() - self._start
-        summary = self._ledger.summarise(status, seconds, self._places)
+        summary = self._store.summarise(status, seconds, self._paths)
         self._directory.update(
             status=status,
             seconds=seconds,
-            problems=self._ledger.problems,
+            problems=self._store.problems,
             signal=caught[0] if caught and missing else None,
             result=comparison_json(summary),
         )
         if not missing:
-            plot_comparison(self._directory.plots, summary, list(self._ledger.records(summary)))
+            plot_comparison(self._directory.plots, summary, list(self._store.records(summary)))
         self._view.finish(summary)
         return summary

@@ -18,7 +18,7 @@ from gradcli.errors import UserError
 from gradcli.inspection.assemble import inspect_model, inspect_run
 from gradcli.inspection.inspection import Inspection, SideBySide
 from gradcli.runs import ComparisonDirectory, Run, find_any
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
 
 
@@ -26,7 +26,7 @@ def inspect_target(
     target: str | None,
     overrides: Sequence[str],
     vary: Sequence[str],
-    places: Places,
+    paths: Paths,
     view: TrainView,
 ) -> Inspection | SideBySide:
     """Inspect a run, a comparison, or a fresh model.
@@ -37,64 +37,64 @@ def inspect_target(
         overrides: Hydra overrides: of the inspection's own keys (probes, check, examples), and
             of those of a training run, which build a fresh model.
         vary: overrides with several values, `KEY=V1,V2`: fresh models side by side.
-        places: where things lie.
+        paths: where things lie.
         view: is shown a download.
 
     Raises:
         UserError: for anything wrong with the target, the config, the data or the places.
     """
     composed = compose_inspection(
-        overrides, vary, config_dir=places.config_dir, allow_import=places.allow_import
+        overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
     )
     how = composed.config
     if target is None:
-        inspections = _fresh_models(composed, places, view)
+        inspections = _fresh_models(composed, paths, view)
         if not vary:
             return inspections[0]
         return SideBySide(shlex.join(composed.overrides), "variants", inspections)
     _refuse_to_rebuild(target, [*composed.overrides, *vary])
-    found = find_any(target, places.runs_dir)
+    found = find_any(target, paths.runs_dir)
     if isinstance(found, Run):
-        return _run(found, how, places, view)
-    return _comparison(found, how, places, view)
+        return _run(found, how, paths, view)
+    return _comparison(found, how, paths, view)
 
 
-def picture_folder(inspection: Inspection | SideBySide, places: Places) -> Path:
+def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:
     """Return where the pictures of an inspection go, made where it is missing.
 
     Those of a run or a comparison lie in its directory, those of a fresh model beside the runs.
     """
     is_fresh = inspection.kind in ("fresh", "variants")
-    home = places.runs_dir if is_fresh else Path(*shlex.split(inspection.target))
+    home = paths.runs_dir if is_fresh else Path(*shlex.split(inspection.target))
     folder = home / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _refuse_to_rebuild(target: str, words: Sequence[str]) -> None:
+def _refuse_to_rebuild(target: str, arguments: Sequence[str]) -> None:
     """Refuse overrides of what a run was trained with.
 
     Raises:
         UserError: for the first one.
     """
-    if words:
+    if arguments:
         raise UserError(
-            f"'{words[0]}' would change what {target} was trained with.",
-            where=words[0].partition("=")[0],
-            hint=f"gradcli inspect-gradients {words[0]}, for a fresh model; on a run only probes, "
-            "check and examples can be set",
+            f"'{arguments[0]}' would change what {target} was trained with.",
+            where=arguments[0].partition("=")[0],
+            hint=f"gradcli inspect-gradients {arguments[0]}, for a fresh model; on a run only "
+            "probes, check and examples can be set",
         )
 
 
 def _fresh_models(
-    composed: ComposedInspection, places: Places, view: TrainView
+    composed: ComposedInspection, paths: Paths, view: TrainView
 ) -> tuple[Inspection, ...]:
     """Inspect the model of each variant."""
     from gradcli.workflows.restoring import measure_fresh
 
     inspections = []
     for variant, variation in zip(composed.variants(), composed.variations, strict=True):
-        info, measures = measure_fresh(variant, composed.config, places, view)
+        info, measures = measure_fresh(variant, composed.config, paths, view)
         target = shlex.join([*composed.overrides, *variation])
         inspections.append(
             replace(inspect_model(info, target, measures), label=" ".join(variation))
@@ -102,28 +102,28 @@ def _fresh_models(
     return tuple(inspections)
 
 
-def _run(run: Run, how: InspectConfig, places: Places, view: TrainView) -> Inspection:
+def _run(run: Run, how: InspectConfig, paths: Paths, view: TrainView) -> Inspection:
     measures = None
     if how.probes or how.check:
         from gradcli.workflows.restoring import measure_checkpoint
 
-        measures = measure_checkpoint(run, how, places, view)
+        measures = measure_checkpoint(run, how, paths, view)
     return inspect_run(run, shlex.quote(str(run.path)), measures)
 
 
 def _comparison(
-    comparison: ComparisonDirectory, how: InspectConfig, places: Places, view: TrainView
+    comparison: ComparisonDirectory, how: InspectConfig, paths: Paths, view: TrainView
 ) -> SideBySide:
     """Inspect one trial of each arm: of those that measure it the first, else of the tuning."""
-    from gradcli.comparison.trial_store import Ledger
+    from gradcli.comparison.trial_store import TrialStore
 
-    ledger = Ledger(comparison, comparison.state.get("problems"))
+    store = TrialStore(comparison, comparison.state.get("problems"))
     inspections = []
-    for arm in ledger.arms():
+    for arm in store.arms():
         trials = [comparison.trial(trial.id) for trial in (*arm.measuring, *arm.tuning)]
         run = next((run for run in trials if run is not None and run.layers), None)
         if run is not None:
-            inspection = _run(run, how, places, view)
+            inspection = _run(run, how, paths, view)
             inspections.append(replace(inspection, label=arm.name))
     if not inspections:
         raise UserError(

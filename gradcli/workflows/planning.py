@@ -16,7 +16,7 @@ from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
 from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
 from gradcli.data import Dataset
 from gradcli.errors import UserError
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.workflows.building import (
     build_network,
     choose_device,
@@ -32,7 +32,7 @@ _OTHER_TARGET = 0.9
 def plan_comparison(
     overrides: Sequence[str],
     vary: Sequence[str],
-    places: Places,
+    paths: Paths,
     load_data: Callable[[DataConfig], Dataset],
     *,
     jobs: int,
@@ -42,7 +42,7 @@ def plan_comparison(
     Args:
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
-        places: where the user's own configs lie.
+        paths: where the user's own configs lie.
         load_data: returns the data that the config asks for.
         jobs: how many trials are to run at the same time, for the record.
 
@@ -50,7 +50,7 @@ def plan_comparison(
         UserError: for anything wrong with the config or the data.
     """
     composed = compose_comparison(
-        overrides, vary, config_dir=places.config_dir, allow_import=places.allow_import
+        overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
     )
     config, protocol = composed.config, composed.config.protocol
     dataset = load_data(config.data)

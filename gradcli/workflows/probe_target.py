@@ -9,7 +9,7 @@ from gradcli.config import TrainConfig
 from gradcli.data import Batches, Dataset, epoch_order
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients
-from gradcli.inspection.probing import Subject
+from gradcli.inspection.probing import ProbeTarget
 from gradcli.training import Trainer, TrainingStep
 from gradcli.training.clock import PhaseClock
 
@@ -18,9 +18,9 @@ from gradcli.training.clock import PhaseClock
 _SMALLEST_BATCH, _LARGEST_BATCH = 32, 256
 
 
-def subject_of(
+def probe_target_of(
     trainer: Trainer, config: TrainConfig, dataset: Dataset, *, examples: int
-) -> Subject:
+) -> ProbeTarget:
     """Return a trainer's model with the examples that its run begins with.
 
     Args:
@@ -45,7 +45,7 @@ def subject_of(
     ]
     trainer.model.train()
     trainer.learning_rate.set(_next(trainer, trainer.step))
-    return Subject(
+    return ProbeTarget(
         trainer.model,
         trainer.optimizer,
         batches,

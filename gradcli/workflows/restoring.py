@@ -13,14 +13,14 @@ from gradcli.inspection.probing import measure
 from gradcli.probes.names import choose_probes
 from gradcli.records import RunInfo
 from gradcli.runs import Run, load_checkpoint
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import build_trainer, describe_run, obtain_data, run_settings
-from gradcli.workflows.probe_target import subject_of
+from gradcli.workflows.probe_target import probe_target_of
 
 
 def measure_fresh(
-    composed: Composed, how: InspectConfig, places: Places, view: TrainView
+    composed: Composed, how: InspectConfig, paths: Paths, view: TrainView
 ) -> tuple[RunInfo, Measures]:
     """Build the model of a config, and measure it before its training.
 
@@ -28,16 +28,16 @@ def measure_fresh(
         UserError: for anything wrong with the config or the data, or a probe that is not known.
     """
     probes = choose_probes(how.probes)
-    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
+    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
     with run_settings(composed):
         trainer = build_trainer(composed, dataset)
-        subject = subject_of(trainer, composed.config, dataset, examples=how.examples)
-        measures = measure(subject, probes, check=how.check)
+        target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
+        measures = measure(target, probes, check=how.check)
         return describe_run(composed, dataset, trainer, ""), measures
 
 
-def measure_checkpoint(run: Run, how: InspectConfig, places: Places, view: TrainView) -> Measures:
+def measure_checkpoint(run: Run, how: InspectConfig, paths: Paths, view: TrainView) -> Measures:
     """Rebuild the model of a run's last checkpoint, and measure it.
 
     Raises:
@@ -58,8 +58,8 @@ def measure_checkpoint(run: Run, how: InspectConfig, places: Places, view: Train
             hint=f"gradcli inspect-gradients {run.path}",
         )
     where = str(run.path / "config.yaml")
-    composed = load_config(run.config, where=where, allow_import=places.allow_import)
-    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
+    composed = load_config(run.config, where=where, allow_import=paths.allow_import)
+    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
     if dataset.info.sha256 != run.info.data.sha256:
         raise UserError(
             f"The data is not that of the run: {dataset.info.name} has changed since.",
@@ -69,5 +69,5 @@ def measure_checkpoint(run: Run, how: InspectConfig, places: Places, view: Train
     with run_settings(composed):
         trainer = build_trainer(composed, dataset)
         trainer.load_state_dict(checkpoint)
-        subject = subject_of(trainer, composed.config, dataset, examples=how.examples)
-        return measure(subject, probes, check=how.check)
+        target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
+        return measure(target, probes, check=how.check)

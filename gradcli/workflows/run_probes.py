@@ -14,7 +14,7 @@ from gradcli.records import ProbeRecord
 from gradcli.training import Trainer
 
 if TYPE_CHECKING:
-    from gradcli.inspection.probing import Subject
+    from gradcli.inspection.probing import ProbeTarget
 
 #: How many training images a model is probed with: as many as `inspect-gradients` takes.
 EXAMPLES = 1024
@@ -75,16 +75,16 @@ class RunProbes:
             return []
         # A run without probes must not wait for what they load.
         from gradcli.inspection.recording import record_probes
-        from gradcli.workflows.probe_target import subject_of
+        from gradcli.workflows.probe_target import probe_target_of
 
         # Taken once: it holds the random states, which probes of training steps move on.
         state = trainer.state_dict()
 
-        def copy_of_model() -> Subject:
+        def copy_of_model() -> ProbeTarget:
             twin = self._build()
             # An optimizer keeps the very tensors that it is given.
             twin.load_state_dict(copy.deepcopy(state))
-            return subject_of(twin, self._config, self._dataset, examples=EXAMPLES)
+            return probe_target_of(twin, self._config, self._dataset, examples=EXAMPLES)
 
         made = []
         with random_states_kept(trainer.model):

@@ -18,7 +18,7 @@ import torch
 from gradcli.config import Composed, DataConfig, load_config
 from gradcli.data import Dataset
 from gradcli.errors import UserError
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import EvalRecord, FaultRecord, Status, StepRecords, TrainSummary
 from gradcli.runs import (
     Run,
@@ -29,7 +29,7 @@ from gradcli.runs import (
     load_run,
 )
 from gradcli.runs.provenance import provenance
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.system.signals import caught_signals
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
@@ -41,7 +41,7 @@ from gradcli.workflows.run_probes import RunProbes
 def start_run(
     composed: Composed,
     overrides: Sequence[str],
-    places: Places,
+    paths: Paths,
     view: TrainView,
     *,
     started: float,
@@ -52,20 +52,20 @@ def start_run(
         composed: the config. It is composed before this module is imported, so that a mistake
             in it is answered without waiting for torch.
         overrides: those that it was composed of.
-        places: where things lie.
+        paths: where things lie.
         view: is shown everything as it happens.
         started: when the wait for the first step began, in seconds since the epoch.
 
     Raises:
         UserError: for anything wrong with the data or the places.
     """
-    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
+    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
     config = composed.config
     name = config.name or f"{config.model.option}-{config.optimizer.option}"
     with run_settings(composed):
         trainer = build_trainer(composed, dataset)
-        directory = create_run_directory(places.runs_dir, name)
+        directory = create_run_directory(paths.runs_dir, name)
         writer = RunWriter(
             directory,
             composed.yaml(),
@@ -75,7 +75,7 @@ def start_run(
 
 
 def resume_run(
-    run: Run, overrides: Sequence[str], places: Places, view: TrainView, *, started: float
+    run: Run, overrides: Sequence[str], paths: Paths, view: TrainView, *, started: float
 ) -> TrainSummary:
     """Continue a run from its last checkpoint, or from the start where there is none.
 
@@ -84,7 +84,7 @@ def resume_run(
     Args:
         run: the run.
         overrides: nothing, or `epochs=N` to extend the run.
-        places: where things lie.
+        paths: where things lie.
         view: is shown everything as it happens.
         started: when the wait for the first step began, in seconds since the epoch.
 
@@ -93,13 +93,13 @@ def resume_run(
     """
     _refuse_own_loop(run)
     composed = load_config(
-        run.config, where=str(run.path / "config.yaml"), allow_import=places.allow_import
+        run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
     )
     epochs = _extension(overrides, composed, run)
     _refuse_ended(run, composed, epochs)
     if epochs is not None:
         composed = composed.with_epochs(epochs)
-    dataset = obtain_data(composed.config.data, places.data_dir, view.download)
+    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
     if "info" in run.state and dataset.info.sha256 != run.info.data.sha256:
         raise UserError(
             f"The data is not that of the run: {dataset.info.name} has changed since.",
@@ -323,7 +323,7 @@ def _rung(trainer: Trainer) -> float:
 def _conclude(writer: RunWriter, view: TrainView, *, pictures: bool) -> TrainSummary:
     """Draw the run's pictures, note its results, and show the closing screen."""
     run = load_run(writer.directory)
-    summary = summarise(run)
+    summary = summarise_run(run)
     if pictures:
         from gradcli.views.draw.run_figures import plot_run
 

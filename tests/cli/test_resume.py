@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import gradcli
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.runs import Run, list_runs, load_checkpoint, load_run
 
 # Dropout, a schedule and a clipping rule with a memory: all that a checkpoint must carry.
@@ -128,14 +128,16 @@ def test_resuming_a_finished_run_says_so_and_epochs_extend_it(undisturbed, tmp_p
 def test_an_extended_run_shows_no_test_accuracy_of_earlier_weights(tmp_path, end):
     short = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=1", "threads=1",
                           runs_dir=tmp_path)  # fmt: skip
-    assert summarise(short).test_accuracy == short.evals[-1].accuracy == short.row().test_accuracy
+    assert (
+        summarise_run(short).test_accuracy == short.evals[-1].accuracy == short.row().test_accuracy
+    )
     process = start(tmp_path, "--resume", str(short.path), "epochs=500")
     wait_for_steps(tmp_path, process, 40)
     process.send_signal(end)
     process.communicate()
     longer = load_run(short.path)
     assert longer.status == ("interrupted" if end == signal.SIGINT else "lost")
-    assert math.isnan(summarise(longer).test_accuracy)
+    assert math.isnan(summarise_run(longer).test_accuracy)
     assert math.isnan(longer.row().test_accuracy)
 
 

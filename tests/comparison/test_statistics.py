@@ -24,7 +24,7 @@ from gradcli.comparison.statistics import (
     power,
     seeds_to_separate,
     separable_effect,
-    summarise,
+    summarise_scores,
     time_to_target,
 )
 
@@ -58,7 +58,7 @@ def simulated_scores(arms, seeds, generator, noise=0.003):
 
 
 def test_a_summary_agrees_with_scipy():
-    summary = summarise(A)
+    summary = summarise_scores(A)
     assert summary.count == 5
     assert summary.mean == pytest.approx(sum(A) / 5)
     assert summary.std == pytest.approx(stats.tstd(A))
@@ -68,20 +68,20 @@ def test_a_summary_agrees_with_scipy():
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
     generator = np.random.default_rng(0)
-    intervals = [summarise(generator.normal(3, 2, size=4)).ci95 for _ in range(COMPARISONS)]
+    intervals = [summarise_scores(generator.normal(3, 2, size=4)).ci95 for _ in range(COMPARISONS)]
     low, high = binomial_bound(0.95)
     assert low <= np.mean([left < 3 < right for left, right in intervals]) <= high
 
 
 def test_diverged_and_missing_trials_are_counted_and_never_averaged_in():
     arm = compare(a=[*A, DIVERGED, DIVERGED, NAN]).arms[0]
-    assert arm.score == summarise(A)
+    assert arm.score == summarise_scores(A)
     assert (arm.diverged, arm.missing) == (2, 1)
 
 
 @pytest.mark.parametrize("scores", [[], [NAN, DIVERGED], [0.9], [0.9, DIVERGED]])
 def test_fewer_than_two_scores_leave_every_mean_possible(scores):
-    summary = summarise(scores)
+    summary = summarise_scores(scores)
     assert summary.ci95 == (-math.inf, math.inf)
     assert math.isnan(summary.std)
     assert math.isnan(summary.mean) == (summary.count == 0)
@@ -440,7 +440,7 @@ def test_a_tie_among_several_pairs_is_held_to_the_level_at_which_holm_stopped():
 
 
 def test_a_selection_sets_the_fresh_scores_beside_the_selected_one():
-    selection = Selection("adam", 0.9294, summarise([0.9244, 0.9234, 0.9224]))
+    selection = Selection("adam", 0.9294, summarise_scores([0.9244, 0.9234, 0.9224]))
     assert selection.optimism == pytest.approx(0.006)
     low, high = selection.ci95
     assert (low + high) / 2 == pytest.approx(0.006)
@@ -451,7 +451,7 @@ def test_the_best_of_ten_equal_settings_is_lucky_by_the_expected_maximum():
     """The mean of the largest of ten standard normal values is 1.5388 (Harter 1961)."""
     generator = np.random.default_rng(9)
     optimism = [
-        Selection("a", max(tuning), summarise(fresh)).optimism
+        Selection("a", max(tuning), summarise_scores(fresh)).optimism
         for tuning, fresh in zip(
             generator.normal(size=(COMPARISONS, 10)),
             generator.normal(size=(COMPARISONS, 5)),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gradcli.comparison.statistics import DIVERGED, compare_arms
-from gradcli.comparison.warnings import SPECIAL_CASES, cautions
+from gradcli.comparison.warnings import SPECIAL_CASES, find_warnings
 
 HIGH = np.array([0.97, 0.98, 0.975, 0.972, 0.978])
 LOW = HIGH - [0.02, 0.021, 0.019, 0.022, 0.02]
@@ -17,7 +17,7 @@ STEPS = 1000
 
 
 def codes(**scores):
-    return [(caution.code, caution.arms) for caution in cautions(compare_arms(scores))]
+    return [(warning.code, warning.arms) for warning in find_warnings(compare_arms(scores))]
 
 
 def last_update(optimizer_class, gradients, **settings):
@@ -93,8 +93,8 @@ def test_the_loser_may_be_ranked_above_its_special_case():
 
 
 def test_a_special_case_of_a_special_case_is_one():
-    (caution,) = cautions(compare_arms({"sgd": HIGH, "adamw": LOW}))
-    assert caution.message == (
+    (warning,) = find_warnings(compare_arms({"sgd": HIGH, "adamw": LOW}))
+    assert warning.message == (
         "adamw lost to its own special case sgd: adamw is adam at weight_decay=0, and adam is "
         "momentum at a very large eps and lr, and momentum is sgd at momentum=0. With all its "
         "settings tuned it could not lose; this says that the search was too narrow for it."
@@ -120,7 +120,7 @@ def test_more_pairs_need_more_seeds():
 
 def test_the_words_on_few_seeds_say_what_they_can_and_how_many_would_do():
     def message(seeds):
-        return cautions(compare_arms({"adam": HIGH[:seeds], "mine": LOW[:seeds]}))[0].message
+        return find_warnings(compare_arms({"adam": HIGH[:seeds], "mine": LOW[:seeds]}))[0].message
 
     assert message(1) == (
         "With 1 seed and 1 pair no verdict is possible; 4 seeds would find one of 3."
@@ -140,14 +140,14 @@ def test_divergence_is_flagged_and_takes_its_seeds_from_the_pairs():
 
 
 def test_an_arm_that_always_diverged_has_no_other_seeds():
-    (caution,) = cautions(compare_arms({"adam": HIGH, "mine": [DIVERGED] * 5}))
-    assert caution.message == "mine diverged at 5 of 5 seeds."
+    (warning,) = find_warnings(compare_arms({"adam": HIGH, "mine": [DIVERGED] * 5}))
+    assert warning.message == "mine diverged at 5 of 5 seeds."
 
 
 def test_trials_without_a_result_are_flagged():
     scores = np.array([*HIGH, math.nan])
-    (caution,) = cautions(compare_arms({"adam": scores, "mine": [*HIGH, 0.9]}))
-    assert (caution.code, caution.arms) == ("missing", ("adam",))
-    assert caution.message == (
+    (warning,) = find_warnings(compare_arms({"adam": scores, "mine": [*HIGH, 0.9]}))
+    assert (warning.code, warning.arms) == ("missing", ("adam",))
+    assert warning.message == (
         "adam has no result at 1 of 6 seeds; its scores are those of the other 5."
     )

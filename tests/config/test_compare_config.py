@@ -6,9 +6,9 @@ from gradcli.config import compose_comparison, compose_train, load_config
 from gradcli.errors import UserError
 
 
-def mistake(*overrides, vary=(), **places):
+def mistake(*overrides, vary=(), **paths):
     with pytest.raises(UserError) as caught:
-        compose_comparison(overrides, vary, **places).arms("mnist5k")
+        compose_comparison(overrides, vary, **paths).arms("mnist5k")
     return caught.value
 
 

@@ -26,10 +26,10 @@ def _compose_the_same_once():
         yield
 
 
-def mistake(*overrides, **places):
+def mistake(*overrides, **paths):
     """The error that the overrides give."""
     with pytest.raises(UserError) as caught:
-        compose_train(overrides, **places)
+        compose_train(overrides, **paths)
     return caught.value
 
 

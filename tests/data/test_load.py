@@ -15,8 +15,8 @@ def load(tmp_path):
     """`load_dataset` with folders of its own and no mirror to download from."""
 
     def load(name, **options):
-        places = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache", "mirrors": []}
-        return load_dataset(name, **{**places, **options})
+        paths = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache", "mirrors": []}
+        return load_dataset(name, **{**paths, **options})
 
     return load
 

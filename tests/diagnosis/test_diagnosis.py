@@ -22,7 +22,7 @@ from gradcli.diagnosis import (
 from gradcli.diagnosis.loss_trend import (
     RateChange,
     Spike,
-    describe_course,
+    describe_loss_trend,
     find_rate_changes,
     find_spikes,
 )
@@ -88,7 +88,7 @@ def evidence(
         losses=losses,
         clip_coefficients=np.full(40, coefficient),
         steps=40,
-        convergence=describe_course(losses, np.linalg.norm(norms, axis=1)),
+        convergence=describe_loss_trend(losses, np.linalg.norm(norms, axis=1)),
         spikes=spikes,
         rate_changes=rate_changes,
         evals=(),
@@ -550,7 +550,7 @@ def test_jumps_of_the_learning_rate_are_told_from_schedules():
 
 
 @pytest.mark.parametrize(
-    ("losses", "course"),
+    ("losses", "trend"),
     [
         (np.geomspace(2.3, 0.05, 200), "falling"),
         (np.geomspace(1.0, 30.0, 200), "rising"),
@@ -560,21 +560,21 @@ def test_jumps_of_the_learning_rate_are_told_from_schedules():
         (np.full(19, 2.3), "unknown"),
     ],
 )
-def test_the_course_of_a_loss(losses, course):
+def test_the_trend_of_a_loss(losses, trend):
     noisy = losses * np.exp(np.random.default_rng(1).normal(0, 0.01, len(losses)))
-    assert describe_course(noisy, np.ones(len(losses))).course == course
+    assert describe_loss_trend(noisy, np.ones(len(losses))).trend == trend
 
 
 def test_the_scatter_is_the_deviation_and_does_not_see_a_trend():
     generator = np.random.default_rng(2)
     flat = 5 + generator.normal(0, 0.5, 20_000)
-    assert describe_course(flat, flat).scatter == pytest.approx(0.1, rel=0.05)
+    assert describe_loss_trend(flat, flat).scatter == pytest.approx(0.1, rel=0.05)
     trend = np.linspace(10, 5, 20_000)
-    assert describe_course(trend, trend).scatter < 1e-3
+    assert describe_loss_trend(trend, trend).scatter < 1e-3
 
 
 def test_the_norm_follows_the_loss_or_does_not():
     losses = np.geomspace(2.3, 0.05, 200)
-    assert describe_course(losses, losses**2).norm_follows_loss == pytest.approx(1.0)
+    assert describe_loss_trend(losses, losses**2).norm_follows_loss == pytest.approx(1.0)
     random = np.exp(np.random.default_rng(3).normal(0, 1, 200))
-    assert abs(describe_course(losses, random).norm_follows_loss) < 0.2
+    assert abs(describe_loss_trend(losses, random).norm_follows_loss) < 0.2

@@ -19,7 +19,7 @@ from gradcli.engines.local import _Worker
 from gradcli.engines.worker import _request
 from gradcli.errors import UserError
 from gradcli.runs import load_run
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.workflows.planning import plan_comparison
 
 MANY_STEPS = "epochs=100000"
@@ -67,7 +67,7 @@ def nothing_to_download(*progress):
 def test_a_plan_is_that_of_this_process(engine):
     words = ("data=mnist5k", "optimizers=[sgd,adam]", "protocol.seeds=2"), ("clip=none,norm",)
     planned = plan_from_json(engine.plan(PlanRequest(*words, jobs=3), nothing_to_download))
-    ours = plan_comparison(*words, Places(), load_sample, jobs=3)
+    ours = plan_comparison(*words, Paths(), load_sample, jobs=3)
     assert json.dumps(planned.as_json()) == json.dumps(ours.as_json())
     assert planned.request_id == ours.request_id
 
@@ -77,7 +77,7 @@ def test_a_mistake_in_what_is_planned_is_told_whole(engine):
     with pytest.raises(UserError) as caught:
         engine.plan(request, nothing_to_download)
     with pytest.raises(UserError) as ours:
-        plan_comparison(request.overrides, (), Places(), load_sample, jobs=1)
+        plan_comparison(request.overrides, (), Paths(), load_sample, jobs=1)
     assert str(caught.value) == str(ours.value)
     assert caught.value.choices == ours.value.choices != ()
     assert caught.value.hint == ours.value.hint is not None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradcli.optim import Update
+from gradcli.fast.update import Update
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim import Adam
 
-from gradcli.fast.without_dynamo import RELEASES, Update, construct
+from gradcli.fast.without_dynamo import RELEASES, StepWithoutDynamo, construct
 
 HERE = Path(__file__).parent
 KNOWN = torch.__version__.split("+")[0] in RELEASES
@@ -45,7 +45,7 @@ def parameter():
 
 def test_hooks_of_a_later_hour_are_called():
     optimizer = construct(Adam, [{"params": [parameter()]}], {})
-    update, called = Update(optimizer), []
+    update, called = StepWithoutDynamo(optimizer), []
     update()
     optimizer.register_step_post_hook(lambda *_: called.append("after"))
     update()
@@ -55,7 +55,7 @@ def test_hooks_of_a_later_hour_are_called():
 def test_a_scheduler_of_torchs_sees_the_steps():
     """It warns, which is an error here, where it is stepped and has seen no step of these."""
     optimizer = construct(Adam, [{"params": [parameter()]}], {"lr": 1.0})
-    update = Update(optimizer)
+    update = StepWithoutDynamo(optimizer)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     update()
     scheduler.step()

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from gradcli.fast import without_dynamo
-from gradcli.fast.without_dynamo import Update, construct, load_state_dict, state_dict
+from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict, state_dict
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml"))
 VARIANTS = ({}, {"fused": True}, {"foreach": True}, {"foreach": False}, {"weight_decay": 0.1})
@@ -34,7 +34,7 @@ def updates(optimizer_class, settings):
         optimizer = construct(optimizer_class, groups, settings)
     except (TypeError, RuntimeError):
         return None
-    update = Update(optimizer)
+    update = StepWithoutDynamo(optimizer)
     for step in range(STEPS):
         for weight in weights:
             weight.grad = torch.randn(weight.shape, generator=generator)

@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from gradcli.fast import without_dynamo
-from gradcli.fast.without_dynamo import Update, construct, load_state_dict, state_dict
+from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict, state_dict
 
 
 class PyTorchsOwnError(Exception):
@@ -117,7 +117,7 @@ def of_another_release(act):
 def main():
     sys.meta_path.insert(0, NoDynamo)
     optimizer = adam()
-    update = Update(optimizer)
+    update = StepWithoutDynamo(optimizer)
     state = state_dict(optimizer)
     print(
         json.dumps(
@@ -132,12 +132,12 @@ def main():
                 "any hook after": after(register_optimizer_step_post_hook(nothing), update),
                 "profiler": profiled(update),
                 "scheduler": with_scheduler(update, optimizer),
-                "differentiable": own(Update(adam(differentiable=True))),
+                "differentiable": own(StepWithoutDynamo(adam(differentiable=True))),
                 "another step": with_other_step(update),
                 "another wrapper": with_other_wrapper(),
                 "another class": own(lambda: construct(OnesOwn, groups(), {})),
                 "another release": of_another_release(adam),
-                "another release, step": of_another_release(lambda: Update(optimizer)()),
+                "another release, step": of_another_release(lambda: StepWithoutDynamo(optimizer)()),
                 "compiler": with_dynamo_loaded(update),
                 "step, all of it over": own(update),
             }

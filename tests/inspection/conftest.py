@@ -10,7 +10,7 @@ import torch
 
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import QuietView
 from gradcli.workflows.inspect import inspect_target
 from gradcli.workflows.train import run_trial
@@ -31,7 +31,7 @@ PLANTED = {
 
 
 @pytest.fixture(scope="session")
-def places(tmp_path_factory):
+def paths(tmp_path_factory):
     """Folders for all runs of these tests, and the configs of the planted models."""
     home = tmp_path_factory.mktemp("planted")
     (home / "configs" / "model").mkdir(parents=True)
@@ -41,11 +41,11 @@ def places(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(HERE)
         torch.set_num_threads(1)
-        yield Places(home / "runs", None, home / "configs", ("planted_models",))
+        yield Paths(home / "runs", None, home / "configs", ("planted_models",))
 
 
 @pytest.fixture(scope="session")
-def train(places):
+def train(paths):
     """Train by overrides on the bundled digits, without pictures, and return the run's directory.
 
     The same words give the same run.
@@ -56,16 +56,16 @@ def train(places):
     def run(*words: str) -> Path:
         composed = compose_train(
             ["data=mnist5k", "threads=1", "epochs=9", "max_steps=96", "monitor.every=10", *words],
-            config_dir=places.config_dir,
-            allow_import=places.allow_import,
+            config_dir=paths.config_dir,
+            allow_import=paths.allow_import,
         )
-        directory = places.runs_dir / f"run{len(list(places.runs_dir.glob('*')))}"
+        directory = paths.runs_dir / f"run{len(list(paths.runs_dir.glob('*')))}"
         run_trial(
             directory,
             composed.yaml(),
             lambda config: dataset,
             facts={"started": "2026-01-01T00:00:00+00:00", "seed": 0},
-            allow_import=places.allow_import,
+            allow_import=paths.allow_import,
         )
         return directory
 
@@ -73,13 +73,13 @@ def train(places):
 
 
 @pytest.fixture(scope="session")
-def inspect(places):
+def inspect(paths):
     """Inspect a target, or a fresh model built by overrides."""
 
     def look(*words: str, target: object = None, vary: tuple[str, ...] = ()):
         own = () if target else ("data=mnist5k", "threads=1")
         return inspect_target(
-            None if target is None else str(target), [*own, *words], vary, places, QuietView()
+            None if target is None else str(target), [*own, *words], vary, paths, QuietView()
         )
 
     return look

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradcli.inspection.assemble import inspect_run
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import DataInfo, EvalRecord, LayerInfo, ParameterInfo, RunInfo, StepRecords
 from gradcli.runs import RunWriter, load_run
 from gradcli.runs.export import write_csv
@@ -66,7 +66,7 @@ def megabytes(make):
 
 
 def test_a_summary_reads_a_run_in_blocks(run):
-    summary, held = megabytes(lambda: summarise(run))
+    summary, held = megabytes(lambda: summarise_run(run))
     assert held < MEGABYTES_OF_NORMS / 5
     norms = np.asarray(run.steps.parameter_grad_norm_before_clip, dtype=np.float64)
     last = np.linalg.norm(norms[:, -2:], axis=1)

@@ -16,13 +16,13 @@ from gradcli.workflows.compare import run_comparison
 
 
 @pytest.fixture(scope="module")
-def comparison(places):
+def comparison(paths):
     """SGD with a learning rate that is far too high, and Adam with its own."""
     words = ["data=mnist5k", "optimizers=[sgd,adam]", "max_steps=40", "epochs=2", "engine.jobs=1"]
     words += ["protocol.tune=false", "protocol.seeds=1", "optimizer.lr=0.002", "monitor.every=5"]
     with closing(LocalEngine()) as engine:
-        summary = run_comparison(words, [], places, QuietCompareView(), engine)
-    return find_comparison(summary.info.path, places.runs_dir)
+        summary = run_comparison(words, [], paths, QuietCompareView(), engine)
+    return find_comparison(summary.info.path, paths.runs_dir)
 
 
 def test_the_arms_stand_side_by_side(comparison, inspect):

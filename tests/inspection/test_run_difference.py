@@ -17,10 +17,10 @@ from gradcli.config import flat_settings
 from gradcli.errors import UserError
 from gradcli.inspection.run_difference import Contrast, difference, setting
 from gradcli.views.runs.difference_screen import (
+    commands_after_difference,
     difference_screen,
-    next_commands,
+    difference_verdict,
     steps_sentence,
-    verdict,
 )
 
 SMALL = ["data=mnist5k", "model.hidden=[8]", "schedule=constant", "max_steps=6"]
@@ -67,7 +67,7 @@ def test_the_same_twice(between):
     assert (found.settings, found.origin) == ((), ())
     assert (found.steps_compared, found.first_different_step) == (6, None)
     assert found.steps_are_same
-    assert verdict(found) == "The runs are the same."
+    assert difference_verdict(found) == "The runs are the same."
     assert "all 6 logged steps" in steps_sentence(found)
 
 
@@ -92,17 +92,17 @@ def test_another_seed_is_luck(between):
     assert found.settings == found.decisions == (Contrast("seed", 0, 1),)
     assert found.first_different_step == 1
     apart = abs(found.a.test_accuracy - found.b.test_accuracy)
-    assert f"{apart:.4f} of accuracy is luck" in verdict(found)
-    assert not any("compare" in command for command in next_commands(found))
+    assert f"{apart:.4f} of accuracy is luck" in difference_verdict(found)
+    assert not any("compare" in command for command in commands_after_difference(found))
 
 
 def test_no_result_is_credited_to_a_setting_where_the_runs_were_made_differently(between):
     made = (Contrast("code", "a", "b"), Contrast("torch", "2.12.0", "2.13.0"))
     seed, rate = (replace(between("plain", one), origin=made) for one in ("seed", "rate"))
     differently = "They were made differently, too: code, torch."
-    assert verdict(seed) == f"The runs differ in the seed. {differently}"
-    assert verdict(rate).startswith("The runs differ in optimizer.lr. ")
-    assert verdict(rate).endswith(differently)
+    assert difference_verdict(seed) == f"The runs differ in the seed. {differently}"
+    assert difference_verdict(rate).startswith("The runs differ in optimizer.lr. ")
+    assert difference_verdict(rate).endswith(differently)
 
 
 def test_a_longer_run_begins_with_the_shorter_one(between):
@@ -115,7 +115,7 @@ def test_a_longer_run_begins_with_the_shorter_one(between):
 def test_the_beginning_of_a_run_is_as_good_as_that(between):
     found = between("plain", "again")
     found = replace(found, b=replace(found.b, steps=9))
-    assert verdict(found) == "As far as the shorter run goes, the runs are the same."
+    assert difference_verdict(found) == "As far as the shorter run goes, the runs are the same."
 
 
 def test_steps_are_paired_by_their_number(between, runs):
@@ -124,14 +124,14 @@ def test_steps_are_paired_by_their_number(between, runs):
     assert (found.steps_compared, found.first_different_step) == (3, None)
     # How often something is written down changes no training.
     assert found.decisions == ()
-    assert verdict(found) == "The runs are the same."
-    assert not any("compare" in command for command in next_commands(found))
+    assert difference_verdict(found) == "The runs are the same."
+    assert not any("compare" in command for command in commands_after_difference(found))
 
 
 def test_without_a_step_in_common_nothing_is_claimed(between):
     found = between("plain", "unlogged")
     assert (found.steps_compared, found.first_different_step) == (0, None)
-    assert "cannot be compared" in verdict(found)
+    assert "cannot be compared" in difference_verdict(found)
     assert "no logged step in common" in steps_sentence(found)
 
 
@@ -146,20 +146,20 @@ def test_data_that_came_to_the_same_are_the_same(runs, monkeypatch, tmp_path):
     words = [word for word in SMALL if not word.startswith("data=")]
     found = difference(runs["plain"], package.train(*words, runs_dir=tmp_path))
     assert found.decisions == ()
-    assert verdict(found) == "The runs are the same."
+    assert difference_verdict(found) == "The runs are the same."
 
 
 def test_another_class_under_the_same_option_is_a_difference(between):
     found = between("plain", "class")
     assert [one.key for one in found.decisions] == ["activation._target_"]
-    assert not any("compare" in command for command in next_commands(found))
+    assert not any("compare" in command for command in commands_after_difference(found))
 
 
 def test_an_option_that_was_given_something_is_no_plain_option(between):
     found = between("plain", "sgd, momentum")
     assert [one.key for one in found.decisions] == ["optimizer"]
-    assert "optimizer and what it is given" in verdict(found)
-    assert not any("compare" in command for command in next_commands(found))
+    assert "optimizer and what it is given" in difference_verdict(found)
+    assert not any("compare" in command for command in commands_after_difference(found))
 
 
 def test_loops_of_ones_own(tmp_path):
@@ -179,7 +179,7 @@ def test_loops_of_ones_own(tmp_path):
     found = difference(*runs)
     assert Contrast("lr", 0.1, 0.2) in found.settings
     assert (found.steps_compared, found.first_different_step) == (3, 2)
-    assert not any("compare" in command for command in next_commands(found))
+    assert not any("compare" in command for command in commands_after_difference(found))
     assert drawn(found, 80, terminal=True)
 
 
@@ -193,21 +193,21 @@ def test_a_broken_config_is_said_to_be_one(text):
 
 def test_equal_settings_and_other_numbers_lay_the_blame_on_the_origin(between):
     found = replace(between("plain", "again"), first_different_step=3)
-    assert "something that is not on record" in verdict(found)
+    assert "something that is not on record" in difference_verdict(found)
     found = replace(found, origin=(Contrast("torch", "2.12.0", "2.13.0"),))
-    assert verdict(found).endswith("how the runs were made: torch.")
+    assert difference_verdict(found).endswith("how the runs were made: torch.")
 
 
 def test_several_settings(between):
     found = between("plain", "more")
     assert [one.key for one in found.decisions] == ["clip", "batch_size", "seed"]
-    assert "3 settings" in verdict(found)
+    assert "3 settings" in difference_verdict(found)
 
 
 def test_divergence_is_no_luck(between):
     found = between("plain", "more")
     found = replace(found, b=replace(found.b, status="diverged"))
-    assert verdict(found) == "The runs differ in 3 settings, and b diverged."
+    assert difference_verdict(found) == "The runs differ in 3 settings, and b diverged."
 
 
 def test_settings_are_named_as_overrides_set_them(runs):
@@ -232,7 +232,7 @@ def test_settings_are_named_as_overrides_set_them(runs):
 def test_the_comparison_that_it_advises_runs(
     between, gradcli, runs_dir, trials_in_this_process, one, other, arms
 ):
-    words = shlex.split(next_commands(between(one, other))[0])
+    words = shlex.split(commands_after_difference(between(one, other))[0])
     assert words[:2] == ["gradcli", "compare-optimizers"]
     answer = gradcli(*words[1:], "epochs=1", "--seeds", "2", "--json", "--quiet")
     assert answer.code == 0, answer.err

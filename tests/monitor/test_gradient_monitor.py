@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gradcli import GradientMonitor, UserError, load_run
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 
 STEPS = 12
 
@@ -74,7 +74,7 @@ def test_the_run_holds_what_happened(finished):
 
 def test_the_summary_is_that_of_a_run(finished):
     path, losses = finished
-    summary = summarise(load_run(path))
+    summary = summarise_run(load_run(path))
     assert (summary.steps, summary.epochs) == (STEPS, 2)
     assert (summary.val_accuracy, summary.test_accuracy) == (0.8, 0.75)
     assert summary.train_loss == pytest.approx(np.mean(losses[6:]), rel=1e-6)
@@ -135,7 +135,7 @@ def test_a_run_can_be_read_while_it_goes_on(parts, runs_dir):
         run = load_run(monitor.run)
         assert run.status == "running"
         assert len(run.steps) == 1
-        assert summarise(run).steps == 1
+        assert summarise_run(run).steps == 1
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_fault_is_warned_of_once_and_training_goes_on(parts, runs_dir, gradcli
     assert run.status == "diverged"
     assert (run.fault.step, run.fault.phase) == (3, "loss")
     assert np.isnan(run.columns()["loss"]).tolist() == [False, False, True, True, True]
-    assert summarise(run).steps == 5
+    assert summarise_run(run).steps == 5
     shown = gradcli("runs", "show", "latest")
     assert "first in the loss" in shown.out
     assert "training examples" not in shown.out
@@ -190,7 +190,7 @@ def test_a_fault_that_the_loop_gets_over_is_no_divergence(parts, runs_dir):
     assert run.status == "finished"
     assert (run.fault.step, run.fault.phase, run.fault.layer) == (2, "forward", "0")
     assert run.columns()["step"].tolist() == [1, 2, 3]
-    assert summarise(run).train_loss == pytest.approx(np.mean(run.columns()["loss"]))
+    assert summarise_run(run).train_loss == pytest.approx(np.mean(run.columns()["loss"]))
     np.testing.assert_allclose(run.columns()["loss"][1:], last, rtol=1e-6)
 
 
@@ -210,7 +210,7 @@ def test_a_loop_may_be_stopped_at_a_fault(parts, runs_dir):
     assert run.status == "diverged"
     assert run.columns()["step"].tolist() == [1, 2]
     assert run.columns()["loss"][1] == math.inf
-    assert summarise(run).steps == 1
+    assert summarise_run(run).steps == 1
 
 
 def test_updates_that_a_scaler_leaves_out_are_counted_in_the_run(parts, runs_dir):

@@ -37,7 +37,7 @@ from gradcli.data import load_dataset, torchvision_mnist
 from gradcli.engines import Job, LocalEngine
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.probes.activations import probe_signals
 from gradcli.probes.noise import gradient_noise
 from gradcli.runs import RunWriter, create_run_directory, list_runs, load_checkpoint, load_run
@@ -180,8 +180,8 @@ def own(tmp_path, monkeypatch):
 
 def test_a_net_with_115_of_128_units_dead_is_not_healthy(own):
     """nn-htop calls it healthy."""
-    places = own(MOSTLY_DEAD, model__mostly_dead="_target_: own_code.MostlyDead\n")
-    inspection = gc.inspect("data=mnist5k", "model=mostly_dead", "examples=256", **places)
+    paths = own(MOSTLY_DEAD, model__mostly_dead="_target_: own_code.MostlyDead\n")
+    inspection = gc.inspect("data=mnist5k", "model=mostly_dead", "examples=256", **paths)
     (dead,) = [one for one in inspection.findings if one.code == "dead-units"]
     assert (dead.severity, dead.layer) == ("warning", "hidden1")
     assert inspection.verdict != "healthy"
@@ -206,7 +206,7 @@ def test_the_verdict_does_not_depend_on_the_scale_of_the_loss(runs_dir):
                     scale * F.cross_entropy(outputs, labels)
                 ),
             )
-            found.append([(one.code, one.layer) for one in summarise(run).findings])
+            found.append([(one.code, one.layer) for one in summarise_run(run).findings])
         assert found[0] == found[1]
         assert ("vanishing" in [code for code, _ in found[0]]) == (activation is nn.Sigmoid)
 
@@ -357,8 +357,8 @@ class Infinite(MLP):
 
 def test_an_infinite_gradient_ends_the_training_before_it_spoils_a_weight(own, tmp_path):
     """pytorch 46849: clipping makes every gradient NaN, and the update then every weight."""
-    places = own(INFINITE, model__infinite="_target_: own_code.Infinite\nhidden: [8]\n")
-    run = gc.train("data=mnist5k", "model=infinite", runs_dir=tmp_path / "runs", **places)
+    paths = own(INFINITE, model__infinite="_target_: own_code.Infinite\nhidden: [8]\n")
+    run = gc.train("data=mnist5k", "model=infinite", runs_dir=tmp_path / "runs", **paths)
     assert (run.status, run.fault.step, run.fault.layer) == ("diverged", 1, "hidden1")
     columns = run.columns()
     (before,), (after,) = (columns[f"grad_norm_{side}_clip/output"] for side in ("before", "after"))
@@ -550,9 +550,9 @@ class Raises(torch.optim.SGD):
 
 def test_a_trial_that_fails_takes_no_result_from_the_others(own, runs_dir, trials_in_this_process):
     """Hydra's sweeper drops the results of all jobs when one fails (2284)."""
-    places = own(RAISES, optimizer__raises="_target_: own_code.Raises\nlr: 0.1\n")
+    paths = own(RAISES, optimizer__raises="_target_: own_code.Raises\nlr: 0.1\n")
     comparison = gc.compare(
-        *SMALL, optimizers=["raises", "sgd", "adam"], seeds=2, runs_dir=runs_dir, **places
+        *SMALL, optimizers=["raises", "sgd", "adam"], seeds=2, runs_dir=runs_dir, **paths
     )
     assert comparison.summary.status == "failed"
     ended = {(arm.name, arm.test_accuracy.count, arm.missing) for arm in comparison.ranking}
@@ -642,12 +642,12 @@ def test_a_misspelt_key_is_answered_with_the_right_one(word, right, gradcli, run
 def test_a_config_runs_no_code_that_was_not_allowed(own, gradcli, runs_dir, tmp_path):
     """A `_target_` of Hydra's imports and calls whatever it names (3258, 3409)."""
     trap = tmp_path / "sprung"
-    places = own(
+    paths = own(
         f"open({str(trap)!r}, 'w')\nclass Trap: pass\n",
         optimizer__trap="_target_: own_code.Trap\n",
         model__system="_target_: os.system\ncommand: 'touch sprung'\n",
     )
-    folder = ("--config-dir", str(places["config_dir"]))
+    folder = ("--config-dir", str(paths["config_dir"]))
     run = gc.train("data=mnist5k", "model.hidden=[4]", "max_steps=1", runs_dir=runs_dir)
     config = yaml.safe_load(run.config)
     config["optimizer"] = {"_target_": "own_code.Trap"}
@@ -710,14 +710,14 @@ def test_mirrors_that_refuse_or_never_answer_end_in_the_bundled_sample(
     )
     for name in ("PATIENCE", "LEAST_PATIENCE"):
         monkeypatch.setattr(torchvision_mnist, name, 0.6)
-    places = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+    paths = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
     mirrors = mirror("403", "silent", "503")
-    dataset = load_dataset("auto", mirrors=mirrors, **places)
+    dataset = load_dataset("auto", mirrors=mirrors, **paths)
     assert (dataset.info.name, len(dataset.train)) == ("mnist5k", 4000)
     for reason in ("403 (Forbidden)", "503 (Service Unavailable)", "time-out after waiting 0.2 s"):
         assert reason in dataset.info.note
     with pytest.raises(gc.UserError, match="mnist is not at hand") as refused:
-        load_dataset("mnist", mirrors=mirrors, **places)
+        load_dataset("mnist", mirrors=mirrors, **paths)
     assert all(url in refused.value.problem for url in mirrors)
     assert "data=mnist5k" in refused.value.hint
 

@@ -368,7 +368,7 @@ def make_comparison(make_comparison_info, make_trial) -> Callable[..., Compariso
                 pair("adam", "sgd", "a", None),
                 pair("rmsprop", "sgd", "a", None),
             ),
-            "cautions": (),
+            "warnings": (),
             "tuning": tuple(
                 GridResult(
                     arm=name,

@@ -2,7 +2,7 @@ import json
 import math
 from dataclasses import replace
 
-from gradcli.comparison.results import Caution, Halving
+from gradcli.comparison.results import ComparisonWarning, Halving
 from gradcli.views.json_output import comparison_json, dumps
 
 #: The keys that the contract names, in its order; others may stand between and behind them.
@@ -69,8 +69,8 @@ def test_what_there_is_not_is_null(make_comparison):
 
 
 def test_cautions_and_halving_are_there(make_comparison):
-    caution = Caution("few-seeds", ("adam", "sgd"), "Three seeds are few.")
-    summary = make_comparison(cautions=(caution,), halving=Halving(9, 15, 900, 2610, 5850))
+    warning = ComparisonWarning("few-seeds", ("adam", "sgd"), "Three seeds are few.")
+    summary = make_comparison(warnings=(warning,), halving=Halving(9, 15, 900, 2610, 5850))
     result = strict(dumps(comparison_json(summary)))
     assert result["cautions"] == [
         {"code": "few-seeds", "arms": ["adam", "sgd"], "message": "Three seeds are few."}

@@ -18,10 +18,10 @@ import torch
 import gradcli
 from gradcli.comparison.plan import plan_from_json
 from gradcli.comparison.results import SERIES
-from gradcli.comparison.trial_store import Ledger
+from gradcli.comparison.trial_store import TrialStore
 from gradcli.errors import UserError
 from gradcli.runs import ComparisonDirectory
-from gradcli.system.paths import Places
+from gradcli.system.paths import Paths
 from gradcli.views.compare.compare_view import QuietCompareView
 
 #: Two optimizers, three learning rates and two seeds: ten trials of a dozen steps.
@@ -68,7 +68,7 @@ def table(summary):
     return (
         tuple(timeless(arm) for arm in summary.ranking),
         summary.pairs,
-        summary.cautions,
+        summary.warnings,
         summary.tuning,
         tuple(
             replace(timeless(trial), seconds=0.0, run=Path(trial.run).name)
@@ -434,8 +434,8 @@ def test_what_crashes_twice_has_failed_and_harms_no_other(own, runs, undisturbed
     assert "ended with 7" in failed.error
     assert sum("tried again" in note for note in view.notes) == 1
     assert summary.resume_command.endswith(str(comparison.path))
-    read_again = Ledger(comparison.directory, comparison.directory.state["problems"])
-    assert [arm.missing for arm in read_again.summarise("failed", 0.0, Places()).ranking] == [0, 1]
+    read_again = TrialStore(comparison.directory, comparison.directory.state["problems"])
+    assert [arm.missing for arm in read_again.summarise("failed", 0.0, Paths()).ranking] == [0, 1]
 
 
 def test_what_cannot_be_trained_is_the_users_mistake(own, runs):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gradcli
-from gradcli.inspection.run_summary import summarise
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import PHASES, norm_by_layer
 
 SHARED = Path(os.environ.get("GRADCLI_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -19,8 +19,8 @@ needs_mnist = pytest.mark.skipif(
 )
 
 
-def train(tmp_path, *overrides, **places):
-    return gradcli.train("data=mnist5k", *overrides, runs_dir=tmp_path, **places)
+def train(tmp_path, *overrides, **paths):
+    return gradcli.train("data=mnist5k", *overrides, runs_dir=tmp_path, **paths)
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,14 @@ def default_run(tmp_path_factory):
 
 
 def test_the_bundled_sample_reaches_ninety_percent(default_run):
-    summary = summarise(default_run)
+    summary = summarise_run(default_run)
     assert summary.status == "finished"
     assert summary.test_accuracy >= 0.90
     assert [finding.code for finding in summary.findings] == ["healthy"]
 
 
 def test_the_summary_equals_a_direct_computation(default_run):
-    summary, steps = summarise(default_run), default_run.steps
+    summary, steps = summarise_run(default_run), default_run.steps
     before = norm_by_layer(steps.parameter_grad_norm_before_clip, default_run.layers)
     after = norm_by_layer(steps.parameter_grad_norm_after_clip, default_run.layers)
     for index, layer in enumerate(summary.layers):
@@ -68,19 +68,19 @@ def test_pictures_are_drawn(default_run):
 
 def test_sigmoids_in_a_deep_network_vanish_near_the_input(tmp_path):
     run = train(tmp_path, "model=deep_mlp", "activation=sigmoid", "init=xavier")
-    finding = summarise(run).findings[0]
+    finding = summarise_run(run).findings[0]
     assert finding.code == "vanishing"
     assert finding.evidence["layers"].startswith("hidden1 to hidden")
     assert finding.layer in ("hidden1", "hidden2", "hidden3")
     assert finding.override is not None
     mended = train(tmp_path, "model=deep_mlp", *finding.override.split())
-    assert [one.code for one in summarise(mended).findings] == ["healthy"]
+    assert [one.code for one in summarise_run(mended).findings] == ["healthy"]
 
 
 def test_a_learning_rate_of_a_hundred_ends_with_a_finding(tmp_path):
-    clipped = summarise(train(tmp_path, "optimizer=sgd", "optimizer.lr=100"))
+    clipped = summarise_run(train(tmp_path, "optimizer=sgd", "optimizer.lr=100"))
     assert clipped.findings[0].code == "lr-too-high"
-    diverged = summarise(train(tmp_path, "optimizer=sgd", "optimizer.lr=100", "clip=none"))
+    diverged = summarise_run(train(tmp_path, "optimizer=sgd", "optimizer.lr=100", "clip=none"))
     assert diverged.status == "diverged"
     assert diverged.findings[0].code == "non-finite"
     assert diverged.fault is not None
@@ -104,4 +104,4 @@ def test_a_fault_keeps_the_weights_from_before_it_and_the_batch(tmp_path):
 @pytest.mark.parametrize(("model", "accuracy"), [("mlp", 0.975), ("cnn", 0.985)])
 def test_all_of_mnist(tmp_path, model, accuracy):
     run = gradcli.train(f"model={model}", data="mnist", data_dir=SHARED, runs_dir=tmp_path)
-    assert summarise(run).test_accuracy >= accuracy
+    assert summarise_run(run).test_accuracy >= accuracy

@@ -35,7 +35,7 @@ class Pretender:
     def __init__(self):
         self.jobs, self.waiting, self.writers = 1, [], {}
 
-    def hire(self, jobs):
+    def scale(self, jobs):
         self.jobs = jobs
 
     def plan(self, request, download):
@@ -169,7 +169,7 @@ def test_looking_takes_a_hundredth_of_the_time_at_most(compare, monkeypatch):
 
 def test_a_trial_that_ends_changes_what_is_known(compare):
     comparison = compare(Counter())
-    book = trial_store.Ledger(comparison.directory)
+    book = trial_store.TrialStore(comparison.directory)
     before, (first, *_) = book.arms(), book.states()
     assert book.arms() is before
     trial = first.measuring[0]
@@ -182,7 +182,7 @@ def test_a_trial_that_ends_changes_what_is_known(compare):
 
 def test_trials_that_are_known_to_have_ended_are_passed_over(compare):
     comparison = compare(Counter())
-    book = trial_store.Ledger(comparison.directory)
+    book = trial_store.TrialStore(comparison.directory)
     everything = list(book.ended())
     assert everything == [one for arm in book.arms() for one in (*arm.tuning, *arm.measuring)]
     assert len(everything) == TRIALS

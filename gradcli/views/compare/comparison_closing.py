@@ -30,12 +30,12 @@ TOLERANCE = 0.01
 """Within this of the best accuracy a learning rate is as good (`learning_rate_sensitivity`)."""
 
 
-def comparison_ending(summary: ComparisonSummary) -> RenderableType:
+def comparison_closing_screen(summary: ComparisonSummary) -> RenderableType:
     """Draw the closing screen. In a pipe the tables keep all columns, however wide."""
-    return _ComparisonEnding(summary)
+    return _ComparisonClosingScreen(summary)
 
 
-class _ComparisonEnding:
+class _ComparisonClosingScreen:
     def __init__(self, summary: ComparisonSummary) -> None:
         self._summary = summary
 
@@ -211,7 +211,7 @@ def _verdicts(summary: ComparisonSummary) -> Iterator[RenderableType]:
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what a reader must know to take the numbers for what they are worth."""
-    remarks = [caution.message for caution in summary.cautions]
+    remarks = [warning.message for warning in summary.warnings]
     remarks += [
         f"{arm.name} did best at an end of the learning rates tried: a better one may lie beyond."
         for arm in summary.ranking

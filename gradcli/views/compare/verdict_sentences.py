@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gradcli.comparison.results import Halving, Interval, PairResult
+from gradcli.comparison.results import ConfidenceInterval, Halving, PairResult
 from gradcli.views import numbers
 
 
@@ -45,7 +45,7 @@ def grounds(pair: PairResult) -> str:
     return f"{apart} ({interval((low, high))}, {_p(pair)}, {seeds}).{needed}"
 
 
-def interval(ends: Interval) -> str:
+def interval(ends: ConfidenceInterval) -> str:
     """Write an interval of accuracies; one without ends as absent."""
     low, high = ends
     if math.isinf(low):

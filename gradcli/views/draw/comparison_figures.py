@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialRecords
-from gradcli.records import Floats
+from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import learning_rate
 from gradcli.views.draw.run_figures import (
     DOTS_PER_INCH,
     GREY,
     Bins,
     blank_figure,
-    decades,
+    decade_limits,
     draw_norms,
     finite_or_gap,
     layer_norms_by_bin,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-Matrix = NDArray[np.float64]
 
 # Okabe and Ito's palette (2008) without its yellow, which is too pale for a line.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -131,7 +129,7 @@ def _curves_figure(summary: ComparisonSummary, measured: dict[str, list[TrialRec
     return figure
 
 
-def loss_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Matrix]:
+def loss_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Doubles]:
     """Return the middles of bins of steps (bins,) and each trial's mean loss in them.
 
     The trials have the same steps; the losses have the shape (trials, bins).
@@ -140,7 +138,7 @@ def loss_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Matrix]:
     return bins.middles, np.stack([mean_by_bin(one.steps.loss, bins) for one in trials])
 
 
-def accuracy_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Matrix]:
+def accuracy_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Doubles]:
     """Return the steps (n,) at which all trials were evaluated, and their accuracies (trials, n).
 
     Accuracies are those on the validation split.
@@ -155,8 +153,8 @@ def accuracy_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Matrix]:
 
 
 def _side_by_side(
-    curves: Mapping[str, tuple[Floats, Matrix]],
-) -> dict[str, tuple[Floats, Matrix]]:
+    curves: Mapping[str, tuple[Floats, Doubles]],
+) -> dict[str, tuple[Floats, Doubles]]:
     """Move curves with points at the same steps aside, so that their ranges are seen."""
     middle = (len(curves) - 1) / 2
     return {
@@ -175,7 +173,7 @@ def _band(
     summary: ComparisonSummary,
     arm: str,
     step: Floats,
-    values: Matrix,
+    values: Doubles,
     marker: str = "",
 ) -> None:
     """Draw the mean of values (trials, n) and their range; a single point's range is a bar."""
@@ -301,7 +299,7 @@ def _norms_figure(summary: ComparisonSummary, measured: dict[str, list[TrialReco
     }
     # What a trial does on its way to infinity would leave the others one colour.
     whole = [norms[arm] for arm, one in first.items() if _is_whole(one)] or list(norms.values())
-    scale = decades(np.concatenate([values.ravel() for values in whole]))
+    scale = decade_limits(np.concatenate([values.ravel() for values in whole]))
     heights = [0.9 + 0.2 * min(len(one.info.layers), 20) for one in first.values()]
     figure = blank_figure(1.0 + sum(heights))
     panels = figure.subplots(
@@ -414,7 +412,7 @@ def accuracy_ticks(low: float, high: float) -> list[float]:
     return sorted(ticks)
 
 
-def _height_of_accuracy(accuracy: Matrix) -> Matrix:
+def _height_of_accuracy(accuracy: Doubles) -> Doubles:
     return -np.log10(np.maximum(1 - accuracy, _LEAST_ERROR))
 
 
@@ -432,7 +430,7 @@ def _mark_target(axes: Axes, summary: ComparisonSummary) -> None:
 
 
 def _label_lines(
-    axes: Axes, summary: ComparisonSummary, curves: Mapping[str, tuple[Floats, Matrix]]
+    axes: Axes, summary: ComparisonSummary, curves: Mapping[str, tuple[Floats, Doubles]]
 ) -> None:
     """Write each arm's name at the right edge, level with the end of its line where it can be.
 

@@ -19,7 +19,7 @@ from gradcli.inspection.inspection import (
     NormHistory,
     SideBySide,
 )
-from gradcli.records import DECADES, Floats, LayerInfo, ProbeRecord
+from gradcli.records import DECADES, Doubles, Floats, LayerInfo, ProbeRecord
 from gradcli.views.draw.run_figures import (
     BLUE,
     DOTS_PER_INCH,
@@ -27,9 +27,8 @@ from gradcli.views.draw.run_figures import (
     MOST_LAYER_NAMES,
     ORANGE,
     VERMILION,
-    Matrix,
     blank_figure,
-    decades,
+    decade_limits,
     draw_norms,
     finite_or_gap,
     legend_above,
@@ -107,7 +106,7 @@ def _map_figure(inspection: Inspection, history: NormHistory) -> Figure:
     norms = _float64(10.0**history.log10_norm.T)
     ends = np.array([history.first_step[0], history.last_step[-1]])
     layers = [_info(layer) for layer in inspection.layers]
-    image, handles = draw_norms(above, norms, ends, layers, decades(norms))
+    image, handles = draw_norms(above, norms, ends, layers, decade_limits(norms))
     if handles:
         legend_above(above, handles)
     above.set_ylabel("layer (input at the top)")
@@ -143,7 +142,7 @@ def _mark_events(norm: Axes, loss: Axes, events: Iterable[Event]) -> None:
         norm.legend(loc="upper right", ncols=len(seen), framealpha=1, edgecolor="none")
 
 
-def _float64(values: Floats) -> Matrix:
+def _float64(values: Floats) -> Doubles:
     return values.astype(np.float64)
 
 
@@ -408,6 +407,6 @@ def _probe_panel(axes: Axes, records: Sequence[ProbeRecord], batch_size: int) ->
         legend_above(axes, on_the_right=True)  # the panel's title is on the left
 
 
-def _closed(highs: Matrix, known: Matrix) -> Matrix:
+def _closed(highs: Doubles, known: Doubles) -> Doubles:
     """Return upper ends for a picture: an infinite one lies at twice what is largest otherwise."""
     return np.where(np.isinf(highs), 2 * known[np.isfinite(known)].max(), highs)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcli.records import (
+    Doubles,
     EvalRecord,
     Floats,
     Integers,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from matplotlib.patches import Patch
 
-Matrix = NDArray[np.float64]
 
 MOST_BINS = 600
 """About one bin for every two pixels of a plot's width."""
@@ -69,19 +69,19 @@ class Bins:
         return [slice(int(start), int(stop)) for start, stop in pairs]
 
 
-def largest_by_bin(values: Floats, bins: Bins) -> Matrix:
+def largest_by_bin(values: Floats, bins: Bins) -> Doubles:
     """Return each bin's largest value; NaN where one is in the bin, inf where one is."""
     return np.maximum.reduceat(values, bins.edges[:-1]).astype(np.float64)
 
 
-def mean_by_bin(values: Floats, bins: Bins) -> Matrix:
+def mean_by_bin(values: Floats, bins: Bins) -> Doubles:
     """Return each bin's mean; not finite where a value is not."""
     with np.errstate(invalid="ignore"):
-        sums: Matrix = np.add.reduceat(values, bins.edges[:-1], dtype=np.float64)
+        sums: Doubles = np.add.reduceat(values, bins.edges[:-1], dtype=np.float64)
     return sums / np.diff(bins.edges)
 
 
-def layer_norms_by_bin(steps: StepRecords, info: RunInfo, bins: Bins) -> Matrix:
+def layer_norms_by_bin(steps: StepRecords, info: RunInfo, bins: Bins) -> Doubles:
     """Return the layers' largest norms before clipping (bins, layers).
 
     Bin by bin, since the whole of a long run's norms in float64 may not fit into memory.
@@ -201,7 +201,7 @@ def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
 
 def _heat_map(figure: Figure, axes: Axes, info: RunInfo, steps: StepRecords, bins: Bins) -> None:
     norms = layer_norms_by_bin(steps, info, bins)
-    image, handles = draw_norms(axes, norms, steps.step, info.layers, decades(norms))
+    image, handles = draw_norms(axes, norms, steps.step, info.layers, decade_limits(norms))
     _mark_not_finite(axes, bins.middles, ~np.isfinite(norms.max(axis=1)))
     if handles:
         legend_above(axes, handles)
@@ -212,7 +212,7 @@ def _heat_map(figure: Figure, axes: Axes, info: RunInfo, steps: StepRecords, bin
     figure.suptitle(f"Gradient norms, {what}: {_subject(info)}", fontsize="medium")
 
 
-def decades(norms: Matrix) -> tuple[float, float]:
+def decade_limits(norms: Doubles) -> tuple[float, float]:
     """Return the range of the logarithms of those norms that have one, a decade at least."""
     known = np.log10(norms[np.isfinite(norms) & (norms > 0)])
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
@@ -223,7 +223,7 @@ def decades(norms: Matrix) -> tuple[float, float]:
 
 def draw_norms(
     axes: Axes,
-    norms: Matrix,
+    norms: Doubles,
     step: Integers,
     layers: Sequence[LayerInfo],
     scale: tuple[float, float],
@@ -272,7 +272,7 @@ def blank_figure(height_inches: float) -> Figure:
 
 
 def _line(
-    axes: Axes, middles: Floats, values: Matrix, color: str, label: str, *, dashed: bool = False
+    axes: Axes, middles: Floats, values: Doubles, color: str, label: str, *, dashed: bool = False
 ) -> None:
     """Draw the finite values; single ones, which make no line, as points."""
     marker = "o" if len(values) <= 30 else ""
@@ -288,12 +288,12 @@ def _line(
     )
 
 
-def finite_or_gap(values: Matrix) -> Matrix:
+def finite_or_gap(values: Doubles) -> Doubles:
     """Put NaN, which matplotlib leaves out, in the place of infinities."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def log_scale(axes: Axes, values: Matrix) -> None:
+def log_scale(axes: Axes, values: Doubles) -> None:
     """Use a logarithmic axis, with plain numbers, where every finite value has a logarithm."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

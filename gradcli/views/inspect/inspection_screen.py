@@ -80,7 +80,7 @@ class _InspectionScreen:
             yield ""
         yield from _diagnosis(inspection)
         yield ""
-        yield from whole_lines("next", next_commands(inspection))
+        yield from whole_lines("next", commands_after_inspection(inspection))
 
 
 def _headline(inspection: Inspection, width: int) -> Iterator[RenderableType]:
@@ -206,7 +206,7 @@ def _paragraphs(label: str, texts: list[str], style: str = "") -> Iterator[Rende
         yield Labelled("" if row else label, Text(text, style))
 
 
-def next_commands(inspection: Inspection) -> list[str]:
+def commands_after_inspection(inspection: Inspection) -> list[str]:
     """Return the commands worth typing after this inspection, the most useful first."""
     target = shlex.split(inspection.target)
     inspect = ["gradcli", "inspect-gradients"]

@@ -68,7 +68,7 @@ def depth_sentence(slope: LogSlope) -> str:
 def convergence_sentences(convergence: Convergence) -> list[str]:
     """Say whether the loss falls, and whether the gradient falls with it."""
     first, last = numbers.score(convergence.first_loss), numbers.score(convergence.last_loss)
-    course = {
+    trend = {
         "falling": f"The loss falls, from {first} to {last}.",
         "converged": f"The loss has settled at {last}; it began at {first}.",
         "plateau": f"The loss stays on a plateau at {last}; it began at {first}.",
@@ -76,11 +76,11 @@ def convergence_sentences(convergence: Convergence) -> list[str]:
         f"by {numbers.share(convergence.scatter)}; it began at {first}.",
         "rising": f"The loss rises, from {first} to {last}.",
         "unknown": "There are too few steps to say whether the loss falls.",
-    }[convergence.course]
+    }[convergence.trend]
     if math.isnan(convergence.first_norm) or math.isnan(convergence.last_norm):
-        return [course]
+        return [trend]
     ends = f"{numbers.norm(convergence.first_norm)} to {numbers.norm(convergence.last_norm)}"
-    return [course, f"The gradient norm went from {ends}{_with_the_loss(convergence)}."]
+    return [trend, f"The gradient norm went from {ends}{_with_the_loss(convergence)}."]
 
 
 def _with_the_loss(convergence: Convergence) -> str:

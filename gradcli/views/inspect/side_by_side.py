@@ -59,7 +59,7 @@ class _SideBySideScreen:
         yield from _depth_map(inspections, options)
         yield ""
         yield from _diagnosis(inspections)
-        yield from whole_lines("next", next_commands(self._all))
+        yield from whole_lines("next", commands_after_side_by_side(self._all))
 
 
 def _headline(inspections: SideBySide, width: int) -> Iterator[RenderableType]:
@@ -196,7 +196,7 @@ def _diagnosis(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
         yield ""
 
 
-def next_commands(inspections: SideBySide) -> list[str]:
+def commands_after_side_by_side(inspections: SideBySide) -> list[str]:
     """Return the commands worth typing next: a closer look at what is ill, what is well to train.
 
     Of both the first one; the targets stand for themselves.

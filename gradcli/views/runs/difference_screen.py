@@ -61,10 +61,10 @@ class _DifferenceScreen:
         yield ""
         yield from _conclusion(difference)
         yield ""
-        yield from whole_lines("next", next_commands(difference))
+        yield from whole_lines("next", commands_after_difference(difference))
 
 
-def next_commands(difference: RunDifference) -> list[str]:
+def commands_after_difference(difference: RunDifference) -> list[str]:
     """Return the commands worth typing after two runs were compared, the most useful first."""
     commands = []
     fair = fair_comparison(difference)
@@ -153,7 +153,7 @@ def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
         codes = dict.fromkeys(finding.code for finding in run.findings)
         yield Labelled(f"findings {letter}", Text(", ".join(codes) or "none"))
     yield Labelled("steps", Text(steps_sentence(difference)))
-    yield Labelled("verdict", Text(verdict(difference)))
+    yield Labelled("verdict", Text(difference_verdict(difference)))
 
 
 def steps_sentence(difference: RunDifference) -> str:
@@ -170,7 +170,7 @@ def steps_sentence(difference: RunDifference) -> str:
     return f"{what} are equal up to step {numbers.count(first)}, where they part."
 
 
-def verdict(difference: RunDifference) -> str:
+def difference_verdict(difference: RunDifference) -> str:
     """Say what sets the runs apart, and what their results may be taken for."""
     if not difference.decisions:
         return _verdict_on_like_settings(difference)

@@ -1,6 +1,6 @@
 """The mark beside a layer in which something is off: a glance, not the diagnosis.
 
-Cheap rules over what a `Tally` holds. The verdict on a run, with its evidence and its
+Cheap rules over what a `RunState` holds. The verdict on a run, with its evidence and its
 advice, is the diagnosis's and arrives as findings at the end.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcli.views.sparkline import NOT_FINITE
-from gradcli.views.train.run_state import Tally
+from gradcli.views.train.run_state import RunState
 
 VANISHING_RATIO = 1e-3
 """A median norm below this share of the largest layer's is marked."""
@@ -38,22 +38,22 @@ MARKS = (NON_FINITE, NO_GRADIENT, VANISHING, LARGE_UPDATE, OFTEN_CLIPPED)
 """All marks, the gravest first."""
 
 
-def marks(tally: Tally) -> list[Mark | None]:
+def marks(run_state: RunState) -> list[Mark | None]:
     """Return the gravest mark of each layer, None where nothing is off."""
-    if tally.before is None:
-        return [None] * len(tally.info.layers)
+    if run_state.before is None:
+        return [None] * len(run_state.info.layers)
     with np.errstate(invalid="ignore"):  # the median of infinities
-        median = np.median(tally.norms.points(), axis=0)
+        median = np.median(run_state.norms.points(), axis=0)
     finite = median[np.isfinite(median)]
     limit = VANISHING_RATIO * finite.max() if finite.size else 0.0
     holds = {
-        NON_FINITE: tally.non_finite,
-        NO_GRADIENT: tally.before == 0,
+        NON_FINITE: run_state.non_finite,
+        NO_GRADIENT: run_state.before == 0,
         VANISHING: median < limit,
-        LARGE_UPDATE: tally.update_ratio > LARGE_UPDATE_RATIO,
-        OFTEN_CLIPPED: tally.clipped_fraction > 0.5,
+        LARGE_UPDATE: run_state.update_ratio > LARGE_UPDATE_RATIO,
+        OFTEN_CLIPPED: run_state.clipped_fraction > 0.5,
     }
     return [
         next((mark for mark in MARKS if holds[mark][layer]), None)
-        for layer in range(len(tally.info.layers))
+        for layer in range(len(run_state.info.layers))
     ]

@@ -27,7 +27,7 @@ from gradcli.records import Record, RunInfo, TrainSummary
 from gradcli.views import numbers
 from gradcli.views.download_bar import download_bar
 from gradcli.views.table import Line
-from gradcli.views.train.run_state import Tally
+from gradcli.views.train.run_state import RunState
 from gradcli.views.train.training_screen import screen
 
 SHORTEST_PAUSE_SECONDS = 0.1
@@ -50,7 +50,7 @@ class LiveView:
         self._clock = clock
         self._next_draw = 0.0
         self._began = 0.0
-        self._tally: Tally | None = None
+        self._run_state: RunState | None = None
         self._ended = ""
 
     def note(self, text: str) -> None:
@@ -68,32 +68,32 @@ class LiveView:
         """Draw the screen at once, with the layers and no numbers yet."""
         if info.data.note:
             self.note(info.data.note)
-        self._tally = Tally(info)
+        self._run_state = RunState(info)
         self._began = self._clock()
-        self._draw_screen(self._tally)
+        self._draw_screen(self._run_state)
 
     def record(self, record: Record) -> None:
         """Take in the record; draw where the pause after the last draw is over."""
-        if self._tally is None:
+        if self._run_state is None:
             return
-        self._tally.add(record)
+        self._run_state.add(record)
         if self._clock() >= self._next_draw:
-            self._draw_screen(self._tally)
+            self._draw_screen(self._run_state)
 
     def finish(self, summary: TrainSummary) -> None:
         """Draw the last state; it stays on the terminal above what is printed next."""
         self._ended = f"{summary.status} in {numbers.duration(summary.seconds_total)}"
-        if self._tally is not None:
-            self._draw_screen(self._tally)
+        if self._run_state is not None:
+            self._draw_screen(self._run_state)
 
     def close(self) -> None:
         """Leave the screen as last drawn and give the terminal back."""
         self._picture.close()
 
-    def _draw_screen(self, tally: Tally) -> None:
+    def _draw_screen(self, run_state: RunState) -> None:
         # The last column is never written to: terminals disagree on what follows a full line.
         width, height = self._console.width - 1, self._console.height - 1
-        self._draw(lambda: screen(tally, self._clock_text(tally), width, height))
+        self._draw(lambda: screen(run_state, self._clock_text(run_state), width, height))
 
     def _draw(self, lines: Callable[[], list[Line]]) -> None:
         """Draw, and put off the next draw by what this one cost.
@@ -106,15 +106,16 @@ class LiveView:
         end = self._clock()
         self._next_draw = end + max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_COST * (end - begin))
 
-    def _clock_text(self, tally: Tally) -> str:
+    def _clock_text(self, run_state: RunState) -> str:
         """Return how the run ended, or the time left by the pace of this process's own steps."""
         if self._ended:
             return self._ended
-        steps = tally.step - tally.info.start_step
+        steps = run_state.step - run_state.info.start_step
         if not steps:
             return ""
         seconds_per_step = (self._clock() - self._began) / steps
-        return f"{numbers.duration(seconds_per_step * (tally.info.total_steps - tally.step))} left"
+        steps_left = run_state.info.total_steps - run_state.step
+        return f"{numbers.duration(seconds_per_step * steps_left)} left"
 
 
 class PictureInPlace(RenderHook):

@@ -36,7 +36,7 @@ MOST_FINDINGS = 2
 MOST_LAYERS = 24
 
 
-def next_commands(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
+def commands_after_run(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
     """Return the commands worth typing after this run, the most useful first.
 
     Args:
@@ -56,7 +56,7 @@ def next_commands(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
     return [shlex.join(command) for command in commands]
 
 
-def ending(
+def closing_screen(
     summary: TrainSummary, commands: Sequence[str], *, layers: bool = True
 ) -> RenderableType:
     """Draw the closing screen.
@@ -66,10 +66,10 @@ def ending(
         commands: what the user may want to type next.
         layers: whether to draw the table of layers, which the live screen has left already.
     """
-    return _Ending(summary, commands, layers)
+    return _ClosingScreen(summary, commands, layers)
 
 
-class _Ending:
+class _ClosingScreen:
     def __init__(self, summary: TrainSummary, commands: Sequence[str], layers: bool) -> None:
         self._summary = summary
         self._commands = commands

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradcli.records import (
     PHASES,
+    Doubles,
     EvalRecord,
     FaultRecord,
     Floats,
@@ -22,10 +23,8 @@ from gradcli.records import (
 )
 from gradcli.views.sparkline import BoundedSeries
 
-Vector = NDArray[np.float64]
 
-
-class Tally:
+class RunState:
     """The state of a run as far as its records tell it. Vectors have one value a layer."""
 
     def __init__(self, info: RunInfo) -> None:
@@ -36,18 +35,18 @@ class Tally:
         self.loss = BoundedSeries(1)
         self.norms = BoundedSeries(layers)
         self.val_accuracy = BoundedSeries(1)
-        self.before: Vector | None = None
+        self.before: Doubles | None = None
         """The latest step's gradient norms before clipping; None before the first step."""
-        self.after: Vector | None = None
+        self.after: Doubles | None = None
         self.non_finite: NDArray[np.bool_] = np.zeros(layers, dtype=bool)
         """Whether a gradient was ever NaN or infinite: it stays marked until the end."""
-        self.weight_norm: Vector = np.full(layers, np.nan)
-        self.update_ratio: Vector = np.full(layers, np.nan)
+        self.weight_norm: Doubles = np.full(layers, np.nan)
+        self.update_ratio: Doubles = np.full(layers, np.nan)
         self.evaluations: dict[str, EvalRecord] = {}
         """The latest evaluation of each split."""
         self.phase_seconds = dict.fromkeys(PHASES, 0.0)
         self.fault: FaultRecord | None = None
-        self._clipped_steps: Vector = np.zeros(layers)
+        self._clipped_steps: Doubles = np.zeros(layers)
         self._steps_seen = 0
 
     def add(self, record: Record) -> None:
@@ -66,7 +65,7 @@ class Tally:
                 self.fault = record
 
     @property
-    def clipped_fraction(self) -> Vector:
+    def clipped_fraction(self) -> Doubles:
         """The share of steps in which clipping made a layer's gradient smaller; NaN at first."""
         if not self._steps_seen:
             return np.full_like(self._clipped_steps, np.nan)

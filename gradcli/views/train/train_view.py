@@ -11,7 +11,7 @@ from gradcli.records import Record, RunInfo, TrainSummary
 
 
 class TrainView(Protocol):
-    """Shows a training while it runs, on stderr. The result is for `ending` to show.
+    """Shows a training while it runs, on stderr. The result is for `closing_screen` to show.
 
     The order of calls is `note` and `download` at any time, `start` once, `record` for each
     record, `finish` where there is a summary, and `close` in any case.

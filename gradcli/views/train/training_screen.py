@@ -1,4 +1,4 @@
-"""The picture of a running training: from a `Tally` to lines of a given width and height.
+"""The picture of a running training: from a `RunState` to lines of a given width and height.
 
 Pure layout. What is remembered of the run belongs to `tally`, the terminal to `live`.
 """
@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from rich.cells import cell_len
 
+from gradcli.records import Doubles
 from gradcli.views import numbers
 from gradcli.views.heading import describe, describe_fault, joined
 from gradcli.views.sparkline import BoundedSeries, sparklines
@@ -28,7 +29,7 @@ from gradcli.views.table import (
     total_width,
 )
 from gradcli.views.train.layer_marks import MARKS, Mark, marks
-from gradcli.views.train.run_state import Tally, Vector
+from gradcli.views.train.run_state import RunState
 
 MARGIN = " "
 PICTURE = "cyan"
@@ -45,28 +46,28 @@ FEWEST_LAYERS = 3
 """Where these have no room, all below the table but the progress bar gives way."""
 
 
-def screen(tally: Tally, clock_text: str, width: int, height: int) -> list[Line]:
+def screen(run_state: RunState, clock_text: str, width: int, height: int) -> list[Line]:
     """Draw a run as at most `height` lines, none wider than `width` cells.
 
     Args:
-        tally: what is known of the run.
+        run_state: what is known of the run.
         clock_text: what stands beside the progress bar: the time left, or how it ended.
         width: of the terminal, in cells.
         height: of the terminal, in lines.
     """
     inner = width - len(MARGIN)
-    layer_marks = marks(tally)
-    head = _heading(tally, inner)
-    legend = [_legend(tally, layer_marks)]
-    metrics = _metrics(tally, inner)
-    progress = _progress(tally, clock_text, inner)
+    layer_marks = marks(run_state)
+    head = _heading(run_state, inner)
+    legend = [_legend(run_state, layer_marks)]
+    metrics = _metrics(run_state, inner)
+    progress = _progress(run_state, clock_text, inner)
     blank: list[Line] = [[]] if height >= ROOMY_HEIGHT else []
 
     room = height - len(head) - TABLE_TITLES - len(legend) - len(metrics) - 1 - 3 * len(blank)
     if room < FEWEST_LAYERS:
         legend, metrics = [], []
         room = max(height - len(head) - TABLE_TITLES - 1, 1)
-    rows = _layers(tally, layer_marks, inner, room)
+    rows = _layers(run_state, layer_marks, inner, room)
 
     lines = [*head, *blank, *rows, *legend, *blank, *metrics, *blank, progress]
     return [crop([piece(MARGIN), *line], width) for line in lines[:height]]
@@ -92,9 +93,9 @@ def evenly_between(items: Sequence[int], most: int) -> list[int]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def _heading(tally: Tally, width: int) -> list[Line]:
-    info = tally.info
-    place = f"step {numbers.count(tally.step)} of {numbers.count(info.total_steps)}"
+def _heading(run_state: RunState, width: int) -> list[Line]:
+    info = run_state.info
+    place = f"step {numbers.count(run_state.step)} of {numbers.count(info.total_steps)}"
     room = max(width - len("gradcli") - len(place) - 2 * len(GAP), 1)
     run = fit(info.run, room)
     return [
@@ -103,11 +104,13 @@ def _heading(tally: Tally, width: int) -> list[Line]:
     ]
 
 
-def _layers(tally: Tally, layer_marks: Sequence[Mark | None], width: int, room: int) -> list[Line]:
+def _layers(
+    run_state: RunState, layer_marks: Sequence[Mark | None], width: int, room: int
+) -> list[Line]:
     """Lay out the table of layers: its titles and at most `room` other lines."""
     count = len(layer_marks)
     shown = visible_layers(layer_marks, room if count <= room else room - 1)
-    lines = table(_columns(tally, layer_marks, shown, width), width)
+    lines = table(_columns(run_state, layer_marks, shown, width), width)
     if len(shown) < count:
         hidden = [mark for layer, mark in enumerate(layer_marks) if layer not in shown]
         marked = sum(mark is not None for mark in hidden)
@@ -117,14 +120,14 @@ def _layers(tally: Tally, layer_marks: Sequence[Mark | None], width: int, room: 
 
 
 def _columns(
-    tally: Tally, layer_marks: Sequence[Mark | None], shown: Sequence[int], width: int
+    run_state: RunState, layer_marks: Sequence[Mark | None], shown: Sequence[int], width: int
 ) -> list[Column]:
     """Choose the columns that fit into `width`; the sparkline takes what the others leave."""
-    layers = [tally.info.layers[layer] for layer in shown]
+    layers = [run_state.info.layers[layer] for layer in shown]
     symbols = [layer_marks[layer] for layer in shown]
     longest_name = max(width // 3, 12)
 
-    def cells(write: Callable[[float], str], values: Vector | None) -> list[str]:
+    def cells(write: Callable[[float], str], values: Doubles | None) -> list[str]:
         return [write(float(values[layer])) if values is not None else "" for layer in shown]
 
     trend = Column("over the run", [" " * SHORTEST_SPARKLINE] * len(shown), rank=3, styles=PICTURE)
@@ -137,25 +140,29 @@ def _columns(
         Column("layer", [shorten(layer.name or layer.kind, longest_name) for layer in layers]),
         Column("kind", [layer.kind for layer in layers], rank=8, styles=TITLE),
         Column("shape", [numbers.shape(layer.shape) for layer in layers], rank=6, styles=TITLE),
-        Column("before clip", cells(numbers.aligned_norm, tally.before), above="grad norm"),
-        Column("after clip", cells(numbers.aligned_norm, tally.after), rank=1, above="grad norm"),
+        Column("before clip", cells(numbers.aligned_norm, run_state.before), above="grad norm"),
+        Column(
+            "after clip", cells(numbers.aligned_norm, run_state.after), rank=1, above="grad norm"
+        ),
         trend,
-        Column("ratio", cells(numbers.ratio, tally.update_ratio), 4, "right", above="update"),
-        Column("clipped", cells(numbers.share, tally.clipped_fraction), 5, "right", above="steps"),
-        Column("norm", cells(numbers.aligned_norm, tally.weight_norm), rank=7, above="weight"),
+        Column("ratio", cells(numbers.ratio, run_state.update_ratio), 4, "right", above="update"),
+        Column(
+            "clipped", cells(numbers.share, run_state.clipped_fraction), 5, "right", above="steps"
+        ),
+        Column("norm", cells(numbers.aligned_norm, run_state.weight_norm), rank=7, above="weight"),
     ]
     kept = fitting(columns, width)
     if trend in kept:
         size = min(trend.width + width - total_width(kept), LONGEST_SPARKLINE)
-        drawn = sparklines(tally.norms.points()[:, shown], size, log=True, least_span=2)
+        drawn = sparklines(run_state.norms.points()[:, shown], size, log=True, least_span=2)
         kept[kept.index(trend)] = replace(trend, cells=drawn)
     return kept
 
 
-def _legend(tally: Tally, layer_marks: Sequence[Mark | None]) -> Line:
+def _legend(run_state: RunState, layer_marks: Sequence[Mark | None]) -> Line:
     """Say what the marks on the screen mean; once the run has failed, where it did."""
-    if tally.fault is not None:
-        return [piece(describe_fault(tally.fault), "bold red")]
+    if run_state.fault is not None:
+        return [piece(describe_fault(run_state.fault), "bold red")]
     used = [mark for mark in MARKS if mark in layer_marks]
     return [
         part
@@ -164,10 +171,10 @@ def _legend(tally: Tally, layer_marks: Sequence[Mark | None]) -> Line:
     ]
 
 
-def _metrics(tally: Tally, width: int) -> list[Line]:
+def _metrics(run_state: RunState, width: int) -> list[Line]:
     """Lay out the loss and the accuracy, each with its course, and where the time goes."""
-    validation, test = tally.evaluations.get("val"), tally.evaluations.get("test")
-    recent_loss = tally.loss.points()[-2:, 0]  # two points: one may stand for a single batch
+    validation, test = run_state.evaluations.get("val"), run_state.evaluations.get("test")
+    recent_loss = run_state.loss.points()[-2:, 0]  # two points: one may stand for a single batch
     losses = [f"train {numbers.score(float(recent_loss.mean()))}"] if len(recent_loss) else []
     losses += [f"val {numbers.score(validation.loss)}"] if validation else []
     accuracies = [
@@ -175,16 +182,16 @@ def _metrics(tally: Tally, width: int) -> list[Line]:
         for record in (validation, test)
         if record
     ]
-    phases = [f"{phase} {part:.0%}" for phase, part in tally.phase_shares().items()]
+    phases = [f"{phase} {part:.0%}" for phase, part in run_state.phase_shares().items()]
     time = joined(phases, GAP, width - LABEL_WIDTH) if phases else ""
     return [
-        _course("loss", losses, tally.loss, width, log=True, least_span=2),
-        _course("accuracy", accuracies, tally.val_accuracy, width, log=False, least_span=0.02),
+        _trend("loss", losses, run_state.loss, width, log=True, least_span=2),
+        _trend("accuracy", accuracies, run_state.val_accuracy, width, log=False, least_span=0.02),
         [piece(fit("time", LABEL_WIDTH), TITLE), piece(time)],
     ]
 
 
-def _course(
+def _trend(
     label: str,
     values: Sequence[str],
     series: BoundedSeries,
@@ -200,10 +207,10 @@ def _course(
     return [piece(fit(label, LABEL_WIDTH), TITLE), piece(fields), piece(picture, PICTURE)]
 
 
-def _progress(tally: Tally, clock_text: str, width: int) -> Line:
-    info = tally.info
-    epoch = f"epoch {max(tally.epoch, 1)} of {info.epochs}"
-    done = min(tally.step / info.total_steps, 1.0) if info.total_steps else 1.0
+def _progress(run_state: RunState, clock_text: str, width: int) -> Line:
+    info = run_state.info
+    epoch = f"epoch {max(run_state.epoch, 1)} of {info.epochs}"
+    done = min(run_state.step / info.total_steps, 1.0) if info.total_steps else 1.0
     percent = f"{int(100 * done)}%"  # rounded down: 100% is all of it
     right = f"{percent:>4}{GAP}{fit(clock_text, max(CLOCK_WIDTH, cell_len(clock_text)), 'right')}"
     return [

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from gradcli.comparison.results import Caution, Halving, PairResult
-from gradcli.views.compare.comparison_closing import comparison_ending
+from gradcli.comparison.results import ComparisonWarning, Halving, PairResult
+from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.verdict_sentences import grounds, halving_result, interval, verdict
 
 WHOLE = ("gradcli train", "gradcli compare", "gradcli runs", "runs/")
@@ -17,7 +17,7 @@ WHOLE = ("gradcli train", "gradcli compare", "gradcli runs", "runs/")
 def drawn(summary, width: int = 80, *, terminal: bool = True) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
-    console.print(comparison_ending(summary), crop=False)
+    console.print(comparison_closing_screen(summary), crop=False)
     return file.getvalue()
 
 
@@ -66,8 +66,8 @@ def test_a_wide_terminal_and_a_pipe_show_more(make_comparison):
 @pytest.mark.parametrize("width", [40, 80, 140])
 def test_prose_wraps_and_commands_stay_whole(make_comparison, width):
     command = "gradcli train optimizer=adam " + " ".join(f"model.option{i}={i}" for i in range(20))
-    caution = Caution("few-seeds", ("adam",), "Three seeds are not many. " * 8)
-    lines = drawn(make_comparison(winner_command=command, cautions=(caution,)), width).splitlines()
+    warning = ComparisonWarning("few-seeds", ("adam",), "Three seeds are not many. " * 8)
+    lines = drawn(make_comparison(winner_command=command, warnings=(warning,)), width).splitlines()
     assert [line for line in lines if line.endswith(command)]
     prose = [line for line in lines if not any(word in line for word in WHOLE)]
     assert max(map(len, prose)) <= width
@@ -93,7 +93,7 @@ def test_what_was_lost_is_said_and_why(make_comparison, make_trial):
 
 def test_a_reader_is_warned(make_comparison):
     summary = make_comparison(
-        cautions=(Caution("special-case", ("momentum", "sgd"), "momentum lost to sgd."),)
+        warnings=(ComparisonWarning("special-case", ("momentum", "sgd"), "momentum lost to sgd."),)
     )
     first, *others = summary.ranking
     summary = replace(summary, ranking=(replace(first, learning_rate_at_edge=True), *others))

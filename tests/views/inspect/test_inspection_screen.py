@@ -10,9 +10,9 @@ from gradcli.probes.slope import LogSlope
 from gradcli.records import Finding
 from gradcli.views.inspect.heat_map import GLYPHS
 from gradcli.views.inspect.inspection_screen import (
+    commands_after_inspection,
     event_marks,
     inspection_screen,
-    next_commands,
     step_axis,
 )
 from gradcli.views.inspect.layer_table import MOST_LAYERS, chosen_layers, depth_profile
@@ -233,7 +233,7 @@ def test_what_was_not_tested_is_not_called_healthy(make_run_inspection):
 
 def test_advice_on_a_fresh_model_is_inspected_and_then_trained(make_inspection):
     better = "model=deep_mlp activation=relu init=kaiming"
-    assert next_commands(make_inspection()) == [
+    assert commands_after_inspection(make_inspection()) == [
         f"gradcli inspect-gradients {better}",
         f"gradcli train {better}",
         "gradcli inspect-gradients model=deep_mlp activation=sigmoid --probe all",
@@ -242,11 +242,11 @@ def test_advice_on_a_fresh_model_is_inspected_and_then_trained(make_inspection):
 
 def test_a_lost_run_is_resumed_first_and_probed_once(make_run_inspection):
     run = make_run_inspection(status="lost")
-    assert next_commands(run)[0] == f"gradcli train --resume {run.target}"
+    assert commands_after_inspection(run)[0] == f"gradcli train --resume {run.target}"
     probed = make_run_inspection(probes=ProbeResults(refused={"noise": "batch norm"}))
-    assert not any("--probe" in command for command in next_commands(probed))
+    assert not any("--probe" in command for command in commands_after_inspection(probed))
     unasked = make_run_inspection(probes=ProbeResults(costs={"signals": ProbeCost(0.1, 1.0)}))
-    assert any("--probe" in command for command in next_commands(unasked))
+    assert any("--probe" in command for command in commands_after_inspection(unasked))
 
 
 # Side by side --------------------------------------------------------------------------------

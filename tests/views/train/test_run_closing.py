@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from gradcli.records import FaultRecord, Finding
-from gradcli.views.train.run_closing import ending, next_commands
+from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
 VANISHING = Finding(
     "vanishing",
@@ -28,7 +28,7 @@ WHOLE = ("gradcli", "runs/", "try  ")
 def drawn(summary, commands=(), width: int = 80, terminal: bool = False) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
-    console.print(ending(summary, commands), crop=False)
+    console.print(closing_screen(summary, commands), crop=False)
     return file.getvalue()
 
 
@@ -82,13 +82,13 @@ def test_a_diverged_run_says_where(make_summary):
 
 def test_an_interrupted_run_is_resumed_first(make_summary):
     summary = make_summary(status="interrupted")
-    assert next_commands(summary, [])[0] == f"gradcli train --resume {summary.path}"
+    assert commands_after_run(summary, [])[0] == f"gradcli train --resume {summary.path}"
 
 
 def test_advice_replaces_what_it_contradicts_and_quotes_the_rest(make_summary):
     summary = make_summary(findings=(VANISHING,))
     arguments = ["--model", "deep_mlp", "activation=sigmoid", "model.hidden=[8, 8]"]
-    command = next_commands(summary, arguments)[0]
+    command = commands_after_run(summary, arguments)[0]
     assert command == "gradcli train --model deep_mlp 'model.hidden=[8, 8]' activation=relu"
 
 
