@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: run test check bench clean
+.PHONY: run test check terminals bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST cannot be had
@@ -17,6 +17,9 @@ check: $(VENV)/installed-for-tests  ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+terminals: $(VENV)/installed-for-tests  ## the tests that draw text, in terminals of several kinds
+	PYTHON=$(BIN)/python tools/any_terminal.sh
 
 bench: $(VENV)/installed-for-benchmarks  ## what is claimed about speed, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run_all.py

@@ -96,7 +96,7 @@ def test_fail_on_ends_with_three(inspect, words, level, code):
 def test_a_mistake_is_answered_in_words(inspect, words, said):
     answer = inspect(*words)
     assert answer.code == 2
-    assert said in answer.err
+    assert said in answer.message
     assert answer.out == ""
 
 

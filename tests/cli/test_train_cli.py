@@ -128,8 +128,8 @@ def test_runs_are_listed_and_shown(gradcli, trained, run):
 def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(gradcli, run):
     answer = gradcli("runs", "show", "nope")
     assert (answer.code, answer.out) == (2, "")
-    assert "There is no run 'nope'" in answer.err
-    assert run.name in answer.err
+    assert "There is no run 'nope'" in answer.message
+    assert run.name in answer.message
 
 
 def test_exports_hold_the_columns_of_the_run(gradcli, run, tmp_path):
@@ -235,5 +235,5 @@ def test_a_misspelt_probe_or_moment_is_refused_before_anything_is_made(
 ):
     answer = gradcli("train", "data=mnist5k", word)
     assert answer.code == 2
-    assert f"try: {nearest}" in answer.err
+    assert f"try: {nearest}" in answer.message
     assert not runs_dir.exists()

@@ -300,7 +300,7 @@ def test_a_run_is_not_compared_with_itself(runs, gradcli):
         "runs", "diff", path, runs["plain"].name, "--runs-dir", str(runs["plain"].path.parent)
     )
     assert (answer.code, answer.out) == (2, "")
-    assert "are one run" in answer.err
+    assert "are one run" in answer.message
 
 
 def test_trials_are_compared_without_advice(gradcli, runs_dir, trials_in_this_process):
@@ -319,5 +319,5 @@ def test_a_comparison_is_refused_with_its_trials(gradcli, runs_dir, trials_in_th
     made = json.loads(gradcli("compare-optimizers", *words, "--seeds", "2", "--json").out)
     answer = gradcli("runs", "diff", made["comparison"], "latest")
     assert (answer.code, answer.out) == (2, "")
-    assert "is a comparison" in answer.err
+    assert "is a comparison" in answer.message
     assert "trials/" in answer.err.replace("\n", "")

@@ -634,7 +634,7 @@ def test_a_misspelt_key_is_answered_with_the_right_one(word, right, gradcli, run
     """Hydra's answer is to add the misspelt key with a `+`."""
     answer = gradcli("train", word)
     assert answer.code == 2
-    assert f"try: {right}" in answer.err
+    assert f"try: {right}" in answer.message
     assert "+" not in answer.err
     assert not runs_dir.exists()
 

@@ -131,7 +131,7 @@ def test_an_empty_word_names_nothing(home, gradcli, monkeypatch, command):
     monkeypatch.chdir(run)
     answer = gradcli("runs", command, "")
     assert answer.code == 2
-    assert "empty word" in answer.err
+    assert "empty word" in answer.message
     assert (run / "run.json").exists()
 
 
