@@ -9,7 +9,7 @@ from typing import Any
 from gradcli.errors import UserError
 from gradcli.records import RunRow
 from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
-from gradcli.runs.files import number, write_json
+from gradcli.runs.files import SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
@@ -93,7 +93,7 @@ class ComparisonDirectory(StateDirectory):
 def begin_comparison(path: Path, state: dict[str, Any]) -> ComparisonDirectory:
     """Write the first `comparison.json` of a new directory."""
     comparison = ComparisonDirectory(path)
-    comparison.write({"schema": 1, "started": _now(), "status": "running", **state})
+    comparison.write({"schema": SCHEMA, "started": _now(), "status": "running", **state})
     return comparison
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from gradcli.errors import UserError, nearest
 from gradcli.records import Status
+from gradcli.runs.files import refuse_unknown_schema
 from gradcli.system.locks import is_locked
 
 _Found = TypeVar("_Found", bound="StateDirectory")
@@ -25,8 +26,14 @@ class StateDirectory:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """What the file says."""
-        state: dict[str, Any] = json.loads((self.path / self.state_file).read_bytes())
+        """What the file says.
+
+        Raises:
+            UserError: if a newer gradcli wrote it.
+        """
+        path = self.path / self.state_file
+        state: dict[str, Any] = json.loads(path.read_bytes())
+        refuse_unknown_schema(state, path)
         return state
 
     @property
