@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from gradcli.errors import UserError, nearest
 from gradcli.records import Status
@@ -31,6 +31,26 @@ class StateDirectory:
         Raises:
             UserError: if a newer gradcli wrote it.
         """
+        return self._read()
+
+    def opened(self) -> Self:
+        """Return the directory, once it is known that this gradcli can read it.
+
+        Raises:
+            UserError: if a newer gradcli wrote it.
+        """
+        self._read()
+        return self
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether this gradcli knows the schema of the directory."""
+        try:
+            return bool(self.state)
+        except UserError:
+            return False
+
+    def _read(self) -> dict[str, Any]:
         path = self.path / self.state_file
         state: dict[str, Any] = json.loads(path.read_bytes())
         refuse_unknown_schema(state, path)

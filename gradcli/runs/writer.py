@@ -101,6 +101,7 @@ class RunWriter:
             "pid": os.getpid(),
             "host": socket.gethostname(),
         }
+        self._state["schema"] = SCHEMA  # of what is written from here on, also into an older run
         if earlier is not None:
             self._state["resumed"] = [*earlier.get("resumed", []), _now()]
         self._log: StepLog | None = None
