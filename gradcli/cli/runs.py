@@ -28,12 +28,15 @@ def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -
     """List the runs and comparisons, the newest first."""
     from dataclasses import asdict
 
-    from gradcli.runs import list_any
-    from gradcli.views.console import show_result
+    from gradcli.runs import list_rows
+    from gradcli.views.console import show_message, show_result
+    from gradcli.views.error_panel import error_panel
     from gradcli.views.json_output import dumps
     from gradcli.views.runs.runs_table import runs_table
 
-    rows = [found.row() for found in list_any(runs_dir)]
+    rows, refused = list_rows(runs_dir)
+    for error in refused:
+        show_message(error_panel(error))
     if as_json:
         sys.stdout.write(dumps({"schema": 1, "runs": [asdict(row) for row in rows]}) + "\n")
     else:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 from gradcli.config.config_files import GROUPS, ConfigFiles
+from gradcli.config.defaults import with_defaults
 from gradcli.config.loading import as_plain, compose_with_hydra, with_values, yaml_error
 from gradcli.config.overrides import SettableKeys, choice, parse_override, refuse_sweep
 from gradcli.config.probe_schedule import check_monitor
@@ -143,6 +144,8 @@ def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
 def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> Composed:
     """Read a resolved config back from the YAML that `Composed.yaml` returned.
 
+    A key that did not exist yet when the YAML was written has its default.
+
     Args:
         text: the YAML.
         where: the file that it comes from, for errors.
@@ -161,7 +164,7 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
             f"'{CHOICES}' must name an option for each of {', '.join(GROUPS)}.", where=where
         )
     return _typed(
-        plain,
+        with_defaults(plain),
         files=dict.fromkeys(("", *GROUPS), where),
         overridden=frozenset(),
         allow_import=allow_import,

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
+from gradcli.config.defaults import with_defaults
 from gradcli.config.loading import as_plain, yaml_error
 from gradcli.config.values import CHOICES
 from gradcli.errors import UserError
@@ -16,7 +17,8 @@ from gradcli.errors import UserError
 def flat_settings(text: str, *, where: str) -> dict[str, Any]:
     """Return the settings of a config by the keys with which an override sets them.
 
-    `optimizer` is the option that was chosen, `optimizer.lr` what it was given.
+    `optimizer` is the option that was chosen, `optimizer.lr` what it was given. A key that did
+    not exist yet when the YAML was written has its default.
 
     Args:
         text: the YAML.
@@ -32,6 +34,8 @@ def flat_settings(text: str, *, where: str) -> dict[str, Any]:
         raise yaml_error(error, where) from None
     except (YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"This is no config: {str(error).splitlines()[0]}.", where=where) from None
+    if CHOICES in plain:  # which a loop of the user's own does not have
+        plain = with_defaults(plain)
     choices = plain.pop(CHOICES, {})
     if not plain or not isinstance(choices, dict):
         raise UserError("This is no config: it is no table of settings.", where=where)

@@ -7,6 +7,7 @@ from gradcli.runs.comparisons import (
     find_comparison,
     list_any,
     list_comparisons,
+    list_rows,
 )
 from gradcli.runs.reader import Run, find_run, is_run, list_runs, load_run
 from gradcli.runs.removal import refuse_if_at_work, remove, size_bytes
@@ -24,6 +25,7 @@ __all__ = [
     "is_run",
     "list_any",
     "list_comparisons",
+    "list_rows",
     "list_runs",
     "load_checkpoint",
     "load_run",

@@ -9,7 +9,7 @@ from typing import Any
 from gradcli.errors import UserError
 from gradcli.records import RunRow
 from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
-from gradcli.runs.files import number, write_json
+from gradcli.runs.files import SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
@@ -69,7 +69,7 @@ class ComparisonDirectory(StateDirectory):
 
     def update(self, **facts: Any) -> None:
         """Add to `comparison.json`, atomically."""
-        self.write({**self.state, **facts, "heartbeat": _now()})
+        self.write({**self.state, **facts, "schema": SCHEMA, "heartbeat": _now()})
 
     def row(self) -> RunRow:
         """What the list of runs shows of it, with the best arm's accuracy."""
@@ -93,7 +93,7 @@ class ComparisonDirectory(StateDirectory):
 def begin_comparison(path: Path, state: dict[str, Any]) -> ComparisonDirectory:
     """Write the first `comparison.json` of a new directory."""
     comparison = ComparisonDirectory(path)
-    comparison.write({"schema": 1, "started": _now(), "status": "running", **state})
+    comparison.write({"schema": SCHEMA, "started": _now(), "status": "running", **state})
     return comparison
 
 
@@ -111,26 +111,26 @@ def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
     """Find a comparison by its directory, its name or a unique part of it, or as `latest`.
 
     Raises:
-        UserError: where there is none, or more than one.
+        UserError: if there is none, or more than one, or a newer gradcli wrote it.
     """
     require_name(target)
     if is_comparison(Path(target)):
-        return ComparisonDirectory(Path(target))
-    return match(target, list_comparisons(runs_dir), runs_dir)
+        return ComparisonDirectory(Path(target)).opened()
+    return match(target, list_comparisons(runs_dir), runs_dir).opened()
 
 
 def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
     """Find a run or a comparison, as `find_run` and `find_comparison` do.
 
     Raises:
-        UserError: where there is none, or more than one.
+        UserError: if there is none, or more than one, or a newer gradcli wrote it.
     """
     require_name(target)
     if is_comparison(Path(target)):
-        return ComparisonDirectory(Path(target))
+        return ComparisonDirectory(Path(target)).opened()
     if is_run(Path(target)):
-        return Run(Path(target))
-    return match(target, list_any(runs_dir), runs_dir)
+        return Run(Path(target)).opened()
+    return match(target, list_any(runs_dir), runs_dir).opened()
 
 
 def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
@@ -140,6 +140,21 @@ def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
         for path in newest_first(runs_dir)
         if is_run(path) or is_comparison(path)
     ]
+
+
+def list_rows(runs_dir: Path) -> tuple[list[RunRow], list[UserError]]:
+    """Return a row for each run and comparison below `runs_dir`, the newest first.
+
+    Returns:
+        The rows, and why there is none of those that a newer gradcli wrote.
+    """
+    rows, refused = [], []
+    for found in list_any(runs_dir):
+        try:
+            rows.append(found.row())
+        except UserError as error:
+            refused.append(error)
+    return rows, refused
 
 
 def _now() -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from gradcli.errors import UserError, nearest
 from gradcli.records import Status
+from gradcli.runs.files import refuse_unknown_schema
 from gradcli.system.locks import is_locked
 
 _Found = TypeVar("_Found", bound="StateDirectory")
@@ -25,8 +26,34 @@ class StateDirectory:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """What the file says."""
-        state: dict[str, Any] = json.loads((self.path / self.state_file).read_bytes())
+        """What the file says.
+
+        Raises:
+            UserError: if a newer gradcli wrote it.
+        """
+        return self._read()
+
+    def opened(self) -> Self:
+        """Return the directory, once it is known that this gradcli can read it.
+
+        Raises:
+            UserError: if a newer gradcli wrote it.
+        """
+        self._read()
+        return self
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether this gradcli knows the schema of the directory."""
+        try:
+            return bool(self.state)
+        except UserError:
+            return False
+
+    def _read(self) -> dict[str, Any]:
+        path = self.path / self.state_file
+        state: dict[str, Any] = json.loads(path.read_bytes())
+        refuse_unknown_schema(state, path)
         return state
 
     @property

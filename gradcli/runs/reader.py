@@ -193,7 +193,7 @@ def load_run(path: str | Path) -> Run:
     """Open a run directory.
 
     Raises:
-        UserError: where `path` is not one.
+        UserError: if `path` is not one, or a newer gradcli wrote it.
     """
     directory = Path(path)
     if not is_run(directory):
@@ -201,7 +201,7 @@ def load_run(path: str | Path) -> Run:
             f"{directory} is not a run directory: it has no {RUN_FILE}.",
             hint="gradcli runs list",
         )
-    return Run(directory)
+    return Run(directory).opened()
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -213,12 +213,12 @@ def find_run(target: str, runs_dir: Path) -> Run:
     """Find a run by its directory, its name or a unique part of it, or as `latest`.
 
     Raises:
-        UserError: where there is none, or more than one.
+        UserError: if there is none, or more than one, or a newer gradcli wrote it.
     """
     require_name(target)
     if is_run(Path(target)):
-        return Run(Path(target))
-    return match(target, list_runs(runs_dir), runs_dir)
+        return load_run(target)
+    return match(target, list_runs(runs_dir), runs_dir).opened()
 
 
 def _probe_record(line: dict[str, Any]) -> ProbeRecord:

@@ -22,7 +22,7 @@ from gradcli.records import (
     Status,
     StepRecords,
 )
-from gradcli.runs.files import plain, write_atomically, write_json
+from gradcli.runs.files import SCHEMA, plain, write_atomically, write_json
 from gradcli.runs.step_log import STEPS_FILE, StepLog
 from gradcli.system.locks import RunLock
 
@@ -93,7 +93,7 @@ class RunWriter:
         (directory / CHECKPOINTS).mkdir(exist_ok=True)
         write_atomically(directory / CONFIG_FILE, lambda file: file.write(config.encode()))
         self._state: dict[str, Any] = {
-            "schema": 1,
+            "schema": SCHEMA,
             "run": directory.name,
             "started": _now(),
             **(earlier or {}),
@@ -101,6 +101,7 @@ class RunWriter:
             "pid": os.getpid(),
             "host": socket.gethostname(),
         }
+        self._state["schema"] = SCHEMA  # of what is written from here on, also into an older run
         if earlier is not None:
             self._state["resumed"] = [*earlier.get("resumed", []), _now()]
         self._log: StepLog | None = None

@@ -180,7 +180,11 @@ def _plan_request(
 def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
     """Return the latest comparison that asks the same as `plan`."""
     return next(
-        (one for one in list_comparisons(runs_dir) if one.state["request"] == plan.request_id),
+        (
+            one
+            for one in list_comparisons(runs_dir)
+            if one.is_readable and one.state["request"] == plan.request_id
+        ),
         None,
     )
 
