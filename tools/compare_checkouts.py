@@ -287,7 +287,9 @@ def compare_case(
         if problems:
             return problems
         old, new = (side.result() for side in sides)
-    return [str(one) for one in all_differences(old, new) if not is_allowed(one, allowed)]
+    left = [one for one in all_differences(old, new) if not is_allowed(one, allowed)]
+    # Weights and columns first: what is printed follows from them.
+    return [str(one) for one in sorted(left, key=lambda one: not one.of_numbers)]
 
 
 def main() -> int:
