@@ -22,7 +22,7 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
         "loss": "the loss",
         "backward": f"the gradient of the layer {fault.layer}",
     }[fault.phase]
-    if not evidence.info.total_steps:  # a loop of the user's own
+    if evidence.info.is_own_loop:
         consequence = "An update made with it carries it into the weights."
     elif evidence.steps:
         consequence = "The update was not made, so the weights are those from before it."

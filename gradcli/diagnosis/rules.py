@@ -131,7 +131,7 @@ def examine(evidence: Evidence) -> Diagnosis:
     if all(finding.severity == "info" for finding in findings) and _enough(evidence):
         findings.append(_healthy(evidence, tested))
     findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
-    if not evidence.info.total_steps:  # no config, and so no override, for a loop of one's own
+    if evidence.info.is_own_loop:  # it has no config, and so no override
         findings = [replace(finding, override=None) for finding in findings]
     return Diagnosis(tuple(findings), tuple(tested), not_tested)
 

@@ -22,7 +22,7 @@ from gradcli.inspection.inspection import (
 )
 from gradcli.inspection.measures import Measures
 from gradcli.inspection.run_summary import gather_evidence, summarise_run
-from gradcli.probes.slope import log_slope
+from gradcli.probes.measuring.slope import log_slope
 from gradcli.records import LayerInfo, RunInfo, TrainSummary
 from gradcli.runs import Run
 
@@ -266,7 +266,7 @@ def _events(evidence: Evidence) -> tuple[tuple[Event, ...], dict[EventKind, int]
 def _notes(run: Run, summary: TrainSummary) -> tuple[str, ...]:
     """Say what a reader must know before the numbers."""
     steps = f"{summary.steps:,} step" + "s" * (summary.steps != 1)
-    own_loop = not run.info.total_steps
+    own_loop = run.info.is_own_loop
     notes = []
     match run.status:
         case "running":

@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from gradcli.inspection.inspection import NOT_TESTED, Event, Inspection, NormHistory, SideBySide
+from gradcli.probes.registry import known_probes
 from gradcli.views import numbers
 from gradcli.views.findings import by_severity, finding_lines, verdict_style, with_override
 from gradcli.views.heading import joined
@@ -43,8 +44,6 @@ from gradcli.views.table import GAP, STRONG, TITLE, Line, Lines, fit, piece, sho
 
 LONGEST_MAP = 100
 """Columns of the heat map."""
-ALWAYS_MADE = {"signals", "hidden-states"}
-"""The probes that a model is looked at with unasked."""
 EVENT_SYMBOLS = {"spike": "^", "non-finite": "!", "lr-change": "|"}
 EVENT_MEANINGS = {"spike": "spike", "non-finite": "not finite", "lr-change": "new learning rate"}
 
@@ -210,7 +209,8 @@ def commands_after_inspection(inspection: Inspection) -> list[str]:
     """Return the commands worth typing after this inspection, the most useful first."""
     target = shlex.split(inspection.target)
     inspect = ["gradcli", "inspect-gradients"]
-    probed = {*inspection.probes.costs, *inspection.probes.refused} - ALWAYS_MADE
+    unasked = {probe.name for probe in known_probes() if probe.unasked}
+    probed = {*inspection.probes.costs, *inspection.probes.refused} - unasked
     commands = []
     if inspection.kind == "fresh":
         advice = [one.override for one in by_severity(inspection.findings) if one.override]

@@ -9,7 +9,7 @@ from gradcli.inspection.inspection import Convergence, Event, Inspection
 from gradcli.views import numbers
 
 if TYPE_CHECKING:
-    from gradcli.probes.slope import LogSlope
+    from gradcli.probes.measuring.slope import LogSlope
 
 LEVEL_DECADES = 0.05
 """A gradient that changes by less than this from layer to layer counts as level."""
