@@ -135,9 +135,9 @@ class FaultRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRecord:
-    """One probe at one step: its result in a few numbers, the whole of it, and its cost.
+    """One probe at one step: its result in a few numbers and as a whole, and its cost.
 
-    Numbers that a probe does not have are NaN, as are all of a refused one.
+    Numbers that a probe does not have are NaN, as are all numbers of a refused one.
     """
 
     step: int
@@ -145,25 +145,18 @@ class ProbeRecord:
     probe: str
     """As `--probe` names it."""
     value: float = math.nan
-    """noise: the noise scale in examples. sharpness: the largest eigenvalue of the Hessian, in
-    the optimizer's own metric where it has a known threshold. cosine: the mean over a few steps.
-    alpha: the median over a few steps. descent: the step along the negative gradient with the
-    lowest loss. histograms: the share of elements that are exactly zero. signals: the share of
-    dead units. hidden-states: the slope in decades a time step, of the layer where it is
-    steepest."""
+    """The result in one number; the probe's `summary` says which."""
     low: float = math.nan
-    """noise: the lower end of the 95% interval. descent: 0. Others: the least of what the value
-    stands for."""
+    """The lower end of the value's interval, or the smallest of what it stands for."""
     high: float = math.nan
-    """noise: the upper end. descent: the longest step up to which the loss stays below its start.
-    Others: the largest of what the value stands for."""
+    """The upper end, likewise."""
     limit: float = math.nan
-    """sharpness: the optimizer's stability threshold, in the same metric."""
+    """What the value must stay below, in the same unit."""
     seconds: float = math.nan
     passes: float = math.nan
     """The cost in forward-backward passes of one training batch."""
     refused: str = ""
-    """The reason; empty where the probe was made."""
+    """The reason; empty if the probe was run."""
     result: Any = None
     """All that was found, as plain values: what `inspect-gradients --probe --json` prints."""
 
@@ -212,7 +205,7 @@ class RunInfo:
     """What is known of a run when it starts: the header of every screen.
 
     A loop of the user's own (`GradientMonitor`) does not tell everything. What is not known is
-    0 or empty, and NaN for a learning rate; `total_steps` of 0 is the mark of such a run.
+    0 or empty, and NaN for a learning rate.
     """
 
     run: str
@@ -235,6 +228,11 @@ class RunInfo:
     start_step: int
     """Steps already done when this process began (0 unless resumed)."""
     layers: tuple[LayerInfo, ...]
+
+    @property
+    def is_own_loop(self) -> bool:
+        """Whether the run is one of a loop of the user's own: there is no config, and no plan."""
+        return self.total_steps == 0
 
 
 @dataclass(frozen=True, slots=True)

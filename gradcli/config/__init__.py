@@ -3,7 +3,7 @@
 from gradcli.config.compare_config import ComposedArm, ComposedComparison, compose_comparison
 from gradcli.config.compose import Composed, compose_train, load_config
 from gradcli.config.inspect_config import ComposedInspection, compose_inspection
-from gradcli.config.probe_schedule import probe_steps
+from gradcli.config.probe_schedule import add_allowed_probes, allowed_probes, probe_steps
 from gradcli.config.schema import DataConfig, Section, TrainConfig
 from gradcli.config.settings import flat_settings
 from gradcli.config.show import annotated_yaml
@@ -16,6 +16,8 @@ __all__ = [
     "DataConfig",
     "Section",
     "TrainConfig",
+    "add_allowed_probes",
+    "allowed_probes",
     "annotated_yaml",
     "compose_comparison",
     "compose_inspection",

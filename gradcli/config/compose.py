@@ -180,5 +180,5 @@ def _typed(
 ) -> Composed:
     """Check every value of a composed training config, and give it its type."""
     config, classes = typed(TrainConfig, plain, files=files, allow_import=allow_import)
-    check_monitor(config.monitor)
+    check_monitor(config.monitor, allow_import)
     return Composed(config, plain, files, overridden, classes)

@@ -70,7 +70,7 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
             hint=f"--allow-import {package}, if you trust what it runs",
         )
     module_name, _, class_name = target.rpartition(".")
-    module = _import(module_name, where)
+    module = import_module(module_name, where)
     kind = _kind(section.group)
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
@@ -223,7 +223,12 @@ def _is_kind(value: Any, kind: tuple[type, ...]) -> bool:
     return inspect.isclass(value) and issubclass(value, kind)
 
 
-def _import(name: str, where: str) -> types.ModuleType:
+def import_module(name: str, where: str) -> types.ModuleType:
+    """Import a module by name, also from the working directory.
+
+    Raises:
+        UserError: if there is none.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcli.probes.probe import plain
+from gradcli.probes.registry import known_probes
 from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
 
 if TYPE_CHECKING:
@@ -212,14 +214,15 @@ def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
 
 
 def _probes(probes: ProbeResults) -> dict[str, Any]:
-    """Return each probe that was asked for under its name: what it found and cost, or why not."""
+    """Return for each probe that was run its result and cost, or why it was refused."""
     results: dict[str, dict[str, Any]] = {name: {} for name in probes.costs}
-    for one in fields(probes):
-        value = getattr(probes, one.name)
-        if one.name not in ("costs", "refused") and value is not None:
-            results.setdefault(one.name.replace("_", "-"), {})["result"] = _plain(value)
-    if probes.check is not None:
-        results["check"]["wrong"] = probes.check.wrong
+    for probe in known_probes():
+        found = probes.of(probe)
+        if found is None or probe.told_by_layer:
+            continue
+        results.setdefault(probe.name, {})["result"] = plain(found)
+        if probe.conclusions is not None:
+            results[probe.name].update(probe.conclusions(found))
     for name, cost in probes.costs.items():
         results[name]["cost"] = asdict(cost)
     for name, reason in probes.refused.items():
@@ -234,13 +237,6 @@ def _recorded_probe(record: ProbeRecord) -> dict[str, Any]:
     values["cost"] = {name: values.pop(name) for name in ("seconds", "passes")}
     values["result"] = values.pop("result")
     return values
-
-
-def _plain(value: Any) -> Any:
-    """Turn the dataclasses in a probe's result into mappings."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _ranked(arm: RankedArm) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | 
 
 def _refuse_own_loop(run: Run) -> None:
     """Refuse to continue what a loop of the user's own has trained."""
-    if run.state.get("info", {}).get("total_steps") == 0:
+    if "info" in run.state and run.info.is_own_loop:
         raise UserError(
             f"{run.name} was trained by a loop of your own, which gradcli cannot go on with.",
             where="--resume",

@@ -16,16 +16,14 @@ import numpy as np
 from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialRecords
 from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import learning_rate
+from gradcli.views.draw.panels import GREY, finite_or_gap, log_scale
 from gradcli.views.draw.run_figures import (
     DOTS_PER_INCH,
-    GREY,
     Bins,
     blank_figure,
     decade_limits,
     draw_norms,
-    finite_or_gap,
     layer_norms_by_bin,
-    log_scale,
     mean_by_bin,
 )
 from gradcli.views.heading import describe_data

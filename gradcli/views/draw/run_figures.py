@@ -26,10 +26,18 @@ from gradcli.records import (
     StepRecords,
     norm_by_layer,
 )
+from gradcli.views.draw.panels import (
+    BLUE,
+    GREY,
+    ORANGE,
+    VERMILION,
+    finite_or_gap,
+    legend_above,
+    log_scale,
+)
 from gradcli.views.heading import describe_data
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
@@ -41,9 +49,6 @@ MOST_BINS = 600
 MOST_LAYER_NAMES = 40
 DOTS_PER_INCH = 150
 WIDTH_INCHES = 9.0
-
-# Okabe and Ito's palette (2008), which readers with any colour vision tell apart.
-BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#BBBBBB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,24 +293,6 @@ def _line(
     )
 
 
-def finite_or_gap(values: Doubles) -> Doubles:
-    """Put NaN, which matplotlib leaves out, in the place of infinities."""
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def log_scale(axes: Axes, values: Doubles) -> None:
-    """Use a logarithmic axis, with plain numbers, where every finite value has a logarithm."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    finite = values[np.isfinite(values)]
-    if finite.size and finite.min() > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        if finite.max() < 1000 * finite.min():
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-
-
 def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> None:
     """Put a cross on the upper edge for each bin with a NaN or an infinity in it."""
     if where.any():
@@ -319,21 +306,6 @@ def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> N
             clip_on=False,
             label="NaN or infinite",
         )
-
-
-def legend_above(
-    axes: Axes, handles: Sequence[Artist] | None = None, *, on_the_right: bool = False
-) -> None:
-    """Explain a panel above it, where nothing that is drawn can lie beneath the words."""
-    axes.legend(
-        handles=handles,
-        loc="lower right" if on_the_right else "lower left",
-        bbox_to_anchor=(float(on_the_right), 1),
-        borderaxespad=0.1,
-        ncols=3,
-        frameon=False,
-        fontsize="small",
-    )
 
 
 def _finish(axes: Axes) -> None:

@@ -44,7 +44,7 @@ def commands_after_run(summary: TrainSummary, arguments: Sequence[str]) -> list[
         arguments: what the user typed after `gradcli train`; the advice is put behind it.
     """
     commands = []
-    is_own_loop = not summary.info.total_steps
+    is_own_loop = summary.info.is_own_loop
     if summary.status in ("interrupted", "lost") and not is_own_loop:
         commands.append(["gradcli", "train", "--resume", summary.path])
     commands += [

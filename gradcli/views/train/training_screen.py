@@ -210,7 +210,7 @@ def _trend(
 def _progress(run_state: RunState, clock_text: str, width: int) -> Line:
     info = run_state.info
     epoch = f"epoch {max(run_state.epoch, 1)} of {info.epochs}"
-    done = min(run_state.step / info.total_steps, 1.0) if info.total_steps else 1.0
+    done = 1.0 if info.is_own_loop else min(run_state.step / info.total_steps, 1.0)
     percent = f"{int(100 * done)}%"  # rounded down: 100% is all of it
     right = f"{percent:>4}{GAP}{fit(clock_text, max(CLOCK_WIDTH, cell_len(clock_text)), 'right')}"
     return [

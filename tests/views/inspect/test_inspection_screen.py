@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from gradcli.inspection.inspection import NOT_TESTED, Event, ProbeCost, ProbeResults, SideBySide
-from gradcli.probes.slope import LogSlope
+from gradcli.probes.measuring.slope import LogSlope
 from gradcli.records import Finding
 from gradcli.views.inspect.heat_map import GLYPHS
 from gradcli.views.inspect.inspection_screen import (

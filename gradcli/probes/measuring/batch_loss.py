@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gradcli.gradients.norms import accumulator_dtype
-from gradcli.probes.untouched import random_states_kept
+from gradcli.probes.measuring.untouched import random_states_kept
 
 #: Tensors by the names of `named_parameters()`.
 Parameters = Mapping[str, Tensor]

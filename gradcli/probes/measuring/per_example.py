@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from gradcli.errors import UserError
-from gradcli.probes.untouched import untouched
+from gradcli.probes.measuring.untouched import untouched
 
 #: The most memory that a chunk of gradients takes, unless a single one takes more.
 MEMORY_BYTES = 256 * 2**20

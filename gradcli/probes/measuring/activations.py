@@ -14,9 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcli.gradients.layers import find_layers, layer_module
 from gradcli.gradients.norms import accumulator_dtype, sum_of_squares
-from gradcli.probes.elementwise import Shape, activation_shape, value_and_derivative
-from gradcli.probes.slope import LogSlope, log_slope
-from gradcli.probes.untouched import untouched
+from gradcli.probes.measuring.elementwise import Shape, activation_shape, value_and_derivative
+from gradcli.probes.measuring.slope import LogSlope, log_slope
+from gradcli.probes.measuring.untouched import untouched
 from gradcli.records import LayerInfo
 
 #: A unit is saturated for an example where the activation's derivative is below this share of
