@@ -184,7 +184,7 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Paths) -> str:
         f"optimizer={arm.optimizer}",
         *(
             word
-            for word in (*plan.train_overrides, *arm.overrides)
+            for word in (*plan.train_overrides, *arm.info.overrides)
             if word.lstrip("+").partition("=")[0] not in decided
         ),
         f"epochs={arm.config['epochs']}",

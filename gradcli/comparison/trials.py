@@ -11,12 +11,10 @@ import numpy as np
 from gradcli.comparison.protocol import Outcome, Trial
 from gradcli.comparison.results import SERIES, RunningTrial, TrialResult, TrialStatus
 from gradcli.comparison.statistics import time_to_target
-from gradcli.records import EvalRecord, Floats
+from gradcli.records import EvalRecord, Floats, was_clipped
 from gradcli.runs import Run
 from gradcli.runs.files import number
 
-# float32 columns: a gradient counts as clipped where it lost more than their rounding.
-_CLIPPED = 1 - 1e-6
 # A running trial is looked at many times: only so many of its last steps are read.
 RECENT_STEPS = 2000
 
@@ -155,7 +153,7 @@ def snapshot(trial: Trial, run: Run, *, until: int | None, seconds: float) -> Tr
 
 def clipped_fraction(coefficients: Floats) -> float:
     """Return the share of steps whose gradient was clipped; NaN without any step."""
-    return float(np.mean(coefficients < _CLIPPED)) if len(coefficients) else math.nan
+    return float(np.mean(was_clipped(coefficients))) if len(coefficients) else math.nan
 
 
 def thinned(values: Floats) -> tuple[float, ...]:
