@@ -27,7 +27,7 @@ MAY_IMPORT = {
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "",
     "runs": "system",
-    "comparison": "runs system",
+    "comparison": "runs",
     "config": "comparison gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs",
     "monitor": "gradients inspection runs",

@@ -115,6 +115,7 @@ def compare_optimizers(
     data_dir: options.DataDirOption = None,
     config_dir: options.ConfigDirOption = None,
     allow_import: options.AllowImportOption = None,
+    all_pairs: options.AllPairsOption = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     no_live: options.NoLiveOption = False,
@@ -137,7 +138,7 @@ def compare_optimizers(
         paths = options.given_paths(context)
         view = compare_view(live=not no_live, quiet=quiet)
         summary = run_comparison(arguments, vary or [], paths, view, open_engine, resume=resume)
-    _show(summary, as_json=as_json)
+    _show(summary, as_json=as_json, all_pairs=all_pairs)
     if summary.status == "interrupted":
         from gradcli.runs import ComparisonDirectory
 
@@ -145,7 +146,7 @@ def compare_optimizers(
     raise typer.Exit(EXIT_CODES[summary.status])
 
 
-def _show(summary: ComparisonSummary, *, as_json: bool) -> None:
+def _show(summary: ComparisonSummary, *, as_json: bool, all_pairs: bool) -> None:
     from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
     from gradcli.views.json_output import comparison_json, dumps
@@ -153,4 +154,4 @@ def _show(summary: ComparisonSummary, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
-        show_result(comparison_closing_screen(summary))
+        show_result(comparison_closing_screen(summary, all_pairs=all_pairs))

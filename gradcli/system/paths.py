@@ -1,17 +1,41 @@
-"""Where things lie: what every command is told by its options or by the environment."""
+"""The folders that a command works with, as its options or the environment give them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_DEFAULT_RUNS = Path("runs")
+
 
 @dataclass(frozen=True)
 class Paths:
-    """Where runs, data and the user's own configs lie, and which packages configs may use."""
+    """The folders of runs, data and the user's own configs, and the packages configs may use."""
 
-    runs_dir: Path = Path("runs")
+    runs_dir: Path = _DEFAULT_RUNS
     data_dir: Path | None = None
     config_dir: Path | None = None
     allow_import: Sequence[str] = ()
+
+    def arguments(self, *, runs: bool = True) -> list[str]:
+        """Return the options that give these paths again, for a command to paste.
+
+        What the environment already says is left out.
+
+        Args:
+            runs: whether `--runs-dir` is among them; a command that names a run's directory does
+                not need it.
+        """
+        arguments = []
+        usual = (str(_DEFAULT_RUNS), os.environ.get("GRADCLI_RUNS"))
+        if runs and str(self.runs_dir) not in usual:
+            arguments += ["--runs-dir", str(self.runs_dir)]
+        if self.data_dir is not None and str(self.data_dir) != os.environ.get("GRADCLI_DATA"):
+            arguments += ["--data-dir", str(self.data_dir)]
+        if self.config_dir is not None:
+            arguments += ["--config-dir", str(self.config_dir)]
+        for package in self.allow_import:
+            arguments += ["--allow-import", package]
+        return arguments

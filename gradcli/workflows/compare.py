@@ -110,14 +110,19 @@ def run_comparison(
 
 
 def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonSummary:
-    """Return the summary of a comparison as it stands, running nothing."""
+    """Return the summary of a comparison as it stands, running nothing.
+
+    Args:
+        directory: of the comparison.
+        paths: as given now; if none are, the commands to type next have those it was run with.
+    """
     state = directory.state
     status = directory.status
     store = TrialStore(directory, state.get("problems"))
     return store.summarise(
         status if status == "finished" or status == "failed" else "interrupted",
         float(state.get("seconds", "nan")),
-        paths,
+        paths.arguments() or state.get("paths", ()),
     )
 
 
@@ -255,7 +260,7 @@ class _Study:
         """Run what is missing, and return the summary."""
         lock = self._directory.lock()
         try:
-            self._directory.update(status="running", pid=os.getpid())
+            self._directory.update(status="running", pid=os.getpid(), paths=self._paths.arguments())
             self._store = TrialStore(self._directory)
             self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
             self._info = replace(
@@ -416,7 +421,7 @@ class _Study:
             status = "failed"
         before = float(self._directory.state.get("seconds", 0.0))
         seconds = before + time.monotonic() - self._start
-        summary = self._store.summarise(status, seconds, self._paths)
+        summary = self._store.summarise(status, seconds, self._paths.arguments())
         self._directory.update(
             status=status,
             seconds=seconds,

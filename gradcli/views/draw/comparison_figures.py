@@ -354,13 +354,13 @@ def _times(axes: Axes, summary: ComparisonSummary, what: str) -> None:
         color, _ = _look(summary, arm.name)
         times = np.array(
             [
-                getattr(one, what)
+                one.measured[what]
                 for one in summary.trials
                 if one.arm == arm.name and one.stage == "measuring"
             ]
         )
         reached = times[np.isfinite(times)]
-        median = getattr(arm, what)
+        median = arm.measured[what]
         if math.isfinite(median):
             axes.vlines(median, row - 0.3, row + 0.3, color=color, linewidth=3)
         axes.plot(reached, np.full(len(reached), row), "o", color=color, alpha=0.7)

@@ -18,6 +18,7 @@ from gradcli.views.draw.comparison_figures import (
     plot_comparison,
 )
 
+NEVER = {"steps_to_target": math.inf, "seconds_to_target": math.inf}
 ALL = ["learning_curves.png", "learning_rates.png", "gradient_norms.png", "time_to_target.png"]
 
 
@@ -65,12 +66,10 @@ def test_every_comparison_can_be_drawn(tmp_path, make_comparison, make_records, 
     status, losses, evals = CASES[case]
     summary = make_comparison()
     trials = tuple(
-        replace(one, status=status, steps_to_target=math.inf, seconds_to_target=math.inf)
-        for one in summary.trials
+        replace(one, status=status, measured=one.measured | NEVER) for one in summary.trials
     )
     ranking = tuple(
-        replace(arm, diverged=3, steps_to_target=math.inf, seconds_to_target=math.inf)
-        for arm in summary.ranking
+        replace(arm, diverged=3, measured=arm.measured | NEVER) for arm in summary.ranking
     )
     summary = replace(summary, trials=trials, ranking=ranking)
     records = [make_records(one, losses, evals) for one in trials]
