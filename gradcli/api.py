@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +101,7 @@ def compare(
 
     `compare("model=cnn", optimizers=["sgd", "adam"], seeds=5)` is
     `gradcli compare-optimizers --optimizers sgd,adam --seeds 5 model=cnn`. Trials run in
-    processes of their own; a call that was made before, and interrupted, is gone on with.
+    processes of their own. If this comparison already exists, it is resumed.
 
     Args:
         overrides: Hydra overrides, `KEY=VALUE`: they hold for all trials alike.
@@ -112,8 +111,8 @@ def compare(
         seeds: fresh seeds with which each is measured; None is the protocol's number.
         protocol: quick, standard or thorough.
         jobs: trials that run at the same time; None is one a core.
-        engine: where trials run; None is this machine.
-        resume: a comparison to go on with, instead of beginning one.
+        engine: an option of `configs/engine/`; None is `local`, worker processes here.
+        resume: a comparison to resume.
         runs_dir: where runs are kept.
         data_dir: where data sets lie; None is the platform's cache folder.
         config_dir: a folder of config files that add to the groups.
@@ -129,7 +128,7 @@ def compare(
         UserError: for anything wrong with the config, the data or the places.
         KeyboardInterrupt: for Ctrl-C, once everything is saved.
     """
-    from gradcli.engines import LocalEngine
+    from gradcli.engines import opened_engines
 
     words = [
         *comparison_overrides(
@@ -144,7 +143,7 @@ def compare(
         *overrides,
     ]
     paths = _paths(runs_dir, data_dir, config_dir, allow_import)
-    with closing(LocalEngine()) as workers:
+    with opened_engines(words) as open_engine:
         from gradcli.workflows.compare import (  # while a worker loads torch
             Comparison,
             run_comparison,
@@ -155,7 +154,7 @@ def compare(
             vary,
             paths,
             view or QuietCompareView(),
-            workers,
+            open_engine,
             resume=None if resume is None else str(resume),
         )
     comparison = Comparison(summary, Path(summary.info.path))

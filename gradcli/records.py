@@ -313,6 +313,17 @@ class RunRow:
     """The codes of what the diagnosis found."""
 
 
+def was_clipped(after: Floats, before: Floats | float = 1.0) -> NDArray[np.bool_]:
+    """Whether clipping made a gradient smaller, by more than the rounding of a float32 column.
+
+    Args:
+        after: norms after clipping; or clip coefficients, which are relative to a norm of 1.
+        before: the same norms before clipping.
+    """
+    smaller: NDArray[np.bool_] = after < before * (1 - 1e-6)
+    return smaller
+
+
 def norm_by_layer(parameter_norms: Floats, layers: tuple[LayerInfo, ...]) -> NDArray[np.float64]:
     """Derive the layers' norms (n, L) from their parameters' norms (n, P), in float64."""
     counts = [len(layer.parameters) for layer in layers]

@@ -1,6 +1,5 @@
 """What all tests share: one terminal, folders of their own, no network, and the command line."""
 
-import functools
 import locale
 import os
 import subprocess
@@ -139,36 +138,13 @@ def gradcli(capsys, monkeypatch) -> Callable[..., Answer]:
 @pytest.fixture
 def trials_in_this_process(monkeypatch) -> None:
     """Comparisons run their trials here, one after another: workers take seconds to start."""
-    from gradcli.engines import Ended, worker
+    from gradcli.engines import SerialEngine
 
-    class InThisProcess:
-        def __init__(self):
-            self._waiting = []
+    class InThisProcess(SerialEngine):
+        def __init__(self, jobs=None):
+            super().__init__(raise_errors=False)
 
-        def scale(self, jobs):
-            pass
-
-        def plan(self, request, download):
-            return worker.plan(request, self._load(request, download))
-
-        def submit(self, job):
-            self._waiting.append(job)
-
-        def poll(self, timeout):
-            job = self._waiting.pop(0)
-            worker.run(job, self._load(job, print), facts={})
-            return [Ended(job.id)]
-
-        def cancel(self, job_id):
-            self._waiting = [job for job in self._waiting if job.id != job_id]
-
-        def close(self):
-            self._waiting.clear()
-
-        def _load(self, request, download):
-            return functools.partial(worker.load_once, data_dir=request.data_dir, download=download)
-
-    monkeypatch.setattr("gradcli.engines.LocalEngine", InThisProcess)
+    monkeypatch.setattr("gradcli.engines.local.LocalEngine", InThisProcess)
     # The pictures would take as long again.
     monkeypatch.setattr("gradcli.views.draw.comparison_figures.plot_comparison", lambda *args: [])
 

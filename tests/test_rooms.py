@@ -27,8 +27,8 @@ MAY_IMPORT = {
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "",
     "runs": "system",
-    "comparison": "runs system",
-    "config": "gradients models optim probes",
+    "comparison": "runs",
+    "config": "comparison gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs",
     "monitor": "gradients inspection runs",
     "views": "comparison diagnosis inspection probes",  # their results, as types

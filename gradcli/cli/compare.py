@@ -1,9 +1,8 @@
-"""`gradcli compare-optimizers`: which optimizer, with which learning rate, and is it luck?"""
+"""`gradcli compare-optimizers`: which optimizer is better, and is the difference luck?"""
 
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from gradcli.comparison.results import ComparisonSummary
 
 EPILOG = (
-    "An override sets any key for all trials alike: gradcli compare-optimizers model=cnn epochs=3. "
-    "The same command, given again, runs only what is missing."
+    "An override sets a key for every trial: gradcli compare-optimizers model=cnn epochs=3. "
+    "If this comparison already exists, it is resumed."
 )
 EXIT_CODES = {"finished": 0, "failed": 3}
 _PANEL = "The comparison"
@@ -33,7 +32,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="What is compared; else sgd,adam,rmsprop.",
+            help="What to compare; default sgd,adam,rmsprop.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -42,7 +41,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="auto|LIST",
-            help="The learning rates to try; auto is a grid around each optimizer's own.",
+            help="Learning rates to try; auto: a grid around each optimizer's default.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -51,7 +50,7 @@ def compare_optimizers(
         list[str] | None,
         typer.Option(
             metavar="KEY=A,B,...",
-            help="Compare values of another key, too: clip=none,norm. May be repeated.",
+            help="Also compare values of another key: clip=none,norm. Repeatable.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -60,7 +59,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="N",
-            help="Fresh seeds with which each is measured.",
+            help="Number of fresh seeds that measure each optimizer.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -80,7 +79,7 @@ def compare_optimizers(
             "--jobs",
             "-j",
             metavar="N",
-            help="Trials that run at the same time; else one a core.",
+            help="Trials to run at the same time; default one per core.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -89,7 +88,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Where trials run: local.",
+            help="Where trials run: local (worker processes), serial (this process), or your own.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -98,7 +97,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="DIR",
-            help="Go on with a comparison: its directory, name or `latest`.",
+            help="Resume a comparison: its directory, name or `latest`.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -116,12 +115,13 @@ def compare_optimizers(
     data_dir: options.DataDirOption = None,
     config_dir: options.ConfigDirOption = None,
     allow_import: options.AllowImportOption = None,
+    all_pairs: options.AllPairsOption = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     no_live: options.NoLiveOption = False,
 ) -> None:
-    """Compare optimizers fairly: tuned alike, on the same seeds, with intervals and verdicts."""
-    from gradcli.engines import LocalEngine
+    """Compare optimizers fairly: equal tuning, the same seeds, intervals and verdicts."""
+    from gradcli.engines import opened_engines
 
     arguments = [
         *comparison_overrides(
@@ -130,15 +130,15 @@ def compare_optimizers(
         *options.given_overrides(context),
         *(overrides or []),
     ]
-    # Before all that takes time to load: the first worker loads torch meanwhile.
-    with closing(LocalEngine()) as workers:
+    # First of all: a local worker loads torch while this process loads the rest.
+    with opened_engines(arguments) as open_engine:
         from gradcli.views.console import compare_view
         from gradcli.workflows.compare import run_comparison
 
         paths = options.given_paths(context)
         view = compare_view(live=not no_live, quiet=quiet)
-        summary = run_comparison(arguments, vary or [], paths, view, workers, resume=resume)
-    _show(summary, as_json=as_json)
+        summary = run_comparison(arguments, vary or [], paths, view, open_engine, resume=resume)
+    _show(summary, as_json=as_json, all_pairs=all_pairs)
     if summary.status == "interrupted":
         from gradcli.runs import ComparisonDirectory
 
@@ -146,7 +146,7 @@ def compare_optimizers(
     raise typer.Exit(EXIT_CODES[summary.status])
 
 
-def _show(summary: ComparisonSummary, *, as_json: bool) -> None:
+def _show(summary: ComparisonSummary, *, as_json: bool, all_pairs: bool) -> None:
     from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
     from gradcli.views.json_output import comparison_json, dumps
@@ -154,4 +154,4 @@ def _show(summary: ComparisonSummary, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
-        show_result(comparison_closing_screen(summary))
+        show_result(comparison_closing_screen(summary, all_pairs=all_pairs))

@@ -54,6 +54,14 @@ JsonOption = Annotated[
         "--json", help="Print one JSON object on stdout.", rich_help_panel="Places and output"
     ),
 ]
+AllPairsOption = Annotated[
+    bool,
+    typer.Option(
+        "--all-pairs",
+        help="Show the verdict on every pair of a comparison.",
+        rich_help_panel="Places and output",
+    ),
+]
 QuietOption = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel="Places and output"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradcli.cli.options import JsonOption, RunsDirOption
+from gradcli.cli.options import AllPairsOption, JsonOption, RunsDirOption
 from gradcli.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -
 
 @app.command()
 def show(
-    run: Target = "latest", runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False
+    run: Target = "latest",
+    runs_dir: RunsDirOption = Path("runs"),
+    all_pairs: AllPairsOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a run or a comparison as it was shown when it ended, or as it stands."""
     from gradcli.runs import ComparisonDirectory, find_any
@@ -55,7 +58,7 @@ def show(
 
     found = find_any(run, runs_dir)
     if isinstance(found, ComparisonDirectory):
-        _show_comparison(found, as_json)
+        _show_comparison(found, as_json=as_json, all_pairs=all_pairs)
         return
     from gradcli.inspection.run_summary import summarise_run
 
@@ -66,7 +69,7 @@ def show(
         show_result(closing_screen(summary, commands_after_run(summary, found.overrides)))
 
 
-def _show_comparison(comparison: ComparisonDirectory, as_json: bool) -> None:
+def _show_comparison(comparison: ComparisonDirectory, *, as_json: bool, all_pairs: bool) -> None:
     from gradcli.system.paths import Paths
     from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
@@ -77,7 +80,7 @@ def _show_comparison(comparison: ComparisonDirectory, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
-        show_result(comparison_closing_screen(summary))
+        show_result(comparison_closing_screen(summary, all_pairs=all_pairs))
 
 
 @app.command()

@@ -1,18 +1,24 @@
-"""What an engine is: the few calls that a comparison makes, whatever runs its trials."""
+"""What an engine is: the few calls that a comparison makes, whatever runs its trials.
+
+An engine is a class with these methods. A config, `engine/NAME.yaml`, names it by `_target_`; its
+other keys are the keyword arguments of the class, where `jobs` is the number of trials that run at
+the same time. The class needs no base class and must not import torch: the process that shows a
+comparison starts without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Download = Callable[[int, int, str], None]
-"""Is told of a download: the bytes that are there, those of the whole or 0, and the file."""
+"""Shows a download: the bytes received, the bytes in total or 0 if unknown, and the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """A comparison to be planned, for `workflows.planning`; plain values, as in a `Job`."""
+    """A comparison to plan with `workflows.planning`; plain values, as in a `Job`."""
 
     overrides: Sequence[str]
     vary: Sequence[str]
@@ -24,7 +30,7 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A trial to be run, or gone on with; plain values, so that it can be sent anywhere."""
+    """A trial to run or to resume; plain values, so that it can be sent anywhere."""
 
     id: str
     directory: str
@@ -39,42 +45,51 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that runs no more, however it ended."""
+    """A job that no longer runs, however it ended."""
 
     id: str
     problem: str = ""
-    """Where the process died instead of ending the trial: how, in words."""
+    """How its process died, in words; empty if the process ended the trial itself."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs jobs. Their results are in their run directories, and nowhere else."""
 
-    def scale(self, jobs: int) -> None:
-        """Run up to `jobs` trials at the same time from now on."""
+    def scale(self, jobs: int) -> int:
+        """Run up to `jobs` trials at the same time from now on.
+
+        Returns:
+            How many it will really run at the same time: at least 1, at most `jobs`.
+        """
 
     def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:
         """Plan a comparison where its trials will run, and return `Plan.as_json`.
 
-        Planning takes torch, the data and the model, and so does every trial: whoever asks for
-        the plan need have neither.
+        Planning needs torch, the data and the model, as every trial does; the process that asks
+        for the plan needs none of them.
 
         Args:
-            request: what was asked for.
-            download: is told of one, where the data must be had first.
+            request: what to plan.
+            download: is called with the progress of a download, if the data must be fetched.
 
         Raises:
-            UserError: for whatever a trial cannot be run with.
+            UserError: if a trial could not run with the config or the data.
             RuntimeError: for any other failure.
         """
 
     def submit(self, job: Job) -> None:
-        """Run a job as soon as there is room for it, after those that were submitted before."""
+        """Run a job as soon as there is room for it, after those submitted earlier."""
 
     def poll(self, timeout: float) -> Sequence[Ended]:
         """Return the jobs that have ended since the last call; wait `timeout` seconds for one."""
 
     def cancel(self, job_id: str) -> None:
-        """Forget a job that waits; let one that runs save its state and end."""
+        """Forget a waiting job; let a running one save its state and end."""
 
     def close(self) -> None:
         """End at once whatever still runs, and release everything. Safe to call again."""
+
+
+OpenEngine = Callable[[type, Mapping[str, Any]], Engine]
+"""Makes an engine from its class and keyword arguments; whoever offers this closes the engine."""

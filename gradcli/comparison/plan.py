@@ -1,4 +1,4 @@
-"""The plan of a comparison: all that its trials follow from, as it is kept in its directory."""
+"""The plan of a comparison: all that its trials follow from, as its directory keeps it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradcli.records import DataInfo
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared, and how."""
+    """What is compared, and how. `info.arms` are the `info` of each of `arms`."""
 
     info: ComparisonInfo
     arms: tuple[Arm, ...]
@@ -25,9 +25,9 @@ class Plan:
 
     @property
     def request_id(self) -> str:
-        """A hash of all that the result depends on: two calls that share it ask the same."""
+        """A hash of all that the result depends on: equal for two calls that ask the same."""
         asked = {
-            "arms": [asdict(arm) for arm in self.arms],
+            "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),
             "target": self.info.target_accuracy,
             "data_sha256": self.info.data.sha256,
@@ -39,7 +39,7 @@ class Plan:
         return {
             "request": self.request_id,
             "info": asdict(self.info),
-            "arms": [asdict(arm) for arm in self.arms],
+            "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),
             "train_overrides": list(self.train_overrides),
         }
@@ -48,33 +48,51 @@ class Plan:
 def plan_from_json(state: Mapping[str, Any]) -> Plan:
     """Read back the plan that `Plan.as_json` wrote."""
     info = state["info"]
+    arms = tuple(_arm(arm) for arm in state["arms"])
     return Plan(
         info=ComparisonInfo(
             **{
                 **info,
                 "data": DataInfo(**_with_tuples(info["data"])),
                 "protocol": ProtocolInfo(**_with_tuples(info["protocol"])),
-                "arms": tuple(ArmInfo(**_with_tuples(_with_rates(arm))) for arm in info["arms"]),
+                "arms": tuple(arm.info for arm in arms),
             }
         ),
-        arms=tuple(_arm(arm) for arm in state["arms"]),
+        arms=arms,
         protocol=Protocol(**_with_tuples(state["protocol"])),
         train_overrides=tuple(state["train_overrides"]),
     )
 
 
-def _arm(values: dict[str, Any]) -> Arm:
-    grid = values["grid"] and Grid(**_with_tuples(values["grid"]))
-    rates = tuple(float(rate) for rate in values["rates"])
-    return Arm(**{**_with_tuples(values), "rates": rates, "grid": grid})
+def _arm_json(arm: Arm) -> dict[str, Any]:
+    """Return an arm under the keys that `comparison.json` has always had."""
+    return {
+        "name": arm.name,
+        "optimizer": arm.optimizer,
+        "overrides": arm.info.overrides,
+        "config": arm.config,
+        "rates": arm.rates,
+        "grid": arm.grid and asdict(arm.grid),
+        "steps": arm.steps,
+    }
 
 
-def _with_rates(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with learning rates as numbers: a NaN was written as a string."""
-    return {**values, "learning_rates": [float(rate) for rate in values["learning_rates"]]}
+def _arm(values: Mapping[str, Any]) -> Arm:
+    return Arm(
+        info=ArmInfo(
+            name=values["name"],
+            optimizer=values["optimizer"],
+            overrides=tuple(values["overrides"]),
+            # NaN, for an optimizer without a learning rate, was written as a string.
+            learning_rates=tuple(float(rate) for rate in values["rates"]),
+        ),
+        config=values["config"],
+        grid=values["grid"] and Grid(**_with_tuples(values["grid"])),
+        steps=values["steps"],
+    )
 
 
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }

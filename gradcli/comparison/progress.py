@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from gradcli.comparison import summary
+from gradcli.comparison.columns import clipped_fraction
 from gradcli.comparison.results import (
     ArmProgress,
     ComparisonInfo,
@@ -14,7 +15,7 @@ from gradcli.comparison.results import (
 )
 from gradcli.comparison.statistics import median_time, summarise_scores
 from gradcli.comparison.summary import ArmTrials
-from gradcli.comparison.trials import TrialSnapshot, clipped_fraction, thinned
+from gradcli.comparison.trials import TrialSnapshot, thinned
 from gradcli.records import Floats
 
 #: The losses and the gradient norms of a trial, a value a step: what a sparkline is drawn from.
@@ -84,7 +85,7 @@ def _arm(
     latest = next((snapshot for snapshot in reversed(snapshots) if len(snapshot.losses)), None)
     if latest is not None:
         curve = latest.losses, latest.grad_norms, latest.clip_coefficients
-    speeds = [trial.steps_per_second for trial in trials if trial.status == "finished"]
+    speeds = [trial.measured["steps_per_second"] for trial in trials if trial.status == "finished"]
     speeds = speeds or [snapshot.steps_per_second for snapshot in snapshots]
     return ArmProgress(
         name=arm.name,
@@ -99,7 +100,7 @@ def _arm(
         grad_norm=float(curve[1][-1]) if curve else math.nan,
         grad_norms=thinned(curve[1]) if curve else (),
         clipped_fraction=clipped_fraction(curve[2]) if curve else math.nan,
-        steps_to_target=median_time([trial.steps_to_target for trial in ended]),
+        steps_to_target=median_time([trial.measured["steps_to_target"] for trial in ended]),
         steps_per_second=math.fsum(speeds) / len(speeds) if speeds else math.nan,
         seconds_left=(total - done) * seconds if total > done else 0.0,
         diverged=sum(trial.status == "diverged" for trial in trials),

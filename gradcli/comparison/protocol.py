@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from gradcli.comparison.results import ArmStage, Stage, TrialStatus
+from gradcli.comparison.results import ArmInfo, ArmStage, Stage, TrialStatus
 
 _ENDED = ("finished", "diverged", "failed")
 
@@ -76,20 +76,31 @@ def grid_around(centre: float, count: int, per_decade: int) -> Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arm:
-    """One way to train; equal to nothing but itself."""
+    """One way to train, with what its trials need; equal to nothing but itself."""
 
-    name: str
-    optimizer: str
-    overrides: tuple[str, ...]
-    """What sets it apart besides its optimizer."""
+    info: ArmInfo
+    """What the screens show of it."""
     config: Mapping[str, Any]
-    """The resolved config of its trials, but for the learning rate and the seed."""
-    rates: tuple[float, ...]
-    """The learning rates to try, rising; a single one is not tuned. NaN: it takes none."""
+    """The resolved config of its trials, except for the learning rate and the seed."""
     grid: Grid | None
-    """What `rates` are, where they may be widened."""
+    """The grid of its learning rates, if that may be widened."""
     steps: int
     """The updates of a whole trial."""
+
+    @property
+    def name(self) -> str:
+        """Its unique name."""
+        return self.info.name
+
+    @property
+    def optimizer(self) -> str:
+        """The option of `configs/optimizer/`."""
+        return self.info.optimizer
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to try, rising; a single one is not tuned. NaN: it takes none."""
+        return self.info.learning_rates
 
 
 @dataclass(frozen=True, slots=True)

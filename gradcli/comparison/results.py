@@ -9,6 +9,7 @@ with one learning rate and one seed.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -307,21 +308,14 @@ class TrialResult:
     run: str
     """Its run directory, as the user would type it."""
     steps: int
-    train_loss: float
     val_accuracy: float
-    """After the last step; of a stopped trial, where it was stopped."""
+    """After the last step; of a stopped trial, when it was stopped."""
     test_accuracy: float
-    """NaN for a tuning trial, too: choices are made on validation, and tests are not looked at."""
-    steps_to_target: float
-    """Infinite where the target was not reached."""
-    seconds_to_target: float
-    """In training steps alone; from a trial that shared its machine with others."""
-    grad_norm: float
-    """The mean gradient norm before clipping."""
-    clipped_fraction: float
+    """NaN for a tuning trial: choices are made on validation, and the test split is not read."""
+    measured: Mapping[str, float]
+    """The number of every column of `comparison.columns`, by key."""
     seconds: float
     """From the run's beginning to its end."""
-    steps_per_second: float
     error: str
     """What went wrong with a failed trial; else empty."""
 
@@ -346,11 +340,7 @@ class GridResult:
 
 @dataclass(frozen=True, slots=True)
 class RankedArm:
-    """An arm at the end: its place, its scores on the fresh seeds, and how it was tuned.
-
-    Losses and norms are means, times to the target medians over the measuring trials. None
-    counts a trial that diverged, except the medians, for which it never reaches the target.
-    """
+    """An arm at the end: its place, its scores on the fresh seeds, and how it was tuned."""
 
     rank: int
     name: str
@@ -359,12 +349,8 @@ class RankedArm:
     seeds: tuple[int, ...]
     test_accuracy: Summary
     val_accuracy: Summary
-    train_loss: float
-    steps_to_target: float
-    seconds_to_target: float
-    grad_norm: float
-    clipped_fraction: float
-    steps_per_second: float
+    measured: Mapping[str, float]
+    """The number of every column of `comparison.columns` over the measuring trials, by key."""
     diverged: int
     missing: int
     learning_rate_at_edge: bool

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradcli.comparison.columns import mean, measured_of_arm
 from gradcli.comparison.protocol import ArmState
 from gradcli.comparison.results import (
     ArmResult,
@@ -23,7 +24,6 @@ from gradcli.comparison.statistics import (
     ScoreComparison,
     compare_arms,
     learning_rate_sensitivity,
-    median_time,
     summarise_scores,
 )
 
@@ -78,7 +78,7 @@ def grid_results(arms: Sequence[ArmTrials]) -> tuple[GridResult, ...]:
             arm=arm.name,
             optimizer=arm.state.arm.optimizer,
             learning_rate=rate,
-            val_accuracy=_mean([_of_finished(trial, trial.val_accuracy) for trial in trials]),
+            val_accuracy=mean([_of_finished(trial, trial.val_accuracy) for trial in trials]),
             status=_cell(rate, trials).status,
             diverged=sum(trial.status == "diverged" for trial in trials),
             chosen=rate == arm.state.chosen,
@@ -105,9 +105,8 @@ def halving(arms: Sequence[ArmTrials]) -> Halving:
 def _ranked(arm: ArmTrials, placed: ArmResult) -> RankedArm:
     state, measuring = arm.state, arm.measuring
     validation = summarise_scores([_of_finished(trial, trial.val_accuracy) for trial in measuring])
-    finished = [trial for trial in measuring if trial.status == "finished"]
     tuned = _by_rate(arm)
-    scores = [_mean([_of_finished(one, one.val_accuracy) for one in tuned[rate]]) for rate in tuned]
+    scores = [mean([_of_finished(one, one.val_accuracy) for one in tuned[rate]]) for rate in tuned]
     return RankedArm(
         rank=placed.rank,
         name=arm.name,
@@ -116,12 +115,7 @@ def _ranked(arm: ArmTrials, placed: ArmResult) -> RankedArm:
         seeds=tuple(trial.seed for trial in measuring),
         test_accuracy=placed.score,
         val_accuracy=validation,
-        train_loss=_mean([trial.train_loss for trial in finished]),
-        steps_to_target=median_time([_time(one, one.steps_to_target) for one in measuring]),
-        seconds_to_target=median_time([_time(one, one.seconds_to_target) for one in measuring]),
-        grad_norm=_mean([trial.grad_norm for trial in finished]),
-        clipped_fraction=_mean([trial.clipped_fraction for trial in finished]),
-        steps_per_second=_mean([trial.steps_per_second for trial in finished]),
+        measured=measured_of_arm(measuring),
         diverged=placed.diverged,
         missing=placed.missing,
         learning_rate_at_edge=state.at_edge,
@@ -162,14 +156,5 @@ def _of_finished(trial: TrialResult, value: float) -> float:
     return value if trial.status == "finished" else math.nan
 
 
-def _time(trial: TrialResult, time: float) -> float:
-    """Return the time to the target; one that has no result has no time, either."""
-    return time if trial.status in ("finished", "diverged") else math.nan
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
-
-
 def _mean_known(values: Sequence[float]) -> float:
-    return _mean([value for value in values if not math.isnan(value)])
+    return mean([value for value in values if not math.isnan(value)])

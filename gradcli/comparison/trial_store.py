@@ -1,14 +1,13 @@
-"""What is known of a comparison on the disk: its plan, and how each of its trials stands.
+"""What is known of a comparison on the disk: its plan, and the state of each trial.
 
-A summary drawn up from a ledger is the same while the comparison's process lives and long
-after: both read nothing but the directory.
+A summary is the same while the comparison runs and long after: it depends on the directory alone.
 """
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -26,9 +25,8 @@ from gradcli.comparison.results import (
 from gradcli.comparison.summary import ArmTrials
 from gradcli.comparison.warnings import find_warnings
 from gradcli.runs import ComparisonDirectory
-from gradcli.system.paths import Paths
 
-#: How a trial stands that is over.
+#: The statuses of a trial that is over.
 ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
 
 
@@ -37,7 +35,7 @@ class TrialStore:
 
     Args:
         directory: of the comparison.
-        problems: what went wrong with trials that are not tried again, by id.
+        problems: what went wrong with trials that are not retried, by id.
     """
 
     def __init__(
@@ -45,7 +43,7 @@ class TrialStore:
     ) -> None:
         self.directory = directory
         plan = plan_from_json(directory.state)
-        # The directory may have been moved, or be named from elsewhere.
+        # The directory may have been moved, or named from another folder.
         self.plan = replace(plan, info=replace(plan.info, path=str(directory.path)))
         self.problems = dict(problems or {})
         self._outcomes = {run.name: trials.outcome(run) for run in directory.trials()}
@@ -72,14 +70,14 @@ class TrialStore:
         self._note(trial, trials.gave_up(self._outcomes[trial]))
 
     def states(self) -> tuple[ArmState, ...]:
-        """Return where each arm stands."""
+        """Return the state of each arm."""
         if self._states is None:
             plan = self.plan
             self._states = advance(plan.arms, plan.protocol, plan.info.data.sha256, self._outcomes)
         return self._states
 
     def arms(self) -> tuple[ArmTrials, ...]:
-        """Return where each arm stands, with the results of its trials."""
+        """Return the state of each arm, with the results of its trials."""
         if self._arms is None:
             self._arms = tuple(
                 ArmTrials(
@@ -95,8 +93,8 @@ class TrialStore:
         """Yield the results of the trials that have ended, without those that are known.
 
         Args:
-            known: names of arms and ids of trials. To pass over them costs far less than to ask
-                for them again, which tells where hundreds of trials end one after the other.
+            known: names of arms and ids of trials. Skipping them is much faster than asking
+                for them again, which matters with hundreds of trials.
         """
         for state in self.states():
             for trial in (*state.tuning, *state.measuring):
@@ -109,9 +107,15 @@ class TrialStore:
         self,
         status: Literal["finished", "interrupted", "failed"],
         seconds: float,
-        paths: Paths,
+        paths: Sequence[str] = (),
     ) -> ComparisonSummary:
-        """Draw up what the comparison has come to."""
+        """Summarise the comparison.
+
+        Args:
+            status: of the comparison.
+            seconds: the time it took so far.
+            paths: the options that `Paths.arguments` returns, for the commands to type next.
+        """
         arms = self.arms()
         compared = summary.compare_results(arms, self.info)
         ranking = summary.rank(arms, compared)
@@ -130,23 +134,18 @@ class TrialStore:
             winner_command=winner_command(self.plan, ranking[0], paths),
             resume_command=""
             if status == "finished"
-            else shlex.join(
-                [
-                    *("gradcli", "compare-optimizers", *paths.arguments(runs=False)),
-                    *("--resume", self.info.path),
-                ]
-            ),
+            else shlex.join(["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]),
         )
 
     def records(self, results: ComparisonSummary) -> Iterator[TrialRecords]:
-        """Yield all that was recorded of the trials that have ended, for curves."""
+        """Yield everything recorded of the ended trials, for curves."""
         for trial in results.trials:
             run = self.directory.trial(trial.id)
             if run is not None and run.layers:
                 yield TrialRecords(trial, run.info, run.steps, run.evals)
 
     def _note(self, trial: str, outcome: Outcome) -> None:
-        """Keep the outcome of a trial; where the arms stand is seen anew when it is asked for."""
+        """Keep the outcome of a trial; the states of the arms are computed again on demand."""
         self._outcomes[trial] = outcome
         self._states = self._arms = None
 
@@ -172,21 +171,21 @@ class TrialStore:
         return self._results[key]
 
 
-def winner_command(plan: Plan, winner: RankedArm, paths: Paths) -> str:
-    """Return the command that trains an arm as its first measuring trial was, to the bit.
+def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> str:
+    """Return the command that repeats the first measuring trial of an arm, to the bit.
 
-    Empty where nothing was measured.
+    Empty if nothing was measured.
     """
     if not winner.seeds:
         return ""
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
-    arguments = [
+    overrides = [
         f"data={plan.info.data.name}",
         f"optimizer={arm.optimizer}",
         *(
             word
-            for word in (*plan.train_overrides, *arm.overrides)
+            for word in (*plan.train_overrides, *arm.info.overrides)
             if word.lstrip("+").partition("=")[0] not in decided
         ),
         f"epochs={arm.config['epochs']}",
@@ -194,5 +193,5 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Paths) -> str:
         f"threads={arm.config['threads']}",
     ]
     if not math.isnan(winner.learning_rate):
-        arguments.append(f"optimizer.lr={winner.learning_rate:g}")
-    return shlex.join(["gradcli", "train", *paths.arguments(runs=False), *arguments])
+        overrides.append(f"optimizer.lr={winner.learning_rate:g}")
+    return shlex.join(["gradcli", "train", *paths, *overrides])

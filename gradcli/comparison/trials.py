@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gradcli.comparison.columns import TrialReadings, measured_of_trial
 from gradcli.comparison.protocol import Outcome, Trial
 from gradcli.comparison.results import SERIES, RunningTrial, TrialResult, TrialStatus
-from gradcli.comparison.statistics import time_to_target
 from gradcli.records import EvalRecord, Floats
 from gradcli.runs import Run
 from gradcli.runs.files import number
 
-# float32 columns: a gradient counts as clipped where it lost more than their rounding.
-_CLIPPED = 1 - 1e-6
 # A running trial is looked at many times: only so many of its last steps are read.
 RECENT_STEPS = 2000
 
@@ -71,14 +69,8 @@ def result(
     """
     state = {} if run is None else run.state
     steps = number(state.get("progress", {}).get("steps", 0))
-    seconds_train = number(state.get("seconds_train", math.nan))
     measured = run is not None and bool(run.layers)
-    norms = run.steps.grad_norm_before_clip if run and measured else np.empty(0)
-    coefficients = run.steps.clip_coefficient if run and measured else np.empty(0)
-    all_evals = run.evals if run is not None else ()
-    evals = [one for one in all_evals if one.split == "val"]
-    losses = [one.train_loss for one in all_evals if not math.isnan(one.train_loss)]
-    accuracies = [one.accuracy for one in evals]
+    evals = run.evals if run is not None else ()
     finished = status == "finished"
     rungs = outcome(run).rungs
     val_accuracy = rungs[max(rungs)] if status == "stopped" and rungs else math.nan
@@ -92,17 +84,14 @@ def result(
         status=status,
         run=path,
         steps=int(steps),
-        train_loss=losses[-1] if losses else math.nan,
-        val_accuracy=_accuracy(all_evals, "val") if finished else val_accuracy,
+        val_accuracy=_accuracy(evals, "val") if finished else val_accuracy,
         test_accuracy=(
-            _accuracy(all_evals, "test") if finished and trial.stage == "measuring" else math.nan
+            _accuracy(evals, "test") if finished and trial.stage == "measuring" else math.nan
         ),
-        steps_to_target=time_to_target([one.step for one in evals], accuracies, target),
-        seconds_to_target=time_to_target([one.seconds_train for one in evals], accuracies, target),
-        grad_norm=float(np.mean(norms, dtype=np.float64)) if len(norms) else math.nan,
-        clipped_fraction=clipped_fraction(coefficients),
+        measured=measured_of_trial(
+            TrialReadings(run.steps if run and measured else None, evals, state, target)
+        ),
         seconds=number(state.get("seconds_total", math.nan)),
-        steps_per_second=steps / seconds_train if seconds_train else math.nan,
         error=_error(run, problem) if status == "failed" else "",
     )
 
@@ -151,11 +140,6 @@ def snapshot(trial: Trial, run: Run, *, until: int | None, seconds: float) -> Tr
         clip_coefficients=steps.clip_coefficient,
         steps_per_second=pace,
     )
-
-
-def clipped_fraction(coefficients: Floats) -> float:
-    """Return the share of steps whose gradient was clipped; NaN without any step."""
-    return float(np.mean(coefficients < _CLIPPED)) if len(coefficients) else math.nan
 
 
 def thinned(values: Floats) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
 from gradcli.config.overrides import parse_override
 from gradcli.config.schema import CompareConfig, TrainConfig
 from gradcli.config.targets import keywords
-from gradcli.config.values import typed
+from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError, nearest
 
 _TRAIN_KEYS = {field.name for field in fields(TrainConfig)}
@@ -49,6 +49,8 @@ class ComposedComparison:
     protocol: str
     """The option of `configs/protocol/`."""
     engine: str
+    """The option of `configs/engine/`."""
+    engine_class: type
     overrides: tuple[str, ...]
     """Those of a training run's keys."""
     variations: tuple[tuple[str, ...], ...]
@@ -113,9 +115,10 @@ def compose_comparison(
     files = ConfigFiles(config_dir)
     shared = [word for word in overrides if not _of_one_optimizer(word)]
     resolved = _resolve(shared, files, allow_import)
-    config, _ = typed(
+    plain = {field.name: resolved.plain.get(field.name) for field in fields(CompareConfig)}
+    config, classes = typed(
         CompareConfig,
-        {field.name: resolved.plain.get(field.name) for field in fields(CompareConfig)},
+        {**plain, CHOICES: resolved.options},
         files=resolved.files,
         allow_import=allow_import,
     )
@@ -126,6 +129,7 @@ def compose_comparison(
         config=config,
         protocol=resolved.options["protocol"],
         engine=resolved.options["engine"],
+        engine_class=classes["engine"],
         overrides=tuple(word for word in overrides if not _is_own(word)),
         variations=tuple(itertools.product(*varied)),
         files=files,
@@ -187,6 +191,11 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
             f"lrs is {lrs!r}; it must be auto, or a list of finite numbers above 0.",
             where="--lrs",
             hint="--lrs auto, or --lrs 0.001,0.01,0.1",
+        )
+    jobs = config.engine.arguments.get("jobs")
+    if jobs is not None and not jobs >= 1:
+        raise UserError(
+            f"engine.jobs is {jobs}; it must be 1 or more.", where="--jobs", hint="--jobs 1"
         )
     if not all(0 < rung < 1 for rung in config.protocol.rungs):
         raise UserError(

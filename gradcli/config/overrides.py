@@ -94,6 +94,9 @@ class SettableKeys:
         self._root, self.plain, self.options = root, plain, options
         self.files = {group: files.display(group, option) for group, option in options.items()}
         self._config_files, self._allow_import = files, allow_import
+        # The groups whose options name a class, of those that the root has.
+        named = [group for group in (*GROUPS, "engine") if group != "data"]
+        self._sections = [group for group in named if group in options]
 
     def check(self, override: Override) -> str:
         """Return the override as Hydra takes it: with `++` where the YAML lacks the key only.
@@ -106,7 +109,7 @@ class SettableKeys:
         if key in self._listed():
             return text.lstrip("+")
         group, _, name = key.partition(".")
-        if group in GROUPS and group != "data" and name in self._keywords(group):
+        if group in self._sections and name in self._keywords(group):
             return "++" + text.lstrip("+")
         raise self._unknown(key, text.partition("=")[2])
 
@@ -126,7 +129,7 @@ class SettableKeys:
 
     def _unknown(self, key: str, value: str) -> UserError:
         group, _, name = key.partition(".")
-        sections = [group for group in GROUPS if group != "data"]
+        sections = self._sections
         if group in sections and name:
             takers = self._options_that_take(group, name)
             if takers:

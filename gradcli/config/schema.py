@@ -96,19 +96,12 @@ class ProtocolConfig:
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """Where trials run, and how many at a time."""
-
-    jobs: int | None = field(metadata={"least": 1})
-
-
-@dataclass(frozen=True)
 class CompareConfig:
     """What a comparison depends on besides the configs of its arms."""
 
     data: DataConfig
     protocol: ProtocolConfig
-    engine: EngineConfig
+    engine: Section
     optimizers: list[str]
     lrs: str | list[float]
     epochs: int | None = field(metadata={"least": 1})

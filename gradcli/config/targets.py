@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradcli.comparison.engine import Engine
 from gradcli.config.schema import Section
 from gradcli.errors import UserError, nearest
 
@@ -200,6 +201,8 @@ def _has_nan(value: Any) -> bool:
 
 def _kind(group: str) -> tuple[type, ...]:
     """Return the classes of which an option of `group` must name one."""
+    if group == "engine":  # before torch, which the process of a comparison does not load
+        return (Engine,)
     import torch
 
     if group in ("model", "activation"):

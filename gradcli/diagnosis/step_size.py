@@ -24,11 +24,9 @@ from gradcli.diagnosis.limits import (
     STILL_TO_LEARN,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
-from gradcli.records import Finding
+from gradcli.records import Finding, was_clipped
 from gradcli.views import numbers
 
-# A coefficient within float32 rounding of 1 has clipped nothing.
-_CLIPPED = 1 - 1e-6
 # The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3
 
@@ -143,7 +141,7 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
     """Clipping sets the length of every step."""
     if evidence.steps < FEWEST_STEPS:
         return
-    share = float((evidence.clip_coefficients < _CLIPPED).mean())
+    share = float(was_clipped(evidence.clip_coefficients).mean())
     coefficient = float(np.median(evidence.clip_coefficients))
     if not (share > ALWAYS.value and 0 < coefficient < CLIPPED_TO.value):
         return

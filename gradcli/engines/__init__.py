@@ -1,14 +1,28 @@
 """Where trials run: the seam between a comparison and the machines that do its work.
 
-    engine  what every engine does: hire, plan, submit, poll, cancel, close
-    local   worker processes on this machine
-    worker  what such a process runs
+    local    worker processes on this machine
+    serial   one trial after another in this process, for debuggers and tests
+    opening  from the class that `configs/engine/` names to an engine
+    work     what every engine does with a request: plan, or run a trial
+    worker   what a local worker process runs
 
-An engine starts trials and says which have ended. How they went, their run directories say,
-so that nothing is lost with an engine, and a later call finds what an earlier one did.
+`comparison.engine` says what an engine must do. An engine starts trials and says which have
+ended. Their run directories say how they went, so nothing is lost with an engine, and a
+comparison can be resumed on any other one.
 """
 
-from gradcli.comparison.engine import Ended, Engine, Job, PlanRequest
+from gradcli.comparison.engine import Ended, Engine, Job, OpenEngine, PlanRequest
 from gradcli.engines.local import LocalEngine
+from gradcli.engines.opening import opened_engines
+from gradcli.engines.serial import SerialEngine
 
-__all__ = ["Ended", "Engine", "Job", "LocalEngine", "PlanRequest"]
+__all__ = [
+    "Ended",
+    "Engine",
+    "Job",
+    "LocalEngine",
+    "OpenEngine",
+    "PlanRequest",
+    "SerialEngine",
+    "opened_engines",
+]

@@ -1,8 +1,8 @@
-"""Trials in worker processes on this machine, each of which runs one after another.
+"""Trials in worker processes on this machine; each worker runs one trial after another.
 
-A worker is a fresh interpreter, not a fork, so that the caller may be any program, with
-threads and a graphics card of its own. It loads torch and the data once. It ends when its
-standard input does, that is, with this process, however this one ends.
+A worker is a fresh interpreter, not a fork, so the caller may be any program that has threads or
+uses a graphics card. It loads torch and the data once. It ends when its stdin closes, and so with
+this process, however this one ends.
 """
 
 from __future__ import annotations
@@ -27,36 +27,37 @@ from gradcli.errors import user_error_from_json
 _SECONDS_TO_DIE = 5.0
 _SECONDS_TO_TIDY = 1.0
 _TAIL_CHARACTERS = 2000
-_PLANNERS = 2  # a worker that is killed costs nothing but the time
+_PLANNERS = 2  # workers that may die while planning before that is an error
 
 
 class LocalEngine:
     """An engine of worker processes, which start at once and end with `close`.
 
     Args:
-        jobs: how many, until `scale` says other. One can be had before it is known how many it
-            will be, and loads torch while its caller loads the rest.
+        jobs: the number of workers until `scale` changes it; None starts one, which loads torch
+            while the caller finds out how many it needs.
     """
 
-    def __init__(self, jobs: int = 1) -> None:
+    def __init__(self, jobs: int | None = None) -> None:
         self._jobs = 0
         self._waiting: deque[Job] = deque()
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
-        self.scale(jobs)
+        self.scale(jobs or 1)
 
-    def scale(self, jobs: int) -> None:
-        """Have `jobs` workers: those that are missing start at once."""
+    def scale(self, jobs: int) -> int:
+        """Have `jobs` workers and return `jobs`; missing workers start at once."""
         self._jobs = jobs
         while len(self._workers) < jobs:
             self._start_worker()
+        return jobs
 
     def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:
-        """Have the first worker plan a comparison; `Engine.plan` says what of.
+        """Let the first worker plan a comparison; see `Engine.plan`.
 
         Raises:
-            RuntimeError: where planning fails otherwise than by a mistake of the user's, or kills
-                two workers.
+            UserError: if the config or the data is wrong.
+            RuntimeError: if planning fails in any other way, or two workers die of it.
         """
         for _ in range(_PLANNERS):
             self.scale(self._jobs)
@@ -93,7 +94,7 @@ class LocalEngine:
         return ended
 
     def cancel(self, job_id: str) -> None:
-        """Forget a job that waits; let one that runs save its state and end."""
+        """Forget a waiting job; let a running one save its state and end."""
         self._waiting = deque(job for job in self._waiting if job.id != job_id)
         for worker in self._workers:
             if worker.job == job_id:
@@ -111,7 +112,7 @@ class LocalEngine:
         self._selector.close()
 
     def _assign(self) -> None:
-        """Give waiting jobs to free workers; dead workers are replaced where there is work."""
+        """Give waiting jobs to free workers; replace dead workers if there is work."""
         if self._waiting:
             self.scale(self._jobs)
         for worker in self._workers:
@@ -124,7 +125,7 @@ class LocalEngine:
         self._selector.register(worker.replies, selectors.EVENT_READ, worker)
 
     def _reap(self, worker: _Worker) -> list[Ended]:
-        """Remove a dead worker; the job that it had, if any, has ended."""
+        """Remove a dead worker and return its job, if it had one, as ended."""
         self._workers.remove(worker)
         self._selector.unregister(worker.replies)
         worker.end()
@@ -132,11 +133,11 @@ class LocalEngine:
 
 
 def _pass_on(message: dict[str, Any], download: Download) -> None:
-    """Do in this process what a worker says of its planning.
+    """Repeat in this process what a worker reports while planning.
 
     Raises:
-        UserError: the user's mistake that it has found.
-        RuntimeError: any other failure of its.
+        UserError: the user's mistake that the worker found.
+        RuntimeError: any other failure of the worker.
     """
     match message:
         case {"download": [done_bytes, total_bytes, name]}:
@@ -150,7 +151,7 @@ def _pass_on(message: dict[str, Any], download: Download) -> None:
 
 
 class _Worker:
-    """A worker process, the job that it has, and the pipes to it."""
+    """A worker process, its current job, and the pipes to it."""
 
     def __init__(self) -> None:
         self.job: str | None = None
@@ -164,15 +165,15 @@ class _Worker:
             stderr=self._errors,
             env={
                 **os.environ,
-                # The modules that this process finds, the worker finds: those of a program's
-                # own folder, too.
+                # The worker finds every module that this process finds, those of the user's
+                # own folder included.
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                # Trials set their own; this is for what else there is in the process.
+                # Trials set their own number; this is for everything else in the process.
                 "OMP_NUM_THREADS": "1",
                 "MKL_NUM_THREADS": "1",
             },
-            # Ctrl-C reaches the terminal's process group; a worker is not to hear of it before
-            # this process has decided what is to be saved.
+            # Ctrl-C reaches the terminal's process group. A worker must not receive it: this
+            # process decides what is saved.
             process_group=0,
         )
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -180,25 +181,25 @@ class _Worker:
         os.set_blocking(self.replies.fileno(), False)
 
     def give(self, job: Job) -> None:
-        """Send a job. One that the worker is too dead to take ends with it."""
+        """Send a job. If the worker is already dead, the job ends with it."""
         self.job = job.id
         self.send({"job": asdict(job)})
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message; it is lost with a worker that is dead."""
-        with suppress(BrokenPipeError):  # its end shows on the other pipe
+        """Send a message; a dead worker does not receive it."""
+        with suppress(BrokenPipeError):  # `read` notices that it is dead
             self._jobs.write(json.dumps(message).encode() + b"\n")
             self._jobs.flush()
 
     def wait(self) -> list[dict[str, Any]] | None:
-        """Wait until it says something, and return that as `read` does."""
+        """Wait for its next messages, and return them as `read` does."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.replies, selectors.EVENT_READ)
             selector.select()
         return self.read()
 
     def read(self) -> list[dict[str, Any]] | None:
-        """Return the messages that have come from it; None where it is dead."""
+        """Return the messages that have arrived; None if the worker is dead."""
         block = self.replies.read()
         if not block:
             return None if block == b"" else []
@@ -209,7 +210,7 @@ class _Worker:
         return messages
 
     def interrupt(self) -> None:
-        """Let the process tidy up what it is about, such as a download, and end."""
+        """Let the process clean up, for example a download, and end."""
         self.process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_SECONDS_TO_TIDY)
@@ -219,7 +220,7 @@ class _Worker:
         self.process.kill()
 
     def end(self) -> None:
-        """Collect the process, which is ending, and note how it ended and its last complaint."""
+        """Wait for the ending process; note how it ended and the last line of its stderr."""
         try:
             code = self.process.wait(_SECONDS_TO_DIE)
         except subprocess.TimeoutExpired:
@@ -233,8 +234,8 @@ class _Worker:
         self.release()
 
     def release(self) -> None:
-        """Collect the ended process and close the pipes to it."""
+        """Wait for the ended process and close the pipes to it."""
         self.process.wait(_SECONDS_TO_DIE)
         for pipe in (self._jobs, self.replies, self._errors):
-            with suppress(BrokenPipeError):  # a job that it did not live to read
+            with suppress(BrokenPipeError):  # it died before it read a job
                 pipe.close()

@@ -1,8 +1,8 @@
-"""What a local worker process runs: one trial after another, as they come on standard input.
+"""What a local worker process runs: one trial after another, as requests arrive on stdin.
 
-A job is a line of JSON, and so is what is said of it: that it has ended. A comparison to be
-planned is another such line, and the plan, or the mistake in it, its answer. The process ends
-with its input, even in the middle of a trial: whoever asked for it is gone.
+A job is a line of JSON, answered by a line when it has ended. A comparison to plan is another such
+line, answered by the plan or the mistake in it. The process ends when its input does, even in the
+middle of a trial: the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import IO, Any
 
-from gradcli.comparison.engine import Download, Job, PlanRequest
+from gradcli.comparison.engine import Job, PlanRequest
 from gradcli.errors import UserError
-from gradcli.system.paths import Paths
 from gradcli.system.processes import keep_freed_memory, quick_imports
 
 with quick_imports():
@@ -29,17 +28,16 @@ with quick_imports():
 
     from gradcli.config import DataConfig
     from gradcli.data import Dataset
+    from gradcli.engines.work import load_once, plan, run
     from gradcli.fast.without_dynamo import StepWithoutDynamo, construct
     from gradcli.runs.provenance import provenance
-    from gradcli.workflows.building import obtain_data
-    from gradcli.workflows.train import run_trial
 
 Request = Job | PlanRequest
 Requests = queue.SimpleQueue[Request]
 
 
 def main() -> None:
-    """Do what is asked for, until there is nobody left to ask."""
+    """Answer requests until the input ends."""
     answers = _private_output()
     requests: Requests = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
@@ -59,76 +57,44 @@ def main() -> None:
         if isinstance(request, PlanRequest):
             answer_with_plan(request, load_data, say)
         else:
-            run(request, load_data, facts)
+            # The run directory says how a trial failed; the next one needs this process.
+            with suppress(Exception):
+                run(request, load_data, facts)
             say(ended=request.id)
 
 
 def answer_with_plan(
     request: PlanRequest, load_data: Callable[[DataConfig], Dataset], say: Callable[..., None]
 ) -> None:
-    """Say the plan, or why there is none, after whatever Python warns of on the way."""
+    """Answer with the plan or with what is wrong, after any warnings that Python gave."""
     with warnings.catch_warnings(record=True) as caught:
         try:
             answer: dict[str, Any] = {"planned": plan(request, load_data)}
         except UserError as mistake:
             answer = {"mistake": mistake.as_json()}
-        except Exception:  # as much is said of it as is known here; nothing is passed over
+        except Exception:  # the other process raises it, with this traceback
             answer = {"failure": traceback.format_exc()}
     for warning in caught:
         say(warning=str(warning.message))
     say(**answer)
 
 
-def plan(request: PlanRequest, load_data: Callable[[DataConfig], Dataset]) -> dict[str, Any]:
-    """Plan a comparison, and return the plan as plain values.
-
-    Raises:
-        UserError: for anything wrong with the config or the data.
-    """
-    from gradcli.workflows.planning import plan_comparison  # one worker of all does it
-
-    paths = Paths(
-        config_dir=Path(request.config_dir) if request.config_dir else None,
-        allow_import=request.allow_import,
-    )
-    arguments = request.overrides, request.vary
-    return plan_comparison(*arguments, paths, load_data, jobs=request.jobs).as_json()
-
-
-def run(job: Job, load_data: Callable[[DataConfig], Dataset], facts: dict[str, Any]) -> None:
-    """Run a trial, or go on with it."""
-    run_trial(
-        Path(job.directory),
-        job.config,
-        load_data,
-        facts=facts,
-        allow_import=job.allow_import,
-        until=job.until,
-    )
-
-
-@functools.lru_cache(maxsize=1)
-def load_once(data: DataConfig, *, data_dir: str | None, download: Download) -> Dataset:
-    """Load a data set, or return the last one where it is the same."""
-    return obtain_data(data, Path(data_dir) if data_dir else None, download)
-
-
 def _warm_up() -> None:
-    """Let torch import what it needs for its first update while no job has come yet."""
+    """Let torch import what its first update needs before the first job arrives."""
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.zeros(1)
     StepWithoutDynamo(construct(torch.optim.SGD, [{"params": [parameter]}], {"lr": 0.1}))()
 
 
 def _private_output() -> IO[bytes]:
-    """Keep standard output for answers: what libraries print goes to the error output."""
+    """Keep stdout for answers; what libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return answers
 
 
 def _listen(lines: IO[bytes], requests: Requests) -> None:
-    """Take in what is asked for; end the process when nothing more can come."""
+    """Queue the requests; end the process when the input ends."""
     for line in lines:
         requests.put(_request(**json.loads(line)))
     os._exit(0)
@@ -146,5 +112,5 @@ if __name__ == "__main__":
         main()
     except BaseException:
         traceback.print_exc()
-        # Python's own way out would abort: a thread is reading from standard input.
+        # Python's own shutdown would abort: a thread is reading from stdin.
         os._exit(1)

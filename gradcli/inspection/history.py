@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcli.inspection.inspection import NormHistory, Trend
-from gradcli.records import Floats, LayerInfo, StepRecords, norm_by_layer
+from gradcli.records import Floats, LayerInfo, StepRecords, norm_by_layer, was_clipped
 
 #: More bins than a wide terminal has columns show nothing more.
 MOST_BINS = 120
 # The median of a bin is taken over so many of its steps, evenly spread.
 _SAMPLED = 500
-# float32 columns: a gradient counts as clipped where it lost more than their rounding.
-_CLIPPED = 1 - 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def norm_history(
         loss=_median_by_bin(steps.loss, bins),
         learning_rate=_median_by_bin(steps.learning_rate, bins),
         clipped_fraction=np.array(
-            [np.mean(steps.clip_coefficient[rows] < _CLIPPED) for rows in bins]
+            [np.mean(was_clipped(steps.clip_coefficient[rows])) for rows in bins]
         ),
     )
     tenth = max(1, count // 10)

@@ -32,14 +32,13 @@ from gradcli.records import (
     StepRecords,
     TrainSummary,
     norm_by_layer,
+    was_clipped,
 )
 from gradcli.runs import Run
 from gradcli.runs.files import number
 
 # A long run is read in blocks that stay in a processor's cache.
 _ROWS_AT_ONCE = 5_000
-# float32 columns: a norm counts as made smaller where it lost more than their rounding.
-_CLIPPED = 1 - 1e-6
 
 
 def summarise_run(run: Run, evidence: Evidence | None = None) -> TrainSummary:
@@ -192,8 +191,8 @@ class _NormColumns:
             after = norm_by_layer(steps.parameter_grad_norm_after_clip[rows], self.layers)
             self.before.add(before)
             self.after.add(after)
-            self.clipped += int((steps.clip_coefficient[rows] < _CLIPPED).sum())
-            by_layer = (after < before * _CLIPPED).sum(axis=0)
+            self.clipped += int(was_clipped(steps.clip_coefficient[rows]).sum())
+            by_layer = was_clipped(after, before).sum(axis=0)
             self.clipped_by_layer = (
                 by_layer if self.clipped_by_layer is None else self.clipped_by_layer + by_layer
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcli.comparison.groups import tied_groups
 from gradcli.probes.probe import plain
 from gradcli.probes.registry import known_probes
 from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
@@ -94,6 +95,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "threads": info.threads,
         "ranking": [_ranked(arm) for arm in summary.ranking],
         "pairs": [_pair(pair) for pair in summary.pairs],
+        "groups": tied_groups(summary.pairs),
         "cautions": [asdict(warning) for warning in summary.warnings],
         "tuning": [_grid_result(result) for result in summary.tuning],
         "halving": asdict(summary.halving) if summary.halving else None,
@@ -249,12 +251,7 @@ def _ranked(arm: RankedArm) -> dict[str, Any]:
         "seeds": arm.seeds,
         "test_accuracy": {"mean": scores.mean, "std": scores.std, "ci95": scores.ci95},
         "val_accuracy": arm.val_accuracy.mean,
-        "train_loss": arm.train_loss,
-        "steps_to_target": arm.steps_to_target,
-        "seconds_to_target": arm.seconds_to_target,
-        "grad_norm": arm.grad_norm,
-        "clipped_fraction": arm.clipped_fraction,
-        "steps_per_second": arm.steps_per_second,
+        **arm.measured,
         "diverged": arm.diverged,
         "missing": arm.missing,
         "lr_at_edge": arm.learning_rate_at_edge,
@@ -307,12 +304,14 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
     """Return a trial with all that is known of it; the learning rate as `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate = values.pop("learning_rate")
+    del values["measured"]
     return {
         "id": values.pop("id"),
         "arm": values.pop("arm"),
         "optimizer": values.pop("optimizer"),
         "lr": learning_rate,
         **values,
+        **trial.measured,
     }
 
 

@@ -1,11 +1,11 @@
 """A comparison from overrides to verdicts: joins the rooms, and owns their order.
 
 Everything that `gradcli compare-optimizers` does beyond parsing and showing happens here: an
-engine plans the comparison and runs the trials that its protocol asks for, and what their run
-directories say becomes progress, results and a summary.
+engine plans the comparison and runs the trials that its protocol asks for, and their run
+directories become progress, results and a summary.
 
-Torch is the engine's: this process does without it, unless a named comparison is resumed, whose
-data it checks, or an override sets a keyword that only a class of torch's knows.
+Only the engine needs torch. This process loads it if a named comparison is resumed, to check the
+data; if an override sets a keyword that only a class of torch knows; or if the engine runs here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gradcli.comparison import trials
-from gradcli.comparison.engine import Ended, Engine, Job, PlanRequest
+from gradcli.comparison.engine import Ended, Engine, Job, OpenEngine, PlanRequest
 from gradcli.comparison.plan import Plan, plan_from_json
 from gradcli.comparison.progress import Curve, progress
 from gradcli.comparison.protocol import Trial
@@ -46,13 +46,14 @@ from gradcli.system.signals import caught_signals
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
 
-# How far everything is, is looked at so often, but in no more than a hundredth of the time:
-# what is looked at grows with the comparison, and its trials need the processor more.
+# Progress is read this often, but takes at most a hundredth of the time: it costs more as the
+# comparison grows, and the trials need the processor.
 _SECONDS_BETWEEN_LOOKS = 0.25
 _PAUSE_PER_COST = 100
-# How long trials that are interrupted may take to save their state.
+# How long interrupted trials may take to save their state.
 _SECONDS_TO_SAVE = 5.0
 _ATTEMPTS = 2
+_NO_REASON = "its process was ended from outside"
 
 
 def run_comparison(
@@ -60,69 +61,74 @@ def run_comparison(
     vary: Sequence[str],
     paths: Paths,
     view: CompareView,
-    engine: Engine,
+    open_engine: OpenEngine,
     *,
     resume: str | None = None,
 ) -> ComparisonSummary:
     """Compare optimizers, and return the summary.
 
-    A comparison that was asked for before is gone on with; one that is complete is shown again.
+    If this comparison already exists, it is resumed; if it is finished, it is only shown.
 
     Args:
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
-        paths: where things lie.
+        paths: the folders of runs, data and configs.
         view: is shown everything as it happens, and closed.
-        engine: plans the comparison and runs its trials; the caller closes it. It can be had
-            before this module is: a worker loads torch while this process loads the rest.
-        resume: a comparison to go on with: its directory, name, a unique part of it or `latest`.
+        open_engine: makes the engine that the config names, and closes it later. It may have
+            started one before this module was imported: a worker loads torch meanwhile.
+        resume: a comparison to resume: its directory, name, a unique part of it or `latest`.
 
     Raises:
-        UserError: for anything wrong with the config, the data or the places, also where only a
+        UserError: for anything wrong with the config, the data or the paths, even if only a
             trial finds it.
     """
     with closing(view):
         composed = compose_comparison(
             overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
         )
-        jobs = composed.config.engine.jobs or _default_jobs(composed)
+        arguments = composed.config.engine.arguments
+        engine = open_engine(composed.engine_class, arguments)
+        jobs = engine.scale(arguments.get("jobs") or _default_jobs(composed))
         earlier: ComparisonDirectory | None
         if resume is None:
-            engine.scale(jobs)
             request = _plan_request(overrides, vary, paths, jobs)
             plan = plan_from_json(engine.plan(request, view.download))
             earlier = _asked_before(plan, paths.runs_dir)
         else:
             _refuse_changes([*overrides, *vary])
             earlier = find_comparison(resume, paths.runs_dir)
-            engine.scale(jobs)
             plan = plan_from_json(earlier.state)
             _check_data(plan, paths, view, earlier)
         if earlier is not None and earlier.status == "finished":
             view.note(
-                f"{earlier.path} is this comparison, complete: nothing is run. Another seed, "
-                f"such as seed={plan.info.protocol.seeds[-1] + 1}, makes a new one."
+                f"{earlier.path} is already finished; nothing was run. For a new comparison, "
+                f"change the seed, for example seed={plan.info.protocol.seeds[-1] + 1}."
             )
             return read_comparison(earlier, paths)
         directory = earlier or _new_directory(plan, composed.config.name, paths)
-        return _Study(directory, engine, jobs, paths, view).run()
+        return _Study(directory, engine, composed.engine, jobs, paths, view).run()
 
 
 def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonSummary:
-    """Return the summary of a comparison as it stands, running nothing."""
+    """Return the summary of a comparison as it stands, running nothing.
+
+    Args:
+        directory: of the comparison.
+        paths: as given now; if none are, the commands to type next have those it was run with.
+    """
     state = directory.state
     status = directory.status
     store = TrialStore(directory, state.get("problems"))
     return store.summarise(
         status if status == "finished" or status == "failed" else "interrupted",
         float(state.get("seconds", "nan")),
-        paths,
+        paths.arguments() or state.get("paths", ()),
     )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison in Python: what it has come to, and its trials as runs."""
+    """A comparison in Python: its results, and its trials as runs."""
 
     summary: ComparisonSummary
     path: Path
@@ -134,7 +140,7 @@ class Comparison:
 
     @property
     def ranking(self) -> tuple[RankedArm, ...]:
-        """The arms, the best first."""
+        """The arms, best first."""
         return self.summary.ranking
 
     @property
@@ -146,7 +152,7 @@ class Comparison:
         """Open the run of one of `summary.trials`.
 
         Raises:
-            UserError: where it never began.
+            UserError: if it never began.
         """
         return load_run(self.directory.trial_path(trial.id))
 
@@ -155,7 +161,7 @@ class Comparison:
 
 
 def _default_jobs(composed: ComposedComparison) -> int:
-    """Return as many jobs as the cores allow, and as there are trials to run at once."""
+    """Return the number of trials to run at the same time: limited by cores and by trials."""
     config = composed.config
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rates = len(config.lrs) if isinstance(config.lrs, list) else config.protocol.learning_rates
@@ -178,7 +184,7 @@ def _plan_request(
 
 
 def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
-    """Return the latest comparison that asks the same as `plan`."""
+    """Return the latest comparison with the same plan."""
     return next(
         (
             one
@@ -196,15 +202,15 @@ def _new_directory(plan: Plan, name: str | None, paths: Paths) -> ComparisonDire
 
 
 def _refuse_changes(arguments: Sequence[str]) -> None:
-    """Refuse overrides of a comparison that has begun, but for how many jobs it has.
+    """Refuse overrides that would change a comparison; its engine may change.
 
     Raises:
         UserError: for the first other override.
     """
     for word in arguments:
-        if not word.startswith("engine"):
+        if word.partition("=")[0].partition(".")[0] != "engine":
             raise UserError(
-                f"'{word}' would change a comparison that has begun.",
+                f"'{word}' would change a comparison that has already begun.",
                 where="--resume",
                 hint=f"gradcli compare-optimizers {word}, as a new one",
             )
@@ -213,10 +219,10 @@ def _refuse_changes(arguments: Sequence[str]) -> None:
 def _check_data(
     plan: Plan, paths: Paths, view: CompareView, directory: ComparisonDirectory
 ) -> None:
-    """Refuse to go on with other data than the comparison was begun with.
+    """Refuse to resume a comparison with data other than it began with.
 
     Raises:
-        UserError: where the data differ.
+        UserError: if the data differ.
     """
     with quick_imports():
         from gradcli.workflows.building import obtain_data
@@ -225,9 +231,9 @@ def _check_data(
     dataset = obtain_data(data, paths.data_dir, view.download)
     if dataset.info.sha256 != plan.info.data.sha256:
         raise UserError(
-            f"The data is not that of the comparison: {dataset.info.name} has changed since.",
+            f"{dataset.info.name} has changed since this comparison began.",
             where=f"data in {directory.path}",
-            hint="--data-dir DIR, with the data that it began with",
+            hint="--data-dir DIR, the folder with the original data",
         )
 
 
@@ -235,18 +241,19 @@ def _check_data(
 
 
 class _Study:
-    """A comparison at work: what is wanted goes to the engine, what ends comes into the ledger."""
+    """A comparison at work: wanted trials go to the engine, ended ones into the trial store."""
 
     def __init__(
         self,
         directory: ComparisonDirectory,
         engine: Engine,
+        engine_name: str,
         jobs: int,
         paths: Paths,
         view: CompareView,
     ) -> None:
         self._directory, self._engine, self._paths, self._view = directory, engine, paths, view
-        self._jobs = jobs
+        self._engine_name, self._jobs = engine_name, jobs
         self._submitted: dict[str, tuple[Trial, int | None]] = {}
         self._attempts: Counter[str] = Counter()
         self._began: dict[str, float] = {}
@@ -257,12 +264,13 @@ class _Study:
         """Run what is missing, and return the summary."""
         lock = self._directory.lock()
         try:
-            self._directory.update(status="running", pid=os.getpid())
+            self._directory.update(status="running", pid=os.getpid(), paths=self._paths.arguments())
             self._store = TrialStore(self._directory)
             self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
             self._info = replace(
                 self._store.info,
                 path=str(self._directory.path),
+                engine=self._engine_name,
                 jobs=self._jobs,
                 already_done=len(self._shown),
             )
@@ -272,14 +280,17 @@ class _Study:
                 if caught:
                     self._save_what_runs()
             return self._conclude(caught)
+        except BaseException:
+            self._directory.update(status="interrupted")
+            raise
         finally:
             lock.release()
 
     def _work(self, caught: list[int]) -> None:
-        """Let the engine run trials until none is wanted, or a signal says so."""
+        """Let the engine run trials until none is wanted, or a signal arrives."""
         self._submit()
         while self._submitted and not caught:
-            # No longer than this, as a signal is seen between two polls.
+            # Briefly: a signal is seen between two polls.
             until_look = max(0.0, self._next_look - time.monotonic())
             ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
             for one in ended:
@@ -291,7 +302,7 @@ class _Study:
                 self._look()
 
     def _submit(self) -> None:
-        """Submit what is wanted and not yet submitted, one trial of each arm in turn."""
+        """Submit the wanted trials that are not yet submitted, one of each arm in turn."""
         wanted = zip_longest(*(state.wanted for state in self._store.states()))
         for trial, until in (one for one in chain.from_iterable(wanted) if one is not None):
             if trial.id not in self._submitted:
@@ -310,10 +321,10 @@ class _Study:
         )
 
     def _take(self, ended: Ended) -> None:
-        """Read what a job that has ended left behind; give a trial that failed another try.
+        """Read the outcome of an ended job; let a failed trial run once more.
 
         Raises:
-            UserError: where the config is at fault: no trial of its kind can run.
+            UserError: if the config is at fault, so that no trial of the arm can run.
         """
         trial, until = self._submitted.pop(ended.id)
         self._began.pop(trial.id, None)
@@ -329,15 +340,15 @@ class _Study:
         problem = ended.problem or (run.state.get("error", "") if run is not None else "")
         self._attempts[trial.id] += 1
         if self._attempts[trial.id] >= _ATTEMPTS:
-            self._store.give_up(trial.id, problem or "it was ended from outside")
+            self._store.give_up(trial.id, problem or _NO_REASON)
         else:
             self._view.note(
-                f"{trial.arm}, lr {trial.learning_rate:g}, seed {trial.seed} is tried again: "
-                f"{problem or 'it was ended from outside'}"
+                f"retrying {trial.arm}, lr {trial.learning_rate:g}, seed {trial.seed}: "
+                f"{problem or _NO_REASON}"
             )
 
     def _keep_curve(self, trial: Trial) -> None:
-        """Keep the curves of the trial that ended last, for the screen."""
+        """Keep the curves of the last ended trial for the screen."""
         run = self._directory.trial(trial.id)
         if run is not None:
             steps = run.last_steps(trials.RECENT_STEPS)
@@ -355,7 +366,7 @@ class _Study:
             self._view.trial(trial)
 
     def _look(self) -> None:
-        """Show how far everything is, and put off the next look by what this one cost."""
+        """Show the progress; the next look waits in proportion to the cost of this one."""
         now = time.monotonic()
         snapshots = [
             trials.snapshot(
@@ -376,10 +387,10 @@ class _Study:
         self._next_look = end + max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_COST * (end - now))
 
     def _running(self) -> list[tuple[Trial, int | None, Run]]:
-        """Return the trials that run now, by what their directories say.
+        """Return the trials that run now, as their directories say.
 
-        An engine begins them in the order in which they were submitted. The lock of a directory
-        is not asked: a trial that is about to take it must not find us.
+        An engine begins them in the order of submission. The lock of a directory is not tried: a
+        trial that is about to take it must not find us there.
         """
         begun = islice(self._submitted.values(), self._jobs)
         runs = ((trial, until, self._directory.trial(trial.id)) for trial, until in begun)
@@ -390,7 +401,7 @@ class _Study:
         ]
 
     def _save_what_runs(self) -> None:
-        """Have the engine end what runs, and wait until it is saved."""
+        """Let the engine end the running trials, and wait until they are saved."""
         waiting = {trial.id for trial, _, _ in self._running()}
         for trial in self._submitted:
             self._engine.cancel(trial)
@@ -401,7 +412,7 @@ class _Study:
                 self._store.read(ended.id)
 
     def _conclude(self, caught: Sequence[int]) -> ComparisonSummary:
-        """Draw up the summary, write it down, draw the pictures, and show all that."""
+        """Summarise, save the result, draw the pictures, and show the end."""
         from gradcli.views.draw.comparison_figures import plot_comparison
         from gradcli.views.json_output import comparison_json
 
@@ -414,7 +425,7 @@ class _Study:
             status = "failed"
         before = float(self._directory.state.get("seconds", 0.0))
         seconds = before + time.monotonic() - self._start
-        summary = self._store.summarise(status, seconds, self._paths)
+        summary = self._store.summarise(status, seconds, self._paths.arguments())
         self._directory.update(
             status=status,
             seconds=seconds,

@@ -1,7 +1,7 @@
-"""The plan of a comparison, from its overrides: what is tried, with which rates, data and seeds.
+"""The plan of a comparison, from its overrides: arms, learning rates, data and seeds.
 
-It takes torch, the data and a model, and so is made by a worker, not by the process that shows
-the comparison.
+Planning needs torch, the data and a model, so the engine does it, not the process that shows the
+comparison.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def plan_comparison(
     *,
     jobs: int,
 ) -> Plan:
-    """Compose the arms of a comparison, and lay down what they are tried with.
+    """Compose the arms of a comparison, and decide how they are tuned and measured.
 
     Args:
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
-        paths: where the user's own configs lie.
+        paths: the folder of the user's own configs, and the packages they may use.
         load_data: returns the data that the config asks for.
-        jobs: how many trials are to run at the same time, for the record.
+        jobs: the number of trials that will run at the same time, for the record.
 
     Raises:
         UserError: for anything wrong with the config or the data.
@@ -89,7 +89,7 @@ def plan_comparison(
                 halving=bool(rungs),
             ),
             target_accuracy=_TARGETS.get(data.name, _OTHER_TARGET) if target is None else target,
-            arms=tuple(ArmInfo(arm.name, arm.optimizer, arm.overrides, arm.rates) for arm in tuned),
+            arms=tuple(arm.info for arm in tuned),
             engine=composed.engine,
             jobs=jobs,
             device=device_name(choose_device(shown.config.device)),
@@ -106,7 +106,7 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
     """Give an arm its learning rates.
 
     Raises:
-        UserError: where they are to be tuned, and its optimizer has none.
+        UserError: if they are to be tuned and its optimizer has none.
     """
     config, protocol = composed.config, composed.config.protocol
     grid = None
@@ -116,7 +116,7 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
         rates = (math.nan if arm.learning_rate is None else arm.learning_rate,)
     elif not arm.learning_rate:
         raise UserError(
-            f"{arm.optimizer} has no learning rate around which a grid could lie.",
+            f"{arm.optimizer} has no learning rate above 0 to build a grid around.",
             where=f"optimizer.lr in {arm.composed.files['optimizer']}",
             hint="protocol.tune=false, or --lrs LIST",
         )
@@ -124,11 +124,8 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
         grid = grid_around(arm.learning_rate, protocol.learning_rates, protocol.per_decade)
         rates = grid.rates
     return Arm(
-        name=arm.name,
-        optimizer=arm.optimizer,
-        overrides=arm.overrides,
+        info=ArmInfo(arm.name, arm.optimizer, arm.overrides, rates),
         config=arm.composed.plain,
-        rates=rates,
         grid=grid if len(rates) > 1 else None,
         steps=_total_steps(arm.composed.plain, examples),
     )

@@ -140,7 +140,8 @@ def run_trial(
         until: pause after this step, with the validation accuracy there noted in `run.json`.
 
     Raises:
-        UserError: where another process is working in the directory.
+        UserError: if another process is working in the directory. One about the config or the
+            data is noted in `run.json` instead, as is every other exception before it is raised.
     """
     directory.mkdir(parents=True, exist_ok=True)
     earlier = load_run(directory).state if is_run(directory) else None
@@ -170,6 +171,7 @@ def run_trial(
         writer.set_status("failed", user_error=error.as_json())
     except Exception as error:
         writer.set_status("failed", error=repr(error))
+        raise
     finally:
         writer.close()
 

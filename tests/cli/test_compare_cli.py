@@ -37,7 +37,7 @@ def test_a_trial_whose_worker_is_killed_twice_has_failed_and_the_exit_code_says_
     assert answer.code == 3
     (directory,) = runs_dir.iterdir()
 
-    again = "killed, lr 0.1, seed 0 is tried again: its worker was killed by SIGKILL"
+    again = "retrying killed, lr 0.1, seed 0: its worker was killed by SIGKILL"
     failed = "failed: killed, lr 0.1, seed 0, measuring: its worker was killed by SIGKILL"
     assert [answer.err.count(text) for text in (again, failed)] == [1, 1]
     assert answer.out.startswith(f"failed  {directory.name}")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from gradcli.comparison.protocol import (
     grid_around,
     make_trial,
 )
+from gradcli.comparison.results import ArmInfo
 
 SHA = "data"
 QUICK = Protocol(tuning_seeds=(0,), seeds=(1, 2, 3), widenings=1, widen_by=2, rungs=())
@@ -22,11 +24,8 @@ QUICK = Protocol(tuning_seeds=(0,), seeds=(1, 2, 3), widenings=1, widen_by=2, ru
 def arm(name, centre=0.1, count=5, steps=100, rates=None):
     grid = grid_around(centre, count, 3)
     return Arm(
-        name=name,
-        optimizer=name,
-        overrides=(),
+        info=ArmInfo(name, name, (), rates or grid.rates),
         config={"data": {"name": "d", "folder": None}, "optimizer": {"kind": name, "lr": 1.0}},
-        rates=rates or grid.rates,
         grid=None if rates else grid,
         steps=steps,
     )
@@ -179,6 +178,6 @@ def test_an_id_depends_on_what_the_result_depends_on():
         )
     ]
     assert len({trial.id for trial in trials}) == len(trials)
-    moved = Arm(**{**{name: getattr(one, name) for name in Arm.__slots__}, "name": "other"})
+    moved = replace(one, info=replace(one.info, name="other"))
     moved.config["data"]["folder"] = "/elsewhere"
     assert make_trial(moved, 0.1, 0, "tuning", "data").id == trials[0].id

@@ -14,7 +14,6 @@ from gradcli.config.schema import (
     CheckpointConfig,
     CompareConfig,
     DataConfig,
-    EngineConfig,
     InspectConfig,
     MonitorConfig,
     ProtocolConfig,
@@ -94,7 +93,7 @@ def test_every_key_of_a_training_is_read(monkeypatch, runs_dir):
 
 def test_every_key_of_a_comparison_is_read(monkeypatch, runs_dir, trials_in_this_process):
     """Of two comparisons: some keys are for the sample alone, others for other data or halving."""
-    classes = (CompareConfigAndMore, ProtocolConfig, EngineConfig)
+    classes = (CompareConfigAndMore, ProtocolConfig)
     compose = with_more(compare.compose_comparison, CompareConfigAndMore)
     monkeypatch.setattr(compare, "compose_comparison", compose)
     monkeypatch.setattr(planning, "compose_comparison", compose)
@@ -123,11 +122,8 @@ def test_the_roots_list_exactly_the_keys_of_the_schema():
         assert listed(root) - training == names(schema) - training
 
 
-@pytest.mark.parametrize(
-    ("group", "schema"), [("protocol", ProtocolConfig), ("engine", EngineConfig)]
-)
-def test_a_comparisons_options_list_exactly_the_keys_of_the_schema(group, schema):
-    paths = sorted((shipped_configs() / group).glob("*.yaml"))
+def test_a_protocol_lists_exactly_the_keys_of_the_schema():
+    paths = sorted((shipped_configs() / "protocol").glob("*.yaml"))
     assert paths
     for path in paths:
-        assert set(yaml.safe_load(path.read_text())) == names(schema)
+        assert set(yaml.safe_load(path.read_text())) == names(ProtocolConfig)

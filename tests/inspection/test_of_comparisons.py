@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import closing
 
 import pytest
 
-from gradcli.engines import LocalEngine
+from gradcli.engines import opened_engines
 from gradcli.errors import UserError
 from gradcli.inspection.inspection import SideBySide
 from gradcli.runs import find_comparison
@@ -20,8 +19,8 @@ def comparison(paths):
     """SGD with a learning rate that is far too high, and Adam with its own."""
     words = ["data=mnist5k", "optimizers=[sgd,adam]", "max_steps=40", "epochs=2", "engine.jobs=1"]
     words += ["protocol.tune=false", "protocol.seeds=1", "optimizer.lr=0.002", "monitor.every=5"]
-    with closing(LocalEngine()) as engine:
-        summary = run_comparison(words, [], paths, QuietCompareView(), engine)
+    with opened_engines(words) as open_engine:
+        summary = run_comparison(words, [], paths, QuietCompareView(), open_engine)
     return find_comparison(summary.info.path, paths.runs_dir)
 
 

@@ -21,7 +21,6 @@ from gradcli.comparison.results import SERIES
 from gradcli.comparison.trial_store import TrialStore
 from gradcli.errors import UserError
 from gradcli.runs import ComparisonDirectory
-from gradcli.system.paths import Paths
 from gradcli.views.compare.compare_view import QuietCompareView
 
 #: Two optimizers, three learning rates and two seeds: ten trials of a dozen steps.
@@ -63,7 +62,8 @@ def table(summary):
     """All that a comparison says, but for times and places."""
 
     def timeless(value):
-        return replace(value, seconds_to_target=0.0, steps_per_second=0.0)
+        times = {"seconds_to_target": 0.0, "steps_per_second": 0.0}
+        return replace(value, measured={**value.measured, **times})
 
     return (
         tuple(timeless(arm) for arm in summary.ranking),
@@ -142,7 +142,9 @@ def test_its_numbers_are_those_of_the_runs(undisturbed):
         else:
             assert trial.test_accuracy != trial.test_accuracy
         assert trial.steps == run.info.total_steps == undisturbed.summary.info.steps == 12
-        assert trial.grad_norm == pytest.approx(run.steps.grad_norm_before_clip.mean(), rel=1e-6)
+        assert trial.measured["grad_norm"] == pytest.approx(
+            run.steps.grad_norm_before_clip.mean(), rel=1e-6
+        )
         assert len(run.steps) == 12
 
 
@@ -169,11 +171,11 @@ def test_the_view_is_shown_everything(undisturbed, witness):
         assert 0 < len(arm.losses) == len(arm.grad_norms) <= SERIES
 
 
-def test_the_winners_command_trains_to_the_same_bits(undisturbed, tmp_path):
+def test_the_winners_command_trains_to_the_same_bits(undisturbed, runs, tmp_path):
     winner = undisturbed.ranking[0]
     words = shlex.split(undisturbed.summary.winner_command)
-    assert words[:2] == ["gradcli", "train"]
-    run = gradcli.train(*words[2:], runs_dir=tmp_path)
+    assert words[:4] == ["gradcli", "train", "--runs-dir", str(runs / "undisturbed")]
+    run = gradcli.train(*words[4:], runs_dir=tmp_path)
     trial = next(
         trial
         for trial in undisturbed.summary.trials
@@ -191,7 +193,7 @@ def test_the_same_call_again_runs_nothing(undisturbed, runs):
     assert again.path == undisturbed.path
     assert table(again.summary) == table(undisturbed.summary)
     assert traces(undisturbed.path) == before
-    assert "nothing is run" in view.notes[0]
+    assert "already finished; nothing was run" in view.notes[0]
 
 
 def test_the_plan_is_read_back_as_it_was_written(undisturbed):
@@ -199,6 +201,11 @@ def test_the_plan_is_read_back_as_it_was_written(undisturbed):
     plan = plan_from_json(state)
     assert plan.request_id == state["request"]
     assert json.loads(json.dumps(plan.as_json())) == {name: state[name] for name in plan.as_json()}
+
+
+def test_shown_again_its_commands_have_the_paths_that_it_was_run_with(undisturbed, gradcli):
+    shown = json.loads(gradcli("runs", "show", str(undisturbed.path), "--json").out)
+    assert shown["winner_command"] == undisturbed.summary.winner_command
 
 
 def test_it_is_one_entry_in_the_list_of_runs(undisturbed, runs, gradcli):
@@ -432,10 +439,10 @@ def test_what_crashes_twice_has_failed_and_harms_no_other(own, runs, undisturbed
     assert (crashes.test_accuracy.count, crashes.missing) == (0, 1)
     (failed,) = [trial for trial in summary.trials if trial.status == "failed"]
     assert "ended with 7" in failed.error
-    assert sum("tried again" in note for note in view.notes) == 1
+    assert sum(note.startswith("retrying crashes") for note in view.notes) == 1
     assert summary.resume_command.endswith(str(comparison.path))
     read_again = TrialStore(comparison.directory, comparison.directory.state["problems"])
-    assert [arm.missing for arm in read_again.summarise("failed", 0.0, Paths()).ranking] == [0, 1]
+    assert [arm.missing for arm in read_again.summarise("failed", 0.0).ranking] == [0, 1]
 
 
 def test_what_cannot_be_trained_is_the_users_mistake(own, runs):

@@ -32,11 +32,12 @@ TRIALS = 2 * SEEDS
 class Pretender:
     """An engine whose trials train nothing: begun at one poll, ended at the next."""
 
-    def __init__(self):
+    def __init__(self, jobs=None):
         self.jobs, self.waiting, self.writers = 1, [], {}
 
     def scale(self, jobs):
         self.jobs = jobs
+        return jobs
 
     def plan(self, request, download):
         where = {"data_dir": request.data_dir, "download": download}
@@ -103,7 +104,7 @@ def compare(monkeypatch, tmp_path):
     """Compare with an engine that pretends, and draw no pictures."""
 
     def run(view, engine=Pretender):
-        monkeypatch.setattr("gradcli.engines.LocalEngine", engine)
+        monkeypatch.setattr("gradcli.engines.local.LocalEngine", engine)
         monkeypatch.setattr(
             "gradcli.views.draw.comparison_figures.plot_comparison", lambda *args: []
         )

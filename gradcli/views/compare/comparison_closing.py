@@ -1,7 +1,7 @@
-"""The closing screen of a comparison: the ranking, what of it is more than luck, what next.
+"""The closing screen of a comparison: the ranking, which differences are real, and what to do next.
 
-Drawn from a `ComparisonSummary` alone, for a terminal and for a pipe, at the end of a
-comparison and whenever it is shown again.
+Drawn from a `ComparisonSummary` alone, for a terminal and for a pipe, at the end of a comparison
+and whenever it is shown again.
 """
 
 from __future__ import annotations
@@ -14,30 +14,49 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from gradcli.comparison.groups import answering_first
 from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
 from gradcli.views import numbers
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
-from gradcli.views.compare.comparison_screen import steps_to_target
+from gradcli.views.compare.column_cells import reported_columns
 from gradcli.views.compare.rate_strip import heat_strips
-from gradcli.views.compare.verdict_sentences import grounds, halving_result, interval, verdict
+from gradcli.views.compare.verdict_sentences import (
+    accuracy_interval,
+    grounds,
+    grouped_verdicts,
+    halving_result,
+    overlapping_note,
+    verdict,
+)
 from gradcli.views.heading import STATUS_STYLES, joined
 from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import GAP, STRONG, TITLE, Column, Lines, fitting, table, total_width
 from gradcli.views.train.training_screen import PICTURE
 
 MOST_FAILURES = 5
+MOST_PAIRS = 3
+"""With more pairs, the verdicts are summed up."""
+MOST_ANSWERS = 12
+"""The most pairs shown that answer what `--vary` asks; `--all-pairs` shows the rest."""
 TOLERANCE = 0.01
-"""Within this of the best accuracy a learning rate is as good (`learning_rate_sensitivity`)."""
+"""A learning rate this close to the best accuracy is as good (`learning_rate_sensitivity`)."""
 
 
-def comparison_closing_screen(summary: ComparisonSummary) -> RenderableType:
-    """Draw the closing screen. In a pipe the tables keep all columns, however wide."""
-    return _ComparisonClosingScreen(summary)
+def comparison_closing_screen(
+    summary: ComparisonSummary, *, all_pairs: bool = False
+) -> RenderableType:
+    """Draw the closing screen. In a pipe the tables keep all columns, however wide.
+
+    Args:
+        summary: of the comparison.
+        all_pairs: give every pair a line, instead of summing up the verdicts of many.
+    """
+    return _ComparisonClosingScreen(summary, all_pairs)
 
 
 class _ComparisonClosingScreen:
-    def __init__(self, summary: ComparisonSummary) -> None:
-        self._summary = summary
+    def __init__(self, summary: ComparisonSummary, all_pairs: bool) -> None:
+        self._summary, self._all_pairs = summary, all_pairs
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         summary = self._summary
@@ -48,7 +67,7 @@ class _ComparisonClosingScreen:
         if summary.tuning:
             yield from _tuning(summary, options)
             yield ""
-        yield from _verdicts(summary)
+        yield from _verdicts(summary, all_pairs=self._all_pairs)
         yield from _remarks(summary)
         yield ""
         yield from _commands(summary)
@@ -64,7 +83,6 @@ def _headline(summary: ComparisonSummary, width: int) -> Iterator[RenderableType
 
 def _ranking(summary: ComparisonSummary) -> list[Column]:
     arms = summary.ranking
-    target = f"{summary.info.target_accuracy:g}"
     lost = [_lost(arm) for arm in arms]
     columns = [
         *_names(arms),
@@ -72,34 +90,10 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
         Column(
             "mean", [numbers.score(arm.test_accuracy.mean) for arm in arms], above="test accuracy"
         ),
-        Column("95% interval", [interval(arm.test_accuracy.ci95) for arm in arms], rank=1),
+        Column("95% interval", [accuracy_interval(arm.test_accuracy.ci95) for arm in arms], rank=1),
         Column("std", [numbers.score(arm.test_accuracy.std) for arm in arms], rank=2),
         Column("seeds", [f"{arm.test_accuracy.count}" for arm in arms], rank=3, align="right"),
-        Column(
-            f"to {target}",
-            [steps_to_target(arm.steps_to_target) for arm in arms],
-            rank=4,
-            align="right",
-            above="steps",
-        ),
-        Column(
-            f"to {target}",
-            [_seconds_to_target(arm) for arm in arms],
-            rank=6,
-            align="right",
-            above="time",
-        ),
-        Column("loss", [numbers.score(arm.train_loss) for arm in arms], rank=7, above="train"),
-        Column(
-            "norm", [numbers.known_norm(arm.grad_norm) for arm in arms], rank=5, above="gradient"
-        ),
-        Column(
-            "clipped",
-            [numbers.share(arm.clipped_fraction) for arm in arms],
-            rank=8,
-            align="right",
-            above="steps",
-        ),
+        *reported_columns(arms, summary.info.target_accuracy),
     ]
     if any(lost):
         columns.append(Column("trials", lost, styles="red", above="lost"))
@@ -114,23 +108,18 @@ def _names(arms: Sequence[RankedArm]) -> list[Column]:
 
 
 def _rank(arm: RankedArm) -> str:
-    """Return an arm's place, which it has from its first trial with fresh seeds on."""
+    """Return an arm's place; it has one once a trial with a fresh seed has ended."""
     return str(arm.rank) if arm.test_accuracy.count or arm.diverged else numbers.ABSENT
 
 
 def _lost(arm: RankedArm) -> str:
-    """Say which trials are not in the arm's numbers."""
+    """Say how many trials are not part of the arm's numbers."""
     counts = {"diverged": arm.diverged, "missing": arm.missing}
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
 
-def _seconds_to_target(arm: RankedArm) -> str:
-    seconds = arm.seconds_to_target
-    return "never" if math.isinf(seconds) else numbers.duration(seconds)
-
-
 def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
-    """Draw what was tried, and what the chosen score was worth on seeds that it had not seen."""
+    """Draw the tuning: the learning rates tried, and the chosen score repeated on fresh seeds."""
     arms = summary.ranking
     grids = {arm.name: _grid(summary, arm.name) for arm in arms}
     strips = heat_strips(list(grids.values()))
@@ -189,7 +178,7 @@ def _range(grid: list[GridCell]) -> str:
 
 
 def _good_range(arm: RankedArm) -> str:
-    """Write the learning rates that do nearly as well, and how many decades they span."""
+    """Write the range of learning rates that do nearly as well, and its width in decades."""
     good = arm.sensitivity
     if good is None or math.isnan(good.best):
         return numbers.ABSENT
@@ -198,22 +187,44 @@ def _good_range(arm: RankedArm) -> str:
     return f"{ends} ({least}{good.decades:.1f} decades)"
 
 
-def _verdicts(summary: ComparisonSummary) -> Iterator[RenderableType]:
-    """Say of each pair what its interval, widened for the number of pairs, says of it."""
-    for row, pair in enumerate(summary.pairs):
-        text = Text.assemble((verdict(pair), STRONG), f": {grounds(pair)}")
-        yield Labelled("verdicts" if row == 0 else "", text)
+def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[RenderableType]:
+    """Say which differences are more than luck.
+
+    The pairs that answer what `--vary` asks come first, one line each. Of many pairs the others are
+    summed up, unless `all_pairs` are wanted.
+    """
+    answering, others = answering_first(summary.pairs, summary.info.arms)
+    if not all_pairs and len(summary.pairs) > MOST_PAIRS:
+        answering = answering[:MOST_ANSWERS]
+        others = []
+    lines = [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in answering]
+    lines += [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in others]
+    grouped = len(lines) < len(summary.pairs)
+    if grouped:
+        lines += [
+            Text.assemble((subject, STRONG), f": {said}.")
+            for subject, said in grouped_verdicts(summary.pairs)
+        ]
+    for row, line in enumerate(lines):
+        yield Labelled("verdicts" if row == 0 else "", line)
     if summary.pairs:
         pairs = numbers.count(len(summary.pairs), "pair")
         note = f"In brackets: the 95% interval over seeds, corrected for {pairs} (Holm)."
-        yield Labelled("", Text(note, TITLE))
+        if grouped:
+            show = _show(summary, "--all-pairs")
+            overlapping = overlapping_note(summary.pairs)
+            note = f"Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
+            yield Labelled("", Text(note, TITLE))
+            yield from whole_lines("", [show])
+        else:
+            yield Labelled("", Text(note, TITLE))
 
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
-    """Say what a reader must know to take the numbers for what they are worth."""
+    """Say what limits the numbers, and which trials failed."""
     remarks = [warning.message for warning in summary.warnings]
     remarks += [
-        f"{arm.name} did best at an end of the learning rates tried: a better one may lie beyond."
+        f"{arm.name} did best at an end of its learning rates: a better one may lie beyond."
         for arm in summary.ranking
         if arm.learning_rate_at_edge
     ]
@@ -238,12 +249,15 @@ def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[Renderable
 
 
 def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
-    """Lay out what can be typed next."""
+    """List the commands to type next."""
     if summary.winner_command:
         yield from whole_lines("best", [summary.winner_command])
     yield from whole_lines("comparison", [summary.info.path])
-    show = shlex.join(["gradcli", "runs", "show", summary.info.path])
-    yield from whole_lines("next", [*filter(None, [summary.resume_command]), show])
+    yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])
+
+
+def _show(summary: ComparisonSummary, *options: str) -> str:
+    return shlex.join(["gradcli", "runs", "show", summary.info.path, *options])
 
 
 def _table(columns: list[Column], options: ConsoleOptions) -> Lines:

@@ -1,6 +1,6 @@
 """The picture of a running comparison: from its progress to lines of a given size.
 
-Pure layout. When it is drawn belongs to `compare_live`; what is on it, to `comparison`.
+Pure layout. `live_table` decides when it is drawn, and `comparison` what is on it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from gradcli.comparison.results import (
 )
 from gradcli.views import numbers
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_trial, learning_rate
+from gradcli.views.compare.column_cells import written
 from gradcli.views.compare.rate_strip import Strips, heat_strips, is_scored
 from gradcli.views.heading import joined
 from gradcli.views.sparkline import sparklines
@@ -54,7 +56,7 @@ FAILED_STYLE = "red"
 SHORTEST_SPARKLINE = 8
 SHORTEST_BAR = 8
 FEWEST_ARMS = 3
-"""Where these have no room, all below the table but the progress bar gives way."""
+"""If the table has no room for so many, everything below it but the progress bar is left out."""
 
 
 def comparison_screen(
@@ -83,9 +85,9 @@ def comparison_screen(
 
 
 def visible_arms(progress: ComparisonProgress, room: int) -> list[int]:
-    """Choose the arms that tell most where `room` rows do not hold them all.
+    """Choose the arms to show if `room` rows do not hold them all.
 
-    Those that are running, then those that are best on what is known of them.
+    Running arms come first, then those with the best scores so far.
     """
     running = {trial.arm for trial in progress.running}
 
@@ -113,10 +115,10 @@ def _heading(info: ComparisonInfo, width: int) -> list[Line]:
 def _body(
     info: ComparisonInfo, progress: ComparisonProgress, ended: str, width: int, height: int
 ) -> list[Line]:
-    """Lay out the table of arms, and below it what is running now."""
+    """Lay out the table of arms and, below it, the running trials."""
     strips = heat_strips([arm.grid for arm in progress.arms])
     blank: list[Line] = [[]] if height >= ROOMY_HEIGHT - 2 else []
-    # A line for each job, also where one is between two trials: nothing below may jump.
+    # A line per job, even if it is between two trials: nothing below may jump.
     jobs = 0 if ended else max(min(info.jobs, height // 3), 1)
     legend = [_legend(progress, strips)]
 
@@ -153,7 +155,7 @@ def _arms(
 def _columns(
     info: ComparisonInfo, arms: Sequence[ArmProgress], strips: Sequence[str], width: int
 ) -> list[Column]:
-    """Choose the columns that fit into `width`; the sparklines take what the others leave."""
+    """Choose the columns that fit into `width`; the sparklines get the remaining space."""
     longest_name = max(width // 4, 12)
     space = [" " * SHORTEST_SPARKLINE] * len(arms)
     losses = Column("loss", space, rank=5, styles=PICTURE, above="training")
@@ -213,7 +215,7 @@ def _columns(
         ),
         Column(
             f"to {info.target_accuracy:g}",
-            [_known(steps_to_target, arm.steps_to_target) for arm in arms],
+            [_known(partial(written, "count"), arm.steps_to_target) for arm in arms],
             rank=7,
             align="right",
             above="steps",
@@ -248,18 +250,11 @@ def _columns(
 
 
 def _with_spread(summary: Summary) -> str:
-    """Write a mean with its deviation over the seeds, as far as there are any."""
+    """Write a mean with its deviation over the seeds, if there are any."""
     if not summary.count:
         return ""
     mean = numbers.score(summary.mean)
     return mean if math.isnan(summary.std) else f"{mean} ±{numbers.score(summary.std)}"
-
-
-def steps_to_target(steps: float) -> str:
-    """Write the steps after which a target was reached, a half between two seeds rounded up."""
-    if math.isnan(steps):
-        return numbers.ABSENT
-    return "never" if math.isinf(steps) else numbers.count(math.ceil(steps))
 
 
 def _time_left(arm: ArmProgress) -> str:
@@ -267,7 +262,7 @@ def _time_left(arm: ArmProgress) -> str:
 
 
 def _known(write: Callable[[float], str], value: float) -> str:
-    """Write a number; nothing where there is none yet."""
+    """Write a number; nothing if there is none yet."""
     return "" if math.isnan(value) else write(value)
 
 
@@ -290,7 +285,7 @@ def _legend(progress: ComparisonProgress, strips: Strips) -> Line:
 
 
 def _running(running: Sequence[RunningTrial], room: int, width: int) -> list[Line]:
-    """Lay out what is running now as exactly `room` lines."""
+    """Lay out the running trials as exactly `room` lines."""
     shown = running if len(running) <= room else running[: max(room - 1, 0)]
     phrases = [describe_trial(trial) for trial in shown]
     widths = [max(len(phrase) for phrase in column) for column in zip(*phrases, strict=True)]
@@ -309,7 +304,7 @@ def _running_trial(trial: RunningTrial, label: str, width: int) -> Line:
 
 
 def _overall(progress: ComparisonProgress, ended: str, width: int) -> Line:
-    """Lay out how much of the whole is done, parts of running trials included."""
+    """Lay out how much of the comparison is done, parts of running trials included."""
     running = () if ended else progress.running
     parts = sum(trial.step / max(trial.total_steps, 1) for trial in running)
     total = progress.trials_total
@@ -319,7 +314,7 @@ def _overall(progress: ComparisonProgress, ended: str, width: int) -> Line:
 
 
 def _with_bar(label: str, done: float, clock_text: str, width: int) -> Line:
-    """Put a progress bar between a label and a time, where there is room for one."""
+    """Put a progress bar between a label and a time, if there is room for one."""
     percent = f"{int(100 * done)}%"  # rounded down: 100% is all of it
     right = f"{percent:>4}{GAP}{fit(clock_text, max(CLOCK_WIDTH, len(clock_text)), 'right')}"
     room = width - len(label) - len(right) - 2 * len(GAP)

@@ -1,7 +1,6 @@
-"""A comparison as plain lines, one a trial that has ended: for pipes and logs.
+"""A comparison as plain lines, one per ended trial: for pipes and logs.
 
-No control codes, no colour, nothing beyond ASCII of our own, and each line is flushed, so
-that a log can be followed.
+No control codes and no colour, only ASCII, and each line is flushed so that a log can be followed.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from gradcli.views.compare.arm_phrases import (
     describe_trial,
     learning_rate,
 )
+from gradcli.views.compare.column_cells import reported_phrases
 from gradcli.views.download_bar import describe_download
 
 
@@ -39,13 +39,13 @@ class ComparePlainView:
         self._stream.flush()
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
-        """Write one line for each file that is downloaded."""
+        """Write one line per downloaded file."""
         if name != self._downloading:
             self._downloading = name
             self.note(describe_download(total_bytes, name))
 
     def start(self, info: ComparisonInfo) -> None:
-        """Write what is about to be compared."""
+        """Write what will be compared."""
         if info.data.note:
             self.note(info.data.note)
         if not info.protocol.tune:
@@ -55,31 +55,29 @@ class ComparePlainView:
             rates = " ".join(learning_rate(rate) for rate in arm.learning_rates)
             self.note(f"{arm.name}: lr {rates}")
         if info.already_done:
-            self.note(f"{numbers.count(info.already_done, 'trial')} done before")
+            self.note(f"{numbers.count(info.already_done, 'trial')} already done")
 
     def progress(self, progress: ComparisonProgress) -> None:
-        """Write a line for each learning rate that the tuning has chosen."""
+        """Write a line for each chosen learning rate."""
         for arm in progress.arms:
             if not math.isnan(arm.learning_rate) and arm.name not in self._chosen:
                 self._chosen.add(arm.name)
                 self.note(f"{arm.name}: lr {learning_rate(arm.learning_rate)} chosen")
 
     def trial(self, trial: TrialResult) -> None:
-        """Write a line with what came of the trial."""
+        """Write a line with the result of the trial."""
         if trial.status == "failed":
             self.note(describe_failure(trial))
             return
         phrases = [
             f"{trial.status}:",
             *describe_trial(trial),
-            f"train loss {numbers.score(trial.train_loss)}",
             f"val accuracy {numbers.score(trial.val_accuracy)}",
         ]
         if not math.isnan(trial.test_accuracy):
             phrases.append(f"test accuracy {numbers.score(trial.test_accuracy)}")
         phrases += [
-            f"grad norm {numbers.norm(trial.grad_norm)}",
-            f"clipped {numbers.share(trial.clipped_fraction)}",
+            *reported_phrases(trial),
             numbers.count(trial.steps, "step"),
             numbers.duration(trial.seconds),
         ]

@@ -1,67 +1,129 @@
-"""What a comparison concludes, in words: the verdict on a pair, and what tuning was worth."""
+"""What a comparison concludes, in words: verdicts on pairs, groups of ties, halving."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_groups
 from gradcli.comparison.results import ConfidenceInterval, Halving, PairResult
 from gradcli.views import numbers
 
 
 def verdict(pair: PairResult) -> str:
-    """Say which of two arms is better, or that nobody can tell."""
+    """Say which of two arms is better, or that they tie."""
     match pair.verdict:
         case "a":
             return f"{pair.a} is better than {pair.b}"
         case "b":
             return f"{pair.b} is better than {pair.a}"
         case "tie" if pair.evidence == "none":
-            # To tie is to have been compared.
+            # Only arms that were compared can tie.
             return f"{pair.a} and {pair.b} have no verdict"
         case "tie":
             return f"{pair.a} and {pair.b} tie"
 
 
 def grounds(pair: PairResult) -> str:
-    """Say what a verdict rests on.
+    """Say what a verdict is based on.
 
-    The interval is the one widened for the number of pairs: it leaves 0 out exactly where
-    the verdict is no tie.
+    The interval is the one corrected for the number of pairs: it excludes 0 exactly if the verdict
+    is not a tie.
     """
     seeds = numbers.count(pair.seeds, "seed")
     needed = f" {_seeds_needed(pair)}" if pair.verdict == "tie" else ""
     if pair.evidence == "divergence":
         return f"one diverged at every seed, the other at none ({_p(pair)}).{needed}"
     if pair.seeds == 0:
-        return "there is no seed at which both have a score."
+        return "no seed has a score of both."
     # An interval of the difference seen from whichever arm is ahead.
     sign = -1 if pair.difference < 0 else 1
     low, high = sorted(sign * end for end in pair.holm_interval)
     apart = f"{numbers.score(abs(pair.difference))} apart"
     if pair.evidence == "none":
-        return f"{apart} at {seeds}, which settles nothing."
+        return f"{apart} at {seeds}, too few for a test."
     if pair.difference == 0:
         return f"{apart} over {seeds}."
     return f"{apart} ({interval((low, high))}, {_p(pair)}, {seeds}).{needed}"
 
 
+def grouped_verdicts(pairs: Sequence[PairResult]) -> list[tuple[str, str]]:
+    """Say everything that the verdicts say in a line per better arm and a line per group of ties.
+
+    Returns:
+        What each line is about, and what it says of it.
+    """
+    lines = []
+    for name in ranked_names(pairs):
+        worse = [
+            pair.b if pair.verdict == "a" else pair.a
+            for pair in pairs
+            if (pair.verdict == "a" and pair.a == name) or (pair.verdict == "b" and pair.b == name)
+        ]
+        if worse:
+            lines.append((name, f"better than {_listed(worse)}"))
+    for group in tied_groups(pairs):
+        inside = [pair for pair in pairs if pair.a in group and pair.b in group]
+        lines.append((_listed(group), f"cannot be told apart{_at_most(inside)}"))
+    unscored = arms_without_scores(pairs)
+    if unscored:
+        lines.append((_listed(unscored), "no score, so no verdict"))
+    return lines
+
+
+def overlapping_note(pairs: Sequence[PairResult]) -> str:
+    """Explain an arm that is in several groups; empty if there is none."""
+    groups = tied_groups(pairs)
+    names = [name for group in groups for name in group]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if not twice:
+        return ""
+    return (
+        f"{twice} is in several groups: it ties with the arms of each, and some of those "
+        "differ from one another."
+    )
+
+
 def interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of accuracies; one without ends as absent."""
+    """Write an interval of differences; one without ends as absent."""
     low, high = ends
     if math.isinf(low):
         return numbers.ABSENT
     return f"{numbers.score(low)} to {numbers.score(high)}"
 
 
+def accuracy_interval(ends: ConfidenceInterval) -> str:
+    """Write an interval of accuracies, cut at 0 and 1; one without ends as absent."""
+    low, high = ends
+    return interval(ends if math.isinf(low) else (max(low, 0.0), min(high, 1.0)))
+
+
 def halving_result(halving: Halving) -> str:
-    """Say what successive halving gave up, and what it saved."""
+    """Say what successive halving stopped, and what it saved."""
     saved = numbers.share(halving.steps_saved / max(halving.steps_without, 1))
     return (
         f"{halving.stopped} of {numbers.count(halving.trials, 'tuning trial')} stopped early "
-        f"after {numbers.count(halving.steps_spent, 'step')} together; "
+        f"after {numbers.count(halving.steps_spent, 'step')} in total; "
         f"{numbers.count(halving.steps_saved, 'step')} saved, {saved} of the tuning. "
-        "A learning rate that starts slowly may have been among them."
+        "A learning rate that starts slowly may have been stopped, too."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _at_most(inside: Sequence[PairResult]) -> str:
+    """Say how far the arms of a group are apart at most, and over how many seeds."""
+    apart = [abs(pair.difference) for pair in inside if not math.isnan(pair.difference)]
+    if not apart:
+        return ""
+    seeds = [pair.seeds for pair in inside]
+    counts = f"{min(seeds)} to {numbers.count(max(seeds), 'seed')}"
+    if min(seeds) == max(seeds):
+        counts = numbers.count(max(seeds), "seed")
+    return f"; at most {numbers.score(max(apart))} apart, {counts}"
 
 
 def _seeds_needed(pair: PairResult) -> str:

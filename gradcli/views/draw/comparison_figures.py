@@ -1,7 +1,6 @@
 """The pictures of a comparison: curves, learning rates, gradient norms, time to the target.
 
-Each arm has one colour and one dash pattern in all pictures, and its name stands beside what
-is its own, so that no reader has to match colours. Matplotlib is imported on use.
+What they share is in `arm_marks`. Matplotlib is imported on use.
 """
 
 from __future__ import annotations
@@ -13,10 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialRecords
+from gradcli.comparison.results import ComparisonSummary, TrialRecords
 from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import learning_rate
-from gradcli.views.draw.panels import GREY, finite_or_gap, log_scale
+from gradcli.views.draw.arm_marks import (
+    accuracy_scale,
+    label_lines,
+    listed,
+    look,
+    mark_target,
+    subject,
+)
+from gradcli.views.draw.learning_rate_figure import learning_rates_figure
+from gradcli.views.draw.panels import finite_or_gap, log_scale
 from gradcli.views.draw.run_figures import (
     DOTS_PER_INCH,
     Bins,
@@ -26,7 +34,6 @@ from gradcli.views.draw.run_figures import (
     layer_norms_by_bin,
     mean_by_bin,
 )
-from gradcli.views.heading import describe_data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,25 +41,13 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
 
-# Okabe and Ito's palette (2008) without its yellow, which is too pale for a line.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":")
 MOST_HEAT_MAPS = 12
 LOSS_BINS = 120
 """Few enough for a bin's mean to be smooth."""
-# The roundest first: a later one is left out where it would stand too close to an earlier one.
-ACCURACY_TICKS = (0.9, 0.99, 0.5, 0.95, 0.98, 0.999, 0.8, 0.97, 0.1, 0.7, 0.995, 0.96, 0.6, 0.85)
-FINER_ACCURACY_TICKS = (0.92, 0.94, 0.3, 0.975, 0.985, 0.93, 0.91, 0.2, 0.4)
-FEWEST_TICKS = 3
-LEAST_TICK_GAP = 0.09
-"""Of the height of a picture."""
-LEAST_LABEL_GAP = 0.07
-"""Between the names of two lines, of the height or the width of a picture."""
-MOST_LEVEL_NAMES = 6
-"""The most names beside one another; more of them are slanted."""
-LEADER = {"arrowstyle": "-", "alpha": 0.4, "shrinkA": 0}
-"""The thin line from a name to what it names."""
-_LEAST_ERROR = 1e-4
+FEW_MARKERS = 8
+"""Of a line that has a point per bin."""
+SEEDS_BESIDE = 0.08
+"""Between the marks of two seeds, of the distance between two arms."""
 
 
 def plot_comparison(
@@ -62,19 +57,21 @@ def plot_comparison(
 
     Args:
         folder: an existing folder.
-        summary: of the comparison. Without tuning, `learning_rates.png` is left out.
-        trials: the records of its trials, in any order; arrays may be memory-mapped. Where no
-            trial has been measured, the other pictures are left out.
+        summary: of the comparison. Without tuning, `learning_rates.png` is left out; if no trial
+            reached the target, so is `time_to_target.png`.
+        trials: the records of its trials, in any order; arrays may be memory-mapped. If no trial
+            has been measured, only `learning_rates.png` is drawn.
     """
     measured = _by_arm(summary, trials)
     pictures: dict[str, Figure] = {}
     if measured:
         pictures["learning_curves.png"] = _curves_figure(summary, measured)
     if summary.tuning:
-        pictures["learning_rates.png"] = _learning_rates_figure(summary)
+        pictures["learning_rates.png"] = learning_rates_figure(summary)
     if measured:
         pictures["gradient_norms.png"] = _norms_figure(summary, measured)
-        pictures["time_to_target.png"] = _target_figure(summary)
+        if any(math.isfinite(one.measured["steps_to_target"]) for one in summary.trials):
+            pictures["time_to_target.png"] = _target_figure(summary)
     for name, figure in pictures.items():
         figure.savefig(folder / name, dpi=DOTS_PER_INCH)
     return [folder / name for name in pictures]
@@ -95,36 +92,54 @@ def _by_arm(
 
 
 def _curves_figure(summary: ComparisonSummary, measured: dict[str, list[TrialRecords]]) -> Figure:
-    figure = blank_figure(7.5)
-    above, below = figure.subplots(2, 1, sharex=True)
     whole = {arm: [one for one in trials if _is_whole(one)] for arm, trials in measured.items()}
     losses = {arm: loss_curves(trials) for arm, trials in whole.items() if trials}
     accuracies = {arm: accuracy_curves(trials) for arm, trials in whole.items() if trials}
     accuracies = {arm: curves for arm, curves in accuracies.items() if len(curves[0])}
+    figure = blank_figure(7.5 if accuracies else 4.2)
+    panels = figure.subplots(1 + bool(accuracies), 1, sharex=True, squeeze=False)[:, 0]
 
-    for arm, (step, values) in losses.items():
-        _band(above, summary, arm, step, values)
-    log_scale(above, np.concatenate([[np.nan], *(v.ravel() for _, v in losses.values())]))
-    above.set_ylabel("training loss (nats)")
-    _label_lines(above, summary, losses)
-    gone = [arm for arm in measured if arm not in losses]
-    if gone:
-        above.set_title(f"no seed of {', '.join(gone)} came to its end", fontsize="small")
-
-    accuracies = _side_by_side(accuracies)
-    for arm, (step, values) in accuracies.items():
-        _band(below, summary, arm, step, values, marker="o")
-    _accuracy_scale(below)
-    _mark_target(below, summary)
-    below.set_ylabel("validation accuracy")
-    below.set_xlabel("training step")
-    below.set_xlim(left=0)
-    _label_lines(below, summary, accuracies)
+    _losses(panels[0], summary, measured, losses)
+    if accuracies:
+        accuracies = _side_by_side(accuracies)
+        for arm, (step, values) in accuracies.items():
+            _band(panels[1], summary, arm, step, values, points=True)
+        accuracy_scale(panels[1])
+        target = mark_target(panels[1], summary)
+        figure.legend(list(target.values()), list(target), loc="outside lower left", frameon=False)
+        panels[1].set_ylabel("validation accuracy")
+        label_lines(panels[1], summary, accuracies)
+    panels[-1].set_xlabel("training step")
+    panels[-1].set_xlim(left=0)
 
     seeds = max(len(trials) for trials in measured.values())
     spread = f"mean and range over {seeds} seeds" if seeds > 1 else "one seed"
-    figure.suptitle(f"Learning curves, {spread}: {_subject(summary)}", fontsize="medium")
+    figure.suptitle(f"Learning curves, {spread}: {subject(summary)}", fontsize="medium")
     return figure
+
+
+def _losses(
+    axes: Axes,
+    summary: ComparisonSummary,
+    measured: dict[str, list[TrialRecords]],
+    curves: dict[str, tuple[Floats, Doubles]],
+) -> None:
+    """Draw the arms' losses; of an arm without any whole trial, each trial up to its end."""
+    for arm, (step, values) in curves.items():
+        _band(axes, summary, arm, step, values)
+    broken = {arm: trials for arm, trials in measured.items() if arm not in curves}
+    drawn = [values.ravel() for _, values in curves.values()]
+    for arm, trials in broken.items():
+        for one in trials:
+            step, (loss,) = loss_curves([one])
+            drawn.append(loss)
+            color = look(summary, arm).color
+            axes.plot(step, finite_or_gap(loss), ":", color=color, linewidth=1, marker="x", ms=3)
+    log_scale(axes, np.concatenate([[np.nan], *drawn]))
+    axes.set_ylabel("training loss (nats)")
+    label_lines(axes, summary, curves)
+    if broken:
+        axes.set_title(f"dotted: no trial of {listed(list(broken))} finished", fontsize="small")
 
 
 def loss_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Doubles]:
@@ -153,16 +168,17 @@ def accuracy_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Doubles]:
 def _side_by_side(
     curves: Mapping[str, tuple[Floats, Doubles]],
 ) -> dict[str, tuple[Floats, Doubles]]:
-    """Move curves with points at the same steps aside, so that their ranges are seen."""
+    """Move curves with points at the same steps aside a little, so that their ranges are seen."""
     middle = (len(curves) - 1) / 2
+    distance = min(0.01, 0.04 / len(curves))
     return {
-        arm: (step + 0.01 * step[-1] * (place - middle), values)
+        arm: (step + distance * step[-1] * (place - middle), values)
         for place, (arm, (step, values)) in enumerate(curves.items())
     }
 
 
 def _is_whole(records: TrialRecords) -> bool:
-    """Whether a trial came to its end: one that diverged is never averaged in."""
+    """Whether a trial finished: one that diverged is never averaged in."""
     return records.trial.status == "finished"
 
 
@@ -172,121 +188,41 @@ def _band(
     arm: str,
     step: Floats,
     values: Doubles,
-    marker: str = "",
+    *,
+    points: bool = False,
 ) -> None:
-    """Draw the mean of values (trials, n) and their range; a single point's range is a bar."""
-    color, dash = _look(summary, arm)
+    """Draw the mean of values (trials, n) and their range.
+
+    A marker is at every step if they are `points`, whose ranges are bars; else at a few, at other
+    steps than those of the next arm.
+    """
+    drawn = look(summary, arm)
     mean, low, high = values.mean(axis=0), values.min(axis=0), values.max(axis=0)
-    axes.plot(step, finite_or_gap(mean), dash, color=color, linewidth=1.5, marker=marker)
-    axes.fill_between(step, finite_or_gap(low), finite_or_gap(high), color=color, alpha=0.2, lw=0)
-    if marker:
-        axes.vlines(step, low, high, color=color, linewidth=1)
+    place = [one.name for one in summary.info.arms].index(arm)
+    every = max(1, len(step) // FEW_MARKERS)
+    axes.plot(
+        step,
+        finite_or_gap(mean),
+        drawn.dash,
+        color=drawn.color,
+        linewidth=1.5,
+        marker=drawn.marker,
+        markersize=5,
+        markevery=1 if points else ((3 * place) % every, every),
+    )
+    axes.fill_between(
+        step, finite_or_gap(low), finite_or_gap(high), color=drawn.color, alpha=0.2, lw=0
+    )
+    if points:
+        axes.vlines(step, low, high, color=drawn.color, linewidth=1)
     axes.grid(alpha=0.3)
-
-
-# Learning rates ------------------------------------------------------------------------------
-
-
-def _learning_rates_figure(summary: ComparisonSummary) -> Figure:
-    from matplotlib.lines import Line2D
-
-    figure = blank_figure(5.5)
-    axes = figure.add_subplot()
-    axes.set_xscale("log")
-    for arm in summary.ranking:
-        grid = [one for one in summary.tuning if one.arm == arm.name]
-        _learning_rates_of_arm(axes, summary, arm, grid)
-    _accuracy_scale(axes)
-    _mark_target(axes, summary)
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("validation accuracy")
-    axes.grid(alpha=0.3)
-    _label_chosen(axes, summary)
-    marks = {}
-    if any(one.chosen for one in summary.tuning):
-        marks["chosen"] = Line2D([], [], marker="o", markersize=9, mfc="none", ls="", color="black")
-    if any(arm.val_accuracy.count for arm in summary.ranking):
-        marks["fresh seeds, with 95% interval"] = Line2D([], [], marker="D", color="black")
-    if any(one.status == "diverged" for one in summary.tuning):
-        marks["diverged"] = Line2D([], [], marker="x", ls="", color="black")
-    figure.legend(
-        list(marks.values()),
-        list(marks),
-        loc="outside lower center",
-        ncols=max(1, len(marks)),
-        frameon=False,
-    )
-    figure.suptitle(f"Learning rates tried: {_subject(summary)}", fontsize="medium")
-    return figure
-
-
-def _label_chosen(axes: Axes, summary: ComparisonSummary) -> None:
-    """Write each arm's name above the picture, over its chosen learning rate."""
-    chosen = [one for one in summary.tuning if one.chosen and not math.isnan(one.val_accuracy)]
-    many = len(chosen) > MOST_LEVEL_NAMES
-    to_axes = axes.transScale + axes.transLimits
-    places = [float(to_axes.transform((one.learning_rate, 0.5))[0]) for one in chosen]
-    gap = LEAST_LABEL_GAP if many else 1 / MOST_LEVEL_NAMES
-    for one, place in zip(chosen, apart(places, gap), strict=True):
-        color, _ = _look(summary, one.arm)
-        axes.annotate(
-            f"{one.arm}, lr {learning_rate(one.learning_rate)}",
-            (one.learning_rate, one.val_accuracy),
-            xytext=(place, 1.03),
-            textcoords="axes fraction",
-            ha="left" if many else "center",
-            rotation=45 if many else 0,
-            fontsize="small",
-            color=color,
-            arrowprops={**LEADER, "color": color, "relpos": (0 if many else 0.5, 0)},
-        )
-
-
-def _learning_rates_of_arm(
-    axes: Axes, summary: ComparisonSummary, arm: RankedArm, grid: Sequence[GridResult]
-) -> None:
-    color, dash = _look(summary, arm.name)
-    axes.plot(
-        [one.learning_rate for one in grid],
-        [one.val_accuracy for one in grid],
-        dash,
-        color=color,
-        marker="o",
-        markersize=4,
-    )
-    chosen = [one for one in grid if one.chosen]
-    axes.plot(
-        [one.learning_rate for one in chosen],
-        [one.val_accuracy for one in chosen],
-        "o",
-        color=color,
-        markersize=10,
-        markerfacecolor="none",
-    )
-    diverged = [one.learning_rate for one in grid if one.status == "diverged"]
-    axes.plot(
-        diverged,
-        [0.02] * len(diverged),
-        "x",
-        color=color,
-        markersize=8,
-        markeredgewidth=2,
-        transform=axes.get_xaxis_transform(),
-    )
-    fresh = arm.val_accuracy
-    if fresh.count:
-        half = fresh.ci95[1] - fresh.mean if fresh.count > 1 else 0.0
-        # Beside the chosen one, which it would hide.
-        axes.errorbar(
-            arm.learning_rate * 1.06, fresh.mean, half, fmt="D", color=color, markersize=4
-        )
 
 
 # Gradient norms ------------------------------------------------------------------------------
 
 
 def _norms_figure(summary: ComparisonSummary, measured: dict[str, list[TrialRecords]]) -> Figure:
-    """Draw a heat map for each arm, all on one scale, of its first seed."""
+    """Draw a heat map of each arm's first seed, all on one scale."""
     first = {
         arm: min(trials, key=lambda one: one.trial.seed)
         for arm, trials in list(measured.items())[:MOST_HEAT_MAPS]
@@ -295,7 +231,7 @@ def _norms_figure(summary: ComparisonSummary, measured: dict[str, list[TrialReco
         arm: layer_norms_by_bin(one.steps, one.info, Bins.of(one.steps.step))
         for arm, one in first.items()
     }
-    # What a trial does on its way to infinity would leave the others one colour.
+    # A trial that diverges would leave the others one colour.
     whole = [norms[arm] for arm, one in first.items() if _is_whole(one)] or list(norms.values())
     scale = decade_limits(np.concatenate([values.ravel() for values in whole]))
     heights = [0.9 + 0.2 * min(len(one.info.layers), 20) for one in first.values()]
@@ -322,7 +258,7 @@ def _norms_figure(summary: ComparisonSummary, measured: dict[str, list[TrialReco
     more = summary.ranking[MOST_HEAT_MAPS:]
     best = f" of the best {MOST_HEAT_MAPS}" if more else ""
     seed = next(iter(first.values())).trial.seed
-    figure.suptitle(f"Gradient norms by layer{best}, seed {seed}: {_subject(summary)}", size=10)
+    figure.suptitle(f"Gradient norms by layer{best}, seed {seed}: {subject(summary)}", size=10)
     return figure
 
 
@@ -330,7 +266,7 @@ def _norms_figure(summary: ComparisonSummary, measured: dict[str, list[TrialReco
 
 
 def _target_figure(summary: ComparisonSummary) -> Figure:
-    """Draw the steps and the seconds to the target, a dot a seed and a bar at the median."""
+    """Draw the steps and the seconds to the target: a mark per seed, and a bar at the median."""
     figure = blank_figure(1.6 + 0.45 * len(summary.ranking))
     left, right = figure.subplots(1, 2, sharey=True)
     _times(left, summary, "steps_to_target")
@@ -341,27 +277,25 @@ def _target_figure(summary: ComparisonSummary) -> Figure:
     left.set_ylim(len(summary.ranking) - 0.5, -0.5)
     target = f"{summary.info.target_accuracy:g}"
     figure.suptitle(
-        f"To a validation accuracy of {target}, each seed and median: {_subject(summary)}",
+        f"To a validation accuracy of {target}, each seed and median: {subject(summary)}",
         fontsize="medium",
     )
     return figure
 
 
 def _times(axes: Axes, summary: ComparisonSummary, what: str) -> None:
+    latest = 0.0
     for row, arm in enumerate(summary.ranking):
-        color, _ = _look(summary, arm.name)
-        times = np.array(
-            [
-                getattr(one, what)
-                for one in summary.trials
-                if one.arm == arm.name and one.stage == "measuring"
-            ]
-        )
+        drawn = look(summary, arm.name)
+        times = _times_of(summary, arm.name, what)
         reached = times[np.isfinite(times)]
-        median = getattr(arm, what)
+        latest = max(latest, float(np.max(reached, initial=0.0)))
+        median = arm.measured[what]
         if math.isfinite(median):
-            axes.vlines(median, row - 0.3, row + 0.3, color=color, linewidth=3)
-        axes.plot(reached, np.full(len(reached), row), "o", color=color, alpha=0.7)
+            axes.vlines(median, row - 0.35, row + 0.35, color=drawn.color, linewidth=3)
+        # Seeds are evaluated at the same steps: beside one another they can be counted.
+        beside = row + SEEDS_BESIDE * (np.arange(len(reached)) - (len(reached) - 1) / 2)
+        axes.plot(reached, beside, drawn.marker, color=drawn.color, markersize=5, alpha=0.7)
         late = int(np.isposinf(times).sum())
         if late:
             axes.annotate(
@@ -370,111 +304,19 @@ def _times(axes: Axes, summary: ComparisonSummary, what: str) -> None:
                 xycoords=axes.get_yaxis_transform(),
                 ha="right",
                 va="center",
-                color=color,
+                color=drawn.color,
             )
-    axes.set_xlim(0, axes.get_xlim()[1] * (1.4 if axes.texts else 1))
+    axes.set_xlim(0, latest * (1.6 if axes.texts else 1.08))
     axes.grid(alpha=0.3, axis="x")
 
 
-# What all share ------------------------------------------------------------------------------
-
-
-def _look(summary: ComparisonSummary, arm: str) -> tuple[str, str]:
-    """Return an arm's colour and dash pattern: by its place in the comparison, not its rank."""
-    place = [one.name for one in summary.info.arms].index(arm)
-    return COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)]
-
-
-def _accuracy_scale(axes: Axes) -> None:
-    """Make steps in the logarithm of the error rate equal: 0.90 to 0.99 as 0 to 0.9."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-
-    axes.set_yscale("function", functions=(_height_of_accuracy, lambda height: 1 - 10.0**-height))
-    ticks = accuracy_ticks(*axes.get_ylim())
-    few = len(ticks) < FEWEST_TICKS
-    axes.yaxis.set_major_locator(MaxNLocator(FEWEST_TICKS + 1) if few else FixedLocator(ticks))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
-
-
-def accuracy_ticks(low: float, high: float) -> list[float]:
-    """Return round accuracies between two others that have room beside one another."""
-    bottom, top = _height_of_accuracy(np.array([low, high]))
-    ticks: list[float] = []
-    heights: list[float] = []
-    for tick in (*ACCURACY_TICKS, *FINER_ACCURACY_TICKS):
-        height = float((_height_of_accuracy(np.array(tick)) - bottom) / (top - bottom))
-        if 0 <= height <= 1 and all(abs(height - one) >= LEAST_TICK_GAP for one in heights):
-            ticks.append(tick)
-            heights.append(height)
-    return sorted(ticks)
-
-
-def _height_of_accuracy(accuracy: Doubles) -> Doubles:
-    return -np.log10(np.maximum(1 - accuracy, _LEAST_ERROR))
-
-
-def _mark_target(axes: Axes, summary: ComparisonSummary) -> None:
-    target = summary.info.target_accuracy
-    axes.axhline(target, color=GREY, linestyle="--", linewidth=1, zorder=0)
-    axes.annotate(
-        f"target {target:g}",
-        (0.01, target),
-        xycoords=axes.get_yaxis_transform(),
-        va="bottom",
-        fontsize="small",
-        color="dimgrey",
+def _times_of(summary: ComparisonSummary, arm: str, what: str) -> Doubles:
+    """Return the times of an arm's measuring trials; infinite if the target was not reached."""
+    return np.array(
+        [
+            one.measured[what]
+            for one in summary.trials
+            if one.arm == arm and one.stage == "measuring"
+        ],
+        dtype=np.float64,
     )
-
-
-def _label_lines(
-    axes: Axes, summary: ComparisonSummary, curves: Mapping[str, tuple[Floats, Doubles]]
-) -> None:
-    """Write each arm's name at the right edge, level with the end of its line where it can be.
-
-    With it stands how many of its trials are not in the line because they diverged.
-    """
-    to_axes = axes.transScale + axes.transLimits
-    ends = [(float(step[-1]), float(values[:, -1].mean())) for step, values in curves.values()]
-    heights = [float(to_axes.transform(end)[1]) for end in ends]
-    arms = {arm.name: arm for arm in summary.ranking}
-    for name, end, height in zip(curves, ends, apart(heights, LEAST_LABEL_GAP), strict=True):
-        color, _ = _look(summary, name)
-        lost = f", {arms[name].diverged} diverged" if arms[name].diverged else ""
-        axes.annotate(
-            f"{name}, lr {learning_rate(arms[name].learning_rate)}{lost}",
-            end,
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize="small",
-            color=color,
-            arrowprops={**LEADER, "color": color, "relpos": (0, 0.5)},
-        )
-
-
-def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights as little as can be (least squares) to be `gap` apart, in the same order.
-
-    They end up between 0 and 1 where there is room for that.
-    """
-    if not heights:
-        return []
-    order = np.argsort(heights, kind="stable")
-    gaps = gap * np.arange(len(heights))
-    # With the gaps taken out, "apart" means "rising": isotonic regression, by pooling blocks.
-    blocks: list[tuple[float, int]] = []
-    for value in np.asarray(heights, dtype=np.float64)[order] - gaps:
-        mean, size = float(value), 1
-        while blocks and blocks[-1][0] > mean:
-            before, count = blocks.pop()
-            mean, size = (before * count + mean * size) / (count + size), count + size
-        blocks.append((mean, size))
-    moved = np.empty(len(heights))
-    level = [mean for mean, size in blocks for _ in range(size)]
-    moved[order] = np.clip(level, 0, max(1 - float(gaps[-1]), 0)) + gaps
-    return [float(height) for height in moved]
-
-
-def _subject(summary: ComparisonSummary) -> str:
-    return f"{summary.info.model}, {describe_data(summary.info.data)}"

@@ -18,6 +18,7 @@ from gradcli.records import (
     RunInfo,
     StepRecords,
     TrainSummary,
+    was_clipped,
 )
 from gradcli.views import numbers
 from gradcli.views.download_bar import describe_download
@@ -124,7 +125,7 @@ class _Epoch:
         self._steps += len(norms)
         self._loss += float(steps.loss[rows].sum(dtype=np.float64))
         self._norm += float(norms.sum())
-        self._clipped += float((steps.clip_coefficient[rows] < 1 - 1e-6).sum())
+        self._clipped += float(was_clipped(steps.clip_coefficient[rows]).sum())
 
     @property
     def loss(self) -> float:

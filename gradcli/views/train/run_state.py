@@ -14,12 +14,12 @@ from gradcli.records import (
     Doubles,
     EvalRecord,
     FaultRecord,
-    Floats,
     LayerRecord,
     Record,
     RunInfo,
     StepRecords,
     norm_by_layer,
+    was_clipped,
 )
 from gradcli.views.sparkline import BoundedSeries
 
@@ -93,13 +93,7 @@ class RunState:
         self.norms.append(before)
         self.before, self.after = before[-1], after[-1]
         self.non_finite |= ~np.isfinite(before).all(axis=0)
-        self._clipped_steps += shrunk(before, after).sum(axis=0)
+        self._clipped_steps += was_clipped(after, before).sum(axis=0)
         self._steps_seen += len(steps)
         for phase, seconds in steps.phase_seconds.items():
             self.phase_seconds[phase] += seconds
-
-
-def shrunk(before: Floats, after: Floats) -> NDArray[np.bool_]:
-    """Say where clipping made a norm smaller, by more than float32's rounding."""
-    smaller: NDArray[np.bool_] = after < before * (1 - 1e-6)
-    return smaller

@@ -1,23 +1,31 @@
 # ruff: noqa: RUF001 (the cross of a diverged trial is no letter)
 import io
+import itertools
 import math
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from gradcli.comparison.results import ComparisonWarning, Halving, PairResult
+from gradcli.comparison.results import ArmInfo, ComparisonWarning, Halving, PairResult
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
-from gradcli.views.compare.verdict_sentences import grounds, halving_result, interval, verdict
+from gradcli.views.compare.verdict_sentences import (
+    accuracy_interval,
+    grounds,
+    halving_result,
+    interval,
+    verdict,
+)
+from gradcli.views.json_output import comparison_json
 
 WHOLE = ("gradcli train", "gradcli compare", "gradcli runs", "runs/")
 """What is in the lines that are to be copied."""
 
 
-def drawn(summary, width: int = 80, *, terminal: bool = True) -> str:
+def drawn(summary, width: int = 80, *, terminal: bool = True, all_pairs: bool = False) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
-    console.print(comparison_closing_screen(summary), crop=False)
+    console.print(comparison_closing_screen(summary, all_pairs=all_pairs), crop=False)
     return file.getvalue()
 
 
@@ -99,7 +107,7 @@ def test_a_reader_is_warned(make_comparison):
     summary = replace(summary, ranking=(replace(first, learning_rate_at_edge=True), *others))
     text = drawn(summary)
     assert "momentum lost to sgd." in text
-    assert "adam did best at an end of the learning rates tried" in text
+    assert "adam did best at an end of its learning rates" in text
 
 
 def test_an_interrupted_comparison_says_how_to_go_on(make_comparison):
@@ -118,9 +126,7 @@ def test_a_comparison_without_tuning_or_any_result(make_comparison):
         learning_rate=math.nan,
         test_accuracy=nothing,
         val_accuracy=nothing,
-        steps_to_target=math.nan,
-        seconds_to_target=math.nan,
-        grad_norm=math.nan,
+        measured=dict.fromkeys(arm.measured, math.nan),
         selection=None,
         sensitivity=None,
     )
@@ -130,6 +136,83 @@ def test_a_comparison_without_tuning_or_any_result(make_comparison):
     assert "trials      none; 52 s" in text
     assert "-  adam" in text, "an arm without a result has no place yet"
     assert "nan" not in text
+
+
+# Many pairs ----------------------------------------------------------------------------------
+
+
+def many_pairs(make_comparison, make_comparison_info, make_pair, ties, arms, overrides=None):
+    """A comparison of ranked arms in which the named pairs tie, and the better rank wins others."""
+    infos = [
+        ArmInfo(name, (overrides or {}).get(name, (name, ()))[0], over, (0.1,))
+        for name in arms
+        for over in [(overrides or {}).get(name, (name, ()))[1]]
+    ]
+    pairs = [
+        make_pair(a=a, b=b, verdict="tie" if (a, b) in ties else "a")
+        for a, b in itertools.combinations(arms, 2)
+    ]
+    info = replace(make_comparison_info(), arms=tuple(infos))
+    return make_comparison(info=info, pairs=tuple(pairs))
+
+
+def verdicts_of(text):
+    lines = [line.rstrip() for line in text.splitlines()]
+    first = next(row for row, line in enumerate(lines) if line.startswith("verdicts"))
+    last = next(row for row, line in enumerate(lines) if line.startswith("trials "))
+    return [line[12:] for line in lines[first:last]]
+
+
+def test_ties_that_are_not_transitive_are_not_one_group(
+    make_comparison, make_comparison_info, make_pair
+):
+    """a ties with b, b with c, c with d, and a is better than c and d, b than d."""
+    ties = {("a", "b"), ("b", "c"), ("c", "d")}
+    summary = many_pairs(make_comparison, make_comparison_info, make_pair, ties, "abcd")
+    assert verdicts_of(drawn(summary, 140)) == [
+        "a: better than c and d.",
+        "b: better than d.",
+        "a and b: cannot be told apart; at most 0.0123 apart, 3 seeds.",
+        "b and c: cannot be told apart; at most 0.0123 apart, 3 seeds.",
+        "c and d: cannot be told apart; at most 0.0123 apart, 3 seeds.",
+        "Tests at 95%, corrected for 6 pairs (Holm). b is in several groups: it ties with the "
+        "arms of each, and some of those differ from",
+        "one another.",
+        f"gradcli runs show {summary.info.path} --all-pairs",
+    ]
+
+
+def test_eight_equal_arms_are_one_line(make_comparison, make_comparison_info, make_pair):
+    arms = [f"arm{place}" for place in range(8)]
+    ties = set(itertools.combinations(arms, 2))
+    summary = many_pairs(make_comparison, make_comparison_info, make_pair, ties, arms)
+    lines = verdicts_of(drawn(summary, 160))
+    assert len(lines) == 3
+    assert lines[0].startswith("arm0, arm1, arm2, arm3, arm4, arm5, arm6 and arm7: cannot be told")
+    every = drawn(summary, 160, all_pairs=True)
+    assert sum(" tie: " in line for line in every.splitlines()) == 28
+    assert "cannot be told apart" not in every
+
+
+def test_the_pairs_that_answer_vary_come_first(make_comparison, make_comparison_info, make_pair):
+    arms = ["adam clip=none", "sgd clip=norm", "adam clip=norm", "sgd clip=none"]
+    overrides = {name: (name.split()[0], (name.split()[1],)) for name in arms}
+    summary = many_pairs(make_comparison, make_comparison_info, make_pair, set(), arms, overrides)
+    for all_pairs in (False, True):
+        first, second, *others = verdicts_of(drawn(summary, 160, all_pairs=all_pairs))
+        assert first.startswith("adam clip=none is better than adam clip=norm: 0.0123 apart")
+        assert second.startswith("sgd clip=norm is better than sgd clip=none: 0.0123 apart")
+        assert len([line for line in others if "better than" in line]) == (4 if all_pairs else 3)
+
+
+def test_an_arm_without_a_score_is_in_no_group(make_comparison, make_comparison_info, make_pair):
+    ties = set(itertools.combinations("abcd", 2))
+    summary = many_pairs(make_comparison, make_comparison_info, make_pair, ties, "abcd")
+    lost = {"seeds": 0, "evidence": "none", "difference": math.nan}
+    pairs = [replace(one, **lost) if "d" in (one.a, one.b) else one for one in summary.pairs]
+    lines = verdicts_of(drawn(replace(summary, pairs=tuple(pairs)), 140))
+    assert lines[0].startswith("a, b and c: cannot be told apart")
+    assert lines[1] == "d: no score, so no verdict."
 
 
 # In words ------------------------------------------------------------------------------------
@@ -198,13 +281,9 @@ def test_a_single_seed_settles_nothing(make_pair):
         verdict="tie",
         evidence="none",
     )
-    assert (
-        said(tie) == "adam and sgd have no verdict: 0.0123 apart at 1 seed, which settles nothing."
-    )
+    assert said(tie) == "adam and sgd have no verdict: 0.0123 apart at 1 seed, too few for a test."
     none = replace(tie, seeds=0, difference=math.nan)
-    assert said(none) == (
-        "adam and sgd have no verdict: there is no seed at which both have a score."
-    )
+    assert said(none) == ("adam and sgd have no verdict: no seed has a score of both.")
 
 
 def test_divergence_is_evidence_of_its_own(make_pair):
@@ -223,7 +302,22 @@ def test_a_tiny_p_is_not_written_as_zero(make_pair):
 
 
 def test_an_interval_without_ends_is_absent():
-    assert interval((-math.inf, math.inf)) == "-"
+    assert interval((-math.inf, math.inf)) == accuracy_interval((-math.inf, math.inf)) == "-"
+
+
+def test_the_interval_of_an_accuracy_stays_within_0_and_1():
+    assert accuracy_interval((0.98, 1.013)) == "0.9800 to 1.0000"
+    assert accuracy_interval((-0.2, 0.9)) == "0.0000 to 0.9000"
+    assert interval((-0.2, 1.1)) == "-0.2000 to 1.1000"  # one of differences does not
+
+
+def test_the_table_keeps_the_interval_of_an_accuracy_within_1_and_json_does_not(make_comparison):
+    summary = make_comparison()
+    first, *others = summary.ranking
+    wide = replace(first, test_accuracy=replace(first.test_accuracy, ci95=(0.95, 1.007)))
+    summary = replace(summary, ranking=(wide, *others))
+    assert "0.9500 to 1.0000" in drawn(summary)
+    assert comparison_json(summary)["ranking"][0]["test_accuracy"]["ci95"] == [0.95, 1.007]
 
 
 def test_halving_says_what_it_cost_and_saved():

@@ -7,7 +7,8 @@ import pytest
 from rich.cells import cell_len
 
 from gradcli.comparison.results import GridCell
-from gradcli.views.compare.comparison_screen import comparison_screen, steps_to_target, visible_arms
+from gradcli.views.compare.column_cells import written
+from gradcli.views.compare.comparison_screen import comparison_screen, visible_arms
 from gradcli.views.compare.rate_strip import heat_strips
 from gradcli.views.sparkline import LEVELS
 
@@ -157,7 +158,7 @@ def test_a_comparison_before_any_news(make_comparison_info):
     ("steps", "text"), [(390.0, "390"), (1170.5, "1,171"), (math.inf, "never"), (math.nan, "-")]
 )
 def test_steps_to_the_target(steps, text):
-    assert steps_to_target(steps) == text
+    assert written("count", steps) == text
 
 
 # The strip -----------------------------------------------------------------------------------
@@ -190,9 +191,19 @@ def test_equal_error_ratios_are_equal_heights():
 
 
 def test_one_collapse_does_not_flatten_the_others():
+    for others in ((0.93, 0.95, 0.97, 0.96), (0.920, 0.930, 0.925, 0.910), (0.5, 0.7, 0.9, 0.6)):
+        (alone,) = heat_strips([cells(*others)]).texts
+        strips = heat_strips([cells(*others, 0.11)])
+        (strip,) = strips.texts
+        assert strip[-1] == "▁"
+        assert sorted(range(4), key=alone.__getitem__) == sorted(range(4), key=strip.__getitem__)
+        assert max(strip) == "█"
+        if others[0] > 0.9:
+            assert len(set(strip[:4])) == 4
+            assert "▁" not in strip[:4]
     strips = heat_strips([cells(0.93, 0.95, 0.97, 0.96, 0.11)])
-    assert strips.texts[0] == heat_strips([cells(0.93, 0.95, 0.97, 0.96, 0.88)]).texts[0]
-    assert strips.legend() == [("▁", "0.8800 or less"), ("█", "0.9700")]
+    assert strips.texts == ("▂▄█▆▁",)
+    assert strips.legend() == [("▁", "0.9209 or less"), ("█", "0.9700")]
 
 
 def test_noise_is_no_valley():

@@ -177,15 +177,14 @@ def test_one_line_a_trial_and_one_a_chosen_learning_rate(
     view.close()
     head, *lines = stream.getvalue().splitlines()
     assert head.startswith("20260105-101500-compare-77aa: mnist 50,000 images, mlp 235,146")
-    numbers = "grad norm 0.512  clipped 34%  390 steps  2.4 s"
+    numbers = "train loss 0.0812  grad norm 0.512  clipped 34%  390 steps  2.4 s"
     assert lines == [
         "adam: lr 0.0003 0.001 0.002 0.005 0.01",
         "sgd: lr 0.05 0.1 0.2 0.5 1",
-        "finished:  adam  lr 0.002  seed 101  tuning  train loss 0.0812  val accuracy 0.9777  "
-        + numbers,
-        f"diverged:  adam  lr 1  seed 101  tuning  train loss 0.0812  val accuracy -  {numbers}",
+        f"finished:  adam  lr 0.002  seed 101  tuning  val accuracy 0.9777  {numbers}",
+        f"diverged:  adam  lr 1  seed 101  tuning  val accuracy -  {numbers}",
         "adam: lr 0.002 chosen",
-        "finished:  adam  lr 0.002  seed 101  measuring  train loss 0.0812  val accuracy 0.9777  "
+        "finished:  adam  lr 0.002  seed 101  measuring  val accuracy 0.9777  "
         f"test accuracy 0.9780  {numbers}",
         "failed: adam, lr 0.002, seed 102, measuring: no memory left",
         "finished in 52 s",
@@ -200,7 +199,7 @@ def test_plain_lines_are_ascii_and_whole_at_once(make_comparison_info, make_tria
     view.progress(make_progress())
     view.trial(make_trial())
     lines = raw.getvalue().decode().splitlines()
-    assert "7 trials done before" in lines
+    assert "7 trials already done" in lines
     assert lines[-1].startswith("finished:")
 
 

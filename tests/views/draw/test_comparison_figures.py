@@ -9,15 +9,16 @@ import pytest
 from gradcli.comparison.results import TrialRecords
 from gradcli.records import EvalRecord
 from gradcli.views.draw import comparison_figures
+from gradcli.views.draw.arm_marks import accuracy_ticks, apart, listed, look, subject
 from gradcli.views.draw.comparison_figures import (
     LOSS_BINS,
     accuracy_curves,
-    accuracy_ticks,
-    apart,
     loss_curves,
     plot_comparison,
 )
+from gradcli.views.draw.learning_rate_figure import learning_rates_figure
 
+NEVER = {"steps_to_target": math.inf, "seconds_to_target": math.inf}
 ALL = ["learning_curves.png", "learning_rates.png", "gradient_norms.png", "time_to_target.png"]
 
 
@@ -65,16 +66,15 @@ def test_every_comparison_can_be_drawn(tmp_path, make_comparison, make_records, 
     status, losses, evals = CASES[case]
     summary = make_comparison()
     trials = tuple(
-        replace(one, status=status, steps_to_target=math.inf, seconds_to_target=math.inf)
-        for one in summary.trials
+        replace(one, status=status, measured=one.measured | NEVER) for one in summary.trials
     )
     ranking = tuple(
-        replace(arm, diverged=3, steps_to_target=math.inf, seconds_to_target=math.inf)
-        for arm in summary.ranking
+        replace(arm, diverged=3, measured=arm.measured | NEVER) for arm in summary.ranking
     )
     summary = replace(summary, trials=trials, ranking=ranking)
     records = [make_records(one, losses, evals) for one in trials]
-    assert [path.name for path in plot_comparison(tmp_path, summary, records)] == ALL
+    drawn = [path.name for path in plot_comparison(tmp_path, summary, records)]
+    assert drawn == ALL[:-1], "nobody reached the target: that picture would be empty"
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path, make_comparison, make_records, make_trial):
@@ -88,7 +88,7 @@ def test_the_legend_names_a_mark_where_there_is_one(make_comparison, diverged):
     summary = make_comparison()
     tuning = tuple(one for one in summary.tuning if diverged or one.status != "diverged")
     assert any(one.status == "diverged" for one in tuning) is diverged
-    figure = comparison_figures._learning_rates_figure(replace(summary, tuning=tuning))
+    figure = learning_rates_figure(replace(summary, tuning=tuning))
     (legend,) = figure.legends
     assert ("diverged" in [text.get_text() for text in legend.get_texts()]) is diverged
 
@@ -105,6 +105,119 @@ def test_many_arms_can_be_drawn(tmp_path, make_comparison, make_comparison_info,
     )
     records = [make_records(one) for one in summary.trials]
     assert len(plot_comparison(tmp_path, summary, records)) == 4
+
+
+def colors_and_markers(axes):
+    return [(line.get_color(), line.get_marker()) for line in axes.lines if len(line.get_xdata())]
+
+
+@pytest.fixture
+def draw_arms(make_comparison, make_comparison_info, make_records):
+    """Draw the learning curves and the learning rates of so many arms."""
+
+    def draw(count, reach=390.0, **changes):
+        names = [f"arm{place}" for place in range(count)]
+        info = replace(make_comparison_info(names), **changes)
+        summary = make_comparison(info=info)
+        arm, trial, grid = summary.ranking[0], summary.trials[0], summary.tuning[:5]
+        summary = replace(
+            summary,
+            ranking=tuple(replace(arm, name=name) for name in names),
+            trials=tuple(replace(trial, arm=name) for name in names),
+            tuning=tuple(replace(cell, arm=name) for name in names for cell in grid),
+        )
+        measured = {one.arm: [make_records(one)] for one in summary.trials}
+        return (
+            summary,
+            comparison_figures._curves_figure(summary, measured),
+            learning_rates_figure(summary),
+            comparison_figures._target_figure(summary),
+        )
+
+    return draw
+
+
+@pytest.mark.parametrize("count", [3, 8, 12, 30])
+def test_no_two_arms_share_colour_and_marker(draw_arms, count):
+    summary, curves, rates, target = draw_arms(count)
+    looks = {
+        (look(summary, arm.name).color, look(summary, arm.name).marker) for arm in summary.ranking
+    }
+    assert len(looks) == count
+    for axes in curves.axes:
+        assert looks <= set(colors_and_markers(axes))
+    assert looks <= set(colors_and_markers(rates.axes[0]))
+    assert all(looks <= set(colors_and_markers(axes)) for axes in target.axes)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 12])
+def test_no_name_or_legend_lies_within_a_picture(draw_arms, count):
+    """So that none lies on a line; what is written in the pictures themselves is on a free row."""
+    _, curves, rates, _ = draw_arms(count)
+    for figure in (curves, rates):
+        figure.draw_without_rendering()
+        boxes = [axes.get_window_extent() for axes in figure.axes]
+        texts = [text for axes in figure.axes for text in axes.texts]
+        legends = [legend.get_window_extent() for legend in figure.legends]
+        assert all(axes.get_legend() is None for axes in figure.axes)
+        # Of an annotation only the text: its leader goes to the line.
+        extents = [super(type(text), text).get_window_extent() for text in texts]
+        assert (legends and extents) or count > 6
+        for extent in (*legends, *extents):
+            assert not any(extent.overlaps(box) for box in boxes)
+
+
+def test_many_arms_are_named_in_a_legend_with_their_marks(draw_arms):
+    _, _, few, _ = draw_arms(6)
+    _, _, many, _ = draw_arms(7)
+    assert [len(figure.legends) for figure in (few, many)] == [1, 2]
+    assert [len(figure.axes[0].texts) for figure in (few, many)] == [6, 0]
+    assert len(many.legends[0].get_texts()) == 7
+
+
+def test_titles_name_the_model_unless_it_is_compared(draw_arms, make_comparison):
+    _, *figures = draw_arms(3)
+    assert all("mlp" in figure.get_suptitle() for figure in figures)
+    summary = make_comparison()
+    arms = tuple(replace(arm, overrides=("model=cnn",)) for arm in summary.info.arms)
+    several = replace(summary, info=replace(summary.info, arms=arms))
+    assert subject(several) == "several models, mnist 50,000 images"
+
+
+def test_a_long_list_of_arms_is_cut():
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(list("abcdef")) == "a, b, c and 3 more"
+
+
+def test_an_interval_in_a_picture_stays_within_1(make_comparison):
+    summary = make_comparison()
+    first, *others = summary.ranking
+    wide = replace(first, val_accuracy=replace(first.val_accuracy, mean=0.99, ci95=(0.9, 1.1)))
+    figure = learning_rates_figure(replace(summary, ranking=(wide, *others)))
+    bars = [path.vertices for one in figure.axes[0].collections for path in one.get_paths()]
+    assert max(vertices[:, 1].max() for vertices in bars) == pytest.approx(1.0)
+
+
+def test_a_panel_without_anything_is_left_out(make_comparison, make_records):
+    summary = make_comparison()
+    whole = {one.arm: [make_records(one)] for one in summary.trials}
+    blind = {one.arm: [make_records(one, evals=())] for one in summary.trials}
+    sizes = [
+        len(comparison_figures._curves_figure(summary, measured).axes)
+        for measured in (whole, blind)
+    ]
+    assert sizes == [2, 1]
+
+
+def test_an_arm_that_never_finished_is_drawn_up_to_its_end(make_comparison, make_records):
+    summary = make_comparison()
+    measured = {
+        one.arm: [make_records(replace(one, status="diverged"), [2.0, 50.0, math.nan])]
+        for one in summary.trials
+    }
+    (axes,) = comparison_figures._curves_figure(summary, measured).axes
+    assert "no trial of adam, rmsprop, sgd finished" in axes.get_title()
+    assert all(list(line.get_xdata()) == [1, 2, 3] for line in axes.lines)
 
 
 # What is drawn -------------------------------------------------------------------------------

@@ -1,0 +1,186 @@
+"""The columns of a comparison: each is one entry that says how a number is computed and shown.
+
+An entry computes its number from the run directory of a trial, and for an arm from the numbers of
+its measuring trials. The closing table, the plain lines, `--json` and every export take the columns
+from here, so that a new one is one `ReportedColumn`: in `COLUMNS`, or added with `add_column` by a
+program that calls `gradcli.compare`.
+
+Accuracies and the learning rate are not here: the ranking and the verdicts depend on them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from gradcli.comparison.results import RankedArm, TrialResult, TrialStatus
+from gradcli.comparison.statistics import median_time, time_to_target
+from gradcli.records import EvalRecord, Floats, StepRecords, was_clipped
+from gradcli.runs.files import number
+
+#: How a number is written: the names of functions in `views.numbers`. `count` and `duration`
+#: write an infinite one as `never`.
+NumberStyle = Literal["score", "norm", "share", "count", "duration"]
+
+
+@dataclass(frozen=True)
+class TrialReadings:
+    """What the run directory of a trial holds, for the columns to compute from."""
+
+    steps: StepRecords | None
+    """None if the trial never began."""
+    evals: Sequence[EvalRecord]
+    state: Mapping[str, Any]
+    """What `run.json` says; empty if the trial never began."""
+    target: float
+    """The validation accuracy to time."""
+
+    def evaluated(self, split: str) -> list[EvalRecord]:
+        """Return the evaluations on a split."""
+        return [one for one in self.evals if one.split == split]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; NaN of nothing."""
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+@dataclass(frozen=True)
+class ReportedColumn:
+    """A number that a comparison reports of every trial and of every arm."""
+
+    key: str
+    """Its key in `--json` and in exports, of trials and of arms."""
+    of_trial: Callable[[TrialReadings], float]
+    """Computes it for a trial; NaN if there is none."""
+    style: NumberStyle
+    title: str = ""
+    """Its heading in the closing table; empty if it is not shown there. `{target}` stands for the
+    accuracy to time."""
+    above: str = ""
+    """The upper line of the heading."""
+    rank: int = 9
+    """The narrower the terminal, the fewer columns: the highest rank is left out first."""
+    phrase: str = ""
+    """What precedes it in a trial's plain line; empty if it is not said there."""
+    of_arm: Callable[[Sequence[float]], float] = mean
+    """Combines the numbers of an arm's measuring trials."""
+    among: tuple[TrialStatus, ...] = ("finished",)
+    """The trials that count for an arm."""
+
+
+def add_column(column: ReportedColumn) -> None:
+    """Add a column for every comparison that this process shows or exports from now on.
+
+    Raises:
+        ValueError: if its key is taken.
+    """
+    taken = {one.key for one in COLUMNS} | _TAKEN
+    if column.key in taken:
+        raise ValueError(f"A comparison already reports '{column.key}'.")
+    COLUMNS.append(column)
+
+
+def measured_of_trial(readings: TrialReadings) -> dict[str, float]:
+    """Return the number of every column, by key."""
+    return {column.key: float(column.of_trial(readings)) for column in COLUMNS}
+
+
+def measured_of_arm(trials: Sequence[TrialResult]) -> dict[str, float]:
+    """Return the number of every column, by key, from an arm's measuring trials."""
+    return {
+        column.key: column.of_arm(
+            [one.measured[column.key] for one in trials if one.status in column.among]
+        )
+        for column in COLUMNS
+    }
+
+
+def clipped_fraction(coefficients: Floats) -> float:
+    """Return the share of steps whose gradient was clipped; NaN without any step."""
+    return float(np.mean(was_clipped(coefficients))) if len(coefficients) else math.nan
+
+
+def _train_loss(readings: TrialReadings) -> float:
+    losses = [one.train_loss for one in readings.evals if not math.isnan(one.train_loss)]
+    return losses[-1] if losses else math.nan
+
+
+def _steps_to_target(readings: TrialReadings) -> float:
+    evals = readings.evaluated("val")
+    accuracies = [one.accuracy for one in evals]
+    return time_to_target([one.step for one in evals], accuracies, readings.target)
+
+
+def _seconds_to_target(readings: TrialReadings) -> float:
+    evals = readings.evaluated("val")
+    accuracies = [one.accuracy for one in evals]
+    return time_to_target([one.seconds_train for one in evals], accuracies, readings.target)
+
+
+def _grad_norm(readings: TrialReadings) -> float:
+    if readings.steps is None or not len(readings.steps):
+        return math.nan
+    return float(np.mean(readings.steps.grad_norm_before_clip, dtype=np.float64))
+
+
+def _clipped_fraction(readings: TrialReadings) -> float:
+    return math.nan if readings.steps is None else clipped_fraction(readings.steps.clip_coefficient)
+
+
+def _steps_per_second(readings: TrialReadings) -> float:
+    steps = number(readings.state.get("progress", {}).get("steps", 0))
+    seconds = number(readings.state.get("seconds_train", math.nan))
+    return steps / seconds if seconds else math.nan
+
+
+#: A trial that diverged never reaches the target: it counts for the medians, and for no mean.
+_TIMED: tuple[TrialStatus, ...] = ("finished", "diverged")
+
+COLUMNS = [
+    ReportedColumn(
+        "train_loss", _train_loss, "score", "loss", above="train", rank=7, phrase="train loss"
+    ),
+    ReportedColumn(
+        "steps_to_target",
+        _steps_to_target,
+        "count",
+        "to {target}",
+        above="steps",
+        rank=4,
+        of_arm=median_time,
+        among=_TIMED,
+    ),
+    ReportedColumn(
+        "seconds_to_target",  # in training steps alone, on a machine shared with other trials
+        _seconds_to_target,
+        "duration",
+        "to {target}",
+        above="time",
+        rank=6,
+        of_arm=median_time,
+        among=_TIMED,
+    ),
+    ReportedColumn(
+        "grad_norm", _grad_norm, "norm", "norm", above="gradient", rank=5, phrase="grad norm"
+    ),
+    ReportedColumn(
+        "clipped_fraction",
+        _clipped_fraction,
+        "share",
+        "clipped",
+        above="steps",
+        rank=8,
+        phrase="clipped",
+    ),
+    ReportedColumn("steps_per_second", _steps_per_second, "norm"),
+]
+#: The other keys of a trial and of an arm in `--json`.
+_TAKEN = {
+    *(one.name for cls in (TrialResult, RankedArm) for one in fields(cls)),
+    *("arm", "lr", "lr_at_edge", "lr_sensitivity"),
+}
