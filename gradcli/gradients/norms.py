@@ -7,7 +7,7 @@ layers' and global norms, clipping, logging and diagnosis derive from those.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 from operator import attrgetter, le
 from typing import TypeAlias, TypeGuard
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradcli.fast.foreach_norm import norm_of_each
 from gradcli.gradients.layers import layer_parameters
 from gradcli.records import LayerInfo
 
@@ -65,6 +66,7 @@ class Gradients:
         self._factor: float | Tensor = 1.0
         self.parameters: Sequence[nn.Parameter] = layer_parameters(model, layers)
         self.device = self.parameters[0].device
+        self._norm_of_each = norm_of_each()
         self._trusted_from = [_trusted_from(p) for p in self.parameters]
         self._alone, self._together = _alone_and_together(self.parameters)
         counts = [len(layer.parameters) for layer in layers]
@@ -95,7 +97,7 @@ class Gradients:
             if _are_usual(gradients):
                 # A small network waits for the host to launch one kernel after the other: of the
                 # 197 operators of a 20-layer net's step, 42 measured a gradient each.
-                return torch.stack(tuple(each_norm(gradients, 2, dtype)))
+                return torch.stack(tuple(self._norm_of_each(gradients, 2, dtype)))
             zero = self.parameters[0].new_zeros((), dtype=dtype)
             return torch.stack([zero if one is None else _norm(one, dtype) for one in gradients])
 
@@ -108,12 +110,13 @@ class Gradients:
         norms = [math.nan] * len(gradients)
         if self._together:
             places, usual = _usual(gradients, self._together)
-            for place, norm in zip(places, each_norm(usual) if usual else (), strict=True):
+            found = self._norm_of_each(usual) if usual else ()
+            for place, norm in zip(places, found, strict=True):
                 norms[place] = norm.item()
         for place in self._alone:
             gradient = gradients[place]
             if gradient is not None and gradient.dtype is float32 and not gradient.is_sparse:
-                flat = gradient if gradient.ndim == 1 else _flat(gradient)
+                flat = gradient if gradient.ndim == 1 else gradient.flatten()
                 norms[place] = sqrt(dot(flat, flat).item())
         if not (all(map(le, self._trusted_from, norms)) and max(norms) <= _TRUSTED_TO):
             for place, (least, value) in enumerate(zip(self._trusted_from, norms, strict=True)):
@@ -199,18 +202,11 @@ def sum_of_squares(tensor: Tensor | None) -> float:
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
     if tensor.dtype is torch.float32:
-        flat = _flat(tensor)
+        flat = tensor.flatten()
         value = torch.dot(flat, flat).item()
         if _trusted_from(flat) <= math.sqrt(value) <= _TRUSTED_TO:
             return value
     return _norm(tensor, torch.float64).item() ** 2
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    """Return a tensor's elements in a row, without a copy if it is a matrix of any layout."""
-    if tensor.ndim == 2 and not tensor.is_contiguous():
-        tensor = tensor.t()
-    return tensor.flatten()
 
 
 def _trusted_from(tensor: Tensor) -> float:
@@ -244,17 +240,6 @@ def _are_usual(gradients: Sequence[Tensor | None]) -> TypeGuard[Sequence[Tensor]
         and set(map(_DTYPE, gradients)) == {torch.float32}
         and not any(map(_IS_SPARSE, gradients))
     )
-
-
-def _norm_of_each(
-    tensors: Sequence[Tensor], order: float = 2, dtype: torch.dtype | None = None
-) -> Sequence[Tensor]:
-    """Return the norm of each tensor, ()."""
-    return [torch.linalg.vector_norm(tensor, order, dtype=dtype) for tensor in tensors]
-
-
-# `_foreach_norm` has no public name; `torch.nn.utils.get_total_norm` calls it, too.
-each_norm: Callable[..., Sequence[Tensor]] = getattr(torch, "_foreach_norm", _norm_of_each)
 
 
 def accumulator_dtype(device: torch.device) -> torch.dtype:

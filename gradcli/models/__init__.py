@@ -16,7 +16,6 @@ from gradcli.models.initialisation import (
     TruncatedNormal,
     Xavier,
 )
-from gradcli.models.layout import lay_out_by_input
 from gradcli.models.logreg import LogisticRegression
 from gradcli.models.mlp import MLP
 from gradcli.models.rnn import RNN
@@ -35,6 +34,5 @@ __all__ = [
     "TruncatedNormal",
     "Xavier",
     "build_model",
-    "lay_out_by_input",
     "usual_gain",
 ]

@@ -6,7 +6,7 @@ training loop sets before each update. What happens to a gradient before the upd
 """
 
 from gradcli.optim.learning_rate import LearningRate
-from gradcli.optim.optimizers import build_optimizer, keeps_layout, load_optimizer_state
+from gradcli.optim.optimizers import build_optimizer, load_optimizer_state
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
 
@@ -20,6 +20,5 @@ __all__ = [
     "TorchSchedule",
     "build_optimizer",
     "build_schedule",
-    "keeps_layout",
     "load_optimizer_state",
 ]

@@ -65,14 +65,6 @@ def build_optimizer(
     return construct(optimizer_class, groups, settings)
 
 
-def keeps_layout(optimizer_class: type[torch.optim.Optimizer]) -> bool:
-    """Whether an optimizer takes weights in whatever order they lie in memory.
-
-    PyTorch's own do; another may say `gradient.view(-1)`, which only one order bears.
-    """
-    return optimizer_class.__module__.startswith("torch.optim.")
-
-
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Load what `state_dict` returned, laid out in memory as the parameters are now.
 
