@@ -32,6 +32,7 @@ from torch.optim.adadelta import adadelta
 from torch.optim.adagrad import adagrad
 from torch.optim.adam import adam
 from torch.optim.adamax import adamax
+from torch.optim.adamw import adamw
 from torch.optim.nadam import nadam
 from torch.optim.radam import radam
 from torch.optim.rmsprop import rmsprop
@@ -46,8 +47,8 @@ def _fused_adam(
     parameters: list[Tensor],
     gradients: list[Tensor],
     *states: list[Tensor],
-    decoupled_weight_decay: bool,
     found_inf: Tensor | None,
+    decoupled_weight_decay: bool = False,
     **settings: Any,
 ) -> None:
     """Do what `adam` does with `fused` if all tensors have one device and one type."""
@@ -57,6 +58,13 @@ def _fused_adam(
     kernel(parameters, gradients, *states, found_inf=found_inf, **settings)
     if found_inf is not None:
         torch._foreach_sub_(steps, [found_inf] * len(steps))
+
+
+def _fused_adamw(
+    parameters: list[Tensor], gradients: list[Tensor], *states: list[Tensor], **settings: Any
+) -> None:
+    """Do what `adamw` does with `fused` if all tensors have one device and one type."""
+    _fused_adam(parameters, gradients, *states, decoupled_weight_decay=True, **settings)
 
 
 def _fused_sgd(
@@ -103,7 +111,7 @@ _FORMS: dict[type[Optimizer], tuple[_Function, tuple[str, ...]]] = {
     torch.optim.Adagrad: (adagrad, ("sum", "step")),
     torch.optim.Adam: (adam, _ADAM_STATE),
     torch.optim.Adamax: (adamax, ("exp_avg", "exp_inf", "step")),
-    torch.optim.AdamW: (adam, _ADAM_STATE),
+    torch.optim.AdamW: (adamw, _ADAM_STATE),
     torch.optim.NAdam: (nadam, ("exp_avg", "exp_avg_sq", "mu_product", "step")),
     torch.optim.RAdam: (radam, ("exp_avg", "exp_avg_sq", "step")),
     torch.optim.RMSprop: (rmsprop, ("square_avg", "grad_avg", "momentum_buffer", "step")),
@@ -112,12 +120,10 @@ _FORMS: dict[type[Optimizer], tuple[_Function, tuple[str, ...]]] = {
 # The kernel that a functional form calls, the settings that it takes, and whether it gives the same
 # result for a group.
 _SETTINGS = ("lr", "weight_decay", "maximize", "found_inf")
+_ADAM_SETTINGS = (*_SETTINGS, "betas", "eps", "amsgrad")
 _KERNELS: dict[_Function, tuple[_Function, tuple[str, ...], Callable[[dict[str, Any]], bool]]] = {
-    adam: (
-        _fused_adam,
-        (*_SETTINGS, "betas", "eps", "amsgrad", "decoupled_weight_decay"),
-        _is_fused,
-    ),
+    adam: (_fused_adam, (*_ADAM_SETTINGS, "decoupled_weight_decay"), _is_fused),
+    adamw: (_fused_adamw, _ADAM_SETTINGS, _is_fused),
     rmsprop: (_foreach_rmsprop, ("lr", "alpha", "eps"), _is_plain_rmsprop),
     sgd: (_fused_sgd, (*_SETTINGS, "momentum", "dampening", "nesterov"), _is_fused),
 }

@@ -24,7 +24,8 @@ SETTINGS = {
     "adam amsgrad": lambda p: torch.optim.Adam(p, amsgrad=True, weight_decay=0.1, fused=True),
     "adam foreach": lambda p: torch.optim.Adam(p, foreach=True, maximize=True),
     "adamax": torch.optim.Adamax,
-    "adamw": lambda p: torch.optim.AdamW(p, weight_decay=0.1, fused=True),
+    "adamw": lambda p: torch.optim.AdamW(p, weight_decay=0.1),
+    "adamw fused": lambda p: torch.optim.AdamW(p, weight_decay=0.1, fused=True),
     "nadam": lambda p: torch.optim.NAdam(p, decoupled_weight_decay=True, weight_decay=0.1),
     "radam": lambda p: torch.optim.RAdam(p, lr=0.1),
     "rmsprop": torch.optim.RMSprop,
@@ -81,7 +82,7 @@ def test_weights_are_the_same_to_the_last_bit(name):
         assert all(torch.equal(one[key], other[key]) for key in one if one[key] is not None)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd nesterov", "rmsprop"])
+@pytest.mark.parametrize("name", ["adamw", "adamw fused", "sgd nesterov", "rmsprop"])
 def test_groups_keep_their_own_settings(name):
     def groups(model):
         return [

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gradcli.config import compose_train
@@ -27,6 +29,10 @@ OPTIMIZERS = ("adam", "momentum", "rmsprop")
 #: Enough for updates before and after a probed step, few enough for a network of convolutions.
 SETTINGS = ("max_steps=6", "batch_size=16", "monitor.every=4", "clip.max_norm=0.5", "threads=1")
 EXAMPLES = 32  # of an evaluation
+COLUMNS = (
+    *("step", "loss", "learning_rate", "grad_norm_before_clip", "clip_coefficient"),
+    *("parameter_grad_norm_before_clip", "parameter_grad_norm_after_clip"),
+)
 
 
 def count(function, calls: list[bool]):
@@ -40,35 +46,36 @@ def count(function, calls: list[bool]):
     return counted
 
 
-def numbers(record: Record) -> bytes:
-    """What was measured, without times."""
-    if isinstance(record, StepRecords):
-        columns = (
-            record.loss,
-            record.learning_rate,
-            record.clip_coefficient,
-            record.parameter_grad_norm_before_clip,
-            record.parameter_grad_norm_after_clip,
-        )
-        return b"".join(column.tobytes() for column in columns)
-    if isinstance(record, LayerRecord):
-        return repr(record).encode()
-    assert isinstance(record, EvalRecord)
-    return repr((record.loss, record.accuracy, record.train_loss)).encode()
+def numbers(records: list[Record]) -> bytes:
+    """What was measured, without times: they decide how steps are divided into blocks."""
+    blocks = [record for record in records if isinstance(record, StepRecords)]
+    others = [record for record in records if not isinstance(record, StepRecords)]
+    assert blocks
+    assert {type(record) for record in others} == {LayerRecord, EvalRecord}
+    columns = [np.concatenate([getattr(block, name) for block in blocks]) for name in COLUMNS]
+    timeless = [
+        replace(record, seconds=0.0, seconds_train=0.0)
+        if isinstance(record, EvalRecord)
+        else record
+        for record in others
+    ]
+    return b"".join(column.tobytes() for column in columns) + repr(timeless).encode()
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def train(dataset, model: str, optimizer: str) -> dict[str, str]:
     words = ("data=mnist5k", f"model={model}", f"optimizer={optimizer}", *SETTINGS)
     composed = compose_train(words)
-    recorded = hashlib.sha256()
     with run_settings(composed):
         trainer = build_trainer(composed, dataset)
         for split in ("val", "test"):
             trainer.splits[split].size = EXAMPLES
-        for record in trainer.run():
-            recorded.update(numbers(record))
+        records = list(trainer.run())
     weights = b"".join(weight.detach().numpy().tobytes() for weight in trainer.model.parameters())
-    return {"weights": hashlib.sha256(weights).hexdigest(), "records": recorded.hexdigest()}
+    return {"weights": digest(weights), "records": digest(numbers(records))}
 
 
 def main() -> None:
