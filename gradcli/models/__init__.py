@@ -1,7 +1,7 @@
-"""The networks that are trained, and how their weights begin.
+"""The networks to train, and their initial weights.
 
 Here belong `nn.Module` classes that turn images into logits, the initialisations, and
-`build_model`, which joins the two under a seed. What a model is trained on, or with, does not.
+`build_model`, which combines the two with a seed. Data and optimizers do not belong here.
 """
 
 from gradcli.models.activation import Activation, usual_gain

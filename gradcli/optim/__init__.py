@@ -1,8 +1,8 @@
 """Optimizers and learning rates: from a class and its settings to what the loop calls.
 
-This room builds any `torch.optim.Optimizer` and any schedule, and has the `LearningRate` that a
-training loop sets before each update. What happens to a gradient before the update is in
-`gradients`; the update itself is in `fast`.
+This room builds any `torch.optim.Optimizer` and any schedule, and provides the `LearningRate` that
+a training loop sets before each update. `gradients` handles a gradient before the update; `fast`
+makes the update.
 """
 
 from gradcli.optim.learning_rate import LearningRate

@@ -1,31 +1,35 @@
-"""How many CPU threads a model's training is worth."""
+"""How many CPU threads to train a model with."""
 
 from __future__ import annotations
 
 from torch import nn
 
 _LEAST_WORK = 600_000
-"""Multiplications in a layer's product, in the mean over the layers, its update counted in."""
+"""Multiplications in a layer's product, including its update; the mean over the layers."""
 _UPDATE = 12
-"""What the update of a weight costs, in examples: it waits for memory, products do not."""
+"""The cost of updating a weight, in examples: updates wait for memory, products do not."""
 
 
 def worthwhile_threads(model: nn.Module, batch_size: int, available: int) -> int:
-    """Return `available`, or 1 where the layers are too small for threads to share.
+    """Return `available`, or 1 if the layers are too small to be shared among threads.
 
-    Each operation that is shared makes threads wait for one another, and now and then, on a
-    machine that does something else too, for long. Networks of 20 layers took, with one thread,
-    this much of the time that they took with two (medians of 5 models each, batches of 128, two
-    cores of an AMD EPYC): of width 32, 0.3 million multiplications a layer, 0.89; of width 48,
-    0.6 million, 0.99; of width 64, 0.9 million, 1.02; of width 96, 1.7 million, 1.23.
+    Threads wait for one another at the end of each shared operation, sometimes for long on a busy
+    machine. Time with one thread over time with two, for networks of 20 layers (medians of 5 models
+    each, batches of 128, two cores of an AMD EPYC):
 
-    Only gradcli's own models of linear layers are judged: how often others use a weight in a
-    step is not known from its size.
+        width   multiplications per layer   ratio
+           32   0.3 million                  0.89
+           48   0.6 million                  0.99
+           64   0.9 million                  1.02
+           96   1.7 million                  1.23
+
+    Only gradcli's own models of linear layers are judged. For others, the size of a weight does not
+    tell how often a step uses it.
 
     Args:
-        model: whose weights tell.
+        model: the model to train.
         batch_size: in examples.
-        available: the threads there are.
+        available: the number of threads available.
     """
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     layers = [module for module in model.modules() if type(module) is nn.Linear]
