@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "data": "",
     "models": "",
     "optim": "fast",
-    "gradients": "",
+    "gradients": "fast",
     "training": "data fast gradients optim",
     "probes": "gradients",  # and how numbers are written and drawn, which is open to all
     # what becomes of its records: no tensors, and no way back

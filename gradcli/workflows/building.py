@@ -18,8 +18,8 @@ from torch import nn
 from gradcli.config import Composed, DataConfig
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import UserError
-from gradcli.models import build_model, lay_out_by_input
-from gradcli.optim import LearningRate, build_optimizer, build_schedule, keeps_layout
+from gradcli.models import build_model
+from gradcli.optim import LearningRate, build_optimizer, build_schedule
 from gradcli.records import RunInfo
 from gradcli.training import Trainer, TrainingPlan, total_steps, worthwhile_threads
 
@@ -73,8 +73,6 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     threads = torch.get_num_threads()
     if config.threads is None and device.type == "cpu":
         threads = worthwhile_threads(model, config.batch_size, threads)
-    if device.type == "cpu" and threads > 1 and keeps_layout(classes["optimizer"]):
-        lay_out_by_input(model)
     optimizer = build_optimizer(
         classes["optimizer"],
         config.optimizer.arguments,

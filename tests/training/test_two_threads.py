@@ -1,4 +1,4 @@
-"""Runs with several threads, whose large weights lie input by input."""
+"""Runs with two threads: those of one thread to rounding, and resumed with the same bits."""
 
 from __future__ import annotations
 
@@ -52,20 +52,10 @@ def test_training_is_that_of_one_thread_to_rounding(dataset, threads, optimizer)
     threads(2)
     ours = trainer_of(dataset, f"optimizer={optimizer}")
     our_norms = norms(ours.run())
-    assert all(weight.is_contiguous() for weight in weights(plain))
-    assert weights(ours)[0].stride() == (1, 256)
+    assert all(weight.is_contiguous() for weight in weights(ours))
     torch.testing.assert_close(our_norms, plain_norms, rtol=1e-3, atol=1e-6)
     for one, other in zip(weights(ours), weights(plain), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
-
-
-def test_its_gradients_can_be_checked(dataset, threads, gradcli, runs_dir):
-    threads(2)
-    gradcli("train", "data=mnist5k", "max_steps=3", "-q")
-    for words in (["data=mnist5k"], ["latest"]):
-        answer = gradcli("inspect-gradients", *words, "--check")
-        assert answer.code in (0, 1), answer.err
-        assert "agree" in answer.out
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "momentum", "rmsprop", "adagrad"])
