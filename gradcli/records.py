@@ -236,6 +236,11 @@ class RunInfo:
     """Steps already done when this process began (0 unless resumed)."""
     layers: tuple[LayerInfo, ...]
 
+    @property
+    def is_own_loop(self) -> bool:
+        """Whether a loop of the user's own trained it (`GradientMonitor`)."""
+        return self.total_steps == 0
+
 
 @dataclass(frozen=True, slots=True)
 class NormSummary:

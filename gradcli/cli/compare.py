@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "An override sets any key for all trials alike: gradcli compare-optimizers model=cnn epochs=3. "
-    "The same command, given again, runs only what is missing."
+    "gradcli configs lists what can be chosen. The same command, given again, runs only what is "
+    "missing."
 )
 EXIT_CODES = {"finished": 0, "failed": 3}
 _PANEL = "The comparison"
@@ -123,6 +124,8 @@ def compare_optimizers(
     """Compare optimizers fairly: tuned alike, on the same seeds, with intervals and verdicts."""
     from gradcli.engines import LocalEngine
 
+    if resume is not None:
+        resume = options.settle_latest(resume, runs_dir, silent=as_json or quiet)
     arguments = [
         *comparison_overrides(
             optimizers=optimizers, lrs=lrs, seeds=seeds, protocol=protocol, jobs=jobs, engine=engine

@@ -7,7 +7,6 @@ after: both read nothing but the directory.
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
@@ -132,7 +131,10 @@ class TrialStore:
             resume_command=""
             if status == "finished"
             else shlex.join(
-                ["gradcli", "compare-optimizers", *_paths(paths), "--resume", self.info.path]
+                [
+                    *("gradcli", "compare-optimizers", *paths.arguments(runs=False)),
+                    *("--resume", self.info.path),
+                ]
             ),
         )
 
@@ -193,16 +195,4 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Paths) -> str:
     ]
     if not math.isnan(winner.learning_rate):
         arguments.append(f"optimizer.lr={winner.learning_rate:g}")
-    return shlex.join(["gradcli", "train", *_paths(paths), *arguments])
-
-
-def _paths(paths: Paths) -> list[str]:
-    """Return the options that say where things lie, but for what the environment says."""
-    arguments = []
-    if paths.data_dir is not None and str(paths.data_dir) != os.environ.get("GRADCLI_DATA"):
-        arguments += ["--data-dir", str(paths.data_dir)]
-    if paths.config_dir is not None:
-        arguments += ["--config-dir", str(paths.config_dir)]
-    for package in paths.allow_import:
-        arguments += ["--allow-import", package]
-    return arguments
+    return shlex.join(["gradcli", "train", *paths.arguments(runs=False), *arguments])

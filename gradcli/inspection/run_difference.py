@@ -50,6 +50,9 @@ class RunDifference:
     overrides: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
     """Those that the runs were begun with; None where that is not on record, as of trials and
     of a loop of the user's own."""
+    options: tuple[str, ...] | None
+    """Those that a command needs to build both again, such as `--config-dir DIR`; None if they
+    differ."""
     settings: tuple[Contrast, ...]
     """What differs in their configs, by the keys with which an override sets it."""
     origin: tuple[Contrast, ...]
@@ -101,6 +104,7 @@ def difference(a: Run, b: Run) -> RunDifference:
         a=summarise_run(a),
         b=summarise_run(b),
         overrides=(_overrides(a), _overrides(b)),
+        options=_common_options(a, b),
         # The class says no more than the option that names it.
         settings=tuple(
             one for one in settings if one.key.removesuffix("._target_") not in changed - {one.key}
@@ -118,7 +122,8 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
     There is one where a single decision sets them apart that a comparison can be asked to vary.
     """
     of_a, of_b = difference.overrides
-    if of_a is None or of_b is None or len(difference.decisions) != 1:
+    options = difference.options
+    if options is None or of_a is None or of_b is None or len(difference.decisions) != 1:
         return None
     (one,) = difference.decisions
     key, values = one.key, (one.a, one.b)
@@ -139,7 +144,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
     apart = (key, "optimizer", _RATE, "seed", "name", "threads")
     ours = dict.fromkeys(word.lstrip("+") for word in of_a)
     kept = [word for word in ours if not any(_sets(word, name) for name in apart)]
-    command = ["gradcli", "compare-optimizers", *kept]
+    command = ["gradcli", "compare-optimizers", *options, *kept]
     if key == "optimizer":
         return [*command, "--optimizers", typed]
     if key == _RATE:
@@ -175,7 +180,12 @@ def _is_shipped(group: str, option: str) -> bool:
 
 
 def _overrides(run: Run) -> tuple[str, ...] | None:
-    return tuple(run.overrides) if "overrides" in run.state else None
+    return tuple(run.overrides) if run.has_overrides else None
+
+
+def _common_options(a: Run, b: Run) -> tuple[str, ...] | None:
+    one, other = a.paths.arguments(runs=False), b.paths.arguments(runs=False)
+    return tuple(a.paths.arguments()) if one == other else None
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -36,22 +36,29 @@ MOST_FINDINGS = 2
 MOST_LAYERS = 24
 
 
-def commands_after_run(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
+def commands_after_run(
+    summary: TrainSummary, overrides: Sequence[str] | None, options: Sequence[str] = ()
+) -> list[str]:
     """Return the commands worth typing after this run, the most useful first.
+
+    A run of the user's own loop can be neither resumed nor repeated, so only shown.
 
     Args:
         summary: of the run.
-        arguments: what the user typed after `gradcli train`; the advice is put behind it.
+        overrides: those that the run was begun with; the advice follows them. None if they are
+            not recorded, as for a trial of a comparison.
+        options: those that a command needs to build the run again, such as `--config-dir DIR`.
     """
     commands = []
-    is_own_loop = not summary.info.total_steps
-    if summary.status in ("interrupted", "lost") and not is_own_loop:
-        commands.append(["gradcli", "train", "--resume", summary.path])
-    commands += [
-        ["gradcli", "train", *with_override(arguments, finding.override)]
-        for finding in by_severity(summary.findings)[:1]
-        if finding.override is not None
-    ]
+    can_train = not summary.info.is_own_loop
+    if can_train and summary.status in ("interrupted", "lost"):
+        commands.append(["gradcli", "train", *options, "--resume", summary.path])
+    if can_train and overrides is not None:
+        commands += [
+            ["gradcli", "train", *options, *with_override(overrides, finding.override)]
+            for finding in by_severity(summary.findings)[:1]
+            if finding.override is not None
+        ]
     commands.append(["gradcli", "runs", "show", summary.path])
     return [shlex.join(command) for command in commands]
 
