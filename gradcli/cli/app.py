@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 import gradcli
-from gradcli.cli import compare, inspect, runs, train
+from gradcli.cli import compare, configs, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
 from gradcli.errors import UserError
 from gradcli.system.processes import end_quickly
@@ -26,6 +26,7 @@ app.command(name="train", epilog=train.EPILOG)(train.train)
 app.command(name="compare-optimizers", epilog=compare.EPILOG)(compare.compare_optimizers)
 app.command(name="inspect-gradients", epilog=inspect.EPILOG)(inspect.inspect_gradients)
 app.add_typer(runs.app, name="runs")
+app.command(name="configs", epilog=configs.EPILOG)(configs.configs)
 
 
 def _show_version(wanted: bool) -> None:
