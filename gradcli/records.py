@@ -231,7 +231,7 @@ class RunInfo:
 
     @property
     def is_own_loop(self) -> bool:
-        """Whether the run is one of a loop of the user's own: there is no config, and no plan."""
+        """Whether a loop of the user's own trained it (`GradientMonitor`)."""
         return self.total_steps == 0
 
 

@@ -96,6 +96,8 @@ def inspect_gradients(
 ) -> None:
     """See what the gradients do, what is wrong with them, and what to try."""
     target, overrides = split_target(arguments or [])
+    if target is not None:
+        target = options.settle_latest(target, runs_dir, silent=as_json or quiet)
 
     from gradcli.views.console import probe_progress, show_message, show_result, train_view
     from gradcli.views.inspect.inspection_screen import inspection_screen

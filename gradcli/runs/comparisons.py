@@ -8,14 +8,13 @@ from typing import Any
 
 from gradcli.errors import UserError
 from gradcli.records import RunRow
-from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
+from gradcli.runs.directory import TRIALS, StateDirectory, newest_first
 from gradcli.runs.files import SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
 
 COMPARISON_FILE = "comparison.json"
-TRIALS = "trials"
 
 
 class ComparisonDirectory(StateDirectory):
@@ -105,56 +104,6 @@ def is_comparison(path: Path) -> bool:
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:
     """Return the comparisons below `runs_dir`, the newest first."""
     return [ComparisonDirectory(path) for path in newest_first(runs_dir) if is_comparison(path)]
-
-
-def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
-    """Find a comparison by its directory, its name or a unique part of it, or as `latest`.
-
-    Raises:
-        UserError: if there is none, or more than one, or a newer gradcli wrote it.
-    """
-    require_name(target)
-    if is_comparison(Path(target)):
-        return ComparisonDirectory(Path(target)).opened()
-    return match(target, list_comparisons(runs_dir), runs_dir).opened()
-
-
-def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
-    """Find a run or a comparison, as `find_run` and `find_comparison` do.
-
-    Raises:
-        UserError: if there is none, or more than one, or a newer gradcli wrote it.
-    """
-    require_name(target)
-    if is_comparison(Path(target)):
-        return ComparisonDirectory(Path(target)).opened()
-    if is_run(Path(target)):
-        return Run(Path(target)).opened()
-    return match(target, list_any(runs_dir), runs_dir).opened()
-
-
-def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
-    """Return the runs and the comparisons below `runs_dir`, the newest first."""
-    return [
-        Run(path) if is_run(path) else ComparisonDirectory(path)
-        for path in newest_first(runs_dir)
-        if is_run(path) or is_comparison(path)
-    ]
-
-
-def list_rows(runs_dir: Path) -> tuple[list[RunRow], list[UserError]]:
-    """Return a row for each run and comparison below `runs_dir`, the newest first.
-
-    Returns:
-        The rows, and why there is none of those that a newer gradcli wrote.
-    """
-    rows, refused = [], []
-    for found in list_any(runs_dir):
-        try:
-            rows.append(found.row())
-        except UserError as error:
-            refused.append(error)
-    return rows, refused
 
 
 def _now() -> str:

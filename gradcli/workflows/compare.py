@@ -39,6 +39,7 @@ from gradcli.runs import (
     list_comparisons,
     load_run,
 )
+from gradcli.runs.provenance import built_with
 from gradcli.system.paths import Paths
 from gradcli.system.processes import quick_imports
 from gradcli.system.signals import caught_signals
@@ -198,7 +199,7 @@ def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
 def _new_directory(plan: Plan, name: str | None, paths: Paths) -> ComparisonDirectory:
     path = create_run_directory(paths.runs_dir, name or "compare")
     plan = replace(plan, info=replace(plan.info, path=str(path), name=path.name))
-    return begin_comparison(path, plan.as_json())
+    return begin_comparison(path, {**plan.as_json(), **built_with(paths)})
 
 
 def _refuse_changes(arguments: Sequence[str]) -> None:

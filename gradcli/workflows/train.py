@@ -28,7 +28,7 @@ from gradcli.runs import (
     load_checkpoint,
     load_run,
 )
-from gradcli.runs.provenance import provenance
+from gradcli.runs.provenance import built_with, provenance
 from gradcli.system.paths import Paths
 from gradcli.system.signals import caught_signals
 from gradcli.training import Trainer
@@ -69,7 +69,12 @@ def start_run(
         writer = RunWriter(
             directory,
             composed.yaml(),
-            {**provenance(), "overrides": list(overrides), "seed": config.seed},
+            {
+                **provenance(),
+                **built_with(paths),
+                "overrides": list(overrides),
+                "seed": config.seed,
+            },
         )
         return _train(composed, dataset, trainer, writer, view, started, checkpoint=None)
 

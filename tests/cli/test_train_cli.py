@@ -119,7 +119,7 @@ def test_runs_are_listed_and_shown(gradcli, trained, run):
     for target in ("latest", run.name, run.name[-4:], str(run.path)):
         assert gradcli("runs", "show", target, "--json").out == trained[0].out
     shown = gradcli("runs", "show", "latest")
-    assert (shown.code, shown.err) == (0, "")
+    assert (shown.code, shown.err) == (0, f"latest is {run.name}\n")
     assert "\x1b" not in shown.out
     assert run.name in shown.out
     assert f"{row['test_accuracy']:.4f}" in shown.out

@@ -37,9 +37,8 @@ class Stream(io.TextIOWrapper):
 
 def drawn(error: UserError, *, terminal: bool) -> str:
     file = io.StringIO()
-    Console(file=file, width=80, force_terminal=terminal, color_system=None).print(
-        error_panel(error)
-    )
+    console = Console(file=file, width=80, force_terminal=terminal, color_system=None)
+    console.print(error_panel(error), crop=False)
     return file.getvalue()
 
 
@@ -53,6 +52,11 @@ def test_an_error_says_all_it_knows(terminal):
 def test_brackets_in_an_error_are_not_markup():
     assert "[red]x" in drawn(UserError("bad [red]x"), terminal=True)
     assert "[red]x" in drawn(UserError("bad [red]x"), terminal=False)
+
+
+def test_what_is_to_be_copied_stays_whole_in_a_pipe():
+    long = "-o " + "/".join(f"folder{index}" for index in range(30))
+    assert f"  try: {long}\n" in drawn(UserError("wrong", hint=long), terminal=False)
 
 
 def test_what_is_not_known_is_not_shown():
