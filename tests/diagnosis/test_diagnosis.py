@@ -578,3 +578,20 @@ def test_the_norm_follows_the_loss_or_does_not():
     assert describe_loss_trend(losses, losses**2).norm_follows_loss == pytest.approx(1.0)
     random = np.exp(np.random.default_rng(3).normal(0, 1, 200))
     assert abs(describe_loss_trend(losses, random).norm_follows_loss) < 0.2
+
+
+def test_no_activation_is_proposed_to_a_model_that_takes_none():
+    vanishing = (1e-8, 1e-8, 1e-8, 1.0)
+    (finding,) = diagnose(evidence(vanishing, activation=""))
+    assert finding.override == "init=kaiming model.norm=batch"
+    (finding,) = diagnose(evidence(vanishing, activation="", model="net"))
+    assert finding.override == "init=kaiming"
+    (finding, *_) = diagnose(evidence((0.0, 1.0), activation=""))
+    assert (finding.code, finding.override) == ("no-gradient", None)
+
+
+def test_a_loop_of_ones_own_is_not_told_to_probe():
+    told = examine(evidence((1.0, 1.0), total_steps=0))
+    assert told.not_tested
+    assert not any("--" in reason for reason in told.not_tested.values())
+    assert all(finding.override is None for finding in told.findings)
