@@ -1,13 +1,14 @@
-"""The plain records that a run is made of.
+"""The plain records that a run is made of, and what takes them in.
 
-Training yields them, `runs` stores them, `views` and the diagnosis read them: the live
-screen, the file and a later inspection see the same numbers because they see the same
-records. Nothing here knows torch, rich or a path.
+Training yields records and hands each one to every `Recorder`: the run directory, the screen,
+a tracker. They all agree because they all see the same records. Nothing here knows torch, rich
+or the file system.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -168,7 +169,7 @@ class ProbeRecord:
     """All that was found, as plain values: what `inspect-gradients --probe --json` prints."""
 
 
-Record = StepRecords | LayerRecord | EvalRecord | FaultRecord
+Record = StepRecords | LayerRecord | EvalRecord | FaultRecord | ProbeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +314,48 @@ class RunRow:
     """NaN where there is none."""
     findings: tuple[str, ...]
     """The codes of what the diagnosis found."""
+
+
+class Recorder:
+    """Takes in a run while it happens. Derive from it and override what you need.
+
+    All calls come from the process that trains, in this order: `begin` once; `record` for each
+    record, as it comes; `finish` if the run ends with a summary, which is when it has finished,
+    diverged or been interrupted; `close` in every case, last. `note` may come at any time.
+
+    Any method may raise. The run then goes on without this recorder: the user is told which one
+    failed and why, `run.json` notes it, and `close` is called. Only the run directory's own
+    recorder ends a run by failing. The constructor is called before the run begins; what it
+    raises ends the command, so whatever may fail for a while (a connection) belongs in `begin`.
+
+    A recorder must leave records and random states as they are, and return quickly: the training
+    waits for it.
+    """
+
+    shows_notes = False
+    """Whether a person reads what `note` is told. Warnings are Python warnings if nobody does."""
+
+    def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
+        """Learn what is about to run.
+
+        Args:
+            info: the header of the run. If it is resumed, `info.start_step` is not 0, and
+                records of later steps that an earlier process has handed over come again.
+            path: the run directory.
+            settings: the resolved config by the keys of overrides, such as `optimizer.lr`.
+        """
+
+    def record(self, record: Record) -> None:
+        """Take in the next record."""
+
+    def note(self, text: str) -> None:
+        """Take in a sentence for the user, such as a warning."""
+
+    def finish(self, summary: TrainSummary) -> None:
+        """Take in how the run ended."""
+
+    def close(self) -> None:
+        """Release what `begin` has opened. May be called without `begin`, and again."""
 
 
 def norm_by_layer(parameter_norms: Floats, layers: tuple[LayerInfo, ...]) -> NDArray[np.float64]:

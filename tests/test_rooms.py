@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "diagnosis": "",
     "runs": "system",
     "comparison": "runs system",
-    "config": "gradients models optim probes",
+    "config": "data gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs",
     "monitor": "gradients inspection runs",
     "views": "comparison diagnosis inspection probes",  # their results, as types

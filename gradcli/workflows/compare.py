@@ -28,7 +28,7 @@ from gradcli.comparison.progress import Curve, progress
 from gradcli.comparison.protocol import Trial
 from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
 from gradcli.comparison.trial_store import ENDED, TrialStore
-from gradcli.config import ComposedComparison, DataConfig, compose_comparison
+from gradcli.config import ComposedComparison, compose_comparison, data_config
 from gradcli.errors import UserError, user_error_from_json
 from gradcli.runs import (
     ComparisonDirectory,
@@ -215,16 +215,13 @@ def _check_data(
         UserError: where the data differ.
     """
     with quick_imports():
-        from gradcli.workflows.building import obtain_data
+        from gradcli.workflows.building import obtain_data, refuse_other_data
 
-    data = DataConfig(**plan.arms[0].config["data"])
+    data = data_config(
+        plan.arms[0].config["data"], file=str(directory.path), allow_import=paths.allow_import
+    )
     dataset = obtain_data(data, paths.data_dir, view.download)
-    if dataset.info.sha256 != plan.info.data.sha256:
-        raise UserError(
-            f"The data is not that of the comparison: {dataset.info.name} has changed since.",
-            where=f"data in {directory.path}",
-            hint="--data-dir DIR, with the data that it began with",
-        )
+    refuse_other_data(dataset, plan.info.data.sha256, where=str(directory.path))
 
 
 # The work -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from gradcli.records import RunInfo
 from gradcli.runs import Run, load_checkpoint
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
-from gradcli.workflows.building import build_trainer, describe_run, obtain_data, run_settings
+from gradcli.workflows.building import built_trainer, describe_run, obtain_data, obtain_data_of
 from gradcli.workflows.probe_target import probe_target_of
 
 
@@ -30,8 +30,7 @@ def measure_fresh(
     probes = choose_probes(how.probes)
     dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
+    with built_trainer(composed, dataset) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
         measures = measure(target, probes, check=how.check)
         return describe_run(composed, dataset, trainer, ""), measures
@@ -59,15 +58,7 @@ def measure_checkpoint(run: Run, how: InspectConfig, paths: Paths, view: TrainVi
         )
     where = str(run.path / "config.yaml")
     composed = load_config(run.config, where=where, allow_import=paths.allow_import)
-    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
-    if dataset.info.sha256 != run.info.data.sha256:
-        raise UserError(
-            f"The data is not that of the run: {dataset.info.name} has changed since.",
-            where=f"data in {where}",
-            hint="--data-dir DIR, with the data that the run was trained on",
-        )
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
-        trainer.load_state_dict(checkpoint)
+    dataset = obtain_data_of(run, composed.config.data, paths, view.download)
+    with built_trainer(composed, dataset, checkpoint) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
         return measure(target, probes, check=how.check)

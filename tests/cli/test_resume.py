@@ -111,7 +111,7 @@ def test_interrupted_run_is_saved_and_says_how_to_go_on(undisturbed, tmp_path, n
 def test_resuming_a_finished_run_says_so_and_epochs_extend_it(undisturbed, tmp_path):
     short = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=1", "threads=1",
                           runs_dir=tmp_path)  # fmt: skip
-    with pytest.raises(gradcli.UserError, match="is finished") as error:
+    with pytest.raises(gradcli.UserError, match="has already finished") as error:
         gradcli.train(resume=short.path, runs_dir=tmp_path)
     assert error.value.hint == f"gradcli train --resume {short.path} epochs=2"
     with pytest.raises(gradcli.UserError, match="only epochs=N"):
