@@ -114,7 +114,7 @@ def test_resuming_a_finished_run_says_so_and_epochs_extend_it(undisturbed, tmp_p
     with pytest.raises(gradcli.UserError, match="has already finished") as error:
         gradcli.train(resume=short.path, runs_dir=tmp_path)
     assert error.value.hint == f"gradcli train --resume {short.path} epochs=2"
-    with pytest.raises(gradcli.UserError, match="only epochs=N"):
+    with pytest.raises(gradcli.UserError, match="Only epochs=N"):
         gradcli.train("optimizer.lr=1", resume=short.path, runs_dir=tmp_path)
     longer = gradcli.train("epochs=2", resume=short.path, runs_dir=tmp_path)
     whole = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=2", "threads=1",
