@@ -114,7 +114,7 @@ def test_python_has_it_too(own, runs_dir):
     assert run.info.data.name == "stripes"
 
 
-# Mistakes ------------------------------------------------------------------------------------------
+# Mistakes ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_it_must_be_allowed_and_of_the_right_kind(own, runs_dir):
     assert not runs_dir.exists()
 
 
-# What is stored of a shipped one --------------------------------------------------------------------
+# What is stored of a shipped one -----------------------------------------------------------------
 
 
 def test_a_shipped_data_set_is_stored_by_its_name_alone(runs_dir):
