@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "diagnosis": "",
     "runs": "system",
     "comparison": "runs",
-    "config": "comparison gradients models optim probes",
+    "config": "comparison data gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs",
     "monitor": "gradients inspection runs",
     "views": "comparison config diagnosis inspection probes",  # their results, as types

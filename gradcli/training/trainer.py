@@ -87,7 +87,7 @@ class Trainer:
         self.splits, self.learning_rate = splits, learning_rate
         self.layers = find_layers(model)
         self.device = splits["train"].device
-        self.total_steps = total_steps(splits["train"].steps_per_epoch, plan)
+        self.total_steps = total_steps(splits["train"].steps_per_epoch, plan.epochs, plan.max_steps)
 
         self.step = 0
         self.epochs_done = 0
@@ -339,7 +339,7 @@ class Trainer:
         self.phase_seconds = dict(state["phase_seconds"])
 
 
-def total_steps(steps_per_epoch: int, plan: TrainingPlan) -> int:
+def total_steps(steps_per_epoch: int, epochs: int, max_steps: int | None) -> int:
     """Return the number of updates that a whole run makes."""
-    whole = steps_per_epoch * plan.epochs
-    return whole if plan.max_steps is None else min(whole, plan.max_steps)
+    whole = steps_per_epoch * epochs
+    return whole if max_steps is None else min(whole, max_steps)

@@ -28,7 +28,7 @@ from gradcli.comparison.progress import Curve, progress
 from gradcli.comparison.protocol import Trial
 from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
 from gradcli.comparison.trial_store import ENDED, TrialStore
-from gradcli.config import ComposedComparison, DataConfig, compose_comparison
+from gradcli.config import ComposedComparison, compose_comparison, data_config
 from gradcli.errors import UserError, user_error_from_json
 from gradcli.runs import (
     ComparisonDirectory,
@@ -226,16 +226,13 @@ def _check_data(
         UserError: if the data differ.
     """
     with quick_imports():
-        from gradcli.workflows.building import obtain_data
+        from gradcli.workflows.building import obtain_data, refuse_other_data
 
-    data = DataConfig(**plan.arms[0].config["data"])
+    data = data_config(
+        plan.arms[0].config["data"], file=str(directory.path), allow_import=paths.allow_import
+    )
     dataset = obtain_data(data, paths.data_dir, view.download)
-    if dataset.info.sha256 != plan.info.data.sha256:
-        raise UserError(
-            f"{dataset.info.name} has changed since this comparison began.",
-            where=f"data in {directory.path}",
-            hint="--data-dir DIR, the folder with the original data",
-        )
+    refuse_other_data(dataset, plan.info.data.sha256, where=str(directory.path))
 
 
 # The work -----------------------------------------------------------------------------------
@@ -259,6 +256,7 @@ class _Study:
         self._attempts: Counter[str] = Counter()
         self._began: dict[str, float] = {}
         self._curves: dict[str, Curve] = {}
+        self._dropped_recorders: set[str] = set()
         self._start = self._next_look = time.monotonic()
 
     def run(self) -> ComparisonSummary:
@@ -352,12 +350,23 @@ class _Study:
         """Keep the curves of the last ended trial for the screen."""
         run = self._directory.trial(trial.id)
         if run is not None:
+            self._note_dropped_recorders(trial, run)
             steps = run.last_steps(trials.RECENT_STEPS)
             if len(steps):
                 self._curves[trial.arm] = (
                     steps.loss,
                     steps.grad_norm_before_clip,
                     steps.clip_coefficient,
+                )
+
+    def _note_dropped_recorders(self, trial: Trial, run: Run) -> None:
+        """Say which recorder failed in a trial, once for all trials."""
+        for name, error in run.state.get("dropped_recorders", {}).items():
+            if name not in self._dropped_recorders:
+                self._dropped_recorders.add(name)
+                self._view.note(
+                    f"The recorder {name} failed in {trial.arm}, seed {trial.seed}: {error}. "
+                    "The trial went on without it."
                 )
 
     def _announce(self) -> None:

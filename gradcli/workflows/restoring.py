@@ -18,7 +18,7 @@ from gradcli.records import RunInfo
 from gradcli.runs import Run, load_checkpoint
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
-from gradcli.workflows.building import build_trainer, describe_run, obtain_data, run_settings
+from gradcli.workflows.building import built_trainer, describe_run, obtain_data, obtain_data_of
 from gradcli.workflows.probe_target import probe_target_of
 
 
@@ -33,8 +33,7 @@ def measure_fresh(
     probes = _asked_for(how, paths)
     dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
+    with built_trainer(composed, dataset) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
         measures = measure(target, probes, announce)
         return describe_run(composed, dataset, trainer, ""), measures
@@ -64,16 +63,8 @@ def measure_checkpoint(
         )
     where = str(run.path / "config.yaml")
     composed = load_config(run.config, where=where, allow_import=paths.allow_import)
-    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
-    if dataset.info.sha256 != run.info.data.sha256:
-        raise UserError(
-            f"The data is not what the run was trained on: {dataset.info.name} has changed since.",
-            where=f"data in {where}",
-            hint="--data-dir DIR, with the data that the run was trained on",
-        )
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
-        trainer.load_state_dict(checkpoint)
+    dataset = obtain_data_of(run, composed.config.data, paths, view.download)
+    with built_trainer(composed, dataset, checkpoint) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
         return measure(target, probes, announce)
 

@@ -716,7 +716,7 @@ def test_mirrors_that_refuse_or_never_answer_end_in_the_bundled_sample(
     assert (dataset.info.name, len(dataset.train)) == ("mnist5k", 4000)
     for reason in ("403 (Forbidden)", "503 (Service Unavailable)", "time-out after waiting 0.2 s"):
         assert reason in dataset.info.note
-    with pytest.raises(gc.UserError, match="mnist is not at hand") as refused:
+    with pytest.raises(gc.UserError, match="mnist is not on the disk") as refused:
         load_dataset("mnist", mirrors=mirrors, **paths)
     assert all(url in refused.value.problem for url in mirrors)
     assert "data=mnist5k" in refused.value.hint

@@ -100,7 +100,7 @@ def test_the_quiet_view_draws_nothing(environment, make_info, make_steps, make_s
     view = train_view(live=True, quiet=True)
     view.note("note")
     view.download(1, 2, "file")
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     view.record(make_steps([[1.0, 1.0, 1.0]]))
     view.finish(make_summary())
     view.close()

@@ -73,7 +73,7 @@ def closing_screen(
     Args:
         summary: of the run.
         commands: what the user may want to type next.
-        layers: whether to draw the table of layers, which the live screen has left already.
+        layers: whether to draw the table of layers; the live screen has already left one.
     """
     return _ClosingScreen(summary, commands, layers)
 
@@ -126,7 +126,7 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
     length.append(numbers.count(summary.steps, "step"))
     if not math.isnan(summary.steps_per_second):
         length.append(f"{numbers.norm(summary.steps_per_second)} steps/s")
-    length.append(f"{numbers.share(summary.clipped_fraction)} of the steps clipped")
+    length.append(f"{numbers.share(summary.clipped_fraction)} of steps clipped")
     yield Labelled("length", Text(", ".join(length)))
 
 
