@@ -6,8 +6,7 @@ from gradcli.config.data_config import data_config
 from gradcli.config.inspect_config import ComposedInspection, compose_inspection
 from gradcli.config.probe_schedule import add_allowed_probes, allowed_probes, probe_steps
 from gradcli.config.schema import DataConfig, Section, TrainConfig
-from gradcli.config.settings import flat_settings, flattened
-from gradcli.config.show import annotated_yaml
+from gradcli.config.settings import annotated_yaml, flat_settings, flattened
 
 __all__ = [
     "Composed",

@@ -1,4 +1,4 @@
-"""A resolved config as one flat table of settings, by the keys of overrides."""
+"""A resolved config laid out for a reader: one flat table of settings, or YAML with its files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
+from gradcli.config.compose import Composed
 from gradcli.config.defaults import with_defaults
 from gradcli.config.loading import as_plain, yaml_error
 from gradcli.config.values import CHOICES
@@ -57,3 +58,28 @@ def flattened(plain: dict[str, Any]) -> dict[str, Any]:
         inner = value if isinstance(value, dict) else {}
         settings |= {f"{key}.{name}": one for name, one in inner.items()} or {key: value}
     return settings
+
+
+def annotated_yaml(composed: Composed) -> str:
+    """Return the config as YAML; a comment on each part names its file."""
+    lines = []
+    plain = {**composed.plain, "recorders": [one.option for one in composed.config.recorders]}
+    for key, value in plain.items():
+        if key == "choices":
+            continue
+        file = composed.files.get(key, composed.files[""])
+        if isinstance(value, dict):
+            lines.append(f"{key}:  # {file}")
+            lines += [_line(composed, name, item, f"{key}.", "  ") for name, item in value.items()]
+        else:
+            lines.append(_line(composed, key, value, "", ""))
+    head = f"# {composed.files['']}, except for the parts that name another file\n"
+    return head + "\n".join(lines) + "\n"
+
+
+def _line(composed: Composed, name: str, value: Any, prefix: str, indent: str) -> str:
+    flat = OmegaConf.to_yaml(OmegaConf.create({name: value})).rstrip("\n")
+    if isinstance(value, list):
+        flat = f"{name}: [{', '.join(str(item) for item in value)}]"
+    mark = "  # command line" if prefix + name in composed.overridden else ""
+    return indent + flat + mark
