@@ -104,25 +104,23 @@ def import_datasets() -> Any:
 
 
 def _load_operators() -> bool:
-    """Load torchvision's compiled operators as its import does; return False if that fails.
+    """Load torchvision's compiled operators as it will do itself; return False if that fails.
 
-    This comes before declaring them, because a declared operator can no longer be loaded.
+    This comes before declaring: loading an operator that is already declared ends the process. The
+    library is called `_C`, and `_C_stable` from torchvision 0.29 on.
     """
     specification = importlib.util.find_spec("torchvision")
     if specification is None or not specification.submodule_search_locations:
         return False
-    finder = importlib.machinery.FileFinder(
-        specification.submodule_search_locations[0],
-        (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
-    )
-    library = finder.find_spec("_C")
-    if library is None or library.origin is None:
-        return False
+    suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+    folder = Path(specification.submodule_search_locations[0])
+    libraries = [path for path in folder.glob("_C*") if path.name.endswith(suffixes)]
     try:
-        _torch.ops.load_library(library.origin)
+        for library in libraries:
+            _torch.ops.load_library(str(library))
     except OSError:
         return False
-    return True
+    return bool(libraries)
 
 
 def _declare_missing_operators() -> None:

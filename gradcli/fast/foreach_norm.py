@@ -18,9 +18,9 @@ from gradcli.fast import gate
 NormOfEach: TypeAlias = Callable[..., Sequence[Tensor]]
 
 
-def norm_of_each() -> NormOfEach:
-    """Return the fastest function that gives the norm of each tensor."""
-    return torch._foreach_norm if gate.is_open() else _one_by_one
+def norm_of_each(device_type: str) -> NormOfEach:
+    """Return the fastest function that gives the norm of each tensor on a type of device."""
+    return torch._foreach_norm if gate.is_open(device_type) else _one_by_one
 
 
 def _one_by_one(

@@ -139,7 +139,12 @@ class FunctionalUpdate:
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
         self._step = type(optimizer).step
-        self._has_form = gate.is_open() and type(optimizer) in _FORMS
+        device_types = {
+            parameter.device.type
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+        self._has_form = type(optimizer) in _FORMS and all(map(gate.is_open, device_types))
         self._groups: list[_Group] = []
         self._state: object = None
 

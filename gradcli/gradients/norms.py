@@ -66,7 +66,7 @@ class Gradients:
         self._factor: float | Tensor = 1.0
         self.parameters: Sequence[nn.Parameter] = layer_parameters(model, layers)
         self.device = self.parameters[0].device
-        self._norm_of_each = norm_of_each()
+        self._norm_of_each = norm_of_each(self.device.type)
         self._trusted_from = [_trusted_from(p) for p in self.parameters]
         self._alone, self._together = _alone_and_together(self.parameters)
         counts = [len(layer.parameters) for layer in layers]

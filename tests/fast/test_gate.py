@@ -49,15 +49,32 @@ def test_who_opens_it(monkeypatch, version, switch, is_open):
     assert gate.is_open() is is_open
 
 
+@pytest.mark.parametrize(
+    ("version", "device_type", "is_open"),
+    [
+        ("2.13.0", "cuda", True),
+        ("2.6.0", "cuda", False),
+        ("2.6.0", "cpu", True),
+        ("2.6.0", "meta", True),
+        ("2.13.0", "mps", False),
+    ],
+)
+def test_each_type_of_device_is_proven_by_itself(monkeypatch, version, device_type, is_open):
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.delenv(gate.SWITCH, raising=False)
+    assert gate.is_open(device_type) is is_open
+    assert gate.PROVEN_ON_CUDA <= gate.PROVEN
+
+
 @pytest.mark.parametrize("dtype", [None, torch.float64])
 @pytest.mark.parametrize("order", [1, 2, float("inf")])
 def test_norms_are_the_same_with_and_without_the_shortcut(monkeypatch, order, dtype):
     generator = torch.Generator().manual_seed(0)
     tensors = [torch.randn(size, generator=generator) for size in (1, 7, 300, 1 << 17)]
     monkeypatch.setenv(gate.SWITCH, "0")
-    plain = norm_of_each()(tensors, order, dtype)
+    plain = norm_of_each("cpu")(tensors, order, dtype)
     monkeypatch.delenv(gate.SWITCH)
-    for one, other in zip(norm_of_each()(tensors, order, dtype), plain, strict=True):
+    for one, other in zip(norm_of_each("cpu")(tensors, order, dtype), plain, strict=True):
         assert torch.equal(one, other)
         assert one.dtype == other.dtype
 

@@ -113,6 +113,7 @@ def test_whatever_the_sizes(dataset, threads, model, size):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here")
+@pytest.mark.skipif(not gate.is_open("cuda"), reason="not proven on CUDA devices")
 def test_on_a_gpu(dataset):
     inputs, labels = batch(dataset)
     for activation in ACTIVATIONS:
@@ -312,6 +313,16 @@ def test_what_comes_later_is_heeded():
     assert not passes.may_stand_in()
 
 
+def autocast_loses_gradients():
+    """Whether PyTorch reuses weights cast under `no_grad`, which it cannot differentiate."""
+    layer, inputs = nn.Linear(2, 2), torch.ones(1, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.no_grad():
+            layer(inputs)
+        return not layer(inputs).requires_grad
+
+
+@pytest.mark.skipif(autocast_loses_gradients(), reason="this PyTorch fails by itself")
 def test_training_under_the_callers_autocast(dataset):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, steps, fault = train(dataset, "max_steps=3")
