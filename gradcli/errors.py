@@ -1,6 +1,6 @@
-"""The one exception that a user's mistake raises, as a value that can be drawn.
+"""The one exception for a user's mistake, as a value that can be shown.
 
-Library code raises `UserError`; only the command line draws it. Nothing here prints.
+Library code raises `UserError`; only the command line shows it. Nothing here prints.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something that the user typed, configured or placed wrongly.
+    """A mistake in what the user typed, configured or provided.
 
     Args:
         problem: what is wrong, in one sentence.
         where: the file, option or key that it concerns.
         choices: the nearest valid choices, best first.
-        hint: what to type instead, as complete command-line words; or advice.
+        hint: what to type instead, as complete command-line words, or other advice.
     """
 
     exit_code = 2
@@ -57,16 +57,16 @@ class UserError(Exception):
 
 
 def user_error_from_json(values: Mapping[str, Any]) -> UserError:
-    """Return the error that `UserError.as_json` told, perhaps in another process."""
+    """Return the error that `UserError.as_json` described, perhaps in another process."""
     return UserError(
         values["problem"], where=values["where"], choices=values["choices"], hint=values["hint"]
     )
 
 
 def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:
-    """Return the valid words most like `word`, best first; none where nothing is alike.
+    """Return the valid words most similar to `word`, best first; empty if none is similar.
 
-    One of the same letters in another order comes before all others: `adma` is no `adamax`.
+    A word of the same letters in another order comes first: `adma` is `adam`, not `adamax`.
     """
     options = list(dict.fromkeys(valid))
     lowered = {option.lower(): option for option in options}

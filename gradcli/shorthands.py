@@ -1,4 +1,4 @@
-"""What words of the command line and arguments in Python stand for: overrides, and a target."""
+"""What command-line words and Python arguments are short for: overrides and a target."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,26 +30,26 @@ _COMPARISON = {
 
 
 def comparison_overrides(**options: str | None) -> list[str]:
-    """Return the overrides that a comparison's options stand for; None was not given."""
+    """Return the overrides for the options of a comparison; None stands for not given."""
     arguments = [_COMPARISON[name].format(value) for name, value in options.items() if value]
     return ["lrs=auto" if word == "lrs=[auto]" else word for word in arguments]
 
 
 def inspection_overrides(*, probe: str | None, check: bool) -> list[str]:
-    """Return the overrides that an inspection's options stand for; None was not given."""
+    """Return the overrides for the options of an inspection; None stands for not given."""
     return [f"probes=[{probe}]"] * (probe is not None) + ["check=true"] * check
 
 
 def split_target(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Tell the target from the overrides: what has a `=` and is no folder is an override.
+    """Separate the target from the overrides: a word with a `=` is an override unless a folder.
 
     Raises:
-        UserError: for more than one target.
+        UserError: if there is more than one target.
     """
     targets = [word for word in arguments if "=" not in word or Path(word).is_dir()]
     if len(targets) > 1:
         raise UserError(
-            f"'{targets[1]}' is a second target, and one thing is looked at at a time.",
+            f"'{targets[1]}' is a second target, but only one can be inspected at a time.",
             where="TARGET",
             hint=f"gradcli inspect-gradients {targets[0]}",
         )

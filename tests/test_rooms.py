@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "config": "comparison data gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs",
     "monitor": "gradients inspection runs",
-    "views": "comparison config diagnosis inspection probes",  # their results, as types
+    "views": "comparison config diagnosis inspection probes system",  # their results, as types
     # what joins them
     "workflows": "comparison config data gradients inspection models optim probes runs system "
     "training views",

@@ -1,4 +1,4 @@
-"""Words of the command line taken as they are typed, where there is nothing to check in them."""
+"""Command-line words of type text or path are taken as typed: there is nothing to check."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-#: What a word becomes whose type is a text or a path.
+#: How a word of such a type is converted.
 _TAKE: dict[object, Callable[[Any], object]] = {str: str, Path: Path, list[str]: list}
 
 
 def take_as_typed(command: Any) -> Any:
-    """Keep a command, and those within it, from checking what cannot be wrong; return it.
+    """Keep a command and its subcommands from validating texts and paths; return the command.
 
-    Typer 0.29 hands the value of every option to pydantic, also where it was not given. To import
-    that takes half as long as all of `gradcli --help`, and 4% of the time from the start of
-    `gradcli train` to the end of its first step. What texts and paths mean, the config says. All
-    that is not a text or a path, and all of another Typer, goes its own way.
+    Typer 0.29 passes the value of every option to pydantic, even if the option was not given.
+    Importing pydantic takes half as long as all of `gradcli --help`, and 4% of the time from the
+    start of `gradcli train` to the end of its first step. The config checks what texts and paths
+    mean. Other types, and other releases of Typer, are handled by Typer as usual.
 
     Args:
         command: what `typer.main.get_command` returns.
     """
-    # An attribute of the object comes before the method of its class.
+    # An attribute of the object takes precedence over the method of its class.
     vars(command)["get_params"] = partial(_get_params, command)
     for inner in getattr(command, "commands", {}).values():
         take_as_typed(inner)
@@ -30,7 +30,7 @@ def take_as_typed(command: Any) -> Any:
 
 
 def _get_params(command: Any, context: Any) -> Any:
-    """Return a command's options and arguments, that for help included."""
+    """Return the options and arguments of a command, including `--help`."""
     parameters = type(command).get_params(command, context)
     for parameter in parameters:
         vars(parameter)["process_value"] = partial(_process_value, parameter)

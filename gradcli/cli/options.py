@@ -17,7 +17,7 @@ RunsDirOption = Annotated[
         "--runs-dir",
         envvar="GRADCLI_RUNS",
         help="Where runs are kept.",
-        rich_help_panel="Places and output",
+        rich_help_panel="Paths and output",
     ),
 ]
 DataDirOption = Annotated[
@@ -27,7 +27,7 @@ DataDirOption = Annotated[
         envvar="GRADCLI_DATA",
         help="Where data sets are kept; by default the platform's cache folder.",
         show_default=False,
-        rich_help_panel="Places and output",
+        rich_help_panel="Paths and output",
     ),
 ]
 ConfigDirOption = Annotated[
@@ -36,7 +36,7 @@ ConfigDirOption = Annotated[
         "--config-dir",
         help="A folder with config files of your own, which add options to the groups.",
         show_default=False,
-        rich_help_panel="Places and output",
+        rich_help_panel="Paths and output",
     ),
 ]
 AllowImportOption = Annotated[
@@ -46,13 +46,13 @@ AllowImportOption = Annotated[
         metavar="PKG",
         help="A package, besides torch and gradcli, that _target_ may name. Can be repeated.",
         show_default=False,
-        rich_help_panel="Places and output",
+        rich_help_panel="Paths and output",
     ),
 ]
 JsonOption = Annotated[
     bool,
     typer.Option(
-        "--json", help="Print one JSON object on stdout.", rich_help_panel="Places and output"
+        "--json", help="Print one JSON object on stdout.", rich_help_panel="Paths and output"
     ),
 ]
 AllPairsOption = Annotated[
@@ -65,12 +65,12 @@ AllPairsOption = Annotated[
 ]
 QuietOption = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel="Places and output"),
+    typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel="Paths and output"),
 ]
 NoLiveOption = Annotated[
     bool,
     typer.Option(
-        "--no-live", help="Print one plain line per epoch.", rich_help_panel="Places and output"
+        "--no-live", help="Print one plain line per epoch.", rich_help_panel="Paths and output"
     ),
 ]
 

@@ -65,7 +65,7 @@ def show(
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
         overrides = found.overrides if found.has_overrides else None
-        commands = commands_after_run(summary, overrides, found.paths.arguments())
+        commands = commands_after_run(summary, overrides, found.paths)
         show_result(closing_screen(summary, commands))
 
 

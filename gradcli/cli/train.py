@@ -84,7 +84,7 @@ def train(
     else:
         begun_with = run.overrides if resume is not None else []
         places = paths if resume is None else run.paths
-        commands = commands_after_run(summary, [*begun_with, *arguments], places.arguments())
+        commands = commands_after_run(summary, [*begun_with, *arguments], places)
         show_result(closing_screen(summary, commands, layers=not isinstance(view, LiveView)))
     if summary.status == "interrupted":
         raise typer.Exit(128 + run.state["signal"])

@@ -1,4 +1,4 @@
-"""Run directories: the only writer and reader of what lies under `runs/`."""
+"""Run directories: the only room that writes and reads the files of the runs directory."""
 
 from gradcli.runs.comparisons import (
     ComparisonDirectory,

@@ -1,4 +1,4 @@
-"""Directories of comparisons: `comparison.json`, and below it a run directory for each trial."""
+"""Directories of comparisons: `comparison.json`, and a run directory for each trial."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ COMPARISON_FILE = "comparison.json"
 
 
 class ComparisonDirectory(StateDirectory):
-    """A comparison as it stands on the disk.
+    """A comparison on the disk.
 
-    What was asked is in `comparison.json`; how far it is, the run directories of its trials say.
+    `comparison.json` holds the plan; the run directories of the trials hold the progress.
     """
 
     state_file = COMPARISON_FILE
 
     def trial_path(self, trial: str) -> Path:
-        """Return where the run directory of a trial is, or will be."""
+        """Return the path of the run directory of a trial, which need not exist yet."""
         return self.path / TRIALS / trial
 
     def trial(self, trial: str) -> Run | None:
-        """Return the run of a trial as it stands; None where it was not begun."""
+        """Return the run of a trial; None if the trial has not begun."""
         path = self.trial_path(trial)
         return Run(path) if is_run(path) else None
 
     def trials(self) -> list[Run]:
-        """Return the runs of all trials that were begun."""
+        """Return the runs of all trials that have begun."""
         folder = self.path / TRIALS
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
         return [Run(path) for path in paths if is_run(path)]
 
     @property
     def plots(self) -> Path:
-        """The directory for the comparison's pictures, made where it is missing."""
+        """The directory for the pictures of the comparison; created if it is missing."""
         directory = self.path / PLOTS
         directory.mkdir(exist_ok=True)
         return directory
 
     def lock(self) -> RunLock:
-        """Take the comparison for this process.
+        """Lock the comparison for this process.
 
         Raises:
-            UserError: where another process is working on it.
+            UserError: if another process is working on it.
         """
         try:
             return RunLock(self.path)
@@ -64,14 +64,14 @@ class ComparisonDirectory(StateDirectory):
     def write(self, state: dict[str, Any]) -> None:
         """Write `comparison.json`, atomically."""
         write_json(self.path / COMPARISON_FILE, state)
-        self.__dict__.pop("state", None)  # read again what was written
+        self.__dict__.pop("state", None)  # to be read again
 
     def update(self, **facts: Any) -> None:
         """Add to `comparison.json`, atomically."""
         self.write({**self.state, **facts, "schema": SCHEMA, "heartbeat": _now()})
 
     def row(self) -> RunRow:
-        """What the list of runs shows of it, with the best arm's accuracy."""
+        """The row of the comparison in the list of runs, with the accuracy of the best arm."""
         state = self.state
         info, ranking = state["info"], state.get("result", {}).get("ranking", [])
         names = [arm["name"] for arm in info["arms"]]
@@ -90,7 +90,7 @@ class ComparisonDirectory(StateDirectory):
 
 
 def begin_comparison(path: Path, state: dict[str, Any]) -> ComparisonDirectory:
-    """Write the first `comparison.json` of a new directory."""
+    """Write the first `comparison.json` to a new directory."""
     comparison = ComparisonDirectory(path)
     comparison.write({"schema": SCHEMA, "started": _now(), "status": "running", **state})
     return comparison
@@ -102,7 +102,7 @@ def is_comparison(path: Path) -> bool:
 
 
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:
-    """Return the comparisons below `runs_dir`, the newest first."""
+    """Return the comparisons in `runs_dir`, newest first."""
     return [ComparisonDirectory(path) for path in newest_first(runs_dir) if is_comparison(path)]
 
 

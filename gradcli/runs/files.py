@@ -1,4 +1,4 @@
-"""Writing a file so that a reader sees the old one or the new one, whatever happens."""
+"""Atomic writes: a reader sees the old file or the new one, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a new file that then takes the place of `path`, on disk before it does."""
+    """Replace `path` by a new file that `write` fills; it is on the disk before it replaces."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -35,7 +35,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, atomically; NaN and infinities as strings."""
+    """Write `value` as JSON, atomically, with NaN and infinities as strings."""
     text = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
@@ -52,12 +52,12 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float:
-    """Return the float that `plain` may have made a string."""
+    """Return as a float what `plain` may have turned into a string."""
     return float(value)
 
 
 def restored(value: Any) -> Any:
-    """Return what `plain` was given: the strings "nan", "inf" and "-inf" as floats again."""
+    """Undo `plain`: turn the strings "nan", "inf" and "-inf" into floats again."""
     if isinstance(value, dict):
         return {key: restored(item) for key, item in value.items()}
     if isinstance(value, list):

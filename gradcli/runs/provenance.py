@@ -1,4 +1,4 @@
-"""What is known of the process that makes a run: its command, versions, code and start."""
+"""What made a run: the command, the versions, the code and the start of the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradcli.system.paths import Paths
 
 
 def provenance() -> dict[str, Any]:
-    """Return the command, the code's commit and the versions, for `run.json`."""
+    """Return the command, the commit of the code and the versions, for `run.json`."""
     import torch
 
     return {
@@ -45,7 +45,7 @@ def built_with(paths: Paths) -> dict[str, Any]:
 def process_started() -> float:
     """Return when this process began, in seconds since the epoch.
 
-    From the kernel where it tells (Linux); elsewhere the time at which this is called.
+    Linux knows it; on other systems it is the time of this call.
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
@@ -57,7 +57,7 @@ def process_started() -> float:
 
 
 def _git(folder: Path) -> dict[str, Any] | None:
-    """Return the commit that is checked out in `folder`, and whether files differ from it."""
+    """Return the commit checked out in `folder`, and whether tracked files differ from it."""
     command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "-uno"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)

@@ -1,4 +1,4 @@
-"""The only reader of run directories: one run, and finding runs."""
+"""The only reader of run directories."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROBE_FLOATS = ("value", "low", "high", "limit", "seconds", "passes")
 
 
 class Run(StateDirectory):
-    """A run as it stands on the disk, in whatever state its process left it."""
+    """A run on the disk, in whatever state its process left it."""
 
     state_file = RUN_FILE
 
@@ -50,13 +50,13 @@ class Run(StateDirectory):
 
     @property
     def overrides(self) -> list[str]:
-        """The overrides that the run was begun with: what `gradcli train` needs to repeat it."""
+        """The overrides that began the run, with which `gradcli train` repeats it."""
         overrides: list[str] = self.state.get("overrides", [])
         return overrides
 
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:
-        """The layers; none where the process ended before the model was built."""
+        """The layers; empty if the process ended before the model was built."""
         path = self.path / LAYERS_FILE
         described = json.loads(path.read_text()) if path.exists() else []
         return tuple(
@@ -77,11 +77,11 @@ class Run(StateDirectory):
         """The header of the run.
 
         Raises:
-            UserError: where the process ended before the model was built.
+            UserError: if the process ended before the model was built.
         """
         if "info" not in self.state:
             raise UserError(
-                f"{self.path} holds no training: it ended before its first step.",
+                f"{self.path} holds no training: the run ended before its first step.",
                 hint=f"gradcli train --resume {self.path}",
             )
         described = dict(self.state["info"])
@@ -92,11 +92,11 @@ class Run(StateDirectory):
 
     @cached_property
     def steps(self) -> StepRecords:
-        """All logged steps, as columns mapped from the file."""
+        """All logged steps, as columns that are mapped from the file."""
         return read_steps(self.path)
 
     def last_steps(self, count: int) -> StepRecords:
-        """Return a copy of the last logged steps, also of a run that is being written."""
+        """Return a copy of the last logged steps; safe while the run is being written."""
         return read_steps(self.path, last=count)
 
     @cached_property
@@ -109,7 +109,7 @@ class Run(StateDirectory):
 
     @cached_property
     def layer_records(self) -> tuple[LayerRecord, ...]:
-        """What was measured of each layer every `monitor.every` steps."""
+        """The measurements of each layer, made every `monitor.every` steps."""
         return tuple(
             LayerRecord(
                 line["step"],
@@ -123,12 +123,12 @@ class Run(StateDirectory):
 
     @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:
-        """What the probes of `monitor.probes` found, in the order in which they were made."""
+        """The results of the probes of `monitor.probes`, in the order in which they were made."""
         return tuple(map(_probe_record, _lines(self.path / PROBES_FILE, kind="probe")))
 
     @cached_property
     def fault(self) -> FaultRecord | None:
-        """The first non-finite value, where there was one."""
+        """The first non-finite value; None if there was none."""
         described = self.state.get("fault")
         if described is None:
             return None
@@ -141,14 +141,14 @@ class Run(StateDirectory):
         )
 
     def columns(self, rows: slice = slice(None)) -> dict[str, np.ndarray[Any, Any]]:
-        """Return every per-step number as a NumPy column of its own.
+        """Return every number that is recorded per step as a NumPy array.
 
         Keys: `step`, `epoch`, `loss`, `learning_rate`, `grad_norm_before_clip`,
-        `grad_norm_after_clip`, `clip_coefficient`, and for each layer and each parameter
+        `grad_norm_after_clip`, `clip_coefficient`, and for every layer and every parameter
         `grad_norm_before_clip/NAME` and `grad_norm_after_clip/NAME`.
 
         Args:
-            rows: of these steps alone, where those of a long run together take much memory.
+            rows: which steps; the columns of all steps of a long run take much memory.
         """
         steps = self.steps
         columns: dict[str, np.ndarray[Any, Any]] = {
@@ -168,7 +168,7 @@ class Run(StateDirectory):
         return columns
 
     def row(self) -> RunRow:
-        """What the list of runs shows of it; read from `run.json` alone."""
+        """The row of the run in the list of runs; read from `run.json` alone."""
         state = self.state
         info, result = state.get("info", {}), state.get("result", {})
         return RunRow(
@@ -210,21 +210,21 @@ def load_run(path: str | Path) -> Run:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Return the runs below `runs_dir`, the newest first."""
+    """Return the runs in `runs_dir`, newest first."""
     return [Run(path) for path in newest_first(runs_dir) if is_run(path)]
 
 
 def _probe_record(line: dict[str, Any]) -> ProbeRecord:
-    """Return the record that a line of `probes.jsonl` was made of."""
+    """Return the record that a line of `probes.jsonl` holds."""
     values = {key: value for key, value in line.items() if key != "kind"}
     numbers = {name: number(line[name]) for name in _PROBE_FLOATS}
     return ProbeRecord(**{**values, **numbers, "result": restored(line["result"])})
 
 
 def _lines(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """Return the JSON lines of a file, or those that begin by saying that they are of a kind.
+    """Return the JSON lines of a file, or only those that begin with a `kind`.
 
-    A torn last line is left out.
+    An incomplete last line is left out.
     """
     if not path.exists():
         return []

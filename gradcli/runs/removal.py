@@ -1,4 +1,4 @@
-"""Taking a run or a comparison off the disk."""
+"""Deleting runs and comparisons."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
 
 
 def size_bytes(found: Run | ComparisonDirectory) -> int:
-    """Return what the files of a run, or of a comparison and its trials, take."""
+    """Return the size of all files of a run, or of a comparison and its trials."""
     return sum(path.lstat().st_size for path in found.path.rglob("*") if not path.is_dir())
 
 
 def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
-    """Refuse what a living process works in, be it in a comparison's trial.
+    """Refuse a run or a comparison in which a process is working, also in one of its trials.
 
     Raises:
-        UserError: where one does.
+        UserError: if one is.
     """
     trials = found.trials() if isinstance(found, ComparisonDirectory) else []
     paths = [found.path, *(trial.path for trial in trials)]
     parent = found.path.resolve().parent
-    if parent.name == TRIALS:  # which the comparison's own process may come back to
+    if parent.name == TRIALS:  # the process of the comparison may resume the trial
         paths.append(parent.parent)
     if any(map(is_locked, paths)):
         raise UserError(
@@ -38,12 +38,12 @@ def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
 def remove(found: Run | ComparisonDirectory) -> None:
     """Delete a run, or a comparison with its trials.
 
-    The file that makes the directory what it is goes after all others: whatever interrupts the
-    removal, what is left is still found, and can be removed. The lock goes last, so that until
-    then nobody begins to work there.
+    `run.json` or `comparison.json` is deleted after all other files: if the removal is interrupted,
+    the rest is still found and can be removed. The lock is deleted last, so that no process
+    begins to work there before.
 
     Raises:
-        UserError: where a living process works in it, or a file cannot be deleted.
+        UserError: if a process is working in it, or a file cannot be deleted.
     """
     refuse_if_at_work(found)
     directory = found.path.resolve()

@@ -1,4 +1,4 @@
-"""`steps.bin`: one fixed-width little-endian row a logged step, described by `steps.json`."""
+"""`steps.bin`: one fixed-width little-endian row per logged step, described by `steps.json`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StepLog:
     Args:
         directory: the run directory.
         layers: the layers whose parameters are the columns.
-        size: the bytes of an earlier part of the run that stay; what follows is cut off.
+        size: the bytes of the existing log that stay; the rest is cut off.
     """
 
     def __init__(self, directory: Path, layers: tuple[LayerInfo, ...], size: int) -> None:
@@ -62,7 +62,7 @@ class StepLog:
         self._file.truncate(size)
 
     def append(self, records: StepRecords) -> None:
-        """Append a block of steps; values beyond float32's range become infinite."""
+        """Append a block of steps; values outside the range of float32 become infinite."""
         rows = np.empty(len(records), dtype=self._type)
         with np.errstate(over="ignore"):
             for name in self._type.names or ():
@@ -75,12 +75,12 @@ class StepLog:
 
 
 def read_steps(directory: Path, last: int | None = None) -> StepRecords:
-    """Read the steps of a run as columns mapped from the file; a torn last row is left out.
+    """Read the steps of a run as columns mapped from the file, without an incomplete last row.
 
     Args:
         directory: the run directory.
-        last: read only so many of the last steps, as a copy. A run that is being resumed cuts
-            its log, and who reads a map of what was cut is killed by a signal.
+        last: read only so many of the last steps, as a copy. A resumed run cuts its log, and a
+            process that reads a mapped part that was cut off is killed by a signal.
 
     Raises:
         UserError: if a newer gradcli wrote the log.

@@ -38,10 +38,10 @@ _PART = ("argv", "overrides")
 
 
 def create_run_directory(runs_dir: Path, name: str) -> Path:
-    """Create a new run directory, which no other process can have taken, and return it.
+    """Create a new run directory that no other process uses, and return it.
 
     Raises:
-        UserError: where `runs_dir` cannot be written.
+        UserError: if `runs_dir` cannot be written.
     """
     time = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     directory = runs_dir / f"{time}-{name}-{secrets.token_hex(2)}"
@@ -51,30 +51,30 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
     except FileExistsError:
         if not runs_dir.is_dir():
             raise UserError(
-                f"{runs_dir} is a file, where the runs' directory should be.",
+                f"{runs_dir} is a file, but the runs directory must be a folder.",
                 where="--runs-dir",
             ) from None
         return create_run_directory(runs_dir, name)
     except OSError as error:
         raise UserError(
-            f"No run directory can be made in {runs_dir}: {error.strerror}.",
+            f"No run directory can be created in {runs_dir}: {error.strerror}.",
             where="--runs-dir, or GRADCLI_RUNS",
-            hint="--runs-dir DIR, with a directory that you may write to",
+            hint="--runs-dir DIR, with a folder that you may write to",
         ) from None
     return directory
 
 
 class RunWriter:
-    """Writes one run: takes its lock, keeps its state, appends its records.
+    """Writes one run: locks it, keeps its state and appends its records.
 
     Args:
         directory: an existing run directory.
         config: the resolved config as YAML.
-        facts: what is known of the process and the machine, for `run.json`.
-        earlier: what `run.json` said before, where the run is resumed.
+        facts: about the process and the machine, for `run.json`.
+        earlier: the content of `run.json` if the run is resumed.
 
     Raises:
-        UserError: where another process is working in the directory.
+        UserError: if another process is working in the directory.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class RunWriter:
 
         Args:
             info: the header of the run.
-            log_bytes: how much of each log stays: what the checkpoint that is resumed says.
+            log_bytes: how much of each log stays, as the resumed checkpoint says.
         """
         write_json(self.directory / LAYERS_FILE, [asdict(layer) for layer in info.layers])
         self._log = StepLog(self.directory, info.layers, log_bytes.get(STEPS_FILE, 0))
@@ -131,7 +131,7 @@ class RunWriter:
         self.set_status("running", info=described, result={}, parts=parts)
 
     def write(self, record: Record | ProbeRecord) -> None:
-        """Append a record to the file that it belongs to."""
+        """Append a record to its file."""
         match record:
             case StepRecords():
                 assert self._log is not None, "begin() comes first"
@@ -146,9 +146,9 @@ class RunWriter:
                 self.set_status("running", fault=asdict(record))
 
     def save_checkpoint(self, state: dict[str, Any], *, best: bool = False) -> None:
-        """Save `last.pt`, and `best.pt` where `best`; the logs are on the disk first.
+        """Save `last.pt`, and `best.pt` if `best` is true, after the logs are on the disk.
 
-        The checkpoint notes how long the logs are, so that they can be cut to fit it.
+        The checkpoint holds the lengths of the logs, to which a resumed run cuts them.
         """
         import torch
 
@@ -163,7 +163,7 @@ class RunWriter:
         self.set_status("running")
 
     def save_fault_batch(self, inputs: Any, labels: Any) -> None:
-        """Save the batch in which the first non-finite value arose."""
+        """Save the batch that produced the first non-finite value."""
         import torch
 
         write_atomically(
@@ -172,11 +172,11 @@ class RunWriter:
         )
 
     def note(self, **facts: Any) -> None:
-        """Keep `facts` for `run.json`; the next checkpoint or change of state writes them."""
+        """Keep `facts` for `run.json`; the next checkpoint or change of status writes them."""
         self._state |= facts
 
     def noted(self, name: str, default: Any = None) -> Any:
-        """Return a fact that was noted, in this process or before it."""
+        """Return a fact that this process or an earlier one noted."""
         return self._state.get(name, default)
 
     def set_status(self, status: Status, **facts: Any) -> None:
@@ -186,7 +186,7 @@ class RunWriter:
 
     @property
     def plots(self) -> Path:
-        """The directory for the run's pictures, made where it is missing."""
+        """The directory for the pictures of the run; created if it is missing."""
         directory = self.directory / PLOTS
         directory.mkdir(exist_ok=True)
         return directory
@@ -212,7 +212,7 @@ def _parts_of(earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | None:
-    """Load a checkpoint, tensors and plain values only; None where there is none yet."""
+    """Load a checkpoint, which holds only tensors and plain values; None if there is none yet."""
     import torch
 
     path = directory / CHECKPOINTS / f"{name}.pt"
@@ -223,7 +223,7 @@ def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | Non
 
 
 def _short(record: LayerRecord) -> dict[str, Any]:
-    """Return the record with the nine digits that a float32 has, as the file needs no more."""
+    """Return the record with nine digits per number: all that a float32 has."""
     return {
         name: [float(f"{value:.9g}") for value in values] if isinstance(values, tuple) else values
         for name, values in asdict(record).items()

@@ -1,9 +1,7 @@
 """Views: records in, pixels or text out.
 
-Each module is one picture: `live` and `plain` of a training that runs, `closing_screen` of one that
-has ended, `runs` of many, `plots` as images, `jsonout` for machines, `errors` of a mistake;
-`compare_live`, `compare_plain`, `compare_ending` and `compare_plots` are those of a comparison,
-`inspect_ending`, `inspect_side_by_side` and `inspect_plots` those of an inspection.
-`console` alone decides where they go. Import from the modules: a screen of one error must not
-wait for all the others.
+One folder per command (`train`, `compare`, `inspect`, `runs`), `draw` for images and `json_output`
+for machines. The modules beside them are what the screens share: how numbers, tables, findings,
+headings and errors are written. `console` alone decides where a screen goes, and `ascii` what a
+stream gets that cannot encode it. Import from the modules: an error must not wait for all screens.
 """

@@ -1,7 +1,7 @@
 """The one owner of consoles: stdout carries the result, stderr the progress.
 
-A stream is treated as a terminal exactly where it is one: in a pipe there are no control
-codes, whatever `FORCE_COLOR` says. `NO_COLOR` is honoured by rich.
+A stream is treated as a terminal only if it is one: a pipe gets no control codes, even if
+`FORCE_COLOR` is set. Rich honours `NO_COLOR`. What a stream cannot encode is up to `ascii`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def console_on(stream: TextIO) -> Console:
 
 
 def show_result(renderable: RenderableType) -> None:
-    """Print a command's result on stdout. Lines that must stay whole, such as commands, do."""
+    """Print the result of a command on stdout, without cropping lines such as commands."""
     console_on(sys.stdout).print(renderable, crop=False)
 
 
 def show_message(renderable: RenderableType) -> None:
-    """Print what is not the result, such as an error, on stderr."""
+    """Print anything but the result, such as an error, on stderr."""
     console_on(sys.stderr).print(renderable, crop=False)
 
 
 def can_draw_live(stream: TextIO) -> bool:
-    """Say whether a screen can be kept up to date in place on `stream`."""
+    """Whether a screen can be redrawn in place on `stream`."""
     return (
         stream.isatty()
         and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
@@ -43,8 +43,8 @@ def can_draw_live(stream: TextIO) -> bool:
 
 
 def train_view(*, live: bool, quiet: bool) -> TrainView:
-    """Return the view of a training: the live screen only where it is wanted and possible."""
-    # Views are imported on use: an error, a list or the other command's view must not wait.
+    """Return the view of a training: the live screen if it is wanted and possible."""
+    # Views are imported when they are used: an error or a list must not wait for them.
     from gradcli.views.train.epoch_lines import PlainView
     from gradcli.views.train.live_screen import LiveView
     from gradcli.views.train.train_view import QuietView
@@ -64,7 +64,7 @@ def probe_progress(*, live: bool) -> ProbeProgress:
 
 
 def compare_view(*, live: bool, quiet: bool) -> CompareView:
-    """Return the view of a comparison: the live table only where it is wanted and possible."""
+    """Return the view of a comparison: the live table if it is wanted and possible."""
     from gradcli.views.compare.compare_view import QuietCompareView
     from gradcli.views.compare.live_table import CompareLiveView
     from gradcli.views.compare.trial_lines import ComparePlainView

@@ -1,4 +1,4 @@
-"""A download as a line: a bar that grows, and the words for where nothing can move."""
+"""The progress of a download: a bar for a live screen, a sentence for plain lines."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _LONGEST_BAR = 40
 
 
 def download_bar(done_bytes: int, total_bytes: int, name: str, width: int) -> Line:
-    """Draw how far a file is, as a line of at most `width` cells.
+    """Draw the progress of a download as a line of at most `width` cells.
 
-    Without a total, which is 0 where it is not known, the bar stays empty.
+    If the total is not known (0), the bar stays empty.
     """
     size = numbers.megabytes(done_bytes)
     if total_bytes:
@@ -28,6 +28,6 @@ def download_bar(done_bytes: int, total_bytes: int, name: str, width: int) -> Li
 
 
 def describe_download(total_bytes: int, name: str) -> str:
-    """Say which file is downloaded, and its size where it is known."""
+    """Say which file is downloaded, and its size if it is known."""
     size = f" ({numbers.megabytes(total_bytes)})" if total_bytes else ""
     return f"downloading {name}{size}"

@@ -1,4 +1,4 @@
-"""How a finding of the diagnosis is written: the same words on every screen."""
+"""How a finding of the diagnosis is written, in the same words on every screen."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ SEVERITY_STYLES = {"error": "red", "warning": "yellow", "info": ""}
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings, the gravest first."""
+    """Return the findings, the most severe first."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def verdict_style(verdict: str, findings: Iterable[Finding]) -> str:
-    """Return the style of a verdict: that of the gravest finding, green for good health."""
+    """Return the style of a verdict: that of the most severe finding, or green if healthy."""
     if verdict == "healthy":
         return "bold green"
-    gravest = by_severity(findings)[:1]
-    return f"bold {SEVERITY_STYLES[gravest[0].severity]}" if gravest else "bold"
+    worst = by_severity(findings)[:1]
+    return f"bold {SEVERITY_STYLES[worst[0].severity]}" if worst else "bold"
 
 
 def finding_lines(finding: Finding, label: str, *, rule: bool = False) -> Iterator[RenderableType]:
     """Lay out a finding: what it is, its evidence, and what to try.
 
     Args:
-        finding: to lay out.
+        finding: what to lay out.
         label: in the margin.
-        rule: whether to add the rule that found it, with its constant.
+        rule: whether to add the rule that found it, with its threshold.
     """
     place = f" in {finding.layer}" if finding.layer else ""
     severity = "" if finding.severity == "info" else f"{finding.severity}: "
@@ -56,10 +56,10 @@ def finding_lines(finding: Finding, label: str, *, rule: bool = False) -> Iterat
 
 
 def with_override(arguments: Sequence[str], override: str) -> list[str]:
-    """Put an override behind the arguments, in the place of those for the same keys.
+    """Append an override to the arguments, and remove those for the same keys.
 
-    Where it chooses another option of a group, the keys of the old one go too: `init=kaiming`
-    takes no `init.std`.
+    If it chooses another option of a group, the keys of the old option are removed, too:
+    `init=kaiming` takes no `init.std`.
     """
     added = shlex.split(override)
     replaced = {word.partition("=")[0] for word in added}

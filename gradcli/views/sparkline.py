@@ -1,7 +1,7 @@
-"""Series of bounded length, and the small pictures that are drawn from them as text.
+"""Series of bounded length, and small pictures of them as text.
 
-A `BoundedSeries` remembers the whole of a run in a fixed amount of memory; `sparklines`
-draws its columns at a fixed width. What a column means belongs to the view that keeps it.
+A `BoundedSeries` keeps the course of a whole run in a fixed amount of memory; `sparklines` draws
+its columns at a fixed width. The view that keeps a series knows what its columns mean.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from gradcli.records import Doubles
 
 LEVELS = "▁▂▃▄▅▆▇█"
 ZERO = "_"
-"""What an exact zero looks like on a logarithmic scale, which has no place for it."""
+"""The symbol of an exact zero on a logarithmic scale."""
 NOT_FINITE = "!"
-"""What a NaN or an infinity looks like, on any scale: it must be seen, never skipped."""
+"""The symbol of a NaN or an infinity on any scale: it must be seen."""
 
 _GLYPHS = LEVELS + ZERO + NOT_FINITE + " "
 _ZERO_LEVEL, _NOT_FINITE_LEVEL, _EMPTY_LEVEL = len(LEVELS), len(LEVELS) + 1, len(LEVELS) + 2
@@ -26,13 +26,13 @@ _ZERO_LEVEL, _NOT_FINITE_LEVEL, _EMPTY_LEVEL = len(LEVELS), len(LEVELS) + 1, len
 class BoundedSeries:
     """The course of some columns over a run of any length, as at most `capacity` points.
 
-    Each point is the mean of the same number of consecutive rows. When the points fill the
-    capacity, neighbours are merged and each point stands for twice as many rows. A mean with
-    a NaN or an infinity in it is not finite either, so that no merging hides one.
+    Each point is the mean of equally many consecutive rows. When the capacity is reached,
+    neighbours are merged, and each point stands for twice as many rows. A mean over a NaN or an
+    infinity is not finite, so merging never hides one.
 
     Args:
-        columns: the number of values in a row.
-        capacity: the largest number of points kept; even.
+        columns: the number of values per row.
+        capacity: the largest number of points to keep; even.
     """
 
     def __init__(self, columns: int, capacity: int = 128) -> None:
@@ -43,11 +43,11 @@ class BoundedSeries:
         self._pending = 0
 
     def append(self, rows: Doubles) -> None:
-        """Append the rows (n, columns), oldest first."""
+        """Append rows (n, columns), oldest first."""
         while len(rows):
             wanted = self.rows_per_point - self._pending
             part, rows = rows[:wanted], rows[wanted:]
-            with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is what we want
+            with np.errstate(invalid="ignore"):  # inf - inf shall be NaN
                 self._sum += part.sum(axis=0)
             self._pending += len(part)
             if self._pending == self.rows_per_point:
@@ -65,7 +65,7 @@ class BoundedSeries:
         self._sum[:] = 0
         self._pending = 0
         self._count += 1
-        # One place stays free for the unfinished point, so that the bound holds with it too.
+        # One place stays free for the unfinished point, which counts towards the capacity.
         if self._count == len(self._points):
             with np.errstate(invalid="ignore"):
                 merged = (self._points[0::2] + self._points[1::2]) / 2
@@ -77,15 +77,15 @@ class BoundedSeries:
 def sparklines(points: Doubles, width: int, *, log: bool = False, least_span: float) -> list[str]:
     """Draw each column of the points (n, columns) as text of exactly `width` characters.
 
-    Each column has its own scale, from its smallest to its largest finite value. Fewer points
-    than characters leave the rest blank; more are averaged.
+    Each column has its own scale, from its smallest to its largest finite value. If there are
+    fewer points than characters, the rest stays blank; if there are more, they are averaged.
 
     Args:
-        points: one row a point in time, oldest first.
+        points: one row per point in time, oldest first.
         width: in characters.
         log: draw the logarithm; zeros are shown as `ZERO`.
-        least_span: the smallest difference (on a log scale: the smallest ratio) that fills
-            the height, so that noise on a constant stays flat instead of filling the picture.
+        least_span: the smallest difference (on a log scale: ratio) that fills the height. It
+            keeps the noise on a constant flat.
     """
     columns = points.shape[1]
     if len(points) == 0 or width <= 0:
@@ -112,7 +112,7 @@ def _averaged(points: Doubles, width: int) -> Doubles:
 
 
 def _levels(heights: Doubles, least_span: float) -> NDArray[np.intp]:
-    """Map each column's finite heights to the levels 0..7; others come out as 0."""
+    """Map the finite heights of each column to the levels 0..7, all others to 0."""
     finite = np.isfinite(heights)
     low = np.where(finite, heights, np.inf).min(axis=0)
     high = np.where(finite, heights, -np.inf).max(axis=0)

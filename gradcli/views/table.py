@@ -1,8 +1,8 @@
-"""Hand-laid lines and tables: styled pieces of text in columns that fit a width.
+"""Lines and tables laid out by hand: styled pieces of text in columns that fit a width.
 
-Rich's own `Table` measures and wraps every cell and costs 7 to 36 ms for 6 to 40 rows;
-a screen that is redrawn while a model trains cannot afford that. Here a line is a list of
-segments, and where there is no room a column drops out as a whole.
+Rich's own `Table` measures and wraps every cell and takes 7 to 36 ms for 6 to 40 rows: too slow
+for a screen that is redrawn while a model trains. Here a line is a list of segments, and if there
+is no room, a whole column drops out.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ STRONG = "bold"
 
 
 def piece(text: str, style: str = "") -> Segment:
-    """Return styled text as a segment; the style is parsed once and remembered."""
+    """Return styled text as a segment; styles are parsed once and cached."""
     return Segment(text, Style.parse(style) if style else None)
 
 
 def fit(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
-    """Bring a text to exactly `width` cells."""
+    """Pad or shorten a text to exactly `width` cells."""
     text = shorten(text, width)
     padding = " " * (width - cell_len(text))
     return text + padding if align == "left" else padding + text
 
 
 def shorten(text: str, width: int) -> str:
-    """Cut the middle out of a text that is wider than `width` cells: its ends tell most."""
+    """Cut the middle out of a text that is wider than `width` cells: its ends say most."""
     if cell_len(text) <= width:
         return text
     kept = max(width - 1, 0)
@@ -66,7 +66,7 @@ def crop(line: Line, width: int) -> Line:
 class Column:
     """A column of a table.
 
-    `rank` says when it drops out: the highest first, 0 never.
+    If there is no room, the column of the highest `rank` drops out first; one of rank 0 never.
     """
 
     title: str
@@ -74,14 +74,13 @@ class Column:
     rank: int = 0
     align: Literal["left", "right"] = "left"
     styles: Sequence[str] | str = ""
-    """One style for all cells, or one a cell."""
+    """One style for all cells, or one per cell."""
     above: str = ""
-    """The upper line of a title of two lines."""
+    """The upper line of a two-line title."""
     least_width: int = 0
-    """Cells kept free for content that is still to come, so that nothing moves when it does."""
+    """Cells reserved for content that comes later, so that nothing moves then."""
     width: int = field(init=False, compare=False)
-    """The cells that the column needs for its titles and its content: measured once, as a column
-    is asked for it many times."""
+    """The cells that its titles and its content need. Measured once, because it is used often."""
 
     def __post_init__(self) -> None:
         needed = max(cell_len(text) for text in (self.above, self.title, *self.cells))
@@ -89,12 +88,12 @@ class Column:
 
 
 def total_width(columns: Sequence[Column]) -> int:
-    """Return the cells that the columns need side by side."""
+    """Return the width of the columns side by side, in cells."""
     return sum(column.width for column in columns) + len(GAP) * (len(columns) - 1)
 
 
 def fitting(columns: Iterable[Column], width: int) -> list[Column]:
-    """Return the columns that fit side by side, without those of the highest ranks."""
+    """Return the columns that fit side by side; those of the highest ranks drop out."""
     kept = list(columns)
     while total_width(kept) > width and any(column.rank for column in kept):
         kept.remove(max(kept, key=lambda column: column.rank))
@@ -102,7 +101,7 @@ def fitting(columns: Iterable[Column], width: int) -> list[Column]:
 
 
 def table(columns: Sequence[Column], width: int) -> list[Line]:
-    """Lay out columns: their titles, then a line for each cell, none wider than `width`."""
+    """Lay out columns: their titles, then one line per row, none wider than `width`."""
     laid = [_laid(column) for column in columns]
     lines = [_with_gaps(line) for line in zip(*laid, strict=True)]
     if not any(column.above for column in columns):
@@ -111,7 +110,7 @@ def table(columns: Sequence[Column], width: int) -> list[Line]:
 
 
 def _laid(column: Column) -> Line:
-    """Bring a column's titles and cells to its width."""
+    """Pad the titles and the cells of a column to its width."""
     width, rows = column.width, len(column.cells)
     styles = [column.styles] * rows if isinstance(column.styles, str) else column.styles
     titled = [(column.above, TITLE), (column.title, TITLE)]
@@ -128,7 +127,7 @@ def _with_gaps(pieces: Sequence[Segment]) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines as something that a rich console prints."""
+    """Lines that a rich console can print."""
 
     lines: Sequence[Line]
 

@@ -1,4 +1,4 @@
-"""`Paths.arguments`: what was given, as words that can be pasted, and nothing else."""
+"""The options that name places: what was given, and nothing that goes without saying."""
 
 from pathlib import Path
 
@@ -6,30 +6,28 @@ import pytest
 
 from gradcli.system.paths import Paths
 
+GIVEN = Paths(Path("mine"), Path("data"), Path("configs"), ("one", "two"))
+BUILT = ["--data-dir", "data", "--config-dir", "configs"]
+ALLOWED = ["--allow-import", "one", "--allow-import", "two"]
+
 
 @pytest.fixture(autouse=True)
-def without_environment(monkeypatch):
+def _no_environment(monkeypatch):
     for name in ("GRADCLI_RUNS", "GRADCLI_DATA"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_defaults_need_no_words():
+def test_all_that_was_given_is_named():
+    assert GIVEN.arguments() == ["--runs-dir", "mine", *BUILT, *ALLOWED]
+    assert GIVEN.arguments(runs=False) == [*BUILT, *ALLOWED]
+
+
+def test_defaults_are_not_named():
     assert Paths().arguments() == []
 
 
-def test_everything_that_was_given_is_repeated():
-    paths = Paths(Path("elsewhere"), Path("data"), Path("my configs"), ("lab", "more.lab"))
-    rest = ["--data-dir", "data", "--config-dir", "my configs"]
-    rest += ["--allow-import", "lab", "--allow-import", "more.lab"]
-    assert paths.arguments() == ["--runs-dir", "elsewhere", *rest]
-    assert paths.arguments(runs=False) == rest
-
-
-def test_what_the_environment_says_is_not_repeated(monkeypatch):
-    monkeypatch.setenv("GRADCLI_RUNS", "elsewhere")
+def test_what_the_environment_says_is_not_named(monkeypatch):
+    monkeypatch.setenv("GRADCLI_RUNS", "mine")
     monkeypatch.setenv("GRADCLI_DATA", "data")
-    assert Paths(Path("elsewhere"), Path("data")).arguments() == []
-    assert Paths(Path("here"), Path("there")).arguments() == [
-        *("--runs-dir", "here"),
-        *("--data-dir", "there"),
-    ]
+    assert GIVEN.arguments() == ["--config-dir", "configs", *ALLOWED]
+    assert Paths().arguments() == ["--runs-dir", "runs"]

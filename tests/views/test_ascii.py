@@ -69,7 +69,13 @@ COMMANDS = [
     ("train", "--help"),
     ("--help",),
     ("trän",),
+    ("configs",),
+    ("configs", "model"),
+    ("compare-optimizers", *SMALL, "protocol.tune=false", "--seeds", "2", "-j", "1"),
     ("runs", "list"),
+    ("runs", "show", "compare"),
+    ("inspect-gradients", "compare"),
+    ("runs", "diff", "größe", "größer"),
     ("runs", "show", "größe-"),
     ("runs", "show", "nöpe"),
     ("runs", "export", "größe-"),
@@ -112,11 +118,19 @@ def test_the_closing_screen_keeps_its_columns(name, runs):
     assert ("8x784" in rows[0]) == (name != "cp1252")  # which has the multiplication sign
 
 
-def test_an_ascii_terminal_gets_ascii(runs):
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("train", *SMALL, "optimizer=adm"), 2, b"no option 'adm'"),
+        (("train", *SMALL), 0, b"epoch 1/"),
+        (("runs", "show", "gr", "--help"), 0, b"Usage"),
+    ],
+)
+def test_an_ascii_terminal_gets_ascii(runs, words, code, says):
     leader, follower = pty.openpty()
     environment = {**os.environ, "GRADCLI_RUNS": str(runs), "LC_ALL": "C", "TERM": "xterm"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "gradcli", "train", *SMALL, "optimizer=adm"],
+        [sys.executable, "-m", "gradcli", *words],
         env=environment,
         stdout=follower,
         stderr=follower,
@@ -129,6 +143,6 @@ def test_an_ascii_terminal_gets_ascii(runs):
     except OSError:  # how Linux says that the other end is closed
         pass
     os.close(leader)
-    assert process.wait(timeout=300) == 2
-    assert b"no option 'adm'" in said
+    assert process.wait(timeout=300) == code
+    assert says in said
     assert said.isascii()

@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from gradcli.records import TrainSummary
+from gradcli.system.paths import Paths
 from gradcli.views import numbers
 from gradcli.views.findings import by_severity, finding_lines, with_override
 from gradcli.views.heading import STATUS_STYLES, describe, describe_fault, joined
@@ -39,7 +40,7 @@ TEXTURES = "█▓▒░▚·"
 
 
 def commands_after_run(
-    summary: TrainSummary, overrides: Sequence[str] | None, options: Sequence[str] = ()
+    summary: TrainSummary, overrides: Sequence[str] | None, paths: Paths
 ) -> list[str]:
     """Return the commands worth typing after this run, the most useful first.
 
@@ -49,15 +50,16 @@ def commands_after_run(
         summary: of the run.
         overrides: those that the run was begun with; the advice follows them. None if they are
             not recorded, as for a trial of a comparison.
-        options: those that a command needs to build the run again, such as `--config-dir DIR`.
+        paths: the places that a command needs to build the run again.
     """
     commands = []
     can_train = not summary.info.is_own_loop
     if can_train and summary.status in ("interrupted", "lost"):
+        options = paths.arguments(runs=False)  # the path of the run says the rest
         commands.append(["gradcli", "train", *options, "--resume", summary.path])
     if can_train and overrides is not None:
         commands += [
-            ["gradcli", "train", *options, *with_override(overrides, finding.override)]
+            ["gradcli", "train", *paths.arguments(), *with_override(overrides, finding.override)]
             for finding in by_severity(summary.findings)[:1]
             if finding.override is not None
         ]

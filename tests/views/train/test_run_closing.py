@@ -1,10 +1,12 @@
 import io
 import math
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from gradcli.records import PHASES, DataInfo, FaultRecord, Finding
+from gradcli.system.paths import Paths
 from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
 VANISHING = Finding(
@@ -77,17 +79,18 @@ def test_a_loop_of_ones_own_has_no_empty_fields(make_summary, make_info):
     text = drawn(summary)
     assert "accuracy" not in text and " -" not in text.partition("layer")[0]
     assert ", ," not in text and "clip ," not in text and "batch 0" not in text
-    assert commands_after_run(summary, []) == [f"gradcli runs show {summary.path}"]
+    assert commands_after_run(summary, [], Paths()) == [f"gradcli runs show {summary.path}"]
 
 
 def test_commands_carry_the_options_that_build_the_run(make_summary):
     summary = make_summary(status="interrupted", findings=(VANISHING,))
-    options = ["--config-dir", "my configs", "--allow-import", "mine"]
-    resume, advice, show = commands_after_run(summary, ["optimizer=mine"], options)
-    assert resume.startswith("gradcli train --config-dir 'my configs' --allow-import mine --resume")
-    assert advice.startswith("gradcli train --config-dir 'my configs' --allow-import mine optim")
+    paths = Paths(Path("my runs"), config_dir=Path("my configs"), allow_import=["mine"])
+    resume, advice, show = commands_after_run(summary, ["optimizer=mine"], paths)
+    options = "--config-dir 'my configs' --allow-import mine"
+    assert resume == f"gradcli train {options} --resume {summary.path}"
+    assert advice.startswith(f"gradcli train --runs-dir 'my runs' {options} optimizer=mine ")
     assert show == f"gradcli runs show {summary.path}"
-    assert commands_after_run(summary, None, options) == [resume, show]
+    assert commands_after_run(summary, None, paths) == [resume, show]
 
 
 def runs_of(text: str) -> list[str]:
@@ -123,13 +126,14 @@ def test_a_diverged_run_says_where(make_summary):
 
 def test_an_interrupted_run_is_resumed_first(make_summary):
     summary = make_summary(status="interrupted")
-    assert commands_after_run(summary, [])[0] == f"gradcli train --resume {summary.path}"
+    assert commands_after_run(summary, [], Paths())[0] == f"gradcli train --resume {summary.path}"
 
 
-def test_advice_replaces_what_it_contradicts_and_quotes_the_rest(make_summary):
+def test_advice_replaces_what_it_contradicts_and_quotes_the_rest(make_summary, monkeypatch):
+    monkeypatch.delenv("GRADCLI_RUNS")
     summary = make_summary(findings=(VANISHING,))
     arguments = ["--model", "deep_mlp", "activation=sigmoid", "model.hidden=[8, 8]"]
-    command = commands_after_run(summary, arguments)[0]
+    command = commands_after_run(summary, arguments, Paths())[0]
     assert command == "gradcli train --model deep_mlp 'model.hidden=[8, 8]' activation=relu"
 
 
