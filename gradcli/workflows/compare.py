@@ -290,8 +290,11 @@ class _Study:
             until_look = max(0.0, self._next_look - time.monotonic())
             ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
             for one in ended:
-                self._take(one)
-            if ended:
+                if caught:  # it was interrupted with this process: not a failure
+                    self._store.read(one.id)
+                else:
+                    self._take(one)
+            if ended and not caught:
                 self._submit()
                 self._announce()
             if time.monotonic() >= self._next_look or not self._submitted:

@@ -26,7 +26,7 @@ def describe_comparison(info: ComparisonInfo) -> list[str]:
         ("batch_size", f"batch {info.batch_size}"),
         (
             "engine",
-            f"{numbers.count(info.jobs, 'job')} with {numbers.count(info.threads, 'thread')}",
+            _describe_engine(info),
         ),
         ("device", info.device),
     )
@@ -50,6 +50,12 @@ def describe_failure(trial: TrialResult) -> str:
     """Say which trial failed, and why."""
     reason = trial.error or "it has no result"
     return f"failed: {', '.join(describe_trial(trial))}: {reason}"
+
+
+def _describe_engine(info: ComparisonInfo) -> str:
+    """Say how many trials run at the same time, and where if it is not the usual place."""
+    jobs = f"{numbers.count(info.jobs, 'job')} with {numbers.count(info.threads, 'thread')}"
+    return jobs if info.engine == "local" else f"{jobs} ({info.engine})"
 
 
 def _describe_protocol(info: ComparisonInfo) -> str:
