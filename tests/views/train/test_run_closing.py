@@ -4,7 +4,7 @@ import math
 import pytest
 from rich.console import Console
 
-from gradcli.records import PHASES, FaultRecord, Finding
+from gradcli.records import FaultRecord, Finding
 from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
 VANISHING = Finding(
@@ -47,18 +47,6 @@ def test_the_phase_bar_is_shared_out_by_time(make_summary):
     assert len(bar) == 60
     lengths = [len(list(group)) for group in runs_of(bar)]
     assert lengths == [3, 15, 3, 24, 12, 3]
-
-
-def test_the_legend_of_the_phase_bar_says_which_texture_is_which(make_summary):
-    lines = drawn(make_summary(), width=100).splitlines()
-    bar = next(line for line in lines if line.startswith("time"))
-    legend = lines[lines.index(bar) + 1]
-    textures = list(dict.fromkeys(bar.removeprefix("time").strip()))
-    assert len(textures) == len(PHASES)
-    assert legend.split("  ")[-len(PHASES) :] == [
-        f"{texture} {phase} {share:.0%}"
-        for texture, (phase, share) in zip(textures, make_summary().phases.items(), strict=True)
-    ]
 
 
 def runs_of(text: str) -> list[str]:
