@@ -1,4 +1,4 @@
-"""The folders that a command works with, as its options or the environment give them."""
+"""Where things are: what every command is told by its options or by the environment."""
 
 from __future__ import annotations
 
@@ -7,35 +7,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_DEFAULT_RUNS = Path("runs")
+DEFAULT_RUNS_DIR = Path("runs")
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The folders of runs, data and the user's own configs, and the packages configs may use."""
+    """Where runs, data and the user's own configs are, and which packages configs may use."""
 
-    runs_dir: Path = _DEFAULT_RUNS
+    runs_dir: Path = DEFAULT_RUNS_DIR
     data_dir: Path | None = None
     config_dir: Path | None = None
     allow_import: Sequence[str] = ()
 
     def arguments(self, *, runs: bool = True) -> list[str]:
-        """Return the options that give these paths again, for a command to paste.
+        """Return the command-line options that give the same paths, as words.
 
-        What the environment already says is left out.
+        Defaults and what the environment says are left out, so that only what was given remains.
 
         Args:
-            runs: whether `--runs-dir` is among them; a command that names a run's directory does
-                not need it.
+            runs: whether to include `--runs-dir`.
         """
-        arguments = []
-        usual = (str(_DEFAULT_RUNS), os.environ.get("GRADCLI_RUNS"))
-        if runs and str(self.runs_dir) not in usual:
-            arguments += ["--runs-dir", str(self.runs_dir)]
-        if self.data_dir is not None and str(self.data_dir) != os.environ.get("GRADCLI_DATA"):
-            arguments += ["--data-dir", str(self.data_dir)]
+        words = []
+        if runs and _is_given(self.runs_dir, "GRADCLI_RUNS") and self.runs_dir != DEFAULT_RUNS_DIR:
+            words += ["--runs-dir", str(self.runs_dir)]
+        if self.data_dir is not None and _is_given(self.data_dir, "GRADCLI_DATA"):
+            words += ["--data-dir", str(self.data_dir)]
         if self.config_dir is not None:
-            arguments += ["--config-dir", str(self.config_dir)]
+            words += ["--config-dir", str(self.config_dir)]
         for package in self.allow_import:
-            arguments += ["--allow-import", package]
-        return arguments
+            words += ["--allow-import", package]
+        return words
+
+
+def _is_given(path: Path, variable: str) -> bool:
+    """Whether a path comes from elsewhere than an environment variable."""
+    return str(path) != os.environ.get(variable)

@@ -1,4 +1,4 @@
-"""The options that give a command's folders again."""
+"""`Paths.arguments`: what was given, as words that can be pasted, and nothing else."""
 
 from pathlib import Path
 
@@ -6,26 +6,30 @@ import pytest
 
 from gradcli.system.paths import Paths
 
-GIVEN = Paths(Path("my runs"), Path("data"), Path("configs"), ("mine", "hers"))
-
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch):
-    monkeypatch.delenv("GRADCLI_RUNS", raising=False)
-    monkeypatch.delenv("GRADCLI_DATA", raising=False)
+def without_environment(monkeypatch):
+    for name in ("GRADCLI_RUNS", "GRADCLI_DATA"):
+        monkeypatch.delenv(name, raising=False)
 
 
-def test_only_what_was_given_is_given_again():
+def test_defaults_need_no_words():
     assert Paths().arguments() == []
-    assert GIVEN.arguments() == [
-        *("--runs-dir", "my runs", "--data-dir", "data", "--config-dir", "configs"),
-        *("--allow-import", "mine", "--allow-import", "hers"),
-    ]
-    assert GIVEN.arguments(runs=False) == GIVEN.arguments()[2:]
 
 
-def test_what_the_environment_says_is_left_to_it(monkeypatch):
-    monkeypatch.setenv("GRADCLI_RUNS", "my runs")
+def test_everything_that_was_given_is_repeated():
+    paths = Paths(Path("elsewhere"), Path("data"), Path("my configs"), ("lab", "more.lab"))
+    rest = ["--data-dir", "data", "--config-dir", "my configs"]
+    rest += ["--allow-import", "lab", "--allow-import", "more.lab"]
+    assert paths.arguments() == ["--runs-dir", "elsewhere", *rest]
+    assert paths.arguments(runs=False) == rest
+
+
+def test_what_the_environment_says_is_not_repeated(monkeypatch):
+    monkeypatch.setenv("GRADCLI_RUNS", "elsewhere")
     monkeypatch.setenv("GRADCLI_DATA", "data")
-    assert GIVEN.arguments() == GIVEN.arguments(runs=False)
-    assert GIVEN.arguments()[0] == "--config-dir"
+    assert Paths(Path("elsewhere"), Path("data")).arguments() == []
+    assert Paths(Path("here"), Path("there")).arguments() == [
+        *("--runs-dir", "here"),
+        *("--data-dir", "there"),
+    ]
