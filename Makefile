@@ -2,21 +2,29 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+NUMERIC_TESTS := tests/fast tests/gradients tests/optim tests/training
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: run test check bench clean
+.PHONY: run test check terminals matrix bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST cannot be had
 	$(BIN)/gradcli train
 
-test: check  ## everything that CI runs
+test: check  ## everything that CI runs; the numeric tests also without the shortcuts of `fast/`
 	$(BIN)/python -m pytest -n auto --dist loadfile
+	GRADCLI_FAST=0 $(BIN)/python -m pytest -n auto --dist loadfile $(NUMERIC_TESTS)
+
+matrix:  ## the quick suite with the oldest and the newest PyTorch, each in a new environment
+	$(PYTHON) tools/matrix.py
 
 check: $(VENV)/installed-for-tests  ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+terminals: $(VENV)/installed-for-tests  ## the tests that draw text, in terminals of several kinds
+	PYTHON=$(BIN)/python tools/any_terminal.sh
 
 bench: $(VENV)/installed-for-benchmarks  ## what is claimed about speed, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run_all.py
@@ -35,4 +43,4 @@ $(VENV)/installed-for-benchmarks: $(VENV)/installed
 	-$(PIP_INSTALL) --editable '.[bench]' && touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .matrix build dist .mypy_cache .pytest_cache .ruff_cache

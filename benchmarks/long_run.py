@@ -134,7 +134,7 @@ def write(directory: Path, steps: int) -> tuple[float, float]:
         view = LiveView(Console(file=nowhere, force_terminal=True, width=140, height=50))
         writer = RunWriter(directory, "seed: 0\n", {"argv": ["gradcli", "train"]})
         writer.begin(info, {})
-        view.start(info)
+        view.begin(info, "", {})
         for record in simulated(steps):
             writer.write(record)
             view.record(record)

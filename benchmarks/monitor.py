@@ -48,7 +48,7 @@ from gradcli import GradientMonitor
 from gradcli.config import compose_train
 from gradcli.data import Dataset, load_dataset
 from gradcli.models import CNN, MLP
-from gradcli.probes.names import PROBES
+from gradcli.probes.registry import selectable_probes
 from gradcli.records import ProbeRecord
 from gradcli.workflows.building import build_trainer
 from gradcli.workflows.run_probes import RunProbes
@@ -217,7 +217,7 @@ def probe_table(
     yield row("", "", "", "ms in") + f"{'times plain training, one each':>33}"
     yield row("probe", "ms", "passes", "all", "step", "16 steps", "256 steps")
     spent = {}
-    for name in PROBES:
+    for name in selectable_probes():
         # The first one loads what it needs.
         made = [probe(name, overrides, dataset) for _ in range(repeats + 1)][1:]
         if refused := made[0][0].refused:

@@ -74,7 +74,7 @@ def measure(case: str, size: tuple[int, int], dataset, blocks: int) -> tuple[flo
         # Its clock stands still in blocks without a screen: else a draw would be weighed
         # against half the pause that it is followed by.
         view = LiveView(console, lambda: time.perf_counter() - hidden)
-        view.start(info)
+        view.begin(info, "", {})
         for block in range(2 * blocks + 2):
             steps, spent, began = 0, 0.0, time.perf_counter()
             while (seconds := time.perf_counter() - began) < SECONDS_A_BLOCK:

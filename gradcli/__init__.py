@@ -2,8 +2,8 @@
 
 `train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does and
 `inspect` what `gradcli inspect-gradients` does; `load_run` opens a run directory;
-`GradientMonitor` watches a loop of your own. Importing this package is light: the heavy parts
-load on first use.
+`GradientMonitor` watches your own loop; a `Recorder` of yours is handed the records of a run.
+Importing this package is light: the heavy parts load on first use.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gradcli.errors import UserError
     from gradcli.inspection.inspection import Inspection
     from gradcli.monitor.gradient_monitor import GradientMonitor
+    from gradcli.records import Recorder
     from gradcli.runs import Run, load_run
     from gradcli.workflows.compare import Comparison
 
@@ -23,6 +24,7 @@ __all__ = [
     "Comparison",
     "GradientMonitor",
     "Inspection",
+    "Recorder",
     "Run",
     "UserError",
     "compare",
@@ -35,6 +37,7 @@ _HOMES = {
     "Comparison": "gradcli.workflows.compare",
     "GradientMonitor": "gradcli.monitor.gradient_monitor",
     "Inspection": "gradcli.inspection.inspection",
+    "Recorder": "gradcli.records",
     "Run": "gradcli.runs",
     "UserError": "gradcli.errors",
     "compare": "gradcli.api",

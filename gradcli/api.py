@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradcli.config import compose_train
 from gradcli.errors import UserError, nearest
+from gradcli.records import Recorder
 from gradcli.runs import Run, find_run, load_run
 from gradcli.shorthands import (
     SHORTHANDS,
@@ -34,6 +35,7 @@ def train(
     config_dir: str | Path | None = None,
     allow_import: Sequence[str] = (),
     view: TrainView | None = None,
+    recorders: Sequence[Recorder] = (),
     **options: object,
 ) -> Run:
     """Train a network as `gradcli train` does, and return the run.
@@ -44,12 +46,13 @@ def train(
 
     Args:
         overrides: Hydra overrides, `KEY=VALUE`.
-        resume: a run to go on with, instead of beginning one.
+        resume: a run to resume, instead of starting one.
         runs_dir: where runs are kept.
-        data_dir: where data sets lie; None is the platform's cache folder.
+        data_dir: where data sets are kept; None is the platform's cache folder.
         config_dir: a folder of config files that add to the groups.
-        allow_import: packages that `_target_` may name besides torch's and gradcli's.
-        view: is shown everything as it happens; None shows nothing.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
+        view: is shown everything while it happens; None shows nothing.
+        recorders: are handed every record, besides those that the config names.
         options: the command's shorthand options: data, model, activation, optimizer, lr, clip,
             epochs, batch_size, seed, device, name.
 
@@ -57,8 +60,8 @@ def train(
         The run. Its `status` is `finished`, `diverged` or `interrupted` (by SIGTERM).
 
     Raises:
-        UserError: for anything wrong with the config, the data or the places.
-        KeyboardInterrupt: for Ctrl-C, once the run is saved.
+        UserError: if anything is wrong with the config, the data or the folders.
+        KeyboardInterrupt: after Ctrl-C, once the run is saved.
     """
     words = [*_words("train", options), *overrides]
     paths = _paths(runs_dir, data_dir, config_dir, allow_import)
@@ -68,12 +71,12 @@ def train(
         composed = compose_train(words, config_dir=paths.config_dir, allow_import=allow_import)
         from gradcli.workflows.train import start_run
 
-        summary = start_run(composed, words, paths, view, started=started)
+        summary = start_run(composed, words, paths, view, started=started, recorders=recorders)
     else:
         earlier = find_run(str(resume), paths.runs_dir)
         from gradcli.workflows.train import resume_run
 
-        summary = resume_run(earlier, words, paths, view, started=started)
+        summary = resume_run(earlier, words, paths, view, started=started, recorders=recorders)
     run = load_run(summary.path)
     if run.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt
@@ -104,29 +107,29 @@ def compare(
     processes of their own. If this comparison already exists, it is resumed.
 
     Args:
-        overrides: Hydra overrides, `KEY=VALUE`: they hold for all trials alike.
+        overrides: Hydra overrides, `KEY=VALUE`, for all trials.
         optimizers: what is compared; None is sgd, adam and rmsprop.
         lrs: the learning rates to try; None is a grid around each optimizer's own.
         vary: overrides with several values, `KEY=A,B`, crossed with the optimizers.
-        seeds: fresh seeds with which each is measured; None is the protocol's number.
+        seeds: the number of fresh seeds that measure each optimizer; None is the protocol's.
         protocol: quick, standard or thorough.
-        jobs: trials that run at the same time; None is one a core.
-        engine: an option of `configs/engine/`; None is `local`, worker processes here.
-        resume: a comparison to resume.
+        jobs: trials that run at the same time; None is one per core.
+        engine: an option of `configs/engine/`; None is `local`, worker processes on this machine.
+        resume: a comparison to resume, instead of starting one.
         runs_dir: where runs are kept.
-        data_dir: where data sets lie; None is the platform's cache folder.
+        data_dir: where data sets are kept; None is the platform's cache folder.
         config_dir: a folder of config files that add to the groups.
-        allow_import: packages that `_target_` may name besides torch's and gradcli's.
-        view: is shown everything as it happens; None shows nothing.
-        options: as those of `train`, but for `optimizer` and `lr`.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
+        view: is shown everything while it happens; None shows nothing.
+        options: those of `train`, except `optimizer` and `lr`.
 
     Returns:
         The comparison. The status of its summary is `finished`, `failed` (some trials have no
         result) or `interrupted` (by SIGTERM).
 
     Raises:
-        UserError: for anything wrong with the config, the data or the places.
-        KeyboardInterrupt: for Ctrl-C, once everything is saved.
+        UserError: if anything is wrong with the config, the data or the folders.
+        KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
     from gradcli.engines import opened_engines
 
@@ -180,22 +183,22 @@ def inspect(
     `inspect("model=deep_mlp", activation="sigmoid")` at a fresh model.
 
     Args:
-        words: a run's or a comparison's directory, its name or a unique part of it, or
+        words: the directory of a run or a comparison, its name, a unique part of it, or
             `latest`; or the overrides, `KEY=VALUE`, that build a fresh model.
-        probe: the costly probes to make, by name; `["all"]` is every one.
+        probe: the names of the costly probes to make; `["all"]` is all of them.
         check: whether autograd is compared with central differences.
         vary: overrides with several values, `KEY=A,B`: fresh models side by side.
         runs_dir: where runs are kept.
-        data_dir: where data sets lie; None is the platform's cache folder.
+        data_dir: where data sets are kept; None is the platform's cache folder.
         config_dir: a folder of config files that add to the groups.
-        allow_import: packages that `_target_` may name besides torch's and gradcli's.
-        options: as those of `train`.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
+        options: those of `train`.
 
     Returns:
-        An `Inspection`; of several variants, and of a comparison's arms, a `SideBySide`.
+        An `Inspection`, or a `SideBySide` of several variants or of a comparison's arms.
 
     Raises:
-        UserError: for anything wrong with the target, the config, the data or the places.
+        UserError: if anything is wrong with the target, the config, the data or the folders.
     """
     from gradcli.workflows.inspect import inspect_target
 
@@ -214,7 +217,7 @@ def _words(function: str, options: Mapping[str, object]) -> list[str]:
     """Return the overrides that shorthand options stand for.
 
     Raises:
-        UserError: for an option that there is not.
+        UserError: if there is no such option.
     """
     for name in options:
         if name not in SHORTHANDS:

@@ -1,13 +1,14 @@
-"""The plain records that a run is made of.
+"""The plain records that a run is made of, and what takes them in.
 
-Training yields them, `runs` stores them, `views` and the diagnosis read them: the live
-screen, the file and a later inspection see the same numbers because they see the same
-records. Nothing here knows torch, rich or a path.
+Training yields records and hands each one to every `Recorder`: the run directory, the screen,
+a tracker. They all agree because they all see the same records. Nothing here knows torch, rich
+or the file system.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ Integers = NDArray[np.integer]
 PHASES = ("data", "forward", "loss", "backward", "update", "monitor")
 
 #: The bins of gradient histograms: bin k holds magnitudes from 10**DECADES[k] to below ten
-#: times that. The first holds all smaller ones and the last all larger ones.
+#: times that. The first bin also holds all smaller ones, and the last all larger ones.
 DECADES = range(-24, 8)
 
 
@@ -59,7 +60,7 @@ class LayerInfo:
 
 @dataclass(frozen=True, slots=True)
 class StepRecords:
-    """A block of consecutive training steps, one row a step.
+    """A block of consecutive training steps, one row per step.
 
     Norms are L2 norms of the gradients, before and after clipping. With n steps and P
     parameters (in the order of the layers' parameters), the shapes are (n,) and (n, P).
@@ -75,7 +76,7 @@ class StepRecords:
     grad_norm_before_clip: Floats
     """The norm over all parameters."""
     clip_coefficient: Floats
-    """The norm over all parameters after clipping, divided by that before: 1 is unclipped."""
+    """The norm over all parameters after clipping, divided by the one before; 1 is unclipped."""
     parameter_grad_norm_before_clip: Floats
     parameter_grad_norm_after_clip: Floats
     phase_seconds: dict[str, float] = field(default_factory=dict)
@@ -87,18 +88,18 @@ class StepRecords:
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """What is measured of each layer every `monitor.every` steps; one value a layer.
+    """What is measured of each layer every `monitor.every` steps; one value per layer.
 
-    A value is NaN where it does not exist (a frozen layer has no update ratio).
+    A value that does not exist is NaN (a frozen layer has no update ratio).
     """
 
     step: int
     weight_norm: tuple[float, ...]
     """The norm of the layer's parameters before the update."""
     update_ratio: tuple[float, ...]
-    """||new - old|| / ||old|| over the layer's parameters; zero-initialised biases left out."""
+    """||new - old|| / ||old|| over the layer's parameters, without zero-initialised biases."""
     input_grad_norm: tuple[float, ...]
-    """The norm of the gradient of the batch's mean loss with respect to the layer's input."""
+    """The norm of the gradient of the batch's mean loss w.r.t. the layer's input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +114,14 @@ class EvalRecord:
     train_loss: float
     """The mean loss of the training batches since the last evaluation on `val`."""
     seconds: float
-    """Wall-clock seconds since the run began, earlier parts of a resumed run included."""
+    """Wall-clock seconds since the run began, including earlier parts of a resumed run."""
     seconds_train: float
     """Seconds in training steps alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRecord:
-    """The first non-finite value: where it arose and in which batch. Training stops there."""
+    """The first non-finite value (inf or NaN): its place and its batch. Training stops there."""
 
     step: int
     """The step whose update was not made."""
@@ -135,9 +136,9 @@ class FaultRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRecord:
-    """One probe at one step: its result in a few numbers, the whole of it, and its cost.
+    """One probe at one step: its result in a few numbers and as a whole, and its cost.
 
-    Numbers that a probe does not have are NaN, as are all of a refused one.
+    Numbers that a probe does not have are NaN, as are all numbers of a refused one.
     """
 
     step: int
@@ -145,30 +146,23 @@ class ProbeRecord:
     probe: str
     """As `--probe` names it."""
     value: float = math.nan
-    """noise: the noise scale in examples. sharpness: the largest eigenvalue of the Hessian, in
-    the optimizer's own metric where it has a known threshold. cosine: the mean over a few steps.
-    alpha: the median over a few steps. descent: the step along the negative gradient with the
-    lowest loss. histograms: the share of elements that are exactly zero. signals: the share of
-    dead units. hidden-states: the slope in decades a time step, of the layer where it is
-    steepest."""
+    """The result in one number; the probe's `summary` says which."""
     low: float = math.nan
-    """noise: the lower end of the 95% interval. descent: 0. Others: the least of what the value
-    stands for."""
+    """The lower end of the value's interval, or the smallest of what it stands for."""
     high: float = math.nan
-    """noise: the upper end. descent: the longest step up to which the loss stays below its start.
-    Others: the largest of what the value stands for."""
+    """The upper end, likewise."""
     limit: float = math.nan
-    """sharpness: the optimizer's stability threshold, in the same metric."""
+    """What the value must stay below, in the same unit."""
     seconds: float = math.nan
     passes: float = math.nan
     """The cost in forward-backward passes of one training batch."""
     refused: str = ""
-    """The reason; empty where the probe was made."""
+    """The reason; empty if the probe was run."""
     result: Any = None
     """All that was found, as plain values: what `inspect-gradients --probe --json` prints."""
 
 
-Record = StepRecords | LayerRecord | EvalRecord | FaultRecord
+Record = StepRecords | LayerRecord | EvalRecord | FaultRecord | ProbeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +176,17 @@ class Finding:
     threshold: str
     """The rule, with its constant."""
     message: str
-    """What it means, in a sentence that a student understands."""
+    """What it means, in a sentence for a student."""
     override: str | None
-    """A complete override that can be pasted; None where none can mend it."""
+    """A complete override that can be pasted; None if no override fixes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
     """Which data a run used.
 
-    Of a loop of the user's own nothing is known of them: they are named `own`, and sizes, shape
-    and classes are 0.
+    The data of the user's own loop are unknown: they are named `own`, and sizes, shape and
+    classes are 0.
     """
 
     name: str
@@ -204,7 +198,7 @@ class DataInfo:
     """The shape of one example: (channels, height, width)."""
     classes: int
     note: str = ""
-    """What the user must know of the choice (why the sample is used); empty otherwise."""
+    """What the user must know about the choice (why the sample is used); usually empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +206,7 @@ class RunInfo:
     """What is known of a run when it starts: the header of every screen.
 
     A loop of the user's own (`GradientMonitor`) does not tell everything. What is not known is
-    0 or empty, and NaN for a learning rate; `total_steps` of 0 is the mark of such a run.
+    0 or empty, and NaN for a learning rate.
     """
 
     run: str
@@ -236,10 +230,15 @@ class RunInfo:
     """Steps already done when this process began (0 unless resumed)."""
     layers: tuple[LayerInfo, ...]
 
+    @property
+    def is_own_loop(self) -> bool:
+        """Whether a loop of the user's own trained it (`GradientMonitor`)."""
+        return self.total_steps == 0
+
 
 @dataclass(frozen=True, slots=True)
 class NormSummary:
-    """A column of norms over the whole run; NaN where no step was made."""
+    """A column of norms over the whole run; NaN if no step was made."""
 
     first: float
     last: float
@@ -249,16 +248,16 @@ class NormSummary:
 
 @dataclass(frozen=True, slots=True)
 class LayerSummary:
-    """What the end of a run says of one layer."""
+    """One layer over the whole run."""
 
     name: str
     grad_norm_before_clip: NormSummary
     grad_norm_after_clip: NormSummary
     clipped_fraction: float
-    """The share of steps in which clipping made this layer's gradient smaller."""
+    """The fraction of steps in which clipping shrank this layer's gradient."""
     weight_norm: float
     update_ratio: float
-    """The last ones measured; NaN where there is none."""
+    """This and `weight_norm` are the last ones measured; NaN if there are none."""
 
 
 Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lost"]
@@ -268,8 +267,8 @@ Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lo
 class TrainSummary:
     """The result of a run: what `--json`, the closing screen and `runs show` draw from.
 
-    Numbers that are not known are NaN: an accuracy that was not measured, the times of a run
-    that was killed before it noted any, all times but the total of a loop of the user's own.
+    Unknown numbers are NaN: an accuracy that was not measured, the times of a run that was killed
+    before it noted any, all times of the user's own loop except for the total.
     """
 
     info: RunInfo
@@ -288,7 +287,7 @@ class TrainSummary:
     seconds_train: float
     steps_per_second: float
     phases: dict[str, float]
-    """The share of `seconds_train` that each of `PHASES` took; all 0 where that is not known."""
+    """The fraction of `seconds_train` that each of `PHASES` took; all 0 if unknown."""
     clipped_fraction: float
     layers: tuple[LayerSummary, ...]
     findings: tuple[Finding, ...]
@@ -304,15 +303,57 @@ class RunRow:
     name: str
     status: Status
     when: str
-    """When it began, as the user should read it."""
+    """When it began, in words for the user."""
     data: str
     model: str
     optimizer: str
     epochs: int
     test_accuracy: float
-    """NaN where there is none."""
+    """NaN if there is none."""
     findings: tuple[str, ...]
     """The codes of what the diagnosis found."""
+
+
+class Recorder:
+    """Takes in a run while it happens. Derive from it and override what you need.
+
+    All calls come from the process that trains, in this order: `begin` once; `record` for each
+    record, as it comes; `finish` if the run ends with a summary, which is when it has finished,
+    diverged or been interrupted; `close` in every case, last. `note` may come at any time.
+
+    Any method may raise. The run then goes on without this recorder: the user is told which one
+    failed and why, `run.json` notes it, and `close` is called. Only the run directory's own
+    recorder ends a run by failing. The constructor is called before the run begins; what it
+    raises ends the command, so whatever may fail for a while (a connection) belongs in `begin`.
+
+    A recorder must leave records and random states as they are, and return quickly: the training
+    waits for it.
+    """
+
+    shows_notes = False
+    """Whether a person reads what `note` is told. Warnings are Python warnings if nobody does."""
+
+    def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
+        """Learn what is about to run.
+
+        Args:
+            info: the header of the run. If it is resumed, `info.start_step` is not 0, and
+                records of later steps that an earlier process has handed over come again.
+            path: the run directory.
+            settings: the resolved config by the keys of overrides, such as `optimizer.lr`.
+        """
+
+    def record(self, record: Record) -> None:
+        """Take in the next record."""
+
+    def note(self, text: str) -> None:
+        """Take in a sentence for the user, such as a warning."""
+
+    def finish(self, summary: TrainSummary) -> None:
+        """Take in how the run ended."""
+
+    def close(self) -> None:
+        """Release what `begin` has opened. May be called without `begin`, and again."""
 
 
 def was_clipped(after: Floats, before: Floats | float = 1.0) -> NDArray[np.bool_]:

@@ -1,18 +1,85 @@
-"""What all tests share: folders of their own, no network, few threads, and the command line."""
+"""What all tests share: one terminal, folders of their own, no network, and the command line."""
 
+import locale
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-# Read by torch when it is first imported, here and in the processes that tests start.
-os.environ["OMP_NUM_THREADS"] = "1"
+# The environment is set when this file is imported, and not by a fixture: rich, typer and torch
+# read parts of it when they are first imported, and test modules when they are collected.
+# Workers of xdist and the processes that tests start inherit it.
+
+# A test that needs another terminal than this one sets what it needs itself.
+_TERMINAL = {
+    "COLUMNS": "80",  # outranks the width of the terminal that the suite is run in
+    "LINES": "25",
+    "TERM": "xterm",
+    "TZ": "UTC",
+}
+_UNSET = {
+    *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM"),
+    *("PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH"),  # read by typer when it is imported
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "UNICODE_VERSION"),  # read by rich
+    *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHON_COLORS"),
+    "LANGUAGE",
+}
+# Whoever runs the tests may say where all of MNIST is, and which passes are tested.
+_LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST"}
+
+
+def _colour_of_the_report() -> str:
+    """Return what pytest's own `--color` would be, by the variables that are about to go."""
+    if os.environ.get("PY_COLORS") in ("0", "1"):
+        return "yes" if os.environ["PY_COLORS"] == "1" else "no"
+    if os.environ.get("NO_COLOR"):
+        return "no"
+    if os.environ.get("FORCE_COLOR"):
+        return "yes"
+    return "no" if os.environ.get("TERM") == "dumb" else "auto"
+
+
+def _speak_utf8() -> None:
+    """Take a locale of UTF-8: it decides how files and pipes are read if nothing is said."""
+    for name in ("C.UTF-8", "en_US.UTF-8", "UTF-8"):
+        try:
+            locale.setlocale(locale.LC_ALL, name)
+        except locale.Error:
+            continue
+        os.environ["LC_ALL"] = name
+        return
+    os.environ.pop("LC_ALL", None)  # without such a locale: this process as it is, others in UTF-8
+    os.environ["PYTHONUTF8"] = "1"
+
+
+def _enter_known_environment() -> None:
+    for name in list(os.environ):
+        of_gradcli = name.startswith("GRADCLI_") and name not in _LEFT_TO_THE_USER
+        if of_gradcli or name in _UNSET:
+            del os.environ[name]
+    os.environ.update(_TERMINAL)
+    if hasattr(time, "tzset"):  # not on Windows
+        time.tzset()
+    _speak_utf8()
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
+
+
+_COLOUR = _colour_of_the_report()
+_enter_known_environment()
 
 # Nothing listens there, so that a request fails at once instead of reaching the internet.
 _NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Colour pytest's own report as the terminal wants it, not as the tests do."""
+    if config.option.color == "auto":
+        config.option.color = _COLOUR
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,6 +109,11 @@ class Answer:
     code: int
     out: str
     err: str
+
+    @property
+    def message(self) -> str:
+        """What stderr says, on one line: a sentence is matched however it was wrapped."""
+        return " ".join(self.err.split())
 
 
 @pytest.fixture
@@ -85,7 +157,7 @@ def spawn() -> Callable[..., Answer]:
         done = subprocess.run(
             [sys.executable, *words],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             cwd=cwd,
             env={**os.environ, **environment},
             timeout=300,

@@ -32,6 +32,7 @@ def test_it_carries_code_configs_and_sample_and_nothing_else(wheel):
     assert "gradcli/configs/train.yaml" in carried
     assert "gradcli/data/mnist5k/train-images-idx3-ubyte.gz" in carried
     assert "gradcli/py.typed" in carried
+    assert "gradcli/schemas/train.json" in carried
     assert not any("test" in name for name in carried)
 
 

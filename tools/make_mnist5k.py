@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gradcli.data import Split
 from gradcli.data.idx import NAMES, read_folder
-from gradcli.data.load import SAMPLE_FOLDER
+from gradcli.data.sources import SAMPLE_FOLDER
 
 TRAIN_OF_EACH = 450
 TEST_OF_EACH = 50

@@ -1,4 +1,4 @@
-"""The application: its commands, and what becomes of errors and interrupts."""
+"""The application: its commands, and how it ends on an error or an interrupt."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import typer
 from typer.main import get_command
 
 import gradcli
-from gradcli.cli import compare, inspect, runs, train
+from gradcli.cli import compare, configs, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
 from gradcli.errors import UserError
 from gradcli.system.processes import end_quickly
+from gradcli.views.ascii import write_what_streams_can
 
 app = typer.Typer(
     name="gradcli",
-    help="A laboratory for gradients: see what they do in every layer of a network that trains.",
+    help="A laboratory for gradients: see what they do in every layer while a network trains.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,6 +26,7 @@ app.command(name="train", epilog=train.EPILOG)(train.train)
 app.command(name="compare-optimizers", epilog=compare.EPILOG)(compare.compare_optimizers)
 app.command(name="inspect-gradients", epilog=inspect.EPILOG)(inspect.inspect_gradients)
 app.add_typer(runs.app, name="runs")
+app.command(name="configs", epilog=configs.EPILOG)(configs.configs)
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,8 +48,9 @@ def _main(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is drawn, and ends with its exit code."""
+    """Run the command line. A user's mistake is shown as a panel, and sets the exit code."""
     end_quickly()
+    write_what_streams_can()
     try:
         take_as_typed(get_command(app))()
     except UserError as error:
@@ -59,6 +62,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; there is nowhere left to complain to.
+        # The reader of our output has closed the pipe, as `head` does.
         sys.stderr.close()
         sys.exit(141)

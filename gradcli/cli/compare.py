@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "An override sets a key for every trial: gradcli compare-optimizers model=cnn epochs=3. "
-    "If this comparison already exists, it is resumed."
+    "If this comparison already exists, it is resumed. gradcli configs lists what can be chosen."
 )
 EXIT_CODES = {"finished": 0, "failed": 3}
 _PANEL = "The comparison"
@@ -123,6 +123,8 @@ def compare_optimizers(
     """Compare optimizers fairly: equal tuning, the same seeds, intervals and verdicts."""
     from gradcli.engines import opened_engines
 
+    if resume is not None:
+        resume = options.settle_latest(resume, runs_dir, silent=as_json or quiet)
     arguments = [
         *comparison_overrides(
             optimizers=optimizers, lrs=lrs, seeds=seeds, protocol=protocol, jobs=jobs, engine=engine

@@ -14,16 +14,17 @@ from gradcli.shorthands import inspection_overrides, split_target
 from gradcli.system.processes import keep_freed_memory
 
 EPILOG = (
-    "Without a TARGET a fresh model is looked at, before a minute of training is wasted: "
-    "gradcli inspect-gradients model=deep_mlp activation=sigmoid. Probes: signals, histograms, "
-    "noise, sharpness, descent, hidden-states, cosine, alpha."
+    "Without a TARGET, a fresh model is inspected before any training: gradcli inspect-gradients "
+    "model=deep_mlp activation=sigmoid. Probes: signals, histograms, noise, sharpness, descent, "
+    "hidden-states, cosine, alpha. A package that you name with --allow-import can add its own "
+    "(PROBES)."
 )
 _FAILED = 3
 _PANEL = "The inspection"
 
 
 class Severity(StrEnum):
-    """What may make the command fail."""
+    """The severities that can make the command fail."""
 
     WARNING = "warning"
     ERROR = "error"
@@ -35,7 +36,7 @@ def inspect_gradients(
         list[str] | None,
         typer.Argument(
             metavar="[TARGET] [OVERRIDE]...",
-            help="A run or a comparison (its directory, a part of its name, or `latest`); "
+            help="A run or a comparison (its directory, part of its name, or `latest`). "
             "KEY=VALUE builds a fresh model.",
             show_default=False,
         ),
@@ -44,7 +45,7 @@ def inspect_gradients(
         str | None,
         typer.Option(
             metavar="all|LIST",
-            help="Costly probes, of a run's last checkpoint or of a fresh model.",
+            help="Costly probes to run, on a run's last checkpoint or on a fresh model.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -61,7 +62,7 @@ def inspect_gradients(
         list[str] | None,
         typer.Option(
             metavar="KEY=A,B,...",
-            help="Fresh models side by side: activation=relu,tanh. May be repeated.",
+            help="Compare fresh models side by side: activation=relu,tanh. Can be repeated.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -69,13 +70,13 @@ def inspect_gradients(
     fail_on: Annotated[
         Severity | None,
         typer.Option(
-            help="Exit with 3 where there is a finding so grave, or graver.",
+            help="Exit with 3 if there is a finding of this severity or worse.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
     ] = None,
     plot: Annotated[
-        bool, typer.Option("--plot", help="Draw pictures, too.", rich_help_panel=_PANEL)
+        bool, typer.Option("--plot", help="Draw pictures too.", rich_help_panel=_PANEL)
     ] = False,
     data: options.DataOption = None,
     model: options.ModelOption = None,
@@ -95,8 +96,10 @@ def inspect_gradients(
 ) -> None:
     """See what the gradients do, what is wrong with them, and what to try."""
     target, overrides = split_target(arguments or [])
+    if target is not None:
+        target = options.settle_latest(target, runs_dir, silent=as_json or quiet)
 
-    from gradcli.views.console import show_message, show_result, train_view
+    from gradcli.views.console import probe_progress, show_message, show_result, train_view
     from gradcli.views.inspect.inspection_screen import inspection_screen
     from gradcli.views.json_output import dumps, inspection_json
     from gradcli.workflows.inspect import inspect_target, picture_folder
@@ -108,7 +111,8 @@ def inspect_gradients(
     paths = options.given_paths(context)
     view = train_view(live=False, quiet=quiet)
     keep_freed_memory()
-    inspection = inspect_target(target, [*given, *overrides], vary or [], paths, view)
+    with probe_progress(live=not (quiet or as_json)) as announce:
+        inspection = inspect_target(target, [*given, *overrides], vary or [], paths, view, announce)
     if as_json:
         sys.stdout.write(dumps(inspection_json(inspection)) + "\n")
     else:

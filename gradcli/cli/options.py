@@ -1,7 +1,8 @@
-"""The options that several commands share, and what they stand for: overrides and places."""
+"""The options that several commands share, and the overrides and paths that they stand for."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ DataDirOption = Annotated[
     typer.Option(
         "--data-dir",
         envvar="GRADCLI_DATA",
-        help="Where data sets lie; else the platform's cache folder.",
+        help="Where data sets are kept; by default the platform's cache folder.",
         show_default=False,
         rich_help_panel="Places and output",
     ),
@@ -33,7 +34,7 @@ ConfigDirOption = Annotated[
     Path | None,
     typer.Option(
         "--config-dir",
-        help="A folder of your own config files; they add to the groups.",
+        help="A folder with config files of your own, which add options to the groups.",
         show_default=False,
         rich_help_panel="Places and output",
     ),
@@ -43,7 +44,7 @@ AllowImportOption = Annotated[
     typer.Option(
         "--allow-import",
         metavar="PKG",
-        help="A package that _target_ may name besides torch's and ours.",
+        help="A package, besides torch and gradcli, that _target_ may name. Can be repeated.",
         show_default=False,
         rich_help_panel="Places and output",
     ),
@@ -68,12 +69,14 @@ QuietOption = Annotated[
 ]
 NoLiveOption = Annotated[
     bool,
-    typer.Option("--no-live", help="One plain line an epoch.", rich_help_panel="Places and output"),
+    typer.Option(
+        "--no-live", help="Print one plain line per epoch.", rich_help_panel="Places and output"
+    ),
 ]
 
 
 def _shorthand(name: str, letter: str | None = None) -> Any:
-    """Return the option that stands for an override."""
+    """Return the option that is short for an override."""
     key = SHORTHANDS[name]
     flag = f"--{name.replace('_', '-')}"
     return typer.Option(
@@ -100,13 +103,13 @@ NameOption = Annotated[str | None, _shorthand("name")]
 
 
 def given_overrides(context: typer.Context) -> list[str]:
-    """Return the overrides that a command's shorthand options stand for, where they are given."""
+    """Return the overrides that stand for those shorthand options of a command that were given."""
     given = {name: context.params.get(name) for name in SHORTHANDS}
     return [f"{SHORTHANDS[name]}={value}" for name, value in given.items() if value is not None]
 
 
 def given_paths(context: typer.Context) -> Paths:
-    """Return where things lie by a command's options."""
+    """Return the paths that a command's options name."""
     given = context.params
     return Paths(
         given["runs_dir"],
@@ -114,3 +117,26 @@ def given_paths(context: typer.Context) -> Paths:
         given["config_dir"],
         tuple(given["allow_import"] or ()),
     )
+
+
+def settle_latest(target: str, runs_dir: Path, *, silent: bool) -> str:
+    """Return the directory that `latest` names, and say on stderr which it is.
+
+    Any other target is returned as it is.
+
+    Args:
+        target: as the user typed it.
+        runs_dir: where runs are kept.
+        silent: whether to say nothing, as for `--json`.
+
+    Raises:
+        UserError: if there are no runs.
+    """
+    from gradcli.runs import find_any
+
+    if target != "latest":
+        return target
+    latest = find_any(target, runs_dir)
+    if not silent:
+        sys.stderr.write(f"latest is {latest.name}\n")
+    return str(latest.path)

@@ -1,4 +1,4 @@
-"""`gradcli runs`: list, show, compare, export and remove what is under the runs directory."""
+"""`gradcli runs`: list, show, compare, export and remove what is in the runs directory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradcli.cli.options import AllPairsOption, JsonOption, RunsDirOption
+from gradcli.cli.options import AllPairsOption, JsonOption, RunsDirOption, settle_latest
 from gradcli.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from gradcli.runs import ComparisonDirectory, Run
+    from gradcli.runs.export import Table
 
 app = typer.Typer(help="List, show, compare, export and remove runs.", no_args_is_help=True)
 
@@ -20,20 +21,20 @@ _WHICH = "A directory, a name or part of it, or `latest`."
 Target = Annotated[str, typer.Argument(metavar="RUN", help=_WHICH)]
 
 
-FORMATS = ("csv", "jsonl")
-
-
 @app.command("list")
 def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
-    """List the runs and comparisons, the newest first."""
+    """List the runs and comparisons, newest first."""
     from dataclasses import asdict
 
-    from gradcli.runs import list_any
-    from gradcli.views.console import show_result
+    from gradcli.runs import list_rows
+    from gradcli.views.console import show_message, show_result
+    from gradcli.views.error_panel import error_panel
     from gradcli.views.json_output import dumps
     from gradcli.views.runs.runs_table import runs_table
 
-    rows = [found.row() for found in list_any(runs_dir)]
+    rows, refused = list_rows(runs_dir)
+    for error in refused:
+        show_message(error_panel(error))
     if as_json:
         sys.stdout.write(dumps({"schema": 1, "runs": [asdict(row) for row in rows]}) + "\n")
     else:
@@ -47,13 +48,13 @@ def show(
     all_pairs: AllPairsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a run or a comparison as it was shown when it ended, or as it stands."""
+    """Show the closing screen of a run or a comparison, as of its end or as it stands now."""
     from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.views.console import show_result
     from gradcli.views.json_output import dumps, train_json
     from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
-    found = find_any(run, runs_dir)
+    found = find_any(settle_latest(run, runs_dir, silent=as_json), runs_dir)
     if isinstance(found, ComparisonDirectory):
         _show_comparison(found, as_json=as_json, all_pairs=all_pairs)
         return
@@ -63,17 +64,18 @@ def show(
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
-        show_result(closing_screen(summary, commands_after_run(summary, found.overrides)))
+        overrides = found.overrides if found.has_overrides else None
+        commands = commands_after_run(summary, overrides, found.paths.arguments())
+        show_result(closing_screen(summary, commands))
 
 
 def _show_comparison(comparison: ComparisonDirectory, *, as_json: bool, all_pairs: bool) -> None:
-    from gradcli.system.paths import Paths
     from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
     from gradcli.views.json_output import comparison_json, dumps
     from gradcli.workflows.compare import read_comparison
 
-    summary = read_comparison(comparison, Paths())
+    summary = read_comparison(comparison, comparison.paths)
     if as_json:
         sys.stdout.write(dumps(comparison_json(summary)) + "\n")
     else:
@@ -87,16 +89,18 @@ def diff(
     runs_dir: RunsDirOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """Show what sets two runs apart: settings, code, results, and the first step that differs."""
+    """Show how two runs differ: settings, code, results, and the first step that differs."""
     from gradcli.inspection.run_difference import difference
     from gradcli.views.console import show_result
     from gradcli.views.json_output import difference_json, dumps
     from gradcli.views.runs.difference_screen import difference_screen
 
-    one, other = _one_run(a, runs_dir), _one_run(b, runs_dir)
+    one, other = (_one_run(word, runs_dir, silent=as_json) for word in (a, b))
     if one.path.resolve() == other.path.resolve():
         raise UserError(
-            f"'{a}' and '{b}' are one run, {one.name}.", where="A and B", hint="gradcli runs list"
+            f"'{a}' and '{b}' are the same run, {one.name}.",
+            where="A and B",
+            hint="gradcli runs list",
         )
     found = difference(one, other)
     if as_json:
@@ -105,18 +109,20 @@ def diff(
         show_result(difference_screen(found))
 
 
-def _one_run(target: str, runs_dir: Path) -> Run:
+def _one_run(target: str, runs_dir: Path, *, silent: bool) -> Run:
     """Find a run.
 
     Raises:
-        UserError: where it is a comparison.
+        UserError: if it is a comparison.
     """
-    from gradcli.runs import ComparisonDirectory, find_any, find_run
+    from gradcli.runs import ComparisonDirectory, find_any, list_runs
 
-    found = find_run(target, runs_dir) if target == "latest" else find_any(target, runs_dir)
+    found = find_any(settle_latest(target, runs_dir, silent=silent), runs_dir)
     if isinstance(found, ComparisonDirectory):
+        latest = [f" The latest run is {run.name}." for run in list_runs(runs_dir)[:1]]
         raise UserError(
-            f"{found.path} is a comparison, whose arms are compared already.",
+            f"{found.path} is a comparison, which compares its trials itself; `diff` takes two "
+            f"runs.{''.join(latest)}",
             choices=[str(trial.path) for trial in found.trials()[:2]],
             hint=f"gradcli runs show {found.path}",
         )
@@ -127,25 +133,29 @@ def _one_run(target: str, runs_dir: Path) -> Run:
 def rm(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help=_WHICH)],
     runs_dir: RunsDirOption = Path("runs"),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove runs and comparisons, with everything in their directories."""
+    """Remove runs and comparisons with everything in their directories."""
     from gradcli.runs import find_any, refuse_if_at_work, remove, size_bytes
     from gradcli.views.numbers import megabytes
 
-    named = {run: find_any(run, runs_dir) for run in runs}
+    named = {run: find_any(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs}
     if yes:
         _require_whole_names(named)
     found = {one.path.resolve(): one for one in named.values()}
-    # A trial goes with its comparison.
+    # A trial is removed with its comparison.
     found = {path: one for path, one in found.items() if not found.keys() & set(path.parents)}
     for one in found.values():
         refuse_if_at_work(one)
     if not yes:
         if not sys.stdin.isatty():
-            raise UserError("Nobody can be asked here.", where="gradcli runs rm", hint="--yes")
+            raise UserError(
+                "stdin is not a terminal, so confirmation is impossible.",
+                where="gradcli runs rm",
+                hint="pass --yes",
+            )
         for one in found.values():
-            typer.echo(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}", err=True)
+            sys.stderr.write(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}\n")
         try:
             agreed = typer.confirm("Remove for good?", err=True)
         except typer.Abort:  # Ctrl-C
@@ -155,11 +165,11 @@ def rm(
     for one in found.values():
         size = size_bytes(one)
         remove(one)
-        typer.echo(f"removed {one.path}, {megabytes(size)}")
+        sys.stdout.write(f"removed {one.path}, {megabytes(size)}\n")
 
 
 def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
-    """Refuse a part of a name where nobody is asked: it may be that of a run already gone.
+    """Refuse a part of a name if nobody confirms: the run that was meant may be gone already.
 
     Raises:
         UserError: for the first word that is neither a whole name, a directory nor `latest`.
@@ -167,9 +177,9 @@ def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
     for word, one in named.items():
         if word not in ("latest", one.name) and Path(word).resolve() != one.path.resolve():
             raise UserError(
-                f"'{word}' is a part of a name, and with --yes only whole ones are removed.",
+                f"'{word}' is only part of a name; with --yes, give whole names.",
                 choices=[one.name],
-                hint=f"gradcli runs rm {word}, which asks",
+                hint=f"gradcli runs rm {word}, which asks for confirmation",
             )
 
 
@@ -177,27 +187,92 @@ def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
 def export(
     run: Target = "latest",
     format_: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    what: Annotated[
+        str,
+        typer.Option(help="steps: one row per step; trials: one row per trial of a comparison."),
+    ] = "steps",
     runs_dir: RunsDirOption = Path("runs"),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A file; else stdout.", show_default=False),
+        typer.Option("--output", "-o", help="A file; by default stdout.", show_default=False),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
+    ] = False,
 ) -> None:
-    """Export every step's numbers, one row a step."""
-    if format_ not in FORMATS:
-        raise UserError(
-            f"There is no format '{format_}' to export to.",
-            where="--format",
-            choices=nearest(format_, FORMATS) or list(FORMATS),
-            hint="--format csv",
-        )
-    from gradcli.runs import find_run
-    from gradcli.runs.export import write_csv, write_jsonl
+    """Export the numbers of every step, of a run or of all trials of a comparison."""
+    from gradcli.runs import ComparisonDirectory, find_any
+    from gradcli.runs.export import FORMATS, step_table
 
-    write = {"csv": write_csv, "jsonl": write_jsonl}[format_]
-    found = find_run(run, runs_dir)
-    if output is None:
-        write(found, sys.stdout)
+    _require_one_of("--format", format_, list(FORMATS))
+    _require_one_of("--what", what, ["steps", "trials"])
+    found = find_any(settle_latest(run, runs_dir, silent=False), runs_dir)
+    if isinstance(found, ComparisonDirectory):
+        table = _comparison_table(found, what)
+    elif what == "steps":
+        table = step_table(found)
     else:
-        with output.open("w", newline="") as file:
-            write(found, file)
+        raise UserError(
+            f"{found.path} is a run; only a comparison has trials.",
+            where="--what",
+            hint=f"gradcli runs export {found.path}",
+        )
+    if output is None:
+        FORMATS[format_](table, sys.stdout)
+        return
+    _require_writable(output, f"{found.name}.{format_}", force=force)
+    try:
+        with output.open("w", newline="", encoding="utf-8") as file:
+            FORMATS[format_](table, file)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}.", where="-o") from None
+
+
+def _require_one_of(option: str, word: str, choices: list[str]) -> None:
+    """Refuse a word that is not one of the choices.
+
+    Raises:
+        UserError: with the nearest choice.
+    """
+    if word not in choices:
+        likely = nearest(word, choices) or choices
+        raise UserError(
+            f"'{word}' is not one of {', '.join(choices)}.",
+            where=option,
+            choices=likely,
+            hint=f"{option} {likely[0]}",
+        )
+
+
+def _comparison_table(comparison: ComparisonDirectory, what: str) -> Table:
+    """Return a comparison's trials, or their steps, each with what identifies the trial."""
+    from gradcli.comparison.tables import trial_steps_table, trials_table
+    from gradcli.workflows.compare import read_comparison
+
+    summary = read_comparison(comparison, comparison.paths)
+    return trials_table(summary) if what == "trials" else trial_steps_table(summary, comparison)
+
+
+def _require_writable(output: Path, name: str, *, force: bool) -> None:
+    """Refuse a folder, a file in a missing folder, and a file that exists unless `force`.
+
+    Args:
+        output: as the user typed it.
+        name: a file name to propose.
+        force: whether an existing file may be overwritten. A device such as /dev/null always may.
+
+    Raises:
+        UserError: with what to type instead.
+    """
+    if output.is_dir():
+        raise UserError(
+            f"{output} is a folder; -o takes a file.", where="-o", hint=f"-o {output / name}"
+        )
+    if not output.parent.is_dir():
+        raise UserError(
+            f"The folder {output.parent} does not exist.",
+            where="-o",
+            hint=f"mkdir -p {output.parent}",
+        )
+    if output.is_file() and not force:
+        raise UserError(f"{output} exists already.", where="-o", hint="--force to overwrite it")

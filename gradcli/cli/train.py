@@ -1,4 +1,4 @@
-"""`gradcli train`: train a network, and record every layer's gradient norm at each step."""
+"""`gradcli train`: train a network and record every layer's gradient norm at each step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "An override sets any key of the config: gradcli train model=cnn optimizer.lr=0.01. "
-    "--show-config prints all keys, and the file that each comes from."
+    "--show-config prints all keys and the file that each comes from; gradcli configs lists what "
+    "can be chosen."
 )
 EXIT_CODES = {"finished": 0, "diverged": 4}
 
@@ -43,7 +44,7 @@ def train(
     name: options.NameOption = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Go on with a run: its directory, name or `latest`."),
+        typer.Option(metavar="RUN", help="Resume a run: its directory, name or `latest`."),
     ] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the resolved config and stop.")
@@ -67,6 +68,8 @@ def train(
 
     from gradcli.views.console import show_result, train_view
 
+    if resume is not None:
+        resume = options.settle_latest(resume, runs_dir, silent=as_json or quiet)
     view = train_view(live=not no_live, quiet=quiet)
     summary = _train(arguments, resume, paths, view)
 
@@ -75,23 +78,21 @@ def train(
     from gradcli.views.train.live_screen import LiveView
     from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
+    run = load_run(summary.path)
     if as_json:
         sys.stdout.write(dumps(train_json(summary)) + "\n")
     else:
-        show_result(
-            closing_screen(
-                summary,
-                commands_after_run(summary, arguments),
-                layers=not isinstance(view, LiveView),
-            )
-        )
+        begun_with = run.overrides if resume is not None else []
+        places = paths if resume is None else run.paths
+        commands = commands_after_run(summary, [*begun_with, *arguments], places.arguments())
+        show_result(closing_screen(summary, commands, layers=not isinstance(view, LiveView)))
     if summary.status == "interrupted":
-        raise typer.Exit(128 + load_run(summary.path).state["signal"])
+        raise typer.Exit(128 + run.state["signal"])
     raise typer.Exit(EXIT_CODES[summary.status])
 
 
 def _train(arguments: list[str], resume: str | None, paths: Paths, view: TrainView) -> TrainSummary:
-    """Begin a run, or go on with one; a mistake is found before torch is imported."""
+    """Begin a run, or resume one. A mistake in the config is found before torch is imported."""
     from gradcli.runs.provenance import process_started
 
     started = process_started()

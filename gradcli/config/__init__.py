@@ -2,10 +2,11 @@
 
 from gradcli.config.compare_config import ComposedArm, ComposedComparison, compose_comparison
 from gradcli.config.compose import Composed, compose_train, load_config
+from gradcli.config.data_config import data_config
 from gradcli.config.inspect_config import ComposedInspection, compose_inspection
-from gradcli.config.probe_schedule import probe_steps
+from gradcli.config.probe_schedule import add_allowed_probes, allowed_probes, probe_steps
 from gradcli.config.schema import DataConfig, Section, TrainConfig
-from gradcli.config.settings import flat_settings
+from gradcli.config.settings import flat_settings, flattened
 from gradcli.config.show import annotated_yaml
 
 __all__ = [
@@ -16,11 +17,15 @@ __all__ = [
     "DataConfig",
     "Section",
     "TrainConfig",
+    "add_allowed_probes",
+    "allowed_probes",
     "annotated_yaml",
     "compose_comparison",
     "compose_inspection",
     "compose_train",
+    "data_config",
     "flat_settings",
+    "flattened",
     "load_config",
     "probe_steps",
 ]

@@ -14,10 +14,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gradcli.config.compose import Composed, Resolved, resolve, typed_train
+from gradcli.config.compose import (
+    Composed,
+    Resolved,
+    resolve,
+    typed_train,
+)
 from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
+from gradcli.config.data_config import with_source
 from gradcli.config.overrides import parse_override
-from gradcli.config.schema import CompareConfig, TrainConfig
+from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
 from gradcli.config.targets import keywords
 from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError, nearest
@@ -57,6 +63,16 @@ class ComposedComparison:
     """The overrides of each arm of an optimizer: one empty tuple if nothing is varied."""
     files: ConfigFiles
     allow_import: tuple[str, ...]
+    data_file: str
+    """The file of the data set's option, for errors."""
+
+    def data(self) -> DataConfig:
+        """Return the config of the data with its class imported, which imports torch.
+
+        Raises:
+            UserError: if the class cannot be used.
+        """
+        return with_source(self.config.data, file=self.data_file, allow_import=self.allow_import)
 
     def epochs(self, data: str) -> int:
         """Return the length of a trial on the data set `data`."""
@@ -134,6 +150,7 @@ def compose_comparison(
         variations=tuple(itertools.product(*varied)),
         files=files,
         allow_import=tuple(allow_import),
+        data_file=resolved.files["data"],
     )
 
 

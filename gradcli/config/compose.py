@@ -7,12 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 from gradcli.config.config_files import GROUPS, ConfigFiles
+from gradcli.config.data_config import (
+    data_section,
+    is_shipped,
+    shipped_target,
+    stored_data,
+    with_source,
+)
+from gradcli.config.defaults import with_defaults
 from gradcli.config.loading import as_plain, compose_with_hydra, with_values, yaml_error
-from gradcli.config.overrides import SettableKeys, choice, parse_override, refuse_sweep
+from gradcli.config.overrides import (
+    SettableKeys,
+    choice,
+    parse_override,
+    recorder_files,
+    refuse_sweep,
+)
 from gradcli.config.probe_schedule import check_monitor
 from gradcli.config.schema import TrainConfig
 from gradcli.config.values import CHOICES, typed
@@ -23,7 +37,8 @@ from gradcli.errors import UserError
 class Composed:
     """A resolved config, typed and as plain data, and where its parts come from.
 
-    `classes` holds the class that each section names.
+    `classes` holds the class that each section names: by its group, and a recorder's by
+    `recorder/OPTION`.
     """
 
     config: TrainConfig
@@ -37,10 +52,18 @@ class Composed:
         return OmegaConf.to_yaml(OmegaConf.create(self.plain))
 
     def with_data(self, name: str) -> Composed:
-        """Return the config with the name of the data that was really used."""
+        """Return the config with the name of the data that was really used.
+
+        Only a shipped data set can stand in for another; other configs are returned as they are.
+        """
+        data = self.config.data
+        if name == data.name or not is_shipped(data):
+            return self
+        used = replace(data, name=name, target=shipped_target(name))
+        used = with_source(used, file=self.files["data"], allow_import=())
         return replace(
             self,
-            config=replace(self.config, data=replace(self.config.data, name=name)),
+            config=replace(self.config, data=used),
             plain={**self.plain, "data": {**self.plain["data"], "name": name}},
         )
 
@@ -64,10 +87,10 @@ def compose_train(
     Args:
         overrides: Hydra overrides, `KEY=VALUE`; the last one for a key wins.
         config_dir: the user's own config folder, whose options add to the groups.
-        allow_import: packages that `_target_` may name besides the usual ones.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
 
     Raises:
-        UserError: for anything misspelt, of a wrong type or out of its limits.
+        UserError: if anything is misspelt, of the wrong type or out of its limits.
     """
     resolved = resolve("train", GROUPS, overrides, ConfigFiles(config_dir), allow_import)
     return typed_train(resolved, allow_import)
@@ -77,8 +100,8 @@ def compose_train(
 class Resolved:
     """A composed config as plain data, its keys checked but not its values.
 
-    `options` are the chosen options of the groups, `files` where the parts come from ("" for
-    the root), `overridden` the keys that the user has set.
+    `options` are the options chosen from the groups, `files` is where the parts come from (""
+    is the root), `overridden` are the keys that the user has set.
     """
 
     plain: dict[str, Any]
@@ -96,10 +119,10 @@ def resolve(
 ) -> Resolved:
     """Compose the config `root`, which takes an option of each of `groups`.
 
-    No class is imported unless an override names a keyword that the YAML files do not list.
+    Classes are imported only if an override names a keyword that the YAML files do not list.
 
     Raises:
-        UserError: for a misspelt key or option.
+        UserError: if a key or an option is misspelt.
     """
     parsed = [parse_override(override) for override in overrides]
     for override in parsed:
@@ -112,25 +135,47 @@ def resolve(
     choices = [f"{group}={option}" for group, option in chosen.items()]
     base = compose_with_hydra(root, choices, files)
     options = {group: base.hydra.runtime.choices[group] for group in groups}
-    keys = SettableKeys(root, as_plain(base), options, files, allow_import)
+    listed = _with_data_keys(as_plain(base), options)
+    keys = SettableKeys(root, listed, options, files, allow_import)
     checked = [keys.check(override) for override in values]
     if any(override.is_delete() for override in values):
         config = compose_with_hydra(root, [*choices, *checked], files)
     else:
         config = with_values(base, values)
+    plain = _with_data_keys(as_plain(config), options)
+    names = plain.get("recorders", [])
+    sources = recorder_files(names, files)
+    plain["recorders"] = {name: as_plain(OmegaConf.load(path)) for name, path in sources.items()}
     return Resolved(
-        plain=as_plain(config),
+        plain=plain,
         options=options,
-        files={"": files.display("", root), **keys.files},
+        files={
+            "": files.display("", root),
+            **keys.files,
+            **{f"recorder/{name}": files.display("recorder", name) for name in sources},
+        },
         overridden=frozenset(override.key_or_group for override in values),
     )
+
+
+def _stored(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a config as it is stored and hashed.
+
+    Without recorders it is the config of a run from before that key existed.
+    """
+    kept = {key: value for key, value in plain.items() if key != "recorders" or value}
+    return {**kept, "data": stored_data(plain["data"])}
+
+
+def _with_data_keys(plain: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
+    return {**plain, "data": data_section(plain["data"], options["data"])}
 
 
 def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
     """Check the values of a training run's config, and give them their types.
 
     Raises:
-        UserError: for a value of a wrong type or out of its limits.
+        UserError: if a value has the wrong type or is out of its limits.
     """
     return _typed(
         {**resolved.plain, CHOICES: {group: resolved.options[group] for group in GROUPS}},
@@ -143,16 +188,19 @@ def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
 def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> Composed:
     """Read a resolved config back from the YAML that `Composed.yaml` returned.
 
+    A key that did not exist yet when the YAML was written has its default.
+
     Args:
         text: the YAML.
         where: the file that it comes from, for errors.
-        allow_import: packages that `_target_` may name besides the usual ones.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
 
     Raises:
-        UserError: for anything in it that a hand has broken.
+        UserError: if somebody has edited the file and broken it.
     """
     try:
-        plain = as_plain(OmegaConf.create(text))
+        config = OmegaConf.create(text)
+        plain = as_plain(config) if isinstance(config, DictConfig) else {}
     except MarkedYAMLError as error:
         raise yaml_error(error, where) from None
     options = plain.get(CHOICES)
@@ -161,7 +209,7 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
             f"'{CHOICES}' must name an option for each of {', '.join(GROUPS)}.", where=where
         )
     return _typed(
-        plain,
+        with_defaults(plain),
         files=dict.fromkeys(("", *GROUPS), where),
         overridden=frozenset(),
         allow_import=allow_import,
@@ -177,5 +225,6 @@ def _typed(
 ) -> Composed:
     """Check every value of a composed training config, and give it its type."""
     config, classes = typed(TrainConfig, plain, files=files, allow_import=allow_import)
-    check_monitor(config.monitor)
-    return Composed(config, plain, files, overridden, classes)
+    check_monitor(config.monitor, allow_import)
+    data = with_source(config.data, file=files["data"], allow_import=allow_import)
+    return Composed(replace(config, data=data), _stored(plain), files, overridden, classes)

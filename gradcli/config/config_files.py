@@ -1,4 +1,4 @@
-"""Where config files lie, and which options they offer."""
+"""Where the config files are, and which options they offer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 
 from gradcli.errors import UserError
 
-#: The groups of which a config takes one option each.
+#: The groups from which a config takes one option each.
 GROUPS = ("data", "model", "activation", "init", "optimizer", "schedule", "clip")
-#: The groups of which a comparison's config takes one option each besides.
+#: The groups from which a comparison's config also takes one option each.
 COMPARISON_GROUPS = ("protocol", "engine")
+#: The group from which the key `recorders` takes any number of options.
+RECORDER_GROUP = "recorder"
 
 
 def shipped_configs() -> Path:
-    """Return the shipped config folder: inside the package of a wheel, beside it in a checkout."""
+    """Return the shipped config folder: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside, beside = package / "configs", package.parent / "configs"
     return inside if inside.is_dir() else beside
@@ -22,11 +24,11 @@ def shipped_configs() -> Path:
 
 @dataclass(frozen=True)
 class ConfigFiles:
-    """The shipped config files, and those of the user's own folder beside them.
+    """The shipped config files, and those in the user's own folder.
 
     Raises:
-        UserError: where the user's folder does not exist, or has an option of a shipped name:
-            Hydra would take the shipped one, silently.
+        UserError: if the user's folder does not exist, or has an option with the name of a
+            shipped one: Hydra would silently take the shipped one.
     """
 
     own: Path | None = None
@@ -41,7 +43,7 @@ class ConfigFiles:
         for path in sorted(self.own.glob("*/*.yaml")) if self.own is not None else ():
             if (shipped_configs() / path.relative_to(self.own)).exists():  # type: ignore[arg-type]
                 raise UserError(
-                    f"{path.parent.name}={path.stem} is a shipped option's name.",
+                    f"{path.parent.name}={path.stem} is already the name of a shipped option.",
                     where=str(path),
                     hint=f"mv {path} {path.with_name('my_' + path.name)}",
                 )
@@ -57,7 +59,7 @@ class ConfigFiles:
         return next(path for path in paths if path.is_file())
 
     def display(self, group: str, option: str) -> str:
-        """Return the path of an option's file, as it is shown to the user."""
+        """Return the path of an option's file as the user is shown it."""
         relative = f"{group}/{option}.yaml" if group else f"{option}.yaml"
         if self.own is not None and (self.own / relative).is_file():
             return str(self.own / relative)

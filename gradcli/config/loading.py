@@ -1,4 +1,4 @@
-"""Where Hydra is called: config files and overrides in, a resolved config as plain data out."""
+"""The only calls of Hydra: config files and overrides in, a resolved config as plain data out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gradcli.errors import UserError
 
 
 def compose_with_hydra(root: str, overrides: list[str], files: ConfigFiles) -> DictConfig:
-    """Let Hydra compose; any complaint of its own becomes a `UserError`."""
+    """Let Hydra compose; its own errors become a `UserError`."""
     search = []
     if files.own is not None:
         path = str(files.own.resolve()).replace("'", r"\'")
@@ -37,7 +37,7 @@ def compose_with_hydra(root: str, overrides: list[str], files: ConfigFiles) -> D
 
 @contextmanager
 def _own_hydra() -> Iterator[None]:
-    """Initialise Hydra for us, and leave it to a program that uses it too as it was."""
+    """Initialise Hydra, and restore it for a surrounding program that uses it too."""
     hydra, base = GlobalHydra.instance().hydra, version.VersionBase.instance()
     version_base = base.getbase()
     GlobalHydra.instance().clear()
@@ -50,14 +50,14 @@ def _own_hydra() -> Iterator[None]:
 
 
 def with_values(config: DictConfig, overrides: Sequence[Override]) -> DictConfig:
-    """Return a composed config with values set that Hydra would have set while composing.
+    """Return a composed config with the values of the overrides set.
 
-    Composing anew gives the same, and took 5% of the time from the start of `gradcli train` to
-    the end of its first step.
+    Composing again with them gives the same result, but takes 5% of the time from the start of
+    `gradcli train` to the end of its first step.
 
     Args:
-        config: what `compose_with_hydra` returned; it stays as it is.
-        overrides: of keys that are known to be right. None deletes a key.
+        config: what `compose_with_hydra` returned; it is not changed.
+        overrides: their keys are known to be right, and none of them deletes a key.
     """
     config = _without_hydra(config)
     try:
@@ -69,7 +69,7 @@ def with_values(config: DictConfig, overrides: Sequence[Override]) -> DictConfig
 
 
 def as_plain(config: Any) -> dict[str, Any]:
-    """Return a config as plain data, interpolations resolved, Hydra's own part left out."""
+    """Return a config as plain data: interpolations resolved, without Hydra's own part."""
     if "hydra" in config:
         config = _without_hydra(config)
     try:
@@ -81,14 +81,14 @@ def as_plain(config: Any) -> dict[str, Any]:
 
 
 def _without_hydra(config: Any) -> Any:
-    """Return a copy without Hydra's own part, which is not ours to resolve."""
+    """Return a copy without Hydra's own part, whose interpolations are not for us to resolve."""
     return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
 
 
 def yaml_error(error: MarkedYAMLError, where: str) -> UserError:
-    """Say where a file is no YAML."""
+    """Say where a file is not valid YAML."""
     mark = error.problem_mark
     if mark is not None:
         file = where if mark.name.startswith("<") else mark.name
         where = f"line {mark.line + 1} of {file}"
-    return UserError(f"This is no YAML: {error.problem}.", where=where)
+    return UserError(f"This is not valid YAML: {error.problem}.", where=where)

@@ -1,12 +1,13 @@
 """Overrides checked before Hydra sees them, with the nearest valid one for each that is wrong.
 
-Hydra answers a misspelt key with the advice to add it. A keyword that the class of a section
-takes may be set without a `+`, also where the YAML does not list it.
+Hydra's own answer to a misspelt key is the advice to add it. Any keyword of a section's class may
+be set without a `+`, even if the YAML does not list it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,39 +16,44 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.config_files import GROUPS, ConfigFiles
+from gradcli.config.config_files import GROUPS, RECORDER_GROUP, ConfigFiles
 from gradcli.config.loading import as_plain
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
+
+#: Other names of the options of a group. `nearest` cannot tell that they mean the same.
+_SYNONYMS = {
+    "activation": {"swish": "silu", "logistic": "sigmoid", "linear": "identity", "none": "identity"}
+}
 
 
 def parse_override(text: str) -> Override:
     """Parse one override.
 
     Raises:
-        UserError: where it is none, names a place in the config, or would configure Hydra.
+        UserError: if it is not an override, gives a package, or would configure Hydra.
     """
     try:
         override: Override = OverridesParser.create().parse_overrides([text])[0]
     except (OverrideParseException, HydraException) as error:
         raise UserError(
-            f"'{text}' is no override: {str(error).splitlines()[0]}.",
+            f"'{text}' is not an override: {str(error).splitlines()[0]}.",
             hint="KEY=VALUE, such as optimizer.lr=0.01; quote lists: 'model.hidden=[512,256]'",
         ) from None
     key = override.key_or_group
     if key.replace("/", ".").split(".")[0] == "hydra":
         raise UserError(
-            f"'{text}' would configure Hydra, which gradcli uses only to compose configs: it "
-            "starts no jobs, and runs go where --runs-dir says.",
+            f"'{text}' would configure Hydra, which gradcli uses only to compose configs. "
+            "--runs-dir sets where runs are kept.",
             where=key,
             hint="--runs-dir DIR",
         )
     if override.package is not None:
         package = f"@{override.package}"
         raise UserError(
-            f"'{text}' would put '{key}' at another place of the config by '{package}', where "
-            "nothing reads it: every group and key has one place.",
+            f"'{text}' would move '{key}' to another place in the config ('{package}'), where "
+            "nothing reads it.",
             where=key,
             hint=text.replace(package, "", 1),
         )
@@ -55,33 +61,80 @@ def parse_override(text: str) -> Override:
 
 
 def refuse_sweep(override: Override) -> None:
-    """Refuse an override with several values, which a single run has no use for."""
+    """Refuse an override with several values: a single run takes one."""
     if override.is_sweep_override():
         key = override.key_or_group
         raise UserError(
-            f"'{override.input_line}' names several values, and a run has one.",
+            f"'{override.input_line}' names several values; a run takes one.",
             where=key,
             hint=f"gradcli compare-optimizers --vary {override.input_line}",
         )
 
 
 def choice(override: Override, files: ConfigFiles) -> str:
-    """Return the option of a group that an override chooses."""
+    """Return the option of a group that an override chooses.
+
+    Raises:
+        UserError: if there is no such option.
+    """
     group, option = override.key_or_group, override.value()
     options = files.options(group)
     if override.is_delete() or not isinstance(option, str) or option not in options:
-        likely = nearest(str(option), options)
-        raise UserError(
-            f"{group} has no option '{option}'.",
-            where=f"configs/{group}/",
-            choices=likely or options,
-            hint=f"{group}={(likely or options)[0]}",
-        )
+        raise unknown_option(group, option, options)
     return option
 
 
+def unknown_option(group: str, option: object, options: Sequence[str]) -> UserError:
+    """Return the error for an option that a group does not have, with what to type instead."""
+    synonym = _SYNONYMS.get(group, {}).get(str(option).lower())
+    likely = [synonym] if synonym else nearest(str(option), options)
+    hint = f"{group}={(likely or options)[0]}"
+    problem = f"{group} has no option '{option}'."
+    if group == "clip" and isinstance(option, int | float) and not isinstance(option, bool):
+        likely, hint = ["norm", "value", "per_layer"], f"clip.max_norm={option}"
+    elif group == "optimizer":
+        problem += (
+            f" To add it, write DIR/optimizer/{option}.yaml with a line `_target_: PACKAGE.CLASS`, "
+            "and pass --config-dir DIR --allow-import PACKAGE."
+        )
+    return UserError(
+        problem,
+        where=f"configs/{group}/",
+        choices=likely or options,
+        hint=hint,
+    )
+
+
+def recorder_files(names: Any, files: ConfigFiles) -> dict[str, Path]:
+    """Return the file of each recorder that the key `recorders` names.
+
+    Raises:
+        UserError: if the key is not a list, or there is no such recorder.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"recorders is {names!r}, which is not a list of names.",
+            where="recorders",
+            hint=f"recorders=[{names}]" if isinstance(names, str) else "recorders=[NAME,NAME]",
+        )
+    options = files.options(RECORDER_GROUP)
+    for name in names:
+        if name not in options:
+            likely = nearest(name, options) or options
+            raise UserError(
+                f"There is no recorder '{name}'.",
+                where=files.display(RECORDER_GROUP, name),
+                choices=likely,
+                hint=f"recorders=[{likely[0]}]"
+                if likely
+                else f"--config-dir DIR, with DIR/recorder/{name}.yaml that has a line "
+                "`_target_: PACKAGE.CLASS`",
+            )
+    return {name: files.path(RECORDER_GROUP, name) for name in names}
+
+
 class SettableKeys:
-    """The keys that may be set, once the options of the groups are chosen."""
+    """The keys that may be set once the options of the groups are chosen."""
 
     def __init__(
         self,
@@ -99,10 +152,10 @@ class SettableKeys:
         self._sections = [group for group in named if group in options]
 
     def check(self, override: Override) -> str:
-        """Return the override as Hydra takes it: with `++` where the YAML lacks the key only.
+        """Return the override as Hydra takes it: with `++` if the YAML lacks the key.
 
         Raises:
-            UserError: where there is no such key; with the nearest ones.
+            UserError: if there is no such key; it names the nearest ones.
         """
         key = override.key_or_group
         text = str(override.input_line)
@@ -114,7 +167,7 @@ class SettableKeys:
         raise self._unknown(key, text.partition("=")[2])
 
     def _listed(self) -> list[str]:
-        """The keys that the YAML files list, those of inner tables included."""
+        """The keys that the YAML files list, inner tables included."""
         keys = []
         for key, value in self.plain.items():
             keys.append(key)
@@ -129,6 +182,19 @@ class SettableKeys:
 
     def _unknown(self, key: str, value: str) -> UserError:
         group, _, name = key.partition(".")
+        if key == "resume":
+            return UserError(
+                "'resume' is an option, not a key of the config.",
+                where=key,
+                hint=f"--resume {value or 'latest'}",
+            )
+        if key == RECORDER_GROUP:
+            return UserError(
+                "The key is 'recorders', and takes a list.",
+                where=key,
+                choices=["recorders"],
+                hint=f"recorders=[{value or 'NAME'}]",
+            )
         sections = self._sections
         if group in sections and name:
             takers = self._options_that_take(group, name)
@@ -141,7 +207,7 @@ class SettableKeys:
                 )
         settable = [
             *(listed for listed in self._listed() if not listed.endswith("_target_")),
-            *(f"{section}.{word}" for section in sections for word in self._keywords(section)),
+            *(f"{section}.{word}" for section in GROUPS for word in self._keywords(section)),
         ]
         likely = _nearest_keys(key, settable)
         of_section = [one for one in dict.fromkeys(settable) if one.startswith(f"{group}.")]
@@ -163,16 +229,16 @@ class SettableKeys:
                 section = section_of(plain, {group: option}, group, str(path))
                 target = resolve_target(section, str(path), self._allow_import)
             except (UserError, MarkedYAMLError):
-                continue  # an option that cannot be used is no advice
+                continue  # do not suggest an option that cannot be used
             if name in keywords(target, group):
                 takers.append(option)
         return takers
 
 
 def _nearest_keys(key: str, settable: Sequence[str]) -> list[str]:
-    """Return the keys of any section that end as `key` does; else those of its own that nearly do.
+    """Return the keys of any section with the last part of `key`; else the nearest of its own.
 
-    Where there is no such section, the keys of all are searched.
+    If there is no such section, all keys are searched.
     """
     section, _, name = key.rpartition(".")
     by_name: dict[str, list[str]] = {}

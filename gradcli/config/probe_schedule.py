@@ -1,28 +1,63 @@
-"""What a run probes and when: the words of `monitor`, checked, and turned into steps."""
+"""Which probes are asked for, and when a run runs them: names and moments, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from gradcli.config.schema import MonitorConfig
+from gradcli.config.targets import import_module
 from gradcli.errors import UserError, nearest
-from gradcli.probes.names import choose_probes
+from gradcli.probes.probe import Probe
+from gradcli.probes.registry import add_probe, choose_probes, selectable_probes
 
-#: The words of `monitor.probes_at`, besides the numbers of steps.
+#: What `monitor.probes_at` may name, besides the numbers of steps.
 MOMENTS = ("start", "epoch", "end")
 
 
-def check_monitor(monitor: MonitorConfig) -> None:
+def add_allowed_probes(names: Sequence[str], allow_import: Sequence[str]) -> None:
+    """Make the probes of the user's own known, if `names` may name one of them.
+
+    Those are the `PROBES` of the packages that the user allows by name. No package is imported
+    if `names` are all known: it may take long.
+
+    Raises:
+        UserError: if a package cannot be imported, or its `PROBES` are not probes.
+    """
+    if all(name in selectable_probes() for name in names):
+        return
+    for package in allow_import:
+        for probe in getattr(import_module(package, "--allow-import"), "PROBES", ()):
+            if not isinstance(probe, Probe):
+                raise UserError(
+                    f"{package}.PROBES holds {probe!r}, which is not a gradcli.probes.probe.Probe.",
+                    where="--allow-import",
+                )
+            add_probe(probe)
+
+
+def allowed_probes(names: Sequence[str], allow_import: Sequence[str]) -> tuple[Probe[Any], ...]:
+    """Return the probes that `--probe` names, those of the user's own included.
+
+    Raises:
+        UserError: for an unknown name, or a package that cannot be imported.
+    """
+    add_allowed_probes(names, allow_import)
+    return choose_probes(names)
+
+
+def check_monitor(monitor: MonitorConfig, allow_import: Sequence[str] = ()) -> None:
     """Check the names of probes and moments.
 
     Raises:
-        UserError: for one that there is not.
+        UserError: for an unknown one.
     """
+    add_allowed_probes(monitor.probes, allow_import)
     choose_probes(monitor.probes, where="monitor.probes", ask="monitor.probes=[{}]")
     for moment in monitor.probes_at:
         if isinstance(moment, int) and moment < 0:
             raise UserError(
-                f"monitor.probes_at names step {moment}; 0 is before the first one.",
+                f"monitor.probes_at names step {moment}; steps count from 0.",
                 where="monitor.probes_at",
                 hint="monitor.probes_at=[start,100]",
             )
@@ -42,8 +77,8 @@ def probe_steps(
     """Return the steps after which a run probes its model; 0 is before the first one.
 
     Args:
-        moments: `start`, `epoch` (each one's end, that of the last one wherever the run ends),
-            `end`, and numbers of steps, of which those beyond the end are left out.
+        moments: `start`, `epoch` (the end of each, and the end of the run), `end`, and numbers
+            of steps; those beyond the end are left out.
         steps_per_epoch: of a whole epoch.
         total_steps: of the run.
     """

@@ -1,7 +1,6 @@
 """The typed config: what a resolved config holds, and the limits of its values.
 
-Plain dataclasses; nothing here knows Hydra. A key that is not read anywhere does not belong
-here, and a test finds it.
+Plain dataclasses; nothing here knows Hydra. A test fails for a key that nothing reads.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from gradcli.errors import UserError
 class Section:
     """A part of the config that names a class and its keyword arguments.
 
-    `option` is the chosen file of the group: `adam` for `configs/optimizer/adam.yaml`.
+    `option` is the file chosen from the group: `adam` for `configs/optimizer/adam.yaml`.
     """
 
     group: str
@@ -34,6 +33,12 @@ class DataConfig:
     folder: str | None
     normalize: Literal["mean_std", "0-1", "none"]
     drop_last: bool
+    target: str
+    """The class that loads it, a `gradcli.data.DataSource`."""
+    arguments: dict[str, Any] = field(hash=False)
+    """The class's own keyword arguments."""
+    source: type | None = field(default=None, compare=False)
+    """The class itself, once it is imported: see `config.data_config.with_source`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that a training run depends on."""
+    """All that a training run depends on, and who is handed its records."""
 
     data: DataConfig
     model: Section
@@ -75,6 +80,7 @@ class TrainConfig:
     decay_biases_and_norms: bool
     monitor: MonitorConfig
     checkpoint: CheckpointConfig
+    recorders: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class ProtocolConfig:
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What a comparison depends on besides the configs of its arms."""
+    """What a comparison depends on, apart from the configs of its arms."""
 
     data: DataConfig
     protocol: ProtocolConfig
@@ -112,7 +118,7 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """How an inspection looks; a fresh model's own config stands beside it."""
+    """How an inspection looks at a model. The config of a fresh model is a separate one."""
 
     probes: list[str]
     check: bool
@@ -123,7 +129,7 @@ def check_limits(config: Any, prefix: str = "") -> None:
     """Check every number of a config dataclass against its field's `least`.
 
     Raises:
-        UserError: for the first number below it, or that is none (NaN).
+        UserError: for the first one that is below it or NaN.
     """
     for item in fields(config):
         value, key = getattr(config, item.name), prefix + item.name

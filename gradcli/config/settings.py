@@ -1,4 +1,4 @@
-"""A resolved config as one flat table of settings, to be laid beside another one's."""
+"""A resolved config as one flat table of settings, by the keys of overrides."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
+from gradcli.config.defaults import with_defaults
 from gradcli.config.loading import as_plain, yaml_error
 from gradcli.config.values import CHOICES
 from gradcli.errors import UserError
@@ -16,14 +17,15 @@ from gradcli.errors import UserError
 def flat_settings(text: str, *, where: str) -> dict[str, Any]:
     """Return the settings of a config by the keys with which an override sets them.
 
-    `optimizer` is the option that was chosen, `optimizer.lr` what it was given.
+    `optimizer` is the option that was chosen, `optimizer.lr` what it was given. A key that did
+    not exist yet when the YAML was written has its default.
 
     Args:
         text: the YAML.
         where: the file that it comes from, for errors.
 
     Raises:
-        UserError: where it is no YAML, or no table of settings.
+        UserError: if it is not YAML, or not a table of settings.
     """
     try:
         config = OmegaConf.create(text)
@@ -31,12 +33,25 @@ def flat_settings(text: str, *, where: str) -> dict[str, Any]:
     except MarkedYAMLError as error:
         raise yaml_error(error, where) from None
     except (YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"This is no config: {str(error).splitlines()[0]}.", where=where) from None
-    choices = plain.pop(CHOICES, {})
-    if not plain or not isinstance(choices, dict):
-        raise UserError("This is no config: it is no table of settings.", where=where)
+        raise UserError(
+            f"This is not a config: {str(error).splitlines()[0]}.", where=where
+        ) from None
+    if not isinstance(plain.get(CHOICES, {}), dict) or not set(plain) - {CHOICES}:
+        raise UserError("This is not a config: it is not a table of settings.", where=where)
+    # A loop of the user's own chooses no options.
+    return flattened(with_defaults(plain) if CHOICES in plain else plain)
+
+
+def flattened(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a resolved config by the keys with which an override sets them.
+
+    `optimizer` is the option that was chosen, and `optimizer.lr` the value of its keyword.
+    """
+    choices = plain.get(CHOICES, {})
     settings: dict[str, Any] = {}
     for key, value in plain.items():
+        if key == CHOICES:
+            continue
         if key in choices:
             settings[key] = choices[key]
         inner = value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""The resolved config as text that says where each part comes from."""
+"""The resolved config as text that says which file each part comes from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from gradcli.config.compose import Composed
 
 
 def annotated_yaml(composed: Composed) -> str:
-    """Return the config as YAML, each part with the file that it came from as a comment."""
+    """Return the config as YAML; a comment on each part names its file."""
     lines = []
-    for key, value in composed.plain.items():
+    plain = {**composed.plain, "recorders": [one.option for one in composed.config.recorders]}
+    for key, value in plain.items():
         if key == "choices":
             continue
         file = composed.files.get(key, composed.files[""])
@@ -21,7 +22,8 @@ def annotated_yaml(composed: Composed) -> str:
             lines += [_line(composed, name, item, f"{key}.", "  ") for name, item in value.items()]
         else:
             lines.append(_line(composed, key, value, "", ""))
-    return f"# {composed.files['']}, where nothing else is said\n" + "\n".join(lines) + "\n"
+    head = f"# {composed.files['']}, except for the parts that name another file\n"
+    return head + "\n".join(lines) + "\n"
 
 
 def _line(composed: Composed, name: str, value: Any, prefix: str, indent: str) -> str:

@@ -1,7 +1,7 @@
 """From `_target_` to a class, and its keyword arguments checked against its signature.
 
-A config names classes, so it must not be able to run just anything: only classes of allowed
-packages, and only of the kind that the group asks for, are ever imported.
+A config names classes, so it must not be able to run just anything: only classes from allowed
+packages, and only of the kind that the group asks for, are used.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from gradcli.comparison.engine import Engine
 from gradcli.config.schema import Section
 from gradcli.errors import UserError, nearest
+from gradcli.records import Recorder
 
 ALLOWED_PACKAGES = ("torch.optim", "torch.nn", "gradcli")
 
@@ -30,7 +31,7 @@ _FILLED_IN = {
     "schedule": {"optimizer"},
 }
 
-#: The arguments that gradcli fills in where a config does not: the length of the run.
+#: The arguments that gradcli fills in if a config does not: the length of the run.
 _FILLED_IN_IF_MISSING = {"schedule": {"T_max", "total_steps", "total_iters"}}
 
 
@@ -42,11 +43,6 @@ class Keyword:
     annotation: Any
     default: Any
 
-    @property
-    def expected(self) -> str:
-        """What it takes, in words."""
-        return inspect.formatannotation(self.annotation).replace("typing.", "")
-
 
 def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> type:
     """Import the class that a section names.
@@ -54,11 +50,11 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
     Args:
         section: the part of the config.
         file: where it comes from, for the error.
-        allowed: packages that the user allows besides `ALLOWED_PACKAGES`.
+        allowed: packages that the user allows, apart from `ALLOWED_PACKAGES`.
 
     Raises:
-        UserError: where the package is not allowed, there is no such class, or it is of
-            another kind than the group asks for.
+        UserError: if the package is not allowed, there is no such class, or it is not of the
+            kind that the group asks for.
     """
     target = section.target
     packages = (*ALLOWED_PACKAGES, *allowed)
@@ -71,7 +67,7 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
             hint=f"--allow-import {package}, if you trust what it runs",
         )
     module_name, _, class_name = target.rpartition(".")
-    module = _import(module_name, where)
+    module = import_module(module_name, where)
     kind = _kind(section.group)
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
@@ -84,12 +80,14 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
         )
     if not _is_kind(found, kind):
         names = " or ".join(f"{one.__module__}.{one.__qualname__}" for one in kind)
-        raise UserError(f"{target} is no {names}, which {section.group} needs.", where=where)
+        raise UserError(
+            f"{target} does not derive from {names}, as a {section.group} must.", where=where
+        )
     return found
 
 
 def keywords(target: type, group: str) -> dict[str, Keyword]:
-    """Return the keyword arguments of a class that a config may set, by name."""
+    """Return the keyword arguments that a config may set for a class, by name."""
     try:
         hints = typing.get_type_hints(target.__init__)  # type: ignore[misc]
     except (NameError, TypeError):
@@ -108,8 +106,8 @@ def check_arguments(section: Section, target: type, file: str) -> None:
     """Check a section's arguments against the signature of its class.
 
     Raises:
-        UserError: for an argument that the class does not take, one of a wrong type or beyond
-            what any class can use, or one that is missing.
+        UserError: if the class does not take an argument, or needs one that is missing, or the
+            value has the wrong type or can never be right.
     """
     known = keywords(target, section.group)
     for name, value in section.arguments.items():
@@ -143,24 +141,24 @@ def check_arguments(section: Section, target: type, file: str) -> None:
 
 
 def _objection(key: str, keyword: Keyword, value: Any, target: type) -> str:
-    """Say why an argument cannot have this value; empty where it can.
+    """Say why an argument cannot have this value; empty if it can.
 
-    Infinity may mean something to a class, such as no limit; to a learning rate it cannot.
+    Infinity may make sense to a class, as "no limit"; as a learning rate it cannot.
     """
     if not accepts(keyword.annotation, value):
-        return f"{target.__name__} takes {keyword.expected} there"
+        return f"{target.__name__} expects {in_words(keyword.annotation)}"
     if _has_nan(value):
-        return "NaN is no number to compute with"
+        return "NaN is not a value to compute with"
     if key == "optimizer.lr" and isinstance(value, int | float) and not 0 <= value < math.inf:
-        return "a learning rate is a finite number, 0 or more"
+        return "a learning rate must be a finite number, 0 or more"
     return ""
 
 
 def accepts(annotation: Any, value: Any) -> bool:
-    """Whether a plain `value` may be passed where `annotation` stands.
+    """Whether a plain `value` may be passed to a parameter with this annotation.
 
-    An int passes for a float, and a list for a tuple or a sequence. Types that a config
-    cannot hold (a tensor, say) accept nothing; what is not understood accepts everything.
+    An int passes as a float, and a list as a tuple or a sequence. Types that a config cannot
+    hold (a tensor, say) accept nothing; annotations that are not understood accept everything.
     """
     if annotation is Any or annotation is inspect.Parameter.empty:
         return True
@@ -185,6 +183,53 @@ def accepts(annotation: Any, value: Any) -> bool:
     return isinstance(value, container)
 
 
+_WORDS: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "integers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    bool: ("true or false", "values of true or false"),
+    type(None): ("null", "nulls"),
+    None: ("null", "nulls"),
+}
+_EXAMPLES: dict[Any, str] = {int: "[64]", float: "[0.9, 0.999]"}
+
+
+def in_words(annotation: Any) -> str:
+    """Say what an annotation takes: `a list of integers, such as [64]`."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(in_words(part) for part in _writable(annotation))
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if annotation in _WORDS:
+        return _WORDS[annotation][0]
+    container = origin or annotation
+    if not inspect.isclass(container) or not issubclass(container, Sequence):
+        return f"a value of the type {inspect.formatannotation(annotation).replace('typing.', '')}"
+    items = [one for one in arguments if one is not Ellipsis]
+    if not items:
+        return "a list"
+    many = _WORDS.get(_writable(items[0])[0], ("", "values"))[1]
+    fixed = issubclass(container, tuple) and Ellipsis not in arguments
+    if len(set(items)) == 1 and fixed:
+        many = f"{len(items)} {many}"
+    elif len(items) > 1:
+        many = f"{len(items)} values"
+    example = f", such as {_EXAMPLES[items[0]]}" if items[0] in _EXAMPLES and not fixed else ""
+    return f"a list of {many}{example}"
+
+
+def _writable(annotation: Any) -> tuple[Any, ...]:
+    """Return those members of a union that a config can hold, or all if it can hold none."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return (annotation,)
+    members = typing.get_args(annotation)
+    return (
+        tuple(one for one in members if one in _WORDS or typing.get_origin(one) is not None)
+        or members
+    )
+
+
 def _accepts_sequence(container: type, arguments: tuple[Any, ...], value: Any) -> bool:
     if not isinstance(value, list | tuple):
         return False
@@ -200,9 +245,16 @@ def _has_nan(value: Any) -> bool:
 
 
 def _kind(group: str) -> tuple[type, ...]:
-    """Return the classes of which an option of `group` must name one."""
-    if group == "engine":  # before torch, which the process of a comparison does not load
+    """Return the classes from which the class of an option of `group` must derive."""
+    # These come before torch, which the process of a comparison does not load.
+    if group == "engine":
         return (Engine,)
+    if group == "recorder":
+        return (Recorder,)
+    if group == "data":
+        from gradcli.data import DataSource
+
+        return (DataSource,)
     import torch
 
     if group in ("model", "activation"):
@@ -226,28 +278,33 @@ def _is_kind(value: Any, kind: tuple[type, ...]) -> bool:
     return inspect.isclass(value) and issubclass(value, kind)
 
 
-def _import(name: str, where: str) -> types.ModuleType:
+def import_module(name: str, where: str) -> types.ModuleType:
+    """Import a module by name, also from the working directory.
+
+    Raises:
+        UserError: if there is none.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         pass
-    # A module of the user's own lies in the working directory, which a console script does
-    # not search; only a package that was allowed by name gets here.
+    # A module of the user's own may lie in the working directory, where a console script does
+    # not look. Only a package that was allowed by name gets here.
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"The module '{error.name}' cannot be found.",
+            f"There is no module '{error.name}'.",
             where=where,
-            hint=f"pip install the package, or run where {name.split('.')[0]}.py lies",
+            hint=f"install the package, or run gradcli in the folder of {name.split('.')[0]}.py",
         ) from None
     finally:
         sys.path.remove(str(Path.cwd()))
 
 
 def _as_override(value: Any) -> str:
-    """Return a value as it is written in an override."""
+    """Return a value as an override writes it."""
     if isinstance(value, list | tuple):
         return f"[{','.join(_as_override(item) for item in value)}]"
     if value is None:

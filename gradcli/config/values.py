@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from gradcli.config.schema import Section, check_limits
-from gradcli.config.targets import accepts, check_arguments, resolve_target
+from gradcli.config.data_config import data_fields
+from gradcli.config.schema import DataConfig, Section, check_limits
+from gradcli.config.targets import accepts, check_arguments, in_words, resolve_target
 from gradcli.errors import UserError, nearest
 
 #: The key under which a config notes the chosen option of each group.
@@ -24,13 +25,15 @@ def typed(
 ) -> tuple[_Schema, dict[str, type]]:
     """Check every value of a composed config, and give it its type.
 
-    The classes come last: to find them imports torch, which a wrong number need not wait for.
+    The classes come last: importing them imports torch, and the answer to a wrong number need
+    not wait for that. The class of the data is left to `config.data_config.with_source`.
 
     Returns:
-        The config, and the class that each section names.
+        The config, and the class that each section names: by its group, and by
+        `recorder/OPTION` for a recorder.
 
     Raises:
-        UserError: for anything of a wrong type or out of its limits.
+        UserError: if a value has the wrong type or is out of its limits.
     """
     sections: list[Section] = []
 
@@ -39,11 +42,13 @@ def typed(
         hints = get_type_hints(cls)
         if not isinstance(values, dict):
             raise UserError(
-                f"{prefix.rstrip('.')} is {values!r}, where several keys belong.",
+                f"{prefix.rstrip('.')} is {values!r}; it has several keys, each with a value.",
                 where=file,
                 choices=[prefix + name for name in hints],
                 hint=f"{prefix}{next(iter(hints))}=VALUE",
             )
+        if cls is DataConfig:
+            values = data_fields(values)
         for key in values:
             if key not in hints and prefix + key != CHOICES:
                 raise UserError(
@@ -51,9 +56,13 @@ def typed(
                     where=file,
                     choices=[prefix + name for name in nearest(key, hints)],
                 )
-        built = {}
+        built: dict[str, Any] = {}
         for name, hint in hints.items():
             key = prefix + name
+            if hint == tuple[Section, ...]:
+                built[name] = recorder_sections(values.get(name) or {}, files)
+                sections.extend(built[name])
+                continue
             if name not in values:
                 raise UserError(f"The key '{key}' has no value.", where=file, hint=f"{key}=VALUE")
             if hint is Section:
@@ -71,38 +80,55 @@ def typed(
     check_limits(config)
     classes: dict[str, type] = {}
     for section in sections:
-        file = files[section.group]
-        classes[section.group] = resolve_target(section, file, allow_import)
-        check_arguments(section, classes[section.group], file)
+        key = section.group
+        if key == "recorder":
+            key = f"recorder/{section.option}"
+        file = files.get(key, files[""])
+        classes[key] = resolve_target(section, file, allow_import)
+        check_arguments(section, classes[key], file)
     return config, classes
+
+
+def recorder_sections(values: Any, files: dict[str, str]) -> tuple[Section, ...]:
+    """Return a section for each recorder of a resolved config, in its order.
+
+    Raises:
+        UserError: if one of them names no class.
+    """
+    if not isinstance(values, dict):
+        raise UserError(
+            f"recorders is {values!r}; a resolved config has the keys of each recorder there.",
+            where=files[""],
+        )
+    options = {"recorder": ""}
+    sections = []
+    for name, keys in values.items():
+        file = files.get(f"recorder/{name}", files[""])
+        section = section_of({"recorder": keys}, options, "recorder", file)
+        sections.append(Section("recorder", name, section.target, section.arguments))
+    return tuple(sections)
 
 
 def _ill_typed(key: str, value: Any, hint: Any, file: str) -> UserError:
     choices = [str(choice) for choice in get_args(hint) if isinstance(choice, str)]
     if not choices:
         return UserError(
-            f"{key} is {value!r}, which is no {_in_words(hint)}.", where=f"{key} in {file}"
+            f"{key} is {value!r}, which is not {in_words(hint)}.", where=f"{key} in {file}"
         )
     likely = nearest(str(value), choices) or choices
     return UserError(
-        f"{key} is {value!r}, which is none of {', '.join(choices)}.",
+        f"{key} is {value!r}; it must be one of {', '.join(choices)}.",
         where=f"{key} in {file}",
         choices=likely,
         hint=f"{key}={likely[0]}",
     )
 
 
-def _in_words(hint: Any) -> str:
-    names = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
-    parts = str(getattr(hint, "__name__", hint)).replace("NoneType", "None").split(" | ")
-    return " or ".join(names.get(part, "null" if part == "None" else part) for part in parts)
-
-
 def section_of(plain: dict[str, Any], options: dict[str, str], group: str, file: str) -> Section:
-    """Return the section of a group: its class's name and arguments, neither of them checked.
+    """Return the section of a group: the name and the arguments of its class, unchecked.
 
     Raises:
-        UserError: where the group names no class.
+        UserError: if the group names no class.
     """
     values = plain[group]
     if not isinstance(values, dict) or not isinstance(values.get("_target_"), str):

@@ -1,21 +1,25 @@
 """Data sets as tensors in memory: where they come from, how they are split and batched.
 
-It knows files, mirrors and caches, but neither configs nor models nor screens. torchvision is
-imported only to download.
+It knows files, mirrors and caches, but no configs, models or screens. torchvision is imported
+only to download.
 """
 
-from gradcli.data.batches import Batches, Normalize, epoch_order
-from gradcli.data.dataset import Dataset, Split
+from gradcli.data.batches import Batches, Normalize, epoch_order, steps_per_epoch
+from gradcli.data.data_source import DataRequest, DataSource
+from gradcli.data.dataset import Dataset, Split, split_dataset
 from gradcli.data.download import DownloadProgress
-from gradcli.data.load import NAMES, load_dataset
+from gradcli.data.load import load_dataset
 
 __all__ = [
-    "NAMES",
     "Batches",
+    "DataRequest",
+    "DataSource",
     "Dataset",
     "DownloadProgress",
     "Normalize",
     "Split",
     "epoch_order",
     "load_dataset",
+    "split_dataset",
+    "steps_per_epoch",
 ]

@@ -16,6 +16,9 @@ from torch import Tensor
 from gradcli.errors import UserError
 from gradcli.records import DataInfo
 
+#: The validation accuracy to which optimizers are timed on a data set that does not say its own.
+OTHER_TARGET_ACCURACY = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -42,14 +45,15 @@ class Dataset:
     test: Split
     mean: float
     std: float
+    target_accuracy: float = OTHER_TARGET_ACCURACY
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class UnsplitData:
     """A data set before its validation split is taken off.
 
-    `train` is in `stratified_order`, so that splitting is slicing. The sums are kept an image
-    each, so that the mean and deviation of any part cost no pass over its pixels.
+    `train` is in `stratified_order`, so that splitting is slicing. There is one sum per image,
+    so that the mean and deviation of any part take no pass over its pixels.
     """
 
     train: Split
@@ -74,8 +78,8 @@ def stratified_order(labels: Tensor) -> Tensor:
     Returns:
         int64 (n,): the examples' indices.
     """
-    # NumPy promises never to change the stream of RandomState; neither its newer generators
-    # nor torch promise it, and the split must outlive their releases.
+    # NumPy promises never to change the stream of RandomState. Its newer generators and torch do
+    # not, and the split must stay the same across their releases.
     shuffled = np.random.RandomState(0).permutation(len(labels))
     shuffled_labels = labels.numpy()[shuffled]
     position = np.empty(len(labels))
@@ -85,13 +89,13 @@ def stratified_order(labels: Tensor) -> Tensor:
     return torch.from_numpy(shuffled[np.argsort(position, kind="stable")])
 
 
-def prepare(train: Split, test: Split) -> Source:
-    """Bring a data set as it was read into the form from which every run starts quickly."""
+def prepare(train: Split, test: Split) -> UnsplitData:
+    """Bring a data set into the form from which every run starts quickly."""
     order = stratified_order(train.labels)
     train = Split(train.images[order], train.labels[order])
     pixels = train.images.flatten(1).numpy()
     squares = np.einsum("ij,ij->i", pixels, pixels, dtype=np.int64)
-    return Source(
+    return UnsplitData(
         train=train,
         test=test,
         pixel_sums=torch.from_numpy(pixels.sum(axis=1, dtype=np.int64)),
@@ -100,41 +104,73 @@ def prepare(train: Split, test: Split) -> Source:
     )
 
 
-def split_off(source: Source, val: int, *, name: str, note: str = "") -> Dataset:
+def split_dataset(
+    train: Split,
+    test: Split,
+    *,
+    name: str,
+    val: int | None = None,
+    target_accuracy: float = OTHER_TARGET_ACCURACY,
+) -> Dataset:
+    """Make a data set of training and test examples: all that a `DataSource` has to call.
+
+    Args:
+        train: the training examples, of which the validation split is taken.
+        test: the test examples.
+        name: `request.name`.
+        val: `request.val`, the size of the validation split; None is a sixth of `train`.
+        target_accuracy: the validation accuracy to which a comparison times the optimizers.
+
+    Raises:
+        UserError: if `val` is negative or leaves nothing to train on.
+    """
+    val = len(train) // 6 if val is None else val
+    return split_off(prepare(train, test), val, name=name, target_accuracy=target_accuracy)
+
+
+def split_off(
+    data: UnsplitData,
+    val: int,
+    *,
+    name: str,
+    note: str = "",
+    target_accuracy: float = OTHER_TARGET_ACCURACY,
+) -> Dataset:
     """Take the last `val` training examples as the validation split.
 
     Raises:
-        UserError: `val` is negative or leaves nothing to train on.
+        UserError: if `val` is negative or leaves nothing to train on.
     """
-    count = len(source.train)
+    count = len(data.train)
     if not 0 <= val < count:
         raise UserError(
-            f"A validation split of {val} cannot be taken from {count} training examples of {name}",
+            f"A validation split of {val} cannot be taken from {count} training examples of "
+            f"{name}.",
             where="data.val",
             hint=f"a number from 0 (no validation split) to {count - 1}",
         )
-    train, held_out = source.train[: count - val], source.train[count - val :]
-    mean, std = _mean_and_std(source, len(train))
+    train, held_out = data.train[: count - val], data.train[count - val :]
+    mean, std = _mean_and_std(data, len(train))
     channels, height, width = train.images.shape[1:]
     info = DataInfo(
         name=name,
         train=len(train),
         val=len(held_out),
-        test=len(source.test),
-        sha256=hashlib.sha256(f"{source.sha256} val={val}".encode()).hexdigest(),
+        test=len(data.test),
+        sha256=hashlib.sha256(f"{data.sha256} val={val}".encode()).hexdigest(),
         shape=(channels, height, width),
-        classes=1 + int(max(source.train.labels.max(), source.test.labels.max())),
+        classes=1 + int(max(data.train.labels.max(), data.test.labels.max())),
         note=note,
     )
-    return Dataset(info, train, held_out, source.test, mean, std)
+    return Dataset(info, train, held_out, data.test, mean, std, target_accuracy)
 
 
-def _mean_and_std(source: Source, count: int) -> tuple[float, float]:
+def _mean_and_std(data: UnsplitData, count: int) -> tuple[float, float]:
     """Return the mean and population deviation of the first `count` images, scaled to [0, 1]."""
-    pixels = count * source.train.images[0].numel()
-    total = int(source.pixel_sums[:count].sum())
-    squares = int(source.pixel_squares[:count].sum())
-    # In whole numbers nothing cancels; the only rounding is that of the results.
+    pixels = count * data.train.images[0].numel()
+    total = int(data.pixel_sums[:count].sum())
+    squares = int(data.pixel_squares[:count].sum())
+    # Integers do not cancel: only the results are rounded.
     variance = (pixels * squares - total * total) / (pixels * pixels)
     return total / pixels / 255, math.sqrt(variance) / 255
 

@@ -1,4 +1,4 @@
-"""Fetching files from mirrors, for a user who waits: bounded, verified, with progress.
+"""Fetches files from mirrors while a user waits: in bounded time, verified, with progress.
 
 Nothing here knows a data set: `torchvision_mnist` says what to fetch and from where.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: A mirror that is slower than this on average, in bytes a second, is given up as if it stalled.
+#: A mirror that is slower on average, in bytes per second, is given up as if it had stalled.
 SLOWEST: Final = 64 * 1024
 
 _CHUNK: Final = 64 * 1024
@@ -24,24 +24,24 @@ _CHUNK: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:
-    """How far the transfer of one file is."""
+    """The progress of one file."""
 
     file: str
     mirror: str
     received_bytes: int
     total_bytes: int | None
-    """None where the server does not say."""
+    """None if the server does not say."""
 
 
 class DownloadError(Exception):
-    """A download that failed; the message says why, in words for the user."""
+    """A download that failed; the message tells the user why."""
 
 
 class Mirror:
-    """A place to fetch from, and the seconds for which it may still keep the user waiting.
+    """A place to fetch from, and how many seconds it may still keep the user waiting.
 
-    The allowance holds for all files together. Waiting uses it up, data that arrives earns it
-    back (at `SLOWEST`): a stall, a drip and a server that never answers all end the same way.
+    All files share these seconds. Waiting uses them up, and arriving data earns them back (at
+    `SLOWEST`), so a stall, a trickle and a server that never answers all end the same way.
     """
 
     def __init__(self, url: str, seconds: float) -> None:
@@ -52,7 +52,7 @@ class Mirror:
         """Wait for the next part of a response; b"" is its end.
 
         Raises:
-            DownloadError: the allowance ran out, or the transfer failed.
+            DownloadError: if the time ran out or the transfer failed.
         """
         begun = time.monotonic()
         try:
@@ -74,11 +74,11 @@ def fetch(
     folder: Path,
     progress: Callable[[DownloadProgress], None] | None = None,
 ) -> None:
-    """Fetch a file into a folder from the first mirror that gives it whole and unaltered.
+    """Fetch a file into a folder from the first mirror that delivers it complete and unaltered.
 
     Raises:
-        DownloadError: no mirror did; the message lists each one with its reason.
-        OSError: the folder cannot be written to.
+        DownloadError: if no mirror does; the message gives the reason for each.
+        OSError: if the folder cannot be written to.
     """
     reasons = []
     for mirror in mirrors:
@@ -99,7 +99,7 @@ def _fetch_from(
     progress: Callable[[DownloadProgress], None] | None,
 ) -> None:
     body = _Body(f"{mirror.url}{file}", mirror.seconds)
-    # The published checksums are MD5: they guard against accidents, not against malice.
+    # The published checksums are MD5: they detect accidents, not malice.
     digest = hashlib.md5(usedforsecurity=False)
     received = 0
     body.start()
@@ -122,12 +122,12 @@ def _fetch_from(
 class _Body(threading.Thread):
     """A response, read by a thread of its own.
 
-    The thread is what makes the bound hold: a socket's time-out covers neither the name's
-    look-up nor a header that arrives byte by byte. An abandoned thread ends at its next chunk
-    or time-out; it writes to nothing but its queue.
+    Only a thread can be given up in time: a socket's time-out covers neither the look-up of the
+    name nor a header that arrives byte by byte. An abandoned thread ends at its next chunk or
+    time-out; it writes only to its queue.
 
-    `chunks` receives the parts in turn and b"" at the end, or an exception at any point;
-    `total_bytes`, the announced length where there is one, is set before the first of them.
+    `chunks` receives the parts in turn and b"" at the end, or an exception at any point.
+    `total_bytes`, the length that the server announced, is set before the first of them.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -148,7 +148,7 @@ class _Body(threading.Thread):
                 while not self.abandoned.is_set() and (chunk := response.read1(_CHUNK)):
                     self.chunks.put(chunk)
             self.chunks.put(b"")
-        except Exception as error:  # Whatever it is, the reader is the one to tell.
+        except Exception as error:  # the reader reports it, whatever it is
             self.chunks.put(error)
 
 

@@ -1,7 +1,7 @@
-"""Remembering failed downloads for a while, so that not every start waits for the same mirrors.
+"""Remembers failed downloads for an hour, so that not every start waits for the same mirrors.
 
-One small JSON file in the cache folder. It is a convenience: where it cannot be read or
-written, nothing is remembered.
+One small JSON file in the cache folder. It is a convenience: if it cannot be read or written,
+nothing is remembered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def recent(name: str, cache_folder: Path) -> str | None:
     """Return why the last download of a data set failed, if that was less than an hour ago."""
     try:
         entry = _read(cache_folder)[name]
-        # A time in the future is a clock that was set back, and says nothing.
+        # A time in the future means that the clock was set back.
         is_recent = 0 <= time.time() - entry["time"] < REMEMBERED_SECONDS
         return str(entry["reason"]) if is_recent else None
     except (KeyError, TypeError):
@@ -35,7 +35,7 @@ def remember(name: str, reason: str, cache_folder: Path) -> None:
 
 
 def forget(name: str, cache_folder: Path) -> None:
-    """Drop what is remembered of a data set, since it was downloaded."""
+    """Forget the failure of a data set that has now been downloaded."""
     entries = _read(cache_folder)
     if entries.pop(name, None) is not None:
         _write(entries, cache_folder)

@@ -1,8 +1,8 @@
-"""Reading a folder of IDX files, the format in which MNIST is published.
+"""Reads a folder of IDX files, the format in which MNIST is published.
 
 A file is a magic number (two zero bytes, the type, the number of dimensions), the dimensions
-as big-endian 32-bit integers, and the values (http://yann.lecun.com/exdb/mnist/). Here are only
-unsigned bytes, plain or gzipped. Whatever is wrong with a file is a `UserError` that names it.
+as big-endian 32-bit integers, and the values (http://yann.lecun.com/exdb/mnist/). Only unsigned
+bytes are read, plain or gzipped. Anything wrong with a file is a `UserError` that names it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ _UNSIGNED_BYTE: Final = 8
 def present(folder: Path) -> list[Path]:
     """Return those of the four files that a folder holds, in the order of `NAMES`.
 
-    Where a file is there both gzipped and plain, the gzipped one counts: it is a fifth as long
-    to read and to hash.
+    If a file exists both gzipped and plain, the gzipped one is used: it is a fifth of the size.
     """
     return [path for name in NAMES if (path := _find(folder, name))]
 
@@ -47,7 +46,7 @@ def read_folder(folder: Path) -> tuple[Split, Split]:
         Two splits with images uint8 (n, 1, height, width), in the files' order.
 
     Raises:
-        UserError: a file is missing or broken, or the files do not belong together.
+        UserError: if a file is missing or broken, or the files do not belong together.
     """
     train_images, train_labels, test_images, test_labels = locate(folder)
     train = _read_split(train_images, train_labels)
@@ -55,7 +54,7 @@ def read_folder(folder: Path) -> tuple[Split, Split]:
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = [" x ".join(map(str, split.images.shape[2:])) for split in (train, test)]
         raise UserError(
-            f"The test images are of {sizes[1]} pixels, but the training images of {sizes[0]}",
+            f"The test images have {sizes[1]} pixels, but the training images have {sizes[0]}.",
             where=str(test_images),
         )
     return train, test
@@ -65,14 +64,14 @@ def locate(folder: Path) -> list[Path]:
     """Return the paths of the four files, in the order of `NAMES`.
 
     Raises:
-        UserError: the folder or one of the files is missing.
+        UserError: if the folder or one of the files is missing.
     """
     if not folder.is_dir():
-        raise UserError("There is no such folder", where=str(folder))
+        raise UserError("There is no such folder.", where=str(folder))
     for name in NAMES:
         if _find(folder, name) is None:
             raise UserError(
-                f"The file {name} (or {name}.gz) is missing",
+                f"The file {name} (or {name}.gz) is missing.",
                 where=str(folder),
                 hint=f"the folder must hold all of {', '.join(NAMES)}, plain or .gz",
             )
@@ -89,11 +88,11 @@ def _read_split(images_path: Path, labels_path: Path) -> Split:
     labels = _read_array(labels_path, dimensions=1)
     if len(images) != len(labels):
         raise UserError(
-            f"{len(labels)} labels do not fit the {len(images)} images of {images_path.name}",
+            f"There are {len(labels)} labels, but {len(images)} images in {images_path.name}.",
             where=str(labels_path),
         )
     if images.size == 0:
-        raise UserError("The file holds no images", where=str(images_path))
+        raise UserError("The file holds no images.", where=str(images_path))
     return Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -102,25 +101,25 @@ def _read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
     magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
     if content[:4] != magic:
         raise UserError(
-            f"Not an IDX file of unsigned bytes in {dimensions} dimension(s): "
-            f"it begins with {content[:4].hex() or 'nothing'}, expected {magic.hex()}",
+            f"This is not an IDX file of unsigned bytes in {dimensions} dimension(s): "
+            f"it begins with {content[:4].hex() or 'nothing'}, expected {magic.hex()}.",
             where=str(path),
         )
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise UserError(
-            f"The file ends within its header, after {len(content)} of {start} bytes",
+            f"The file ends in its header, after {len(content)} of {start} bytes.",
             where=str(path),
         )
     shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
     expected = start + math.prod(shape)
     if len(content) != expected:
         raise UserError(
-            f"The file has {len(content):,} bytes, but its header announces "
-            f"{' x '.join(map(str, shape))} values, {expected:,} bytes in all",
+            f"The file has {len(content):,} bytes, but its header says "
+            f"{' x '.join(map(str, shape))} values, {expected:,} bytes in all.",
             where=str(path),
         )
-    # A bytearray, since torch wants memory that it may write to.
+    # A bytearray, because torch wants memory that it may write to.
     return np.frombuffer(bytearray(content), dtype=np.uint8, offset=start).reshape(shape)
 
 
@@ -129,6 +128,8 @@ def _read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"The file is not a whole gzip file: {error}", where=str(path)) from error
+        raise UserError(
+            f"The file is not a complete gzip file: {error}.", where=str(path)
+        ) from error
     except OSError as error:
-        raise UserError(f"The file cannot be read: {error.strerror}", where=str(path)) from error
+        raise UserError(f"The file cannot be read: {error.strerror}.", where=str(path)) from error

@@ -1,8 +1,8 @@
 """The prepared cache: a folder of IDX files as one file that is mapped into memory.
 
-Decoding MNIST takes seconds, mapping its prepared file milliseconds (numbers at `load`). The
-cache is a convenience: it is named by the hash of the source files, rebuilt whenever anything is
-wrong with it, and a folder that cannot be written to costs only the time.
+Decoding MNIST takes seconds, mapping its prepared file milliseconds (figures at `load`). The
+cache is a convenience. A file is named after the hash of its sources and rebuilt if anything is
+wrong with it; if the folder cannot be written to, each start takes longer.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ import torch
 from torch import Tensor
 
 from gradcli.data import idx
-from gradcli.data.dataset import Source, Split, prepare
+from gradcli.data.dataset import Split, UnsplitData, prepare
 
-#: Raised when the content or the order of the examples changes: older files are then not found.
+#: Increase it if the content or the order of the examples changes: older files are then ignored.
 _FORMAT: Final = 1
 
 
-def load(folder: Path, cache_folder: Path) -> Source:
-    """Return the data set in a folder of IDX files, from the cache where that is possible.
+def load(folder: Path, cache_folder: Path) -> UnsplitData:
+    """Return the data set in a folder of IDX files, from the cache if possible.
 
     With MNIST as `.gz` files and warm disk caches, this takes 30 to 50 ms: 8 to hash the files,
-    2 to map the prepared one and the rest to check it; decoding and preparing takes 1.1 s (2
+    2 to map the prepared one and the rest to check it. Decoding and preparing takes 1.1 s (2
     cores of an AMD EPYC).
 
     Raises:
-        UserError: the folder is not a whole, sound set of IDX files (`idx.read_folder`).
+        UserError: if the IDX files are incomplete or broken (`idx.read_folder`).
     """
     path = cache_folder / f"{_key(idx.locate(folder))}.pt"
-    source = _read(path)
-    if source is None:
-        source = prepare(*idx.read_folder(folder))
-        _write(source, path)
-    return source
+    data = _read(path)
+    if data is None:
+        data = prepare(*idx.read_folder(folder))
+        _write(data, path)
+    return data
 
 
 def _key(paths: Iterable[Path]) -> str:
-    """Hash the content of the source files, compressed where they are: 11 MB for MNIST."""
+    """Hash the source files as they are, compressed or not: 11 MB for MNIST."""
     digest = hashlib.sha256(f"format {_FORMAT}".encode())
     for path in paths:
         with path.open("rb") as file:
@@ -53,14 +53,14 @@ def _key(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _read(path: Path) -> Source | None:
-    """Map a prepared file; None where there is none that is sound."""
+def _read(path: Path) -> UnsplitData | None:
+    """Map a prepared file; None if there is none, or it is broken."""
     try:
         stored = torch.load(path, mmap=True, weights_only=True)
         tensors: dict[str, Tensor] = stored["tensors"]
         if stored["checksums"] != _checksums(tensors):
             return None
-        return Source(
+        return UnsplitData(
             train=Split(tensors["train_images"], tensors["train_labels"]),
             test=Split(tensors["test_images"], tensors["test_labels"]),
             pixel_sums=tensors["pixel_sums"],
@@ -68,25 +68,25 @@ def _read(path: Path) -> Source | None:
             sha256=stored["sha256"],
         )
     except Exception:
-        # A torn or foreign file can fail in any way that a zip archive, a pickle or a missing
-        # key can. All of them mean the same: rebuild it.
+        # A torn or foreign file fails in any way that a zip archive, a pickle or a missing key
+        # can. The answer is always to rebuild it.
         return None
 
 
-def _write(source: Source, path: Path) -> None:
-    """Write a prepared file under a name of its own, then rename it: readers see all or nothing."""
+def _write(data: UnsplitData, path: Path) -> None:
+    """Write under a temporary name, then rename: readers see the whole file or none."""
     tensors = {
-        "train_images": source.train.images,
-        "train_labels": source.train.labels,
-        "test_images": source.test.images,
-        "test_labels": source.test.labels,
-        "pixel_sums": source.pixel_sums,
-        "pixel_squares": source.pixel_squares,
+        "train_images": data.train.images,
+        "train_labels": data.train.labels,
+        "test_images": data.test.images,
+        "test_labels": data.test.labels,
+        "pixel_sums": data.pixel_sums,
+        "pixel_squares": data.pixel_squares,
     }
     stored: dict[str, Any] = {
         "tensors": tensors,
         "checksums": _checksums(tensors),
-        "sha256": source.sha256,
+        "sha256": data.sha256,
     }
     # torch reports a full disk as a RuntimeError.
     with contextlib.suppress(OSError, RuntimeError):

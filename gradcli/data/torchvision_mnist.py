@@ -1,8 +1,8 @@
-"""MNIST and its kin through torchvision: the only module that imports it.
+"""MNIST and similar data sets from torchvision: the only module that imports it.
 
-torchvision knows where the files are, what their checksums are and how a folder of them looks.
-Its own transfer has no time-out and no progress for a caller, so the transfer is ours
-(`download`) and its classes then verify, unpack and read what came.
+torchvision knows the files, their checksums and the layout of their folder. Its own transfer has
+no time-out and reports no progress, so `download` transfers the files, and torchvision's classes
+verify, unpack and read them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,9 @@ import torch
 
 from gradcli.data.download import DownloadError, DownloadProgress, Mirror, fetch
 
-#: Our names of data sets, and torchvision's of their classes.
-CLASSES: Final = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
-
-#: The seconds that a failing download may cost in all, importing torchvision included...
+#: The seconds that a failing download may take in all, including the import of torchvision...
 PATIENCE: Final = 5.0
-#: ... but on a machine where that import is slow, the mirrors have these at least.
+#: ... but the mirrors get at least these, even if that import is slow.
 LEAST_PATIENCE: Final = 2.0
 
 #: torch, whose registry of operators is not typed.
@@ -36,30 +33,36 @@ _torch: Any = torch
 _declarations: list[Any] = []
 
 
-def raw_folder(name: str, data_folder: Path) -> Path:
-    """Return the folder below `data_folder` where torchvision keeps a data set's files."""
-    return data_folder / CLASSES[name] / "raw"
+def raw_folder(class_name: str, data_folder: Path) -> Path:
+    """Return the folder below `data_folder` in which torchvision keeps the files of a class."""
+    return data_folder / class_name / "raw"
 
 
 def download(
-    name: str,
+    class_name: str,
     data_folder: Path,
     *,
     mirrors: Sequence[str] | None = None,
     progress: Callable[[DownloadProgress], None] | None = None,
 ) -> None:
-    """Download a data set into its `raw_folder`, from torchvision's mirrors unless told others.
+    """Download a data set into its `raw_folder`.
 
-    Files appear under their names only when all of them are there, verified and readable.
+    Files appear under their names only once all of them are complete, verified and readable.
+
+    Args:
+        class_name: of the data set in torchvision, such as `MNIST`.
+        data_folder: where data sets are kept.
+        mirrors: where to download from; None is torchvision's mirrors.
+        progress: is called while the download goes on.
 
     Raises:
-        DownloadError: it failed; the message says why, mirror by mirror.
+        DownloadError: if it fails; the message gives the reason for each mirror.
     """
     begun = time.monotonic()
     try:
-        dataset_class = getattr(import_datasets(), CLASSES[name])
+        dataset_class = getattr(import_datasets(), class_name)
     except Exception as error:
-        # A broken installation fails in many ways, and each must leave the bundled sample usable.
+        # A broken installation fails in many ways; the bundled sample must work after all of them.
         raise DownloadError(f"torchvision cannot be imported: {error}") from error
     urls = dataset_class.mirrors if mirrors is None else mirrors
     patience = max(PATIENCE - (time.monotonic() - begun), LEAST_PATIENCE)
@@ -67,11 +70,11 @@ def download(
     try:
         data_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=data_folder) as staging:
-            staged, final = (raw_folder(name, root) for root in (Path(staging), data_folder))
+            staged, final = (raw_folder(class_name, root) for root in (Path(staging), data_folder))
             staged.mkdir(parents=True)
             for file, md5 in dataset_class.resources:
                 fetch(file, md5, sources, staged, progress)
-            # It finds the files in place, checks their sums, unpacks and reads them.
+            # It finds the files there, verifies their checksums, unpacks and reads them.
             dataset_class(staging, download=True)
             final.mkdir(parents=True, exist_ok=True)
             for path in staged.iterdir():
@@ -84,26 +87,26 @@ def download(
 
 @cache
 def import_datasets() -> Any:
-    """Import `torchvision.datasets`, beside a torch that it was not compiled for too.
+    """Import `torchvision.datasets`, even with a torch that torchvision was not compiled for.
 
-    The package index has torchvision compiled for CUDA alone. Beside a CPU build of torch its
-    library of operators does not load, and importing it then fails with "operator
-    torchvision::nms does not exist". Reading MNIST needs none of them: declaring the two
-    that it looks for is enough.
+    The package index has torchvision for Linux compiled for CUDA only. With a CPU build of torch
+    its library of operators does not load, and the import fails with "operator torchvision::nms
+    does not exist". Reading MNIST needs no operator: declaring the two that the import looks for
+    is enough.
     """
     if not _load_operators():
         _declare_missing_operators()
     with warnings.catch_warnings():
-        # The image decoders, which are not used here, may fail to load as well, with a warning.
+        # The image decoders, which nothing here uses, may fail to load with a warning.
         warnings.simplefilter("ignore")
         import torchvision.datasets
     return torchvision.datasets
 
 
 def _load_operators() -> bool:
-    """Load torchvision's compiled operators as it will do itself; False where that fails.
+    """Load torchvision's compiled operators as its import does; return False if that fails.
 
-    This comes before declaring, since an operator that was declared cannot be loaded any more.
+    This comes before declaring them, because a declared operator can no longer be loaded.
     """
     specification = importlib.util.find_spec("torchvision")
     if specification is None or not specification.submodule_search_locations:

@@ -1,6 +1,6 @@
 """What to try: overrides that can be pasted, for the models and settings that are shipped.
 
-None is returned where no override can mend it, as in a loop of the user's own.
+Each function returns None if no override can fix it, as for a loop of the user's own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gradcli.diagnosis.limits import USUAL_UPDATE
 
 _PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
-#: The number that each clipping rule is limited by.
+#: The key of each clipping rule's limit.
 _CLIP_LIMITS = {
     "norm": "clip.max_norm",
     "per_layer": "clip.max_norm",
@@ -25,9 +25,9 @@ _LARGEST_BATCH = 1024
 def keep_gradients_alive(evidence: Evidence) -> str | None:
     """Propose an activation and an initialisation that keep the gradient's size with depth."""
     info = evidence.info
-    if not info.total_steps:
+    if info.is_own_loop:
         return None
-    if info.activation not in _RECTIFIERS:
+    if info.activation and info.activation not in _RECTIFIERS:
         return "activation=relu init=kaiming"
     if info.model in _PERCEPTRONS:
         return "init=kaiming model.norm=batch"
@@ -37,7 +37,7 @@ def keep_gradients_alive(evidence: Evidence) -> str | None:
 def keep_signals_small(evidence: Evidence) -> str | None:
     """Propose an initialisation under which signals do not grow with depth."""
     info = evidence.info
-    if not info.total_steps:
+    if info.is_own_loop:
         return None
     if info.model == "deep_mlp":
         # Kaiming's weights are too large where a block's input is added to its output.
@@ -47,12 +47,12 @@ def keep_signals_small(evidence: Evidence) -> str | None:
 
 def keep_units_alive(evidence: Evidence) -> str | None:
     """Propose an activation that has a gradient on both sides."""
-    return "activation=leaky_relu init=kaiming" if evidence.info.total_steps else None
+    return "activation=leaky_relu init=kaiming" if evidence.info.activation else None
 
 
 def keep_off_the_flat(evidence: Evidence) -> str | None:
-    """Propose what keeps activations on the slope of their curve."""
-    if not evidence.info.total_steps:
+    """Propose what keeps activations on the steep part of their curve."""
+    if evidence.info.is_own_loop or not evidence.info.activation:
         return None
     started_there = evidence.steps < 2
     return "init=xavier" if started_there else "activation=relu init=kaiming"
@@ -78,7 +78,7 @@ def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
 def raise_clip_limit(evidence: Evidence, coefficient: float) -> str | None:
     """Propose a limit at twice the usual norm, given the usual coefficient."""
     rule, _, number = evidence.info.clip.partition(" ")
-    if rule not in _CLIP_LIMITS or not evidence.info.total_steps:
+    if rule not in _CLIP_LIMITS or evidence.info.is_own_loop:
         return None
     return f"{_CLIP_LIMITS[rule]}={2 * float(number) / coefficient:.2g}"
 
@@ -86,26 +86,26 @@ def raise_clip_limit(evidence: Evidence, coefficient: float) -> str | None:
 def larger_batches(evidence: Evidence, factor: float) -> str | None:
     """Propose a batch size larger by `factor`, as a power of two."""
     size = evidence.info.batch_size
-    if not evidence.info.total_steps or not size or not factor > 1:
+    if evidence.info.is_own_loop or not size or not factor > 1:
         return None
     return f"batch_size={min(_LARGEST_BATCH, 2 ** math.ceil(math.log2(size * factor)))}"
 
 
 def smooth_schedule(evidence: Evidence) -> str | None:
     """Propose a schedule without jumps."""
-    return "schedule=cosine" if evidence.info.total_steps else None
+    return "schedule=cosine" if not evidence.info.is_own_loop else None
 
 
 def limit_spikes(evidence: Evidence) -> str | None:
-    """Propose clipping where there is none, else a lower learning rate."""
+    """Propose clipping if there is none, else a lower learning rate."""
     clips = evidence.info.clip not in ("none", "")
-    if evidence.info.total_steps and not clips:
+    if not evidence.info.is_own_loop and not clips:
         return "clip=norm"
     return lower_learning_rate(evidence, 1.0)
 
 
 def _learning_rate(evidence: Evidence, factor: float) -> str | None:
     rate = evidence.info.learning_rate
-    if not evidence.info.total_steps or not 0 < rate < math.inf:
+    if evidence.info.is_own_loop or not 0 < rate < math.inf:
         return None
     return f"optimizer.lr={rate * factor:.3g}"

@@ -1,8 +1,12 @@
-"""Faster ways to the same bits: everything that looks beneath the public names of PyTorch.
+"""Faster ways to the same bits: the only room that looks beneath the public names of PyTorch.
 
-passes             both passes of a chain of linear layers, written out
-update             the optimizer step by the fastest way that gives the same result
-functional_update  an update whose tensors are looked up once
+gate               whether they may be taken: proven releases of PyTorch, and a switch
+passes             forward and backward pass of a chain of linear layers, written out
+update             the optimizer step in the fastest way that gives the same result
+functional_update  an update that looks up its tensors once
 without_dynamo     optimizers that do not import the compiler
-threads            how many CPU threads a training is worth
+foreach_norm       the norms of many tensors in one call
+
+Every module asks the gate, and each has PyTorch's own way to fall back on. What only chooses among
+public settings, such as the number of threads, does not belong here.
 """

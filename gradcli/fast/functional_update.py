@@ -1,10 +1,10 @@
-"""An update with its tensors looked up once, not anew at every step.
+"""An update that looks up its tensors once instead of at every step.
 
-Each `step` of `torch.optim` collects its parameters' gradients and states in Python, and then
-calls the functional form of its algorithm, a public function beside the class. Here that function
-is called with lists that are kept, and of the fused optimizers the kernel itself: the same code
-on the same tensors, hence the same weights to the last bit. A fused kernel also scales the
-gradients on its way, which spares clipping a pass of its own.
+Each `step` of `torch.optim` collects its parameters' gradients and states in Python, then calls
+the functional form of its algorithm, a public function beside the class. Here that function is
+called with lists that are kept; for fused optimizers, the kernel itself is. It is the same code on
+the same tensors, hence the same weights to the last bit. A fused kernel can also scale the
+gradients, which saves clipping a pass over them.
 
 Microseconds of the whole update within a training loop (2 cores of an AMD EPYC, one thread;
 784-256-128-10, and 42 tensors of a 20-layer net):
@@ -32,12 +32,13 @@ from torch.optim.adadelta import adadelta
 from torch.optim.adagrad import adagrad
 from torch.optim.adam import adam
 from torch.optim.adamax import adamax
+from torch.optim.adamw import adamw
 from torch.optim.nadam import nadam
 from torch.optim.radam import radam
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from gradcli.fast import without_dynamo
+from gradcli.fast import gate, without_dynamo
 
 _Function: TypeAlias = Callable[..., None]
 
@@ -46,17 +47,24 @@ def _fused_adam(
     parameters: list[Tensor],
     gradients: list[Tensor],
     *states: list[Tensor],
-    decoupled_weight_decay: bool,
     found_inf: Tensor | None,
+    decoupled_weight_decay: bool = False,
     **settings: Any,
 ) -> None:
-    """Do what `adam` does with `fused`, where all tensors are of one device and type."""
+    """Do what `adam` does with `fused` if all tensors have one device and one type."""
     steps = states[-1]
     kernel = torch._fused_adamw_ if decoupled_weight_decay else torch._fused_adam_
     torch._foreach_add_(steps, 1)
     kernel(parameters, gradients, *states, found_inf=found_inf, **settings)
     if found_inf is not None:
         torch._foreach_sub_(steps, [found_inf] * len(steps))
+
+
+def _fused_adamw(
+    parameters: list[Tensor], gradients: list[Tensor], *states: list[Tensor], **settings: Any
+) -> None:
+    """Do what `adamw` does with `fused` if all tensors have one device and one type."""
+    _fused_adam(parameters, gradients, *states, decoupled_weight_decay=True, **settings)
 
 
 def _fused_sgd(
@@ -78,7 +86,7 @@ def _foreach_rmsprop(
     alpha: float,
     eps: float,
 ) -> None:
-    """Do what `rmsprop` does where it is not asked for anything further, without looking."""
+    """Do what `rmsprop` does with default settings, without checking them."""
     torch._foreach_add_(steps, 1)
     torch._foreach_mul_(averages, alpha)
     torch._foreach_addcmul_(averages, gradients, gradients, value=1 - alpha)
@@ -88,52 +96,50 @@ def _foreach_rmsprop(
 
 
 def _is_plain_rmsprop(group: dict[str, Any]) -> bool:
-    further = ("momentum", "weight_decay", "centered", "maximize", "differentiable", "capturable")
-    return isinstance(group["lr"], float) and not any(group.get(name) for name in further)
+    extras = ("momentum", "weight_decay", "centered", "maximize", "differentiable", "capturable")
+    return isinstance(group["lr"], float) and not any(group.get(name) for name in extras)
 
 
 def _is_fused(group: dict[str, Any]) -> bool:
     return bool(group.get("fused"))
 
 
-# The functional form, and the state in the order in which it takes it after the gradients.
+# The functional form, and the states that it takes after the gradients, in this order.
 _ADAM_STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
 _FORMS: dict[type[Optimizer], tuple[_Function, tuple[str, ...]]] = {
     torch.optim.Adadelta: (adadelta, ("square_avg", "acc_delta", "step")),
     torch.optim.Adagrad: (adagrad, ("sum", "step")),
     torch.optim.Adam: (adam, _ADAM_STATE),
     torch.optim.Adamax: (adamax, ("exp_avg", "exp_inf", "step")),
-    torch.optim.AdamW: (adam, _ADAM_STATE),
+    torch.optim.AdamW: (adamw, _ADAM_STATE),
     torch.optim.NAdam: (nadam, ("exp_avg", "exp_avg_sq", "mu_product", "step")),
     torch.optim.RAdam: (radam, ("exp_avg", "exp_avg_sq", "step")),
     torch.optim.RMSprop: (rmsprop, ("square_avg", "grad_avg", "momentum_buffer", "step")),
     torch.optim.SGD: (sgd, ("momentum_buffer",)),
 }
-# The kernels beneath a functional form, the settings that they take, and for which groups it
-# comes to the same.
+# The kernel that a functional form calls, the settings that it takes, and whether it gives the same
+# result for a group.
 _SETTINGS = ("lr", "weight_decay", "maximize", "found_inf")
+_ADAM_SETTINGS = (*_SETTINGS, "betas", "eps", "amsgrad")
 _KERNELS: dict[_Function, tuple[_Function, tuple[str, ...], Callable[[dict[str, Any]], bool]]] = {
-    adam: (
-        _fused_adam,
-        (*_SETTINGS, "betas", "eps", "amsgrad", "decoupled_weight_decay"),
-        _is_fused,
-    ),
+    adam: (_fused_adam, (*_ADAM_SETTINGS, "decoupled_weight_decay"), _is_fused),
+    adamw: (_fused_adamw, _ADAM_SETTINGS, _is_fused),
     rmsprop: (_foreach_rmsprop, ("lr", "alpha", "eps"), _is_plain_rmsprop),
     sgd: (_fused_sgd, (*_SETTINGS, "momentum", "dampening", "nesterov"), _is_fused),
 }
 
 
 class FunctionalUpdate:
-    """Makes an optimizer's update by the functional form of its class, where that is the same.
+    """Makes an optimizer's update by the functional form of its class, if the result is the same.
 
     Args:
-        optimizer: any; of one whose class has no form here, no update is made.
+        optimizer: any; if its class has no form here, no update is made.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
         self._step = type(optimizer).step
-        self._has_form = _is_known_release() and type(optimizer) in _FORMS
+        self._has_form = gate.is_open() and type(optimizer) in _FORMS
         self._groups: list[_Group] = []
         self._state: object = None
 
@@ -141,10 +147,10 @@ class FunctionalUpdate:
         """Update the parameters by their gradients, under `no_grad`, or return False.
 
         Args:
-            grad_scale: what a fused optimizer divides the gradients by on the way, ().
+            grad_scale: what a fused optimizer divides the gradients by, ().
         """
         optimizer = self._optimizer
-        # Loading a state puts another dictionary in the place of the one that was looked through.
+        # Loading a state replaces the dictionary in which the tensors were looked up.
         if (
             self._state is not optimizer.state
             or type(optimizer).step is not self._step
@@ -162,7 +168,7 @@ class FunctionalUpdate:
         return True
 
     def prepare(self) -> None:
-        """Look up the states, once the optimizer has made an update itself."""
+        """Look up the states after the optimizer has made an update itself."""
         state = self._optimizer.state
         if not self._has_form or self._state is state:
             return
@@ -173,7 +179,7 @@ class FunctionalUpdate:
 class _Group:
     """A group of P parameters and, for each kind of state, a list of P tensors.
 
-    A kind that the settings do without, as plain SGD does without momentum, is an empty list.
+    The list of a kind that the settings do not need, such as SGD's momentum, is empty.
     """
 
     def __init__(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
@@ -194,22 +200,17 @@ class _Group:
             kernel, settings, is_for = _KERNELS[self._function]
             if is_for(group):
                 self._function, accepted = kernel, settings
-        self._by_input = [
-            place
-            for place, parameter in enumerate(self._parameters)
-            if parameter.ndim == 2 and _is_fused(group) and not parameter.is_contiguous()
-        ]
         self._names = [name for name in group if name in accepted and name != "params"]
         self._takes_found_inf = "found_inf" in accepted
         self._has_momentum = bool(group.get("momentum"))
 
     def _alike(self) -> bool:
-        """Whether all tensors, but for the counters of steps, are of one device and type."""
+        """Whether all tensors except the step counters have one device and one type."""
         tensors = [*self._parameters, *(one for kind in self._states for one in kind if one.ndim)]
         return len({(tensor.device, tensor.dtype) for tensor in tensors}) == 1
 
     def gradients(self) -> list[Tensor] | None:
-        """Return the gradients, or None where only `step` knows what to do with them."""
+        """Return the gradients, or None if only `step` knows what to do with them."""
         if bool(self._settings.get("momentum")) is not self._has_momentum:
             return None
         found = []
@@ -229,15 +230,4 @@ class _Group:
         if self._takes_found_inf:
             settings["found_inf"] = getattr(self._optimizer, "found_inf", None)
             settings["grad_scale"] = grad_scale
-        tensors = [self._parameters, gradients, *self._states]
-        for place in self._by_input:
-            # A fused kernel takes three times as long over what is not contiguous.
-            tensors = [
-                [*kind[:place], kind[place].t(), *kind[place + 1 :]] if kind else kind
-                for kind in tensors
-            ]
-        self._function(*tensors, **settings)
-
-
-def _is_known_release() -> bool:
-    return torch.__version__.split("+")[0] in without_dynamo.RELEASES
+        self._function(self._parameters, gradients, *self._states, **settings)

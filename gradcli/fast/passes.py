@@ -1,20 +1,21 @@
-"""The two passes of a training step: by autograd, and written out for chains of linear layers.
+"""Forward and backward pass of a training step: by autograd, or written out for linear layers.
 
-Backpropagation takes a chain of layers from its end: a layer is given the gradient of the loss
-with respect to its outputs, derives those of its parameters, and hands the one of its inputs to
-the layer before it (Rumelhart, Hinton and Williams 1986, "Learning representations by
-back-propagating errors"). Autograd does so for any computation, and for that it notes what is
-computed, node by node, at every step. What a chain computes is known beforehand, and small layers
-take less time than the notes about them. Steps of the written-out form take this much of the time
-of autograd's (medians of 12 models each; 784-256-128-10 and 20 layers of width 32, Adam, batches of
-128, two cores of an AMD EPYC):
+Backpropagation goes through a chain of layers from its end. Each layer receives the gradient of
+the loss w.r.t. its outputs, derives the gradients w.r.t. its parameters, and passes the gradient
+w.r.t. its inputs to the layer before it (Rumelhart, Hinton and Williams 1986, "Learning
+representations by back-propagating errors"). Autograd does so for any computation, and records
+the computation node by node at every step. A chain's computation is known beforehand, and
+recording a small layer takes longer than computing it. Steps with the written-out passes take this
+fraction of the time of autograd's (medians of 12 models each; 784-256-128-10 and 20 layers of width
+32, Adam, batches of 128, two cores of an AMD EPYC):
 
                   one thread   two threads
     MLP                 0.92          0.89
     20 layers           0.70          0.72
 
-It calls the operators that autograd would call, in its order, so that the weights are the same to
-the last bit.
+They call the operators that autograd would call, in the same order, so the weights are the same to
+the last bit. If a weight is not contiguous in memory, autograd may use another order, so it makes
+the passes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from gradcli.fast.without_dynamo import RELEASES
+from gradcli.fast import gate
 
 
 class Autograd:
@@ -37,11 +38,11 @@ class Autograd:
 
     Args:
         model: maps inputs (b, ...) to logits (b, classes).
-        device_type: where it is.
+        device_type: of the model's device, such as `cpu`.
         bfloat16: whether the forward pass runs under bfloat16 autocast.
     """
 
-    #: What the passes run in.
+    #: Enter this around both passes.
     context: AbstractContextManager[object] = nullcontext()
 
     def __init__(self, model: nn.Module, device_type: str, bfloat16: bool) -> None:
@@ -71,8 +72,8 @@ class Autograd:
 _ATEN: Any = torch.ops.aten
 _MEAN, _NO_LABEL = 1, -100  # `cross_entropy`'s own reduction, and its `ignore_index`
 
-# Of an activation: from the module, the gradient of its outputs y, its inputs x and y to the
-# gradient of x.
+# An activation's derivative: takes the module, the gradient w.r.t. its outputs y, its inputs x, and
+# y; returns the gradient w.r.t. x.
 _DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
     nn.ELU: lambda m, g, x, y: _ATEN.elu_backward.default(g, m.alpha, 1, 1, False, x),
     nn.GELU: lambda m, g, x, y: _ATEN.gelu_backward.default(g, x, approximate=m.approximate),
@@ -87,8 +88,8 @@ _DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tens
     nn.Tanh: lambda m, g, x, y: _ATEN.tanh_backward.default(g, y),
 }
 
-# Those whose derivative asks for y alone may put it in the place of x, a linear layer's outputs:
-# 0.95 of a step's time for 20 layers of width 32, 0.99 for the default MLP.
+# Activations whose derivative needs only y may overwrite x, a linear layer's outputs. A step then
+# takes 0.95 of the time for 20 layers of width 32, and 0.99 for the default MLP.
 _IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
     nn.ReLU: torch.relu_,
     nn.Sigmoid: torch.sigmoid_,
@@ -97,7 +98,7 @@ _IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 
 
 class _Activation:
-    """The link y = f(x), element by element: the gradient of x is g f'(x)."""
+    """The link y = f(x), element by element: the gradient w.r.t. x is g f'(x)."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -109,26 +110,22 @@ class _Activation:
 
 
 class _Linear:
-    """The link y = x W' + b: its parameters' gradients are g' x and the sum of g over the batch."""
+    """The link y = x W' + b; gradients g' x w.r.t. W, and g summed over the batch w.r.t. b."""
 
     def __init__(self, layer: nn.Linear, is_first: bool) -> None:
         self._weight, self._bias, self._is_first = layer.weight, layer.bias, is_first
-        # Autograd chooses the order of a product by how its factors lie in memory: the weight
-        # here, and inputs of a single number, which seem to lie column by column, below.
-        self._by_output = layer.weight.stride() == (layer.in_features, 1)
+        # Autograd chooses the order of a product by the strides of its factors. Those of a (1, 1)
+        # tensor look as if it were stored by columns.
         self._of_one_unit = layer.in_features == 1
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.linear(inputs, self._weight, self._bias)
 
     def backward(self, gradient: Tensor, inputs: Tensor, _: Tensor) -> Tensor:
-        if self._by_output:
-            self._weight.grad = torch.mm(gradient.t(), inputs)
-        else:
-            self._weight.grad = torch.mm(inputs.t(), gradient).t()
+        self._weight.grad = torch.mm(gradient.t(), inputs)
         if self._bias is not None:
             self._bias.grad = gradient.sum(0)
-        if self._is_first:  # nothing comes before it that would ask for a gradient
+        if self._is_first:  # no layer before it needs a gradient
             return gradient
         if self._of_one_unit and len(inputs) == 1:
             return torch.mm(self._weight.t(), gradient.t()).t()
@@ -142,7 +139,7 @@ class WrittenOut:
 
     Args:
         model: maps inputs (b, ...) to logits (b, classes).
-        chain: the modules that it applies one after the other to the flattened inputs.
+        chain: the modules that it applies in turn to the flattened inputs.
     """
 
     def __init__(self, model: nn.Module, chain: Sequence[nn.Module]) -> None:
@@ -157,22 +154,23 @@ class WrittenOut:
         self._hooks += _hooks_on_every_module()
         device = self._parameters[0].device
         self._one = torch.ones((), device=device)
-        # Meta tensors know no autocast.
+        # Meta tensors have no autocast.
         self._casts_on = [device.type] if torch.amp.is_autocast_available(device.type) else []
-        # What the backward pass needs of a batch, and takes from here.
+        # The forward pass leaves here what the backward pass needs, and that takes it out again.
         self._signals: list[Tensor] = []
         self._of_loss: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def may_stand_in(self) -> bool:
-        """Whether autograd would do the same now, as it does where nothing watches or changes it.
+        """Whether autograd would give the same bits now, with nothing watching or changing it.
 
-        2 µs for the default MLP, 9 for a 20-layer net.
+        Takes 2 µs for the default MLP and 9 for a 20-layer net.
         """
         return (
             not any(self._hooks)
             and not any(map(_HOOKS, self._parameters))
             and not any(map(_ACCUMULATION_HOOKS, self._parameters))
             and all(map(_IS_TRAINED, self._parameters))
+            and all(map(Tensor.is_contiguous, self._parameters))
             and list(self._modules.values()) == self._known_modules
             and not any(map(torch.is_autocast_enabled, self._casts_on))
         )
@@ -217,18 +215,18 @@ _IS_TRAINED = attrgetter("requires_grad")
 
 
 def written_out(model: nn.Module) -> WrittenOut | None:
-    """Return the written-out passes of a model, or None where it takes autograd.
+    """Return the written-out passes of a model, or None if it needs autograd.
 
-    They are for gradcli's own models that say what `chain` they are, of float32, on the CPU or a
-    CUDA device; what comes and goes, such as hooks, `may_stand_in` looks for at each step. The
-    operators are those of known releases of PyTorch: another one costs the time, no more.
+    They work for gradcli's own float32 models that have a `chain`, on the CPU or a CUDA device,
+    if the gate is open. What may change later, such as hooks, is checked by `may_stand_in` at each
+    step.
     """
     chain = _chain(model)
-    if chain is None or torch.__version__.split("+")[0] not in RELEASES:
+    if chain is None or not gate.is_open():
         return None
     parameters = [parameter for module in chain for parameter in module.parameters()]
     if (
-        len(set(parameters)) != len(parameters)  # a weight that is used twice has two gradients
+        len(set(parameters)) != len(parameters)  # a weight used twice has two gradients
         or any(parameter.dtype is not torch.float32 for parameter in parameters)
         or any(parameter.device.type not in _DEVICES for parameter in parameters)
     ):
@@ -240,7 +238,7 @@ _DEVICES = {"cpu", "cuda", "meta"}
 
 
 def _chain(model: nn.Module) -> list[nn.Module] | None:
-    """Return a model's chain, if it is linear layers with a known activation between each two."""
+    """Return a model's chain if it alternates linear layers and known activations."""
     if not type(model).__module__.startswith("gradcli."):
         return None
     chain: list[nn.Module] | None = getattr(model, "chain", None)
@@ -249,14 +247,14 @@ def _chain(model: nn.Module) -> list[nn.Module] | None:
         or any(type(module) is not nn.Linear for module in [*chain[::2], chain[-1]])
         or any(type(module) not in _DERIVATIVES for module in chain[1::2])
         or any(getattr(module, "inplace", False) for module in chain)
-        or any("forward" in vars(module) for module in [model, *chain])  # one of somebody's own
+        or any("forward" in vars(module) for module in [model, *chain])  # replaced by somebody
     ):
         return None
     return chain
 
 
 def _hooks(module: nn.Module) -> list[dict[int, Any]]:
-    """Return where a module keeps what it calls around its passes."""
+    """Return the dictionaries in which a module keeps its hooks."""
     return [
         module._forward_pre_hooks,
         module._forward_hooks,

@@ -1,4 +1,4 @@
-"""The update of a training step, by the quickest way that comes to the same."""
+"""The update of a training step, in the fastest way that gives the same result."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gradcli.fast.functional_update import FunctionalUpdate
 class Update:
     """Makes an optimizer's updates: calling it is `optimizer.step()` on scaled gradients.
 
-    A fused optimizer scales the gradients on its way, as it does for `torch.amp.GradScaler`:
-    that spares clipping a pass over them (70 us of a step's 3,200 for the default MLP, 200 of
-    2,600 for the 20-layer net, on one core of an AMD EPYC).
+    A fused optimizer scales the gradients itself, as it does for `torch.amp.GradScaler`. That
+    saves clipping a pass over them (70 us of a step's 3,200 for the default MLP, 200 of 2,600 for
+    the 20-layer net, on one core of an AMD EPYC).
 
-    Whatever watches the optimizer (a hook, a profiler, a scheduler of torch's) is looked for at
-    each call, and then finds that `step` itself is called.
+    Each call checks whether anything watches the optimizer (a hook, a profiler, a scheduler of
+    torch's); if so, `step` itself is called.
 
     Args:
         optimizer: any.
@@ -34,12 +34,12 @@ class Update:
         """Update the parameters by their gradients.
 
         Args:
-            factor: what the gradients are multiplied by, a number or (); they are so afterwards.
+            factor: multiplies the gradients, which keep the result; a number or ().
         """
         grad_scale = None
         if isinstance(factor, Tensor) or factor != 1.0:
-            # Whichever way the update is made, the gradients are scaled with the same rounding:
-            # a resumed run makes its first update by `step`, and is to have the same bits.
+            # The scaling must round in the same way whether or not `step` makes the update: a
+            # resumed run makes its first update by `step` and must end with the same bits.
             if getattr(self._optimizer, "_step_supports_amp_scaling", False):
                 grad_scale = _reciprocal(factor)
             else:
@@ -62,15 +62,15 @@ class Update:
 
 
 class HeldUpdate:
-    """An update that leaves the parameters as they are where a flag on the device says so.
+    """An update that leaves the parameters unchanged if a flag on the device says so.
 
-    Fused optimizers heed such a flag themselves; for others the parameters are copied before
-    the update, and put back after it, without asking the device what it has found. The
-    optimizer's own state is not held.
+    Fused optimizers obey such a flag themselves. For others the parameters are copied before the
+    update and restored after it, without waiting for the device to report the flag. The
+    optimizer's own state is not restored.
 
     Args:
         optimizer: any.
-        held: (), on the device of its parameters: not 0 where they are to stay.
+        held: (), on the device of its parameters; not 0 to keep them unchanged.
     """
 
     def __init__(self, optimizer: Optimizer, held: Tensor) -> None:
@@ -90,5 +90,5 @@ class HeldUpdate:
 
 
 def _reciprocal(factor: float | Tensor) -> Tensor:
-    """Return 1 / factor as a float32 tensor (): what the kernels divide by."""
+    """Return 1 / factor as a float32 tensor (), which the kernels divide by."""
     return factor.reciprocal().float() if isinstance(factor, Tensor) else torch.tensor(1 / factor)

@@ -1,16 +1,15 @@
 """PyTorch's optimizers without `torch._dynamo`, the front of its compiler.
 
-The constructor, `step`, `state_dict` and `load_state_dict` of `torch.optim` are wrapped so that
-the compiler keeps out of them. The wrappers import it for that, which takes nearly as long as
-`import torch` itself (1.3 to 1.6 s on 2 cores), and a program that compiles nothing has no other
-use for it. The functions here call what lies beneath the wrappers: the same code on the same
-tensors, hence the same weights to the last bit, and the first training step comes after about 0.6
-of the time.
+The constructor, `step`, `state_dict` and `load_state_dict` of `torch.optim` are wrapped to keep the
+compiler out of them. The wrappers import the compiler to do so, which takes nearly as long as
+`import torch` itself (1.3 to 1.6 s on 2 cores); a program that compiles nothing does not need it.
+The functions here call the wrapped code directly: the same code on the same tensors, hence the
+same weights to the last bit, and the first training step comes after about 0.6 of the time.
 
-This is the one place that looks beneath PyTorch's public names, so it does so only where all is
-as it was tested: a known release, a class of `torch.optim` itself, wrappers that are the known
-ones. Wherever anything is hooked, profiled, differentiated or compiled, and where `torch._dynamo`
-is loaded already, PyTorch's own methods are called.
+They do so only if everything is as it was tested: the gate is open, the class is one of
+`torch.optim` itself, and its wrappers are the known ones. If anything is hooked, profiled,
+differentiated or compiled, or if `torch._dynamo` is loaded already, PyTorch's own methods are
+called.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from torch import _compile
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
-#: The releases of PyTorch whose wrappers are known. An unknown one costs the time, no more.
-RELEASES = frozenset({"2.13.0"})
+from gradcli.fast import gate
 
 
 def construct(
@@ -34,12 +32,13 @@ def construct(
     groups: Sequence[dict[str, Any]],
     settings: Mapping[str, Any],
 ) -> Optimizer:
-    """Return `optimizer_class(groups, **settings)`; what that raises, this raises."""
+    """Return `optimizer_class(groups, **settings)`; raise what that raises."""
     add_param_group = _beneath_disable(optimizer_class, "add_param_group")
     if add_param_group is None:
         return optimizer_class(groups, **settings)
     optimizer = optimizer_class.__new__(optimizer_class)
-    # An attribute of the object comes before the method of its class: no class is touched.
+    # Python finds an attribute of the object before the method of its class, so that no class
+    # has to be changed.
     vars(optimizer)["add_param_group"] = MethodType(add_param_group, optimizer)
     try:
         optimizer.__init__(groups, **settings)  # type: ignore[misc]
@@ -62,11 +61,11 @@ def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 class StepWithoutDynamo:
     """Makes an optimizer's update: calling it is `optimizer.step()`.
 
-    At each call it looks anew whether anything watches the step. That takes 1 µs; the wrappers
-    that are left out take twenty times as long.
+    Each call checks whether anything watches the step. The check takes 1 µs; the wrappers that it
+    saves take twenty times as long.
 
     Args:
-        optimizer: any; hooks and schedulers may come later.
+        optimizer: any; hooks and schedulers may be added later.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -86,7 +85,7 @@ class StepWithoutDynamo:
             self._step(self._optimizer)
 
     def _is_watched(self) -> bool:
-        """Whether something would notice that the wrappers are left out, or they cost nothing."""
+        """Whether something would notice the missing wrappers, or they cost nothing by now."""
         return (
             "torch._dynamo" in sys.modules
             or type(self._optimizer).step is not self._wrapped
@@ -108,7 +107,7 @@ def is_watched(optimizer: Optimizer) -> bool:
 
 
 def _method(optimizer: Optimizer, name: str) -> Callable[..., Any]:
-    """Return a method of an optimizer, from beneath its wrapper where that may be."""
+    """Return a method of an optimizer, without its wrapper if that is allowed."""
     function = _beneath_disable(type(optimizer), name)
     if function is None or name in vars(optimizer):
         method: Callable[..., Any] = getattr(optimizer, name)
@@ -117,25 +116,25 @@ def _method(optimizer: Optimizer, name: str) -> Callable[..., Any]:
 
 
 def _beneath_disable(optimizer_class: type[Optimizer], name: str) -> Callable[..., Any] | None:
-    """Return the function beneath a method that `torch._disable_dynamo` wraps, if it may be."""
+    """Return the function that `torch._disable_dynamo` has wrapped, or None if it must be kept."""
     if not _is_known(optimizer_class):
         return None
     return _beneath(getattr(optimizer_class, name), _compile._disable_dynamo)
 
 
 def _is_known(optimizer_class: type[Optimizer]) -> bool:
-    """Whether an optimizer's wrappers are known, and would still have to import the compiler."""
+    """Whether an optimizer's wrappers are known and the compiler has not been imported yet."""
     return (
-        torch.__version__.split("+")[0] in RELEASES
+        gate.is_open()
         and "torch._dynamo" not in sys.modules
         and getattr(torch.optim, optimizer_class.__name__, None) is optimizer_class
     )
 
 
 def _beneath(function: object, decorator: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return what `function` wraps; None where it is not `decorator` that has made it.
+    """Return what `function` wraps, or None if `decorator` did not make it.
 
-    The code of the functions that a decorator makes is among the constants of its own code.
+    A decorator's code holds the code of the functions that it makes among its constants.
     """
     if not isinstance(function, FunctionType) or not isinstance(decorator, FunctionType):
         return None

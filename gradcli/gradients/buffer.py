@@ -1,4 +1,4 @@
-"""The step records on their way to the host: kept on the device, flushed in blocks."""
+"""Step records on their way to the host: kept on the device, flushed in blocks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _Row: TypeAlias = tuple[int, int, float, Tensor | float, Norms, Norms]
 class StepBuffer:
     """Holds the measurements of up to `CAPACITY` steps on the training device.
 
-    A step leaves only references here, and `flush` puts them together. On an accelerator that
-    is the one transfer to the host that the measurements cost. On the CPU it is the cheaper
-    order too: right after a backward pass the caches hold none of the code that it takes, so
-    that the same work takes 40 us at each step and 2 us a step at once.
+    A step adds only references; `flush` combines them. On an accelerator that is the only transfer
+    to the host that measuring costs. It is also cheaper on the CPU: a backward pass evicts code
+    from the caches, so the same work takes 40 us per step one by one, and 2 us per step in a block.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,7 +37,7 @@ class StepBuffer:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to `flush`."""
+        """Whether the buffer must be flushed."""
         return len(self._rows) >= CAPACITY
 
     def append(
@@ -50,11 +49,11 @@ class StepBuffer:
         norms_before: Norms,
         norms_after: Norms,
     ) -> None:
-        """Add a step: its loss, a number or (), and its parameters' norms; none is reused later."""
+        """Add a step: its loss, a number or (), and its parameters' norms, none changed later."""
         self._rows.append((step, epoch, learning_rate, loss, norms_before, norms_after))
 
     def flush(self, phase_seconds: dict[str, float]) -> StepRecords:
-        """Return the steps since the last flush, one at least, and forget them."""
+        """Return the steps since the last flush, at least one, and remove them."""
         step, epoch, learning_rate, losses, before, after = zip(*self._rows, strict=True)
         self._rows = []
         loss, norms_before, norms_after = self._to_host(losses, before, after)
@@ -100,7 +99,7 @@ class StepBuffer:
 
 
 def select_rows(records: StepRecords, keep: NDArray[np.bool_]) -> StepRecords:
-    """Return the rows of `records` where `keep` (n,) is true."""
+    """Return the rows of `records` for which `keep` (n,) is true."""
     if keep.all():
         return records
     columns = {

@@ -1,9 +1,9 @@
 """Clipping: how gradients are limited between the backward pass and the update.
 
-Each rule is a class of its own with the constants of its paper as defaults. A rule is called
-with the gradients and their norms, changes the gradients in place, and returns the norms that
-they have afterwards. A gradient with a non-finite norm is left as it is, and leaves no trace
-in a rule's statistics: the training loop stops there.
+Each rule is a class whose defaults are the constants of its paper. A rule is called with the
+gradients and their norms, changes the gradients in place, and returns their norms afterwards. It
+does not change gradients with a non-finite norm, nor count them in its statistics: the training
+loop stops there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gradcli.gradients.norms import Gradients, Norms, as_tensor, scaled, total_n
 
 
 class Clip:
-    """A rule that limits gradients; this one, `none`, leaves them alone."""
+    """A rule that limits gradients; this one, `none`, does not change them."""
 
     def __call__(self, gradients: Gradients, norms: Norms) -> Norms:
         """Limit `gradients` in place.
@@ -38,11 +38,11 @@ class Clip:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the statistics that `state_dict` returned."""
+        """Continue with the statistics that `state_dict` returned."""
 
 
 class NoClip(Clip):
-    """Gradients reach the optimizer as they are."""
+    """Gradients reach the optimizer unchanged."""
 
 
 class ClipNorm(Clip):
@@ -52,7 +52,7 @@ class ClipNorm(Clip):
     (arXiv 1211.5063), algorithm 1. Keeps the gradient's direction.
 
     Args:
-        max_norm: the norm that is not exceeded.
+        max_norm: the largest norm allowed.
     """
 
     def __init__(self, max_norm: float = 1.0) -> None:
@@ -66,10 +66,10 @@ class ClipNorm(Clip):
 class ClipPerLayer(Clip):
     """Scale each layer's gradients by min(1, max_norm / ||g_layer||).
 
-    Keeps the direction within a layer, not that of the whole gradient.
+    Keeps the direction within a layer, but not that of the whole gradient.
 
     Args:
-        max_norm: the norm that no layer exceeds.
+        max_norm: the largest norm allowed in a layer.
     """
 
     def __init__(self, max_norm: float = 1.0) -> None:
@@ -90,7 +90,7 @@ class ClipValue(Clip):
     Changes the gradient's direction. See `torch.nn.utils.clip_grad_value_`.
 
     Args:
-        max_value: the absolute value that no element exceeds.
+        max_value: the largest absolute value allowed.
     """
 
     def __init__(self, max_value: float = 0.01) -> None:
@@ -110,16 +110,17 @@ class ClipValue(Clip):
 class ClipAGC(Clip):
     """Adaptive gradient clipping: limit each output unit's gradient relative to its weights.
 
-    Where ||G_i|| / max(||W_i||, eps) > clip_factor, G_i is scaled so that the ratio is
-    clip_factor; i is a row of a matrix, a filter of a convolution, or the whole of a vector.
+    If ||G_i|| / max(||W_i||, eps) > clip_factor, G_i is scaled so that the ratio is clip_factor; i
+    is a row of a matrix, a filter of a convolution, or a whole vector.
     Brock, De, Smith, Simonyan 2021, "High-performance large-scale image recognition without
-    normalization" (arXiv 2102.06171), section 4.1; the last layer is left out, as there.
+    normalization" (arXiv 2102.06171), section 4.1; as there, the last layer is
+    not clipped.
 
     Args:
-        clip_factor: the ratio that is not exceeded (0.01 there for batches of 1024 to 4096,
-            larger for small ones).
-        eps: the norm that a unit's weights are taken to have at least.
-        clip_output: whether the last layer is clipped too.
+        clip_factor: the largest ratio allowed (in the paper 0.01 for batches of 1024 to 4096, and
+            more for smaller ones).
+        eps: the smallest norm assumed for a unit's weights.
+        clip_output: whether the last layer is also clipped.
     """
 
     def __init__(
@@ -143,16 +144,16 @@ class ClipAGC(Clip):
 
 
 class AutoClip(Clip):
-    """Limit the global norm to a percentile of the norms seen so far, this one included.
+    """Limit the global norm to a percentile of all norms so far, including this one.
 
     Seetharaman, Wichern, Pardo, Le Roux 2020, "AutoClip: adaptive gradient clipping for
-    source separation networks" (arXiv 2007.14469), section 2; they find the 10th best.
+    source separation networks" (arXiv 2007.14469), section 2, which finds the 10th best.
 
-    The history is kept in bounded space, as counts in bins whose edges are 1.5% apart, so that
-    the percentile is that of the whole history to within 0.75%.
+    The history is stored as counts in bins whose edges are 1.5% apart, so that its size is bounded
+    and the percentile is right to within 0.75%.
 
     Args:
-        percentile: which percentile of the history is the limit, between 0 and 100.
+        percentile: the percentile of the history to limit to, from 0 to 100.
     """
 
     _RATIO = 1.015
@@ -163,7 +164,7 @@ class AutoClip(Clip):
     def __init__(self, percentile: float = 10.0) -> None:
         if not 0.0 <= percentile <= 100.0:
             raise UserError(
-                f"percentile is {percentile}, which is not between 0 and 100.",
+                f"the percentile must be from 0 to 100, not {percentile}",
                 where="clip.percentile",
                 hint="clip.percentile=10",
             )
@@ -176,11 +177,11 @@ class AutoClip(Clip):
         return self.clip(gradients, norms)
 
     def clip(self, gradients: Gradients, norms: Norms) -> Norms:
-        """Limit the global norm to the percentile of the history as it stands."""
+        """Limit the global norm to the percentile of the current history."""
         return _scale_to(self.limit(), gradients, norms)
 
     def observe(self, norm: Tensor) -> None:
-        """Add a global norm () to the history; one that is not finite is left out."""
+        """Add a global norm () to the history, unless it is not finite."""
         self.counts = self.counts.to(norm.device)
         position = torch.log(norm / self._LOWEST) / math.log(self._RATIO)
         finite = torch.isfinite(norm)
@@ -188,9 +189,9 @@ class AutoClip(Clip):
         self.counts.index_add_(0, index.view(1), finite.long().view(1))
 
     def limit(self) -> Tensor:
-        """Return the percentile of the history, float64 (); infinite while it is empty.
+        """Return the percentile of the history, float64 (); infinite if the history is empty.
 
-        Between two norms of the history it is interpolated, as by `numpy.percentile`.
+        It is interpolated between two norms of the history, as in `numpy.percentile`.
         """
         cumulative = self.counts.cumsum(0)
         position = (cumulative[-1] - 1).clamp(min=0) * (self.percentile / 100.0)
@@ -206,24 +207,24 @@ class AutoClip(Clip):
         return {"counts": self.counts.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a history."""
+        """Continue with a history."""
         self.counts = state["counts"].clone()
 
 
 class ZClip(Clip):
-    """Limit spikes: a global norm too many deviations above its running mean.
+    """Limit spikes: global norms that are too many deviations above their running mean.
 
-    With z = (||g|| - mu) / sigma, where z > z_threshold the norm is cut to
-    mu + z_threshold * sigma / (z / z_threshold): the larger the spike, the harder the cut.
-    mu and sigma are exponential moving averages over the norms after clipping, begun with the
+    Let z = (||g|| - mu) / sigma. If z > z_threshold, the norm is reduced to
+    mu + z_threshold * sigma / (z / z_threshold): the larger the spike, the stronger the reduction.
+    mu and sigma are exponential moving averages of the norms after clipping. They start from the
     mean and deviation of the first `warmup_steps` norms, which are not clipped.
     Kumar, Owen, Chowdhury, Güra 2025, "ZClip: adaptive spike mitigation for LLM pre-training"
     (arXiv 2504.02507), section 3.
 
     Args:
-        z_threshold: how many deviations are taken for a spike.
+        z_threshold: the number of deviations that makes a spike.
         decay: the weight of the past in the moving averages.
-        warmup_steps: how many norms begin the averages.
+        warmup_steps: the number of norms that the averages start from.
     """
 
     def __init__(
@@ -232,7 +233,7 @@ class ZClip(Clip):
         self.z_threshold = _positive("z_threshold", z_threshold)
         if not 0.0 < decay < 1.0:
             raise UserError(
-                f"decay is {decay}, which is not between 0 and 1.",
+                f"the decay must be between 0 and 1, not {decay}",
                 where="clip.decay",
                 hint="clip.decay=0.97",
             )
@@ -242,18 +243,18 @@ class ZClip(Clip):
         self.statistics = torch.zeros(3, dtype=torch.float64)
 
     def __call__(self, gradients: Gradients, norms: Norms) -> Norms:
-        """Limit the global norm and take the result into the averages."""
+        """Limit the global norm and update the averages with the result."""
         self.statistics = self.statistics.to(as_tensor(norms))
         clipped = self.clip(gradients, norms)
         self.observe(total_norm(clipped))
         return clipped
 
     def clip(self, gradients: Gradients, norms: Norms) -> Norms:
-        """Limit the global norm with the averages as they stand."""
+        """Limit the global norm with the current averages."""
         return _scale_to(self.limit(total_norm(norms)), gradients, norms)
 
     def limit(self, norm: Tensor) -> Tensor:
-        """Return the limit for a global norm (): infinite where it is no spike."""
+        """Return the limit for a global norm (); infinite if it is not a spike."""
         count, mean, variance = self.statistics.to(norm).unbind()
         deviation = variance.sqrt()
         z = (norm - mean) / deviation
@@ -262,10 +263,10 @@ class ZClip(Clip):
         return torch.where(spike, limit, math.inf)
 
     def observe(self, norm: Tensor) -> None:
-        """Take a global norm () into the averages; one that is not finite is left out."""
+        """Update the averages with a global norm (), unless it is not finite."""
         count, mean, variance = self.statistics.unbind()
         warming_up = count < self.warmup_steps
-        # While warming up, Welford's running mean and variance; then the moving averages.
+        # During the warm-up Welford's running mean and variance, then the moving averages.
         weight = torch.where(warming_up, 1.0 / (count + 1.0), 1.0 - self.decay)
         difference = norm - mean
         new_mean = mean + weight * difference
@@ -282,7 +283,7 @@ class ZClip(Clip):
         return {"statistics": self.statistics.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over count, mean and variance."""
+        """Continue with count, mean and variance."""
         self.statistics = state["statistics"].clone()
 
 
@@ -316,8 +317,8 @@ def _unit_norms(tensor: Tensor) -> Tensor:
 def _positive(name: str, value: float) -> float:
     if not value > 0:
         raise UserError(
-            f"{name} is {value}, which is not above zero.",
+            f"{name} must be above 0, not {value}",
             where=f"clip.{name}",
-            hint="clip=none, to leave the gradients alone",
+            hint="clip=none, to leave the gradients unchanged",
         )
     return value

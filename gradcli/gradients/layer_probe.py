@@ -1,4 +1,4 @@
-"""What is measured of each layer now and then: weights, updates, gradients of the inputs."""
+"""Measurements of each layer at some steps: weights, updates, gradients w.r.t. the inputs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from gradcli.records import LayerInfo, LayerRecord
 class LayerProbe:
     """Measures one training step of a model, as a context around it.
 
-    Entered before the forward pass: notes the weights and hooks the layers. Left after the
-    update: `record` then has the values. Hooks exist only within the context, and they read
-    gradients without changing them, so that training goes on as if nothing had been measured.
+    Enter it before the forward pass: it copies the weights and hooks the layers. Leave it after the
+    backward pass, and call `record` after the update. Hooks exist only within the context and read
+    gradients without changing them, so measuring does not change the training.
 
     Args:
         model: the model.
         layers: its layers.
-        zero_at_start: names of the parameters to leave out of the update ratio, because they
-            began at zero, where a ratio means nothing.
+        zero_at_start: names of the parameters to leave out of the update ratio, which means little
+            for parameters that are zero at the start.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LayerProbe:
 
     @torch.no_grad()
     def record(self, step: int) -> LayerRecord:
-        """Return the values of the step, one a layer; NaN where there is none."""
+        """Return the values of the step, one per layer; NaN if there is none."""
         weight_norms, update_ratios, input_norms = [], [], []
         for before, now, in_ratio, squares in zip(
             self._before, self._parameters, self._in_ratio, self._input_squares, strict=True
@@ -84,14 +84,14 @@ class LayerProbe:
 
 
 def zero_parameters(model: nn.Module) -> frozenset[str]:
-    """Return the names of the parameters that are zero everywhere, as biases often begin."""
+    """Return the names of the parameters that are all zero, as biases often are at the start."""
     return frozenset(name for name, value in model.named_parameters() if not bool(value.any()))
 
 
 def _watch_inputs(squares: list[float]) -> Callable[[nn.Module, Any], None]:
-    """Return a hook that collects the squared gradient norm of a layer's first input.
+    """Return a hook that collects the squared norm of the gradient w.r.t. a layer's first input.
 
-    A layer that is called several times in one forward pass adds up.
+    If a forward pass calls the layer several times, each call adds one.
     """
 
     def remember(gradient: Tensor) -> None:

@@ -8,10 +8,10 @@ from gradcli.records import LayerInfo, ParameterInfo
 
 
 def find_layers(model: nn.Module) -> tuple[LayerInfo, ...]:
-    """Describe the layers of `model`, in the order in which its modules are registered.
+    """Describe the layers of `model`, in the order of its registered modules.
 
-    A parameter that two modules share belongs to the first of them, as in
-    `named_parameters()`. Parameters that the model owns itself form the layer `(model)`.
+    A parameter shared by two modules belongs to the first one, as in `named_parameters()`. The
+    model's own parameters form the layer `(model)`.
     """
     layers: list[LayerInfo] = []
     seen: set[int] = set()

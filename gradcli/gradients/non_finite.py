@@ -1,4 +1,4 @@
-"""Where a non-finite value arose: the first such output in the forward pass, or gradient."""
+"""Finding the first non-finite value of a step: an output, the loss, or a gradient."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ Phase = Literal["forward", "loss", "backward"]
 def locate_fault(
     model: nn.Module, inputs: Tensor, labels: Tensor, parameter_norms: Norms
 ) -> tuple[Phase, str | None]:
-    """Say where the first non-finite value of a step arose.
+    """Find where the first non-finite value of a step appeared.
 
-    The forward pass is repeated on a copy of the model: the first module to end with an output
-    that is not finite is the place; a module ends before the one that contains it. Where all
-    outputs and the loss are finite, it arose going backward, which runs from the output to the
-    input: the place is the layer nearest the output whose gradient is not finite.
+    The forward pass is repeated on a copy of the model. The first module that returns a non-finite
+    output is the place; inner modules return before the module that contains them. If all outputs
+    and the loss are finite, the value appeared in the backward pass, which runs from the output to
+    the input: the place is the layer nearest the output with a non-finite gradient.
 
     Args:
         model: in the state in which the fault occurred.
         inputs: the batch, (b, ...).
         labels: its classes, (b,).
-        parameter_norms: of that step's gradients, before any clipping.
+        parameter_norms: of that step's gradients, before clipping.
 
     Returns:
-        The phase, and the name of the module (a layer's, where it is one); None for the loss.
+        The phase and the name of the module; for the loss the name is None.
     """
     devices = [inputs.device] if inputs.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -54,8 +54,8 @@ def first_non_finite_output(
     """Run `forward` on a copy of `model`.
 
     Returns:
-        The module that is the first to end with an output that is not finite, or None; and
-        what `forward` returned.
+        The name of the first module that returns a non-finite output, or None; and what `forward`
+        returned.
     """
     first: list[str] = []
     twin = copy.deepcopy(model)

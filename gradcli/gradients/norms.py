@@ -1,13 +1,13 @@
 """The gradients of a model's parameters: their norms, and scaling them.
 
-The one place where gradients are read each step. One pass gives a norm for each parameter;
-layers' and global norms, clipping, logging and diagnosis derive from those.
+Gradients are read here, once per step. One pass gives a norm for each parameter; the norms of
+layers and of the whole gradient, clipping, logging and diagnosis derive from these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 from operator import attrgetter, le
 from typing import TypeAlias, TypeGuard
@@ -17,19 +17,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradcli.fast.foreach_norm import norm_of_each
 from gradcli.gradients.layers import layer_parameters
 from gradcli.records import LayerInfo
 
-# A float32 sum of squares is right to rounding while no square that matters has fallen below
-# the smallest normal number and the sum has not overflowed. n squares lost below 2**-126 are
-# at most n * 2**-126; below 2**24 times that they could show in the result.
+# A float32 sum of squares is right to rounding if no relevant square is below the smallest normal
+# number, 2**-126, and the sum has not overflowed. n squares lost below it are at most n * 2**-126,
+# which can change a sum below 2**24 times that.
 _TRUSTED_FROM_PER_ELEMENT = 2.0 ** (-126 + 24)
 _TRUSTED_TO = 2.0**63.5
 
-# So many gradients of so few elements are measured by one call: within a training loop the 42 of a
-# 20-layer net take 140 us, where a call for each takes 190; with layers of 128 by 128 300 and 315.
-# Few are not worth a second way, and large ones come out less exact than by a dot product (7e-5 at
-# 3.2 million elements), and slower with several threads.
+# At least so many gradients, each of at most so many elements, are measured in one call: within a
+# training loop the 42 of a 20-layer net take 140 us, compared with 190 for one call each; with
+# layers of 128 by 128, 300 and 315. For fewer the gain is small. Large ones would be less exact
+# than with a dot product (7e-5 at 3.2 million elements), and slower with several threads.
 _MANY = 8
 _FEW_ELEMENTS = 1 << 17
 
@@ -38,9 +39,9 @@ _DTYPE = attrgetter("dtype")
 _IS_SPARSE = attrgetter("is_sparse")
 
 
-# The norms of P parameters' gradients. On the CPU they are numbers: right after a backward pass
-# the caches hold no code, and each small tensor then costs 5 to 10 us (all in all 45 us of a
-# step's 2,400 for the default MLP). On an accelerator they are a tensor (P,) that stays there.
+# The norms of P parameters' gradients. On the CPU they are numbers: a backward pass evicts code
+# from the caches, and each small tensor then costs 5 to 10 us (in total 45 us of a step's 2,400 for
+# the default MLP). On an accelerator they are a tensor (P,) that stays there.
 Norms: TypeAlias = list[float] | Tensor
 
 
@@ -49,14 +50,14 @@ class Gradients:
 
     Args:
         model: any module; P parameters in L layers.
-        layers: what `find_layers` says of it.
+        layers: from `find_layers`.
 
-    Gradients are looked up in `p.grad` at each call, so that it does not matter whether
-    `zero_grad` sets them to None. A missing gradient counts as zero.
+    Gradients are looked up in `p.grad` at each call, so `zero_grad` may set them to None. A missing
+    gradient counts as zero.
 
     Attributes:
-        leave_scaling: whether one factor for all gradients is left to the update: `scale_` then
-            only notes it, and whoever makes the update asks `take_factor`.
+        leave_scaling: whether the update applies a factor common to all gradients. `scale_` then
+            only stores it, and the update gets it from `take_factor`.
     """
 
     def __init__(self, model: nn.Module, layers: tuple[LayerInfo, ...]) -> None:
@@ -65,6 +66,7 @@ class Gradients:
         self._factor: float | Tensor = 1.0
         self.parameters: Sequence[nn.Parameter] = layer_parameters(model, layers)
         self.device = self.parameters[0].device
+        self._norm_of_each = norm_of_each()
         self._trusted_from = [_trusted_from(p) for p in self.parameters]
         self._alone, self._together = _alone_and_together(self.parameters)
         counts = [len(layer.parameters) for layer in layers]
@@ -74,17 +76,17 @@ class Gradients:
         )
 
     def current(self) -> list[Tensor | None]:
-        """Return each parameter's gradient as it is now, None where there is none."""
+        """Return each parameter's current gradient, or None if it has none."""
         return list(map(_GRADIENT, self.parameters))
 
     def norms(self, gradients: Sequence[Tensor | None] | None = None) -> Norms:
         """Return the L2 norm of each parameter's gradient, in float64, on the device.
 
-        Right also where float32 is not: gradients of 1e-24 do not read as zero and
-        gradients of 1e18 not as infinite. Makes no transfer to the host on an accelerator.
+        Also right beyond float32's range: gradients of 1e-24 are not measured as zero, nor
+        gradients of 1e18 as infinite. On an accelerator nothing is transferred to the host.
 
         Args:
-            gradients: what `current` returned, where it is at hand.
+            gradients: what `current` returned, if the caller has it.
         """
         if gradients is None:
             gradients = self.current()
@@ -93,27 +95,28 @@ class Gradients:
         dtype = accumulator_dtype(self.device)
         with torch.no_grad():
             if _are_usual(gradients):
-                # A small network waits for the host to launch one kernel after the other: of the
-                # 197 operators of a 20-layer net's step, 42 measured a gradient each.
-                return torch.stack(tuple(each_norm(gradients, 2, dtype)))
+                # A small network waits for the host to launch kernels one by one; without this,
+                # 42 of the 197 operators in a 20-layer net's step would measure a gradient each.
+                return torch.stack(tuple(self._norm_of_each(gradients, 2, dtype)))
             zero = self.parameters[0].new_zeros((), dtype=dtype)
             return torch.stack([zero if one is None else _norm(one, dtype) for one in gradients])
 
     def _norms_on_cpu(self, gradients: Sequence[Tensor | None]) -> list[float]:
-        """Return the norm of each gradient; the usual case of `sum_of_squares` is written out.
+        """Return the norm of each gradient, with the usual case of `sum_of_squares` inlined.
 
-        Without the calls, and without `no_grad`, it takes two thirds of the time.
+        Without the calls and without `no_grad` it takes two thirds of the time.
         """
         dot, sqrt, float32 = torch.dot, math.sqrt, torch.float32
         norms = [math.nan] * len(gradients)
         if self._together:
             places, usual = _usual(gradients, self._together)
-            for place, norm in zip(places, each_norm(usual) if usual else (), strict=True):
+            found = self._norm_of_each(usual) if usual else ()
+            for place, norm in zip(places, found, strict=True):
                 norms[place] = norm.item()
         for place in self._alone:
             gradient = gradients[place]
             if gradient is not None and gradient.dtype is float32 and not gradient.is_sparse:
-                flat = gradient if gradient.ndim == 1 else _flat(gradient)
+                flat = gradient if gradient.ndim == 1 else gradient.flatten()
                 norms[place] = sqrt(dot(flat, flat).item())
         if not (all(map(le, self._trusted_from, norms)) and max(norms) <= _TRUSTED_TO):
             for place, (least, value) in enumerate(zip(self._trusted_from, norms, strict=True)):
@@ -123,9 +126,9 @@ class Gradients:
 
     @torch.no_grad()
     def scale_(self, coefficients: float | Tensor) -> None:
-        """Multiply the gradients by `coefficients`: one for all, a number or (), or one each, (P,).
+        """Multiply the gradients by one coefficient, a number or (), or by one each, (P,).
 
-        One for all may be left to the update: see `leave_scaling`.
+        The update may apply a single coefficient instead: see `leave_scaling`.
         """
         if self.leave_scaling and (isinstance(coefficients, float) or not coefficients.ndim):
             self._factor = coefficients
@@ -137,7 +140,7 @@ class Gradients:
             return
         each = coefficients.expand(len(self.parameters))
         if self.device.type == "cpu":
-            # Reading a number costs little here, and not multiplying by one saves a pass.
+            # Reading a number is cheap here, and skipping a factor of 1 saves a pass.
             for parameter, coefficient in zip(self.parameters, each.tolist(), strict=True):
                 if coefficient != 1.0 and parameter.grad is not None:
                     parameter.grad.mul_(coefficient)
@@ -147,12 +150,12 @@ class Gradients:
                     parameter.grad.mul_(factor.to(parameter.grad.dtype))
 
     def take_factor(self) -> float | Tensor:
-        """Return the factor that was left to the update, and forget it."""
+        """Return the factor that the update has to apply, and reset it."""
         factor, self._factor = self._factor, 1.0
         return factor
 
     def clear(self) -> None:
-        """Forget the gradients, as `optimizer.zero_grad` does in 80 us instead of 8."""
+        """Remove the gradients, as `optimizer.zero_grad` does, but in 8 us instead of 80."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -165,7 +168,7 @@ class Gradients:
 
 
 def as_tensor(norms: Norms) -> Tensor:
-    """Return norms as a tensor (P,), on the device on which they are."""
+    """Return norms as a tensor (P,), on their device."""
     return torch.tensor(norms, dtype=torch.float64) if isinstance(norms, list) else norms
 
 
@@ -181,45 +184,38 @@ def total_norm(norms: Norms) -> Tensor:
 
 
 def scaled(norms: Norms, coefficients: Tensor) -> Norms:
-    """Return norms times coefficients, () or (P,), in the form in which they came."""
+    """Return norms times coefficients, () or (P,), as a list or a tensor, whichever `norms` is."""
     product = as_tensor(norms) * coefficients
     return product.tolist() if isinstance(norms, list) else product
 
 
 def sum_of_squares(tensor: Tensor | None) -> float:
-    """Return the sum of the squares of a tensor on the CPU, which is 0 for None.
+    """Return the sum of squares of a tensor on the CPU; 0 for None.
 
-    One dot product a tensor is the cheapest reduction there is on the CPU: 33 us for the six
-    gradients of the default MLP, against 154 us of `clip_grad_norm_`. Its relative error is
-    2.5e-7 at 200,000 elements and 1.8e-5 at 3.2 million. Where float32 is too narrow for the
-    result, float64 does it again.
+    A dot product is the cheapest reduction on the CPU: 33 us for the six gradients of the default
+    MLP, compared with 154 us of `clip_grad_norm_`. Its relative error is 2.5e-7 at 200,000 elements
+    and 1.8e-5 at 3.2 million. If the result is out of float32's range, it is computed again in
+    float64.
     """
     if tensor is None:
         return 0.0
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
     if tensor.dtype is torch.float32:
-        flat = _flat(tensor)
+        flat = tensor.flatten()
         value = torch.dot(flat, flat).item()
         if _trusted_from(flat) <= math.sqrt(value) <= _TRUSTED_TO:
             return value
     return _norm(tensor, torch.float64).item() ** 2
 
 
-def _flat(tensor: Tensor) -> Tensor:
-    """Return a tensor's elements in a row, without a copy if it is a matrix of any layout."""
-    if tensor.ndim == 2 and not tensor.is_contiguous():
-        tensor = tensor.t()
-    return tensor.flatten()
-
-
 def _trusted_from(tensor: Tensor) -> float:
-    """Return the norm from which on float32 is wide enough for the squares of a tensor."""
+    """Return the smallest norm for which float32 can hold the squares of a tensor."""
     return math.sqrt(tensor.numel() * _TRUSTED_FROM_PER_ELEMENT)
 
 
 def _alone_and_together(parameters: Sequence[Tensor]) -> tuple[list[int], list[int]]:
-    """Return the places of the parameters that are measured alone, and of those together."""
+    """Return the indices of the parameters measured one by one, and of those in one call."""
     small = [i for i, parameter in enumerate(parameters) if parameter.numel() <= _FEW_ELEMENTS]
     together = small if len(small) >= _MANY else []
     not_alone = set(together)
@@ -229,7 +225,7 @@ def _alone_and_together(parameters: Sequence[Tensor]) -> tuple[list[int], list[i
 def _usual(
     gradients: Sequence[Tensor | None], places: Sequence[int]
 ) -> tuple[Sequence[int], Sequence[Tensor]]:
-    """Return the places whose gradients are there, dense and of float32, and those gradients."""
+    """Return the places whose gradients exist, dense and of float32, and those gradients."""
     chosen = gradients if len(places) == len(gradients) else [gradients[i] for i in places]
     if _are_usual(chosen):
         return places, chosen
@@ -238,23 +234,12 @@ def _usual(
 
 
 def _are_usual(gradients: Sequence[Tensor | None]) -> TypeGuard[Sequence[Tensor]]:
-    """Whether all are so; without Python's own steps for each of them."""
+    """Whether all gradients exist, dense and of float32; `map` keeps the loop out of Python."""
     return (
         set(map(type, gradients)) == {Tensor}
         and set(map(_DTYPE, gradients)) == {torch.float32}
         and not any(map(_IS_SPARSE, gradients))
     )
-
-
-def _norm_of_each(
-    tensors: Sequence[Tensor], order: float = 2, dtype: torch.dtype | None = None
-) -> Sequence[Tensor]:
-    """Return the norm of each tensor, ()."""
-    return [torch.linalg.vector_norm(tensor, order, dtype=dtype) for tensor in tensors]
-
-
-# `_foreach_norm` has no public name; `torch.nn.utils.get_total_norm` calls it, too.
-each_norm: Callable[..., Sequence[Tensor]] = getattr(torch, "_foreach_norm", _norm_of_each)
 
 
 def accumulator_dtype(device: torch.device) -> torch.dtype:

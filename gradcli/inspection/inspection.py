@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.diagnosis.loss_trend import Convergence
-from gradcli.probes.slope import LogSlope
+from gradcli.probes.measuring.slope import LogSlope
+from gradcli.probes.probe import Probe, Result
 from gradcli.records import Finding, Floats, Integers, ProbeRecord, Status
 
 if TYPE_CHECKING:
-    from gradcli.probes.activations import Moments
-    from gradcli.probes.alpha import StepFit
-    from gradcli.probes.check import GradientCheck
-    from gradcli.probes.descent import DescentCurve
-    from gradcli.probes.hidden_states import HiddenStateGradients
-    from gradcli.probes.histograms import LayerHistogram
-    from gradcli.probes.noise import GradientNoise
-    from gradcli.probes.sharpness import Sharpness
+    from gradcli.probes.measuring.activations import Moments
 
 Kind = Literal["run", "checkpoint", "fresh"]
 """From records alone; from records and the last checkpoint; from a model not yet trained."""
@@ -148,26 +142,17 @@ class ProbeCost:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResults:
-    """What the costly probes found; None where a probe was not asked for, or refused.
+    """What the probes found, by probe. Those that were neither asked for nor run are absent."""
 
-    The names of the fields are those of the probes, with `-` for `_`.
-    """
-
-    histograms: tuple[LayerHistogram, ...] | None = None
-    cosine: tuple[float, ...] | None = None
-    """Between the gradients of consecutive steps, for a few steps from here."""
-    noise: GradientNoise | None = None
-    sharpness: Sharpness | None = None
-    alpha: tuple[StepFit, ...] | None = None
-    """Of a few steps from here."""
-    descent: DescentCurve | None = None
-    hidden_states: tuple[HiddenStateGradients, ...] | None = None
-    """One for each recurrent module."""
-    check: GradientCheck | None = None
+    found: dict[str, Any] = field(default_factory=dict)
+    """The results."""
     costs: dict[str, ProbeCost] = field(default_factory=dict)
-    """By probe."""
     refused: dict[str, str] = field(default_factory=dict)
-    """The reason, by probe."""
+    """The reasons."""
+
+    def of(self, probe: Probe[Result]) -> Result | None:
+        """Return what a probe found; None if it was not run, or refused."""
+        return self.found.get(probe.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +205,11 @@ class Inspection:
     probes: ProbeResults
     findings: tuple[Finding, ...]
     probe_history: tuple[ProbeRecord, ...] = ()
-    """What the probes found that a run made of its own model while it trained."""
+    """What a run's own probes found while it trained."""
+    is_own_loop: bool = False
+    """Whether the run was trained in a loop of the user's own, which gradcli cannot repeat."""
+    path_arguments: tuple[str, ...] = ()
+    """The options that say where things are, for commands that go on from here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,14 @@ import numpy as np
 from gradcli.diagnosis import Probed, ThroughTime
 from gradcli.diagnosis.evidence import matrix_layers
 from gradcli.inspection.inspection import ProbeResults
+from gradcli.probes.check import CHECK
+from gradcli.probes.hidden_states import HIDDEN_STATES
+from gradcli.probes.noise import NOISE
 from gradcli.records import FaultRecord, LayerInfo
 
 if TYPE_CHECKING:
-    from gradcli.probes.activations import SignalReport
-    from gradcli.probes.check import GradientCheck
+    from gradcli.probes.measuring.activations import SignalReport
+    from gradcli.probes.measuring.finite_differences import GradientCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Measures:
     def probed(self) -> Probed:
         """Bring to the layers with a matrix what the diagnosis wants to know."""
         chosen = [self.signals.layers[index] for index in matrix_layers(self.layers)]
-        noise, states, check = self.probes.noise, self.probes.hidden_states, self.probes.check
+        noise, states = self.probes.of(NOISE), self.probes.of(HIDDEN_STATES)
+        check = self.probes.of(CHECK)
         return Probed(
             dead_fraction=np.array([signal.dead_fraction for signal in chosen]),
             saturated_fraction=np.array(

@@ -1,6 +1,6 @@
-"""Two runs laid side by side: what was asked, how they were made, and what they came to.
+"""How two runs differ: in their settings, in how they were made, and in their results.
 
-Everything is read from the run directories; of long runs, what was logged is read in blocks.
+Everything is read from the run directories, the logs of long runs in blocks.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from gradcli.runs import Run
 
 # A long run is read in blocks that stay in a processor's cache.
 _ROWS_AT_ONCE = 5_000
-# What tells runs apart, and changes nothing.
+# Settings that only name a run.
 _LABELS = {"name"}
-# Sections that change no training: what is watched, and how often it is saved.
+# Sections that change no training: what is recorded, and how often it is saved.
 _WATCHED = {"monitor", "checkpoint"}
-# What all arms of a comparison share, or what it settles itself.
+# Keys that all arms of a comparison share, or that a comparison sets itself.
 _NOT_VARIED = {"data", "seed", "threads", "device", "epochs"}
 _RATE = "optimizer.lr"
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A fact that differs between two runs; None where one of them has none."""
+    """A fact that differs between two runs; None if one of them lacks it."""
 
     key: str
     a: Any
@@ -43,30 +43,36 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class RunDifference:
-    """What sets two runs apart."""
+    """How two runs differ."""
 
     a: TrainSummary
     b: TrainSummary
     overrides: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
-    """Those that the runs were begun with; None where that is not on record, as of trials and
-    of a loop of the user's own."""
+    """Those that the runs were begun with; None if they are not recorded, as for trials and for
+    a loop of the user's own."""
+    options: tuple[str, ...] | None
+    """Those that a command needs to build both again, such as `--config-dir DIR`; None if they
+    differ."""
     settings: tuple[Contrast, ...]
-    """What differs in their configs, by the keys with which an override sets it."""
+    """The settings that differ, under the keys that an override uses."""
     origin: tuple[Contrast, ...]
-    """What differs in the code, the versions, the machine and the data that made them."""
+    """What differs in the code, versions, machine, data and commands that made them."""
     steps_compared: int
     """The logged steps that both have."""
     first_different_step: int | None
-    """The first of those at which a number on record differs; None where all are equal."""
+    """The first of those at which the loss or a gradient norm differs; None if all are equal."""
     norms_compared: bool
-    """Whether the gradient norms were compared, too: where there are equally many."""
+    """Whether the gradient norms were compared, too: if both have equally many."""
+    causes: tuple[tuple[str, int], ...]
+    """The recorded quantities that differ although they do not depend on the weights, such as the
+    learning rate, each with the first step at which it does."""
 
     @property
     def decisions(self) -> tuple[Contrast, ...]:
         """The settings that differ and may change a training.
 
-        Without what a chosen option is given, where the options differ, and without what is only
-        watched or saved.
+        If another option of a group is chosen, the keys of the options are left out, and so is
+        what only changes what is recorded or saved.
         """
         chosen = {one.key for one in self.settings if "." not in one.key}
         sections = chosen | _WATCHED
@@ -76,7 +82,7 @@ class RunDifference:
 
     @property
     def steps_are_same(self) -> bool:
-        """Whether both have logged steps, all of them equal, and made equally many."""
+        """Whether both made equally many steps, and all those that are logged are equal."""
         return (
             self.steps_compared > 0
             and self.first_different_step is None
@@ -85,40 +91,46 @@ class RunDifference:
 
 
 def difference(a: Run, b: Run) -> RunDifference:
-    """Compare two runs, in whatever state they are.
+    """Compare two runs, whatever their status.
 
     Raises:
-        UserError: where one ended before its model was built, or its config is broken.
+        UserError: if one ended before its model was built, or its config is broken.
     """
     of_a, of_b = _settings(a), _settings(b)
     if of_a.get("data.name") == of_b.get("data.name"):
-        of_b["data"] = of_a.get("data")  # `auto` has been settled by then
+        of_b["data"] = of_a.get("data")  # `auto` may have chosen the same data
     settings = _contrasts(of_a, of_b)
     changed = {one.key for one in settings}
     norms = _have_equal_norms(a.steps, b.steps)
     compared, first = _first_different_step(a.steps, b.steps, norms=norms)
+    origin = _contrasts(_origin(a), _origin(b))
+    if _parts(a) != _parts(b) or (first is not None and not settings and not origin):
+        origin += _contrasts(_commands(a), _commands(b))
     return RunDifference(
         a=summarise_run(a),
         b=summarise_run(b),
         overrides=(_overrides(a), _overrides(b)),
-        # The class says no more than the option that names it.
+        options=_common_options(a, b),
+        # An option implies its class.
         settings=tuple(
             one for one in settings if one.key.removesuffix("._target_") not in changed - {one.key}
         ),
-        origin=_contrasts(_origin(a), _origin(b)),
+        origin=origin,
         steps_compared=compared,
         first_different_step=first,
         norms_compared=norms,
+        causes=_causes(a.steps, b.steps),
     )
 
 
 def fair_comparison(difference: RunDifference) -> list[str] | None:
-    """Return the words of the comparison that tries two runs over several seeds.
+    """Return the command of a comparison that repeats two runs with several seeds.
 
-    There is one where a single decision sets them apart that a comparison can be asked to vary.
+    None unless the runs differ in a single setting, and in one that a comparison can vary.
     """
     of_a, of_b = difference.overrides
-    if of_a is None or of_b is None or len(difference.decisions) != 1:
+    options = difference.options
+    if options is None or of_a is None or of_b is None or len(difference.decisions) != 1:
         return None
     (one,) = difference.decisions
     key, values = one.key, (one.a, one.b)
@@ -129,7 +141,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
     arguments = [word.lstrip("+") for word in (*of_a, *of_b)]
     given = [word for word in arguments if word.startswith(f"{key}.") and not _sets(word, _RATE)]
     if given or any(_sets(word, "data.val") for word in arguments):
-        return None  # an option that was given more than its name; no data to choose by
+        return None  # an option with keys of its own, or no validation data to choose by
     optimizer = difference.a.info.optimizer
     if not _is_shipped("optimizer", optimizer) or not all(
         _is_shipped(key, value) for value in values if "." not in key and isinstance(value, str)
@@ -139,7 +151,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
     apart = (key, "optimizer", _RATE, "seed", "name", "threads")
     ours = dict.fromkeys(word.lstrip("+") for word in of_a)
     kept = [word for word in ours if not any(_sets(word, name) for name in apart)]
-    command = ["gradcli", "compare-optimizers", *kept]
+    command = ["gradcli", "compare-optimizers", *options, *kept]
     if key == "optimizer":
         return [*command, "--optimizers", typed]
     if key == _RATE:
@@ -151,7 +163,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
 
 
 def setting(value: Any) -> str:
-    """Write a setting as it is typed; none as `null`."""
+    """Write a setting as a user types it; None as `null`."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
@@ -160,7 +172,7 @@ def _sets(override: str, key: str) -> bool:
 
 
 def _can_be_typed(value: Any) -> bool:
-    """Whether a value is a word or a number, which stands between commas as it is."""
+    """Whether a value is a word or a number, which needs no quotes in a list."""
     if isinstance(value, bool | int):
         return True
     if isinstance(value, float):
@@ -169,13 +181,18 @@ def _can_be_typed(value: Any) -> bool:
 
 
 def _is_shipped(group: str, option: str) -> bool:
-    """Whether an option is gradcli's own; a word that chooses no option is none to look for."""
+    """Whether an option is one of gradcli's, or the group is none and so has no options."""
     folder = shipped_configs() / group
     return not folder.is_dir() or (folder / f"{option}.yaml").is_file()
 
 
 def _overrides(run: Run) -> tuple[str, ...] | None:
-    return tuple(run.overrides) if "overrides" in run.state else None
+    return tuple(run.overrides) if run.has_overrides else None
+
+
+def _common_options(a: Run, b: Run) -> tuple[str, ...] | None:
+    one, other = a.paths.arguments(runs=False), b.paths.arguments(runs=False)
+    return tuple(a.paths.arguments()) if one == other else None
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -188,7 +205,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _origin(run: Run) -> dict[str, Any]:
-    """Return what made a run besides its config."""
+    """Return what made a run, besides its config and its commands."""
     state, info = run.state, run.info
     git = state.get("git") or {}
     commit = f"{git['commit'][:12]}{', changed' if git['dirty'] else ''}" if git else None
@@ -204,6 +221,43 @@ def _origin(run: Run) -> dict[str, Any]:
     }
 
 
+def _parts(run: Run) -> list[int]:
+    """Return the steps at which the processes that trained a run began."""
+    parts = run.state.get("parts")
+    if parts is None:  # a run of an older release: only how often it was resumed
+        return [0] * (1 + len(run.state.get("resumed", ())))
+    return [part["start_step"] for part in parts]
+
+
+def _commands(run: Run) -> dict[str, str]:
+    """Return the commands that trained a run: of each process the overrides, else the command."""
+    state = run.state
+    parts = state.get("parts") or [{"start_step": 0, **state}]
+    resumed = len(state.get("resumed", ()))
+    texts = []
+    for part in parts:
+        overrides = [word for word in part.get("overrides", ()) if not _sets(word, "name")]
+        begin = f"resumed at step {part['start_step']}: " if part["start_step"] else ""
+        texts.append(begin + " ".join(overrides or part.get("argv", ())))
+    if "parts" not in state and resumed:
+        texts.append(f"resumed {resumed} times")
+    return {"commands": "; ".join(texts)}
+
+
+def _causes(a: StepRecords, b: StepRecords) -> tuple[tuple[str, int], ...]:
+    """Return what differs between the common steps that no difference of weights can change."""
+    common, of_a, of_b = np.intersect1d(a.step, b.step, assume_unique=True, return_indices=True)
+    causes = []
+    for name in ("learning_rate", "epoch"):
+        for start in range(0, len(common), _ROWS_AT_ONCE):
+            block = slice(start, start + _ROWS_AT_ONCE)
+            same = _equal(getattr(a, name)[of_a[block]], getattr(b, name)[of_b[block]])
+            if not same.all():
+                causes.append((name.replace("_", " "), int(common[start + int(np.argmin(same))])))
+                break
+    return tuple(causes)
+
+
 def _contrasts(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Contrast, ...]:
     """Return the keys whose values differ, in the order of the first, then of the second."""
     keys = dict.fromkeys([*a, *b])
@@ -211,10 +265,9 @@ def _contrasts(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Contrast, ..
 
 
 def _first_different_step(a: StepRecords, b: StepRecords, *, norms: bool) -> tuple[int, int | None]:
-    """Return how many logged steps both have, and the first of them that is not the same in both.
+    """Return the number of logged steps that both have, and the first of them that differs.
 
-    The parameters' norms are compared, too, where `norms` says so. What is written down has
-    float32's digits.
+    Losses are compared, and the parameters' norms if `norms` is true, as float32.
     """
     common, of_a, of_b = np.intersect1d(a.step, b.step, assume_unique=True, return_indices=True)
     for start in range(0, len(common), _ROWS_AT_ONCE):
@@ -233,7 +286,7 @@ def _same_rows(
     *,
     norms: bool,
 ) -> NDArray[np.bool_]:
-    """Return for each pair of rows whether they hold the same numbers; NaN is equal to NaN."""
+    """Return for each pair of rows whether they hold the same numbers; NaN equals NaN."""
     same = _equal(a.loss[rows_of_a], b.loss[rows_of_b])
     if norms:
         of_a = a.parameter_grad_norm_before_clip[rows_of_a]
@@ -243,7 +296,7 @@ def _same_rows(
 
 
 def _have_equal_norms(a: StepRecords, b: StepRecords) -> bool:
-    """Whether steps of both have norms of as many parameters."""
+    """Whether both have norms of equally many parameters."""
     norms = a.parameter_grad_norm_before_clip, b.parameter_grad_norm_before_clip
     return bool(norms[0].shape[1] == norms[1].shape[1])
 

@@ -1,7 +1,7 @@
-"""From a run on the disk to its summary: the numbers of the closing screen and of `--json`.
+"""The summary of a run: the numbers of its closing screen and of `--json`.
 
-Everything is read from the run directory, in bounded memory however long the run was, so that
-the command that trained and a later one say the same.
+Everything is read from the run directory, so that the command that trained and a later one show
+the same numbers. Memory is bounded, however long the run was.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _ROWS_AT_ONCE = 5_000
 
 
 def summarise_run(run: Run, evidence: Evidence | None = None) -> TrainSummary:
-    """Summarise a run, in whatever state it is.
+    """Summarise a run, whatever its status.
 
     Args:
         run: the run.
-        evidence: on it, where it has been gathered already.
+        evidence: what `gather_evidence` returned for it; None gathers it.
 
     Raises:
-        UserError: where the process ended before the model was built.
+        UserError: if the process ended before the model was built.
     """
     info, state = run.info, run.state
     norms = _NormColumns(run.layers)
@@ -69,7 +69,7 @@ def summarise_run(run: Run, evidence: Evidence | None = None) -> TrainSummary:
         steps=steps,
         train_loss=_train_loss(run),
         val_accuracy=_last_accuracy(run.evals, "val"),
-        # A run that was extended has been tested before, with other weights than it has now.
+        # An extended run was tested before, with other weights than it has now.
         test_accuracy=_last_accuracy([one for one in run.evals if one.step == steps], "test"),
         seconds_total=number(state.get("seconds_total", math.nan)),
         seconds_first_step=number(state.get("seconds_first_step", math.nan)),
@@ -94,11 +94,11 @@ def summarise_run(run: Run, evidence: Evidence | None = None) -> TrainSummary:
 
 
 def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
-    """Return the evidence on a run: its records, and what it probed when it had made all steps.
+    """Return the evidence on a run: its records, and its probes after the last step.
 
     Args:
         run: the run.
-        steps: its steps, or the last ones of them.
+        steps: all its steps, or only the last of them.
     """
     evidence = collect_evidence(run.info, steps, run.layer_records, run.evals, run.fault)
     last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
@@ -106,7 +106,7 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
 
 
 def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> Probed | None:
-    """Return what the probes of one step say of the layers; None without their signals."""
+    """Return what the probes of one step found in the layers; None if `signals` was not made."""
     made = {name: record for name, record in records.items() if not record.refused}
     if "signals" not in made:
         return None
@@ -125,7 +125,7 @@ def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> P
         through_time=None
         if states is None
         else tuple(
-            # Read from the end, a sequence's first step is its last.
+            # A layer that reads backwards has its first time step at the end.
             ThroughTime(
                 one["module"],
                 np.array(one["hidden"][::-1] if one["reverse"] else one["hidden"]),
@@ -137,17 +137,17 @@ def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> P
 
 
 def _steps_made(run: Run) -> int:
-    """Return the updates that a run has made, as far as it has told."""
+    """Return the number of updates that a run has made, as far as it is recorded."""
     logged = int(run.steps.step[-1]) if len(run.steps) else 0
     if run.fault is not None and run.fault.step == logged:
-        logged -= 1  # the update of the step that is logged last was not made
+        logged -= 1  # the last logged step made no update
     noted: int = run.state.get("progress", {}).get("steps", 0)
     return max(logged, noted)
 
 
 @dataclass
 class _Columns:
-    """First, last, sum and maximum of L columns, of which blocks of rows are added."""
+    """The first, last, summed and largest values of L columns, added in blocks of rows."""
 
     first: Floats | None = None
     last: Floats | None = None
@@ -156,7 +156,7 @@ class _Columns:
     rows: int = 0
 
     def add(self, block: NDArray[np.float64]) -> None:
-        """Add a block of rows, (n, L); a NaN stays in the sum and in the maximum."""
+        """Add a block of rows (n, L). A NaN makes the sum and the maximum NaN."""
         total, largest = block.sum(axis=0), block.max(axis=0)
         self.first = block[0] if self.first is None else self.first
         self.last = block[-1]
@@ -165,7 +165,7 @@ class _Columns:
         self.rows += len(block)
 
     def of_layer(self, index: int) -> NormSummary:
-        """Summarise one column; NaN where no row was added."""
+        """Summarise one column; NaN if no row was added."""
         columns = (self.first, self.last, self.total, self.largest)
         first, last, total, largest = (
             math.nan if column is None else float(column[index]) for column in columns
@@ -175,7 +175,7 @@ class _Columns:
 
 @dataclass
 class _NormColumns:
-    """The layers' norms before and after clipping, over a whole run."""
+    """The norms of the layers before and after clipping, over a whole run."""
 
     layers: tuple[LayerInfo, ...]
     before: _Columns = field(default_factory=_Columns)
@@ -184,7 +184,7 @@ class _NormColumns:
     clipped_by_layer: NDArray[np.int64] | None = None
 
     def add_all(self, steps: StepRecords) -> None:
-        """Add every step, a block at a time."""
+        """Add every step, one block at a time."""
         for start in range(0, len(steps), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             before = norm_by_layer(steps.parameter_grad_norm_before_clip[rows], self.layers)
@@ -199,11 +199,11 @@ class _NormColumns:
 
     @property
     def clipped_fraction(self) -> float:
-        """The share of steps whose global norm was made smaller."""
+        """The fraction of steps whose global norm was reduced."""
         return self.clipped / self.before.rows if self.before.rows else 0.0
 
     def clipped_fraction_of_layer(self, index: int) -> float:
-        """The share of steps in which the layer's norm was made smaller."""
+        """The fraction of steps in which the norm of the layer was reduced."""
         if self.clipped_by_layer is None:
             return 0.0
         return float(self.clipped_by_layer[index]) / self.before.rows

@@ -1,7 +1,7 @@
-"""The networks that are trained, and how their weights begin.
+"""The networks to train, and their initial weights.
 
 Here belong `nn.Module` classes that turn images into logits, the initialisations, and
-`build_model`, which joins the two under a seed. What a model is trained on, or with, does not.
+`build_model`, which combines the two with a seed. Data and optimizers do not belong here.
 """
 
 from gradcli.models.activation import Activation, usual_gain
@@ -16,7 +16,6 @@ from gradcli.models.initialisation import (
     TruncatedNormal,
     Xavier,
 )
-from gradcli.models.layout import lay_out_by_input
 from gradcli.models.logreg import LogisticRegression
 from gradcli.models.mlp import MLP
 from gradcli.models.rnn import RNN
@@ -35,6 +34,5 @@ __all__ = [
     "TruncatedNormal",
     "Xavier",
     "build_model",
-    "lay_out_by_input",
     "usual_gain",
 ]

@@ -1,4 +1,4 @@
-"""What the models and the initialisations need to know of an activation.
+"""What the models and the initialisations need to know about an activation.
 
 The activations themselves are `torch.nn` classes, named in `configs/activation/`.
 """
@@ -17,14 +17,14 @@ Activation = Callable[[], nn.Module]
 
 
 def usual_gain(activation: nn.Module) -> float:
-    """Return the factor by which weights make up for what the activation takes away.
+    """Return the factor on the weights that makes up for the activation's effect on the signal.
 
-    Where `torch.nn.init.calculate_gain` has a value, it is that: identity 1, sigmoid 1,
+    It is the value of `torch.nn.init.calculate_gain` if that has one: identity 1, sigmoid 1,
     tanh 5/3, ReLU sqrt(2), leaky ReLU sqrt(2 / (1 + slope^2)), SELU 3/4. For any other
     activation f it is 1 / sqrt(E[f(z)^2]) with z ~ N(0, 1), which keeps the second moment of
     the signal from layer to layer: the argument of He et al. 2015 (arXiv 1502.01852,
-    section 2.2), which gives ReLU its sqrt(2). ELU has 1.245, GELU 1.534, SiLU 1.677 and
-    softplus 1.042 by it.
+    section 2.2), which gives ReLU its sqrt(2). It gives ELU 1.245, GELU 1.534, SiLU 1.677 and
+    softplus 1.042.
     """
     match activation:
         case nn.Identity():
@@ -49,7 +49,7 @@ def _second_moment(activation: nn.Module) -> float:
     z = torch.linspace(-10.0, 10.0, 4001)
     density = torch.exp(-0.5 * z.double() ** 2)
     was_training = activation.training
-    # One example a row: an activation that looks across units (softmax) sees a single one.
+    # One value per row, so that an activation across units (softmax) sees a single unit.
     outputs = activation.eval()(z.unsqueeze(1)).squeeze(1)
     activation.train(was_training)
     return float((density * outputs.double() ** 2).sum() / density.sum())

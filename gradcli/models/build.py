@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,11 +27,11 @@ def build_model(
     classes: int,
     seed: int,
 ) -> nn.Module:
-    """Build a model on the CPU whose weights depend on the seed and on nothing else.
+    """Build a model on the CPU whose weights depend only on the seed.
 
-    The global random state is left as it was. `input_shape`, `classes` and `activation` are
-    handed on where the class's signature names them, so that any `nn.Module` can be built; a
-    class without `activation` is initialised with the gain of the identity.
+    The global random state does not change. `input_shape`, `classes` and `activation` are passed
+    on if the class's signature names them, so that any `nn.Module` can be built. A class without
+    `activation` is initialised with the gain of the identity.
 
     Args:
         model_class: turns float32 images (b, c, h, w) into logits (b, classes).
@@ -38,8 +40,8 @@ def build_model(
         initialisation: fills the weights.
         input_shape: (channels, height, width) of an image.
         classes: the number of logits.
-        seed: the run's seed. Weights have a stream of their own: data order and dropout, drawn
-            from the same seed, share nothing with it.
+        seed: the run's seed. Weights have their own random stream, apart from those of data order
+            and dropout, which come from the same seed.
 
     Raises:
         UserError: the class refuses its arguments, a module works in place, or the model does
@@ -49,7 +51,7 @@ def build_model(
     accepted = inspect.signature(model_class).parameters
     supplied = {name: value for name, value in offered.items() if name in accepted}
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would reseed every accelerator too, and those are not forked.
+        # torch.manual_seed would also reseed the accelerators, which are not forked.
         torch.default_generator.manual_seed(_initialisation_seed(seed))
         try:
             model = model_class(**{**supplied, **kwargs})
@@ -57,10 +59,11 @@ def build_model(
             raise
         except Exception as error:
             raise UserError(
-                f"{model_class.__name__} could not be built: {error}", where="model"
+                f"{model_class.__name__} cannot be built: {_in_words(error)}",
+                where=_place_in_own_code(error) or "model",
             ) from error
         _refuse_in_place(model)
-        # Before the initialisation, since lazy modules get their shapes here.
+        # Lazy modules get their shapes here, so this comes before the initialisation.
         _rehearse(model, input_shape, classes)
         initialisation(model, activation() if "activation" in accepted else nn.Identity())
     return model
@@ -73,10 +76,10 @@ def _initialisation_seed(seed: int) -> int:
 
 
 def _refuse_in_place(model: nn.Module) -> None:
-    """Refuse what overwrites its input: gradients are read by hooks on modules.
+    """Refuse modules that overwrite their input, because hooks on modules read the gradients.
 
-    A full backward hook on a module whose output is overwritten by the next raises an error in
-    the middle of the forward pass (pytorch issue 61519).
+    If the next module overwrites the output of a module with a full backward hook, PyTorch raises
+    an error in the middle of the forward pass (pytorch issue 61519).
     """
     for name, module in model.named_modules():
         if getattr(module, "inplace", False):
@@ -90,14 +93,14 @@ def _refuse_in_place(model: nn.Module) -> None:
 
 @torch.no_grad()
 def _rehearse(model: nn.Module, input_shape: tuple[int, int, int], classes: int) -> None:
-    """Send two blank images through the model and look at what comes out."""
+    """Send two blank images through the model and check the output's shape."""
     model.eval()
     try:
         logits = model(torch.zeros(2, *input_shape))
     except Exception as error:
         raise UserError(
-            f"{type(model).__name__} cannot take images of shape {input_shape}: {error}",
-            where="model",
+            f"{type(model).__name__} cannot take images of shape {input_shape}: {_in_words(error)}",
+            where=_place_in_own_code(error) or "model",
         ) from error
     model.train()
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -107,3 +110,28 @@ def _rehearse(model: nn.Module, input_shape: tuple[int, int, int], classes: int)
             f"for two images it gave {shape}",
             where="model",
         )
+
+
+def _in_words(error: Exception) -> str:
+    """Return an exception's message with its kind, which alone may be all there is to read."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if str(error) else kind
+
+
+def _place_in_own_code(error: Exception) -> str:
+    """Return FILE:LINE of the deepest frame that is in neither torch nor gradcli.
+
+    Empty if there is none, as for a model that is shipped.
+    """
+    others = (Path(torch.__file__).parent, Path(__file__).parents[1])
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(package) for package in others)
+    ]
+    if not own:
+        return ""
+    file = Path(own[-1].filename)
+    here = Path.cwd()
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    return f"{shown}:{own[-1].lineno}"

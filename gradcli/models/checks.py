@@ -15,10 +15,10 @@ def require_positive(key: str, *sizes: int) -> None:
 
 
 def require_dropout(dropout: float) -> None:
-    """Raise a `UserError` unless the probability leaves something to learn from."""
+    """Raise a `UserError` unless the probability is from 0 to below 1."""
     if not 0.0 <= dropout < 1.0:
         raise UserError(
-            f"dropout is the probability of zeroing a unit: from 0 to below 1, not {dropout}",
+            f"dropout must be a probability from 0 to below 1, not {dropout}",
             where="model.dropout",
         )
 

@@ -52,7 +52,7 @@ class CNN(nn.Module):
         require_dropout(dropout)
         if kernel_size % 2 == 0:
             raise UserError(
-                f"a kernel that keeps the image's size has an odd side, not {kernel_size}",
+                f"kernel_size must be odd to keep the image's size, not {kernel_size}",
                 where="model.kernel_size",
                 hint=f"model.kernel_size={kernel_size + 1}",
             )
@@ -60,8 +60,8 @@ class CNN(nn.Module):
         shrink = 2 ** len(channels)
         if min(height, width) < shrink:
             raise UserError(
-                f"{len(channels)} poolings halve the image {len(channels)} times, which takes "
-                f"{shrink} pixels a side; it has {height} x {width}",
+                f"{len(channels)} pooling layers need images of at least {shrink} x {shrink} "
+                f"pixels, not {height} x {width}",
                 where="model.channels",
             )
         stages = nn.ModuleDict()

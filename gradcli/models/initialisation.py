@@ -1,9 +1,8 @@
-"""How the weights of a model begin.
+"""The initial weights of a model.
 
 An initialisation fills every weight matrix of the linear, convolutional and recurrent modules
-and sets their biases. It never touches the scales and shifts of norm layers. In a recurrent
-module the matrices of the gates are stacked, and each gate's block is filled as the matrix
-that it is.
+and sets their biases. It never touches the scales and shifts of norm layers. A recurrent module
+stacks the matrices of its gates; each gate's block is filled as a matrix of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 class Initialisation(ABC):
     """Fills the weights of a model in place, with torch's default generator.
 
-    A subclass says in `fill` how one weight matrix begins.
+    A subclass implements `fill`, which initialises one weight matrix.
 
     Args:
         bias: a constant for all biases; None leaves those that PyTorch drew.
@@ -49,14 +48,14 @@ class Initialisation(ABC):
 
     @abstractmethod
     def fill(self, matrix: torch.Tensor, default_gain: float) -> None:
-        """Fill a weight (out, in, *kernel) in place; `default_gain` suits what follows it."""
+        """Fill a weight (out, in, *kernel) in place; `default_gain` suits the next activation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Default(Initialisation):
-    """What PyTorch's modules do themselves: uniform within 1/sqrt(fan_in), biases as well.
+    """What PyTorch's modules do themselves: uniform within 1/sqrt(fan_in), also for biases.
 
-    Recurrent modules take 1/sqrt(hidden size) for everything.
+    Recurrent modules use 1/sqrt(hidden size) for everything.
 
     Args:
         bias: a constant for all biases; None leaves those that PyTorch drew.
@@ -75,7 +74,7 @@ class Xavier(Initialisation):
     Args:
         gain: the factor on the standard deviation; None is the activation's usual one
             (`usual_gain`), and 1 in recurrent modules, where it would compound over time.
-        distribution: what is drawn from, with that variance.
+        distribution: the distribution with that variance.
         bias: a constant for all biases; None leaves those that PyTorch drew.
 
     Raises:
@@ -103,9 +102,9 @@ class Kaiming(Initialisation):
     Args:
         gain: the factor on the standard deviation; None is the activation's usual one
             (`usual_gain`), and 1 in recurrent modules, where it would compound over time.
-        mode: `fan_in` keeps the signal's variance on the way forward, `fan_out` the
-            gradient's on the way back.
-        distribution: what is drawn from, with that variance.
+        mode: `fan_in` keeps the variance of the signal in the forward pass, `fan_out` that of
+            the gradient in the backward pass.
+        distribution: the distribution with that variance.
         bias: a constant for all biases; None leaves those that PyTorch drew.
 
     Raises:
@@ -157,7 +156,7 @@ class Orthogonal(Initialisation):
 
 @dataclass(frozen=True, kw_only=True)
 class Normal(Initialisation):
-    """Normal with one standard deviation for every layer, whatever its size.
+    """Normal with the same standard deviation for every layer, whatever its size.
 
     Args:
         std: the standard deviation.
@@ -173,16 +172,16 @@ class Normal(Initialisation):
         _require_std(self.std)
 
     def fill(self, matrix: torch.Tensor, default_gain: float) -> None:
-        """Draw with the standard deviation; the gain plays no part."""
+        """Draw with the standard deviation; the gain is not used."""
         nn.init.normal_(matrix, std=self.std)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TruncatedNormal(Initialisation):
-    """Normal, cut at two standard deviations, with one `std` for every layer.
+    """Normal, cut at two standard deviations, with the same `std` for every layer.
 
     Args:
-        std: the standard deviation before the cut; what is drawn has 0.880 times it.
+        std: the standard deviation before the cut, which reduces it to 0.880 of that.
         bias: a constant for all biases; None leaves those that PyTorch drew.
 
     Raises:
@@ -195,12 +194,12 @@ class TruncatedNormal(Initialisation):
         _require_std(self.std)
 
     def fill(self, matrix: torch.Tensor, default_gain: float) -> None:
-        """Draw with the standard deviation; the gain plays no part."""
+        """Draw with the standard deviation; the gain is not used."""
         nn.init.trunc_normal_(matrix, std=self.std, a=-2 * self.std, b=2 * self.std)
 
 
 def _matrices(model: nn.Module, dense_gain: float) -> Iterator[tuple[torch.Tensor, float]]:
-    """Yield each weight matrix as a view to fill, and the gain that is usual for it."""
+    """Yield each weight matrix as a view to fill, and its usual gain."""
     for module in model.modules():
         if isinstance(module, _DENSE):
             yield module.weight.detach(), dense_gain
@@ -236,9 +235,9 @@ def _draw(matrix: torch.Tensor, std: float, distribution: Distribution) -> None:
 
 def _require_gain(gain: float | None) -> None:
     if gain is not None and not 0.0 <= gain < math.inf:
-        raise UserError(f"a gain is a number from 0, not {gain}", where="init.gain")
+        raise UserError(f"the gain must be 0 or more, not {gain}", where="init.gain")
 
 
 def _require_std(std: float) -> None:
     if not 0.0 < std < math.inf:
-        raise UserError(f"a standard deviation is above 0, not {std}", where="init.std")
+        raise UserError(f"the standard deviation must be above 0, not {std}", where="init.std")

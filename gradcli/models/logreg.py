@@ -24,7 +24,7 @@ class LogisticRegression(nn.Module):
 
     @property
     def chain(self) -> list[nn.Module]:
-        """The one module that flattened images go through."""
+        """The only module that flattened images pass through."""
         return [self.output]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

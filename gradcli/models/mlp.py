@@ -20,8 +20,8 @@ _NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.Layer
 class MLP(nn.Module):
     """Hidden blocks of linear, norm, activation and dropout, then a linear output.
 
-    The layers are `hidden1`, `norm1`, `hidden2`, ..., `output`; no hidden sizes at all make it
-    a logistic regression.
+    The layers are `hidden1`, `norm1`, `hidden2`, ..., `output`. Without hidden sizes it is a
+    logistic regression.
 
     Args:
         input_shape: (channels, height, width) of an image.
@@ -31,10 +31,9 @@ class MLP(nn.Module):
         norm: `batch` (Ioffe and Szegedy 2015, arXiv 1502.03167) or `layer` (Ba et al. 2016,
             arXiv 1607.06450) normalises between the linear map and the activation.
         dropout: the probability of zeroing a unit after the activation.
-        residual: add a block's input to its output (He et al. 2015, arXiv 1512.03385) wherever
-            the two have one width; a block that changes the width stays plain, since a
-            projection would be one more layer. Without a norm the signal grows from block to
-            block.
+        residual: add a block's input to its output (He et al. 2015, arXiv 1512.03385) if both
+            have the same width. A block that changes the width stays plain, because a projection
+            would be another layer. Without a norm the signal grows from block to block.
 
     Raises:
         UserError: a size or probability is out of range, or `residual` has no block of equal
@@ -59,8 +58,8 @@ class MLP(nn.Module):
         widths = [math.prod(input_shape), *hidden]
         if residual and all(before != after for before, after in pairwise(widths)):
             raise UserError(
-                f"residual adds a block's input to its output, and none of the widths "
-                f"{widths} stays the same from one to the next",
+                "residual needs a block with equal input and output width; the widths here are "
+                f"{widths}",
                 where="model.residual",
                 hint="model.hidden=[128,128,128]",
             )
@@ -80,7 +79,7 @@ class MLP(nn.Module):
 
     @property
     def chain(self) -> list[nn.Module] | None:
-        """The modules that flattened images go through, one after the other, if that is all."""
+        """The modules that flattened images pass through in turn, or None if residual."""
         if self._residual:
             return None
         hidden = [self.get_submodule(name) for block in self._blocks for name in block]

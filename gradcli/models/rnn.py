@@ -16,12 +16,12 @@ _CELLS = ("tanh", "relu", "gru", "lstm")
 class RNN(nn.Module):
     """A recurrent network over the image's rows and a dense head on its last state.
 
-    A row is a time step, so that an image of height 28 is a sequence of 28 steps and the
-    gradient of the first row has come through 28 applications of the recurrent matrix. The
-    layers are `rnn`, `hidden`, `output`.
+    A row is a time step: an image of height 28 is a sequence of 28 steps, and the gradient w.r.t.
+    the first row has passed the recurrent matrix 28 times. The layers are `rnn`, `hidden`,
+    `output`.
 
-    The nonlinearity inside the recurrence is the cell's own and `cell` names it; the
-    activation is that of the dense head. `cell=relu` with `init=orthogonal` is close to the
+    `cell` chooses the nonlinearity inside the recurrence; the activation is that of the dense
+    head. `cell=relu` with `init=orthogonal` is close to the
     IRNN of Le et al. 2015 (arXiv 1504.00941).
 
     Args:
@@ -31,7 +31,7 @@ class RNN(nn.Module):
         cell: `tanh` or `relu` (Elman's cell with that nonlinearity), `gru` (Cho et al. 2014,
             arXiv 1406.1078) or `lstm` (Hochreiter and Schmidhuber 1997).
         hidden: the units of the recurrent state and of the head's hidden layer.
-        layers: how many recurrent layers lie on top of each other.
+        layers: the number of stacked recurrent layers.
         dropout: the probability of zeroing a unit, between recurrent layers and in the head.
 
     Raises:
@@ -55,7 +55,7 @@ class RNN(nn.Module):
         require_positive("model.layers", layers)
         require_dropout(dropout)
         channels, _, width = input_shape
-        # torch warns of dropout between layers where there is only one.
+        # torch warns about dropout between layers if there is only one.
         self.rnn = _recurrent(
             cell, channels * width, hidden, layers, dropout if layers > 1 else 0.0
         )

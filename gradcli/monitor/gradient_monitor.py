@@ -1,6 +1,6 @@
-"""`GradientMonitor`: a training loop of one's own, recorded as `gradcli train` records its own.
+"""`GradientMonitor`: records the user's own training loop as `gradcli train` records its own.
 
-Joins the measuring in `gradients` with a run directory; what is measured, and how, is there.
+`LoopMonitor` measures; here the records go to a run directory and to the user's recorders.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -26,12 +27,14 @@ from gradcli.records import (
     EvalRecord,
     FaultRecord,
     LayerRecord,
+    Recorder,
     RunInfo,
     Status,
     StepRecords,
 )
 from gradcli.runs import RunWriter, create_run_directory, load_run
 from gradcli.runs.provenance import provenance
+from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
 
 _CONFIG = """\
 # A model and a training loop of the user's own, watched by gradcli.GradientMonitor.
@@ -53,17 +56,17 @@ class GradientMonitor:
             optimizer.step()  # seen by itself: what was clipped, and the update
     ```
 
-    then `gradcli runs show latest`, or `gradcli.load_run(monitor.run)`. Call `step` once for
-    each update: with accumulation, after the last of its backward passes. The training computes
-    the same as without a monitor, bit for bit. Calls of `zero_grad` may stand anywhere but
-    between `backward` and `step`.
+    Then `gradcli runs show latest`, or `gradcli.load_run(monitor.run)`. Call `step` once per
+    update: with accumulation, after the last of its backward passes. The training computes the
+    same as without a monitor, bit for bit. Call `zero_grad` anywhere except between `backward`
+    and `step`.
 
     Mixed precision: `GradientMonitor(model, optimizer, scaler=scaler)`. Pass the loss before
-    `scaler.scale`; norms are recorded without the scale, whether or not you call
-    `scaler.unscale_`. Updates that the scaler leaves out while it finds its scale are counted
-    in `skipped_steps` and are no fault; gradients that stay infinite at a scale below 1 are.
+    `scaler.scale`. Norms are recorded without the scale, whether or not you call
+    `scaler.unscale_`. Updates that the scaler skips while it finds its scale are counted in
+    `skipped_steps` and are not faults; gradients that stay infinite at a scale below 1 are.
 
-    Accelerate: hand over what `prepare` returned, after it.
+    Accelerate: pass what `prepare` returned.
 
     ```python
     model, optimizer, batches = accelerator.prepare(model, optimizer, batches)
@@ -74,7 +77,7 @@ class GradientMonitor:
         optimizer.step()
     ```
 
-    Lightning: a callback; the loop's own clipping, which comes after it, is seen too.
+    Lightning: in a callback. The loop's own clipping comes after it and is seen, too.
 
     ```python
     class Gradients(lightning.Callback):
@@ -82,7 +85,7 @@ class GradientMonitor:
             self.monitor = GradientMonitor(module, trainer.optimizers[0])
 
         def on_before_optimizer_step(self, trainer, module, optimizer):
-            # where training_step keeps its loss as self.last_loss
+            # if training_step keeps its loss as self.last_loss
             self.monitor.step(module.last_loss, epoch=trainer.current_epoch + 1)
 
         def on_train_end(self, trainer, module):
@@ -90,25 +93,26 @@ class GradientMonitor:
     ```
 
     Args:
-        model: any module. `torch.compile` and DistributedDataParallel are looked through: of a
-            compiled module the inputs' gradients are not measured, and of several processes
-            the first alone writes a run. Sharded parameters (FSDP) are refused.
-        optimizer: any `torch.optim.Optimizer`, or a wrapper that has one as `.optimizer`.
+        model: any module. `torch.compile` and DistributedDataParallel are unwrapped. The inputs'
+            gradients of a compiled module are not measured, and only the first of several
+            processes writes a run. Sharded parameters (FSDP) are refused.
+        optimizer: any `torch.optim.Optimizer`, or a wrapper with one as `.optimizer`.
         name: part of the directory's name.
         scaler: the loop's `torch.amp.GradScaler`.
         every: updates between two measurements of weights, updates and inputs' gradients;
             0 for none.
-        stop_on_fault: whether `step` raises at the first loss or gradient that is no finite
-            number, before the update is made. Otherwise it is recorded, with the layer, and
-            warned of once; your training goes on. On an accelerator, stopping means waiting
-            for the device at each step.
+        stop_on_fault: whether `step` raises at the first non-finite loss or gradient, before the
+            update. Otherwise it is recorded, with its layer, you are warned once, and your
+            training goes on. On an accelerator, stopping means waiting for the device at each
+            step.
         runs_dir: where runs are kept; None is `GRADCLI_RUNS`, or else `runs`.
+        recorders: are handed every record, after the run directory.
 
     Attributes:
         run: the run's directory; None in the other processes of a distributed training.
 
     Raises:
-        UserError: where model or optimizer cannot be watched, or no directory can be made.
+        UserError: if the model or the optimizer cannot be watched, or no directory can be made.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class GradientMonitor:
         every: int = 100,
         stop_on_fault: bool = False,
         runs_dir: str | Path | None = None,
+        recorders: Sequence[Recorder] = (),
     ) -> None:
         self.run: Path | None = None
         self._closed = False
@@ -131,7 +136,7 @@ class GradientMonitor:
             raise UserError(
                 f"'{name}' cannot be part of a directory's name.",
                 where="name",
-                hint="letters, digits, points, dashes and underscores",
+                hint="letters, digits, dots, dashes and underscores",
             )
         self._loop = LoopMonitor(
             model,
@@ -144,7 +149,7 @@ class GradientMonitor:
         self._began = time.monotonic()
         self._loss_sum, self._losses = 0.0, 0
         try:
-            self._writer = self._begin(name, optimizer, runs_dir)
+            self._begin(name, optimizer, runs_dir, recorders)
         except BaseException:
             self._loop.close()
             raise
@@ -154,11 +159,11 @@ class GradientMonitor:
 
         Args:
             loss: of this step, one number.
-            epoch: from 1, where you want it on record.
+            epoch: from 1, if you want it recorded.
 
         Raises:
-            UserError: after `close`, and where there is nothing to measure.
-            FloatingPointError: with `stop_on_fault`, for a non-finite value.
+            UserError: after `close`, or if there is nothing to measure.
+            FloatingPointError: with `stop_on_fault`, at a non-finite value.
         """
         self._refuse_closed("step")
         if self._loop is not None:
@@ -171,7 +176,7 @@ class GradientMonitor:
         accuracy: float = math.nan,
         split: Literal["val", "test"] = "val",
     ) -> None:
-        """Record how good the model is now on a split, as you have measured it.
+        """Record how good the model is on a split, as you have measured it.
 
         Raises:
             UserError: after `close`.
@@ -192,7 +197,7 @@ class GradientMonitor:
         )
         if split == "val":
             self._loss_sum, self._losses = 0.0, 0
-        self._writer.write(record)
+        self._recorders.record(record)
         self._note_progress()
         self._writer.set_status("running")
 
@@ -212,7 +217,13 @@ class GradientMonitor:
     ) -> None:
         self._end(error)
 
-    def _begin(self, name: str, optimizer: Any, runs_dir: str | Path | None) -> RunWriter:
+    def _begin(
+        self,
+        name: str,
+        optimizer: Any,
+        runs_dir: str | Path | None,
+        recorders: Sequence[Recorder],
+    ) -> None:
         assert self._loop is not None
         loop = self._loop
         folder = Path(os.environ.get("GRADCLI_RUNS", "runs") if runs_dir is None else runs_dir)
@@ -223,7 +234,8 @@ class GradientMonitor:
         settings = {"model": model_name, "optimizer": loop.optimizer_name, **numbers}
         self.run = create_run_directory(folder, name)
         config = _CONFIG + json.dumps(settings, indent=2) + "\n"
-        writer = RunWriter(self.run, config, provenance())
+        self._writer = RunWriter(self.run, config, provenance())
+        self._recorders = Recorders(RunDirectoryRecorder(self._writer, {}), recorders)
         info = RunInfo(
             run=self.run.name,
             name=name,
@@ -243,11 +255,10 @@ class GradientMonitor:
             start_step=0,
             layers=loop.layers,
         )
-        writer.begin(info, {})
-        return writer
+        self._recorders.begin(info, settings)
 
     def _take(self, record: StepRecords | LayerRecord | FaultRecord) -> None:
-        self._writer.write(record)
+        self._recorders.record(record)
         if isinstance(record, StepRecords):
             self._loss_sum += float(record.loss.sum())
             self._losses += len(record)
@@ -264,15 +275,15 @@ class GradientMonitor:
             self._loop.close()
             self._note_progress(whole=error is None)
             self._writer.set_status(_status(self._loop, error), **_described(error))
-            self._note_result()
+            self._recorders.finish(summarise_run(load_run(self._writer.directory)))
         except OSError:
-            if error is None:  # else a full disk, say, would hide what went wrong
+            if error is None:  # otherwise a full disk, say, would hide what went wrong
                 raise
         finally:
-            self._writer.close()
+            self._recorders.close()
 
     def _note_progress(self, *, whole: bool = False) -> None:
-        """Keep how far the training is; its last epoch counts where it is `whole`."""
+        """Note how far the training is; its last epoch counts if it is `whole`."""
         assert self._loop is not None
         epoch = self._loop.epoch
         self._writer.note(
@@ -281,25 +292,12 @@ class GradientMonitor:
             seconds_total=self._seconds,
         )
 
-    def _note_result(self) -> None:
-        """Note what the list of runs shows."""
-        summary = summarise_run(load_run(self._writer.directory))
-        self._writer.set_status(
-            summary.status,
-            result={
-                "train_loss": summary.train_loss,
-                "val_accuracy": summary.val_accuracy,
-                "test_accuracy": summary.test_accuracy,
-                "findings": [finding.code for finding in summary.findings],
-            },
-        )
-
     def _refuse_closed(self, what: str) -> None:
         if self._closed:
             raise UserError(
                 "The monitor is closed; its run has ended.",
                 where=f"monitor.{what}",
-                hint="a new GradientMonitor(model, optimizer) begins a new run",
+                hint="GradientMonitor(model, optimizer) begins a new run",
             )
 
     @property
@@ -308,7 +306,7 @@ class GradientMonitor:
 
 
 def _is_first_process() -> bool:
-    """Whether this is the only process of a training, or that of rank 0."""
+    """Whether this is the only process of a training, or the one of rank 0."""
     distributed = torch.distributed
     return not (
         distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
@@ -316,7 +314,7 @@ def _is_first_process() -> bool:
 
 
 def _status(loop: LoopMonitor, error: BaseException | None) -> Status:
-    """Say how a run ended; one that got over a fault has not diverged."""
+    """Say how a run ended; it has not diverged if it recovered from a fault."""
     if error is not None and not isinstance(error, FloatingPointError):
         return "failed" if isinstance(error, Exception) else "interrupted"
     if loop.fault is not None and not loop.last_is_finite:

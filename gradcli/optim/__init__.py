@@ -1,12 +1,12 @@
 """Optimizers and learning rates: from a class and its settings to what the loop calls.
 
-This room builds any `torch.optim.Optimizer` and any schedule, and has the `LearningRate` that a
-training loop sets before each update. What happens to a gradient before the update is in
-`gradients`; the update itself is in `fast`.
+This room builds any `torch.optim.Optimizer` and any schedule, and provides the `LearningRate` that
+a training loop sets before each update. `gradients` handles a gradient before the update; `fast`
+makes the update.
 """
 
 from gradcli.optim.learning_rate import LearningRate
-from gradcli.optim.optimizers import build_optimizer, keeps_layout, load_optimizer_state
+from gradcli.optim.optimizers import build_optimizer, load_optimizer_state
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
 
@@ -20,6 +20,5 @@ __all__ = [
     "TorchSchedule",
     "build_optimizer",
     "build_schedule",
-    "keeps_layout",
     "load_optimizer_state",
 ]

@@ -1,4 +1,4 @@
-"""The one thing that a training loop calls to have the right learning rate."""
+"""What a training loop calls to set the learning rate."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 from gradcli.optim.schedules import Schedule
 from gradcli.optim.torch_schedule import SCHEDULED, Replay, TorchSchedule
 
-# Steps whose settings are worked out at once: within a training loop 20 us a step, together 2.
+# The settings of so many steps are computed at once: 2 us per step, instead of 20 one by one.
 _AHEAD = 100
 
 
 class LearningRate:
     """Sets an optimizer's learning rate for each step.
 
-    The value depends on the step and on what the optimizer was built with, never on the steps
-    made so far: after a resume it has the same bits.
+    The value depends on the step and on the optimizer's initial settings, never on the steps made
+    so far, so a resumed run uses the same bits.
 
     Args:
         optimizer: freshly built, each group at its own learning rate.
-        schedule: the shape to follow, from `build_schedule`.
+        schedule: what to follow, from `build_schedule`.
         total_steps: the number of steps of the run.
 
     Raises:
@@ -53,7 +53,7 @@ class LearningRate:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def set(self, step: int) -> None:
-        """Set every group for the update that `step`, counted from 0, is about to make."""
+        """Set every group for the update of `step`, counted from 0."""
         place = step - self._ahead_from
         if not 0 <= place < len(self._ahead):
             place, self._ahead_from = 0, step
@@ -64,11 +64,11 @@ class LearningRate:
         self._step = step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the last step that was set and the groups' settings at step 0."""
+        """Return the step last set and the groups' settings at step 0."""
         return {"step": self._step, "initial": [dict(settings) for settings in self._initial]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()`, whatever the optimizer's groups are at by now."""
+        """Continue from `state_dict()`, whatever the optimizer's groups contain now."""
         self._begin(state["initial"])
         self.set(state["step"])
 

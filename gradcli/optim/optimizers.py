@@ -25,25 +25,25 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build an optimizer for the parameters of `model` that require gradients.
 
-    The class is given named parameters, as `torch.optim` takes them since 2.6: in one group,
-    or in two where weight decay is to spare biases and the scales of norm layers, which are
-    the parameters of fewer than two dimensions.
+    The class receives named parameters, as `torch.optim` accepts them since 2.6: in one group, or
+    in two if weight decay spares biases and the scales of norm layers, which are the parameters
+    with fewer than two dimensions.
 
-    The fused implementation is used where the class has one that takes these settings and
-    parameters, and no parameter is a view with gaps, unless the settings name `fused` or
-    `foreach`. It makes the same update to float32 rounding in one pass (784-256-128-10 on a CPU:
-    Adam 0.12 ms against 0.36, SGD with momentum 0.10 against 0.11 to 0.16).
+    The fused implementation is used if the class has one for these settings and parameters and no
+    parameter is a view with gaps, unless the settings name `fused` or `foreach`. It makes the same
+    update to float32 rounding in one pass (784-256-128-10 on a CPU: Adam 0.12 ms against 0.36, SGD
+    with momentum 0.10 against 0.11 to 0.16).
 
     Args:
         optimizer_class: any subclass of `torch.optim.Optimizer`.
         kwargs: its keyword arguments.
         model: already on the device.
-        device: where the parameters are.
-        decay_biases_and_norms: whether weight decay acts on those too.
+        device: of the parameters.
+        decay_biases_and_norms: whether weight decay also acts on these.
 
     Raises:
-        UserError: nothing is to be trained, the class refuses its arguments, or it needs more
-            than `step()` after `backward()`.
+        UserError: the model has no parameter to train, the class refuses its arguments, or it
+            needs more than `step()` after `backward()`.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
@@ -59,26 +59,18 @@ def build_optimizer(
     except UserError:
         if settings == kwargs:
             raise
-        # Perhaps only the fused implementation is at fault: it knows fewer settings.
+        # The fused implementation supports fewer settings; perhaps the plain one works.
         settings = dict(kwargs)
         _rehearse(optimizer_class, settings, groups, device)
     return construct(optimizer_class, groups, settings)
 
 
-def keeps_layout(optimizer_class: type[torch.optim.Optimizer]) -> bool:
-    """Whether an optimizer takes weights in whatever order they lie in memory.
-
-    PyTorch's own do; another may say `gradient.view(-1)`, which only one order bears.
-    """
-    return optimizer_class.__module__.startswith("torch.optim.")
-
-
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load what `state_dict` returned, laid out in memory as the parameters are now.
+    """Load what `state_dict` returned, stored in the same order as the parameters are now.
 
-    Fused kernels on the CPU run through the memory of parameter, gradient and state side by
-    side: where one lies in another order than the rest they update the wrong weights, without
-    a word (PyTorch 2.13).
+    Fused kernels on the CPU go through the memory of parameter, gradient and state side by side.
+    If one is stored in another order, they update the wrong elements without an error (PyTorch
+    2.13). Checkpoints of earlier versions hold states stored by columns.
     """
     load_state_dict(optimizer, state)
     for parameter in (one for group in optimizer.param_groups for one in group["params"]):
@@ -100,7 +92,7 @@ def _refuse_closure(optimizer_class: type[torch.optim.Optimizer]) -> None:
         if positional and parameter.default is parameter.empty:
             raise UserError(
                 f"{optimizer_class.__name__} evaluates the loss several times in one step and "
-                f"needs a {parameter.name} for it; training here makes one backward pass a step",
+                f"needs a {parameter.name} for it; training here makes one backward pass per step",
                 where="optimizer",
             )
 
@@ -111,10 +103,10 @@ def _may_fuse(optimizer_class: type[torch.optim.Optimizer], kwargs: Mapping[str,
 
 
 def _is_dense(parameter: nn.Parameter) -> bool:
-    """Whether a parameter's elements fill a stretch of memory, in whatever order.
+    """Whether a parameter's elements fill a stretch of memory without gaps, in any order.
 
-    A fused kernel on the CPU takes that for granted: of a view of some columns it would update
-    the neighbours in their place (PyTorch 2.13).
+    A fused kernel on the CPU assumes so: for a view of some columns it would update their
+    neighbours instead (PyTorch 2.13).
     """
     stretch = 1
     for stride, size in sorted(zip(parameter.stride(), parameter.shape, strict=True)):
@@ -125,13 +117,13 @@ def _is_dense(parameter: nn.Parameter) -> bool:
 
 
 def _weight_decay(optimizer_class: type[torch.optim.Optimizer], kwargs: Mapping[str, Any]) -> Any:
-    """Return the weight decay in force, given or by default; 0 where the class has none."""
+    """Return the weight decay in force, given or by default; 0 if the class has none."""
     parameter = inspect.signature(optimizer_class).parameters.get("weight_decay")
     return 0 if parameter is None else kwargs.get("weight_decay", parameter.default)
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], *, spare: bool) -> Groups:
-    """Group the parameters by whether their weight decay is the optimizer's own or none."""
+    """Group the parameters by whether weight decay acts on them."""
     spared = {name: p for name, p in parameters.items() if spare and p.ndim < 2}
     decayed = {name: p for name, p in parameters.items() if name not in spared}
     groups: Groups = [{"params": list(decayed.items())}] if decayed else []
@@ -146,18 +138,18 @@ def _rehearse(
     groups: Groups,
     device: torch.device,
 ) -> None:
-    """Make one step on copies of the parameters: it shows what a signature cannot say.
+    """Make one step on copies of the parameters, to find what a signature does not show.
 
-    Such are a fused implementation that does not know the device, a class for sparse gradients
-    (SparseAdam) or matrices only (Muon), and a closure that is optional by name alone. The
-    copies are of the corners, since touching the memory of whole ones would be felt at start.
+    Examples: a fused implementation that does not support the device, a class for sparse gradients
+    (SparseAdam) or matrices only (Muon), a closure that is optional in the signature only. Small
+    corners are copied, because copying whole parameters would delay the start.
     """
     name = optimizer_class.__name__
     copies = [
         {**group, "params": [(key, _corner(parameter)) for key, parameter in group["params"]]}
         for group in groups
     ]
-    # An optimizer may draw noise, and the rehearsal must not be felt in the run.
+    # An optimizer may draw noise; the rehearsal must not change the run's random state.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             optimizer = construct(optimizer_class, copies, settings)

@@ -1,7 +1,7 @@
-"""The shapes that a learning rate follows over a run, as pure functions of the step.
+"""The schedules of the learning rate over a run, as pure functions of the step.
 
-A schedule gives the factor on the optimizer's own learning rate. It keeps no state, so that
-a resumed run continues with the same bits. Steps count from 0; step t is the update t + 1.
+A schedule gives a factor on the optimizer's own learning rate. It has no state, so a resumed run
+continues with the same bits. Steps count from 0; step t is update t + 1.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Schedule(ABC):
 
 
 class _WarmedUp(Schedule):
-    """A schedule that rises linearly before it follows its own shape.
+    """A schedule with a linear warm-up.
 
     The first W = round(warmup * total_steps) steps have the factors 1/(W+1), 2/(W+1), ...,
-    W/(W+1); the shape then starts at step W and has the other steps to itself. A warm-up
+    W/(W+1). The schedule itself starts at step W and covers the remaining steps. A warm-up
     keeps the first, ill-conditioned steps small (Goyal et al. 2017, arXiv 1706.02677,
     section 2.2).
     """
@@ -50,7 +50,7 @@ class Constant(_WarmedUp):
     """Always 1.
 
     Args:
-        warmup: the fraction of the run that rises linearly first.
+        warmup: the fraction of the run for the linear warm-up.
 
     Raises:
         UserError: the fraction is out of range.
@@ -66,13 +66,13 @@ class Constant(_WarmedUp):
 class Step(_WarmedUp):
     """gamma^k after k milestones: a staircase.
 
-    The milestone m is passed at the first step t with t / T >= m, where T is the number of
-    steps after the warm-up.
+    Milestone m is passed at the first step t with t / T >= m; T is the number of steps after the
+    warm-up.
 
     Args:
         milestones: when to drop, as fractions of the run.
         gamma: the factor of each drop.
-        warmup: the fraction of the run that rises linearly first.
+        warmup: the fraction of the run for the linear warm-up.
 
     Raises:
         UserError: a fraction or the factor is out of range.
@@ -100,13 +100,13 @@ class Step(_WarmedUp):
 class Cosine(_WarmedUp):
     """f + (1 - f) (1 + cos(pi t / T)) / 2: half a wave from 1 to near f = `final`.
 
-    T is the number of steps after the warm-up. f itself would belong to step T, the first
-    that is not made, so that the last update is never wasted. Loshchilov and Hutter 2016
-    (arXiv 1608.03983, equation 5), without restarts.
+    T is the number of steps after the warm-up. The factor would reach f at step T, one after the
+    last, so the last update is not wasted. Loshchilov and Hutter 2016 (arXiv 1608.03983,
+    equation 5), without restarts.
 
     Args:
-        final: the factor that the wave falls towards.
-        warmup: the fraction of the run that rises linearly first.
+        final: the factor that the wave approaches.
+        warmup: the fraction of the run for the linear warm-up.
 
     Raises:
         UserError: the warm-up or the factor is out of range.
@@ -124,15 +124,15 @@ class Cosine(_WarmedUp):
 class OneCycle(Schedule):
     """Half a wave up from 1/div_factor to 1, and half a wave down to almost nothing.
 
-    The top is at step `warmup` * T - 1 and the end, 1/(div_factor * final_div_factor), at step
-    T - 1, where T is the number of steps; the same as `torch.optim.lr_scheduler.OneCycleLR`
-    with `max_lr` the optimizer's own learning rate, but for the momentum, which stays as it is.
-    Smith and Topin 2017, arXiv 1708.07120.
+    With T steps, the maximum is at step `warmup` * T - 1 and the end,
+    1/(div_factor * final_div_factor), at step T - 1. It is the same as
+    `torch.optim.lr_scheduler.OneCycleLR` with the optimizer's own learning rate as `max_lr`, except
+    that the momentum does not change. Smith and Topin 2017, arXiv 1708.07120.
 
     Args:
-        warmup: the fraction of the run that rises.
-        div_factor: how much smaller than its top the learning rate begins.
-        final_div_factor: how much smaller than its beginning it ends.
+        warmup: the fraction of the run in which the learning rate rises.
+        div_factor: the maximum over the first learning rate.
+        final_div_factor: the first learning rate over the last.
 
     Raises:
         UserError: the warm-up or a factor is out of range.
@@ -158,26 +158,28 @@ class OneCycle(Schedule):
         top = max(0.0, self.warmup * total_steps - 1)
         if step < top:
             return _half_wave(first, 1.0, step / top)
-        # A run of one step is all top.
+        # A run of one step is at the maximum.
         fall = max(total_steps - 1 - top, 1.0)
         return _half_wave(1.0, first / self.final_div_factor, (step - top) / fall)
 
 
 def _half_wave(start: float, end: float, fraction: float) -> float:
-    """Go from start to end along half a cosine wave."""
+    """Return the value at a fraction of half a cosine wave from start to end."""
     return end + (start - end) * (1.0 + math.cos(math.pi * fraction)) / 2.0
 
 
 def _require_fraction(key: str, fraction: float) -> None:
     if not 0.0 <= fraction < 1.0:
-        raise UserError(f"a fraction of the run is from 0 to below 1, not {fraction}", where=key)
+        raise UserError(
+            f"a fraction of the run must be from 0 to below 1, not {fraction}", where=key
+        )
 
 
 def _require_not_negative(key: str, factor: float) -> None:
     if not 0.0 <= factor < math.inf:
-        raise UserError(f"a factor on the learning rate is 0 or more, not {factor}", where=key)
+        raise UserError(f"a factor on the learning rate must be 0 or more, not {factor}", where=key)
 
 
 def _require_divisor(key: str, divisor: float) -> None:
     if not 0.0 < divisor < math.inf:
-        raise UserError(f"a divisor of the learning rate is above 0, not {divisor}", where=key)
+        raise UserError(f"a divisor of the learning rate must be above 0, not {divisor}", where=key)

@@ -1,8 +1,8 @@
-"""The schedulers of `torch.optim.lr_scheduler`, and a user's own, made to follow a step number.
+"""Schedulers of `torch.optim.lr_scheduler`, and a user's own, as functions of the step.
 
-Such a scheduler changes an optimizer in place and knows only how to go one step on. Here it
-acts on a shadow of the optimizer, from which the values for a step are read: its state is
-nothing but the step, and a resumed run gets there by replaying.
+Such a scheduler changes an optimizer in place and can only advance by one step. Here it acts on a
+stand-in for the optimizer, from which the values of a step are read. Its only state is the step; a
+resumed run replays the scheduler up to it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from gradcli.errors import UserError
 from gradcli.optim.schedules import Schedule
 
-#: What a scheduler changes in a group: the one-cycle policies move the momentum as well.
+#: What a scheduler changes in a group; one-cycle policies also change the momentum.
 SCHEDULED = ("lr", "momentum", "betas")
 
-#: What the schedulers call the length of the run.
+#: The schedulers' names for the length of the run.
 _LENGTHS = ("T_max", "total_steps", "total_iters")
 
 
@@ -31,9 +31,9 @@ class TorchSchedule:
 
     Args:
         scheduler_class: a subclass of `torch.optim.lr_scheduler.LRScheduler`, stepped once
-            every training step.
-        kwargs: its arguments. `T_max`, `total_steps` and `total_iters` are the run's number of
-            steps where the class has them and they are not given.
+            per training step.
+        kwargs: its arguments. If the class has `T_max`, `total_steps` or `total_iters` and it is
+            not given, it is the run's number of steps.
     """
 
     scheduler_class: type[LRScheduler]
@@ -46,15 +46,15 @@ def build_schedule(
     """Build what `LearningRate` follows.
 
     Raises:
-        UserError: an argument is out of range, or the scheduler needs a metric to step.
+        UserError: an argument is out of range, or the scheduler needs a metric at each step.
     """
     if not issubclass(schedule_class, LRScheduler):
         return schedule_class(**kwargs)
     for parameter in list(inspect.signature(schedule_class.step).parameters.values())[1:]:
         if parameter.default is parameter.empty:
             raise UserError(
-                f"{schedule_class.__name__} needs {parameter.name} at every step, and the "
-                "learning rate here depends on the step alone",
+                f"{schedule_class.__name__} needs {parameter.name} at every step, but the "
+                "learning rate here depends on the step only",
                 where="schedule",
                 hint="schedule=cosine",
             )
@@ -62,11 +62,11 @@ def build_schedule(
 
 
 class Replay:
-    """What a scheduler makes of an optimizer's groups, for any step.
+    """A scheduler's settings of an optimizer's groups, for any step.
 
     Args:
         schedule: the scheduler's class and arguments.
-        initial: for each group its `SCHEDULED` settings at step 0.
+        initial: the `SCHEDULED` settings of each group at step 0.
         total_steps: the number of steps of the run.
 
     Raises:
@@ -104,7 +104,7 @@ class Replay:
             raise UserError(
                 f"{self._class.__name__} refuses its settings: {error}", where="schedule"
             ) from error
-        # A scheduler warns when it is stepped before its optimizer.
+        # A scheduler warns if it is stepped before its optimizer.
         self._shadow.step()
 
 

@@ -1,25 +1,18 @@
-"""The costly probes: what is looked at now and then, never at every step.
+"""The costly probes: what is looked at now and then, never at every step. One file per probe.
 
-    names          which ones there are, and what each costs
-    untouched      leaves the model and every random state as they were
-    batch_loss     one batch's loss as a function of the parameters alone
-    slope          how many decades a norm changes by from layer to layer
-    elementwise    activation modules and their derivatives
-    activations    every layer's signal going forward and gradient coming back
+    probe          what a probe is: the descriptor that each file ends with
+    registry       which probes there are, and how to add one
+    signals        every layer's signal going forward and gradient coming back
     histograms     the gradients' signs and orders of magnitude
-    cosine         whether consecutive gradients point the same way
-    per_example    one gradient an example, in chunks
-    noise          from those: noise scale, GSNR, norm test, inner-product test
-    sharpness      extreme eigenvalues of the Hessian
-    stability      the largest curvature with which an optimizer is stable
-    alpha          where a step ended on the parabola along it
+    noise          how much the examples' gradients disagree
+    sharpness      the largest curvature, against the optimizer's stability threshold
     descent        the loss along the negative gradient
-    hidden_states  the loss's gradient through time, in recurrent modules
+    hidden_states  the gradient through time, in recurrent modules
+    cosine         whether consecutive gradients point the same way
+    alpha          where a step ends on the parabola along it
     check          autograd against finite differences
+    measuring/     the arithmetic that they share, and that of the longer ones
 
-A probe is a function of a model and a batch that returns plain numbers. The loss is the mean
-cross-entropy, and the model is probed in the mode that it is in. No probe touches parameters,
-buffers, `.grad` or a random state.
-
-Import from the modules: each loads what it alone needs.
+A probe that ships is a file here and a name in `registry.SHIPPED`. One of the user's own is a
+file anywhere: its package has a tuple `PROBES`, and `--allow-import PACKAGE` makes them known.
 """

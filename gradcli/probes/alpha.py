@@ -1,14 +1,24 @@
-"""Where the step just taken has ended: before the minimum along it, at it, or beyond."""
+"""Probe: where a training step ends: before the minimum along it, at it, or beyond."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
 
-from gradcli.probes.batch_loss import BatchLoss, Parameters, dot
+from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading, spread, with_sign
+from gradcli.records import ProbeRecord
+from gradcli.views import numbers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from gradcli.probes.measuring.batch_loss import Parameters
+
+_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +26,17 @@ class StepFit:
     """The parabola along a step of length t = ||new - old||, with the same batch at both ends."""
 
     alpha: float
-    """t / t* - 1, where the parabola has its minimum at t*: -1 is no step at all, 0 the minimum,
-    +1 the point of equal height on the other side; below -1 the step went uphill from its start.
-    -1 too where the parabola has no minimum, as
-    the step then still goes downhill where it ends. NaN where there was no step."""
+    """t / t* - 1, with the parabola's minimum at t*: -1 is no step at all, 0 the minimum, and +1
+    the point of equal height on the other side. Below -1 the step went uphill from its start. If
+    the parabola has no minimum, the step still goes downhill at its end, and alpha is -1 too.
+    NaN if there was no step."""
     curvature: float
     """The parabola's second derivative with respect to the distance."""
     step_length: float
     loss_before: float
     loss_after: float
     slope_before: float
-    """The loss's derivative in the direction of the step, where it began."""
+    """The loss's derivative in the direction of the step, at its start."""
     slope_after: float
 
 
@@ -42,6 +52,8 @@ def step_alpha(model: nn.Module, before: Parameters, inputs: Tensor, labels: Ten
         inputs: the batch of that update, (b, c, h, w).
         labels: its classes, (b,).
     """
+    from gradcli.probes.measuring.batch_loss import BatchLoss, dot
+
     loss = BatchLoss(model, inputs, labels)
     step = {name: after - before[name] for name, after in loss.parameters.items()}
     length = math.sqrt(dot(step, step))
@@ -62,9 +74,9 @@ def fit_step(
 ) -> StepFit:
     """Fit a + b s + c s^2, s = distance / length, to two losses and two slopes.
 
-    Four observations for three unknowns, by least squares. In s all four have one unit, so that
-    the fit does not depend on the scale of the weights. Cockpit weighs each by its variance over
-    the batch; here all weigh the same, since the batch at both ends is the same.
+    Four observations for three unknowns, by least squares. In s all four have the same unit, so
+    the fit does not depend on the scale of the weights. Cockpit weights each by its variance over
+    the batch; here all have equal weight, since the batch at both ends is the same.
     """
     design = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 2]], dtype=np.float64)
     observed = np.array([loss_before, loss_after, slope_before * length, slope_after * length])
@@ -88,3 +100,54 @@ def fit_step(
         slope_before=slope_before,
         slope_after=slope_after,
     )
+
+
+def _run(target: ProbeTarget) -> tuple[StepFit, ...]:
+    """Fit the next few training steps."""
+    fits = []
+    for _ in range(_STEPS):
+        before = {name: p.detach().clone() for name, p in target.model.named_parameters()}
+        inputs, labels = target.step()
+        fits.append(step_alpha(target.model, before, inputs, labels))
+    return tuple(fits)
+
+
+def _known(fits: Sequence[StepFit]) -> list[float]:
+    return [fit.alpha for fit in fits if not math.isnan(fit.alpha)]
+
+
+def _summary(fits: Sequence[StepFit]) -> ProbeSummary:
+    known = _known(fits)
+    return spread(float(np.median(known)) if known else math.nan, known)
+
+
+def _sentences(fits: Sequence[StepFit], batch_size: int) -> list[str]:
+    known = _known(fits)
+    if not known:
+        return ["unknown: no step was made"]
+    middle = float(np.median(known))
+    if middle < -0.5:
+        meaning = "the steps end well before the minimum along them"
+    elif middle <= 0.5:
+        meaning = "the steps end near the minimum along them"
+    elif middle <= 1:
+        meaning = "the steps end beyond the minimum along them"
+    else:
+        meaning = "the steps overshoot: the loss is higher at their end than at their start"
+    ends = f"{min(known):+.2f} to {max(known):+.2f} over {numbers.count(len(known), 'step')}"
+    return [f"median {middle:+.2f} ({ends}); 0 is the minimum: {meaning}"]
+
+
+def _against(record: ProbeRecord, batch_size: int) -> str:
+    return "0 is the minimum"
+
+
+ALPHA = Probe(
+    name="alpha",
+    cost="five training steps, on a copy, and two passes for each",
+    run=_run,
+    summary=_summary,
+    sentences=_sentences,
+    reading=Reading(meaning="alpha", write=with_sign, against=_against),
+    takes_steps=True,
+)

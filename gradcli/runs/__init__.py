@@ -3,12 +3,10 @@
 from gradcli.runs.comparisons import (
     ComparisonDirectory,
     begin_comparison,
-    find_any,
-    find_comparison,
-    list_any,
     list_comparisons,
 )
-from gradcli.runs.reader import Run, find_run, is_run, list_runs, load_run
+from gradcli.runs.finding import find_any, find_comparison, find_run, list_any, list_rows
+from gradcli.runs.reader import Run, is_run, list_runs, load_run
 from gradcli.runs.removal import refuse_if_at_work, remove, size_bytes
 from gradcli.runs.writer import RunWriter, create_run_directory, load_checkpoint
 
@@ -24,6 +22,7 @@ __all__ = [
     "is_run",
     "list_any",
     "list_comparisons",
+    "list_rows",
     "list_runs",
     "load_checkpoint",
     "load_run",

@@ -8,14 +8,13 @@ from typing import Any
 
 from gradcli.errors import UserError
 from gradcli.records import RunRow
-from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
-from gradcli.runs.files import number, write_json
+from gradcli.runs.directory import TRIALS, StateDirectory, newest_first
+from gradcli.runs.files import SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
 
 COMPARISON_FILE = "comparison.json"
-TRIALS = "trials"
 
 
 class ComparisonDirectory(StateDirectory):
@@ -69,7 +68,7 @@ class ComparisonDirectory(StateDirectory):
 
     def update(self, **facts: Any) -> None:
         """Add to `comparison.json`, atomically."""
-        self.write({**self.state, **facts, "heartbeat": _now()})
+        self.write({**self.state, **facts, "schema": SCHEMA, "heartbeat": _now()})
 
     def row(self) -> RunRow:
         """What the list of runs shows of it, with the best arm's accuracy."""
@@ -93,7 +92,7 @@ class ComparisonDirectory(StateDirectory):
 def begin_comparison(path: Path, state: dict[str, Any]) -> ComparisonDirectory:
     """Write the first `comparison.json` of a new directory."""
     comparison = ComparisonDirectory(path)
-    comparison.write({"schema": 1, "started": _now(), "status": "running", **state})
+    comparison.write({"schema": SCHEMA, "started": _now(), "status": "running", **state})
     return comparison
 
 
@@ -105,41 +104,6 @@ def is_comparison(path: Path) -> bool:
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:
     """Return the comparisons below `runs_dir`, the newest first."""
     return [ComparisonDirectory(path) for path in newest_first(runs_dir) if is_comparison(path)]
-
-
-def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
-    """Find a comparison by its directory, its name or a unique part of it, or as `latest`.
-
-    Raises:
-        UserError: where there is none, or more than one.
-    """
-    require_name(target)
-    if is_comparison(Path(target)):
-        return ComparisonDirectory(Path(target))
-    return match(target, list_comparisons(runs_dir), runs_dir)
-
-
-def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
-    """Find a run or a comparison, as `find_run` and `find_comparison` do.
-
-    Raises:
-        UserError: where there is none, or more than one.
-    """
-    require_name(target)
-    if is_comparison(Path(target)):
-        return ComparisonDirectory(Path(target))
-    if is_run(Path(target)):
-        return Run(Path(target))
-    return match(target, list_any(runs_dir), runs_dir)
-
-
-def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
-    """Return the runs and the comparisons below `runs_dir`, the newest first."""
-    return [
-        Run(path) if is_run(path) else ComparisonDirectory(path)
-        for path in newest_first(runs_dir)
-        if is_run(path) or is_comparison(path)
-    ]
 
 
 def _now() -> str:

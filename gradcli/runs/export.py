@@ -1,10 +1,12 @@
-"""A run's steps in formats that other tools read: one row a step, full names as columns."""
+"""Runs and comparisons as tables in formats that other tools read: full names as columns."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TextIO
 
 from gradcli.runs.files import plain
@@ -13,33 +15,69 @@ from gradcli.runs.reader import Run
 _ROWS_AT_ONCE = 5_000
 
 
-def write_csv(run: Run, file: TextIO) -> None:
-    """Write `Run.columns` as CSV with a header; NaN and infinities as `nan` and `inf`."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(run.columns(slice(0)))
-    writer.writerows(_rows(run))
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, and the rows, which can be read once.
+
+    A row lacks the columns that it has no value for.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterator[Mapping[str, Any]]
 
 
-def write_jsonl(run: Run, file: TextIO) -> None:
-    """Write `Run.columns` as one JSON object a step; NaN and infinities as strings."""
-    names = list(run.columns(slice(0)))
-    for row in _rows(run):
-        file.write(json.dumps(plain(dict(zip(names, row, strict=True)))) + "\n")
+def step_table(run: Run) -> Table:
+    """Return a run's `Run.columns`, one row per logged step."""
+    return Table(tuple(_step_columns(run)), _steps(run))
 
 
-def _rows(run: Run) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows as Python numbers, a block in memory at a time.
+def step_table_of_trials(trials: Sequence[tuple[Mapping[str, Any], Run]]) -> Table:
+    """Return the steps of several runs, one row per logged step, each with what identifies its run.
 
-    A float32 is written with the digits that it has: as the double next to its shortest text.
+    Models may differ: a column is there if any of the runs has it.
+
+    Args:
+        trials: for each run what identifies it, under names of the first columns.
+    """
+    identifying = dict.fromkeys(chain.from_iterable(labels for labels, _ in trials))
+    columns = dict.fromkeys(chain.from_iterable(_step_columns(run) for _, run in trials))
+    rows = ({**labels, **row} for labels, run in trials for row in _steps(run))
+    return Table((*identifying, *columns), rows)
+
+
+def write_csv(table: Table, file: TextIO) -> None:
+    """Write CSV with a header; NaN and infinities as `nan` and `inf`, what is absent as empty."""
+    writer = csv.DictWriter(file, table.columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.rows)
+
+
+def write_jsonl(table: Table, file: TextIO) -> None:
+    """Write one JSON object per row; NaN and infinities as strings, without what is absent."""
+    for row in table.rows:
+        file.write(json.dumps(plain(row)) + "\n")
+
+
+#: How a table is written, by the format's name.
+FORMATS: dict[str, Callable[[Table, TextIO], None]] = {"csv": write_csv, "jsonl": write_jsonl}
+
+
+def _step_columns(run: Run) -> list[str]:
+    return list(run.columns(slice(0)))
+
+
+def _steps(run: Run) -> Iterator[dict[str, Any]]:
+    """Yield the steps as Python numbers, with one block in memory at a time.
+
+    A float32 is written with the digits that it has: as the double closest to its shortest text.
     """
     for start in range(0, len(run.steps), _ROWS_AT_ONCE):
         columns = run.columns(slice(start, start + _ROWS_AT_ONCE))
-        yield from zip(
-            *(
-                [float(str(value)) for value in column]
-                if column.dtype.itemsize == 4 and column.dtype.kind == "f"
-                else column.tolist()
-                for column in columns.values()
-            ),
-            strict=True,
+        values = (
+            [float(str(value)) for value in column]
+            if column.dtype.itemsize == 4 and column.dtype.kind == "f"
+            else column.tolist()
+            for column in columns.values()
         )
+        for row in zip(*values, strict=True):
+            yield dict(zip(columns, row, strict=True))

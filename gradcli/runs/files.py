@@ -10,6 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import gradcli
+from gradcli.errors import UserError
+
+#: The version of what is written into the directories of runs and comparisons. A reader takes
+#: every earlier one. It rises with any change that an earlier reader would misread or choke on.
+SCHEMA = 1
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a new file that then takes the place of `path`, on disk before it does."""
@@ -56,3 +63,25 @@ def restored(value: Any) -> Any:
     if isinstance(value, list):
         return [restored(item) for item in value]
     return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def refuse_unknown_schema(described: dict[str, Any], path: Path, newest: int = SCHEMA) -> None:
+    """Refuse what a newer gradcli has written, which this one might misread.
+
+    Args:
+        described: the content of a file that states its `schema`.
+        path: the file.
+        newest: the newest schema of such files that this code knows.
+
+    Raises:
+        UserError: if the file's schema is newer.
+    """
+    schema = described.get("schema", 1)
+    if schema not in range(1, newest + 1):
+        known = "schema 1" if newest == 1 else f"schemas 1 to {newest}"
+        raise UserError(
+            f"{path} has schema {schema}; gradcli {gradcli.__version__} reads {known}. "
+            "A newer gradcli wrote it.",
+            where=str(path),
+            hint="pip install --upgrade gradcli",
+        )

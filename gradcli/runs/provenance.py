@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gradcli
+from gradcli.system.paths import Paths
 
 
 def provenance() -> dict[str, Any]:
@@ -26,6 +27,18 @@ def provenance() -> dict[str, Any]:
             "gradcli": gradcli.__version__,
         },
         "platform": platform.platform(),
+    }
+
+
+def built_with(paths: Paths) -> dict[str, Any]:
+    """Return the places that a config needs to be built again, as absolute paths, for `run.json`.
+
+    Runs of older releases lack these keys.
+    """
+    return {
+        "data_dir": str(paths.data_dir.absolute()) if paths.data_dir else None,
+        "config_dir": str(paths.config_dir.absolute()) if paths.config_dir else None,
+        "allow_import": list(paths.allow_import),
     }
 
 

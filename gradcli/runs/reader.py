@@ -24,7 +24,7 @@ from gradcli.records import (
     StepRecords,
     norm_by_layer,
 )
-from gradcli.runs.directory import StateDirectory, match, newest_first, require_name
+from gradcli.runs.directory import StateDirectory, newest_first
 from gradcli.runs.files import number, restored
 from gradcli.runs.step_log import read_steps
 from gradcli.runs.writer import CONFIG_FILE, EVALS_FILE, LAYERS_FILE, PROBES_FILE, RUN_FILE
@@ -42,6 +42,11 @@ class Run(StateDirectory):
     def config(self) -> str:
         """The resolved config as YAML."""
         return (self.path / CONFIG_FILE).read_text()
+
+    @property
+    def has_overrides(self) -> bool:
+        """Whether its overrides are recorded; not those of a trial or of the user's own loop."""
+        return "overrides" in self.state
 
     @property
     def overrides(self) -> list[str]:
@@ -193,7 +198,7 @@ def load_run(path: str | Path) -> Run:
     """Open a run directory.
 
     Raises:
-        UserError: where `path` is not one.
+        UserError: if `path` is not one, or a newer gradcli wrote it.
     """
     directory = Path(path)
     if not is_run(directory):
@@ -201,24 +206,12 @@ def load_run(path: str | Path) -> Run:
             f"{directory} is not a run directory: it has no {RUN_FILE}.",
             hint="gradcli runs list",
         )
-    return Run(directory)
+    return Run(directory).opened()
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
     """Return the runs below `runs_dir`, the newest first."""
     return [Run(path) for path in newest_first(runs_dir) if is_run(path)]
-
-
-def find_run(target: str, runs_dir: Path) -> Run:
-    """Find a run by its directory, its name or a unique part of it, or as `latest`.
-
-    Raises:
-        UserError: where there is none, or more than one.
-    """
-    require_name(target)
-    if is_run(Path(target)):
-        return Run(Path(target))
-    return match(target, list_runs(runs_dir), runs_dir)
 
 
 def _probe_record(line: dict[str, Any]) -> ProbeRecord:

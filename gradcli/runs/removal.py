@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from gradcli.errors import UserError
-from gradcli.runs.comparisons import TRIALS, ComparisonDirectory
+from gradcli.runs.comparisons import ComparisonDirectory
+from gradcli.runs.directory import TRIALS
 from gradcli.runs.reader import Run
 from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
 

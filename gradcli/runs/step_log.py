@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from gradcli.records import LayerInfo, StepRecords
-from gradcli.runs.files import write_json
+from gradcli.runs.files import refuse_unknown_schema, write_json
 
 STEPS_FILE = "steps.bin"
 _DESCRIPTION = "steps.json"
+#: The version of the log's layout. `docs/architecture.md` lays down the next one.
+_SCHEMA = 1
 
 
 def row_type(parameters: int) -> np.dtype[Any]:
@@ -47,7 +49,7 @@ class StepLog:
         write_json(
             directory / _DESCRIPTION,
             {
-                "schema": 1,
+                "schema": _SCHEMA,
                 "row_bytes": self._type.itemsize,
                 "columns": [
                     {"name": name, "type": type_.base.str, "shape": list(type_.shape)}
@@ -79,11 +81,15 @@ def read_steps(directory: Path, last: int | None = None) -> StepRecords:
         directory: the run directory.
         last: read only so many of the last steps, as a copy. A run that is being resumed cuts
             its log, and who reads a map of what was cut is killed by a signal.
+
+    Raises:
+        UserError: if a newer gradcli wrote the log.
     """
     try:
         description = json.loads((directory / _DESCRIPTION).read_text())
     except FileNotFoundError:
         return _columns(np.empty(0, dtype=row_type(0)))
+    refuse_unknown_schema(description, directory / _DESCRIPTION, newest=_SCHEMA)
     dtype = np.dtype(
         [
             (column["name"], column["type"], tuple(column["shape"]))

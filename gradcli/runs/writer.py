@@ -22,7 +22,7 @@ from gradcli.records import (
     Status,
     StepRecords,
 )
-from gradcli.runs.files import plain, write_atomically, write_json
+from gradcli.runs.files import SCHEMA, plain, write_atomically, write_json
 from gradcli.runs.step_log import STEPS_FILE, StepLog
 from gradcli.system.locks import RunLock
 
@@ -33,6 +33,8 @@ EVALS_FILE = "evals.jsonl"
 PROBES_FILE = "probes.jsonl"
 CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
+#: What `run.json` keeps of each process that trained the run; at its top level, of the first.
+_PART = ("argv", "overrides")
 
 
 def create_run_directory(runs_dir: Path, name: str) -> Path:
@@ -92,15 +94,19 @@ class RunWriter:
             ) from None
         (directory / CHECKPOINTS).mkdir(exist_ok=True)
         write_atomically(directory / CONFIG_FILE, lambda file: file.write(config.encode()))
+        self._parts, self._part = _parts_of(earlier), {key: facts.get(key, []) for key in _PART}
+        first = {key: earlier[key] for key in _PART if earlier and key in earlier}
         self._state: dict[str, Any] = {
-            "schema": 1,
+            "schema": SCHEMA,
             "run": directory.name,
             "started": _now(),
             **(earlier or {}),
             **facts,
+            **first,
             "pid": os.getpid(),
             "host": socket.gethostname(),
         }
+        self._state["schema"] = SCHEMA  # of what is written from here on, also into an older run
         if earlier is not None:
             self._state["resumed"] = [*earlier.get("resumed", []), _now()]
         self._log: StepLog | None = None
@@ -120,8 +126,9 @@ class RunWriter:
                 file.truncate(log_bytes.get(name, 0))
         described = asdict(info)
         del described["layers"]
-        # What a resumed run came to before, it has left behind.
-        self.set_status("running", info=described, result={})
+        parts = [*self._parts, {**self._part, "start_step": info.start_step}]
+        # An earlier result no longer holds once a run is resumed.
+        self.set_status("running", info=described, result={}, parts=parts)
 
     def write(self, record: Record | ProbeRecord) -> None:
         """Append a record to the file that it belongs to."""
@@ -193,6 +200,15 @@ class RunWriter:
     def _append(self, name: str, value: dict[str, Any]) -> None:
         with (self.directory / name).open("a") as file:
             file.write(json.dumps(plain(value), allow_nan=False) + "\n")
+
+
+def _parts_of(earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the parts of a run so far: one per process that trained, with its command."""
+    if not earlier or "info" not in earlier:
+        return []
+    # Runs from before parts were kept tell the command of one process only.
+    only = {**{key: earlier.get(key, []) for key in _PART}, "start_step": 0}
+    return list(earlier.get("parts", [only]))
 
 
 def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Where things are: what every command is told by its options or by the environment."""
+"""The folders that a command works with, as its options or the environment give them."""
 
 from __future__ import annotations
 
@@ -7,38 +7,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_RUNS_DIR = Path("runs")
+_DEFAULT_RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Where runs, data and the user's own configs are, and which packages configs may use."""
+    """The folders of runs, data and the user's own configs, and the packages configs may use."""
 
-    runs_dir: Path = DEFAULT_RUNS_DIR
+    runs_dir: Path = _DEFAULT_RUNS
     data_dir: Path | None = None
     config_dir: Path | None = None
     allow_import: Sequence[str] = ()
 
     def arguments(self, *, runs: bool = True) -> list[str]:
-        """Return the command-line options that give the same paths, as words.
+        """Return the options that give these paths again, for a command to paste.
 
-        Defaults and what the environment says are left out, so that only what was given remains.
+        What the environment already says is left out.
 
         Args:
-            runs: whether to include `--runs-dir`.
+            runs: whether `--runs-dir` is among them; a command that names a run's directory does
+                not need it.
         """
-        words = []
-        if runs and _is_given(self.runs_dir, "GRADCLI_RUNS") and self.runs_dir != DEFAULT_RUNS_DIR:
-            words += ["--runs-dir", str(self.runs_dir)]
-        if self.data_dir is not None and _is_given(self.data_dir, "GRADCLI_DATA"):
-            words += ["--data-dir", str(self.data_dir)]
+        arguments = []
+        if runs and self.runs_dir != Path(os.environ.get("GRADCLI_RUNS") or _DEFAULT_RUNS):
+            arguments += ["--runs-dir", str(self.runs_dir)]
+        if self.data_dir is not None and str(self.data_dir) != os.environ.get("GRADCLI_DATA"):
+            arguments += ["--data-dir", str(self.data_dir)]
         if self.config_dir is not None:
-            words += ["--config-dir", str(self.config_dir)]
+            arguments += ["--config-dir", str(self.config_dir)]
         for package in self.allow_import:
-            words += ["--allow-import", package]
-        return words
-
-
-def _is_given(path: Path, variable: str) -> bool:
-    """Whether a path comes from elsewhere than an environment variable."""
-    return str(path) != os.environ.get(variable)
+            arguments += ["--allow-import", package]
+        return arguments

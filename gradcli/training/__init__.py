@@ -1,8 +1,8 @@
 """Training: the step, the loop that yields records, evaluation."""
 
-from gradcli.fast.threads import worthwhile_threads
 from gradcli.training.evaluation import evaluate
 from gradcli.training.step import StepResult, TrainingStep
+from gradcli.training.threads import worthwhile_threads
 from gradcli.training.trainer import Trainer, TrainingPlan, total_steps
 
 __all__ = [

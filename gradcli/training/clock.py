@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""How the time of a training step is spent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gradcli.records import PHASES
 class PhaseClock:
     """Adds up the seconds of each phase of the training steps.
 
-    On an accelerator a phase's time is known only after waiting for the device, so there only
-    the steps that are probed anyway are timed by phase, and their shares stand for all.
-    `seconds_train` is the whole time of all steps on every device.
+    On an accelerator, timing a phase means waiting for the device. There only the probed steps,
+    which wait anyway, are timed by phase, and their shares stand for all steps. `seconds_train` is
+    the total time of all steps on every device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,7 +26,7 @@ class PhaseClock:
         self.seconds_train = 0.0
 
     def start(self, probed: bool) -> None:
-        """Begin a step; `probed` says that it is one that may wait for the device."""
+        """Begin a step, which may wait for the device if it is `probed`."""
         self._timing = probed or not self._waits
         self._started = self._last = perf_counter()
 
@@ -40,12 +40,12 @@ class PhaseClock:
             self._last = now
 
     def stop(self) -> None:
-        """End a step, and whatever follows it that belongs to training."""
+        """End a step, or what follows it and counts as training."""
         now = perf_counter()
         self.seconds_train += now - self._started
         self._started = now
 
     def take(self) -> dict[str, float]:
-        """Return the seconds by phase since the last `take`."""
+        """Return the seconds of each phase since the last `take`."""
         taken, self.seconds = self.seconds, dict.fromkeys(PHASES, 0.0)
         return taken

@@ -12,8 +12,8 @@ from gradcli.data import Batches
 from gradcli.gradients.norms import accumulator_dtype
 
 
-class EvaluationStopped(Exception):  # noqa: N818 - stopping is no error
-    """The evaluation was asked to stop before it had seen all examples."""
+class EvaluationStopped(Exception):  # noqa: N818 - stopping is not an error
+    """The evaluation was asked to stop before it had processed all examples."""
 
 
 @torch.no_grad()
@@ -22,10 +22,10 @@ def evaluate(
 ) -> tuple[float, float]:
     """Return the mean loss and the accuracy over all examples of `batches`.
 
-    The model is left in the mode in which it was.
+    The model keeps its mode, training or evaluation.
 
     Raises:
-        EvaluationStopped: as soon as `should_stop` says so.
+        EvaluationStopped: `should_stop` returned True.
     """
     was_training = model.training
     model.eval()

@@ -20,8 +20,8 @@ from gradcli.training.clock import PhaseClock
 class StepResult:
     """A step's loss, a number or (), and its parameters' gradient norms.
 
-    `updated` is False where a non-finite value kept the update from being made. On an
-    accelerator that is known only to the device: see `TrainingStep.deferred`.
+    `updated` is False if a non-finite value prevented the update. On an accelerator only the
+    device knows that: see `TrainingStep.deferred`.
     """
 
     loss: Tensor | float
@@ -42,9 +42,9 @@ class TrainingStep:
         bfloat16: whether the forward pass runs under bfloat16 autocast.
 
     Attributes:
-        deferred: whether non-finite values are found by the device alone, as on an accelerator,
-            so that nothing needs to wait for it: from the first one on its updates leave the
-            weights as they are. On the CPU the host looks before each update.
+        deferred: whether only the device checks for non-finite values, as on an accelerator, so
+            that the host need not wait for it. From the first such value on, updates leave the
+            weights unchanged. On the CPU the host checks before each update.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TrainingStep:
     ) -> None:
         self.optimizer, self.clip, self.clock = optimizer, clip, clock
         self.gradients = gradients
-        # One factor for all gradients costs a fused optimizer nothing, and clipping a pass.
+        # A fused optimizer applies one factor to all gradients for free; clipping needs a pass.
         gradients.leave_scaling = True
         self._update: Update | HeldUpdate = Update(optimizer)
         self._autograd = Autograd(model, gradients.device.type, bfloat16)
@@ -68,7 +68,7 @@ class TrainingStep:
             self.defer()
 
     def defer(self) -> None:
-        """Leave it to the device to make no update from the first non-finite value on."""
+        """Let the device stop updates from the first non-finite value on."""
         self.deferred = True
         self._found_inf = torch.zeros((), device=self.gradients.device)
         if all(group.get("fused") for group in self.optimizer.param_groups):
@@ -77,10 +77,10 @@ class TrainingStep:
             self._update = HeldUpdate(self.optimizer, self._found_inf)
 
     def __call__(self, inputs: Tensor, labels: Tensor, probe: LayerProbe | None) -> StepResult:
-        """Train on one batch; `probe`, where given, measures the step as it happens."""
+        """Train on one batch; a `probe` measures the step."""
         clock = self.clock
         if probe is not None:
-            # A view of the same batch, so that the first layer's input has a gradient too.
+            # A view of the same batch, so that the first layer's input also has a gradient.
             inputs = inputs.detach().requires_grad_()
         passes = self._choose_passes(probe)
         with probe or passes.context:
@@ -92,7 +92,7 @@ class TrainingStep:
             passes.backward(loss)
             clock.lap("backward")
         before = self.gradients.norms()
-        # On the CPU a number is at hand; on an accelerator it would have to be waited for.
+        # On the CPU this is cheap; on an accelerator the host would have to wait for it.
         value = loss.item() if isinstance(before, list) else loss.detach()
         if not self._is_finite(value, before):
             clock.lap("monitor")
@@ -104,10 +104,10 @@ class TrainingStep:
         return StepResult(value, before, after, updated=True)
 
     def _is_finite(self, loss: Tensor | float, norms: Norms) -> bool:
-        """Whether loss and gradients are finite, as far as the host knows without waiting."""
+        """Whether loss and gradients are finite; if only the device knows, flag it there."""
         if isinstance(norms, list) and not self.deferred:
             return math.isfinite(sum(norms, float(loss)))
-        # Neither is below zero. A comparison is one operator, and `isfinite` four.
+        # Neither is negative, so one comparison will do; `isfinite` takes four operators.
         finite = loss + as_tensor(norms).sum() < math.inf
         if not self.deferred:
             return bool(finite)
@@ -115,6 +115,6 @@ class TrainingStep:
         return True
 
     def _choose_passes(self, probe: LayerProbe | None) -> Autograd | WrittenOut:
-        """Return the quicker passes, unless the model's modules must be seen at work."""
+        """Return the written-out passes, unless something needs the modules to be called."""
         quicker = self._written_out
         return quicker if quicker and probe is None and quicker.may_stand_in() else self._autograd

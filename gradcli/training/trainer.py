@@ -1,8 +1,8 @@
-"""The training loop: yields records, keeps the state that a checkpoint needs.
+"""The training loop: yields records and keeps the state that a checkpoint needs.
 
-Knows neither screens nor files. Whoever iterates over `Trainer.run` may call `stop()` at any
-time, and take `state_dict()` when handed `StepRecords` or an `EvalRecord`: all that happened
-up to there has then been yielded.
+It knows neither screens nor files. A caller that iterates over `Trainer.run` may call `stop()` at
+any time. It may call `state_dict()` when it receives `StepRecords` or an `EvalRecord`: everything
+up to that state has then been yielded.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate
 from gradcli.training.step import StepResult, TrainingStep
 
-# How long records may wait on the device. On the CPU they need not wait for the screen's sake;
-# on an accelerator each flush waits for the device.
+# How long records may stay on the device. On the CPU a flush is cheap and the screen wants news; on
+# an accelerator each flush waits for the device.
 _SECONDS_BETWEEN_FLUSHES = {"cpu": 0.25}
 _SECONDS_BETWEEN_FLUSHES_ELSEWHERE = 1.0
 
@@ -42,8 +42,8 @@ _SECONDS_BETWEEN_FLUSHES_ELSEWHERE = 1.0
 class TrainingPlan:
     """How long to train, what to measure, and with how many threads.
 
-    `record_every` and `probe_every` count steps; 0 is never. `threads` is how many CPU threads
-    the training is worth: whoever runs it sets them, as they are those of the whole process.
+    `record_every` and `probe_every` count steps; 0 means never. `threads` is the number of CPU
+    threads to train with. The caller sets it, because it applies to the whole process.
     """
 
     epochs: int
@@ -70,8 +70,8 @@ class Trainer:
         step: the updates made so far.
         epochs_done: the epochs completed and evaluated.
         finished: whether training and the last evaluation are done.
-        fault: the first non-finite value, where there was one.
-        phase_seconds: where the time of all steps went, up to the last flush.
+        fault: the first non-finite value, or None.
+        phase_seconds: the seconds that all steps spent in each phase, up to the last flush.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Trainer:
         self.splits, self.learning_rate = splits, learning_rate
         self.layers = find_layers(model)
         self.device = splits["train"].device
-        self.total_steps = total_steps(splits["train"].steps_per_epoch, plan)
+        self.total_steps = total_steps(splits["train"].steps_per_epoch, plan.epochs, plan.max_steps)
 
         self.step = 0
         self.epochs_done = 0
@@ -115,13 +115,13 @@ class Trainer:
         self._stop_requested = True
 
     def run(self, until: int | None = None, flush_at: Container[int] = ()) -> Iterator[Record]:
-        """Train to the end, or until a fault or `stop()`; yield the records as they come.
+        """Train to the end, or until a fault or `stop()`, and yield the records.
 
         Args:
-            until: pause after this step, as `stop()` would there; the plan, and with it the
-                schedule, is that of the whole run.
-            flush_at: steps after which the records are yielded at once, so that whoever iterates
-                finds the model as it is there.
+            until: pause after this step, as `stop()` would. The plan and the schedule remain
+                those of the whole run.
+            flush_at: steps after which the records are yielded at once, so that the caller sees
+                the model right after that step.
         """
         self._flush_at = flush_at
         self._pause_at = self.total_steps if until is None else until
@@ -132,8 +132,8 @@ class Trainer:
                 yield from self._rest_of_epoch()
                 if self._stop_requested or self.fault:
                     return
-                # The state moves on before a record is yielded, so that a checkpoint taken then
-                # does not repeat what the record says.
+                # Advance the state before yielding the record: a run resumed from a checkpoint
+                # taken then must not repeat the evaluation.
                 evaluation = self._evaluate("val") if self.splits["val"].size else None
                 if self._batches_done == self.splits["train"].steps_per_epoch:
                     self.epochs_done += 1
@@ -149,11 +149,11 @@ class Trainer:
 
     @property
     def seconds_total(self) -> float:
-        """Seconds in `run`, those before a resumption included."""
+        """Seconds in `run`, including those before a resumption."""
         return self.seconds_before + perf_counter() - self._began
 
     def _rest_of_epoch(self) -> Iterator[Record]:
-        """Make the steps that are left of the current epoch, or of the run."""
+        """Make the remaining steps of the current epoch, or of the run."""
         train = self.splits["train"]
         epoch = self.epochs_done + 1
         order = epoch_order(train.size, self.plan.seed, epoch).to(self.device)
@@ -171,7 +171,7 @@ class Trainer:
             layer_record = self._step(epoch, indices)
             if layer_record is not None:
                 yield layer_record
-            # The first step is passed on at once: its time is a figure of its own.
+            # The first step is yielded at once, because its time is reported on its own.
             if (
                 self._buffer.full
                 or self.fault
@@ -230,7 +230,7 @@ class Trainer:
         self._batch_sizes.append(len(indices))
 
     def _flush(self, batches: tuple[Tensor, ...]) -> Iterator[StepRecords]:
-        """Bring the steps of the buffer to the host: the one transfer of an accelerator."""
+        """Bring the buffered steps to the host: the only transfer from an accelerator."""
         self.clock.start(probed=False)
         phases = self.clock.take()
         for phase, seconds in phases.items():
@@ -239,7 +239,7 @@ class Trainer:
         if self._training_step.deferred:
             records = self._cut_at_fault(records, batches)
         made = len(records) - (self.fault is not None)
-        # One after the other, so that the sum's rounding does not depend on where blocks end.
+        # One by one, so that the sum's rounding does not depend on where blocks end.
         for loss, size in zip(records.loss[:made].tolist(), self._batch_sizes[:made], strict=True):
             self._loss_sum += loss * size
             self._examples += size
@@ -250,7 +250,7 @@ class Trainer:
         yield select_rows(records, keep | ~np.isfinite(records.grad_norm_before_clip))
 
     def _cut_at_fault(self, records: StepRecords, batches: tuple[Tensor, ...]) -> StepRecords:
-        """Find the first non-finite row that the device has kept from updating the weights."""
+        """Cut the records after the first non-finite row, whose update the device prevented."""
         finite = np.isfinite(records.loss) & np.isfinite(records.grad_norm_before_clip)
         if finite.all():
             return records
@@ -296,7 +296,7 @@ class Trainer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the rest of the run depends on, as tensors and plain values."""
+        """Return everything that the rest of the run depends on, as tensors and plain values."""
         random_states = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random_states["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -319,7 +319,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned, random generators included."""
+        """Continue from what `state_dict` returned, including random generators."""
         self.model.load_state_dict(state["model"])
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.learning_rate.load_state_dict(state["learning_rate"])
@@ -339,7 +339,7 @@ class Trainer:
         self.phase_seconds = dict(state["phase_seconds"])
 
 
-def total_steps(steps_per_epoch: int, plan: TrainingPlan) -> int:
+def total_steps(steps_per_epoch: int, epochs: int, max_steps: int | None) -> int:
     """Return the number of updates that a whole run makes."""
-    whole = steps_per_epoch * plan.epochs
-    return whole if plan.max_steps is None else min(whole, plan.max_steps)
+    whole = steps_per_epoch * epochs
+    return whole if max_steps is None else min(whole, max_steps)

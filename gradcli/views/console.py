@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
+    from gradcli.views.inspect.probe_progress import ProbeProgress
     from gradcli.views.train.train_view import TrainView
 
 
@@ -53,6 +54,13 @@ def train_view(*, live: bool, quiet: bool) -> TrainView:
     if live and can_draw_live(sys.stderr):
         return LiveView(console_on(sys.stderr))
     return PlainView(sys.stderr)
+
+
+def probe_progress(*, live: bool) -> ProbeProgress:
+    """Return what shows which probe runs: a live line if it is wanted and possible."""
+    from gradcli.views.inspect.probe_progress import ProbeProgress
+
+    return ProbeProgress(console_on(sys.stderr) if live and can_draw_live(sys.stderr) else None)
 
 
 def compare_view(*, live: bool, quiet: bool) -> CompareView:

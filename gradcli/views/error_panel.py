@@ -1,4 +1,4 @@
-"""A user's mistake, drawn: what is wrong, where, what is valid, and what to type instead."""
+"""A user's mistake on the screen: what is wrong, where, what is valid, and what to type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradcli.errors import UserError
 
 
 def error_panel(error: UserError) -> RenderableType:
-    """Draw the error: a panel on a terminal, plain lines elsewhere."""
+    """Draw the error: a panel on a terminal; elsewhere plain lines, each of them whole."""
     return _ErrorPanel(error)
 
 
@@ -22,7 +22,8 @@ class _ErrorPanel:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not options.is_terminal or options.ascii_only:
             first, *others = str(self._error).split("\n")
-            yield Text("\n".join([f"error: {first}", *(f"  {line}" for line in others)]))
+            said = "\n".join([f"error: {first}", *(f"  {line}" for line in others)])
+            yield Text(said, no_wrap=True, overflow="ignore")
             return
         yield Panel(
             _body(self._error),

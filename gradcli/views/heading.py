@@ -1,4 +1,4 @@
-"""What a run is, in short phrases: the same words and colours at the head of every screen."""
+"""A run in short phrases: the same words and colours at the top of every screen."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ STATUS_STYLES = {
 
 
 def describe_data(data: DataInfo) -> str:
-    """Name the data and the number of training examples, where that is known."""
+    """Name the data, and the number of training examples if it is known."""
     if not data.train:
         return f"{data.name} data"
     return f"{data.name} {numbers.count(data.train)} images"
 
 
 def describe(info: RunInfo) -> list[str]:
-    """Return what a run is in phrases, those that matter most first.
+    """Describe a run in phrases, the most important first.
 
-    A training loop of the user's own does not tell everything; what is not known is left out.
+    What is not known, as in a loop of the user's own, is left out.
     """
     rate = "" if math.isnan(info.learning_rate) else f"{info.learning_rate:g}"
     phrases = [
@@ -45,7 +45,7 @@ def describe(info: RunInfo) -> list[str]:
 
 
 def joined(phrases: Iterable[str], separator: str, width: int) -> str:
-    """Join as many of the first phrases as fit into `width` characters, at least one."""
+    """Join as many of the first phrases as fit into `width` characters, but at least one."""
     text, *rest = phrases
     for phrase in rest:
         if len(text) + len(separator) + len(phrase) > width:
@@ -55,6 +55,6 @@ def joined(phrases: Iterable[str], separator: str, width: int) -> str:
 
 
 def describe_fault(fault: FaultRecord) -> str:
-    """Say where the first non-finite value arose, in one line."""
+    """Say in one line where the first non-finite value arose."""
     place = "the loss" if fault.layer is None else fault.layer
     return f"not finite: first in {place}, {fault.phase} pass, step {numbers.count(fault.step)}"

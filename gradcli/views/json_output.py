@@ -1,7 +1,7 @@
-"""What `--json` prints: one object, its keys fixed by contract and in a fixed order.
+"""What `--json` prints: one object whose keys are a contract, in a fixed order.
 
-JSON has no NaN and no infinity, and a missing number must not pass for a zero, so they are
-the strings "nan", "inf" and "-inf".
+JSON has neither NaN nor infinity, and a missing number must not look like a zero: they are the
+strings "nan", "inf" and "-inf".
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcli.comparison.groups import tied_groups
+from gradcli.probes.probe import plain
+from gradcli.probes.registry import known_probes
 from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
 
 if TYPE_CHECKING:
@@ -108,9 +110,9 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
 
 
 def inspection_json(inspection: Inspection | SideBySide) -> dict[str, Any]:
-    """Return what an inspection found as a JSON object; several ones as a list in one object.
+    """Return what an inspection found as a JSON object; several inspections as a list in one.
 
-    `healthy` is a verdict only where it was tested; `not_tested` says what was not.
+    `healthy` covers only what was tested; `not_tested` lists the rest.
     """
     from gradcli.inspection.inspection import SideBySide
 
@@ -129,7 +131,7 @@ def inspection_json(inspection: Inspection | SideBySide) -> dict[str, Any]:
 
 
 def difference_json(difference: RunDifference) -> dict[str, Any]:
-    """Return what sets two runs apart as `runs diff --json` prints it."""
+    """Return how two runs differ, as `runs diff --json` prints it."""
     return {
         "schema": SCHEMA,
         "a": train_json(difference.a),
@@ -139,11 +141,12 @@ def difference_json(difference: RunDifference) -> dict[str, Any]:
         "steps_compared": difference.steps_compared,
         "first_different_step": difference.first_different_step,
         "norms_compared": difference.norms_compared,
+        "causes": [{"quantity": name, "step": step} for name, step in difference.causes],
     }
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """Return a finding as a JSON object; its override is what to `try`."""
+    """Return a finding as a JSON object; its override is under `try`."""
     return {
         "code": finding.code,
         "severity": finding.severity,
@@ -167,7 +170,7 @@ def _layer(layer: LayerSummary) -> dict[str, Any]:
 
 
 def _inspection(inspection: Inspection) -> dict[str, Any]:
-    """Return one inspection, the keys of the contract first."""
+    """Return one inspection, with the keys of the contract first."""
     return {
         "target": inspection.target,
         "model": inspection.model,
@@ -200,13 +203,13 @@ def _inspection(inspection: Inspection) -> dict[str, Any]:
 
 
 def _convergence(convergence: Convergence) -> dict[str, Any]:
-    """Return how the loss went; the key of its trend is `course`, as it has been from the start."""
+    """Return the convergence; the key of the trend is `course`, for compatibility."""
     values = asdict(convergence)
     return {"course": values.pop("trend"), **values}
 
 
 def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
-    """Return all that is known of a layer; its trends under the names they have in a run."""
+    """Return everything known about a layer; its trends have the names of a run's columns."""
     values = asdict(layer)
     values["grad_norm_before_clip"] = values.pop("before_clip")
     values["grad_norm_after_clip"] = values.pop("after_clip")
@@ -214,14 +217,15 @@ def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
 
 
 def _probes(probes: ProbeResults) -> dict[str, Any]:
-    """Return each probe that was asked for under its name: what it found and cost, or why not."""
+    """Return for each requested probe its result and its cost, or the reason for refusing it."""
     results: dict[str, dict[str, Any]] = {name: {} for name in probes.costs}
-    for one in fields(probes):
-        value = getattr(probes, one.name)
-        if one.name not in ("costs", "refused") and value is not None:
-            results.setdefault(one.name.replace("_", "-"), {})["result"] = _plain(value)
-    if probes.check is not None:
-        results["check"]["wrong"] = probes.check.wrong
+    for probe in known_probes():
+        found = probes.of(probe)
+        if found is None or probe.told_by_layer:
+            continue
+        results.setdefault(probe.name, {})["result"] = plain(found)
+        if probe.conclusions is not None:
+            results[probe.name].update(probe.conclusions(found))
     for name, cost in probes.costs.items():
         results[name]["cost"] = asdict(cost)
     for name, reason in probes.refused.items():
@@ -230,19 +234,12 @@ def _probes(probes: ProbeResults) -> dict[str, Any]:
 
 
 def _recorded_probe(record: ProbeRecord) -> dict[str, Any]:
-    """Return what a run's own probe found: in a few numbers, its cost, and all of it."""
+    """Return a probe that a run recorded: its key numbers, its cost and its whole result."""
     values = asdict(record)
     values["refused"] = record.refused or None
     values["cost"] = {name: values.pop(name) for name in ("seconds", "passes")}
     values["result"] = values.pop("result")
     return values
-
-
-def _plain(value: Any) -> Any:
-    """Turn the dataclasses in a probe's result into mappings."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _ranked(arm: RankedArm) -> dict[str, Any]:
@@ -265,7 +262,7 @@ def _ranked(arm: RankedArm) -> dict[str, Any]:
 
 
 def _selection(arm: RankedArm) -> dict[str, Any] | None:
-    """Return the validation accuracy that chose the learning rate, beside that of fresh seeds."""
+    """Return the validation accuracy that chose the learning rate, and that of fresh seeds."""
     if arm.selection is None:
         return None
     return {
@@ -305,7 +302,7 @@ def _grid_result(result: GridResult) -> dict[str, Any]:
 
 
 def _trial(trial: TrialResult) -> dict[str, Any]:
-    """Return a trial with all that is known of it; the learning rate as `lr`, as everywhere."""
+    """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate = values.pop("learning_rate")
     del values["measured"]
@@ -330,9 +327,9 @@ def _data(data: DataInfo) -> dict[str, Any]:
 
 
 def jsonable(value: Any) -> Any:
-    """Return the value with every NaN and infinity in it, however deep, as a string.
+    """Return the value with every NaN and infinity in it, at any depth, as a string.
 
-    NumPy's arrays and numbers become lists and plain numbers.
+    NumPy arrays become lists, and NumPy numbers plain ones.
     """
     match value:
         case float() if not math.isfinite(value):
@@ -348,5 +345,5 @@ def jsonable(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Write the value as JSON that every parser reads: no bare NaN ever leaves here."""
+    """Write the value as strict JSON, without bare NaN or Infinity."""
     return json.dumps(jsonable(value), indent=2, allow_nan=False)

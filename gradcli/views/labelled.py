@@ -1,4 +1,4 @@
-"""The lines of a closing screen: a label in the margin, and what it is the label of."""
+"""The lines of a closing screen: a label in the margin, and what belongs to it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,39 @@ LABEL_WIDTH = 12
 
 
 class Labelled:
-    """A label, and text that wraps in the column to its right."""
+    """A label, and text that wraps in the column to its right.
 
-    def __init__(self, label: str, text: Text) -> None:
+    Args:
+        label: in the margin of the first line.
+        text: to the right of it.
+        label_width: of the margin.
+        style: of the label.
+    """
+
+    def __init__(
+        self, label: str, text: Text, label_width: int = LABEL_WIDTH, style: str = TITLE
+    ) -> None:
         self._label = label
         self._text = text
+        self._label_width = label_width
+        self._style = style
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(options.max_width - LABEL_WIDTH, 1)
+        width = max(options.max_width - self._label_width, 1)
         for row, line in enumerate(self._text.wrap(console, width)):
-            yield _margin(self._label if row == 0 else "")
+            label = self._label if row == 0 else ""
+            yield piece(label.ljust(self._label_width), self._style)
             line.rstrip()
             yield line
 
 
 def whole_lines(label: str, texts: Sequence[str]) -> Iterator[RenderableType]:
-    """Lay out texts that are to be copied: each on one line, however long."""
+    """Lay out texts to be copied: each on one line, however long."""
     yield from labelled_lines(label, [[Segment(text)] for text in texts])
 
 
 def labelled_lines(label: str, lines: Sequence[Line]) -> Iterator[RenderableType]:
-    """Put a label in front of the first of some lines, and the others below it."""
+    """Put a label in front of the first line, and indent the others as far."""
     for row, line in enumerate(lines):
         yield Lines([[_margin(label if row == 0 else ""), *line]])
 

@@ -1,7 +1,7 @@
 """How numbers are written, so that every view writes the same number the same way.
 
-Pure functions from a value to text. What the numbers mean, and where they stand on a
-screen, belongs to the views.
+Small numbers have one notation: three significant digits, plain from 0.001 to 999 and scientific
+beyond. Pure functions from a value to text; what the numbers mean belongs to the views.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 
 NORM_WIDTH = 10
-"""The width of `aligned_norm`: three digits, the point, and what follows it."""
+"""The width of `aligned_norm`: three digits, the point, and what follows the point."""
 
 ABSENT = "-"
-"""What is written for a value that does not exist (NaN in a record of what was measured)."""
+"""What is written for a value that was not measured (NaN in a record)."""
 
 
 def norm(value: float) -> str:
@@ -29,24 +29,24 @@ def norm(value: float) -> str:
 
 
 def known_norm(value: float) -> str:
-    """Write a norm; one that was not measured as absent."""
+    """Write a norm, or `ABSENT` if it was not measured."""
     return ABSENT if math.isnan(value) else norm(value)
 
 
 def aligned_norm(value: float) -> str:
-    """Write a norm `NORM_WIDTH` wide with its point in a fixed column, magnitudes in view."""
+    """Write a norm `NORM_WIDTH` wide, with its point in a fixed column to compare magnitudes."""
     text = norm(value)
     whole = len(text.partition(".")[0])
     return f"{' ' * (3 - whole)}{text}".ljust(NORM_WIDTH)
 
 
 def ratio(value: float) -> str:
-    """Write an update ratio, of which the power of ten matters: `1.2e-03`."""
-    return ABSENT if math.isnan(value) else f"{value:.1e}"
+    """Write an update ratio, in the notation of all small numbers."""
+    return known_norm(value)
 
 
 def share(fraction: float) -> str:
-    """Write a fraction of 1 in percent; what is not quite none or all never looks so."""
+    """Write a fraction in percent; only exactly 0 and 1 are written as 0% and 100%."""
     if math.isnan(fraction):
         return ABSENT
     if 0 < fraction < 0.005:
@@ -57,21 +57,21 @@ def share(fraction: float) -> str:
 
 
 def score(value: float) -> str:
-    """Write a loss or an accuracy with four decimals, a huge loss as a norm; none as `-`."""
+    """Write a loss or an accuracy with four decimals, a huge loss as a norm, NaN as `-`."""
     if math.isnan(value):
         return ABSENT
     return f"{value:.4f}" if abs(value) < 1e5 else norm(value)
 
 
 def count(number: int, noun: str = "") -> str:
-    """Write a whole number with thousands separated, and its noun in the right number."""
+    """Write a whole number with a thousands separator, and its noun in singular or plural."""
     if not noun:
         return f"{number:,}"
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def shape(dimensions: tuple[int, ...]) -> str:
-    """Write a tensor's shape: `256×784`; a scalar's as `1`."""
+    """Write the shape of a tensor: `256×784`; that of a scalar is `1`."""
     return "\N{MULTIPLICATION SIGN}".join(str(size) for size in dimensions) or "1"
 
 

@@ -45,6 +45,18 @@ def shorten(text: str, width: int) -> str:
     return set_cell_size(text, max(kept - cell_len(tail), 0)) + "…" + tail
 
 
+def shorten_list(text: str, width: int) -> str:
+    """Leave out the last items of a list `a, b, c` that is wider than `width` cells."""
+    items = text.split(", ")
+    if cell_len(text) <= width or len(items) == 1:
+        return text
+    for count in range(len(items) - 1, 0, -1):
+        shown = f"{', '.join(items[:count])} +{len(items) - count}"
+        if cell_len(shown) <= width:
+            return shown
+    return shorten(f"{items[0]} +{len(items) - 1}", width)
+
+
 def crop(line: Line, width: int) -> Line:
     """Cut a line at `width` cells."""
     return list(Segment.adjust_line_length(line, width, pad=False))

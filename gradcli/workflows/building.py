@@ -1,14 +1,15 @@
 """From a config to a trainer: data, model, optimizer, schedule and clipping, built and described.
 
-Everything here is built and nothing is trained. It is the same for a run, a trial, a plan and an
-inspection.
+Everything is built here and nothing is trained. Runs, trials, plans and inspections share it.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from torch import nn
 from gradcli.config import Composed, DataConfig
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import UserError
-from gradcli.models import build_model, lay_out_by_input
-from gradcli.optim import LearningRate, build_optimizer, build_schedule, keeps_layout
-from gradcli.records import RunInfo
+from gradcli.models import build_model
+from gradcli.optim import LearningRate, build_optimizer, build_schedule
+from gradcli.records import Recorder, RunInfo
+from gradcli.runs import Run
+from gradcli.system.paths import Paths
 from gradcli.training import Trainer, TrainingPlan, total_steps, worthwhile_threads
 
 _EVALUATION_BATCH = 1000
@@ -31,16 +34,17 @@ def obtain_data(
     """Load the data that a config asks for.
 
     Args:
-        data: what is asked for.
+        data: what is asked for, with its class imported.
         data_dir: where data sets are looked for and downloaded to; None is the cache.
-        download: is told of a download: the bytes that are there, those of the whole or 0, and
-            the file.
+        download: is told about a download: the bytes so far, all bytes (0 if unknown), the file.
 
     Raises:
-        UserError: where it cannot be had.
+        UserError: if the data cannot be had.
     """
+    assert data.source is not None, "with_source() comes first"
     return load_dataset(
         data.name,
+        source=data.source(**data.arguments),
         val=data.val,
         folder=Path(data.folder) if data.folder else None,
         data_dir=data_dir,
@@ -48,6 +52,54 @@ def obtain_data(
             progress.received_bytes, progress.total_bytes or 0, progress.file
         ),
     )
+
+
+def obtain_data_of(
+    run: Run, data: DataConfig, paths: Paths, download: Callable[[int, int, str], None]
+) -> Dataset:
+    """Load the data that a run was trained on.
+
+    Raises:
+        UserError: if the data cannot be had, or has changed.
+    """
+    dataset = obtain_data(data, paths.data_dir, download)
+    if "info" in run.state:  # else the process ended before it had loaded any
+        refuse_other_data(dataset, run.info.data.sha256, where=str(run.path / "config.yaml"))
+    return dataset
+
+
+def refuse_other_data(dataset: Dataset, sha256: str, *, where: str) -> None:
+    """Refuse data that has changed since a run or a comparison began.
+
+    Raises:
+        UserError: if the fingerprint is not `sha256`.
+    """
+    if dataset.info.sha256 != sha256:
+        raise UserError(
+            f"The data set {dataset.info.name} has changed since then.",
+            where=f"data in {where}",
+            hint="--data-dir DIR, with the original data",
+        )
+
+
+@contextmanager
+def built_trainer(
+    composed: Composed, dataset: Dataset, checkpoint: dict[str, Any] | None = None
+) -> Iterator[Trainer]:
+    """Build a trainer, at a checkpoint if there is one, under the settings of its run."""
+    with run_settings(composed):
+        trainer = build_trainer(composed, dataset)
+        if checkpoint is not None:
+            trainer.load_state_dict(checkpoint)
+        yield trainer
+
+
+def build_recorders(composed: Composed) -> list[Recorder]:
+    """Build the recorders that the config names, in its order."""
+    return [
+        composed.classes[f"recorder/{section.option}"](**section.arguments)
+        for section in composed.config.recorders
+    ]
 
 
 def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
@@ -72,8 +124,6 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     threads = torch.get_num_threads()
     if config.threads is None and device.type == "cpu":
         threads = worthwhile_threads(model, config.batch_size, threads)
-    if device.type == "cpu" and threads > 1 and keeps_layout(classes["optimizer"]):
-        lay_out_by_input(model)
     optimizer = build_optimizer(
         classes["optimizer"],
         config.optimizer.arguments,
@@ -109,14 +159,14 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     learning_rate = LearningRate(
         optimizer,
         build_schedule(classes["schedule"], config.schedule.arguments),
-        total_steps(splits["train"].steps_per_epoch, plan),
+        total_steps(splits["train"].steps_per_epoch, plan.epochs, plan.max_steps),
     )
     clip = classes["clip"](**config.clip.arguments)
     return Trainer(model, splits, optimizer, learning_rate, clip, plan)
 
 
 def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) -> RunInfo:
-    """Return the header of a run in the directory named `run`."""
+    """Return the header of the run in the directory named `run`."""
     config = composed.config
     return RunInfo(
         run=run,
@@ -128,7 +178,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         learning_rate=float(trainer.optimizer.defaults["lr"]),
         schedule=config.schedule.option,
         clip=describe_clip(composed),
-        activation=config.activation.option,
+        activation=activation_name(composed),
         device=device_name(trainer.device),
         threads=torch.get_num_threads(),
         batch_size=config.batch_size,
@@ -139,23 +189,29 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
     )
 
 
+def activation_name(composed: Composed) -> str:
+    """Return the activation that the model is built with; empty if its class takes none."""
+    accepted = inspect.signature(composed.classes["model"]).parameters
+    return composed.config.activation.option if "activation" in accepted else ""
+
+
 def trained_size(model: nn.Module) -> int:
     """Return the number of trained parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def describe_clip(composed: Composed) -> str:
-    """Return the clipping rule with its first number, such as `norm 1.0`."""
+    """Return the clipping rule with its first argument, such as `norm 1.0`."""
     clip = composed.config.clip
     first = next(iter(clip.arguments.values()), None)
     return clip.option if first is None else f"{clip.option} {first}"
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device; `auto` is an accelerator where there is one.
+    """Return the device; `auto` is an accelerator if there is one.
 
     Raises:
-        UserError: where the device is not there.
+        UserError: if PyTorch does not see the device.
     """
     present = {"cpu": True, "cuda": torch.cuda.is_available()}
     present["mps"] = torch.backends.mps.is_available()
@@ -163,7 +219,7 @@ def choose_device(name: str) -> torch.device:
         name = next(name for name in ("cuda", "mps", "cpu") if present[name])
     if not present[name]:
         raise UserError(
-            f"PyTorch sees no {name} device here.",
+            f"PyTorch does not see a {name} device on this machine.",
             where="device",
             choices=[name for name in present if present[name]],
             hint="device=auto",
@@ -172,7 +228,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the device's type, and the name of a graphics card."""
+    """Return the type of the device, and the name of a graphics card."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return device.type
@@ -180,12 +236,12 @@ def device_name(device: torch.device) -> str:
 
 @contextmanager
 def run_settings(composed: Composed) -> Iterator[None]:
-    """Set threads and seeds for a run, and restore those of the caller's program."""
+    """Set threads and seeds for a run, and restore those of the caller afterwards."""
     config = composed.config
     threads = torch.get_num_threads()
     with torch.random.fork_rng():
-        # Dropout draws from torch's default generator; a number of its own keeps its stream
-        # apart from those of the weights and of the order of the batches.
+        # Dropout draws from torch's default generator. A seed of its own keeps its numbers apart
+        # from those of the weights and of the order of the batches.
         stream = np.random.SeedSequence(config.seed, spawn_key=(1,)).generate_state(1, np.uint64)
         torch.manual_seed(int(stream[0]))
         try:

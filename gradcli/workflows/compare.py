@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.comparison import trials
 from gradcli.comparison.engine import Ended, Engine, Job, OpenEngine, PlanRequest
@@ -28,7 +28,7 @@ from gradcli.comparison.progress import Curve, progress
 from gradcli.comparison.protocol import Trial
 from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
 from gradcli.comparison.trial_store import ENDED, TrialStore
-from gradcli.config import ComposedComparison, DataConfig, compose_comparison
+from gradcli.config import ComposedComparison, compose_comparison, data_config
 from gradcli.errors import UserError, user_error_from_json
 from gradcli.runs import (
     ComparisonDirectory,
@@ -39,6 +39,7 @@ from gradcli.runs import (
     list_comparisons,
     load_run,
 )
+from gradcli.runs.provenance import built_with
 from gradcli.system.paths import Paths
 from gradcli.system.processes import quick_imports
 from gradcli.system.signals import caught_signals
@@ -114,7 +115,7 @@ def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonS
 
     Args:
         directory: of the comparison.
-        paths: as given now; if none are, the commands to type next have those it was run with.
+        paths: those that the commands to type next carry, such as `directory.paths`.
     """
     state = directory.state
     status = directory.status
@@ -122,7 +123,7 @@ def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonS
     return store.summarise(
         status if status == "finished" or status == "failed" else "interrupted",
         float(state.get("seconds", "nan")),
-        paths.arguments() or state.get("paths", ()),
+        paths.arguments(),
     )
 
 
@@ -186,7 +187,11 @@ def _plan_request(
 def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
     """Return the latest comparison with the same plan."""
     return next(
-        (one for one in list_comparisons(runs_dir) if one.state["request"] == plan.request_id),
+        (
+            one
+            for one in list_comparisons(runs_dir)
+            if one.is_readable and one.state["request"] == plan.request_id
+        ),
         None,
     )
 
@@ -194,7 +199,7 @@ def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
 def _new_directory(plan: Plan, name: str | None, paths: Paths) -> ComparisonDirectory:
     path = create_run_directory(paths.runs_dir, name or "compare")
     plan = replace(plan, info=replace(plan.info, path=str(path), name=path.name))
-    return begin_comparison(path, plan.as_json())
+    return begin_comparison(path, {**plan.as_json(), **built_with(paths)})
 
 
 def _refuse_changes(arguments: Sequence[str]) -> None:
@@ -221,16 +226,22 @@ def _check_data(
         UserError: if the data differ.
     """
     with quick_imports():
-        from gradcli.workflows.building import obtain_data
+        from gradcli.workflows.building import obtain_data, refuse_other_data
 
-    data = DataConfig(**plan.arms[0].config["data"])
+    data = data_config(
+        plan.arms[0].config["data"], file=str(directory.path), allow_import=paths.allow_import
+    )
     dataset = obtain_data(data, paths.data_dir, view.download)
-    if dataset.info.sha256 != plan.info.data.sha256:
-        raise UserError(
-            f"{dataset.info.name} has changed since this comparison began.",
-            where=f"data in {directory.path}",
-            hint="--data-dir DIR, the folder with the original data",
-        )
+    refuse_other_data(dataset, plan.info.data.sha256, where=str(directory.path))
+
+
+def _recorded(paths: Paths) -> dict[str, Any]:
+    """Return the keys of `comparison.json` that `ComparisonDirectory.paths` reads."""
+    return {
+        "data_dir": None if paths.data_dir is None else str(paths.data_dir),
+        "config_dir": None if paths.config_dir is None else str(paths.config_dir),
+        "allow_import": list(paths.allow_import),
+    }
 
 
 # The work -----------------------------------------------------------------------------------
@@ -254,13 +265,14 @@ class _Study:
         self._attempts: Counter[str] = Counter()
         self._began: dict[str, float] = {}
         self._curves: dict[str, Curve] = {}
+        self._dropped_recorders: set[str] = set()
         self._start = self._next_look = time.monotonic()
 
     def run(self) -> ComparisonSummary:
         """Run what is missing, and return the summary."""
         lock = self._directory.lock()
         try:
-            self._directory.update(status="running", pid=os.getpid(), paths=self._paths.arguments())
+            self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
             self._store = TrialStore(self._directory)
             self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
             self._info = replace(
@@ -350,12 +362,23 @@ class _Study:
         """Keep the curves of the last ended trial for the screen."""
         run = self._directory.trial(trial.id)
         if run is not None:
+            self._note_dropped_recorders(trial, run)
             steps = run.last_steps(trials.RECENT_STEPS)
             if len(steps):
                 self._curves[trial.arm] = (
                     steps.loss,
                     steps.grad_norm_before_clip,
                     steps.clip_coefficient,
+                )
+
+    def _note_dropped_recorders(self, trial: Trial, run: Run) -> None:
+        """Say which recorder failed in a trial, once for all trials."""
+        for name, error in run.state.get("dropped_recorders", {}).items():
+            if name not in self._dropped_recorders:
+                self._dropped_recorders.add(name)
+                self._view.note(
+                    f"The recorder {name} failed in {trial.arm}, seed {trial.seed}: {error}. "
+                    "The trial went on without it."
                 )
 
     def _announce(self) -> None:

@@ -1,25 +1,30 @@
 """An inspection from target to verdict: joins the rooms.
 
-What is to be looked at is found here, built anew in `rebuilding` where its model is to be probed,
-put together in `inspection`, and judged in `diagnosis`. A run's records are looked at
+This module finds what is to be inspected. `restoring` rebuilds a model that is to be probed,
+`inspection` puts the numbers together, and `diagnosis` judges them. A run's records are read
 without torch, which takes longer to import than a million steps to read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gradcli.config import ComposedInspection, compose_inspection
+from gradcli.config import ComposedInspection, add_allowed_probes, compose_inspection
 from gradcli.config.schema import InspectConfig
 from gradcli.errors import UserError
 from gradcli.inspection.assemble import inspect_model, inspect_run
 from gradcli.inspection.inspection import Inspection, SideBySide
+from gradcli.probes.probe import Announce, silently
 from gradcli.runs import ComparisonDirectory, Run, find_any
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
+
+_LONGEST_NAME = 60
 
 
 def inspect_target(
@@ -28,6 +33,7 @@ def inspect_target(
     vary: Sequence[str],
     paths: Paths,
     view: TrainView,
+    announce: Announce = silently,
 ) -> Inspection | SideBySide:
     """Inspect a run, a comparison, or a fresh model.
 
@@ -37,38 +43,53 @@ def inspect_target(
         overrides: Hydra overrides: of the inspection's own keys (probes, check, examples), and
             of those of a training run, which build a fresh model.
         vary: overrides with several values, `KEY=V1,V2`: fresh models side by side.
-        paths: where things lie.
+        paths: where runs, data and configs are.
         view: is shown a download.
+        announce: is told which probe runs next.
 
     Raises:
-        UserError: for anything wrong with the target, the config, the data or the places.
+        UserError: if something is wrong with the target, the config, the data or the paths.
     """
     composed = compose_inspection(
         overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
     )
     how = composed.config
     if target is None:
-        inspections = _fresh_models(composed, paths, view)
+        inspections = _fresh_models(composed, paths, view, announce)
         if not vary:
             return inspections[0]
         return SideBySide(shlex.join(composed.overrides), "variants", inspections)
     _refuse_to_rebuild(target, [*composed.overrides, *vary])
     found = find_any(target, paths.runs_dir)
     if isinstance(found, Run):
-        return _run(found, how, paths, view)
-    return _comparison(found, how, paths, view)
+        return _run(found, how, paths, view, announce)
+    return _comparison(found, how, paths, view, announce)
 
 
 def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:
-    """Return where the pictures of an inspection go, made where it is missing.
+    """Return the folder for the pictures of an inspection; create it if needed.
 
-    Those of a run or a comparison lie in its directory, those of a fresh model beside the runs.
+    Those of a run or a comparison go into its directory. Those of fresh models go beside the
+    runs, into a folder of their own for each set of overrides, so that none replaces another's.
     """
-    is_fresh = inspection.kind in ("fresh", "variants")
-    home = paths.runs_dir if is_fresh else Path(*shlex.split(inspection.target))
-    folder = home / "plots"
+    if inspection.kind in ("fresh", "variants"):
+        folder = paths.runs_dir / "plots" / _folder_name(inspection)
+    else:
+        folder = Path(*shlex.split(inspection.target)) / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _folder_name(inspection: Inspection | SideBySide) -> str:
+    """Name fresh models after what sets them apart: `model=cnn_seed=1-4f0a12`.
+
+    The digits are a hash of all overrides, of which a name has room for the first few only.
+    """
+    several = inspection.inspections if isinstance(inspection, SideBySide) else (inspection,)
+    targets = "\n".join(one.target for one in several)
+    digest = hashlib.blake2b(targets.encode(), digest_size=3).hexdigest()
+    words = re.sub(r"[^\w=.,+-]+", "_", inspection.target).strip("_.")[:_LONGEST_NAME]
+    return f"{words or 'default'}-{digest}"
 
 
 def _refuse_to_rebuild(target: str, arguments: Sequence[str]) -> None:
@@ -81,40 +102,62 @@ def _refuse_to_rebuild(target: str, arguments: Sequence[str]) -> None:
         raise UserError(
             f"'{arguments[0]}' would change what {target} was trained with.",
             where=arguments[0].partition("=")[0],
-            hint=f"gradcli inspect-gradients {arguments[0]}, for a fresh model; on a run only "
-            "probes, check and examples can be set",
+            hint=f"gradcli inspect-gradients {arguments[0]}, for a fresh model; of a run you can "
+            "set only probes, check and examples",
         )
 
 
 def _fresh_models(
-    composed: ComposedInspection, paths: Paths, view: TrainView
+    composed: ComposedInspection, paths: Paths, view: TrainView, announce: Announce
 ) -> tuple[Inspection, ...]:
     """Inspect the model of each variant."""
     from gradcli.workflows.restoring import measure_fresh
 
     inspections = []
     for variant, variation in zip(composed.variants(), composed.variations, strict=True):
-        info, measures = measure_fresh(variant, composed.config, paths, view)
+        label = " ".join(variation)
+        info, measures = measure_fresh(
+            variant, composed.config, paths, view, _labelled(label, announce)
+        )
         target = shlex.join([*composed.overrides, *variation])
+        inspection = inspect_model(info, target, measures)
         inspections.append(
-            replace(inspect_model(info, target, measures), label=" ".join(variation))
+            replace(inspection, label=label, path_arguments=tuple(paths.arguments()))
         )
     return tuple(inspections)
 
 
-def _run(run: Run, how: InspectConfig, paths: Paths, view: TrainView) -> Inspection:
+def _labelled(label: str, announce: Announce) -> Announce:
+    """Announce the probes of one model among several by its label."""
+
+    def announce_labelled(probe: str, number: int, total: int) -> None:
+        announce(f"{label}: {probe}" if label else probe, number, total)
+
+    return announce_labelled
+
+
+def _run(
+    run: Run, how: InspectConfig, paths: Paths, view: TrainView, announce: Announce
+) -> Inspection:
     measures = None
     if how.probes or how.check:
         from gradcli.workflows.restoring import measure_checkpoint
 
-        measures = measure_checkpoint(run, how, paths, view)
-    return inspect_run(run, shlex.quote(str(run.path)), measures)
+        measures = measure_checkpoint(run, how, paths, view, announce)
+    add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
+    inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
+    # The target is a path: --runs-dir does not matter to it.
+    return replace(inspection, path_arguments=tuple(paths.arguments(runs=False)))
 
 
 def _comparison(
-    comparison: ComparisonDirectory, how: InspectConfig, paths: Paths, view: TrainView
+    comparison: ComparisonDirectory,
+    how: InspectConfig,
+    paths: Paths,
+    view: TrainView,
+    announce: Announce,
 ) -> SideBySide:
-    """Inspect one trial of each arm: of those that measure it the first, else of the tuning."""
+    """Inspect one trial of each arm: the first that measures it, else one of the tuning."""
     from gradcli.comparison.trial_store import TrialStore
 
     store = TrialStore(comparison, comparison.state.get("problems"))
@@ -123,16 +166,16 @@ def _comparison(
         trials = [comparison.trial(trial.id) for trial in (*arm.measuring, *arm.tuning)]
         run = next((run for run in trials if run is not None and run.layers), None)
         if run is not None:
-            inspection = _run(run, how, paths, view)
+            inspection = _run(run, how, paths, view, _labelled(arm.name, announce))
             inspections.append(replace(inspection, label=arm.name))
     if not inspections:
         raise UserError(
-            f"No trial of {comparison.path} has begun: there is nothing to look at yet.",
+            f"No trial of {comparison.path} has begun, so there is nothing to inspect yet.",
             hint=f"gradcli compare-optimizers --resume {comparison.path}",
         )
     return SideBySide(
         shlex.quote(str(comparison.path)),
         "comparison",
         tuple(inspections),
-        ("Of each arm one trial is shown: the first of those that measure it.",),
+        ("One trial of each arm is shown: the first that measures it.",),
     )

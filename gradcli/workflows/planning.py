@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from gradcli.comparison.plan import Plan
 from gradcli.comparison.protocol import Arm, Protocol, grid_around
 from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
-from gradcli.config import ComposedArm, ComposedComparison, DataConfig, compose_comparison
-from gradcli.data import Dataset
+from gradcli.config import (
+    ComposedArm,
+    ComposedComparison,
+    DataConfig,
+    TrainConfig,
+    compose_comparison,
+)
+from gradcli.data import Dataset, steps_per_epoch
 from gradcli.errors import UserError
 from gradcli.system.paths import Paths
+from gradcli.training import total_steps
 from gradcli.workflows.building import (
+    activation_name,
     build_network,
     choose_device,
     describe_clip,
     device_name,
     trained_size,
 )
-
-_TARGETS = {"mnist": 0.97, "fashion_mnist": 0.87}
-_OTHER_TARGET = 0.9
 
 
 def plan_comparison(
@@ -53,7 +57,7 @@ def plan_comparison(
         overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
     )
     config, protocol = composed.config, composed.config.protocol
-    dataset = load_data(config.data)
+    dataset = load_data(composed.data())
     data = dataset.info
     arms = composed.arms(data.name)
     shown = arms[0].composed
@@ -71,7 +75,7 @@ def plan_comparison(
             data=data,
             model=shown.config.model.option,
             model_size=trained_size(build_network(shown, dataset)),
-            activation=shown.config.activation.option,
+            activation=activation_name(shown),
             schedule=shown.config.schedule.option,
             clip=describe_clip(shown),
             batch_size=shown.config.batch_size,
@@ -87,7 +91,7 @@ def plan_comparison(
                 widen_by=protocol.widen_by,
                 halving=bool(rungs),
             ),
-            target_accuracy=_TARGETS.get(data.name, _OTHER_TARGET) if target is None else target,
+            target_accuracy=dataset.target_accuracy if target is None else target,
             arms=tuple(arm.info for arm in tuned),
             engine=composed.engine,
             jobs=jobs,
@@ -126,13 +130,11 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
         info=ArmInfo(arm.name, arm.optimizer, arm.overrides, rates),
         config=arm.composed.plain,
         grid=grid if len(rates) > 1 else None,
-        steps=_total_steps(arm.composed.plain, examples),
+        steps=_total_steps(arm.composed.config, examples),
     )
 
 
-def _total_steps(config: dict[str, Any], examples: int) -> int:
+def _total_steps(config: TrainConfig, examples: int) -> int:
     """Return the updates of a whole trial."""
-    per_epoch = examples / config["batch_size"]
-    steps_per_epoch = math.floor(per_epoch) if config["data"]["drop_last"] else math.ceil(per_epoch)
-    whole: int = steps_per_epoch * config["epochs"]
-    return min(whole, config["max_steps"] or whole)
+    per_epoch = steps_per_epoch(examples, config.batch_size, drop_last=config.data.drop_last)
+    return total_steps(per_epoch, config.epochs, config.max_steps)

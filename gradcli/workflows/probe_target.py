@@ -9,7 +9,7 @@ from gradcli.config import TrainConfig
 from gradcli.data import Batches, Dataset, epoch_order
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients
-from gradcli.inspection.probing import ProbeTarget
+from gradcli.probes.probe import ProbeTarget
 from gradcli.training import Trainer, TrainingStep
 from gradcli.training.clock import PhaseClock
 

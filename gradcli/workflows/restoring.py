@@ -1,73 +1,74 @@
-"""Models built anew to be probed: fresh from a config, or as a run's last checkpoint has them.
+"""Models rebuilt to be probed: fresh from a config, or from a run's last checkpoint.
 
-The part of an inspection that needs torch. What is made of the measures is in `inspection`.
+The part of an inspection that needs torch. What the measures say is in `inspection`.
 """
 
 from __future__ import annotations
 
-from gradcli.config import Composed, load_config
+from typing import Any
+
+from gradcli.config import Composed, allowed_probes, load_config
 from gradcli.config.schema import InspectConfig
 from gradcli.errors import UserError
 from gradcli.inspection.measures import Measures
 from gradcli.inspection.probing import measure
-from gradcli.probes.names import choose_probes
+from gradcli.probes.check import CHECK
+from gradcli.probes.probe import Announce, Probe
 from gradcli.records import RunInfo
 from gradcli.runs import Run, load_checkpoint
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
-from gradcli.workflows.building import build_trainer, describe_run, obtain_data, run_settings
+from gradcli.workflows.building import built_trainer, describe_run, obtain_data, obtain_data_of
 from gradcli.workflows.probe_target import probe_target_of
 
 
 def measure_fresh(
-    composed: Composed, how: InspectConfig, paths: Paths, view: TrainView
+    composed: Composed, how: InspectConfig, paths: Paths, view: TrainView, announce: Announce
 ) -> tuple[RunInfo, Measures]:
-    """Build the model of a config, and measure it before its training.
+    """Build the model of a config, and measure it before any training.
 
     Raises:
-        UserError: for anything wrong with the config or the data, or a probe that is not known.
+        UserError: if something is wrong with the config or the data, or a probe is unknown.
     """
-    probes = choose_probes(how.probes)
+    probes = _asked_for(how, paths)
     dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
+    with built_trainer(composed, dataset) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
-        measures = measure(target, probes, check=how.check)
+        measures = measure(target, probes, announce)
         return describe_run(composed, dataset, trainer, ""), measures
 
 
-def measure_checkpoint(run: Run, how: InspectConfig, paths: Paths, view: TrainView) -> Measures:
+def measure_checkpoint(
+    run: Run, how: InspectConfig, paths: Paths, view: TrainView, announce: Announce
+) -> Measures:
     """Rebuild the model of a run's last checkpoint, and measure it.
 
     Raises:
-        UserError: where there is none, the data has changed, or a probe is not known.
+        UserError: if there is no checkpoint, the data has changed, or a probe is unknown.
     """
-    probes = choose_probes(how.probes)
-    if not run.info.total_steps:
+    probes = _asked_for(how, paths)
+    if run.info.is_own_loop:
         raise UserError(
-            f"{run.name} was trained by a loop of your own: gradcli has no model to probe.",
+            f"{run.name} was trained in a loop of your own, so gradcli cannot rebuild its model.",
             where="--probe",
             hint=f"gradcli inspect-gradients {run.path}",
         )
     checkpoint = load_checkpoint(run.path)
     if checkpoint is None:
         raise UserError(
-            f"{run.name} has no checkpoint yet, and so no weights to probe.",
+            f"{run.name} has no checkpoint yet, so there are no weights to probe.",
             where="--probe",
             hint=f"gradcli inspect-gradients {run.path}",
         )
     where = str(run.path / "config.yaml")
     composed = load_config(run.config, where=where, allow_import=paths.allow_import)
-    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
-    if dataset.info.sha256 != run.info.data.sha256:
-        raise UserError(
-            f"The data is not that of the run: {dataset.info.name} has changed since.",
-            where=f"data in {where}",
-            hint="--data-dir DIR, with the data that the run was trained on",
-        )
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
-        trainer.load_state_dict(checkpoint)
+    dataset = obtain_data_of(run, composed.config.data, paths, view.download)
+    with built_trainer(composed, dataset, checkpoint) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
-        return measure(target, probes, check=how.check)
+        return measure(target, probes, announce)
+
+
+def _asked_for(how: InspectConfig, paths: Paths) -> tuple[Probe[Any], ...]:
+    """Return the probes that an inspection's config asks for."""
+    return (*allowed_probes(how.probes, paths.allow_import), *([CHECK] if how.check else []))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from gradcli.config import TrainConfig, probe_steps
 from gradcli.data import Dataset
-from gradcli.probes.names import choose_probes
-from gradcli.probes.untouched import random_states_kept
+from gradcli.probes.measuring.untouched import random_states_kept
+from gradcli.probes.registry import choose_probes
 from gradcli.records import ProbeRecord
 from gradcli.training import Trainer
 
 if TYPE_CHECKING:
-    from gradcli.inspection.probing import ProbeTarget
+    from gradcli.probes.probe import ProbeTarget
 
 #: How many training images a model is probed with: as many as `inspect-gradients` takes.
 EXAMPLES = 1024
@@ -47,14 +47,14 @@ class RunProbes:
     ) -> None:
         self._trainer, self._config, self._dataset = trainer, config, dataset
         self._build = build
-        self._names = choose_probes(config.monitor.probes)
+        self._probes = choose_probes(config.monitor.probes)
         self._made = {(record.step, record.probe) for record in made}
         steps = probe_steps(
             config.monitor.probes_at,
             steps_per_epoch=trainer.splits["train"].steps_per_epoch,
             total_steps=trainer.total_steps,
         )
-        self.steps = steps if self._names else frozenset()
+        self.steps = steps if self._probes else frozenset()
 
     def make(
         self, keep: Callable[[ProbeRecord], object], should_stop: Callable[[], bool]
@@ -67,9 +67,9 @@ class RunProbes:
         """
         trainer = self._trainer
         due = [
-            name
-            for name in self._names
-            if trainer.step in self.steps and (trainer.step, name) not in self._made
+            probe
+            for probe in self._probes
+            if trainer.step in self.steps and (trainer.step, probe.name) not in self._made
         ]
         if not due or trainer.fault:
             return []

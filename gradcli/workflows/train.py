@@ -1,25 +1,31 @@
-"""A training run from config to verdict: joins the rooms, and owns their order.
+"""A training run from config to verdict: joins the rooms, and decides their order.
 
-Everything that `gradcli train` does beyond parsing and showing happens here: a trainer is built
-from the config, its records go to the run directory and to the view, checkpoints are saved between
-records, and signals end the run in good order.
+A trainer is built from the config; each of its records goes to the recorders; checkpoints are
+saved between records; a signal ends the run with its state saved.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gradcli.config import Composed, DataConfig, load_config
+from gradcli.config import Composed, DataConfig, flattened, load_config
 from gradcli.data import Dataset
 from gradcli.errors import UserError
 from gradcli.inspection.run_summary import summarise_run
-from gradcli.records import EvalRecord, FaultRecord, Status, StepRecords, TrainSummary
+from gradcli.records import (
+    EvalRecord,
+    FaultRecord,
+    Recorder,
+    Status,
+    StepRecords,
+    TrainSummary,
+)
 from gradcli.runs import (
     Run,
     RunWriter,
@@ -28,14 +34,24 @@ from gradcli.runs import (
     load_checkpoint,
     load_run,
 )
-from gradcli.runs.provenance import provenance
+from gradcli.runs.provenance import built_with, provenance
+from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
 from gradcli.system.paths import Paths
 from gradcli.system.signals import caught_signals
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
-from gradcli.views.train.train_view import QuietView, TrainView
-from gradcli.workflows.building import build_trainer, describe_run, obtain_data, run_settings
+from gradcli.views.train.train_view import TrainView
+from gradcli.workflows.building import (
+    build_recorders,
+    build_trainer,
+    built_trainer,
+    describe_run,
+    obtain_data,
+    obtain_data_of,
+)
 from gradcli.workflows.run_probes import RunProbes
+
+_VISIBLE_JUMP = 0.01  # of a learning rate: a hundredth of the larger one
 
 
 def start_run(
@@ -45,6 +61,7 @@ def start_run(
     view: TrainView,
     *,
     started: float,
+    recorders: Sequence[Recorder] = (),
 ) -> TrainSummary:
     """Train by a config, and return the run's summary.
 
@@ -52,44 +69,55 @@ def start_run(
         composed: the config. It is composed before this module is imported, so that a mistake
             in it is answered without waiting for torch.
         overrides: those that it was composed of.
-        paths: where things lie.
-        view: is shown everything as it happens.
+        paths: where runs, data and configs are.
+        view: is shown everything while it happens.
         started: when the wait for the first step began, in seconds since the epoch.
+        recorders: are handed every record, besides those that the config names.
 
     Raises:
-        UserError: for anything wrong with the data or the places.
+        UserError: if the data cannot be had, or no run directory can be made.
     """
-    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
-    composed = composed.with_data(dataset.info.name)
-    config = composed.config
-    name = config.name or f"{config.model.option}-{config.optimizer.option}"
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
-        directory = create_run_directory(paths.runs_dir, name)
-        writer = RunWriter(
-            directory,
-            composed.yaml(),
-            {**provenance(), "overrides": list(overrides), "seed": config.seed},
-        )
-        return _train(composed, dataset, trainer, writer, view, started, checkpoint=None)
+    with closing(view):
+        dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
+        composed = composed.with_data(dataset.info.name)
+        config = composed.config
+        name = config.name or f"{config.model.option}-{config.optimizer.option}"
+        others = [view, *build_recorders(composed), *recorders]
+        with built_trainer(composed, dataset) as trainer:
+            directory = create_run_directory(paths.runs_dir, name)
+            facts = {
+                **provenance(),
+                **built_with(paths),
+                "overrides": list(overrides),
+                "seed": config.seed,
+            }
+            writer = RunWriter(directory, composed.yaml(), facts)
+            return _train(composed, dataset, trainer, writer, others, started, checkpoint=None)
 
 
 def resume_run(
-    run: Run, overrides: Sequence[str], paths: Paths, view: TrainView, *, started: float
+    run: Run,
+    overrides: Sequence[str],
+    paths: Paths,
+    view: TrainView,
+    *,
+    started: float,
+    recorders: Sequence[Recorder] = (),
 ) -> TrainSummary:
-    """Continue a run from its last checkpoint, or from the start where there is none.
+    """Continue a run from its last checkpoint, or from the start if it has none.
 
     On the CPU the result is that of an uninterrupted run, bit for bit, with the same threads.
 
     Args:
         run: the run.
         overrides: nothing, or `epochs=N` to extend the run.
-        paths: where things lie.
-        view: is shown everything as it happens.
+        paths: where runs, data and configs are.
+        view: is shown everything while it happens.
         started: when the wait for the first step began, in seconds since the epoch.
+        recorders: are handed every record, besides those that the run's config names.
 
     Raises:
-        UserError: where there is nothing to continue, or the data has changed.
+        UserError: if there is nothing to continue, or the data has changed.
     """
     _refuse_own_loop(run)
     composed = load_config(
@@ -99,20 +127,18 @@ def resume_run(
     _refuse_ended(run, composed, epochs)
     if epochs is not None:
         composed = composed.with_epochs(epochs)
-    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
-    if "info" in run.state and dataset.info.sha256 != run.info.data.sha256:
-        raise UserError(
-            f"The data is not that of the run: {dataset.info.name} has changed since.",
-            where=f"data in {run.path / 'config.yaml'}",
-            hint="--data-dir DIR, with the data that the run began with",
-        )
-    with run_settings(composed):
-        trainer = build_trainer(composed, dataset)
-        writer = RunWriter(run.path, composed.yaml(), provenance(), earlier=run.state)
+    with closing(view):
+        dataset = obtain_data_of(run, composed.config.data, paths, view.download)
+        others = [view, *build_recorders(composed), *recorders]
         checkpoint = load_checkpoint(run.path)
-        if checkpoint is not None:
-            trainer.load_state_dict(checkpoint)
-        return _train(composed, dataset, trainer, writer, view, started, checkpoint=checkpoint)
+        with built_trainer(composed, dataset, checkpoint) as trainer:
+            facts = {**provenance(), "overrides": list(overrides)}
+            writer = RunWriter(run.path, composed.yaml(), facts, earlier=run.state)
+            if checkpoint is not None and (jump := _rate_jump(composed, trainer, checkpoint)):
+                view.note(jump)
+            return _train(
+                composed, dataset, trainer, writer, others, started, checkpoint=checkpoint
+            )
 
 
 def run_trial(
@@ -124,19 +150,19 @@ def run_trial(
     allow_import: Sequence[str] = (),
     until: int | None = None,
 ) -> None:
-    """Train one trial of a comparison, or go on with it, in the run directory `directory`.
+    """Train one trial of a comparison, or continue it, in the run directory `directory`.
 
     It is the training that `start_run` makes of the same config, to the last bit, without
-    pictures and with fewer checkpoints: trials are short and many. How it went, the directory
-    says.
+    pictures and with fewer checkpoints: trials are short and many. The directory tells how it
+    went.
 
     Args:
-        directory: made where it is missing; a trial that was begun there goes on from its last
-            checkpoint, and one that has ended is left alone.
+        directory: is made if it does not exist. A trial that was begun there continues from its
+            last checkpoint, and one that has ended is left alone.
         config: the resolved config as YAML.
         load_data: returns the data that the config asks for.
         facts: what is known of the process and the machine, for `run.json`.
-        allow_import: packages that `_target_` may name besides the usual ones.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
         until: pause after this step, with the validation accuracy there noted in `run.json`.
 
     Raises:
@@ -151,17 +177,15 @@ def run_trial(
     try:
         composed = load_config(config, where=str(directory), allow_import=allow_import)
         dataset = load_data(composed.config.data)
-        with run_settings(composed):
-            trainer = build_trainer(composed, dataset)
-            checkpoint = load_checkpoint(directory)
-            if checkpoint is not None:
-                trainer.load_state_dict(checkpoint)
+        others = build_recorders(composed)
+        checkpoint = load_checkpoint(directory)
+        with built_trainer(composed, dataset, checkpoint) as trainer:
             _train(
                 composed,
                 dataset,
                 trainer,
                 writer,
-                QuietView(),
+                others,
                 time.time(),
                 checkpoint=checkpoint,
                 until=until,
@@ -177,24 +201,25 @@ def run_trial(
 
 
 def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | None:
-    """Return the number of epochs that the overrides extend a run to.
+    """Return the number of epochs to which the overrides extend a run.
 
     Raises:
-        UserError: for any other override, or fewer epochs than there were.
+        UserError: if there is any other override, or the run would become shorter.
     """
     epochs = None
     for override in overrides:
         key, _, value = override.partition("=")
         if key != "epochs" or not value.isdigit():
             raise UserError(
-                f"'{override}' would change a run that has begun; only epochs=N may, to extend it.",
+                f"'{override}' would change a run that has begun. Only epochs=N is allowed, to "
+                "extend it.",
                 where="--resume",
                 hint=f"gradcli train {override}, as a new run",
             )
         epochs = int(value)
     if epochs is not None and epochs < composed.config.epochs:
         raise UserError(
-            f"The run was begun for {composed.config.epochs} epochs; it can be made longer only.",
+            f"The run has epochs={composed.config.epochs}. It can only be made longer.",
             where="epochs",
             hint=f"gradcli train --resume {run.path} epochs={composed.config.epochs + 1}",
         )
@@ -202,36 +227,49 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | 
 
 
 def _refuse_own_loop(run: Run) -> None:
-    """Refuse to continue what a loop of the user's own has trained."""
-    if run.state.get("info", {}).get("total_steps") == 0:
+    """Refuse to continue what the user's own loop has trained."""
+    if "info" in run.state and run.info.is_own_loop:
         raise UserError(
-            f"{run.name} was trained by a loop of your own, which gradcli cannot go on with.",
+            f"{run.name} was trained by your own loop, which gradcli cannot continue.",
             where="--resume",
             hint=f"gradcli runs show {run.path}",
         )
 
 
 def _refuse_ended(run: Run, composed: Composed, epochs: int | None) -> None:
-    """Refuse to continue a run that has come to its end."""
+    """Refuse to continue a run that has ended."""
     config = composed.config
     if run.status == "diverged":
         fault = run.fault
         raise UserError(
-            f"{run.name} diverged at step {fault.step if fault else '?'}; continued, it would "
-            "meet the same batch with the same weights.",
+            f"{run.name} diverged at step {fault.step if fault else '?'}. It would diverge again: "
+            "the batch and the weights would be the same.",
             hint=f"gradcli runs show {run.name}",
         )
     longer = epochs is not None and epochs > config.epochs
     if run.status == "finished" and not longer:
         raise UserError(
-            f"{run.name} is finished, after {config.epochs} epochs.",
+            f"{run.name} has already finished, with epochs={config.epochs}.",
             hint=f"gradcli train --resume {run.path} epochs={config.epochs + 1}",
         )
     if run.status == "finished" and config.max_steps is not None:
         raise UserError(
-            f"{run.name} ended at max_steps={config.max_steps}, which epochs do not extend.",
+            f"{run.name} ended at max_steps={config.max_steps}. More epochs do not extend it.",
             hint=f"gradcli train epochs={epochs}, as a new run",
         )
+
+
+def _rate_jump(composed: Composed, trainer: Trainer, checkpoint: dict[str, Any]) -> str:
+    """Say how far a longer run moves its learning rate at the checkpoint; empty if it does not."""
+    before = float(checkpoint["optimizer"]["param_groups"][0]["lr"])
+    after = trainer.learning_rate.current
+    if abs(after - before) <= _VISIBLE_JUMP * max(before, after):
+        return ""
+    config = composed.config
+    return (
+        f"The learning rate jumps from {before:.3g} to {after:.3g} at step {trainer.step}: "
+        f"schedule={config.schedule.option} now runs over {config.epochs} epochs."
+    )
 
 
 def _train(
@@ -239,26 +277,27 @@ def _train(
     dataset: Dataset,
     trainer: Trainer,
     writer: RunWriter,
-    view: TrainView,
+    others: Sequence[Recorder],
     started: float,
     *,
     checkpoint: dict[str, Any] | None,
     until: int | None = None,
     is_trial: bool = False,
 ) -> TrainSummary:
-    """Run the trainer; write, show and save what it yields; end with a verdict.
+    """Run the trainer; hand over and save what it yields; end with a verdict.
 
-    A trial saves a checkpoint where one is due and at its end, keeps no best one and draws no
+    A trial saves a checkpoint when one is due and at its end, keeps no best one and draws no
     pictures.
     """
     config = composed.config
     torch.set_num_threads(trainer.plan.threads)
+    log_bytes = checkpoint["log_bytes"] if checkpoint else {}
+    recorders = Recorders(RunDirectoryRecorder(writer, log_bytes), others)
     try:
         info = describe_run(composed, dataset, trainer, writer.directory.name)
-        # From here on there is a run that an interruption is to leave in good order.
+        # From here on there is a run, which an interruption must leave in good order.
         with caught_signals(trainer.stop) as caught:
-            writer.begin(info, checkpoint["log_bytes"] if checkpoint else {})
-            view.start(info)
+            recorders.begin(info, flattened(composed.plain))
             probes = RunProbes(
                 trainer,
                 config,
@@ -269,19 +308,18 @@ def _train(
             first = checkpoint is None
             last_saved = time.monotonic()
             before = time.monotonic()
-            _probe(probes, writer, view, caught)
+            _probe(probes, recorders, caught)
             trainer.seconds_before += time.monotonic() - before
             for record in trainer.run(until, probes.steps):
                 if first and isinstance(record, StepRecords):
                     writer.note(seconds_first_step=time.time() - started)
                     first = False
-                writer.write(record)
-                view.record(record)
+                recorders.record(record)
                 if isinstance(record, FaultRecord):
                     _save_fault(writer, dataset, record)
                 at_rest = isinstance(record, EvalRecord | StepRecords)
                 if at_rest:
-                    _probe(probes, writer, view, caught)
+                    _probe(probes, recorders, caught)
                 due = time.monotonic() - last_saved > config.checkpoint.seconds
                 evaluated = isinstance(record, EvalRecord) and not is_trial
                 if evaluated or (due and at_rest):
@@ -294,53 +332,43 @@ def _train(
             writer.note(rungs={**writer.noted("rungs", {}), str(until): _rung(trainer)})
         _save(writer, trainer, best=False)
         writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
-        return _conclude(writer, view, pictures=not is_trial)
+        summary = summarise_run(load_run(writer.directory))
+        if not is_trial:
+            _draw(writer)
+        recorders.finish(summary)
+        return summary
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide what went wrong
             writer.set_status("failed", error=repr(error))
         raise
     finally:
-        view.close()
-        writer.close()
+        recorders.close()
 
 
-def _probe(probes: RunProbes, writer: RunWriter, view: TrainView, caught: Sequence[int]) -> None:
-    """Make the probes that are due, write them down, and say what they found and cost."""
-    made = probes.make(keep=writer.write, should_stop=lambda: bool(caught))
+def _probe(probes: RunProbes, recorders: Recorders, caught: Sequence[int]) -> None:
+    """Make the probes that are due, hand them over, and say what they found and cost."""
+    made = probes.make(keep=recorders.record, should_stop=lambda: bool(caught))
     if made:
         from gradcli.views.inspect.probe_history import describe_probes
 
-        view.note(describe_probes(made))
+        recorders.note(describe_probes(made))
 
 
 def _rung(trainer: Trainer) -> float:
     """Return the validation accuracy now.
 
     Unlike the trainer's own evaluations it leaves no trace: a run that pauses for it is the same
-    as one that does not.
+    as one that does not pause.
     """
     return evaluate(trainer.model, trainer.splits["val"])[1]
 
 
-def _conclude(writer: RunWriter, view: TrainView, *, pictures: bool) -> TrainSummary:
-    """Draw the run's pictures, note its results, and show the closing screen."""
-    run = load_run(writer.directory)
-    summary = summarise_run(run)
-    if pictures:
-        from gradcli.views.draw.run_figures import plot_run
+def _draw(writer: RunWriter) -> None:
+    """Draw the run's pictures."""
+    from gradcli.views.draw.run_figures import plot_run
 
-        plot_run(writer.plots, run.info, run.steps, run.evals)
-    writer.set_status(
-        summary.status,
-        result={
-            "train_loss": summary.train_loss,
-            "val_accuracy": summary.val_accuracy,
-            "test_accuracy": summary.test_accuracy,
-            "findings": [finding.code for finding in summary.findings],
-        },
-    )
-    view.finish(summary)
-    return summary
+    run = load_run(writer.directory)
+    plot_run(writer.plots, run.info, run.steps, run.evals)
 
 
 def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:

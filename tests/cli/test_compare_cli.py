@@ -88,7 +88,7 @@ def test_a_download_is_shown(trials_in_this_process, gradcli, runs_dir, tmp_path
         progress(DownloadProgress("images.gz", "http://mirror/", 1_000_000, 9_900_000))
         raise DownloadError("HTTP status 503")
 
-    monkeypatch.setattr("gradcli.data.load.download", download)
+    monkeypatch.setattr("gradcli.data.sources.download", download)
     words = ("compare-optimizers", "data=fashion_mnist", "--data-dir", str(tmp_path))
     answer = gradcli(*words)
     assert answer.code == 2

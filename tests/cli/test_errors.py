@@ -11,7 +11,7 @@ def assert_refused(answer, *words):
     assert "Traceback" not in answer.err
     assert "\x1b" not in answer.err
     for word in words:
-        assert word in answer.err
+        assert word in answer.message
 
 
 def test_a_misspelt_option_ends_the_process_with_an_answer(spawn):

@@ -96,7 +96,7 @@ def test_fail_on_ends_with_three(inspect, words, level, code):
 def test_a_mistake_is_answered_in_words(inspect, words, said):
     answer = inspect(*words)
     assert answer.code == 2
-    assert said in answer.err
+    assert said in answer.message
     assert answer.out == ""
 
 
@@ -111,8 +111,17 @@ def test_variants_are_shown_side_by_side(inspect):
 def test_pictures_are_drawn_where_they_belong(inspect, runs):
     assert inspect("latest", "--plot").code == 0
     assert (runs / "20260101-short" / "plots" / "gradient_map.png").is_file()
-    assert inspect("data=mnist5k", "examples=64", "--plot").code == 0
-    assert (runs / "plots" / "depth_profile.png").is_file()
+
+
+def test_pictures_of_different_fresh_models_are_all_kept(inspect, runs):
+    small = ("data=mnist5k", "examples=64", "model.hidden=[8]", "--plot")
+    for words in ((), ("seed=1",), ("activation=tanh",), ("seed=1",)):
+        assert inspect(*small, *words).code == 0
+    home = runs / "plots"
+    names = sorted(path.name.rpartition("-")[0] for path in home.glob("*hidden*"))
+    common = "data=mnist5k_model.hidden=_8"
+    assert names == [common, f"{common}_activation=tanh", f"{common}_seed=1"]
+    assert all((path / "depth_profile.png").is_file() for path in home.glob("*hidden*"))
 
 
 def test_python_does_what_the_command_does(runs):
@@ -123,13 +132,15 @@ def test_python_does_what_the_command_does(runs):
         "examples=64", data="mnist5k", model="deep_mlp", activation="sigmoid", probe=["histograms"]
     )
     assert fresh.verdict == "vanishing"
-    assert len(fresh.probes.histograms) == 21
+    assert len(fresh.probes.found["histograms"]) == 21
     with pytest.raises(gradcli.UserError, match="no 'modle'"):
         gradcli.inspect(modle="cnn")
 
 
 def test_the_help_names_every_probe():
     from gradcli.cli.inspect import EPILOG
-    from gradcli.probes.names import PROBES
+    from gradcli.probes.registry import selectable_probes
 
-    assert EPILOG.partition("Probes: ")[2].rstrip(".").split(", ") == list(PROBES)
+    assert EPILOG.partition("Probes: ")[2].partition(". ")[0].split(", ") == list(
+        selectable_probes()
+    )

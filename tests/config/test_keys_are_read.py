@@ -20,7 +20,7 @@ from gradcli.config.schema import (
     TrainConfig,
     check_limits,
 )
-from gradcli.data.load import SAMPLE_FOLDER
+from gradcli.data.sources import SAMPLE_FOLDER
 from gradcli.workflows import compare, planning
 
 SMALL = ("data=mnist5k", "max_steps=1", "model.hidden=[4]", "device=cpu")

@@ -67,9 +67,9 @@ def empty(content):
     [
         (wrong_magic, "begins with 00000d0[13], expected 0000080[13]"),
         (empty, "begins with nothing"),
-        (too_short, "its header announces"),
-        (too_long, "its header announces"),
-        (header_only_in_part, "ends within its header, after 7 of"),
+        (too_short, "its header says"),
+        (too_long, "its header says"),
+        (header_only_in_part, "ends in its header, after 7 of"),
     ],
 )
 def test_a_broken_file_is_named_with_what_was_expected(tiny, tmp_path, name, damage, message):
@@ -98,14 +98,14 @@ def test_a_broken_gzip_file_is_named(tiny, tmp_path, damage):
 
 def test_labels_that_do_not_fit_the_images_are_refused(tiny, tmp_path):
     tiny.train_labels = tiny.train_labels[:-1]
-    with pytest.raises(UserError, match="59 labels do not fit the 60 images") as caught:
+    with pytest.raises(UserError, match="There are 59 labels, but 60 images") as caught:
         idx.read_folder(tiny.write(tmp_path))
     assert caught.value.where == str(tmp_path / LABELS)
 
 
 def test_test_images_of_another_size_are_refused(tiny, tmp_path):
     tiny.test_images = tiny.test_images[:, :, :3]
-    with pytest.raises(UserError, match="5 x 3 pixels, but the training images of 5 x 4"):
+    with pytest.raises(UserError, match="5 x 3 pixels, but the training images have 5 x 4"):
         idx.read_folder(tiny.write(tmp_path))
 
 

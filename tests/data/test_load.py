@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradcli.data import failures, load_dataset, torchvision_mnist
-from gradcli.data.load import NAMES
+from gradcli.data.load import SHIPPED
 from gradcli.errors import UserError
 
 
@@ -109,9 +109,9 @@ def test_a_complete_folder_wins_over_an_incomplete_one(load, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message", "where"),
     [
-        ("fashion", {}, "no data set named fashion", "data.name"),
+        ("fashion", {}, "no data set named 'fashion'", "data.name"),
         ("idx", {}, "needs the folder", "data.folder"),
-        ("mnist", {"folder": Path("somewhere")}, "by data=idx alone", "data.folder"),
+        ("mnist", {"folder": Path("somewhere")}, "Only data=idx reads", "data.folder"),
         ("mnist5k", {"val": 4500}, "split of 4500 cannot be taken from 4500", "data.val"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest(load):
     with pytest.raises(UserError) as caught:
         load("mnist_fashion")
     assert "fashion_mnist" in caught.value.choices
-    assert set(caught.value.choices) <= set(NAMES)
+    assert set(caught.value.choices) <= set(SHIPPED)
 
 
 def test_mnist_is_downloaded_once(load, published, tiny):
@@ -140,7 +140,7 @@ def test_mnist_is_downloaded_once(load, published, tiny):
 
 def test_mnist_that_cannot_be_had_is_an_error_that_names_the_mirrors(load, published, tmp_path):
     mirrors = [published.mirror("unavailable"), published.mirror("truncated")]
-    with pytest.raises(UserError, match="mnist is not at hand and could not be downloaded") as e:
+    with pytest.raises(UserError, match="mnist is not on the disk") as e:
         load("mnist", mirrors=mirrors)
     assert f"{mirrors[0]}train-images-idx3-ubyte.gz: HTTP status 503" in e.value.problem
     assert f"{mirrors[1]}train-images-idx3-ubyte.gz: truncated" in e.value.problem
@@ -157,7 +157,7 @@ def test_auto_falls_back_on_the_sample_and_says_why(load, published, monkeypatch
     data = load("auto", mirrors=[published.mirror(behaviour)])
     assert (data.info.name, data.info.train) == ("mnist5k", 4000)
     reason = "wrong checksum" if behaviour == "altered" else "time-out after waiting 0.2 s"
-    assert data.info.note.startswith("MNIST is not at hand and could not be downloaded (")
+    assert data.info.note.startswith("MNIST is not on the disk and could not be downloaded (")
     assert reason in data.info.note
     assert "bundled sample of 5,000 digits is used" in data.info.note
     assert "data=mnist" in data.info.note

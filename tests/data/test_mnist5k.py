@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradcli.data import idx
-from gradcli.data.load import SAMPLE_FOLDER
+from gradcli.data.sources import SAMPLE_FOLDER
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,24 +10,26 @@ from gradcli.data import torchvision_mnist
 from gradcli.data.download import DownloadError
 from gradcli.data.torchvision_mnist import download, import_datasets, raw_folder
 
+CLASSES = ("MNIST", "FashionMNIST")
+
 
 @pytest.fixture
 def published(server, monkeypatch):
     """Make torchvision expect the files that the local server has."""
     resources = [(file, server.md5(file)) for file in server.files]
-    for name in torchvision_mnist.CLASSES.values():
+    for name in CLASSES:
         monkeypatch.setattr(getattr(import_datasets(), name), "resources", resources)
     return server
 
 
-@pytest.mark.parametrize("name", torchvision_mnist.CLASSES)
+@pytest.mark.parametrize("name", CLASSES)
 def test_a_download_leaves_the_folder_as_torchvision_keeps_it(published, tiny, tmp_path, name):
     urls = [published.mirror("unavailable"), published.mirror("good")]
     steps = []
     download(name, tmp_path, mirrors=urls, progress=steps.append)
     assert {step.file for step in steps} == set(published.files)
 
-    dataset_class = getattr(import_datasets(), torchvision_mnist.CLASSES[name])
+    dataset_class = getattr(import_datasets(), name)
     assert np.array_equal(dataset_class(tmp_path, train=True).data, tiny.train_images)
     assert np.array_equal(dataset_class(tmp_path, train=False).targets, tiny.test_labels)
     assert list(tmp_path.iterdir()) == [raw_folder(name, tmp_path).parent]
@@ -38,23 +40,23 @@ def test_a_failed_download_leaves_nothing_behind(published, tmp_path):
     last = list(published.files)[-1]
     published.files[last] = b"altered"
     with pytest.raises(DownloadError, match=f"good/{last}: wrong checksum"):
-        download("mnist", tmp_path, mirrors=[published.mirror("good")])
+        download("MNIST", tmp_path, mirrors=[published.mirror("good")])
     assert len(published.requests) == 4
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unfinished_download_is_completed(published, tmp_path):
-    partial = raw_folder("mnist", tmp_path)
+    partial = raw_folder("MNIST", tmp_path)
     partial.mkdir(parents=True)
     (partial / "train-images-idx3-ubyte").write_bytes(b"torn")
-    download("mnist", tmp_path, mirrors=[published.mirror("good")])
+    download("MNIST", tmp_path, mirrors=[published.mirror("good")])
     assert len(import_datasets().MNIST(tmp_path).data) == 60
 
 
 def test_a_data_folder_that_cannot_be_written_to_is_told(published, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DownloadError, match="file cannot be written to: "):
-        download("mnist", tmp_path / "file", mirrors=[published.mirror("good")])
+        download("MNIST", tmp_path / "file", mirrors=[published.mirror("good")])
     assert published.requests == []
 
 
@@ -64,7 +66,7 @@ def test_a_torchvision_that_is_broken_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torchvision_mnist, "import_datasets", broken)
     with pytest.raises(DownloadError, match="torchvision cannot be imported: No module"):
-        download("mnist", tmp_path)
+        download("MNIST", tmp_path)
 
 
 def test_the_mirrors_share_the_patience_that_the_import_leaves(monkeypatch, tmp_path):
@@ -77,7 +79,7 @@ def test_the_mirrors_share_the_patience_that_the_import_leaves(monkeypatch, tmp_
     monkeypatch.setattr(torchvision_mnist, "fetch", fetch)
     import_datasets()
     with pytest.raises(DownloadError, match="enough"):
-        download("mnist", tmp_path)
+        download("MNIST", tmp_path)
     assert len(given) == len(import_datasets().MNIST.mirrors) >= 2
     assert torchvision_mnist.LEAST_PATIENCE <= sum(given) <= torchvision_mnist.PATIENCE
 

@@ -1,7 +1,4 @@
-"""Run as a script: prints what every shipped optimizer makes of the same gradients, as JSON.
-
-With the word `untouched`, PyTorch goes its own way.
-"""
+"""Run as a script: prints what every shipped optimizer makes of the same gradients, as JSON."""
 
 import hashlib
 import json
@@ -11,7 +8,6 @@ from pathlib import Path
 import torch
 import yaml
 
-from gradcli.fast import without_dynamo
 from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict, state_dict
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml"))
@@ -26,7 +22,7 @@ def settings_of(path):
 
 
 def updates(optimizer_class, settings):
-    """The bytes of the weights and of the state, with a reload halfway; None where refused."""
+    """The bytes of the weights and of the state, with a reload halfway; None if refused."""
     generator = torch.Generator().manual_seed(5)
     weights = [torch.nn.Parameter(torch.randn(*shape, generator=generator)) for shape in SHAPES]
     groups = [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.03}]
@@ -49,8 +45,6 @@ def updates(optimizer_class, settings):
 
 
 if __name__ == "__main__":
-    if "untouched" in sys.argv:
-        without_dynamo.RELEASES = frozenset()
     found = {}
     for path in SHIPPED:
         optimizer_class, settings = settings_of(path)

@@ -1,9 +1,10 @@
 """Run as a script: prints, as JSON, in which cases PyTorch's own methods make the update.
 
-They are found out by what they import: here nothing can import `torch._dynamo`.
+Their import of `torch._dynamo` gives them away: here it fails.
 """
 
 import json
+import os
 import sys
 from functools import partial
 
@@ -15,12 +16,12 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradcli.fast import without_dynamo
+from gradcli.fast import gate, without_dynamo
 from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict, state_dict
 
 
 class PyTorchsOwnError(Exception):
-    """What PyTorch's own methods meet with."""
+    """Raised when PyTorch's own methods import the compiler."""
 
 
 class NoDynamo:
@@ -31,7 +32,7 @@ class NoDynamo:
 
 
 class OnesOwn(Adam):
-    """A class that is not of torch.optim, though nothing in it differs."""
+    """A class that is not in torch.optim, though nothing in it differs."""
 
 
 def own(act):
@@ -106,12 +107,20 @@ def with_dynamo_loaded(update):
         del sys.modules["torch._dynamo"]
 
 
-def of_another_release(act):
-    known, without_dynamo.RELEASES = without_dynamo.RELEASES, frozenset({"2.6.0"})
+def with_another_release(act):
+    proven, gate.PROVEN = gate.PROVEN, frozenset()
     try:
         return own(act)
     finally:
-        without_dynamo.RELEASES = known
+        gate.PROVEN = proven
+
+
+def switched_off(act):
+    os.environ[gate.SWITCH] = "0"
+    try:
+        return own(act)
+    finally:
+        del os.environ[gate.SWITCH]
 
 
 def main():
@@ -136,8 +145,12 @@ def main():
                 "another step": with_other_step(update),
                 "another wrapper": with_other_wrapper(),
                 "another class": own(lambda: construct(OnesOwn, groups(), {})),
-                "another release": of_another_release(adam),
-                "another release, step": of_another_release(lambda: StepWithoutDynamo(optimizer)()),
+                "another release": with_another_release(adam),
+                "another release, step": with_another_release(
+                    lambda: StepWithoutDynamo(optimizer)()
+                ),
+                "switched off": switched_off(adam),
+                "switched off, step": switched_off(lambda: StepWithoutDynamo(optimizer)()),
                 "compiler": with_dynamo_loaded(update),
                 "step, all of it over": own(update),
             }

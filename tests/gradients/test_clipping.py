@@ -274,5 +274,5 @@ def test_statistics_carry_over(make):
     ],
 )
 def test_limits_out_of_range_are_refused(make):
-    with pytest.raises(UserError, match="is not"):
+    with pytest.raises(UserError, match="must be"):
         make()

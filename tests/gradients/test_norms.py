@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gradcli.data import load_dataset
-from gradcli.gradients import norms as module
+from gradcli.fast import gate
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients, total_norm
 from gradcli.models import CNN, MLP, RNN
@@ -127,7 +127,7 @@ def test_sparse_gradients_of_tables_that_are_alike(sparse):
 def test_many_gradients_of_any_size_are_measured_right(magnitude, private, monkeypatch):
     """Those up to 131,072 elements by one call, which has no public name, and larger ones alone."""
     if not private:
-        monkeypatch.setattr(module, "each_norm", module._norm_of_each)
+        monkeypatch.setenv(gate.SWITCH, "0")
     sizes = (3, 1000, 131_072, 131_073, 300_000, 2, 5, 7, 11, 4096)
     model = nn.ModuleList(nn.Linear(size, 1) for size in sizes)
     generator = torch.Generator().manual_seed(1)
@@ -144,7 +144,7 @@ def test_many_gradients_of_any_size_are_measured_right(magnitude, private, monke
 @pytest.mark.parametrize("missing", [False, True])
 def test_on_an_accelerator_they_are_added_up_in_float64(magnitude, private, missing, monkeypatch):
     if not private:
-        monkeypatch.setattr(module, "each_norm", module._norm_of_each)
+        monkeypatch.setenv(gate.SWITCH, "0")
     model = nn.ModuleList(nn.Linear(size, 1) for size in (3, 1000, 300_000))
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
@@ -174,15 +174,6 @@ def test_parameters_of_a_single_number(many, missing):
     expected = [abs(i - 3.0) for i in range(many)] + [0.0 if missing else abs(many - 3.0)]
     found = dict(zip(names_of(model), Gradients(model, find_layers(model)).norms(), strict=True))
     assert [found[f"scales.{i}"] for i in range(many)] + [found["unused"]] == expected
-
-
-def test_the_private_call_and_its_stand_in_say_the_same():
-    assert module.each_norm is torch._foreach_norm
-    tensors = [torch.randn(size, generator=torch.Generator().manual_seed(3)) for size in (1, 7, 99)]
-    for settings in ((), (2, torch.float64)):
-        one, other = module.each_norm(tensors, *settings), module._norm_of_each(tensors, *settings)
-        assert [norm.item() for norm in one] == [norm.item() for norm in other]
-        assert {norm.dtype for norm in one} == {norm.dtype for norm in other}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

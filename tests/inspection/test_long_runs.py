@@ -11,7 +11,7 @@ from gradcli.inspection.assemble import inspect_run
 from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import DataInfo, EvalRecord, LayerInfo, ParameterInfo, RunInfo, StepRecords
 from gradcli.runs import RunWriter, load_run
-from gradcli.runs.export import write_csv
+from gradcli.runs.export import step_table, write_csv
 from gradcli.views.draw.run_figures import Bins, largest_by_bin, layer_norms_by_bin, mean_by_bin
 
 STEPS, LAYERS = 200_000, 8
@@ -121,7 +121,7 @@ def test_an_export_holds_a_block_at_a_time(run, monkeypatch):
     monkeypatch.setattr("gradcli.runs.export._ROWS_AT_ONCE", 200)
     lines, part = Lines(), load_run(run.path)
     part.__dict__["steps"] = run.last_steps(2000)
-    _, held = megabytes(lambda: write_csv(part, lines))
+    _, held = megabytes(lambda: write_csv(step_table(part), lines))
     assert lines.count == 2001
     whole = 2000 * len(part.columns(slice(0))) * 32 / 1e6  # a float of Python takes 32 bytes
     assert held < whole / 2

@@ -13,8 +13,16 @@ from gradcli.config import compose_train
 from gradcli.data import Batches, epoch_order, load_dataset
 from gradcli.errors import UserError
 from gradcli.gradients.layers import find_layers
-from gradcli.inspection.inspection import ProbeResults, SideBySide
-from gradcli.probes.names import PROBES, choose_probes
+from gradcli.inspection.inspection import SideBySide
+from gradcli.probes.alpha import ALPHA
+from gradcli.probes.check import CHECK
+from gradcli.probes.cosine import COSINE
+from gradcli.probes.descent import DESCENT
+from gradcli.probes.hidden_states import HIDDEN_STATES
+from gradcli.probes.histograms import HISTOGRAMS
+from gradcli.probes.noise import NOISE
+from gradcli.probes.registry import choose_probes, selectable_probes
+from gradcli.probes.sharpness import SHARPNESS
 from gradcli.runs import load_checkpoint
 from gradcli.workflows.building import build_trainer
 
@@ -64,19 +72,16 @@ def test_the_update_ratio_of_a_fresh_model_is_that_of_its_first_step(fresh, trai
 
 def test_every_probe_is_made_or_refused_in_words_and_says_its_cost(fresh):
     costs, refused = fresh.probes.costs, fresh.probes.refused
-    assert set(costs) | set(refused) == {*PROBES, "check"}
+    assert set(costs) | set(refused) == {*selectable_probes(), "check"}
     assert set(refused) == {"hidden-states"}
     assert "the model has none" in refused["hidden-states"]
     assert all(cost.seconds > 0 and cost.passes > 0 for cost in costs.values())
-    made = {name for name in ProbeResults.__dataclass_fields__ if getattr(fresh.probes, name)}
-    assert made == {
-        *("histograms", "cosine", "noise", "sharpness", "alpha", "descent", "check"),
-        *("costs", "refused"),
-    }
-    assert len(fresh.probes.alpha) == len(fresh.probes.cosine) == 5
-    assert all(-1 <= cosine <= 1 for cosine in fresh.probes.cosine)
-    assert fresh.probes.descent.descends
-    assert fresh.probes.check.wrong == ()
+    assert set(fresh.probes.found) == set(costs)
+    cosines = fresh.probes.of(COSINE)
+    assert len(fresh.probes.of(ALPHA)) == len(cosines) == 5
+    assert all(-1 <= cosine <= 1 for cosine in cosines)
+    assert fresh.probes.of(DESCENT).descends
+    assert fresh.probes.of(CHECK).wrong == ()
 
 
 def test_units_that_are_off_for_one_example_are_not_dead(inspect):
@@ -102,16 +107,16 @@ def test_nothing_is_called_healthy_beyond_what_was_tested(inspect, fresh):
 
 def test_a_recurrent_model_is_looked_at_through_time_without_being_asked(inspect):
     found = inspect("model=rnn", "model.hidden=16", "examples=64")
-    (states,) = found.probes.hidden_states
+    (states,) = found.probes.of(HIDDEN_STATES)
     assert (states.module, states.hidden.shape) == ("rnn", (28,))
 
 
 def test_batch_norm_refuses_the_noise_probe_and_dropout_does_not(inspect):
     found = inspect(*SMALL, "model.norm=batch", "probes=[noise]")
     assert "batch norm" in found.probes.refused["noise"]
-    assert found.probes.noise is None
+    assert found.probes.of(NOISE) is None
     found = inspect(*SMALL, "model.dropout=0.5", "probes=[noise]")
-    assert found.probes.noise.examples == 256
+    assert found.probes.of(NOISE).examples == 256
 
 
 def test_inspecting_changes_nothing_outside(inspect):
@@ -124,16 +129,16 @@ def test_inspecting_changes_nothing_outside(inspect):
     assert [layer.weight_grad_norm for layer in first.layers] == [
         layer.weight_grad_norm for layer in again.layers
     ]
-    assert first.probes.cosine == again.probes.cosine
+    assert first.probes.of(COSINE) == again.probes.of(COSINE)
 
 
 def test_probes_do_not_see_one_another(inspect, fresh):
     alone = inspect(*SMALL, "probes=[alpha]")
-    assert alone.probes.cosine is None
+    assert alone.probes.of(COSINE) is None
     # The steps come last, so that all other probes look at the model that was asked for.
     without_steps = inspect(*SMALL, "probes=[sharpness,noise]")
-    assert without_steps.probes.sharpness == fresh.probes.sharpness
-    assert without_steps.probes.noise == fresh.probes.noise
+    assert without_steps.probes.of(SHARPNESS) == fresh.probes.of(SHARPNESS)
+    assert without_steps.probes.of(NOISE) == fresh.probes.of(NOISE)
 
 
 def test_a_checkpoint_is_the_model_that_was_trained(train, inspect):
@@ -165,7 +170,7 @@ def test_a_run_without_a_checkpoint_cannot_be_probed(train, inspect, tmp_path):
 def test_where_gradients_are_no_numbers_probes_say_so(inspect):
     found = inspect("model=nan_backward", "probes=[all]", "check=true")
     assert found.verdict == "non-finite"
-    assert found.probes.noise is None
+    assert found.probes.of(NOISE) is None
     assert "finite" in found.probes.refused["noise"]
     assert set(found.probes.costs) == {"signals"}
 
@@ -191,8 +196,8 @@ def test_variants_stand_side_by_side(inspect):
 
 
 def test_probe_names_are_checked_and_ordered():
-    assert choose_probes(["noise", "histograms"]) == ("histograms", "noise")
-    assert choose_probes(["all"]) == tuple(PROBES)
+    assert choose_probes(["noise", "histograms"]) == (HISTOGRAMS, NOISE)
+    assert choose_probes(["all"]) == tuple(selectable_probes().values())
     assert choose_probes([]) == ()
     with pytest.raises(UserError) as caught:
         choose_probes(["sharpnes"])

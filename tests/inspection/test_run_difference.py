@@ -84,7 +84,7 @@ def test_another_optimizer_shows_after_its_first_update(between):
     assert [one.key for one in found.decisions] == ["optimizer"]
     assert Contrast("optimizer", "adam", "sgd") in found.settings
     assert any(one.key == "optimizer.lr" for one in found.settings)
-    assert "up to step 2" in steps_sentence(found)
+    assert "before step 2 and differ" in steps_sentence(found)
 
 
 def test_another_seed_is_luck(between):
@@ -99,7 +99,7 @@ def test_another_seed_is_luck(between):
 def test_no_result_is_credited_to_a_setting_where_the_runs_were_made_differently(between):
     made = (Contrast("code", "a", "b"), Contrast("torch", "2.12.0", "2.13.0"))
     seed, rate = (replace(between("plain", one), origin=made) for one in ("seed", "rate"))
-    differently = "They were made differently, too: code, torch."
+    differently = "They were also made differently: code, torch."
     assert difference_verdict(seed) == f"The runs differ in the seed. {differently}"
     assert difference_verdict(rate).startswith("The runs differ in optimizer.lr. ")
     assert difference_verdict(rate).endswith(differently)
@@ -115,7 +115,7 @@ def test_a_longer_run_begins_with_the_shorter_one(between):
 def test_the_beginning_of_a_run_is_as_good_as_that(between):
     found = between("plain", "again")
     found = replace(found, b=replace(found.b, steps=9))
-    assert difference_verdict(found) == "As far as the shorter run goes, the runs are the same."
+    assert difference_verdict(found) == "The runs are the same up to the end of the shorter one."
 
 
 def test_steps_are_paired_by_their_number(between, runs):
@@ -158,7 +158,7 @@ def test_another_class_under_the_same_option_is_a_difference(between):
 def test_an_option_that_was_given_something_is_no_plain_option(between):
     found = between("plain", "sgd, momentum")
     assert [one.key for one in found.decisions] == ["optimizer"]
-    assert "optimizer and what it is given" in difference_verdict(found)
+    assert "optimizer and its own keys" in difference_verdict(found)
     assert not any("compare" in command for command in commands_after_difference(found))
 
 
@@ -180,7 +180,8 @@ def test_loops_of_ones_own(tmp_path):
     assert Contrast("lr", 0.1, 0.2) in found.settings
     assert (found.steps_compared, found.first_different_step) == (3, 2)
     assert not any("compare" in command for command in commands_after_difference(found))
-    assert drawn(found, 80, terminal=True)
+    lines = drawn(found, 80, terminal=True)
+    assert not any(line.startswith(("test accuracy", "validation accuracy")) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +194,64 @@ def test_a_broken_config_is_said_to_be_one(text):
 
 def test_equal_settings_and_other_numbers_lay_the_blame_on_the_origin(between):
     found = replace(between("plain", "again"), first_different_step=3)
-    assert "something that is not on record" in difference_verdict(found)
+    assert "something that is not recorded differs" in difference_verdict(found)
     found = replace(found, origin=(Contrast("torch", "2.12.0", "2.13.0"),))
-    assert difference_verdict(found).endswith("how the runs were made: torch.")
+    assert difference_verdict(found).endswith("the runs were made differently: torch.")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_an_extended_run_is_told_from_a_long_one_by_what_is_recorded(tmp_path, schedule):
+    words = ["data=mnist5k", "model.hidden=[8]", f"schedule={schedule}", "model.dropout=0.5"]
+    short = package.train(*words, "epochs=1", runs_dir=tmp_path)
+    extended = package.train("epochs=2", resume=short.path, runs_dir=tmp_path)
+    long = package.train(*words, "epochs=2", runs_dir=tmp_path)
+    found = difference(extended, long)
+    assert found.settings == ()
+    (commands,) = found.origin
+    assert commands.key == "commands"
+    assert "epochs=1" in commands.a and "resumed" in commands.a
+    assert "epochs=2" in commands.b and "resumed" not in commands.b
+    if schedule == "constant":  # the extension changed nothing
+        assert (found.causes, found.first_different_step) == ((), None)
+        assert difference_verdict(found) == "The runs are the same."
+        return
+    rates = extended.steps.learning_rate, long.steps.learning_rate
+    first = 1 + int(np.argmax(rates[0] != rates[1]))
+    assert found.causes == (("learning rate", first),)
+    said = difference_verdict(found)
+    assert "made differently: commands." in said
+    assert said.endswith(f"The learning rate differs from step {first} on.")
+
+
+def test_the_parts_of_a_run_are_told_where_they_are_recorded(between, runs):
+    def part(start, *overrides):
+        return {"start_step": start, "overrides": list(overrides), "argv": []}
+
+    ours = package.load_run(runs["plain"].path)
+    ours.state["parts"] = [part(0, "epochs=1", "name=mine"), part(32, "epochs=2")]
+    found = difference(ours, runs["again"])
+    (commands,) = found.origin
+    assert commands.a == "epochs=1; resumed at step 32: epochs=2"
+
+
+def test_other_commands_are_named_if_nothing_else_explains_the_numbers(runs):
+    ours = package.load_run(runs["plain"].path)
+    ours.__dict__["steps"] = replace(ours.steps, loss=ours.steps.loss + 1)
+    ours.state["overrides"] = [*ours.overrides, "threads=null"]
+    found = difference(ours, runs["again"])
+    assert [one.key for one in found.origin] == ["commands"]
+    assert "not recorded" not in difference_verdict(found)
+    ours.state["overrides"].pop()
+    assert "something that is not recorded differs" in difference_verdict(
+        difference(ours, runs["again"])
+    )
+
+
+def test_a_learning_rate_that_differs_is_named(between):
+    found = replace(between("plain", "again"), first_different_step=3, causes=(("epoch", 3),))
+    assert difference_verdict(found) == (
+        "The settings are the same, but the epoch differs from step 3 on."
+    )
 
 
 def test_several_settings(between):
@@ -300,7 +356,7 @@ def test_a_run_is_not_compared_with_itself(runs, gradcli):
         "runs", "diff", path, runs["plain"].name, "--runs-dir", str(runs["plain"].path.parent)
     )
     assert (answer.code, answer.out) == (2, "")
-    assert "are one run" in answer.err
+    assert "are the same run" in answer.message
 
 
 def test_trials_are_compared_without_advice(gradcli, runs_dir, trials_in_this_process):
@@ -319,5 +375,5 @@ def test_a_comparison_is_refused_with_its_trials(gradcli, runs_dir, trials_in_th
     made = json.loads(gradcli("compare-optimizers", *words, "--seeds", "2", "--json").out)
     answer = gradcli("runs", "diff", made["comparison"], "latest")
     assert (answer.code, answer.out) == (2, "")
-    assert "is a comparison" in answer.err
+    assert "is a comparison" in answer.message
     assert "trials/" in answer.err.replace("\n", "")

@@ -16,7 +16,7 @@ import gradcli
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.inspection.assemble import inspect_run
-from gradcli.probes.names import PROBES
+from gradcli.probes.registry import selectable_probes
 from gradcli.runs import RunWriter, load_checkpoint, load_run
 from gradcli.views.train.train_view import QuietView
 from gradcli.workflows.train import run_trial
@@ -111,7 +111,7 @@ def test_buffers_and_a_carried_state_are_the_same_too(trial):
 
 def test_every_probe_is_made_at_every_moment(probed):
     made = [(one.step, one.probe) for one in probed.probe_records]
-    assert made == [(step, probe) for step in STEPS for probe in PROBES]
+    assert made == [(step, probe) for step in STEPS for probe in selectable_probes()]
     for one in probed.probe_records:
         assert bool(one.refused) == (one.probe == "hidden-states")
         if not one.refused:
@@ -162,16 +162,16 @@ def test_sharpness_is_held_against_the_optimizers_threshold(probed, trial):
 
 
 def test_at_the_end_the_numbers_are_those_of_the_checkpoint(probed, inspect):
-    found = inspect("probes=[noise,sharpness,descent]", target=probed.path)
+    found = inspect("probes=[noise,sharpness,descent]", target=probed.path).probes.found
     last = {one.probe: one for one in probed.probe_records if one.step == STEPS[-1]}
-    assert last["noise"].value == found.probes.noise.noise_scale.estimate
-    assert last["noise"].result["grad_norm"] == found.probes.noise.grad_norm
-    assert last["sharpness"].limit == found.probes.sharpness.threshold
-    assert last["sharpness"].value == found.probes.sharpness.preconditioned
-    assert last["descent"].result["losses"] == found.probes.descent.losses.tolist()
+    assert last["noise"].value == found["noise"].noise_scale.estimate
+    assert last["noise"].result["grad_norm"] == found["noise"].grad_norm
+    assert last["sharpness"].limit == found["sharpness"].threshold
+    assert last["sharpness"].value == found["sharpness"].preconditioned
+    assert last["descent"].result["losses"] == found["descent"].losses.tolist()
     # One at a time, since an inspection's second probe of steps goes on where the first one ends.
-    cosines = inspect("probes=[cosine]", target=probed.path).probes.cosine
-    fits = inspect("probes=[alpha]", target=probed.path).probes.alpha
+    cosines = inspect("probes=[cosine]", target=probed.path).probes.found["cosine"]
+    fits = inspect("probes=[alpha]", target=probed.path).probes.found["alpha"]
     assert last["cosine"].result == list(cosines)
     assert [fit["alpha"] for fit in last["alpha"].result] == [fit.alpha for fit in fits]
 

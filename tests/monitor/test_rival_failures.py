@@ -38,8 +38,8 @@ from gradcli.engines import Job, LocalEngine
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients
 from gradcli.inspection.run_summary import summarise_run
-from gradcli.probes.activations import probe_signals
-from gradcli.probes.noise import gradient_noise
+from gradcli.probes.measuring.activations import probe_signals
+from gradcli.probes.measuring.gradient_noise import gradient_noise
 from gradcli.runs import RunWriter, create_run_directory, list_runs, load_checkpoint, load_run
 from gradcli.runs.files import write_json
 from gradcli.views.compare.compare_view import QuietCompareView
@@ -506,8 +506,8 @@ def test_examples_that_batch_norm_mixes_have_no_gradients_of_their_own_and_that_
     words = ("data=mnist5k", "model.hidden=[8]", "model.norm=batch", "examples=64")
     probes = gc.inspect(*words, probe=["noise", "histograms"]).probes
     assert "batch norm" in probes.refused["noise"]
-    assert probes.noise is None
-    assert probes.histograms is not None
+    assert "noise" not in probes.found
+    assert "histograms" in probes.found
 
 
 def test_per_example_gradients_of_a_recurrent_model_are_those_of_each_example_alone():
@@ -634,7 +634,7 @@ def test_a_misspelt_key_is_answered_with_the_right_one(word, right, gradcli, run
     """Hydra's answer is to add the misspelt key with a `+`."""
     answer = gradcli("train", word)
     assert answer.code == 2
-    assert f"try: {right}" in answer.err
+    assert f"try: {right}" in answer.message
     assert "+" not in answer.err
     assert not runs_dir.exists()
 
@@ -716,7 +716,7 @@ def test_mirrors_that_refuse_or_never_answer_end_in_the_bundled_sample(
     assert (dataset.info.name, len(dataset.train)) == ("mnist5k", 4000)
     for reason in ("403 (Forbidden)", "503 (Service Unavailable)", "time-out after waiting 0.2 s"):
         assert reason in dataset.info.note
-    with pytest.raises(gc.UserError, match="mnist is not at hand") as refused:
+    with pytest.raises(gc.UserError, match="mnist is not on the disk") as refused:
         load_dataset("mnist", mirrors=mirrors, **paths)
     assert all(url in refused.value.problem for url in mirrors)
     assert "data=mnist5k" in refused.value.hint

@@ -65,6 +65,8 @@ def test_step_is_that_of_torch():
     assert ours[6:8] == pytest.approx([1.0, 0.2])
 
 
+# `SequentialLR` of torch 2.6 calls `step` in a way that is deprecated there.
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
 @pytest.mark.parametrize(
     ("shape", "rest"),
     [

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from gradcli.gradients.layers import find_layers
-from gradcli.probes.activations import probe_signals
-from gradcli.probes.elementwise import activation_shape, value_and_derivative
+from gradcli.probes.measuring.activations import probe_signals
+from gradcli.probes.measuring.elementwise import activation_shape, value_and_derivative
 
 
 def by_name(report):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gradcli.probes.alpha import fit_step, step_alpha
+from gradcli.probes.alpha import ALPHA, StepFit, fit_step, step_alpha
 
 
 @pytest.mark.parametrize("alpha", [-0.9, -0.5, 0.0, 0.3, 1.0, 4.0])
@@ -65,3 +65,18 @@ def test_the_ends_are_loss_and_slope_on_the_batch(make, batch):
     assert fit.step_length == pytest.approx(length, rel=1e-5)
     assert -1 < fit.alpha < 0  # a short step downhill ends before the minimum
     assert math.isnan(step_alpha(model, dict(model.named_parameters()), images, labels).alpha)
+
+
+# In words ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("alpha", "meaning"),
+    [(-0.9, "well before"), (0.1, "near"), (0.9, "beyond"), (1.2, "overshoot")],
+)
+def test_alpha_in_words(alpha, meaning):
+    fits = tuple(StepFit(one, 1.0, 0.1, 2.0, 1.9, -1.0, 0.0) for one in (alpha, math.nan))
+    (text,) = ALPHA.sentences(fits, 128)
+    assert meaning in text
+    assert f"median {alpha:+.2f}" in text
+    assert "over 1 step" in text

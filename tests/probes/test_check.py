@@ -7,7 +7,13 @@ from torch import nn
 from gradcli.errors import UserError
 from gradcli.gradients.layers import find_layers
 from gradcli.models import CNN, Kaiming, build_model
-from gradcli.probes.check import TOLERANCE, check_gradients
+from gradcli.probes.check import CHECK
+from gradcli.probes.measuring.finite_differences import (
+    TOLERANCE,
+    Agreement,
+    GradientCheck,
+    check_gradients,
+)
 
 
 class Square(torch.autograd.Function):
@@ -149,3 +155,19 @@ def test_frozen_layers_are_not_checked_and_a_float32_model_is_refused(make, batc
 
     with pytest.raises(UserError, match="float64"):
         check_gradients(Single(), *batch(4))
+
+
+# In words ------------------------------------------------------------------------------
+
+
+def test_check_names_what_is_wrong_and_what_cannot_be_checked():
+    right, wrong = Agreement("a", 1e-8, 1.0, 1e-9), Agreement("b", 0.5, 1.0, 1e-9)
+    drowned = Agreement("c", 0.5, 1e-12, 1e-9)
+    both = GradientCheck((right, wrong), (right, wrong))
+    assert CHECK.sentences(both, 128) == [
+        "autograd is wrong in b: it differs from central differences by 50%"
+    ]
+    assert CHECK.summary(both).value == 0.5
+    text = CHECK.sentences(GradientCheck((right, drowned), (right,)), 128)
+    assert "agrees with central differences in 2 layers, to 1e-08 or better" in text[0]
+    assert text[1] == "the gradient is too small to check in c"

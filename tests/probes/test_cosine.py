@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gradcli.probes.cosine import StepCosine, gradient_cosine
+from gradcli.probes.cosine import COSINE, StepCosine, gradient_cosine
 
 
 def draw(seed):
@@ -41,3 +41,20 @@ def test_steps_are_compared_with_the_one_before_though_tensors_are_reused():
         for tensor, new in zip(gradients, draw(seed), strict=True):
             tensor.copy_(new)
         assert step_cosine(gradients) == pytest.approx(gradient_cosine(before, draw(seed)))
+
+
+# In words ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cosines", "meaning"),
+    [((0.8, 0.4), "agree"), ((0.1, -0.1), "noise dominates"), ((-0.5, -0.9), "oscillate")],
+)
+def test_cosines_in_words(cosines, meaning):
+    (text,) = COSINE.sentences(cosines, 128)
+    assert meaning in text
+    assert f"mean {sum(cosines) / 2:+.2f}" in text
+
+
+def test_cosines_that_are_not_known_are_said_to_be():
+    assert COSINE.sentences((math.nan,), 128)[0].startswith("unknown")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradcli.probes.descent import loss_along_gradient
+from gradcli.probes.descent import DESCENT, DescentCurve, loss_along_gradient
 
 
 def test_losses_are_those_at_the_weights_moved(make, batch):
@@ -76,3 +76,29 @@ def test_without_a_gradient_there_is_no_curve(make, batch):
     curve = loss_along_gradient(model, *batch(8))
     assert np.isnan(curve.losses).all()
     assert not curve.descends
+
+
+# In words ------------------------------------------------------------------------------
+
+
+def curve(**changes):
+    lengths = np.array([0.001, 0.01, 0.1, 1.0])
+    values = {
+        "steps": 20 * lengths,
+        "relative_lengths": lengths,
+        "losses": np.array([2.2, 1.5, 2.0, np.inf]),
+        "start_loss": 2.3,
+        "slope": -5.0,
+        "best_step": 0.2,
+        "best_loss": 1.5,
+        "descends_to": 2.0,
+    }
+    return DescentCurve(**(values | changes))
+
+
+def test_descent_says_how_far():
+    text = "\n".join(DESCENT.sentences(curve(), 128))
+    assert "falls from 2.3000 to 1.5000, at 0.200 times the gradient (1% of the weights'" in text
+    assert "below its start up to 2.00 times the gradient" in text
+    nowhere = DESCENT.sentences(curve(best_step=0.0, descends_to=0.0), 128)
+    assert "does not lower the loss" in nowhere[0]

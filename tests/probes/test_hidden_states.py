@@ -1,12 +1,19 @@
 """Gradients through time against a recurrence written out, and the unrolled module itself."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from gradcli.errors import UserError
-from gradcli.probes.hidden_states import _unroll, hidden_state_gradients
+from gradcli.probes.hidden_states import HIDDEN_STATES
+from gradcli.probes.measuring.slope import LogSlope
+from gradcli.probes.measuring.through_time import (
+    HiddenStateGradients,
+    _unroll,
+    hidden_state_gradients,
+)
 
 
 def test_they_are_those_of_a_tanh_recurrence_written_out(make, batch):
@@ -144,3 +151,27 @@ def test_other_models_are_refused(make, batch):
     with pytest.raises(UserError, match="unbatched"):
         hidden_state_gradients(model, *batch(2))
     assert model(batch(2)[0]).shape == (2, 5)  # its hooks are gone
+
+
+# In words ------------------------------------------------------------------------------
+
+
+def in_words(count, **changes):
+    values = {
+        "module": "rnn",
+        "layer": 0,
+        "reverse": False,
+        "hidden": np.array([1e-6, 1e-4, 0.01]),
+        "cell": None,
+        "slope": LogSlope(2.0, 1.0, 3),
+    }
+    return HIDDEN_STATES.sentences((HiddenStateGradients(**(values | changes)),) * count, 128)
+
+
+def test_hidden_states_have_both_ends_in_time():
+    assert in_words(1) == [
+        "rnn layer 0: 1.00e-06 at time 1, 0.0100 at time 3; log10 slope +2.000 per time step"
+    ]
+    many = in_words(6, reverse=True)
+    assert many[0].startswith("rnn layer 0 backwards")
+    assert many[-1] == "and 2 more layers"

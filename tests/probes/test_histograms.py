@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradcli.probes.histograms import gradient_histograms, log_histogram
+from gradcli.probes.histograms import (
+    HISTOGRAMS,
+    LayerHistogram,
+    LogHistogram,
+    gradient_histograms,
+    log_histogram,
+)
 from gradcli.records import DECADES
 
 
@@ -60,3 +66,22 @@ def test_each_layer_has_its_own(make, batch):
 def test_nothing_at_all_gives_empty_bins():
     assert log_histogram([]).size == 0
     assert log_histogram([torch.zeros(3)]).zeros == pytest.approx(3)
+
+
+# In words ------------------------------------------------------------------------------
+
+
+def layer(name, values, zeros, non_finite=0):
+    counts = np.zeros(len(DECADES), dtype=np.int64)
+    counts[20] = values
+    return LayerHistogram(name, LogHistogram(counts, 0 * counts, zeros, non_finite))
+
+
+def test_histograms_name_the_layer_with_most_zeros():
+    half_off = (layer("hidden1", 90, 10), layer("output", 50, 50))
+    assert HISTOGRAMS.sentences(half_off, 128) == [
+        "30% of all elements are exactly zero, most in output (50%)"
+    ]
+    assert HISTOGRAMS.sentences((layer("a", 10, 0, 3),), 128) == [
+        "0% of all elements are exactly zero; 3 are not finite"
+    ]

@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from gradcli.errors import UserError
-from gradcli.probes.noise import gradient_noise, noise_scale
+from gradcli.probes.measuring.gradient_noise import (
+    GradientNoise,
+    Interval,
+    gradient_noise,
+    noise_scale,
+)
+from gradcli.probes.noise import NOISE
 
 
 def matrix_of_gradients(model, images, labels):
@@ -136,3 +142,22 @@ def test_dropout_draws_the_same_masks_in_both_sweeps(make, batch):
 def test_two_examples_are_too_few(make, batch):
     with pytest.raises(UserError, match="3 examples"):
         gradient_noise(make("mlp", hidden=[4]), *batch(2))
+
+
+# In words ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ends", "meaning"),
+    [
+        ((200.0, 900.0), "a batch of 128 is mostly noise"),
+        ((10.0, 90.0), "a batch of 128 is mostly signal"),
+        ((50.0, math.inf), "a batch of 128 may be mostly noise or mostly signal"),
+    ],
+)
+def test_noise_is_compared_with_the_batch(ends, meaning):
+    noise = GradientNoise(512, 1.0, Interval(420.4, *ends), 0.0123, 0.5, 0.25, ())
+    text = "\n".join(NOISE.sentences(noise, 128))
+    assert meaning in text
+    assert "noise scale 420 (95%: " in text
+    assert "GSNR excess 0.250" in text or "GSNR excess 0.0123" in text

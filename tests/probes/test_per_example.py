@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from gradcli.errors import UserError
-from gradcli.probes import per_example
-from gradcli.probes.per_example import per_example_gradients
+from gradcli.probes.measuring import per_example
+from gradcli.probes.measuring.per_example import per_example_gradients
 
 
 def one_backward_an_example(model, images, labels):

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from gradcli.probes.sharpness import sharpness
-from gradcli.probes.stability import stability_threshold
+from gradcli.probes.measuring.hessian import Sharpness, sharpness
+from gradcli.probes.measuring.stability import stability_threshold
+from gradcli.probes.sharpness import SHARPNESS
 
 
 def full_hessian(model, images, labels):
@@ -228,3 +229,21 @@ def test_where_no_threshold_is_known_there_is_none():
     )
     for optimizer in (unknown, untouched_yet, standing, mixed):
         assert stability_threshold(optimizer, model) is None
+
+
+# In words ------------------------------------------------------------------------------
+
+
+def said(*values):
+    return "\n".join(SHARPNESS.sentences(Sharpness(*values), 128))
+
+
+def test_sharpness_keeps_its_sign_and_meets_its_threshold():
+    text = said(3.0, -8.0, 12.0, 10.0, "2 / lr", 60)
+    assert "largest eigenvalue of the Hessian 3.00; the one of largest magnitude is -8.00" in text
+    assert "12.0, unstable: above the threshold of 10.0, 2 / lr" in text
+    calm = said(3.0, 3.0, 3.0, 10.0, "2 / lr", 60)
+    assert "magnitude" not in calm
+    assert "3.00, stable: below the threshold of 10.0" in calm
+    unknown = said(math.nan, math.nan, math.nan, math.nan, "", 60)
+    assert unknown == "largest eigenvalue of the Hessian not found"

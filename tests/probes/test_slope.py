@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gradcli.probes.slope import log_slope
+from gradcli.probes.measuring.slope import log_slope
 
 
 def test_a_geometric_sequence_has_its_ratio_as_slope():

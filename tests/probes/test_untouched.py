@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from gradcli.probes.activations import probe_signals
 from gradcli.probes.alpha import step_alpha
-from gradcli.probes.check import check_gradients
 from gradcli.probes.descent import loss_along_gradient
-from gradcli.probes.hidden_states import hidden_state_gradients
 from gradcli.probes.histograms import gradient_histograms
-from gradcli.probes.noise import gradient_noise
-from gradcli.probes.sharpness import sharpness
-from gradcli.probes.untouched import untouched
+from gradcli.probes.measuring.activations import probe_signals
+from gradcli.probes.measuring.finite_differences import check_gradients
+from gradcli.probes.measuring.gradient_noise import gradient_noise
+from gradcli.probes.measuring.hessian import sharpness
+from gradcli.probes.measuring.through_time import hidden_state_gradients
+from gradcli.probes.measuring.untouched import untouched
 
 
 class Moody(nn.Module):

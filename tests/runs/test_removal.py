@@ -61,7 +61,8 @@ def test_nobody_to_ask_is_an_error_and_nothing_goes(home, gradcli):
     run = make_run(home, "one")
     answer = gradcli("runs", "rm", "latest")
     assert (answer.code, answer.out) == (2, "")
-    assert "--yes" in answer.err
+    assert "stdin is not a terminal" in answer.err
+    assert "try: pass --yes" in answer.err
     assert run.exists()
 
 
@@ -131,7 +132,7 @@ def test_an_empty_word_names_nothing(home, gradcli, monkeypatch, command):
     monkeypatch.chdir(run)
     answer = gradcli("runs", command, "")
     assert answer.code == 2
-    assert "empty word" in answer.err
+    assert "The run name is empty" in answer.message
     assert (run / "run.json").exists()
 
 

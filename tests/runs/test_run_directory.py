@@ -37,7 +37,7 @@ from gradcli.runs import (
     load_checkpoint,
     load_run,
 )
-from gradcli.runs.export import write_csv, write_jsonl
+from gradcli.runs.export import step_table, write_csv, write_jsonl
 
 LAYERS = (
     LayerInfo(
@@ -255,8 +255,8 @@ def test_columns_and_exports_agree(writer):
         columns["grad_norm_after_clip"], run.steps.grad_norm_before_clip * 0.5
     )
     as_csv, as_jsonl = io.StringIO(), io.StringIO()
-    write_csv(run, as_csv)
-    write_jsonl(run, as_jsonl)
+    write_csv(step_table(run), as_csv)
+    write_jsonl(step_table(run), as_jsonl)
     rows = list(csv.DictReader(io.StringIO(as_csv.getvalue())))
     lines = [json.loads(line) for line in as_jsonl.getvalue().splitlines()]
     assert len(rows) == len(lines) == 5

@@ -31,7 +31,7 @@ from gradcli.inspection.inspection import (
     ProbeResults,
     Trend,
 )
-from gradcli.probes.slope import LogSlope
+from gradcli.probes.measuring.slope import LogSlope
 from gradcli.records import (
     PHASES,
     DataInfo,

@@ -37,9 +37,8 @@ class Stream(io.TextIOWrapper):
 
 def drawn(error: UserError, *, terminal: bool) -> str:
     file = io.StringIO()
-    Console(file=file, width=80, force_terminal=terminal, color_system=None).print(
-        error_panel(error)
-    )
+    console = Console(file=file, width=80, force_terminal=terminal, color_system=None)
+    console.print(error_panel(error), crop=False)
     return file.getvalue()
 
 
@@ -53,6 +52,11 @@ def test_an_error_says_all_it_knows(terminal):
 def test_brackets_in_an_error_are_not_markup():
     assert "[red]x" in drawn(UserError("bad [red]x"), terminal=True)
     assert "[red]x" in drawn(UserError("bad [red]x"), terminal=False)
+
+
+def test_what_is_to_be_copied_stays_whole_in_a_pipe():
+    long = "-o " + "/".join(f"folder{index}" for index in range(30))
+    assert f"  try: {long}\n" in drawn(UserError("wrong", hint=long), terminal=False)
 
 
 def test_what_is_not_known_is_not_shown():
@@ -96,7 +100,7 @@ def test_the_quiet_view_draws_nothing(environment, make_info, make_steps, make_s
     view = train_view(live=True, quiet=True)
     view.note("note")
     view.download(1, 2, "file")
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     view.record(make_steps([[1.0, 1.0, 1.0]]))
     view.finish(make_summary())
     view.close()

@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from gradcli.inspection.inspection import Event, ProbeCost, ProbeResults, SideBySide
-from gradcli.probes.check import Agreement, GradientCheck
+from gradcli.probes.measuring.finite_differences import Agreement, GradientCheck
 from gradcli.views.json_output import dumps, inspection_json
 
 FIRST_KEYS = ["schema", "target", "model", "step", "verdict", "layers", "probes", "findings"]
@@ -57,8 +57,7 @@ def test_what_is_not_known_is_no_number(make_run_inspection):
 def test_probes_come_with_their_cost_or_the_reason_of_their_refusal(make_inspection):
     check = GradientCheck((Agreement("a", 0.5, 1.0, 1e-9),), ())
     probes = ProbeResults(
-        cosine=(0.5, math.nan),
-        check=check,
+        found={"cosine": (0.5, math.nan), "check": check},
         costs={"signals": ProbeCost(0.2, 1.0), "cosine": ProbeCost(0.1, 3.0)},
         refused={"noise": "batch norm"},
     )

@@ -66,3 +66,8 @@ def test_a_score_has_four_decimals_unless_it_is_huge() -> None:
     assert numbers.score(6.8258e26) == "6.83e+26"
     assert numbers.score(math.inf) == "inf"
     assert numbers.score(math.nan) == numbers.ABSENT
+
+
+@pytest.mark.parametrize("value", [0.0518, 0.00123, 5.18e-5, 12.3, math.nan])
+def test_small_numbers_are_written_one_way(value: float) -> None:
+    assert numbers.ratio(value) == numbers.known_norm(value)

@@ -24,15 +24,14 @@ from gradcli.views.draw.arm_marks import (
     subject,
 )
 from gradcli.views.draw.learning_rate_figure import learning_rates_figure
+from gradcli.views.draw.panels import finite_or_gap, log_scale
 from gradcli.views.draw.run_figures import (
     DOTS_PER_INCH,
     Bins,
     blank_figure,
     decade_limits,
     draw_norms,
-    finite_or_gap,
     layer_norms_by_bin,
-    log_scale,
     mean_by_bin,
 )
 

@@ -1,6 +1,6 @@
-"""The pictures of an inspection: the norms over time and along the depth, and the probes'.
+"""The pictures of an inspection: norms over time and along the depth, and those of the probes.
 
-Drawn as in `plots`, whose bins, colours and scales these share. Matplotlib is imported on use.
+Each probe draws its own result. Matplotlib is imported on use.
 """
 
 from __future__ import annotations
@@ -19,39 +19,36 @@ from gradcli.inspection.inspection import (
     NormHistory,
     SideBySide,
 )
-from gradcli.records import DECADES, Doubles, Floats, LayerInfo, ProbeRecord
-from gradcli.views.draw.run_figures import (
+from gradcli.probes.registry import known_probes, reading_of
+from gradcli.records import Doubles, Floats, LayerInfo, ProbeRecord
+from gradcli.views.draw.panels import (
     BLUE,
-    DOTS_PER_INCH,
+    COLORS,
     GREY,
-    MOST_LAYER_NAMES,
+    MARKERS,
     ORANGE,
     VERMILION,
-    blank_figure,
-    decade_limits,
-    draw_norms,
     finite_or_gap,
     legend_above,
     log_scale,
 )
-from gradcli.views.inspect.probe_history import READINGS
-from gradcli.views.inspect.probe_sentences import state_name
+from gradcli.views.draw.run_figures import (
+    DOTS_PER_INCH,
+    MOST_LAYER_NAMES,
+    blank_figure,
+    decade_limits,
+    draw_norms,
+)
+from gradcli.views.inspect.probe_history import recorded_probes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gradcli.probes.descent import DescentCurve
-    from gradcli.probes.hidden_states import HiddenStateGradients
-    from gradcli.probes.histograms import LayerHistogram
-    from gradcli.probes.slope import LogSlope
+    from gradcli.probes.measuring.slope import LogSlope
 
-COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", "#000000")
-"""Okabe and Ito's palette (2008) without its yellow, which is too pale for a line."""
-MARKERS = "osD^vPX"
+PROBE_HEIGHT = 4.2
 MOST_DEPTH_NAMES = 12
-OF_ANY_MAGNITUDE = ("noise", "sharpness", "descent")
-"""The probes whose values are best drawn on a logarithmic axis."""
 EVENT_STYLES = {"spike": (ORANGE, ":"), "non-finite": (VERMILION, "-"), "lr-change": (GREY, "--")}
 
 
@@ -74,19 +71,18 @@ def plot_inspection(folder: Path, inspection: Inspection | SideBySide) -> list[P
 
 def _pictures(inspection: Inspection) -> dict[str, Figure]:
     pictures: dict[str, Figure] = {}
-    probes = inspection.probes
     if inspection.history is not None:
         pictures["gradient_map.png"] = _map_figure(inspection, inspection.history)
     if inspection.layers:
         pictures["depth_profile.png"] = _depth_figure([inspection], inspection.target)
     if any(layer.output_grad is not None for layer in inspection.layers):
         pictures["signals.png"] = _signal_figure(inspection)
-    if probes.histograms is not None:
-        pictures["gradient_histograms.png"] = _histogram_figure(probes.histograms)
-    if probes.hidden_states is not None:
-        pictures["hidden_states.png"] = _hidden_figure(probes.hidden_states)
-    if probes.descent is not None and math.isfinite(probes.descent.start_loss):
-        pictures["descent.png"] = _descent_figure(probes.descent)
+    for probe in known_probes():
+        found = inspection.probes.of(probe)
+        if found is not None and probe.draw is not None:
+            figure = blank_figure(PROBE_HEIGHT)
+            probe.draw(figure, found)
+            pictures[f"{probe.name.replace('-', '_')}.png"] = figure
     if any(math.isfinite(record.value) for record in inspection.probe_history):
         pictures["probe_history.png"] = _probe_history_figure(inspection)
     return pictures
@@ -257,126 +253,20 @@ def _finish_depth(panels: Sequence[Axes], inspections: Sequence[Inspection]) -> 
             axes.set_xticks(shown, [str(place + 1) for place in shown])
 
 
-# Probes --------------------------------------------------------------------------------------
-
-
-def _histogram_figure(layers: Sequence[LayerHistogram]) -> Figure:
-    """Draw how the elements of each layer's gradient spread over signs and powers of ten.
-
-    Negative elements stand to the left and positive ones to the right, small ones in the
-    middle, with the exact zeros between them; darker is a larger share of the layer.
-    """
-    negative = np.array([one.histogram.negative for one in layers], dtype=np.float64)
-    positive = np.array([one.histogram.positive for one in layers], dtype=np.float64)
-    sizes = np.array([max(one.histogram.size, 1) for one in layers], dtype=np.float64)
-    zeros = np.array([one.histogram.zeros for one in layers], dtype=np.float64)
-    used = np.flatnonzero((negative + positive).sum(axis=0))
-    low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-    figure = blank_figure(max(2.8, 1.5 + 0.24 * len(layers)))
-    left, middle, right = figure.subplots(
-        1, 3, sharey=True, gridspec_kw={"width_ratios": [high - low, 1.2, high - low]}
-    )
-    panels = {
-        left: negative[:, low:high][:, ::-1],
-        middle: zeros[:, np.newaxis],
-        right: positive[:, low:high],
-    }
-    largest = max(float((counts / sizes[:, np.newaxis]).max()) for counts in panels.values())
-    images = [
-        axes.imshow(
-            np.where(counts > 0, counts / sizes[:, np.newaxis], np.nan),
-            aspect="auto",
-            cmap="viridis_r",
-            vmin=0,
-            vmax=max(largest, 0.01),
-            interpolation="nearest",
-        )
-        for axes, counts in panels.items()
-    ]
-    powers = [DECADES[place] for place in range(low, high)]
-    every = max(1, len(powers) // 4)
-    edges = np.arange(0, len(powers), every)
-    right.set_xticks(edges - 0.5, [f"1e{powers[edge]}" for edge in edges])
-    left.set_xticks(len(powers) - 0.5 - edges, [f"-1e{powers[edge]}" for edge in edges])
-    middle.set_xticks([0], ["0"])
-    left.set_yticks(range(len(layers)), [one.layer for one in layers])
-    left.set_ylabel("layer (input at the top)")
-    left.set_xlabel("negative")
-    right.set_xlabel("positive")
-    figure.colorbar(images[0], ax=right, pad=0.02).set_label("share of the layer's elements")
-    figure.suptitle("Sign and magnitude of the gradient's elements", fontsize="medium")
-    return figure
-
-
-def _hidden_figure(modules: Sequence[HiddenStateGradients]) -> Figure:
-    """Draw how much of the gradient arrives at each time step."""
-    figure = blank_figure(4.2)
-    axes = figure.add_subplot()
-    for index, states in enumerate(modules):
-        label = state_name(states)
-        if not math.isnan(states.slope.decades):
-            label += f": {states.slope.decades:+.3f} decades a time step"
-        time = np.arange(1, len(states.hidden) + 1)
-        color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
-        norms = finite_or_gap(states.hidden)
-        axes.plot(time, norms, color=color, marker=marker, markersize=4, label=label)
-        if states.cell is not None:
-            cells = finite_or_gap(states.cell)
-            axes.plot(time, cells, "--", color=color, label=f"{state_name(states)}, cell state")
-    log_scale(axes, np.concatenate([states.hidden for states in modules]))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small")
-    axes.set_xlabel("time step of the sequence")
-    axes.set_ylabel("norm of the gradient of the loss\nby the hidden state")
-    axes.set_title("The gradient on its way back through time", fontsize="medium")
-    return figure
-
-
-def _descent_figure(curve: DescentCurve) -> Figure:
-    """Draw the loss over the length of a step along the negative gradient."""
-    figure = blank_figure(4.2)
-    axes = figure.add_subplot()
-    lengths, losses = curve.relative_lengths, finite_or_gap(curve.losses)
-    axes.plot(lengths, losses, color=BLUE, marker="o", markersize=3, label="loss of the batch")
-    axes.axhline(curve.start_loss, color="black", linewidth=1, label="at the weights themselves")
-    with np.errstate(invalid="ignore"):
-        tangent = curve.start_loss + curve.slope * curve.steps
-    axes.plot(lengths, tangent, "--", color=ORANGE, label="what the gradient alone promises")
-    if curve.descends:
-        best = int(np.argmin(np.abs(curve.steps - curve.best_step)))
-        label = f"lowest: {curve.best_loss:.4g}, {curve.best_step:.3g} times the gradient"
-        axes.plot(lengths[best], curve.best_loss, "D", color=VERMILION, label=label)
-    axes.set_xlim(lengths[0], lengths[-1])
-    axes.set_xscale("log")
-    axes.set_ylim(*_loss_range(curve))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small")
-    axes.set_xlabel("length of the step, relative to the norm of the weights")
-    axes.set_ylabel("loss (nats)")
-    axes.set_title("The loss along the negative gradient", fontsize="medium")
-    return figure
-
-
-def _loss_range(curve: DescentCurve) -> tuple[float, float]:
-    """Return what of the losses to show: the descent, and as much above the start as below."""
-    fall = max(curve.start_loss - curve.best_loss, 0.05 * abs(curve.start_loss), 1e-12)
-    return curve.best_loss - 0.15 * fall, curve.start_loss + fall
-
-
 # Probes over a run ---------------------------------------------------------------------------
 
 
 def _probe_history_figure(inspection: Inspection) -> Figure:
     """Draw what each of a run's own probes found over its steps, a panel for each."""
     known = [one for one in inspection.probe_history if not math.isnan(one.value)]
-    kept = [name for name in READINGS if any(one.probe == name for one in known)]
+    kept = recorded_probes(known)
     columns = min(2, len(kept))
     rows = math.ceil(len(kept) / columns)
     figure = blank_figure(0.8 + 2.4 * rows)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
     for axes, name in zip(panels, kept, strict=False):
         _probe_panel(axes, [one for one in known if one.probe == name], inspection.batch_size)
-        axes.set_title(READINGS[name].meaning, fontsize="medium", loc="left")
+        axes.set_title(reading_of(name).meaning, fontsize="medium", loc="left")
         axes.set_xlabel("training step")
         axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
@@ -388,17 +278,22 @@ def _probe_history_figure(inspection: Inspection) -> Figure:
 
 def _probe_panel(axes: Axes, records: Sequence[ProbeRecord], batch_size: int) -> None:
     """Draw a probe's values with their ranges, which may be open upwards, and their limit."""
-    with_limit = [one for one in records if not math.isnan(one.limit)]
-    records = with_limit or records  # without its threshold, a sharpness has another metric
-    columns = [(one.step, one.value, one.low, one.high, one.limit) for one in records]
+    reading = reading_of(records[0].probe)
+    # Records without a limit may be in another unit, as a sharpness without its threshold is.
+    with_limit = [one for one in records if not math.isnan(reading.limit(one, batch_size))]
+    records = with_limit or records
+    columns = [
+        (one.step, one.value, one.low, one.high, reading.limit(one, batch_size)) for one in records
+    ]
     steps, values, lows, highs, limits = np.array(columns, dtype=np.float64).T
     axes.plot(steps, finite_or_gap(values), color=BLUE, marker="o", markersize=4)
-    if records[0].probe in OF_ANY_MAGNITUDE:
+    if reading.logarithmic:
         log_scale(axes, np.concatenate([values, limits]))
     if np.isfinite(limits).any():
-        axes.plot(steps, limits, "--", color=VERMILION, label="stability threshold")
-    if records[0].probe == "noise":
-        axes.axhline(batch_size, linestyle="--", color=VERMILION, label="batch size")
+        # A constant limit goes through the whole panel, however few the steps are.
+        constant = np.ptp(limits) == 0
+        (line,) = [axes.axhline(limits[0])] if constant else axes.plot(steps, limits)
+        line.set(linestyle="--", color=VERMILION, label=reading.limit_name)
     ranges = np.isfinite(lows) & ~np.isnan(highs)
     if ranges.any():
         known = np.concatenate([values, lows[ranges], highs[ranges]])
@@ -408,5 +303,5 @@ def _probe_panel(axes: Axes, records: Sequence[ProbeRecord], batch_size: int) ->
 
 
 def _closed(highs: Doubles, known: Doubles) -> Doubles:
-    """Return upper ends for a picture: an infinite one lies at twice what is largest otherwise."""
+    """Return upper ends for a picture: an infinite one is drawn at twice the largest value."""
     return np.where(np.isinf(highs), 2 * known[np.isfinite(known)].max(), highs)

@@ -1,4 +1,4 @@
-"""Two runs side by side: settings, origin, results and gradients, where they differ, and why."""
+"""How two runs differ: settings, origin, results and gradients, and from which step on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WIDEST_VALUE = 28
 
 
 def difference_screen(difference: RunDifference) -> RenderableType:
-    """Draw what sets two runs apart."""
+    """Draw how two runs differ."""
     return _DifferenceScreen(difference)
 
 
@@ -65,7 +65,7 @@ class _DifferenceScreen:
 
 
 def commands_after_difference(difference: RunDifference) -> list[str]:
-    """Return the commands worth typing after two runs were compared, the most useful first."""
+    """Return the commands worth typing after comparing two runs, the most useful first."""
     commands = []
     fair = fair_comparison(difference)
     if fair is not None:
@@ -98,10 +98,15 @@ def _contrast_columns(title: str, contrasts: Sequence[Contrast]) -> list[Column]
 
 
 def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
-    """Lay out what the runs came to; a change is of the second against the first."""
+    """Lay out the results of both, and the change from the first to the second.
+
+    A result that neither has is left out.
+    """
     rows: list[tuple[str, str, str, str]] = []
 
     def add(name: str, write: Callable[[float], str], one: float, other: float) -> None:
+        if math.isnan(one) and math.isnan(other):
+            return
         change = other - one
         said = "" if math.isnan(change) else f"{'-' if change < 0 else '+'}{write(abs(change))}"
         rows.append((name, write(one), write(other), said if change else ""))
@@ -110,7 +115,7 @@ def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
     add("validation accuracy", numbers.score, a.val_accuracy, b.val_accuracy)
     add("train loss", numbers.score, a.train_loss, b.train_loss)
     add("steps", lambda value: numbers.count(int(value)), a.steps, b.steps)
-    add("steps a second", numbers.known_norm, a.steps_per_second, b.steps_per_second)
+    add("steps per second", numbers.known_norm, a.steps_per_second, b.steps_per_second)
     add("seconds", numbers.known_norm, a.seconds_total, b.seconds_total)
     add("steps clipped", numbers.share, a.clipped_fraction, b.clipped_fraction)
     names, of_a, of_b, changes = zip(*rows, strict=True)
@@ -123,7 +128,7 @@ def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
 
 
 def _layer_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
-    """Lay out the mean gradient norms of the layers that both have; none where there are none."""
+    """Lay out the mean gradient norms of the layers that both runs have; empty without any."""
     others = {layer.name: layer for layer in b.layers}
     pairs = [(layer, others[layer.name]) for layer in a.layers if layer.name in others]
     pairs = (
@@ -148,7 +153,7 @@ def _layer_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
 
 
 def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
-    """Say what was found in the runs, from where on they differ, and what that is owed to."""
+    """Say what was found in the runs, from which step on they differ, and why."""
     for letter, run in (("a", difference.a), ("b", difference.b)):
         codes = dict.fromkeys(finding.code for finding in run.findings)
         yield Labelled(f"findings {letter}", Text(", ".join(codes) or "none"))
@@ -157,31 +162,31 @@ def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
 
 
 def steps_sentence(difference: RunDifference) -> str:
-    """Say up to where the numbers on record are the same."""
+    """Say up to which step the recorded numbers are the same."""
     compared, first = difference.steps_compared, difference.first_different_step
     if not compared:
         return "The runs have no logged step in common."
     what = "Loss and gradient norms" if difference.norms_compared else "Losses"
     common = numbers.count(compared, "logged step")
     if first is None:
-        return f"{what} are equal at all {common} that both have."
+        return f"{what} are equal at all {common} that both runs have."
     if first == 1:
         return f"{what} differ from the first step on."
-    return f"{what} are equal up to step {numbers.count(first)}, where they part."
+    return f"{what} are equal before step {numbers.count(first)} and differ from there on."
 
 
 def difference_verdict(difference: RunDifference) -> str:
-    """Say what sets the runs apart, and what their results may be taken for."""
+    """Say how the runs differ, and what their results allow to conclude."""
     if not difference.decisions:
         return _verdict_on_like_settings(difference)
     said = _verdict_on_settings(difference)
     if not difference.origin:
         return said
-    return f"{said} They were made differently, too: {_origin(difference)}."
+    return f"{said} They were also made differently: {_origin(difference)}."
 
 
 def _verdict_on_settings(difference: RunDifference) -> str:
-    """Say in which settings the runs differ; in those alone, where nothing else is on record."""
+    """Say in which settings the runs differ; `alone` if nothing else recorded differs."""
     keys = [one.key for one in difference.decisions]
     alone = "" if difference.origin else " alone"
     if keys == ["seed"]:
@@ -192,15 +197,15 @@ def _verdict_on_settings(difference: RunDifference) -> str:
             f"The runs differ in the seed alone: {numbers.score(apart)} of accuracy is luck here."
         )
     given = any(one.key.startswith(f"{keys[0]}.") for one in difference.settings)
-    one = f"{keys[0]}{' and what it is given' if given else alone}"
+    one = f"{keys[0]}{' and its own keys' if given else alone}"
     named = one if len(keys) == 1 else numbers.count(len(keys), "setting")
     runs = (("a", difference.a), ("b", difference.b))
     diverged = [letter for letter, run in runs if run.status == "diverged"]
     if len(diverged) == 1:
         return f"The runs differ in {named}, and {diverged[0]} diverged."
     if difference.steps_are_same:
-        return f"The runs differ in {named}, and made the same steps."
-    return f"The runs differ in {named}. With one seed each, which is better may be luck."
+        return f"The runs differ in {named}, but made the same steps."
+    return f"The runs differ in {named}. With one seed each, which one is better may be luck."
 
 
 def _origin(difference: RunDifference) -> str:
@@ -208,17 +213,26 @@ def _origin(difference: RunDifference) -> str:
 
 
 def _verdict_on_like_settings(difference: RunDifference) -> str:
-    """Say whether two runs that were to be the same are."""
+    """Say whether two runs with the same settings are the same, and if not, why."""
     if not difference.steps_compared:
-        return "The settings are the same; without a step in common, the runs cannot be compared."
+        return (
+            "The settings are the same, but the runs cannot be compared: they have no logged step "
+            "in common."
+        )
     if difference.steps_are_same:
         return "The runs are the same."
     if difference.first_different_step is None:
-        return "As far as the shorter run goes, the runs are the same."
-    if not difference.origin:
-        return (
-            "The settings are the same, and so is what made the runs: something that is not on "
-            "record differs."
-        )
-    made = _origin(difference)
-    return f"The settings are the same; what differs is how the runs were made: {made}."
+        return "The runs are the same up to the end of the shorter one."
+    causes = " and ".join(
+        f"the {name} differs from step {numbers.count(step)} on" for name, step in difference.causes
+    )
+    if difference.origin:
+        origin = _origin(difference)
+        made = f"The settings are the same, but the runs were made differently: {origin}."
+        return f"{made} {causes[:1].upper()}{causes[1:]}." if causes else made
+    if causes:
+        return f"The settings are the same, but {causes}."
+    return (
+        "The settings are the same, and so is everything recorded about how the runs were made: "
+        "something that is not recorded differs."
+    )

@@ -1,21 +1,33 @@
-"""The table of runs, as wide as the terminal lets it be."""
+"""The table of runs, as wide as the terminal allows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.records import RunRow
 from gradcli.views import numbers
 from gradcli.views.heading import STATUS_STYLES
-from gradcli.views.table import STRONG, TITLE, Column, Lines, fitting, table, total_width
+from gradcli.views.table import (
+    STRONG,
+    TITLE,
+    Column,
+    Lines,
+    fitting,
+    shorten_list,
+    table,
+    total_width,
+)
 
 
 def runs_table(rows: Sequence[RunRow]) -> RenderableType:
-    """Draw the runs in the order given. A terminal too narrow drops whole columns, never ids.
+    """Draw the runs in the order given.
 
-    In a pipe every column is there, however long the lines: what reads them is not a screen.
+    A narrow terminal drops whole columns, but never the names of runs; the optimizers of a
+    comparison are cut to the room that is left. A pipe gets every column in full: its reader is
+    not a screen.
     """
     return _RunsTable(rows)
 
@@ -29,8 +41,11 @@ class _RunsTable:
             yield "no runs yet"
             return
         columns = _columns(self._rows)
-        width = options.max_width if options.is_terminal else total_width(columns)
-        yield Lines(table(fitting(columns, width), width))
+        width = total_width(columns)
+        if options.is_terminal:
+            width = options.max_width
+            columns = _fitting(columns, width)
+        yield Lines(table(columns, width))
 
 
 def _columns(rows: Sequence[RunRow]) -> list[Column]:
@@ -40,14 +55,31 @@ def _columns(rows: Sequence[RunRow]) -> list[Column]:
         Column(
             "status",
             [row.status for row in rows],
-            rank=1,
+            rank=4,
             styles=[STATUS_STYLES[row.status] for row in rows],
         ),
-        Column("when", [row.when for row in rows], rank=8, styles=TITLE),
-        Column("data", [row.data for row in rows], rank=6),
-        Column("model", [row.model for row in rows], rank=4),
-        Column("optimizer", [row.optimizer for row in rows], rank=3),
-        Column("epochs", [numbers.count(row.epochs) for row in rows], rank=7, align="right"),
-        Column("test acc", [numbers.score(row.test_accuracy) for row in rows], 2, align="right"),
-        Column("findings", [" ".join(row.findings) for row in rows], rank=5),
+        Column("when", [row.when for row in rows], rank=3, styles=TITLE),
+        Column("data", [row.data for row in rows], rank=7),
+        Column("model", [row.model for row in rows], rank=2),
+        Column(_OPTIMIZER, [row.optimizer for row in rows], rank=1),
+        Column("epochs", [numbers.count(row.epochs) for row in rows], rank=8, align="right"),
+        Column("test acc", [numbers.score(row.test_accuracy) for row in rows], 5, align="right"),
+        Column("findings", [" ".join(row.findings) for row in rows], rank=6),
     ]
+
+
+_OPTIMIZER = "optimizer"
+
+
+def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
+    """Choose columns as if no list of optimizers were long, then give the lists what is left."""
+    full = next(column for column in columns if column.title == _OPTIMIZER)
+    single = [text for text in full.cells if "," not in text]
+    narrow = max(map(len, (_OPTIMIZER, *single)))
+
+    def cut(to: int) -> Column:
+        return replace(full, cells=[shorten_list(text, to) for text in full.cells])
+
+    kept = fitting([cut(narrow) if column is full else column for column in columns], width)
+    room = width - total_width(kept)
+    return [cut(column.width + room) if column.title == _OPTIMIZER else column for column in kept]

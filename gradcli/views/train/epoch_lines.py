@@ -1,13 +1,14 @@
-"""A training as plain lines, one an epoch: for pipes, logs and screens that cannot move.
+"""A training as plain lines, one per epoch: for pipes, log files and simple terminals.
 
-No control codes, no colour, nothing beyond ASCII of our own, and each line is flushed, so
-that a log can be followed.
+No control codes, no colours, no characters of ours beyond ASCII. Each line is flushed, so that
+a log can be followed.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -23,10 +24,13 @@ from gradcli.records import (
 from gradcli.views import numbers
 from gradcli.views.download_bar import describe_download
 from gradcli.views.heading import describe, describe_fault
+from gradcli.views.train.train_view import TrainView
 
 
-class PlainView:
-    """A `TrainView` that writes lines to a text stream."""
+class PlainView(TrainView):
+    """Writes lines to a text stream."""
+
+    shows_notes = True
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -39,12 +43,12 @@ class PlainView:
         self._write(text)
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
-        """Write one line for each file that is downloaded."""
+        """Write one line per file."""
         if name != self._downloading:
             self._downloading = name
             self._write(describe_download(total_bytes, name))
 
-    def start(self, info: RunInfo) -> None:
+    def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
         """Write what is about to run."""
         self._info = info
         if info.data.note:
@@ -54,7 +58,7 @@ class PlainView:
             self._write(f"resumed after step {numbers.count(info.start_step)}")
 
     def record(self, record: Record) -> None:
-        """Write a line when an epoch is over: at its evaluation, else when the next begins."""
+        """Write a line when an epoch ends: at its evaluation, or else when the next one begins."""
         match record:
             case StepRecords():
                 self._add_steps(record)
@@ -65,11 +69,8 @@ class PlainView:
                 self._write(describe_fault(record))
 
     def finish(self, summary: TrainSummary) -> None:
-        """Write the line of an epoch that no evaluation has ended."""
+        """Write the line of the last epoch if no evaluation has ended it."""
         self._end_epoch(None)
-
-    def close(self) -> None:
-        """Nothing was changed."""
 
     def _add_steps(self, steps: StepRecords) -> None:
         for epoch in np.unique(steps.epoch):
@@ -108,7 +109,7 @@ class PlainView:
 
 
 class _Epoch:
-    """The sums of an epoch that its line is made of; norms are those before clipping."""
+    """The sums behind the line of one epoch; norms are those before clipping."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -118,7 +119,7 @@ class _Epoch:
         self._loss = self._norm = self._clipped = 0.0
 
     def add(self, steps: StepRecords, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-        """Add the rows of a block that belong to this epoch."""
+        """Add those rows of a block that belong to this epoch."""
         norms = steps.grad_norm_before_clip[rows].astype(np.float64)
         self.step = int(steps.step[rows][-1])
         self.largest_norm = float(np.maximum(self.largest_norm, norms.max()))  # keeps a NaN

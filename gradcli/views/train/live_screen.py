@@ -1,16 +1,16 @@
 """The live screen of a training on a terminal: when it is drawn, and how it stays in place.
 
-What is on it belongs to `screen`. Nothing here runs in a thread: the screen is drawn when a
-record arrives and enough time has passed, so that a run that computes is never interrupted.
+`training_screen` decides what is on it. Nothing here runs in a thread: the screen is drawn when
+a record arrives and enough time has passed, so it never interrupts the training.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from rich.console import (
     Console,
@@ -28,21 +28,24 @@ from gradcli.views import numbers
 from gradcli.views.download_bar import download_bar
 from gradcli.views.table import Line
 from gradcli.views.train.run_state import RunState
+from gradcli.views.train.train_view import TrainView
 from gradcli.views.train.training_screen import screen
 
 SHORTEST_PAUSE_SECONDS = 0.1
 PAUSE_PER_COST = 200
-"""A draw is followed by a pause of this many times its cost: drawing takes 0.5% at most, which
-leaves as much of the screen's 1% for taking in the records."""
+"""After a draw, nothing is drawn for this many times its cost. Drawing so takes at most 0.5% of
+the time, and taking in the records has as much again of the 1% that the screen may cost."""
 
 
-class LiveView:
-    """A `TrainView` that keeps one screen up to date in place.
+class LiveView(TrainView):
+    """Keeps one screen up to date in place.
 
     Args:
         console: a console on a terminal.
-        clock: seconds that never run backwards.
+        clock: returns seconds, and never goes backwards.
     """
+
+    shows_notes = True
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.perf_counter) -> None:
         self._picture = PictureInPlace(console)
@@ -64,8 +67,8 @@ class LiveView:
         width = self._console.width - 1
         self._draw(lambda: [download_bar(done_bytes, total_bytes, name, width)])
 
-    def start(self, info: RunInfo) -> None:
-        """Draw the screen at once, with the layers and no numbers yet."""
+    def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
+        """Draw the screen at once: the layers, without numbers."""
         if info.data.note:
             self.note(info.data.note)
         self._run_state = RunState(info)
@@ -73,7 +76,7 @@ class LiveView:
         self._draw_screen(self._run_state)
 
     def record(self, record: Record) -> None:
-        """Take in the record; draw where the pause after the last draw is over."""
+        """Take in the record; draw if the pause after the last draw is over."""
         if self._run_state is None:
             return
         self._run_state.add(record)
@@ -81,25 +84,25 @@ class LiveView:
             self._draw_screen(self._run_state)
 
     def finish(self, summary: TrainSummary) -> None:
-        """Draw the last state; it stays on the terminal above what is printed next."""
+        """Draw the final state, which stays on the terminal above the result."""
         self._ended = f"{summary.status} in {numbers.duration(summary.seconds_total)}"
         if self._run_state is not None:
             self._draw_screen(self._run_state)
 
     def close(self) -> None:
-        """Leave the screen as last drawn and give the terminal back."""
+        """Leave the screen as it was last drawn, and restore the terminal."""
         self._picture.close()
 
     def _draw_screen(self, run_state: RunState) -> None:
-        # The last column is never written to: terminals disagree on what follows a full line.
+        # The last column stays empty: terminals disagree on what happens after a full line.
         width, height = self._console.width - 1, self._console.height - 1
         self._draw(lambda: screen(run_state, self._clock_text(run_state), width, height))
 
     def _draw(self, lines: Callable[[], list[Line]]) -> None:
-        """Draw, and put off the next draw by what this one cost.
+        """Draw, and delay the next draw in proportion to the cost of this one.
 
         Measured at 140 columns on one slow core, layout and output together: 1 ms for
-        6 layers, 3 ms for 40. Records take less than 5 µs a step.
+        6 layers, 3 ms for 40. Records take less than 5 µs per step.
         """
         begin = self._clock()
         self._picture.show(lines())
@@ -107,7 +110,7 @@ class LiveView:
         self._next_draw = end + max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_COST * (end - begin))
 
     def _clock_text(self, run_state: RunState) -> str:
-        """Return how the run ended, or the time left by the pace of this process's own steps."""
+        """Return how the run ended; before that, the time left at the pace of this process."""
         if self._ended:
             return self._ended
         steps = run_state.step - run_state.info.start_step
@@ -119,12 +122,12 @@ class LiveView:
 
 
 class PictureInPlace(RenderHook):
-    """Some lines at the bottom of a terminal's output that are overwritten by the next ones.
+    """Lines at the bottom of a terminal's output that the next ones overwrite.
 
-    Rich's `Live` erases every line before it draws it again, which flickers, and loses its
-    place when the terminal is made narrower. Here lines are overwritten and only their rest
-    is erased, and the way back up counts the rows into which a narrower terminal has wrapped
-    them. What is printed meanwhile, by anyone, appears above the picture.
+    Rich's `Live` erases every line before it draws it again, which flickers, and it loses its
+    place when the terminal becomes narrower. Here lines are overwritten, only what remains of a
+    longer one is erased, and moving back up counts the rows into which a narrower terminal has
+    wrapped the lines. Whatever anyone prints meanwhile appears above the picture.
     """
 
     def __init__(self, console: Console) -> None:
@@ -135,14 +138,14 @@ class PictureInPlace(RenderHook):
         self._open = False
 
     def show(self, lines: list[Line]) -> None:
-        """Put these lines in the place of the last ones."""
+        """Replace the last lines by these."""
         if not self._open:
             self._begin()
         self._lines = lines
         self._console.print(Control(), crop=False)
 
     def close(self) -> None:
-        """Leave the lines where they are; the cursor goes below them. Safe to call again."""
+        """Leave the lines where they are and move the cursor below them. Safe to call again."""
         if not self._open:
             return
         self._open = False
@@ -167,7 +170,7 @@ class PictureInPlace(RenderHook):
         self._console.show_cursor(False)
         self._console.push_render_hook(self)
         self._streams = sys.stdout, sys.stderr
-        # stdout is the result's: where it goes to a file it must not end up on the screen.
+        # stdout carries the result: if it goes to a file, it must not end up on the screen.
         if sys.stdout.isatty():
             sys.stdout = cast("TextIO", FileProxy(self._console, sys.stdout))
         if sys.stderr.isatty():

@@ -1,7 +1,7 @@
-"""The closing screen of a run: the result, where the time went, the diagnosis, what next.
+"""The closing screen of a run: its result, where the time went, the diagnosis, what to do next.
 
-Drawn from a `TrainSummary` alone, for a terminal and for a pipe, at the end of a training
-and whenever a run is shown again.
+Drawn from a `TrainSummary` alone, for a terminal and for a pipe, at the end of a training and by
+`gradcli runs show`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gradcli.records import TrainSummary
 from gradcli.views import numbers
 from gradcli.views.findings import by_severity, finding_lines, with_override
 from gradcli.views.heading import STATUS_STYLES, describe, describe_fault, joined
-from gradcli.views.labelled import LABEL_WIDTH, Labelled, whole_lines
+from gradcli.views.labelled import LABEL_WIDTH, Labelled, labelled_lines, whole_lines
 from gradcli.views.table import (
     GAP,
     STRONG,
@@ -34,24 +34,33 @@ from gradcli.views.train.training_screen import visible_layers
 LONGEST_BAR = 60
 MOST_FINDINGS = 2
 MOST_LAYERS = 24
+TEXTURES = "█▓▒░▚·"
+"""Of the phases of a step in the time bar, in their order: told apart without any colour."""
 
 
-def commands_after_run(summary: TrainSummary, arguments: Sequence[str]) -> list[str]:
+def commands_after_run(
+    summary: TrainSummary, overrides: Sequence[str] | None, options: Sequence[str] = ()
+) -> list[str]:
     """Return the commands worth typing after this run, the most useful first.
+
+    A run of the user's own loop can be neither resumed nor repeated, so only shown.
 
     Args:
         summary: of the run.
-        arguments: what the user typed after `gradcli train`; the advice is put behind it.
+        overrides: those that the run was begun with; the advice follows them. None if they are
+            not recorded, as for a trial of a comparison.
+        options: those that a command needs to build the run again, such as `--config-dir DIR`.
     """
     commands = []
-    is_own_loop = not summary.info.total_steps
-    if summary.status in ("interrupted", "lost") and not is_own_loop:
-        commands.append(["gradcli", "train", "--resume", summary.path])
-    commands += [
-        ["gradcli", "train", *with_override(arguments, finding.override)]
-        for finding in by_severity(summary.findings)[:1]
-        if finding.override is not None
-    ]
+    can_train = not summary.info.is_own_loop
+    if can_train and summary.status in ("interrupted", "lost"):
+        commands.append(["gradcli", "train", *options, "--resume", summary.path])
+    if can_train and overrides is not None:
+        commands += [
+            ["gradcli", "train", *options, *with_override(overrides, finding.override)]
+            for finding in by_severity(summary.findings)[:1]
+            if finding.override is not None
+        ]
     commands.append(["gradcli", "runs", "show", summary.path])
     return [shlex.join(command) for command in commands]
 
@@ -64,7 +73,7 @@ def closing_screen(
     Args:
         summary: of the run.
         commands: what the user may want to type next.
-        layers: whether to draw the table of layers, which the live screen has left already.
+        layers: whether to draw the table of layers; the live screen has already left one.
     """
     return _ClosingScreen(summary, commands, layers)
 
@@ -108,19 +117,21 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
         rest = f" and {numbers.count(more)} more" if more > 0 else ""
         yield Labelled("batch", Text(f"training examples {batch}{rest}"))
     test, validation = numbers.score(summary.test_accuracy), numbers.score(summary.val_accuracy)
-    yield Labelled(
-        "accuracy", Text.assemble((f"test {test}", STRONG), f", validation {validation}")
-    )
+    if not summary.info.is_own_loop:  # which gradcli does not evaluate
+        yield Labelled(
+            "accuracy", Text.assemble((f"test {test}", STRONG), f", validation {validation}")
+        )
     yield Labelled("train loss", Text(numbers.score(summary.train_loss)))
-    length = [numbers.count(summary.epochs, "epoch"), numbers.count(summary.steps, "step")]
+    length = [numbers.count(summary.epochs, "epoch")] if summary.epochs else []
+    length.append(numbers.count(summary.steps, "step"))
     if not math.isnan(summary.steps_per_second):
         length.append(f"{numbers.norm(summary.steps_per_second)} steps/s")
-    length.append(f"{numbers.share(summary.clipped_fraction)} of the steps clipped")
+    length.append(f"{numbers.share(summary.clipped_fraction)} of steps clipped")
     yield Labelled("length", Text(", ".join(length)))
 
 
 def _layers(summary: TrainSummary, width: int) -> list[Line]:
-    """Lay out the layers' gradient norms over the run; of very many, an even selection."""
+    """Lay out the gradient norms of the layers over the run; of very many, an even selection."""
     shown = visible_layers([None] * len(summary.layers), MOST_LAYERS)
     layers = [summary.layers[index] for index in shown]
     shapes = {layer.name: layer.shape for layer in summary.info.layers}
@@ -149,16 +160,15 @@ def _layers(summary: TrainSummary, width: int) -> list[Line]:
 
 
 def _time(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
-    """Draw where the time went, as far as it is known: not within a loop of the user's own."""
+    """Draw where the time went. In a loop of the user's own only its total is known."""
     if any(summary.phases.values()):
         yield from _phases(summary, options)
     else:
-        yield Labelled("time", Text(f"{numbers.duration(summary.seconds_total)} in all"))
+        yield Labelled("time", Text(f"{numbers.duration(summary.seconds_total)} in total"))
 
 
 def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
-    """Draw where the time went: one bar, its parts told apart by texture, in the legend's order."""
-    textures = "#=-:" if options.ascii_only else "█▓▒░"
+    """Draw where the time went: one bar with a texture per phase, which the legend names."""
     width = min(options.max_width - LABEL_WIDTH, LONGEST_BAR)
     pieces = [piece("time".ljust(LABEL_WIDTH), TITLE)]
     edge = total = 0.0
@@ -166,18 +176,31 @@ def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[Renderab
         total += share
         cells = round(total * width) - round(edge * width)
         edge = total
-        pieces.append(piece(textures[index % len(textures)] * cells, "cyan"))
+        pieces.append(piece(TEXTURES[index] * cells, "cyan"))
     yield Lines([pieces])
-    shares = GAP.join(f"{phase} {part:.0%}" for phase, part in summary.phases.items())
-    yield Labelled("", Text(shares))
+    yield from labelled_lines("", _legend(summary, options.max_width - LABEL_WIDTH))
     yield Labelled(
         "",
         Text(
-            f"{numbers.duration(summary.seconds_total)} in all, "
+            f"{numbers.duration(summary.seconds_total)} in total, "
             f"{numbers.duration(summary.seconds_train)} in training steps, "
-            f"the first done after {numbers.duration(summary.seconds_first_step)}"
+            f"{numbers.duration(summary.seconds_first_step)} until the first step was done"
         ),
     )
+
+
+def _legend(summary: TrainSummary, width: int) -> list[Line]:
+    """Lay out what each texture stands for, in as many lines of at most `width` as it takes."""
+    lines: list[Line] = [[]]
+    room = width
+    for texture, (phase, part) in zip(TEXTURES, summary.phases.items(), strict=True):
+        text = f" {phase} {part:.0%}{GAP}"
+        if lines[-1] and len(texture + text.rstrip()) > room:
+            lines.append([])
+            room = width
+        lines[-1] += [piece(texture, "cyan"), piece(text)]
+        room -= len(texture + text)
+    return lines
 
 
 def _diagnosis(summary: TrainSummary) -> Iterator[RenderableType]:

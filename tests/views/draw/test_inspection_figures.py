@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from gradcli.inspection.inspection import Event, ProbeResults, SideBySide
-from gradcli.probes.activations import Moments
 from gradcli.probes.descent import DescentCurve
-from gradcli.probes.hidden_states import HiddenStateGradients
 from gradcli.probes.histograms import LayerHistogram, LogHistogram
-from gradcli.probes.slope import LogSlope
+from gradcli.probes.measuring.activations import Moments
+from gradcli.probes.measuring.slope import LogSlope
+from gradcli.probes.measuring.through_time import HiddenStateGradients
 from gradcli.records import DECADES
 from gradcli.views.draw.inspection_figures import plot_inspection
 
@@ -63,12 +63,14 @@ def test_the_probes_that_were_made_are_drawn(tmp_path, make_inspection, make_lay
     descent = DescentCurve(lengths, lengths, losses, 2.3, -5.0, lengths[23], 1.0, lengths[23])
     moments = Moments(0.0, 1.0, 1.0)
     layer = make_layer_report(output=moments, activation=moments, output_grad=moments)
-    probes = ProbeResults(histograms=histograms, hidden_states=states, descent=descent)
+    probes = ProbeResults(
+        found={"histograms": histograms, "hidden-states": states, "descent": descent}
+    )
     inspection = make_inspection(layers=(layer, layer), probes=probes)
     assert names(plot_inspection(tmp_path, inspection)) == {
         "depth_profile.png",
         "signals.png",
-        "gradient_histograms.png",
+        "histograms.png",
         "hidden_states.png",
         "descent.png",
     }
@@ -77,10 +79,11 @@ def test_the_probes_that_were_made_are_drawn(tmp_path, make_inspection, make_lay
 def test_a_direction_that_leads_nowhere_can_be_drawn(tmp_path, make_inspection):
     unknown = np.full(25, np.nan)
     descent = DescentCurve(unknown, np.logspace(-6, 0, 25), unknown, 2.3, -0.0, 0.0, 2.3, 0.0)
-    inspection = make_inspection(layers=(), probes=ProbeResults(descent=descent))
+    inspection = make_inspection(layers=(), probes=ProbeResults({"descent": descent}))
     assert names(plot_inspection(tmp_path, inspection)) == {"descent.png"}
-    nowhere = ProbeResults(descent=replace(descent, start_loss=np.inf))
-    assert plot_inspection(tmp_path, make_inspection(layers=(), probes=nowhere)) == []
+    nowhere = ProbeResults({"descent": replace(descent, start_loss=np.inf)})
+    drawn = plot_inspection(tmp_path, make_inspection(layers=(), probes=nowhere))
+    assert names(drawn) == {"descent.png"}
 
 
 @pytest.mark.parametrize("depths", [(4, 4), (4, 40)])

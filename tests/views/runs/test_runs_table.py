@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,7 @@ from gradcli.views.runs.runs_table import runs_table
 
 ROWS = [
     RunRow(
-        run=f"20260105-10150{i}-mlp-3f2a",
+        run=f"20260105T10150{i}Z-mlp-3f2a",
         name="mlp",
         status=status,
         when="2026-01-05 10:15",
@@ -40,8 +41,35 @@ def test_ids_stay_whole_and_lines_fit(width):
 
 def test_width_brings_columns_back():
     assert "lost" in drawn(ROWS, 80, terminal=True)[2]
-    assert "0.9791" in drawn(ROWS, 80, terminal=True)[1]
+    assert "0.9791" in drawn(ROWS, 120, terminal=True)[1]
     assert "always-clipped" in drawn(ROWS, 200, terminal=True)[1]
+
+
+COMPARISON = replace(
+    ROWS[0],
+    run="20260105T101500Z-compare-3f2a",
+    name="comparison",
+    optimizer="adam, adamw, nadam, radam, rmsprop, sgd, momentum, nesterov",
+    findings=(),
+)
+
+
+def test_at_80_columns_model_optimizer_and_time_stay():
+    rows = [*ROWS, replace(ROWS[0], status="interrupted", model="deep_mlp", optimizer="rmsprop")]
+    title, *lines = drawn(rows, 80, terminal=True)
+    assert title.split() == ["run", "status", "when", "model", "optimizer"]
+    for row, line in zip(rows, lines, strict=True):
+        assert all(text in line for text in (row.run, row.when, row.model, row.optimizer))
+
+
+def test_a_long_list_of_optimizers_is_cut_and_nothing_else():
+    with_list, without = (drawn(rows, 80, terminal=True) for rows in ([COMPARISON], ROWS[:1]))
+    assert with_list[0].split() == without[0].split()
+    assert max(map(len, with_list)) <= 80
+    assert "adam +7" in with_list[1] or "adam, adamw +6" in with_list[1]
+    wide = drawn([COMPARISON], 300, terminal=True)[1]
+    assert COMPARISON.optimizer in wide
+    assert COMPARISON.optimizer in drawn([COMPARISON], 80, terminal=False)[1]
 
 
 def test_a_pipe_gets_every_column():

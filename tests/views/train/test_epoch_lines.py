@@ -29,7 +29,7 @@ def test_one_line_an_epoch_flushed_and_without_control_codes(
     stream, make_info, make_steps, make_summary
 ):
     view = PlainView(stream)
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     for epoch in (1, 2, 3):
         view.record(make_steps([[3.0, 4.0, 0.0]] * 50, first=100 * epoch - 99, epoch=epoch))
         view.record(make_steps([[3.0, 4.0, 0.0]] * 50, first=100 * epoch - 49, epoch=epoch))
@@ -48,7 +48,7 @@ def test_one_line_an_epoch_flushed_and_without_control_codes(
 
 def test_means_are_over_the_epoch_whatever_the_blocks(stream, make_info, make_steps, make_summary):
     view = PlainView(stream)
-    view.start(make_info(1))
+    view.begin(make_info(1), "runs/one", {})
     view.record(
         make_steps([[1.0], [3.0], [10.0]], loss=[1.0, 2.0, 6.0], epoch=[1, 1, 2], coefficient=0.5)
     )
@@ -61,7 +61,7 @@ def test_means_are_over_the_epoch_whatever_the_blocks(stream, make_info, make_st
 
 def test_a_planted_nan_is_in_the_line(stream, make_info, make_steps):
     view = PlainView(stream)
-    view.start(make_info(1))
+    view.begin(make_info(1), "runs/one", {})
     view.record(make_steps([[1.0], [math.nan], [2.0]], loss=[1.0, math.nan, 1.0]))
     view.record(evaluation(3, 1))
     line = stream.getvalue().splitlines()[-1]
@@ -70,7 +70,7 @@ def test_a_planted_nan_is_in_the_line(stream, make_info, make_steps):
 
 def test_a_fault_ends_the_log_in_words(stream, make_info, make_steps, make_summary):
     view = PlainView(stream)
-    view.start(make_info(1))
+    view.begin(make_info(1), "runs/one", {})
     view.record(make_steps([[1.0]]))
     view.record(FaultRecord(2, 1, "loss", None, math.nan, (1,)))
     view.finish(make_summary(status="diverged"))
@@ -95,6 +95,6 @@ def test_what_the_data_are_is_said_once(stream, make_info):
     info = make_info()
     view = PlainView(stream)
     view.note("a note")
-    view.start(info)
+    view.begin(info, "runs/one", {})
     assert stream.getvalue().splitlines()[0] == "a note"
     assert len(stream.getvalue().splitlines()) == 2

@@ -75,7 +75,7 @@ def view(terminal, clock):
 def test_the_first_screen_comes_at_once_and_the_next_after_a_pause(
     view, terminal, clock, make_info, make_steps
 ):
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     first = len(terminal.getvalue())
     assert "hidden1" in terminal.getvalue()
     view.record(make_steps([[1.0, 1.0, 1.0]]))
@@ -96,7 +96,7 @@ def test_drawing_takes_half_a_percent_of_the_time_at_most(terminal, make_info, m
 
     console = Console(file=terminal, force_terminal=True, width=80, height=30, color_system=None)
     view = LiveView(console, costly)
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     drawn_at = clock.now
     before = terminal.getvalue().count("\r")
     step = 1
@@ -111,7 +111,7 @@ def test_screens_replace_each_other_and_stray_output_stays_above(
     view, terminal, clock, make_info, make_steps
 ):
     view.note("a note")
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     for step in range(1, 6):
         clock.now += 1
         view.record(make_steps([[1.0, 1.0, 1.0]], first=step))
@@ -126,14 +126,14 @@ def test_screens_replace_each_other_and_stray_output_stays_above(
 def test_the_time_left_counts_only_the_steps_of_this_process(
     view, terminal, clock, make_info, make_steps
 ):
-    view.start(make_info(start_step=200, total_steps=300))
+    view.begin(make_info(start_step=200, total_steps=300), "runs/one", {})
     clock.now = 10.0
     view.record(make_steps([[1.0, 1.0, 1.0]] * 20, first=201))
     assert "40 s left" in terminal.getvalue()  # 80 steps, each of half a second
 
 
 def test_the_end_is_shown(view, terminal, clock, make_info, make_steps, make_summary):
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     view.record(make_steps([[1.0, 1.0, 1.0]] * 300))
     view.finish(make_summary())
     assert "100%" in terminal.getvalue()
@@ -142,7 +142,7 @@ def test_the_end_is_shown(view, terminal, clock, make_info, make_steps, make_sum
 
 def test_closing_gives_the_terminal_back_and_may_be_repeated(view, terminal, make_info):
     streams = sys.stdout, sys.stderr
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     view.close()
     once = terminal.getvalue()
     view.close()
@@ -160,7 +160,7 @@ def test_printed_text_appears_above_the_screen(terminal, monkeypatch, make_info)
     monkeypatch.setattr(sys, "stderr", Terminal())
     console = Console(file=terminal, force_terminal=True, width=80, height=30, color_system=None)
     view = LiveView(console)
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     print("a warning", file=sys.stderr)
     print("no end of line", end="", file=sys.stderr)
     view.close()
@@ -171,7 +171,7 @@ def test_printed_text_appears_above_the_screen(terminal, monkeypatch, make_info)
 def test_a_narrower_terminal_leaves_nothing_of_the_wider_screen(terminal, clock, make_info):
     console = Console(file=terminal, force_terminal=True, width=80, height=30, color_system=None)
     view = LiveView(console, clock)
-    view.start(make_info())
+    view.begin(make_info(), "runs/one", {})
     written = len(terminal.getvalue())
     console.width = 40
     view.note("narrow")

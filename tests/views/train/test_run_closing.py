@@ -4,7 +4,7 @@ import math
 import pytest
 from rich.console import Console
 
-from gradcli.records import FaultRecord, Finding
+from gradcli.records import PHASES, DataInfo, FaultRecord, Finding
 from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
 VANISHING = Finding(
@@ -36,7 +36,7 @@ def test_the_result_and_where_the_time_went(make_summary):
     text = drawn(make_summary())
     for word in ("finished", "test 0.9791", "validation 0.9803", "0.0412", "300 steps", "34%"):
         assert word in text
-    for word in ("forward 25%", "backward 40%", "4.4 s", "3.2 s", "2.1 s", "nothing to report"):
+    for word in ("▓ forward 25%", "░ backward 40%", "4.4 s", "3.2 s", "2.1 s", "nothing to report"):
         assert word in text
     assert "runs/20260105-101500-mlp-3f2a" in text
 
@@ -47,6 +47,47 @@ def test_the_phase_bar_is_shared_out_by_time(make_summary):
     assert len(bar) == 60
     lengths = [len(list(group)) for group in runs_of(bar)]
     assert lengths == [3, 15, 3, 24, 12, 3]
+
+
+def test_the_legend_names_the_texture_of_each_phase(make_summary):
+    lines = drawn(make_summary()).splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("time"))
+    bar = lines[first].removeprefix("time").strip()
+    legend = " ".join(lines[first + 1 : first + 3]).split()
+    assert legend[1::3] == list(PHASES)
+    textures = legend[0::3]
+    assert textures == [group[0] for group in runs_of(bar)]
+    assert len(set(textures)) == len(PHASES)
+
+
+def test_a_loop_of_ones_own_has_no_empty_fields(make_summary, make_info):
+    info = make_info(
+        data=DataInfo("own", 0, 0, 0, "", (0, 0, 0), 0),
+        **{"schedule": "", "clip": "", "activation": "", "batch_size": 0},
+        **{"epochs": 0, "total_steps": 0},
+    )
+    summary = make_summary(
+        info=info,
+        status="interrupted",
+        epochs=0,
+        test_accuracy=math.nan,
+        val_accuracy=math.nan,
+        findings=(VANISHING,),
+    )
+    text = drawn(summary)
+    assert "accuracy" not in text and " -" not in text.partition("layer")[0]
+    assert ", ," not in text and "clip ," not in text and "batch 0" not in text
+    assert commands_after_run(summary, []) == [f"gradcli runs show {summary.path}"]
+
+
+def test_commands_carry_the_options_that_build_the_run(make_summary):
+    summary = make_summary(status="interrupted", findings=(VANISHING,))
+    options = ["--config-dir", "my configs", "--allow-import", "mine"]
+    resume, advice, show = commands_after_run(summary, ["optimizer=mine"], options)
+    assert resume.startswith("gradcli train --config-dir 'my configs' --allow-import mine --resume")
+    assert advice.startswith("gradcli train --config-dir 'my configs' --allow-import mine optim")
+    assert show == f"gradcli runs show {summary.path}"
+    assert commands_after_run(summary, None, options) == [resume, show]
 
 
 def runs_of(text: str) -> list[str]:

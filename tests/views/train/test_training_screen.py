@@ -49,7 +49,7 @@ def test_what_matters_is_on_the_screen(run_state, width):
         assert word in text
     for name in ("hidden1", "hidden2", "output", SHAPE, "before clip", "after clip"):
         assert name in text
-    for word in ("0.2500", "0.9500", "33%", "2.0 s left", "2.0e-03", "100%"):
+    for word in ("0.2500", "0.9500", "33%", "2.0 s left", "0.00200", "100%"):
         assert word in text
     for phase in ("data 8%", "forward 25%", "loss 8%", "backward 33%", "update 17%", "monitor 8%"):
         assert phase in text

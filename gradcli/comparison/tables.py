@@ -1,0 +1,43 @@
+"""A comparison's trials as tables to export: one row per trial, or one row per step of each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from gradcli.comparison.results import ComparisonSummary, TrialResult
+from gradcli.runs import ComparisonDirectory
+from gradcli.runs.export import Table, step_table_of_trials
+
+#: The columns that identify a trial, as `--json` names them.
+_IDENTIFYING = {
+    "trial": "id",
+    "arm": "arm",
+    "optimizer": "optimizer",
+    "lr": "learning_rate",
+    "seed": "seed",
+    "stage": "stage",
+}
+
+
+def trials_table(summary: ComparisonSummary) -> Table:
+    """Return one row per ended trial and arm: what identifies it, and its results."""
+    others = [one.name for one in fields(TrialResult) if one.name not in _IDENTIFYING.values()]
+    rows = ({**_labels(trial), **_values(trial, others)} for trial in summary.trials)
+    return Table((*_IDENTIFYING, *others), rows)
+
+
+def trial_steps_table(summary: ComparisonSummary, directory: ComparisonDirectory) -> Table:
+    """Return the logged steps of all ended trials; one that arms share is there once."""
+    trials = {trial.id: trial for trial in reversed(summary.trials)}
+    found = [(_labels(one), directory.trial(one.id)) for one in reversed(trials.values())]
+    return step_table_of_trials([(labels, run) for labels, run in found if run is not None])
+
+
+def _labels(trial: TrialResult) -> dict[str, Any]:
+    return {column: getattr(trial, name) for column, name in _IDENTIFYING.items()}
+
+
+def _values(trial: TrialResult, names: list[str]) -> dict[str, Any]:
+    values = asdict(trial)
+    return {name: values[name] for name in names}

@@ -1,0 +1,99 @@
+"""The `data` section: its keys, and the class that loads the data.
+
+A shipped data set is known by its name, which is what a resolved config keeps of it: the
+`_target_` is looked up in `configs/data/`. A data set of the user's own keeps its `_target_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from gradcli.config.config_files import ConfigFiles
+from gradcli.config.schema import DataConfig, Section
+from gradcli.config.targets import check_arguments, resolve_target
+from gradcli.errors import UserError, nearest
+
+#: What a file of the user's own need not say. A file without a name is named after itself.
+_DEFAULTS = {"val": None, "folder": None, "normalize": "mean_std", "drop_last": False}
+_COMMON = ("name", *_DEFAULTS)
+_SHIPPED_PACKAGE = "gradcli.data."
+
+
+def data_section(values: Any, option: str) -> Any:
+    """Return the values of an option's file with the keys added that it leaves out."""
+    if not isinstance(values, dict):
+        return values  # an error, which the check of the values reports
+    return {"name": option, **_DEFAULTS, **values}
+
+
+def data_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `DataConfig`, unchecked, from the values of the section.
+
+    Raises:
+        UserError: if it names neither a class nor a shipped data set.
+    """
+    target = values.get("_target_")
+    if not isinstance(target, str) or target.startswith(_SHIPPED_PACKAGE):
+        target = shipped_target(str(values.get("name")))
+    common = {key: value for key, value in values.items() if key in _COMMON}
+    others = {key: value for key, value in values.items() if key not in (*_COMMON, "_target_")}
+    return {**common, "target": target, "arguments": others, "source": None}
+
+
+def data_config(values: Mapping[str, Any], *, file: str, allow_import: Sequence[str]) -> DataConfig:
+    """Return the config of a section that a resolved config holds, with its class imported.
+
+    Raises:
+        UserError: if the class cannot be used.
+    """
+    names = {field.name for field in fields(DataConfig)}
+    known = {key: value for key, value in data_fields(values).items() if key in names}
+    return with_source(DataConfig(**known), file=file, allow_import=allow_import)
+
+
+def with_source(data: DataConfig, *, file: str, allow_import: Sequence[str]) -> DataConfig:
+    """Return the config with its class imported and its arguments checked.
+
+    Raises:
+        UserError: if the class cannot be used, or does not take one of the arguments.
+    """
+    section = Section("data", data.name, data.target, data.arguments)
+    source = resolve_target(section, file, allow_import)
+    check_arguments(section, source, file)
+    return replace(data, source=source)
+
+
+def stored_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the section as a resolved config keeps it: without the class of a shipped set."""
+    if str(values.get("_target_", _SHIPPED_PACKAGE)).startswith(_SHIPPED_PACKAGE):
+        return {key: value for key, value in values.items() if key != "_target_"}
+    return values
+
+
+def is_shipped(data: DataConfig) -> bool:
+    """Whether one of gradcli's own classes loads the data."""
+    return data.target.startswith(_SHIPPED_PACKAGE)
+
+
+@cache
+def shipped_target(name: str) -> str:
+    """Return the class of a shipped data set, as its file in `configs/data/` names it.
+
+    Raises:
+        UserError: if there is no such data set.
+    """
+    files = ConfigFiles()
+    names = files.options("data")
+    if name not in names:
+        raise UserError(
+            f"There is no data set named '{name}'.",
+            where="data.name",
+            choices=nearest(name, names) or names,
+        )
+    values = yaml.safe_load(files.path("data", name).read_text(encoding="utf-8"))
+    return str(values["_target_"])

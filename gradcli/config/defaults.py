@@ -1,0 +1,36 @@
+"""The keys that a resolved config lacks because they did not exist when it was written."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gradcli.config.config_files import shipped_configs
+from gradcli.config.loading import as_plain
+
+
+def with_defaults(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a training config with each key that it lacks as `configs/train.yaml` has it.
+
+    A key is added to that file with the value that runs had, in effect, before it existed. So
+    an older run is resumed as it was begun. Options of groups are left alone: what their classes
+    are not given, has its default there.
+    """
+    config = dict(plain)
+    for key, default in _shipped_values().items():
+        if key not in config:
+            config[key] = default
+        elif isinstance(default, dict) and isinstance(config[key], dict):
+            config[key] = config[key] | {
+                name: value for name, value in default.items() if name not in config[key]
+            }
+    return config
+
+
+@cache
+def _shipped_values() -> dict[str, Any]:
+    """Return the keys of `configs/train.yaml` that are not options of groups."""
+    values = as_plain(OmegaConf.load(shipped_configs() / "train.yaml"))
+    return {key: value for key, value in values.items() if key != "defaults"}

@@ -1,0 +1,29 @@
+"""The norm of each of many tensors, in one call.
+
+`torch._foreach_norm` has no public name, though `torch.nn.utils.get_total_norm` calls it. On the
+CPU it gives the bits of a call for each tensor; on an accelerator they may differ in rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from gradcli.fast import gate
+
+#: From tensors, an order and the type to sum in, which may be left out, to a norm () of each.
+NormOfEach: TypeAlias = Callable[..., Sequence[Tensor]]
+
+
+def norm_of_each() -> NormOfEach:
+    """Return the fastest function that gives the norm of each tensor."""
+    return torch._foreach_norm if gate.is_open() else _one_by_one
+
+
+def _one_by_one(
+    tensors: Sequence[Tensor], order: float = 2, dtype: torch.dtype | None = None
+) -> Sequence[Tensor]:
+    return [torch.linalg.vector_norm(tensor, order, dtype=dtype) for tensor in tensors]

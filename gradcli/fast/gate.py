@@ -1,0 +1,43 @@
+"""Whether the shortcuts of this room may be taken: with which PyTorch, and one switch.
+
+A shortcut calls directly what PyTorch's own methods call after some preparation. That rests on
+private details, so each release of PyTorch has to be proven: trained with and without the
+shortcuts, every shipped model must end with the same bits. With any other release, PyTorch's own
+methods are called. The numbers are the same; training and start-up take longer.
+
+`GRADCLI_FAST=0` in the environment turns every shortcut off, with any release. Use it to see
+whether a shortcut is to blame for something. It is read when a model or an optimizer is built.
+
+To admit a release: add it to `PROVEN` and run `python -m pytest tests/fast` with it. If a test
+fails, move it to `UNPROVEN`, with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+#: The variable that turns the shortcuts off if it is `0`.
+SWITCH = "GRADCLI_FAST"
+
+#: Releases with which all tests of this room have passed, on the CPU.
+PROVEN = frozenset(
+    {
+        *("2.6.0", "2.7.1", "2.8.0", "2.9.1", "2.10.0"),
+        *("2.11.0", "2.12.1", "2.13.0", "2.14.1", "2.15.0"),
+    }
+)
+
+#: Releases that have failed, or that nobody has tried, and why. They go PyTorch's own way.
+UNPROVEN: dict[str, str] = {}
+
+
+def is_open() -> bool:
+    """Whether the shortcuts may be taken in this process, as its environment is now."""
+    return os.environ.get(SWITCH) != "0" and release() in PROVEN
+
+
+def release() -> str:
+    """Return the release of PyTorch without its build, such as `2.13.0` of `2.13.0+cpu`."""
+    return torch.__version__.split("+")[0]

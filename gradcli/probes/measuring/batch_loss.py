@@ -1,0 +1,79 @@
+"""The loss of one batch as a function of the parameters, without touching the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gradcli.gradients.norms import accumulator_dtype
+from gradcli.probes.measuring.untouched import random_states_kept
+
+#: Tensors by the names of `named_parameters()`.
+Parameters = Mapping[str, Tensor]
+
+
+class BatchLoss:
+    """The mean cross-entropy of a fixed batch, as a function of the trained parameters.
+
+    It is one function: each evaluation begins with the same buffers and the same random
+    state, so that dropout draws the same masks at every point.
+
+    Args:
+        model: maps inputs (b, ...) to logits (b, classes).
+        inputs: the batch, (b, ...).
+        labels: its classes, (b,).
+        dtype: what to compute in; None is the model's own.
+
+    Attributes:
+        parameters: those of the model that require gradients, detached, in `dtype`.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, dtype: torch.dtype | None = None
+    ) -> None:
+        self._model, self._labels = model, labels
+        self._inputs = _cast(inputs, dtype)
+        named = dict(model.named_parameters())
+        self.parameters = {n: _cast(p, dtype) for n, p in named.items() if p.requires_grad}
+        self._frozen = {n: _cast(p, dtype) for n, p in named.items() if not p.requires_grad}
+        self._buffers = {n: _cast(buffer, dtype) for n, buffer in model.named_buffers()}
+
+    def __call__(self, parameters: Parameters) -> Tensor:
+        """Return the loss () at `parameters`, which may be some of the trained ones."""
+        # A forward pass may write into its buffers, so that it gets some to write into.
+        buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
+        state = {**buffers, **self._frozen, **self.parameters, **parameters}
+        with random_states_kept(self._model):
+            logits = functional_call(self._model, state, (self._inputs,))
+        return F.cross_entropy(logits, self._labels)
+
+    def gradient(self, parameters: Parameters) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss () at `parameters` and its gradient by name; zero where unused."""
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        loss = self(leaves)
+        gradients = torch.autograd.grad(
+            loss, list(leaves.values()), allow_unused=True, materialize_grads=True
+        )
+        return loss.detach(), dict(zip(leaves, gradients, strict=True))
+
+
+def dot(first: Parameters, second: Parameters) -> float:
+    """Return the inner product over all of `first`'s names, summed in float64."""
+    return sum(
+        float(torch.dot(_as_summed(value), _as_summed(second[name])))
+        for name, value in first.items()
+    )
+
+
+def _as_summed(tensor: Tensor) -> Tensor:
+    return tensor.detach().reshape(-1).to(accumulator_dtype(tensor.device))
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Detach, and convert what holds real numbers."""
+    floating = dtype is not None and tensor.is_floating_point()
+    return tensor.detach().to(dtype) if floating else tensor.detach()

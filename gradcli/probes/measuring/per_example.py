@@ -1,0 +1,127 @@
+"""One gradient an example: what an ordinary backward pass only gives the mean of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from gradcli.errors import UserError
+from gradcli.probes.measuring.untouched import untouched
+
+#: The most memory that a chunk of gradients takes, unless a single one takes more.
+MEMORY_BYTES = 256 * 2**20
+
+ExampleGradients = dict[str, Tensor]
+_LossOfOne = Callable[[ExampleGradients, Tensor, Tensor], Tensor]
+
+
+def per_example_gradients(
+    model: nn.Module, inputs: Tensor, labels: Tensor, *, memory_bytes: int = MEMORY_BYTES
+) -> Iterator[ExampleGradients]:
+    """Yield the gradient of each example's own loss, in chunks of consecutive examples.
+
+    `torch.func.vmap` of `grad` where the model allows it. It computes little more than one
+    forward-backward pass of the batch, but writes a whole gradient for each example, and so
+    costs several such passes where weights are shared (convolutions) and tens where layers are
+    wide. One example after another for recurrent modules, which vmap does not support, and for
+    whatever else it refuses: as many passes of one example as there are.
+
+    Consume it within `untouched(model)`, as dropout draws a mask for each example.
+
+    Args:
+        model: maps inputs to logits (b, classes).
+        inputs: the examples, (b, c, h, w).
+        labels: their classes, (b,).
+        memory_bytes: what a chunk's gradients may take.
+
+    Yields:
+        For each trained parameter by name its gradients, (chunk, *shape).
+
+    Raises:
+        UserError: batch norm in training mode.
+    """
+    _refuse_batch_norm(model)
+    trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    bytes_each = sum(value.numel() * value.element_size() for value in trained.values())
+    size = max(1, memory_bytes // max(1, bytes_each))
+    loss_of_one = _loss_of_one(model)
+    vectorised = _vectorises(model, loss_of_one, trained, inputs, labels)
+    gradients_of = _in_one_call if vectorised else _one_by_one
+    for start in range(0, len(labels), size):
+        here = slice(start, start + size)
+        yield gradients_of(loss_of_one, trained, inputs[here].detach(), labels[here])
+
+
+def _loss_of_one(model: nn.Module) -> _LossOfOne:
+    frozen = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
+
+    def loss_of_one(trained: ExampleGradients, example: Tensor, label: Tensor) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        state = {**buffers, **frozen, **trained}
+        logits = functional_call(model, state, (example.unsqueeze(0),))
+        return F.cross_entropy(logits, label.unsqueeze(0))
+
+    return loss_of_one
+
+
+def _in_one_call(
+    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, labels: Tensor
+) -> ExampleGradients:
+    each = vmap(grad(loss_of_one), in_dims=(None, 0, 0), randomness="different")
+    gradients: ExampleGradients = each(trained, inputs, labels)
+    return gradients
+
+
+def _one_by_one(
+    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, labels: Tensor
+) -> ExampleGradients:
+    leaves = {name: value.detach().requires_grad_() for name, value in trained.items()}
+    each = [
+        torch.autograd.grad(
+            loss_of_one(leaves, example, label),
+            list(leaves.values()),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        for example, label in zip(inputs, labels, strict=True)
+    ]
+    return {
+        name: torch.stack([of_one[index] for of_one in each]) for index, name in enumerate(leaves)
+    }
+
+
+def _vectorises(
+    model: nn.Module,
+    loss_of_one: _LossOfOne,
+    trained: ExampleGradients,
+    inputs: Tensor,
+    labels: Tensor,
+) -> bool:
+    """Whether vmap takes the model; tried on two examples, as no list of modules would do."""
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return False
+    with untouched(model):
+        try:
+            _in_one_call(loss_of_one, trained, inputs[:2].detach(), labels[:2])
+        except RuntimeError:
+            return False
+    return True
+
+
+def _refuse_batch_norm(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        mixes = isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+            module.training or not module.track_running_stats
+        )
+        if mixes:
+            raise UserError(
+                f"{name or 'the model'} is a batch norm that uses the batch's own statistics: "
+                "each example's loss then depends on all the others, and there is no gradient "
+                "of one example",
+                where=name or None,
+                hint="evaluation mode (model.eval()), where batch norm uses its running averages",
+            )

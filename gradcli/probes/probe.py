@@ -1,0 +1,164 @@
+"""What a probe is: a name, what it costs, how it is run, and how its result is told.
+
+A probe is one file beside this one that ends with a `Probe`. The file is imported to draw and to
+read stored runs, so it imports torch, SciPy and matplotlib only inside functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from gradcli.records import ProbeRecord
+from gradcli.views import numbers
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from gradcli.gradients.layer_probe import LayerProbe
+
+Result = TypeVar("Result")
+
+#: Is told which probe runs next, its number from 1, and how many there are.
+Announce = Callable[[str, int, int], object]
+
+
+def silently(probe: str, number: int, total: int) -> None:
+    """Announce nothing."""
+
+
+class MakeStep(Protocol):
+    """Makes the next training step, which changes the model, and returns its batch."""
+
+    def __call__(self, probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:
+        """Return inputs (b, ...) and labels (b,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTarget:
+    """What is probed: a model that nobody else needs, since some probes train it on.
+
+    Args:
+        model: in training mode, on its device.
+        optimizer: of the model, in the state in which it would make its next step.
+        batches: the probe set, as pairs of inputs and labels. A probe of a single batch takes
+            the first one.
+        step: makes the next training step.
+        steps_made: the updates made so far; 0 for a fresh model.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    batches: Sequence[tuple[Tensor, Tensor]]
+    step: MakeStep
+    steps_made: int
+
+    def examples(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first examples of the probe set, as one batch."""
+        import torch
+
+        inputs, labels = (torch.cat(tensors) for tensors in zip(*self.batches, strict=True))
+        return inputs[:count], labels[:count]
+
+
+class ProbeSummary(NamedTuple):
+    """A result in a few numbers, NaN for those that a probe does not have.
+
+    A run writes them down at each step at which it probes its model; see `ProbeRecord`.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    limit: float = math.nan
+
+
+def _nothing(record: ProbeRecord, batch_size: int) -> str:
+    return ""
+
+
+def _limit(record: ProbeRecord, batch_size: int) -> float:
+    return record.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the few numbers of a `ProbeRecord` are read in tables and pictures over a run.
+
+    Args:
+        meaning: what the value is, as a table's or a picture's heading.
+        write: turns the value into text.
+        against: what the value is compared with, in words; given the record and the batch size.
+        limit: what it is compared with, as a number; NaN if with nothing.
+        limit_name: the name of that number in a picture's legend.
+        logarithmic: whether the values may be of any magnitude.
+    """
+
+    meaning: str
+    write: Callable[[float], str] = numbers.known_norm
+    against: Callable[[ProbeRecord, int], str] = _nothing
+    limit: Callable[[ProbeRecord, int], float] = _limit
+    limit_name: str = "limit"
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Generic[Result]):
+    """A costly look at a model, taken on request and never at every step.
+
+    Args:
+        name: what `--probe` and `monitor.probes` call it.
+        cost: in forward-backward passes of one batch, in words.
+        run: looks at the target and returns a result of plain numbers, NumPy arrays, and
+            dataclasses, tuples or lists of them. It raises `UserError` to refuse a model, and
+            leaves the model as it was unless `takes_steps`.
+        summary: the result in a few numbers.
+        sentences: the result in words, one paragraph each; given the training batch size too.
+        reading: how the summary is read.
+        draw: draws the result into an empty figure, whose height it may set; None for no picture.
+        takes_steps: whether it makes training steps. Such probes run last.
+        unasked: whether an inspection makes it of this target without being asked; None for
+            never.
+        own_option: the option that asks for it, if that is not `--probe`; `all` leaves it out.
+        told_by_layer: whether the table of layers tells the result, so that `--json` does not
+            repeat it.
+        conclusions: what follows from the result, for `--json` to print beside it.
+    """
+
+    name: str
+    cost: str
+    run: Callable[[ProbeTarget], Result]
+    summary: Callable[[Result], ProbeSummary]
+    sentences: Callable[[Result, int], list[str]]
+    reading: Reading
+    draw: Callable[[Figure, Result], None] | None = None
+    takes_steps: bool = False
+    unasked: Callable[[ProbeTarget], bool] | None = None
+    own_option: str = ""
+    told_by_layer: bool = False
+    conclusions: Callable[[Result], Mapping[str, Any]] | None = None
+
+
+def spread(value: float, parts: Sequence[float]) -> ProbeSummary:
+    """Return a value with the smallest and the largest of the parts that it stands for."""
+    return ProbeSummary(value, min(parts, default=math.nan), max(parts, default=math.nan))
+
+
+def plain(result: Any) -> Any:
+    """Turn dataclasses into mappings and arrays into lists, however deep."""
+    if is_dataclass(result):
+        return {field.name: plain(getattr(result, field.name)) for field in fields(result)}
+    if isinstance(result, tuple | list):
+        return [plain(item) for item in result]
+    return result.tolist() if isinstance(result, np.ndarray | np.generic) else result
+
+
+def with_sign(value: float) -> str:
+    """Write a value of the order of 1 with its sign; one that is not known as absent."""
+    return numbers.ABSENT if math.isnan(value) else f"{value:+.2f}"

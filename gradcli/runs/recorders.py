@@ -1,0 +1,114 @@
+"""The recorders of one run: its directory first, then the screen, then the user's own.
+
+The contract of a recorder is that of `records.Recorder`; here it is kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from gradcli.records import Record, Recorder, RunInfo, TrainSummary
+from gradcli.runs.writer import RunWriter
+
+
+class RunDirectoryRecorder(Recorder):
+    """Writes a run directory.
+
+    Args:
+        writer: of the directory; `close` closes it.
+        log_bytes: the part of each log that stays, as the checkpoint that is resumed says; empty
+            for a run that starts at step 0.
+    """
+
+    def __init__(self, writer: RunWriter, log_bytes: dict[str, int]) -> None:
+        self.writer, self._log_bytes = writer, log_bytes
+
+    def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
+        """Write the header and open the logs."""
+        self.writer.begin(info, self._log_bytes)
+
+    def record(self, record: Record) -> None:
+        """Append the record to its log."""
+        self.writer.write(record)
+
+    def finish(self, summary: TrainSummary) -> None:
+        """Note the status, and the results that the list of runs shows."""
+        self.writer.set_status(
+            summary.status,
+            result={
+                "train_loss": summary.train_loss,
+                "val_accuracy": summary.val_accuracy,
+                "test_accuracy": summary.test_accuracy,
+                "findings": [finding.code for finding in summary.findings],
+            },
+        )
+
+    def close(self) -> None:
+        """Close the logs and release the directory."""
+        self.writer.close()
+
+
+class Recorders:
+    """Hands everything to the run directory, then to the others, in their order.
+
+    An error of the run directory's ends the run. Any other recorder that raises is dropped.
+
+    Args:
+        directory: the run directory.
+        others: the view and the user's recorders.
+    """
+
+    def __init__(self, directory: RunDirectoryRecorder, others: Sequence[Recorder]) -> None:
+        self._directory, self._others = directory, list(others)
+
+    def begin(self, info: RunInfo, settings: Mapping[str, Any]) -> None:
+        """Tell all that the run begins."""
+        path = str(self._directory.writer.directory)
+        self._directory.begin(info, path, settings)
+        self._tell(lambda one: one.begin(info, path, settings))
+
+    def record(self, record: Record) -> None:
+        """Hand over a record."""
+        self._directory.record(record)
+        self._tell(lambda one: one.record(record))
+
+    def note(self, text: str) -> None:
+        """Hand over a sentence for the user."""
+        self._tell(lambda one: one.note(text))
+
+    def finish(self, summary: TrainSummary) -> None:
+        """Tell all how the run ended."""
+        self._directory.finish(summary)
+        self._tell(lambda one: one.finish(summary))
+
+    def close(self) -> None:
+        """Close all, the run directory last; safe to call again."""
+        try:
+            self._tell(lambda one: one.close())
+        finally:
+            self._directory.close()
+
+    def _tell(self, call: Callable[[Recorder], None]) -> None:
+        for recorder in tuple(self._others):
+            try:
+                call(recorder)
+            except Exception as error:
+                self._drop(recorder, error)
+
+    def _drop(self, recorder: Recorder, error: Exception) -> None:
+        """Go on without a recorder that failed, and say so."""
+        self._others.remove(recorder)
+        with suppress(Exception):  # it has failed already, and how is about to be said
+            recorder.close()
+        name = type(recorder).__name__
+        writer = self._directory.writer
+        dropped = {**writer.noted("dropped_recorders", {}), name: repr(error)}
+        writer.set_status(writer.noted("status"), dropped_recorders=dropped)
+        text = f"The recorder {name} failed and gets no more records: {error!r}."
+        if any(one.shows_notes for one in self._others):
+            self.note(text)
+        else:
+            warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -1,0 +1,165 @@
+"""A second user of the seam: a probe in a package of one's own, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from gradcli.errors import UserError
+from gradcli.probes import registry
+from gradcli.probes.probe import Probe, ProbeSummary, Reading
+from gradcli.probes.registry import add_probe, reading_of
+
+#: All that a user writes.
+FILE = """
+from gradcli.errors import UserError
+from gradcli.probes.probe import Probe, Reading, spread
+from gradcli.views import numbers
+
+
+def run(target):
+    if not any(True for _ in target.model.parameters()):
+        raise UserError("the model has no parameters")
+    return {name: float(p.detach().norm()) for name, p in target.model.named_parameters()}
+
+
+def summary(norms):
+    return spread(max(norms.values()), list(norms.values()))
+
+
+def sentences(norms, batch_size):
+    largest = max(norms, key=norms.get)
+    return [f"the largest of {numbers.count(len(norms), 'parameter')} is {largest}"]
+
+
+def draw(figure, norms):
+    figure.add_subplot().bar(list(norms), list(norms.values()))
+
+
+PROBES = (
+    Probe(
+        name="weight-size",
+        cost="none",
+        run=run,
+        summary=summary,
+        sentences=sentences,
+        reading=Reading(meaning="largest weight norm"),
+        draw=draw,
+    ),
+)
+"""
+
+SMALL = ("data=mnist5k", "model.hidden=[8]")
+ASK = ("--allow-import", "weight_lab", "--probe", "weight-size")
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """The package `weight_lab`, in the folder in which commands are typed."""
+    (tmp_path / "weight_lab.py").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADCLI_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(registry, "_added", {})
+    yield tmp_path
+    sys.modules.pop("weight_lab", None)
+
+
+def test_an_inspection_tells_it_in_words_in_json_and_as_a_picture(lab, gradcli):
+    answer = gradcli("inspect-gradients", *SMALL, "examples=64", *ASK, "--plot")
+    assert answer.code == 0, answer.err
+    said = " ".join(answer.out.split())
+    assert "weight-size the largest of 4 parameters is output.weight (cost:" in said
+    assert list(lab.glob("runs/plots/*/weight_size.png"))
+    answer = gradcli("inspect-gradients", *SMALL, "examples=64", *ASK, "--json")
+    probes = json.loads(answer.out)["probes"]
+    assert set(probes) == {"signals", "weight-size"}
+    assert set(probes["weight-size"]) == {"result", "cost"}
+    assert len(probes["weight-size"]["result"]) == 4
+
+
+def test_a_run_makes_it_while_it_trains_and_shows_it_later(lab, gradcli):
+    words = (*SMALL, "max_steps=3", "monitor.probes=[weight-size,cosine]", "--no-live")
+    answer = gradcli("train", *words, "--allow-import", "weight_lab")
+    assert answer.code == 0, answer.err
+    assert "probes at step 0: gradient cosine" in answer.err
+    assert "largest weight norm" in answer.err
+    told = json.loads(gradcli("inspect-gradients", "latest", "--json").out)
+    sizes = [one for one in told["probe_history"] if one["probe"] == "weight-size"]
+    assert [one["step"] for one in sizes] == [0, 3]
+    assert all(one["value"] == one["high"] == max(one["result"].values()) for one in sizes)
+    assert "largest weight norm" in gradcli("inspect-gradients", "latest").out
+    assert gradcli("inspect-gradients", "latest", "--plot").code == 0
+
+
+def test_a_stored_run_is_read_without_the_package_that_probed_it(lab, gradcli, monkeypatch):
+    words = (*SMALL, "max_steps=2", "monitor.probes=[weight-size]", "--quiet")
+    assert gradcli("train", *words, "--allow-import", "weight_lab").code == 0
+    monkeypatch.setattr(registry, "_added", {})  # another process, another day
+    answer = gradcli("inspect-gradients", "latest", "--plot")
+    assert answer.code == 0, answer.err
+    assert "weight-size" in answer.out
+    assert list(lab.glob("runs/*/plots/probe_history.png"))
+    known = gradcli("inspect-gradients", "latest", "--allow-import", "weight_lab")
+    assert "largest weight norm" in known.out
+
+
+def test_all_includes_it(lab, gradcli):
+    answer = gradcli(
+        *("inspect-gradients", *SMALL, "examples=64", "--allow-import", "weight_lab"),
+        *("--probe", "all", "--json"),
+    )
+    assert "weight-size" in json.loads(answer.out)["probes"]
+
+
+def test_without_being_allowed_it_is_unknown(lab, gradcli):
+    answer = gradcli("inspect-gradients", *SMALL, "--probe", "weight-size")
+    assert answer.code == 2
+    assert "There is no probe 'weight-size'" in answer.err
+
+
+def test_no_package_is_imported_for_a_probe_that_ships(lab, gradcli):
+    words = ("examples=64", "--allow-import", "weight_lab", "--probe", "histograms")
+    assert gradcli("inspect-gradients", *SMALL, *words).code == 0
+    assert "weight_lab" not in sys.modules
+
+
+def a_probe(name):
+    return Probe(
+        name=name,
+        cost="",
+        run=lambda target: 1.0,
+        summary=ProbeSummary,
+        sentences=lambda result, batch_size: [""],
+        reading=Reading(meaning="one"),
+    )
+
+
+def test_two_probes_of_one_name_are_an_error(monkeypatch):
+    monkeypatch.setattr(registry, "_added", {})
+    mine = a_probe("mine")
+    add_probe(mine)
+    add_probe(mine)
+    assert reading_of("mine").meaning == "one"
+    for name in ("mine", "noise"):
+        with pytest.raises(UserError, match=f"two probes called '{name}'"):
+            add_probe(a_probe(name))
+
+
+def test_probes_that_are_none_are_an_error(lab, gradcli):
+    (lab / "weight_lab.py").write_text("PROBES = ['weight-size']\n")
+    answer = gradcli("inspect-gradients", *SMALL, *ASK)
+    assert answer.code == 2
+    assert "weight_lab.PROBES" in answer.err
+
+
+def test_probes_are_known_without_torch(spawn):
+    """A picture or a stored run must not wait for it."""
+    program = (
+        "import sys, gradcli.probes.registry, gradcli.views.draw.inspection_figures;"
+        "import gradcli.views.inspect.inspection_screen;"
+        "print([name for name in ('torch', 'scipy', 'matplotlib') if name in sys.modules])"
+    )
+    answer = spawn("-c", program)
+    assert answer.out.strip() == "[]", answer.err
