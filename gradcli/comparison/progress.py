@@ -1,4 +1,4 @@
-"""How far a comparison is, from its arms' states, its results and what runs now."""
+"""How far a comparison is, from the states of its arms, its results and its running trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gradcli.comparison.summary import ArmTrials
 from gradcli.comparison.trials import TrialSnapshot, thinned
 from gradcli.records import Floats
 
-#: The losses and the gradient norms of a trial, a value a step: what a sparkline is drawn from.
+#: The losses, gradient norms and clip coefficients of a trial, one per step, for sparklines.
 Curve = tuple[Floats, Floats, Floats]
 
 _DONE = ("finished", "diverged", "stopped", "failed")
@@ -32,14 +32,13 @@ def progress(
     *,
     seconds_elapsed: float,
 ) -> ComparisonProgress:
-    """Return a comparison at this moment.
+    """Return the state of a comparison at this moment.
 
     Args:
         arms: their states and results.
         info: the header of the comparison.
         snapshots: the trials that run now.
-        curves: by arm, losses, gradient norms and clip coefficients of the trial that ended
-            last.
+        curves: by arm, those of the trial that ended last.
         seconds_elapsed: since this call of the comparison began.
     """
     leader = summary.leader(summary.compare_results(arms, info)) if _is_measured(arms) else None
@@ -81,7 +80,7 @@ def _arm(
     finished = [trial for trial in arm.measuring if trial.status == "finished"]
     done = sum(trial.status in _DONE for trial in trials)
     total = len(arm.tuning) + (len(arm.measuring) or seeds)
-    # What runs is the latest, once there is something of it to see.
+    # A running trial is the latest one as soon as it has recorded a step.
     latest = next((snapshot for snapshot in reversed(snapshots) if len(snapshot.losses)), None)
     if latest is not None:
         curve = latest.losses, latest.grad_norms, latest.clip_coefficients
@@ -110,7 +109,7 @@ def _arm(
 
 
 def _is_measured(arms: Sequence[ArmTrials]) -> bool:
-    """Whether there is anything to compare yet: statistics cost, and are asked for often."""
+    """Whether there is anything to compare yet: statistics are costly, and progress is frequent."""
     return sum(any(_has_score(trial) for trial in arm.measuring) for arm in arms) > 1
 
 
@@ -119,7 +118,7 @@ def _has_score(trial: TrialResult) -> bool:
 
 
 def _seconds_of_a_trial(arms: Sequence[ArmTrials]) -> float:
-    """Return the mean time of the trials that have ended; NaN before there is one."""
+    """Return the mean time of the trials that have finished; NaN if none has."""
     times = [
         trial.seconds
         for arm in arms

@@ -1,12 +1,12 @@
 """Which trials a fair comparison needs next: pure functions of what is known so far.
 
-Stage 1 tunes: every arm tries the learning rates of its own grid with the same seeds, and the
-one with the best mean validation accuracy is chosen. Stage 2 measures it with fresh seeds. All
-arms get the same number of trials of each kind.
+Stage 1 tunes: every arm tries the learning rates of its own grid with the same seeds, and the one
+with the best mean validation accuracy is chosen. Stage 2 measures it with fresh seeds. All arms get
+the same number of trials of each kind.
 
-The whole state is the outcomes of trials. `advance` replays the protocol on them from the
-start, so that a comparison that goes on after a kill is the same as one that never stopped,
-and the order in which trials end does not matter.
+The outcomes of trials are the whole state. `advance` replays the protocol on them from the start,
+so a comparison that resumes after a kill is the same as one that never stopped, and the order in
+which trials end does not matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENDED = ("finished", "diverged", "failed")
 class Grid:
     """Learning rates at some exponents around a centre: centre · 10^(exponent / per_decade).
 
-    They are rounded to two digits, which is what a person would type.
+    They are rounded to two digits, as a person would type them.
     """
 
     centre: float
@@ -46,10 +46,10 @@ class Grid:
         return float(f"{self.centre * 10 ** (exponent / self.per_decade):.2g}")
 
     def beyond(self, best: float, count: int) -> Grid:
-        """Return the grid with `count` learning rates more, where they tell most.
+        """Return the grid with `count` more learning rates, placed where they help most.
 
-        Where the best one is an end of the grid, they lie beyond it; else beside the best one,
-        halving the distance to its neighbours.
+        If the best one is an end of the grid, they lie beyond it; else beside the best one, halving
+        the distance to its neighbours.
 
         Args:
             best: the best learning rate so far.
@@ -129,13 +129,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the protocol needs to know of a trial that was begun."""
+    """What the protocol needs to know of a trial that has begun."""
 
     status: TrialStatus
     val_accuracy: float = math.nan
     """After its last step; NaN unless finished."""
     rungs: Mapping[int, float] = field(default_factory=dict)
-    """The validation accuracy at the steps where it paused."""
+    """The validation accuracy at the steps at which it paused."""
 
 
 Outcomes = Mapping[str, Outcome]
@@ -143,7 +143,7 @@ Outcomes = Mapping[str, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class ArmState:
-    """How far an arm is, by the outcomes so far."""
+    """How far an arm is, given the outcomes so far."""
 
     arm: Arm
     stage: ArmStage
@@ -155,9 +155,9 @@ class ArmState:
     measuring: tuple[Trial, ...]
     """None before a learning rate is chosen."""
     stopped: frozenset[str]
-    """The ids of tuning trials that successive halving gave up."""
+    """The ids of tuning trials that successive halving stopped."""
     wanted: tuple[tuple[Trial, int | None], ...]
-    """The trials to be run, and the step at which each is to pause (None: its end)."""
+    """The trials to run, and the step at which each pauses (None: its end)."""
 
     @property
     def at_edge(self) -> bool:
@@ -165,12 +165,12 @@ class ArmState:
         return len(self.rates) > 1 and self.chosen in (self.rates[0], self.rates[-1])
 
 
-# `advance` asks for the same trials again whenever one has ended, and a hash takes 40 us.
+# `advance` asks for the same trials whenever one has ended, and a hash takes 40 us.
 @lru_cache(maxsize=65_536)
 def make_trial(arm: Arm, learning_rate: float, seed: int, stage: Stage, data_sha256: str) -> Trial:
     """Return a trial of an arm; its id is a hash of all that its result depends on.
 
-    Where the data lie does not matter, and what they are does.
+    The content of the data is part of it, their folder is not.
     """
     config = {**arm.config, "seed": seed}
     if not math.isnan(learning_rate):
@@ -183,15 +183,15 @@ def make_trial(arm: Arm, learning_rate: float, seed: int, stage: Stage, data_sha
 def advance(
     arms: Sequence[Arm], protocol: Protocol, data_sha256: str, outcomes: Outcomes
 ) -> tuple[ArmState, ...]:
-    """Return where each arm stands, and the trials that it needs next.
+    """Return the state of each arm, with the trials that it needs next.
 
-    Nothing is wanted of any arm when the comparison is over.
+    When the comparison is over, no arm wants a trial.
 
     Args:
         arms: what is compared.
         protocol: how.
         data_sha256: the fingerprint of the data, a part of every trial's id.
-        outcomes: of the trials that were begun, by id.
+        outcomes: of the trials that have begun, by id.
     """
     tunings = [_Tuning(arm, arm.rates, protocol, data_sha256, outcomes) for arm in arms]
     grids = [arm.grid for arm in arms]
@@ -214,7 +214,7 @@ def advance(
     return tuple(
         _state(
             tuning,
-            # Trials that measure need not wait for other arms that cannot widen the grids.
+            # An arm need not wait to measure for others that cannot widen the grids any more.
             chosen=tuning.is_done
             and (final or not any(other.may_end_at_edge for other in tunings)),
             widened=widened > 0,
@@ -227,7 +227,7 @@ def advance(
 
 
 class _Tuning:
-    """The tuning of one arm on one grid, by the outcomes so far."""
+    """The tuning of one arm on one grid, given the outcomes so far."""
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ class _Tuning:
 
     @property
     def best(self) -> float:
-        """The learning rate with the best score, the lowest of several; of those known so far."""
+        """The learning rate with the best score so far, the lowest if several tie."""
         return max(self.rates, key=self.scores.__getitem__)
 
     @property
@@ -267,7 +267,7 @@ class _Tuning:
 
     @property
     def may_end_at_edge(self) -> bool:
-        """Whether the grid may yet have to be widened."""
+        """Whether the grid may still have to be widened."""
         if self.arm.grid is None or len(self.rates) == 1:
             return False
         ends = (self.rates[0], self.rates[-1])
@@ -277,7 +277,7 @@ class _Tuning:
     def _next(
         self, rungs: Sequence[int], outcomes: Outcomes
     ) -> tuple[tuple[Trial, int | None], ...]:
-        """Return the trials to be run next, the ends of the grid first.
+        """Return the trials to run next, the ends of the grid first.
 
         With successive halving (Jamieson and Talwalkar 2016, "Non-stochastic best arm
         identification and hyperparameter optimization"), all learning rates run to a rung, and
@@ -361,8 +361,8 @@ def _has_reached(trial: Trial, rung: int, outcomes: Outcomes) -> bool:
 def _score(trials: Sequence[Trial], outcomes: Outcomes, rung: int | None = None) -> float:
     """Return the mean validation accuracy of trials, at a rung or at their end.
 
-    It is below every other where one of them diverged, has no result or is not there yet: a
-    learning rate that fails with some seeds is not chosen for the others.
+    If one of them diverged, failed or has not got there, it is below every other: a learning rate
+    that fails with some seeds is not chosen for the others.
     """
     accuracies = []
     for trial in trials:

@@ -1,9 +1,9 @@
-"""What a comparison says: its plan, its progress, each trial, and the end of it all.
+"""What a comparison says: its plan, its progress, each trial, and its result.
 
-Plain values that the trials' run directories are turned into, and that screens, JSON and
-pictures are drawn from. Nothing here computes, and importing it is light: neither torch nor
-SciPy. An *arm* is one way to train, such as an optimizer; a *trial* is one training of an arm
-with one learning rate and one seed.
+Plain values, read from the run directories of the trials, from which screens, JSON and pictures are
+drawn. Nothing here computes, and importing it is light: neither torch nor SciPy. An *arm* is one
+way to train, such as an optimizer; a *trial* is one training of an arm with one learning rate and
+one seed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ PairEvidence = Literal["scores", "divergence", "none"]
 
 #: What a trial is for: to choose a learning rate, or to measure the chosen one.
 Stage = Literal["tuning", "measuring"]
-#: What an arm is at: `widening` is tuning beyond the first grid; `waiting` is for other arms.
+#: What an arm is doing: `widening` is tuning beyond the first grid, `waiting` is for other arms.
 ArmStage = Literal["waiting", "tuning", "widening", "measuring", "done"]
-#: How a trial stands. `stopped`: successive halving gave it up. `failed`: it has no result.
+#: The status of a trial. `stopped`: by successive halving. `failed`: it has no result.
 TrialStatus = Literal["waiting", "running", "finished", "diverged", "stopped", "failed"]
 
 
@@ -45,7 +45,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """One arm's place in the ranking. Whether a place is more than luck, the pairs say."""
+    """One arm's place in the ranking. The pairs say whether a place is more than luck."""
 
     rank: int
     """One more than the number of arms with a higher mean; arms without any score come last."""
@@ -65,27 +65,27 @@ class PairResult:
     b: str
     seeds: int
     difference: float
-    """The mean of a - b; NaN where no seed has both scores."""
+    """The mean of a - b; NaN if no seed has both scores."""
     deviation: float
     """The deviation of a - b between seeds; NaN with fewer than two."""
     ci95: ConfidenceInterval
     """The paired t interval of the difference for this pair by itself."""
     holm_interval: ConfidenceInterval
-    """The same, as much wider as Holm's correction asks: where scores were tested, it leaves 0
-    out exactly when the verdict is no tie."""
+    """The same, widened by Holm's correction: if scores were tested, it excludes 0 exactly if the
+    verdict is not a tie."""
     p_adjusted: float
-    """After Holm's correction for all pairs; 1 where nothing could be tested."""
+    """After Holm's correction for all pairs; 1 if nothing could be tested."""
     verdict: Verdict
     evidence: PairEvidence
     """What was tested."""
     seeds_needed: int | None
-    """For a tie: the seeds that would separate the arms, if what was seen is the truth. None
-    beside a verdict, and where `MOST_SEEDS` would not do."""
+    """For a tie: the seeds that would separate the arms if the observed difference is the true one.
+    None for a verdict, and if `MOST_SEEDS` are too few."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonWarning:
-    """A reason to read a result with care."""
+    """A reason to read a result with caution."""
 
     code: Literal["few-seeds", "special-case", "diverged", "missing"]
     arms: tuple[str, ...]
@@ -95,26 +95,26 @@ class ComparisonWarning:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The score by which an arm's settings were chosen, beside those of fresh seeds.
+    """The score that chose an arm's settings, and the scores of fresh seeds.
 
-    The best of several noisy scores is lucky (the winner's curse), so that it falls when it is
-    measured again. Both must be scores on the same split, or the split is compared too.
+    The best of several noisy scores is lucky (the winner's curse), so it drops when measured again.
+    Both must be scores on the same split, or the splits are compared, too.
     """
 
     arm: str
     selected_score: float
-    """The best score of the tuning."""
+    """The best score while tuning."""
     fresh: Summary
-    """The scores of the chosen settings with seeds that the choice has not seen."""
+    """The scores of the chosen settings with seeds that the choice did not use."""
 
     @property
     def optimism(self) -> float:
-        """How much the selected score promised beyond the fresh mean."""
+        """How far the selected score is above the fresh mean."""
         return self.selected_score - self.fresh.mean
 
     @property
     def ci95(self) -> ConfidenceInterval:
-        """The interval of the optimism that the fresh seeds leave, the selected score given."""
+        """The interval of the optimism over fresh seeds, given the selected score."""
         low, high = self.fresh.ci95
         return self.selected_score - high, self.selected_score - low
 
@@ -124,17 +124,17 @@ class LearningRateSensitivity:
     """The learning rates around the best one with which an optimizer does nearly as well."""
 
     best: float
-    """The learning rate with the highest score, the lowest of several; NaN without a score."""
+    """The learning rate with the highest score, the lowest if several tie; NaN without a score."""
     low: float
     high: float
     best_at_edge: bool
     """The best is an end of the grid: the true best may lie beyond."""
     open_ended: bool
-    """The range reaches an end of the grid: it may be wider than is known."""
+    """The range reaches an end of the grid, so it may be wider."""
 
     @property
     def decades(self) -> float:
-        """The width of the range, log10(high / low): 0 where the best stands alone."""
+        """The width of the range, log10(high / low): 0 if it is the best alone."""
         return math.log10(self.high / self.low)
 
 
@@ -147,17 +147,17 @@ class ProtocolInfo:
 
     name: str
     tune: bool
-    """Whether learning rates are chosen by trials; else they are those of the configs."""
+    """Whether trials choose the learning rates; else the configs do."""
     tuning_seeds: tuple[int, ...]
     """The seeds of the trials that choose a learning rate; none without tuning."""
     seeds: tuple[int, ...]
     """The fresh seeds of the trials that measure."""
     per_decade: int
-    """Learning rates in a decade of the grid."""
+    """Learning rates per decade of the grid."""
     widenings: int
-    """How often the grids may be widened, where a best one lies at an edge."""
+    """How often the grids may be widened if a best learning rate is at an edge."""
     widen_by: int
-    """The trials of each arm, a tuning seed, that a widening adds."""
+    """The trials per arm and tuning seed that a widening adds."""
     halving: bool
     """Whether hopeless tuning trials are stopped early."""
 
@@ -171,14 +171,14 @@ class ArmInfo:
     optimizer: str
     """The option of `configs/optimizer/`."""
     overrides: tuple[str, ...]
-    """What sets the arm apart besides its optimizer, such as `clip=none`."""
+    """What the arm differs in besides its optimizer, such as `clip=none`."""
     learning_rates: tuple[float, ...]
-    """The grid before any widening, rising; one learning rate where there is no tuning."""
+    """The grid before any widening, rising; one learning rate without tuning."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonInfo:
-    """What is known when a comparison starts: the header of every screen."""
+    """What is known when a comparison starts: the heading of every screen."""
 
     path: str
     """The comparison's directory, as the user would type it."""
@@ -197,7 +197,7 @@ class ComparisonInfo:
     """The updates of a whole trial."""
     protocol: ProtocolInfo
     target_accuracy: float
-    """The validation accuracy to which time is measured."""
+    """The validation accuracy that is timed."""
     arms: tuple[ArmInfo, ...]
     engine: str
     jobs: int
@@ -206,7 +206,7 @@ class ComparisonInfo:
     threads: int
     """CPU threads of each trial."""
     already_done: int
-    """Trials that an earlier call of the same comparison has finished."""
+    """Trials that an earlier call of the same comparison finished."""
 
 
 # On the way ---------------------------------------------------------------------------------
@@ -214,28 +214,28 @@ class ComparisonInfo:
 
 @dataclass(frozen=True, slots=True)
 class GridCell:
-    """A learning rate of an arm's grid, as its tuning trials stand."""
+    """A learning rate of an arm's grid, and the state of its tuning trials."""
 
     learning_rate: float
     status: TrialStatus
-    """`diverged` and `failed` where any of its trials did; `finished` where all have."""
+    """`diverged` or `failed` if any of its trials did; `finished` if all have."""
     val_accuracy: float
-    """The mean over the tuning seeds that have one so far; NaN where none has."""
+    """The mean over the tuning seeds that have one so far; NaN if none has."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmProgress:
-    """How far an arm is. A number is NaN, and a series empty, where there is nothing yet."""
+    """How far an arm is. A number is NaN and a series empty until something is known."""
 
     name: str
     stage: ArmStage
     trials_done: int
     trials_total: int
-    """Those known so far: a widening adds some."""
+    """Those known so far; a widening adds some."""
     learning_rate: float
     """The chosen one; NaN until it is chosen."""
     grid: tuple[GridCell, ...]
-    """Rising; widened where the search was."""
+    """Rising; with what widening has added."""
     losses: tuple[float, ...]
     """Training loss of the latest trial, thinned to at most `SERIES` points."""
     val_accuracy: Summary
@@ -248,14 +248,14 @@ class ArmProgress:
     clipped_fraction: float
     """The share of the latest trial's steps whose gradient was clipped."""
     steps_to_target: float
-    """The median over the measuring trials that have ended; infinite where not reached."""
+    """The median over the measuring trials that have ended; infinite if not reached."""
     steps_per_second: float
-    """The mean over the trials that have ended, or of the one that runs."""
+    """The mean over the trials that have ended; before that, over the running ones."""
     seconds_left: float
     diverged: int
     failed: int
     leads: bool
-    """Better than every other arm by a verdict, on the measuring trials so far."""
+    """Better than every other arm by a verdict on the measuring trials so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,7 @@ class RunningTrial:
     stage: Stage
     step: int
     total_steps: int
-    """Those after which it ends, or pauses for the others to catch up (halving)."""
+    """The step at which it ends, or pauses until the others catch up (halving)."""
     seconds_elapsed: float
     seconds_left: float
     """NaN until its speed is known."""
@@ -295,7 +295,7 @@ SERIES = 60
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A trial that has ended. Numbers are NaN where a trial has none."""
+    """A trial that has ended. A number that it does not have is NaN."""
 
     id: str
     """A hash of its config; arms with equal configs share their trials."""
@@ -331,10 +331,10 @@ class GridResult:
     optimizer: str
     learning_rate: float
     val_accuracy: float
-    """The mean over the tuning seeds; NaN where a trial diverged or has no result."""
+    """The mean over the tuning seeds; NaN if a trial diverged or has no result."""
     status: TrialStatus
     diverged: int
-    """Of its trials, those that diverged."""
+    """Its trials that diverged."""
     chosen: bool
 
 
@@ -356,8 +356,8 @@ class RankedArm:
     learning_rate_at_edge: bool
     """The best learning rate is an end of the grid, even after widening."""
     selection: Selection | None
-    """The score by which the learning rate was chosen, beside that of fresh seeds; None without
-    tuning. Both on validation."""
+    """The score that chose the learning rate, and those of fresh seeds, both on validation; None
+    without tuning."""
     sensitivity: LearningRateSensitivity | None
     """None without tuning."""
 
@@ -383,7 +383,7 @@ class ComparisonSummary:
 
     info: ComparisonInfo
     status: Literal["finished", "interrupted", "failed"]
-    """`failed`: some trials have no result, after a second try."""
+    """`failed`: some trials have no result after a second try."""
     ranking: tuple[RankedArm, ...]
     """The best first; every arm of `info.arms`."""
     pairs: tuple[PairResult, ...]
@@ -398,15 +398,15 @@ class ComparisonSummary:
     seconds: float
     """The wall-clock time of all calls of this comparison together."""
     winner_command: str
-    """Trains the best-ranked arm, with the first fresh seed, to the same weights to the bit on
-    the same machine; empty where nothing was measured."""
+    """Trains the best-ranked arm with the first fresh seed, on the same machine to the same bits;
+    empty if nothing was measured."""
     resume_command: str
-    """Runs what is missing; empty where nothing is."""
+    """Runs what is missing; empty if nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRecords:
-    """All that was recorded of a trial: what curves are drawn from."""
+    """Everything recorded of a trial: what curves are drawn from."""
 
     trial: TrialResult
     info: RunInfo

@@ -1,13 +1,13 @@
 """What scores over seeds say about the arms of a comparison, as pure functions on arrays.
 
-An *arm* is one way to train (an optimizer with its settings), run once a seed; all arms use
-the same seeds, so that two arms are compared seed by seed. A *score* is a number of which more
-is better, such as an accuracy. A trial that diverged has the score `DIVERGED`; one without a
-result (it failed, or was not run) has NaN. Neither is ever averaged in: both are counted.
+An *arm* is one way to train (an optimizer with its settings), run once per seed; all arms use the
+same seeds, so two arms are compared seed by seed. A *score* is a number that is better if higher,
+such as an accuracy. A trial that diverged has the score `DIVERGED`; one without a result (it
+failed, or was not run) has NaN. Neither is averaged in: both are counted.
 
-Here belong estimates, intervals, tests and their power. Words about them stand in `warnings`;
-files, tables and torch have no place here. Distributions come from `scipy.special`, whose
-functions are those behind `scipy.stats` at a fraction of its import time and cost a call.
+Estimates, intervals, tests and their power belong here, sentences about them in `warnings`. Files,
+tables and torch do not. Distributions come from `scipy.special`: the functions behind
+`scipy.stats`, at a fraction of its import time and cost per call.
 """
 
 from __future__ import annotations
@@ -57,24 +57,24 @@ def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) ->
 
     A pair's null hypothesis is that its arms are equal, and one of two things is tested:
 
-    * *scores*, where two or more seeds have both: Student's paired t-test, two-sided, on the
+    * *scores*, if two or more seeds have both: Student's paired t-test, two-sided, on the
       differences at those seeds.
-    * *divergence*, where every trial of one arm diverged and none of the other. If both arms
+    * *divergence*, if every trial of one arm diverged and none of the other. If both arms
       diverge at a seed with the same chance q and independently, n seeds show that with
       probability 2 qⁿ (1 - q)ⁿ, which is at most 2 / 4ⁿ: the p-value (Barnard's exact
       unconditional test). Three seeds make a verdict on one pair, five on 25 pairs.
 
     The p-values of all pairs, 1 for those with nothing to test, are adjusted by `holm`; the
-    verdict is for the better arm where the adjusted one is below `LEVEL`, else a tie. Where no
-    trial diverges, the chance of any false verdict is thereby at most `LEVEL`, whichever arms
-    are equal. Where some do, that of a pair may exceed its share by at most 2 / 4ⁿ, because its
-    trials choose which test is made; and scores are then those of the surviving seeds.
+    verdict is for the better arm if the adjusted one is below `LEVEL`, else a tie. If no trial
+    diverges, the chance of any false verdict is then at most `LEVEL`, whichever arms are equal.
+    If some do, that of a pair may exceed its share by at most 2 / 4ⁿ, because its trials decide
+    which test is made; the scores are then those of the surviving seeds.
 
     Args:
         scores: each arm's scores (n,), the same seeds in the same order for all.
         resolution: the distance of neighbouring scores, 1 / examples for an accuracy. Rounding
             alone gives a difference of two scores the variance resolution² / 6 (Sheppard
-            1898), and less is never assumed: a few seeds that happen to agree are no certainty.
+            1898), and less is never assumed: a few seeds that happen to agree prove nothing.
 
     Raises:
         ValueError: the arms have different numbers of scores.
@@ -91,7 +91,7 @@ def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) ->
 def summarise_scores(scores: ArrayLike) -> Summary:
     """Return mean, deviation and 95% t interval of the finite ones among `scores` (n,).
 
-    The interval knows nothing of bounds: that of an accuracy may reach above 1.
+    The interval has no bounds: that of an accuracy may reach above 1.
     """
     values = np.asarray(scores, dtype=np.float64)
     return _summarise_finite(values[np.isfinite(values)])
@@ -122,8 +122,8 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Adjust p-values (m,) for being m, by Holm's step-down procedure.
 
     The k-th smallest (k from 0) is multiplied by m - k; then none may be below a smaller one's,
-    nor above 1. Rejecting where the result is below a level keeps the chance of any false
-    rejection at that level, however the tests depend on one another.
+    nor above 1. Rejecting if the result is below a level keeps the chance of any false rejection
+    at that level, however the tests depend on one another.
 
     Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
     of Statistics 6(2).
@@ -146,7 +146,7 @@ class _PairTest:
     p: float
     evidence: PairEvidence
     outcomes: int
-    """The seeds at which both trials ended, by a score or by divergence."""
+    """The seeds at which both trials ended, with a score or by divergence."""
 
 
 def _test_pair(
@@ -178,7 +178,7 @@ def _test_pair(
 
 
 def _verdicts(tests: Sequence[_PairTest]) -> tuple[PairResult, ...]:
-    """Correct the tests for one another and say what each amounts to."""
+    """Correct the tests for one another, and turn each into a verdict."""
     p_values = np.array([test.p for test in tests])
     adjusted = holm(p_values)
     # Holm compares the k-th smallest p-value with LEVEL / (m - k), and stops at the first that
@@ -192,7 +192,7 @@ def _verdicts(tests: Sequence[_PairTest]) -> tuple[PairResult, ...]:
 
 
 def _verdict(test: _PairTest, p_adjusted: float, level: float) -> PairResult:
-    """Conclude from a test whose own p-value was to be below `level`."""
+    """Turn a test into a verdict; its own p-value had to be below `level`."""
     differences = test.differences
     verdict = test.ahead if p_adjusted < LEVEL else "tie"
     return PairResult(
@@ -211,7 +211,7 @@ def _verdict(test: _PairTest, p_adjusted: float, level: float) -> PairResult:
 
 
 def _seeds_needed(tie: _PairTest, level: float) -> int | None:
-    """Return how many seeds would make a verdict of what was seen in a tie."""
+    """Return how many seeds would turn the observed tie into a verdict."""
     if tie.evidence == "divergence":
         return math.floor(math.log(2 / level, 4)) + 1  # the least n with 2 / 4ⁿ < level
     if tie.ahead == "tie":
@@ -220,7 +220,7 @@ def _seeds_needed(tie: _PairTest, level: float) -> int | None:
 
 
 def _summarise_finite(values: NDArray[np.float64], least_std: float = 0.0) -> Summary:
-    """Summarise finite values, with no smaller a deviation than `least_std`."""
+    """Summarise finite values, with a deviation of at least `least_std`."""
     count = len(values)
     mean = float(np.mean(values)) if count else math.nan
     std = max(float(np.std(values, ddof=1)), least_std) if count >= 2 else math.nan
@@ -236,7 +236,7 @@ def _t_interval(mean: float, std: float, count: int, level: float) -> Confidence
 
 
 def _paired_t_p_value(differences: Summary) -> float:
-    """Return the two-sided p-value of a true mean of 0; 0 and 1 where nothing varies."""
+    """Return the two-sided p-value of a true mean of 0; 0 or 1 if nothing varies."""
     if differences.mean == 0:
         return 1.0
     if differences.std == 0:
@@ -246,7 +246,7 @@ def _paired_t_p_value(differences: Summary) -> float:
 
 
 def _critical_t(count: int, level: float) -> float:
-    """Return what |t| of `count` values exceeds with probability `level`, if their mean is 0."""
+    """Return the value that |t| of `count` values with mean 0 exceeds with probability `level`."""
     return float(special.stdtrit(count - 1, 1 - level / 2))
 
 
@@ -258,7 +258,7 @@ def _sign(difference: float) -> Verdict:
 
 
 def power(effect: float, seeds: int, level: float = LEVEL) -> float:
-    """Return the chance that the paired t-test finds a true difference, in its direction.
+    """Return the chance that the paired t-test detects a true difference, in its direction.
 
     With n seeds, t has the non-central t distribution with n - 1 degrees of freedom and the
     non-centrality effect · √n (Cohen 1988, "Statistical power analysis for the behavioral
@@ -276,8 +276,8 @@ def power(effect: float, seeds: int, level: float = LEVEL) -> float:
 def seeds_to_separate(effect: float, level: float = LEVEL) -> int | None:
     """Return the least number of seeds with which `power` reaches `POWER`.
 
-    None where `MOST_SEEDS` are too few, as they are for an effect of 0. The arguments are those
-    of `power`. From an effect that was itself estimated, the answer is as rough as the estimate.
+    None if `MOST_SEEDS` are too few, as for an effect of 0. The arguments are those of `power`. If
+    the effect was estimated, the answer is as rough as the estimate.
     """
     counts = range(2, MOST_SEEDS + 1)
     index = bisect_left(counts, POWER, key=lambda seeds: power(effect, seeds, level))
@@ -285,7 +285,7 @@ def seeds_to_separate(effect: float, level: float = LEVEL) -> int | None:
 
 
 def separable_effect(seeds: int, level: float = LEVEL) -> float:
-    """Return the least effect that `power` finds with the chance `POWER`; infinite for 1 seed."""
+    """Return the least effect that is detected with the chance `POWER`; infinite for 1 seed."""
     if seeds < 2:
         return math.inf
     critical = _critical_t(seeds, level)
@@ -300,14 +300,14 @@ def learning_rate_sensitivity(
 ) -> LearningRateSensitivity:
     """Measure how wide the range of good learning rates is.
 
-    The range is the longest run of neighbours in the grid, the best among them, whose scores
-    are at most `tolerance` below the best one's. A trial that diverged or has no result ends
-    it. The width has the grid's coarseness: it counts from one tried value to another.
+    The range is the longest run of neighbours in the grid, the best among them, whose scores are at
+    most `tolerance` below the best. A trial that diverged or has no result ends it. It is as coarse
+    as the grid: it reaches from one tried value to another.
 
     Args:
         learning_rates: the grid (n,), positive, in any order.
-        scores: one a learning rate (n,).
-        tolerance: in the scores' unit; 0.01 is one point of accuracy.
+        scores: one per learning rate (n,).
+        tolerance: in the unit of the scores; 0.01 is one point of accuracy.
     """
     rates = np.asarray(learning_rates, dtype=np.float64)
     order = np.argsort(rates)
@@ -336,7 +336,7 @@ def learning_rate_sensitivity(
 def time_to_target(times: ArrayLike, scores: ArrayLike, target: float) -> float:
     """Return the first of `times` (n,) at which the score is at least `target`.
 
-    Infinite where it never is, as in AlgoPerf (Dahl et al. 2023, arXiv 2306.07179).
+    Infinite if it never is, as in AlgoPerf (Dahl et al. 2023, arXiv 2306.07179).
 
     Args:
         times: when a trial was evaluated, rising: steps or seconds.
@@ -350,9 +350,9 @@ def time_to_target(times: ArrayLike, scores: ArrayLike, target: float) -> float:
 def median_time(times: ArrayLike) -> float:
     """Return the median of times to a target (n,), infinite ones included.
 
-    A median needs no number for a trial that never arrives, where a mean would have to leave
-    such trials out and thereby reward them. It is infinite where half of the trials or more
-    do not arrive. NaN (no result) is left out; NaN where nothing else is there.
+    A median needs no number for a trial that never reaches the target; a mean would leave it out
+    and so reward it. The median is infinite if half of the trials or more do not reach it. NaN (no
+    result) is left out; NaN if nothing else is there.
     """
     values = np.asarray(times, dtype=np.float64)
     known = values[~np.isnan(values)]

@@ -42,7 +42,7 @@ class ArmTrials:
         return self.state.arm.name
 
     def test_scores(self, seeds: int) -> list[float]:
-        """Return the test accuracy for each of the seeds; NaN where there is none."""
+        """Return the test accuracy for each of the seeds; NaN if there is none."""
         return [_score(trial) for trial in self.measuring] or [math.nan] * seeds
 
 
@@ -54,20 +54,20 @@ def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreCom
 
 
 def rank(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[RankedArm, ...]:
-    """Return the arms in the order of their ranks, with all that is known of each."""
+    """Return the arms in the order of their ranks, with everything known of each."""
     by_name = {arm.name: arm for arm in arms}
     return tuple(_ranked(by_name[result.name], result) for result in compared.arms)
 
 
 def leader(compared: ScoreComparison) -> str | None:
-    """Return the arm that is better than every other by a verdict; None where none is."""
+    """Return the arm that is better than every other by a verdict; None if there is none."""
     best = compared.arms[0].name
     rivals = [pair for pair in compared.pairs if best in (pair.a, pair.b)]
     return best if rivals and all(pair.verdict == "a" for pair in rivals) else None
 
 
 def grid(arm: ArmTrials) -> tuple[GridCell, ...]:
-    """Return how the trials of each learning rate of an arm's grid stand."""
+    """Return the state of each learning rate of an arm's grid."""
     return tuple(_cell(rate, trials) for rate, trials in _by_rate(arm).items())
 
 

@@ -1,4 +1,4 @@
-"""From the run directory of a trial to its outcome, its result and how it is going."""
+"""From the run directory of a trial to its outcome, its result and its progress."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gradcli.records import EvalRecord, Floats
 from gradcli.runs import Run
 from gradcli.runs.files import number
 
-# A running trial is looked at many times: only so many of its last steps are read.
+# A running trial is read many times: only this many of its last steps are.
 RECENT_STEPS = 2000
 
 
 def outcome(run: Run | None) -> Outcome:
     """Return what the protocol needs to know of a trial.
 
-    One whose process is gone, and one that failed, count as not begun: they are to be tried
-    again. `gave_up` makes a failure of them.
+    One whose process is gone and one that failed count as not begun: they are retried. `gave_up`
+    makes them failures.
     """
     if run is None:
         return Outcome("waiting")
@@ -40,7 +40,7 @@ def outcome(run: Run | None) -> Outcome:
 
 
 def gave_up(outcome: Outcome) -> Outcome:
-    """Return the outcome of a trial that is not tried again."""
+    """Return the outcome of a trial that is not retried."""
     return replace(outcome, status="failed")
 
 
@@ -55,17 +55,17 @@ def result(
     target: float,
     problem: str = "",
 ) -> TrialResult:
-    """Read what a trial came to.
+    """Read the result of a trial.
 
     Args:
         trial: which trial.
-        run: its run; None where it never began.
-        arm: the arm that asks: arms with equal configs share a trial.
+        run: its run; None if it never began.
+        arm: the arm that it is read for: arms with equal configs share a trial.
         optimizer: of that arm.
         path: the run directory, as the user would type it.
         status: as the protocol sees it.
         target: the validation accuracy to time.
-        problem: what an engine said of a worker that died.
+        problem: how the engine says that its process died.
     """
     state = {} if run is None else run.state
     steps = number(state.get("progress", {}).get("steps", 0))
@@ -98,24 +98,24 @@ def result(
 
 @dataclass(frozen=True)
 class TrialSnapshot:
-    """A trial that runs, and its latest steps."""
+    """A running trial, and its latest steps."""
 
     trial: RunningTrial
     losses: Floats
     grad_norms: Floats
     clip_coefficients: Floats
     steps_per_second: float
-    """NaN until it is known."""
+    """NaN until known."""
 
 
 def snapshot(trial: Trial, run: Run, *, until: int | None, seconds: float) -> TrialSnapshot:
-    """Read how far a trial is that runs now.
+    """Read the progress of a running trial.
 
     Args:
         trial: which trial.
         run: its run, read afresh.
         until: the step at which it pauses; None is its end.
-        seconds: since it was seen to begin.
+        seconds: since it was first seen running.
     """
     info = run.state.get("info", {})
     total = until or info.get("total_steps", 0)
@@ -143,7 +143,7 @@ def snapshot(trial: Trial, run: Run, *, until: int | None, seconds: float) -> Tr
 
 
 def thinned(values: Floats) -> tuple[float, ...]:
-    """Return at most `SERIES` of the values, evenly spread, the last one among them."""
+    """Return at most `SERIES` of the values, evenly spread, the last one included."""
     count = min(SERIES, len(values))
     at: Sequence[int] = np.linspace(0, len(values) - 1, count).round().astype(int).tolist()
     return tuple(float(values[index]) for index in at)
@@ -157,4 +157,4 @@ def _accuracy(evals: Sequence[EvalRecord], split: str) -> float:
 def _error(run: Run | None, problem: str) -> str:
     state = {} if run is None else run.state
     told = state.get("user_error", {}).get("problem") or state.get("error")
-    return problem or told or "its process ended without a word"
+    return problem or told or "its process ended without a message"

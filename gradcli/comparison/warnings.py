@@ -1,7 +1,7 @@
 """What the reader of a comparison must be warned of, in sentences.
 
-Numbers come from `statistics`; here is what is known about optimizers and about small samples
-that makes some of these numbers worth less than they look.
+Numbers come from `statistics`. This module knows what makes some of them less reliable than they
+look: small samples, and optimizers that contain one another.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gradcli.comparison.statistics import (
     separable_effect,
 )
 
-# With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. A number of
-# seeds that would miss this says nothing about the differences that one argues over.
+# With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. Too few seeds
+# to detect this say nothing about the small differences that people argue about.
 _OBVIOUS_EFFECT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialCase:
-    """An optimizer that another one turns into at some setting, as the configs name them."""
+    """An optimizer that another one becomes at some setting, as the configs name them."""
 
     general: str
     special: str
@@ -33,10 +33,10 @@ class SpecialCase:
 
 
 #: The inclusions of Choi et al. 2019, "On empirical comparisons of optimizers for deep
-#: learning" (arXiv 1910.05446), section 3, and two that are plain from the definitions (the
-#: last two). The learning rate changes along with the setting, and may follow a schedule that
-#: undoes a bias correction. Where eps outweighs the root of the second moment, the update is
-#: the first moment times a constant: this is how adaptive methods contain the others.
+#: learning" (arXiv 1910.05446), section 3, and two that follow from the definitions (the last
+#: two). The learning rate changes along with the setting, and may follow a schedule that undoes a
+#: bias correction. If eps outweighs the root of the second moment, the update is the first moment
+#: times a constant: this is how adaptive methods contain the others.
 SPECIAL_CASES = (
     SpecialCase("momentum", "sgd", "momentum=0"),
     SpecialCase("nesterov", "sgd", "a momentum near 0"),
@@ -49,12 +49,12 @@ SPECIAL_CASES = (
 
 
 def find_warnings(comparison: ScoreComparison) -> tuple[ComparisonWarning, ...]:
-    """Return what to beware of in `comparison`, whose arms bear the names of optimizers.
+    """Return the reasons to read `comparison` with caution; its arms have names of optimizers.
 
-    * `few-seeds`: not even a difference of three deviations would probably be found.
-    * `special-case`: an optimizer lost to one that it contains. Tuned in all its settings it
-      could not (Choi et al. 2019), so that it was the search that lost. An arm whose name is
-      not in `SPECIAL_CASES` has no known special case.
+    * `few-seeds`: even a difference of three deviations would probably be missed.
+    * `special-case`: an optimizer lost to one that it contains. With all its settings tuned it
+      could not (Choi et al. 2019), so the search was too narrow. An arm whose name is not in
+      `SPECIAL_CASES` has no known special case.
     * `diverged`, `missing`: an arm's numbers are those of only some of the seeds.
     """
     return (
@@ -65,7 +65,7 @@ def find_warnings(comparison: ScoreComparison) -> tuple[ComparisonWarning, ...]:
 
 
 def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[ComparisonWarning]:
-    """Warn once for each number of seeds that is too small for the number of pairs."""
+    """Warn once per number of seeds that is too small for the number of pairs."""
     level = LEVEL / max(1, len(pairs))
     compared = [pair for pair in pairs if pair.evidence != "divergence"]
     for seeds in sorted({pair.seeds for pair in compared}):
@@ -73,23 +73,24 @@ def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[ComparisonWarning]:
         if effect <= _OBVIOUS_EFFECT:
             continue
         concerned = [pair for pair in compared if pair.seeds == seeds]
-        ability = (
-            "no verdict is possible"
+        enough = seeds_to_separate(_OBVIOUS_EFFECT, level)
+        power = f"({POWER:.0%} power)"
+        able = (
+            f"cannot give a verdict; {enough} seeds reliably detect {power} differences above "
+            f"{_OBVIOUS_EFFECT:g} standard deviations."
             if seeds < 2
-            else f"only a difference of {effect:.2g} times its deviation between seeds is found "
-            f"with a chance of {POWER:.0%}"
+            else f"reliably detect {power} only differences above {effect:.2g} standard "
+            f"deviations; {enough} seeds: above {_OBVIOUS_EFFECT:g}."
         )
         yield ComparisonWarning(
             code="few-seeds",
             arms=tuple(dict.fromkeys(arm for pair in concerned for arm in (pair.a, pair.b))),
-            message=f"With {_count(seeds, 'seed')} and {_count(len(pairs), 'pair')} {ability}; "
-            f"{seeds_to_separate(_OBVIOUS_EFFECT, level)} seeds would find one of "
-            f"{_OBVIOUS_EFFECT:g}.",
+            message=f"{_count(seeds, 'seed')} {able}",
         )
 
 
 def _lost_to_special_case(pair: PairResult) -> Iterator[ComparisonWarning]:
-    """Warn where the loser of a pair contains the winner."""
+    """Warn if the loser of a pair contains the winner."""
     if pair.verdict == "tie":
         return
     winner, loser = (pair.a, pair.b) if pair.verdict == "a" else (pair.b, pair.a)
@@ -100,12 +101,12 @@ def _lost_to_special_case(pair: PairResult) -> Iterator[ComparisonWarning]:
             code="special-case",
             arms=(loser, winner),
             message=f"{loser} lost to its own special case {winner}: {way}. With all its "
-            "settings tuned it could not lose; this says that the search was too narrow for it.",
+            "settings tuned it could not lose, so its search was too narrow.",
         )
 
 
 def _specialisation(general: str, special: str) -> tuple[SpecialCase, ...]:
-    """Return the steps that lead from an optimizer to its special case; none where it is not."""
+    """Return the steps from an optimizer to its special case; none if it is not one."""
     for case in SPECIAL_CASES:
         if case.general == general:
             if case.special == special:
@@ -116,7 +117,7 @@ def _specialisation(general: str, special: str) -> tuple[SpecialCase, ...]:
 
 
 def _incomplete(arm: ArmResult) -> Iterator[ComparisonWarning]:
-    """Warn where some of an arm's trials have no score."""
+    """Warn if some of an arm's trials have no score."""
     scored = arm.score.count
     trials = _count(scored + arm.diverged + arm.missing, "seed")
     rest = f"; its scores are those of the other {scored}" if scored else ""

@@ -1,7 +1,7 @@
 """From overrides to the config of a comparison, and to the config of each of its arms.
 
-A comparison's root, `compare.yaml`, holds all keys of a training run and its own. An arm's
-config is composed from the same overrides, its own last, and is that of a training run.
+The root of a comparison, `compare.yaml`, has all keys of a training run and some of its own. The
+config of an arm is that of a training run, composed from the same overrides with its own last.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class ComposedArm:
     name: str
     optimizer: str
     overrides: tuple[str, ...]
-    """What sets the arm apart besides its optimizer."""
+    """What the arm differs in besides its optimizer."""
     composed: Composed
     learning_rate: float | None
-    """The configured one; None where the optimizer takes no `lr`."""
+    """The configured one; None if the optimizer takes no `lr`."""
 
 
 @dataclass(frozen=True)
 class ComposedComparison:
-    """A comparison's own config; its arms' are composed once it is known which data is used."""
+    """A comparison's own config; `arms` composes those of its arms once the data is known."""
 
     config: CompareConfig
     protocol: str
@@ -60,7 +60,7 @@ class ComposedComparison:
     overrides: tuple[str, ...]
     """Those of a training run's keys."""
     variations: tuple[tuple[str, ...], ...]
-    """The overrides of each arm of an optimizer: one empty tuple where nothing is varied."""
+    """The overrides of each arm of an optimizer: one empty tuple if nothing is varied."""
     files: ConfigFiles
     allow_import: tuple[str, ...]
     data_file: str
@@ -85,7 +85,7 @@ class ComposedComparison:
         """Compose the arms, each optimizer in each variation, for the data set `data`.
 
         Raises:
-            UserError: for whatever one of the arms cannot be trained with.
+            UserError: if one of the arms could not be trained with its config.
         """
         optimizers, variations = self.config.optimizers, self.variations
         arms = [self._arm(*arm, data) for arm in itertools.product(optimizers, variations)]
@@ -115,7 +115,7 @@ def compose_comparison(
 ) -> ComposedComparison:
     """Compose the config of a comparison.
 
-    This imports no torch, so that whatever else is slow to start can start meanwhile.
+    This does not import torch, so it can run while a worker loads it.
 
     Args:
         overrides: Hydra overrides, `KEY=VALUE`: of the comparison's own keys, and of those of a
@@ -168,30 +168,39 @@ def _is_own(word: str) -> bool:
 
 
 def _of_one_optimizer(word: str) -> bool:
-    """Whether an override is of the optimizer's section, which the arms differ in.
+    """Whether an override sets a key of the optimizer, which the arms differ in.
 
     Raises:
-        UserError: where it chooses the optimizer.
+        UserError: if it chooses the optimizer.
     """
     key = parse_override(word).key_or_group
     if key == "optimizer":
         raise UserError(
-            f"'{word}' chooses one optimizer, and several are to be compared.",
+            f"'{word}' chooses one optimizer, but a comparison needs several.",
             where="optimizer",
-            hint=f"--optimizers {word.partition('=')[2]},adam",
+            hint=f"--optimizers {_with_another(word.partition('=')[2])}",
         )
     return key.startswith("optimizer.")
 
 
+def _with_another(optimizer: str) -> str:
+    """Return a list of an optimizer and another one: those that users know first."""
+    return "sgd,adam" if optimizer in ("", "sgd", "adam") else f"sgd,{optimizer}"
+
+
 def _check(config: CompareConfig, files: ConfigFiles) -> None:
-    """Check what the types alone do not say.
+    """Check what the types alone do not.
 
     Raises:
-        UserError: for an unknown optimizer, or numbers that make no grid.
+        UserError: for an unknown optimizer, or numbers that cannot be used.
     """
     options = files.options("optimizer")
     if not config.optimizers:
-        raise UserError("There is nothing to compare.", where="optimizers", choices=options)
+        raise UserError(
+            "No optimizer is named, so there is nothing to compare.",
+            where="optimizers",
+            choices=options,
+        )
     for name in config.optimizers:
         if name not in options:
             likely = nearest(name, options)
@@ -216,20 +225,21 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
         )
     if not all(0 < rung < 1 for rung in config.protocol.rungs):
         raise UserError(
-            f"protocol.rungs is {config.protocol.rungs}; they are fractions of a trial.",
+            f"protocol.rungs is {config.protocol.rungs}; each must be between 0 and 1, a fraction "
+            "of a trial.",
             where="protocol.rungs",
             hint="protocol.rungs=[0.25,0.5]",
         )
     if config.protocol.tune and config.data.val == 0:
         raise UserError(
-            "Learning rates are chosen on the validation split, and data.val=0 leaves none.",
+            "Learning rates are chosen on the validation split, and data.val=0 leaves it empty.",
             where="data.val",
             hint="protocol.tune=false",
         )
 
 
 def _values(word: str) -> list[str]:
-    """Return an override for each of the values that `KEY=V1,V2` names.
+    """Return an override for each value of `KEY=V1,V2`.
 
     Raises:
         UserError: for a key that the arms of a comparison must share.
@@ -238,7 +248,7 @@ def _values(word: str) -> list[str]:
     key = override.key_or_group
     if key.partition(".")[0] in _NOT_VARIED and not key.startswith("optimizer."):
         raise UserError(
-            f"'{key}' cannot be varied: all arms share it, or the protocol sets it.",
+            f"'{key}' cannot be varied: it is the same for all arms, or set by the protocol.",
             where="--vary",
             hint="--optimizers sgd,adam" if key == "optimizer" else None,
         )
@@ -253,7 +263,7 @@ def _refuse_ambiguous_rates(config: CompareConfig, arguments: Sequence[str]) -> 
     if fixed and config.protocol.tune:
         value = fixed[0].partition("=")[2]
         raise UserError(
-            f"'{fixed[0]}' sets the learning rate, and the protocol is to choose it.",
+            f"'{fixed[0]}' sets the learning rate, but the protocol chooses it by tuning.",
             where="optimizer.lr",
             hint=f"--lrs {value}, or protocol.tune=false",
         )
@@ -270,7 +280,7 @@ def _unique(names: list[str]) -> list[str]:
 
 
 def _learning_rate(composed: Composed) -> float | None:
-    """Return the configured learning rate, or the class's own; None where it takes none."""
+    """Return the configured learning rate, or the default of the class; None if it has none."""
     value: Any = composed.config.optimizer.arguments.get("lr")
     if value is None:
         keyword = keywords(composed.classes["optimizer"], "optimizer").get("lr")

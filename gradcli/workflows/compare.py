@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.comparison import trials
 from gradcli.comparison.engine import Ended, Engine, Job, OpenEngine, PlanRequest
@@ -115,7 +115,7 @@ def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonS
 
     Args:
         directory: of the comparison.
-        paths: as given now; if none are, the commands to type next have those it was run with.
+        paths: those that the commands to type next carry, such as `directory.paths`.
     """
     state = directory.state
     status = directory.status
@@ -123,7 +123,7 @@ def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonS
     return store.summarise(
         status if status == "finished" or status == "failed" else "interrupted",
         float(state.get("seconds", "nan")),
-        paths.arguments() or state.get("paths", ()),
+        paths.arguments(),
     )
 
 
@@ -235,6 +235,15 @@ def _check_data(
     refuse_other_data(dataset, plan.info.data.sha256, where=str(directory.path))
 
 
+def _recorded(paths: Paths) -> dict[str, Any]:
+    """Return the keys of `comparison.json` that `ComparisonDirectory.paths` reads."""
+    return {
+        "data_dir": None if paths.data_dir is None else str(paths.data_dir),
+        "config_dir": None if paths.config_dir is None else str(paths.config_dir),
+        "allow_import": list(paths.allow_import),
+    }
+
+
 # The work -----------------------------------------------------------------------------------
 
 
@@ -263,7 +272,7 @@ class _Study:
         """Run what is missing, and return the summary."""
         lock = self._directory.lock()
         try:
-            self._directory.update(status="running", pid=os.getpid(), paths=self._paths.arguments())
+            self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
             self._store = TrialStore(self._directory)
             self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
             self._info = replace(
@@ -293,8 +302,11 @@ class _Study:
             until_look = max(0.0, self._next_look - time.monotonic())
             ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
             for one in ended:
-                self._take(one)
-            if ended:
+                if caught:  # it was interrupted with this process: not a failure
+                    self._store.read(one.id)
+                else:
+                    self._take(one)
+            if ended and not caught:
                 self._submit()
                 self._announce()
             if time.monotonic() >= self._next_look or not self._submitted:

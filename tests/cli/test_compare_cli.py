@@ -62,6 +62,27 @@ def test_a_comparison_whose_trials_all_end_is_no_failure(trials_in_this_process,
     assert (result["status"], result["failed"], len(result["trials"])) == ("finished", 0, 2)
 
 
+def test_all_pairs_are_shown_if_wanted(trials_in_this_process, gradcli, runs_dir):
+    words = ("compare-optimizers", "--optimizers", "sgd,sgd,sgd,adam", *SMALL)
+    grouped = gradcli(*words, "--quiet").out
+    assert "cannot be told apart" in grouped
+    assert "sgd and sgd#2 have no verdict: 0.0000 apart" not in grouped
+    (command,) = [line.strip() for line in grouped.splitlines() if "--all-pairs" in line]
+    for every in (gradcli(*words, "--quiet", "--all-pairs"), gradcli(*command.split()[1:])):
+        assert every.code == 0
+        assert "sgd and sgd#2 have no verdict: 0.0000 apart" in every.out
+        assert sum("have no verdict" in line for line in every.out.splitlines()) == 6
+    result = json.loads(gradcli(*words, "--quiet", "--json").out)
+    assert len(result["pairs"]) == 6
+    assert result["groups"] == [[arm["arm"] for arm in result["ranking"]]]
+
+
+def test_one_optimizer_is_answered_with_several(gradcli, runs_dir):
+    answer = gradcli("compare-optimizers", "optimizer=adam")
+    assert answer.code == 2
+    assert "--optimizers sgd,adam" in " ".join(answer.err.split())
+
+
 def test_a_download_is_shown(trials_in_this_process, gradcli, runs_dir, tmp_path, monkeypatch):
     def download(name, folder, *, mirrors, progress):
         progress(DownloadProgress("images.gz", "http://mirror/", 1_000_000, 9_900_000))

@@ -97,7 +97,7 @@ def test_a_special_case_of_a_special_case_is_one():
     assert warning.message == (
         "adamw lost to its own special case sgd: adamw is adam at weight_decay=0, and adam is "
         "momentum at a very large eps and lr, and momentum is sgd at momentum=0. With all its "
-        "settings tuned it could not lose; this says that the search was too narrow for it."
+        "settings tuned it could not lose, so its search was too narrow."
     )
 
 
@@ -122,12 +122,18 @@ def test_the_words_on_few_seeds_say_what_they_can_and_how_many_would_do():
     def message(seeds):
         return find_warnings(compare_arms({"adam": HIGH[:seeds], "mine": LOW[:seeds]}))[0].message
 
+    three = compare_arms({name: HIGH[:3] + place for place, name in enumerate("abc")})
+    assert find_warnings(three)[0].message == (
+        "3 seeds reliably detect (80% power) only differences above 5.7 standard deviations; 5 "
+        "seeds: above 3."
+    )
     assert message(1) == (
-        "With 1 seed and 1 pair no verdict is possible; 4 seeds would find one of 3."
+        "1 seed cannot give a verdict; 4 seeds reliably detect (80% power) differences above 3 "
+        "standard deviations."
     )
     assert message(2) == (
-        "With 2 seeds and 1 pair only a difference of 12 times its deviation between seeds is "
-        "found with a chance of 80%; 4 seeds would find one of 3."
+        "2 seeds reliably detect (80% power) only differences above 12 standard deviations; 4 "
+        "seeds: above 3."
     )
 
 

@@ -92,7 +92,9 @@ def test_a_misspelt_word_is_answered_with_the_nearest(word, said, nearest):
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("optimizer=adam", "--optimizers adam,adam"),
+        ("optimizer=adam", "--optimizers sgd,adam"),
+        ("optimizer=sgd", "--optimizers sgd,adam"),
+        ("optimizer=rmsprop", "--optimizers sgd,rmsprop"),
         ("optimizer.lr=0.1", "--lrs 0.1, or protocol.tune=false"),
         ("lrs=[0.1,-1]", "--lrs auto"),
         ("lrs=[0.1,inf]", "--lrs auto"),

@@ -103,6 +103,9 @@ def test_ctrl_c_saves_the_trial_and_ends_the_comparison(own, tmp_path):
         def finish(self, summary):
             self.summary = summary
 
+        def note(self, text):
+            raise AssertionError(f"nothing failed: {text}")
+
     asked = {"optimizers": ["interrupts", "sgd"], "seeds": 1, "runs_dir": tmp_path / "runs", **own}
     view = Witness()
     with pytest.raises(KeyboardInterrupt):

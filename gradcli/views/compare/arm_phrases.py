@@ -1,4 +1,4 @@
-"""What a comparison and its trials are, in short phrases: the same words on every screen."""
+"""A comparison and its trials in short phrases: the same words on every screen."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gradcli.views.heading import describe_data
 
 
 def describe_comparison(info: ComparisonInfo) -> list[str]:
-    """Return what a comparison is in phrases, those that matter most first.
+    """Describe a comparison in phrases, the most important first.
 
-    What its arms differ in is left out: each says so in its name.
+    What its arms differ in is left out: their names say it.
     """
     phrases = (
         ("data", describe_data(info.data)),
@@ -26,7 +26,7 @@ def describe_comparison(info: ComparisonInfo) -> list[str]:
         ("batch_size", f"batch {info.batch_size}"),
         (
             "engine",
-            f"{numbers.count(info.jobs, 'job')} with {numbers.count(info.threads, 'thread')}",
+            _describe_engine(info),
         ),
         ("device", info.device),
     )
@@ -36,24 +36,30 @@ def describe_comparison(info: ComparisonInfo) -> list[str]:
 
 
 def describe_trial(trial: RunningTrial | TrialResult) -> list[str]:
-    """Return which trial it is: its arm, learning rate, seed and stage."""
+    """Return the arm, the learning rate, the seed and the stage of a trial."""
     rate = learning_rate(trial.learning_rate)
     return [trial.arm, f"lr {rate}", f"seed {trial.seed}", trial.stage]
 
 
 def learning_rate(value: float) -> str:
-    """Write a learning rate with three significant digits, as short as it can be."""
+    """Write a learning rate with up to three significant digits."""
     return numbers.ABSENT if math.isnan(value) else f"{value:.3g}"
 
 
 def describe_failure(trial: TrialResult) -> str:
     """Say which trial failed, and why."""
-    reason = trial.error or "it left no result"
+    reason = trial.error or "it has no result"
     return f"failed: {', '.join(describe_trial(trial))}: {reason}"
 
 
+def _describe_engine(info: ComparisonInfo) -> str:
+    """Say how many trials run at the same time, and where if it is not the usual place."""
+    jobs = f"{numbers.count(info.jobs, 'job')} with {numbers.count(info.threads, 'thread')}"
+    return jobs if info.engine == "local" else f"{jobs} ({info.engine})"
+
+
 def _describe_protocol(info: ComparisonInfo) -> str:
-    """Say what is tried with each arm."""
+    """Say how each arm is tuned and measured."""
     protocol = info.protocol
     if not protocol.tune:
         return f"no tuning, {numbers.count(len(protocol.seeds), 'seed')}"

@@ -1,6 +1,6 @@
-"""What the command line asks of the view of a comparison that runs.
+"""What shows a comparison while it runs: one protocol.
 
-One protocol; the live table, the plain lines and the view that draws nothing meet it.
+The live table, the plain lines and the view that draws nothing follow it.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from gradcli.comparison.results import (
 
 
 class CompareView(Protocol):
-    """Shows a comparison while it runs, on stderr. The result is for `compare_ending` to show.
+    """Shows a comparison while it runs, on stderr. `comparison_closing` shows its result.
 
-    The order of calls is `note` and `download` at any time, `start` once, then `progress` as
-    often as there is news and `trial` for each trial that this call of the comparison ends,
-    `finish` where there is a summary, and `close` in any case.
+    The order of calls: `note` and `download` at any time; `start` once; then `progress` whenever
+    there is news and `trial` for each trial that ends in this call of the comparison; `finish` if
+    there is a summary; and `close` in any case.
     """
 
     def note(self, text: str) -> None:
-        """Say something that the user must know, such as that a trial is tried again."""
+        """Say something that the user must know, such as that a trial is retried."""
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
-        """Show how far a download is; `total_bytes` is 0 where it is not known."""
+        """Show the progress of a download; `total_bytes` is 0 if unknown."""
 
     def start(self, info: ComparisonInfo) -> None:
-        """Show what is about to run, with the note on its data where there is one."""
+        """Show what is about to run, with the note on its data if there is one."""
 
     def progress(self, progress: ComparisonProgress) -> None:
-        """Take in how far the comparison is now. May be called many times a second."""
+        """Take in the progress. May be called many times a second."""
 
     def trial(self, trial: TrialResult) -> None:
         """Take in a trial that has ended."""
 
     def finish(self, summary: ComparisonSummary) -> None:
-        """Show that the comparison has ended, and how."""
+        """Show how the comparison ended."""
 
     def close(self) -> None:
-        """Give the terminal back as it was. May be called at any time, and again."""
+        """Restore the terminal. May be called at any time, and again."""
 
 
 class QuietCompareView:

@@ -1,6 +1,6 @@
 """The live table of a comparison on a terminal: when it is drawn.
 
-What is on it belongs to `compare_screen`, how it stays in place to `live`.
+`comparison_screen` lays it out, and `live_screen` keeps it in place.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class CompareLiveView:
         self._progress: ComparisonProgress | None = None
 
     def note(self, text: str) -> None:
-        """Print the text above the table, where it stays."""
+        """Print the text above the table; it stays there."""
         self._console.print(text, highlight=False, markup=False)
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
@@ -59,33 +59,33 @@ class CompareLiveView:
         self._draw_table(info)
 
     def progress(self, progress: ComparisonProgress) -> None:
-        """Take in the progress; draw where the pause after the last draw is over."""
+        """Take in the progress; draw if the pause after the last draw is over."""
         self._progress = progress
         if self._info is not None and self._clock() >= self._next_draw:
             self._draw_table(self._info)
 
     def trial(self, trial: TrialResult) -> None:
-        """Print why a trial failed; of the others the table tells."""
+        """Print why a trial failed; the table shows the others."""
         if trial.status == "failed":
             self.note(describe_failure(trial))
 
     def finish(self, summary: ComparisonSummary) -> None:
-        """Draw the last state; it stays on the terminal above what is printed next."""
+        """Draw the last state; it stays above what is printed next."""
         if self._info is not None:
             ended = f"{summary.status} in {numbers.duration(summary.seconds)}"
             self._draw_table(self._info, ended)
 
     def close(self) -> None:
-        """Leave the table as last drawn and give the terminal back."""
+        """Leave the table as last drawn and restore the terminal."""
         self._picture.close()
 
     def _draw_table(self, info: ComparisonInfo, ended: str = "") -> None:
-        # The last column is never written to: terminals disagree on what follows a full line.
+        # The last column stays empty: terminals differ in what they do after a full line.
         width, height = self._console.width - 1, self._console.height - 1
         self._draw(lambda: comparison_screen(info, self._progress, ended, width, height))
 
     def _draw(self, lines: Callable[[], list[Line]]) -> None:
-        """Draw, and put off the next draw by what this one cost."""
+        """Draw; the next draw waits in proportion to the cost of this one."""
         begin = self._clock()
         self._picture.show(lines())
         end = self._clock()

@@ -29,7 +29,7 @@ SYMBOLS: dict[TrialStatus, str] = {
 _LEAST_ERROR = 1e-4
 """One example in 10,000: lower error rates are drawn alike."""
 LEAST_SPAN = 1.5
-"""Error rates closer than this ratio look alike: the noise of a seed is no valley."""
+"""Error rates closer than this ratio look alike: they differ by the noise of a seed."""
 GREATEST_SPAN = 4.0
 """An error rate of more times the lowest one has failed: it gets the shortest block."""
 

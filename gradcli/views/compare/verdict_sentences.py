@@ -39,6 +39,7 @@ def grounds(pair: PairResult) -> str:
     # An interval of the difference seen from whichever arm is ahead.
     sign = -1 if pair.difference < 0 else 1
     low, high = sorted(sign * end for end in pair.holm_interval)
+    low, high = max(low, -1.0), min(high, 1.0)  # of two accuracies
     apart = f"{numbers.score(abs(pair.difference))} apart"
     if pair.evidence == "none":
         return f"{apart} at {seeds}, too few for a test."

@@ -10,6 +10,12 @@ def arms(*overrides):
     return tuple(ArmInfo(f"adam {one}", "adam", (one,), (0.1,)) for one in overrides)
 
 
+def test_an_engine_is_named_if_it_is_not_the_usual_one(make_comparison_info):
+    info = make_comparison_info()
+    assert "2 jobs with 1 thread" in describe_comparison(info)
+    assert "2 jobs with 1 thread (serial)" in describe_comparison(replace(info, engine="serial"))
+
+
 def test_what_the_arms_differ_in_is_left_to_their_names(make_comparison_info):
     info = make_comparison_info()
     clip = f"clip {info.clip}"

@@ -249,6 +249,11 @@ def test_a_verdict_shows_the_corrected_interval(make_pair):
     )
 
 
+def test_the_interval_of_a_difference_of_accuracies_stays_within_1(make_pair):
+    wide = make_pair(holm_interval=(-2.5, 1.9), verdict="tie", seeds_needed=9)
+    assert "(-1.0000 to 1.0000, p=0.0044, 3 seeds)" in said(wide)
+
+
 def test_a_verdict_for_the_lower_ranked_is_seen_from_its_side(make_pair):
     pair = make_pair(difference=-0.0123, holm_interval=(-0.0166, -0.0080), verdict="b")
     assert said(pair) == (
