@@ -105,13 +105,14 @@ def _is_fused(group: dict[str, Any]) -> bool:
 
 
 # The functional form, and the states that it takes after the gradients, in this order.
+_AdamW = torch.optim.AdamW  # an `Adam` with a setting of its own, but not in 2.6
 _ADAM_STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
 _FORMS: dict[type[Optimizer], tuple[_Function, tuple[str, ...]]] = {
     torch.optim.Adadelta: (adadelta, ("square_avg", "acc_delta", "step")),
     torch.optim.Adagrad: (adagrad, ("sum", "step")),
     torch.optim.Adam: (adam, _ADAM_STATE),
     torch.optim.Adamax: (adamax, ("exp_avg", "exp_inf", "step")),
-    torch.optim.AdamW: (adamw, _ADAM_STATE),
+    _AdamW: (adam if issubclass(_AdamW, torch.optim.Adam) else adamw, _ADAM_STATE),
     torch.optim.NAdam: (nadam, ("exp_avg", "exp_avg_sq", "mu_product", "step")),
     torch.optim.RAdam: (radam, ("exp_avg", "exp_avg_sq", "step")),
     torch.optim.RMSprop: (rmsprop, ("square_avg", "grad_avg", "momentum_buffer", "step")),
