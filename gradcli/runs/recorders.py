@@ -105,7 +105,8 @@ class Recorders:
             recorder.close()
         name = type(recorder).__name__
         writer = self._directory.writer
-        writer.note(dropped_recorders={**writer.noted("dropped_recorders", {}), name: repr(error)})
+        dropped = {**writer.noted("dropped_recorders", {}), name: repr(error)}
+        writer.set_status(writer.noted("status"), dropped_recorders=dropped)
         text = f"The recorder {name} failed and gets no more records: {error!r}."
         if any(one.shows_notes for one in self._others):
             self.note(text)

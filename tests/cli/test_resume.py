@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -18,6 +19,7 @@ import torch
 import gradcli
 from gradcli.inspection.run_summary import summarise_run
 from gradcli.runs import Run, list_runs, load_checkpoint, load_run
+from gradcli.views.train.train_view import QuietView
 
 # Dropout, a schedule and a clipping rule with a memory: all that a checkpoint must carry.
 CONFIG = [
@@ -114,7 +116,7 @@ def test_resuming_a_finished_run_says_so_and_epochs_extend_it(undisturbed, tmp_p
     with pytest.raises(gradcli.UserError, match="has already finished") as error:
         gradcli.train(resume=short.path, runs_dir=tmp_path)
     assert error.value.hint == f"gradcli train --resume {short.path} epochs=2"
-    with pytest.raises(gradcli.UserError, match="only epochs=N"):
+    with pytest.raises(gradcli.UserError, match="Only epochs=N"):
         gradcli.train("optimizer.lr=1", resume=short.path, runs_dir=tmp_path)
     longer = gradcli.train("epochs=2", resume=short.path, runs_dir=tmp_path)
     whole = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=2", "threads=1",
@@ -162,3 +164,56 @@ def test_a_run_at_work_cannot_be_resumed(tmp_path):
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def test_a_jump_of_the_learning_rate_is_said_when_an_extension_makes_one(tmp_path):
+    words = (*CONFIG[:-4], "epochs=1", "threads=1")
+    cosine = gradcli.train(*words, "schedule=cosine", runs_dir=tmp_path)
+    constant = gradcli.train(*words, "schedule=constant", runs_dir=tmp_path)
+
+    class Notes(QuietView):
+        def __init__(self):
+            self.notes = []
+
+        def note(self, text):
+            self.notes.append(text)
+
+    view, calm = Notes(), Notes()
+    last = float(cosine.steps.learning_rate[-1])
+    longer = gradcli.train("epochs=2", resume=cosine.path, runs_dir=tmp_path, view=view)
+    gradcli.train("epochs=2", resume=constant.path, runs_dir=tmp_path, view=calm)
+    (note,) = view.notes
+    assert note.startswith(f"The learning rate jumps from {last:.3g} to ")
+    assert note.endswith("schedule=cosine now runs over 2 epochs.")
+    after = float(note.split(" to ")[1].split(" at step")[0])
+    beginning = cosine.info.total_steps
+    assert after == pytest.approx(float(longer.steps.learning_rate[beginning]), rel=0.1)
+    assert calm.notes == []
+
+
+def test_an_extended_run_keeps_the_command_of_each_part(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gradcli", "train", "first"])
+    words = (*CONFIG[:-4], "schedule=constant", "epochs=1", "threads=1")
+    run = gradcli.train(*words, runs_dir=tmp_path)
+    steps = run.info.total_steps
+    for part, epochs in (("second", 2), ("third", 3)):
+        monkeypatch.setattr("sys.argv", ["gradcli", "train", part])
+        run = gradcli.train(f"epochs={epochs}", resume=run.path, runs_dir=tmp_path)
+    # At the top level stands what the run was begun with.
+    assert run.state["argv"] == ["gradcli", "train", "first"]
+    assert run.overrides == list(words)
+    assert run.state["parts"] == [
+        {"argv": ["gradcli", "train", "first"], "overrides": list(words), "start_step": 0},
+        {"argv": ["gradcli", "train", "second"], "overrides": ["epochs=2"], "start_step": steps},
+        {"argv": ["gradcli", "train", "third"], "overrides": ["epochs=3"], "start_step": 2 * steps},
+    ]
+
+
+def test_a_run_from_before_parts_were_kept_is_resumed_with_what_it_tells(tmp_path):
+    words = (*CONFIG[:-4], "schedule=constant", "epochs=1", "threads=1")
+    run = gradcli.train(*words, runs_dir=tmp_path)
+    state = json.loads((run.path / "run.json").read_text())
+    del state["parts"]
+    (run.path / "run.json").write_text(json.dumps(state))
+    run = gradcli.train("epochs=2", resume=run.path, runs_dir=tmp_path)
+    assert [part["overrides"] for part in run.state["parts"]] == [list(words), ["epochs=2"]]

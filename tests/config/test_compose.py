@@ -132,6 +132,8 @@ def test_what_was_overridden_and_what_each_part_comes_from_is_known(tmp_path):
         ("data=mnist5", "configs/data/", "mnist5k", "data=mnist5k"),
         ("activation=leakyrelu", "configs/activation/", "leaky_relu", "activation=leaky_relu"),
         ("optimizer=nothing_like_it", "configs/optimizer/", "adam", "optimizer=adadelta"),
+        ("activation=swish", "configs/activation/", "silu", "activation=silu"),
+        ("clip=1.0", "configs/clip/", "norm", "clip.max_norm=1.0"),
         # a group, a key, a key in a table
         ("optimzer=sgd", "configs/train.yaml", "optimizer", "optimizer=sgd"),
         ("epoch=5", "configs/train.yaml", "epochs", "epochs=5"),
@@ -192,6 +194,35 @@ def test_a_misspelt_name_is_answered_with_place_nearest_and_what_to_type(
 )
 def test_what_to_type_is_right_when_typed(override):
     compose_train(mistake(override).hint.split(" "))
+
+
+def test_resume_is_an_option_of_the_command():
+    error = mistake("resume=latest")
+    assert error.hint == "--resume latest"
+    assert "'resume' is an option" in error.problem
+
+
+def test_an_unknown_optimizer_is_answered_with_how_to_add_it():
+    problem = mistake("optimizer=lion").problem
+    assert "DIR/optimizer/lion.yaml with a line `_target_: PACKAGE.CLASS`" in problem
+    assert "--config-dir DIR --allow-import PACKAGE" in problem
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.hidden=256", "MLP expects a list of integers, such as [64]"),
+        ("optimizer.betas=0.9", "Adam expects a list of 2 numbers"),
+        ("model.norm=btch", "MLP expects one of "),
+        ("optimizer.amsgrad=1", "Adam expects true or false"),
+        ("clip.max_norm=much", "ClipNorm expects a number"),
+        ("epochs=2.5", "which is not a whole number."),
+        ("max_steps=2.5", "which is not a whole number or null."),
+        ("monitor.probes=noise", "which is not a list of texts."),
+    ],
+)
+def test_what_a_value_must_be_is_said_in_words(override, expected):
+    assert expected in mistake(override).problem
 
 
 def test_options_that_take_the_keyword_are_all_named():

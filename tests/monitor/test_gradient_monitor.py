@@ -103,7 +103,7 @@ def test_every_command_reads_it(finished, gradcli, runs_dir):
     assert len(exported) == 1 + STEPS
     resumed = gradcli("train", "--resume", str(path))
     assert resumed.code == 2
-    assert "loop of your own" in resumed.err
+    assert "your own loop" in resumed.err
 
 
 def test_without_epochs_evaluations_or_a_learning_rate(parts, runs_dir, gradcli):

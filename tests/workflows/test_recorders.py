@@ -1,0 +1,287 @@
+"""A recorder is added from a folder of the user's own, to every kind of run, and may fail."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import gradcli as gc
+from gradcli.records import EvalRecord, LayerRecord, ProbeRecord, Recorder, StepRecords
+from gradcli.runs import load_run
+
+SMALL = ("data=mnist5k", "max_steps=4", "model.hidden=[4]", "batch_size=512", "device=cpu")
+
+TRACKER = '''
+"""A tracker as a user writes one: it knows gradcli only by what it is handed."""
+
+import json
+from pathlib import Path
+
+from gradcli import Recorder
+
+
+class Tracker(Recorder):
+    def __init__(self, folder, fails_in=""):
+        self.folder, self.fails_in = folder, fails_in
+
+    def write(self, call, **facts):
+        with open(self.file, "a") as file:
+            file.write(json.dumps({"call": call, **facts}) + "\\n")
+        if call == self.fails_in:
+            raise ConnectionError("nobody answers")
+
+    def begin(self, info, path, settings):
+        self.file = Path(self.folder) / f"{info.run}.jsonl"
+        self.write("begin", start=info.start_step, path=path, lr=settings["optimizer.lr"])
+
+    def record(self, record):
+        self.write("record", kind=type(record).__name__)
+
+    def finish(self, summary):
+        self.write("finish", status=summary.status)
+
+    def close(self):
+        self.write("close")
+'''
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a module and an option of the group `recorder`, and where it writes."""
+    (tmp_path / "own" / "recorder").mkdir(parents=True)
+    (tmp_path / "told").mkdir()
+    (tmp_path / "my_tracker.py").write_text(TRACKER)
+    (tmp_path / "own" / "recorder" / "mine.yaml").write_text(
+        f"_target_: my_tracker.Tracker\nfolder: {tmp_path / 'told'}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")  # for the processes of trials
+    yield tmp_path
+    sys.modules.pop("my_tracker", None)
+
+
+def told(own, run):
+    """What the tracker was handed of a run."""
+    lines = (own / "told" / f"{run}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def calls(own, run):
+    return [one["call"] for one in told(own, run)]
+
+
+class Witness(Recorder):
+    """Notes every call; fails in one of them if asked to."""
+
+    def __init__(self, fails_in=""):
+        self.calls, self.records, self.notes, self.fails_in = [], [], [], fails_in
+
+    def _note(self, call):
+        self.calls.append(call)
+        if call == self.fails_in:
+            raise ConnectionError("nobody answers")
+
+    def begin(self, info, path, settings):
+        self.info, self.path, self.settings = info, path, settings
+        self._note("begin")
+
+    def record(self, record):
+        self.records.append(record)
+        self._note("record")
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def finish(self, summary):
+        self.summary = summary
+        self._note("finish")
+
+    def close(self):
+        self._note("close")
+
+
+# The same tracker in each kind of run --------------------------------------------------------
+
+
+def test_the_command_line_names_it(gradcli, own, runs_dir):
+    options = ("--config-dir", str(own / "own"), "--allow-import", "my_tracker")
+    answer = gradcli("train", *SMALL, "recorders=[mine]", *options, "--quiet")
+    assert answer.code == 0, answer.err
+    run = load_run(next(runs_dir.iterdir()))
+    first, *middle, finish, last = told(own, run.path.name)
+    assert (first["call"], first["start"], first["lr"]) == ("begin", 0, 0.002)
+    assert {one["kind"] for one in middle} >= {"StepRecords", "LayerRecord", "EvalRecord"}
+    assert (finish["call"], finish["status"]) == ("finish", "finished")
+    assert last["call"] == "close"
+
+
+def test_a_resumed_run_is_recorded_by_the_recorders_of_its_config(gradcli, own, runs_dir):
+    options = ("--config-dir", str(own / "own"), "--allow-import", "my_tracker", "--quiet")
+    words = [word for word in SMALL if not word.startswith("max_steps")]
+    assert gradcli("train", *words, "epochs=1", "recorders=[mine]", *options).code == 0
+    again = ("--resume", "latest", "--allow-import", "my_tracker", "--quiet")
+    assert gradcli("train", "epochs=2", *again).code == 0
+    begins = [one["start"] for one in told(own, next(runs_dir.iterdir()).name) if "start" in one]
+    assert begins == [0, 8]
+
+
+def test_trials_in_processes_of_their_own_are_recorded(own, runs_dir):
+    comparison = gc.compare(
+        *SMALL,
+        "recorders=[mine]",
+        "protocol.tune=false",
+        optimizers=["sgd", "adam"],
+        seeds=1,
+        jobs=1,
+        config_dir=own / "own",
+        allow_import=["my_tracker"],
+        runs_dir=runs_dir,
+    )
+    assert len(comparison.summary.trials) == 2
+    for trial in comparison.summary.trials:
+        assert calls(own, trial.id)[0] == "begin"
+        assert calls(own, trial.id)[-2:] == ["finish", "close"]
+
+
+def test_python_hands_one_over(runs_dir):
+    witness = Witness()
+    run = gc.train(*SMALL, runs_dir=runs_dir, recorders=[witness])
+    assert witness.calls[0] == "begin"
+    assert witness.calls[-2:] == ["finish", "close"]
+    assert set(witness.calls[1:-2]) == {"record"}
+    assert witness.info == run.info
+    assert witness.path == str(run.path)
+    assert witness.settings["optimizer"] == "adam"
+    assert witness.settings["model.hidden"] == [4]
+    assert witness.summary.status == "finished"
+    steps = np.concatenate([one.loss for one in witness.records if isinstance(one, StepRecords)])
+    assert np.array_equal(steps, run.steps.loss)
+    evaluations = tuple(one for one in witness.records if isinstance(one, EvalRecord))
+    assert repr(evaluations) == repr(run.evals)  # NaN equals nothing
+    assert any(isinstance(one, LayerRecord) for one in witness.records)
+
+
+def test_probes_are_records_and_notes(runs_dir):
+    witness = Witness()
+    gc.train(*SMALL, "monitor.probes=[histograms]", runs_dir=runs_dir, recorders=[witness])
+    assert any(isinstance(one, ProbeRecord) for one in witness.records)
+    assert all(note.startswith("probes at step") for note in witness.notes)
+
+
+def own_loop(runs_dir, **options):
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gc.GradientMonitor(model, optimizer, runs_dir=runs_dir, **options) as monitor:
+        for _ in range(3):
+            loss = model(torch.ones(2, 3)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            monitor.step(loss)
+            optimizer.step()
+        monitor.evaluation(accuracy=0.5)
+    return gc.load_run(monitor.run)
+
+
+def test_a_loop_of_ones_own_hands_its_records_over(runs_dir):
+    witness = Witness()
+    run = own_loop(runs_dir, recorders=[witness])
+    assert witness.settings["optimizer"] == "SGD"
+    assert sum(len(one) for one in witness.records if isinstance(one, StepRecords)) == 3
+    evaluations = tuple(one for one in witness.records if isinstance(one, EvalRecord))
+    assert repr(evaluations) == repr(run.evals)  # NaN equals nothing
+    assert (witness.calls[0], witness.calls[-2:]) == ("begin", ["finish", "close"])
+
+
+# One that fails --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["begin", "record", "finish", "close"])
+def test_one_that_fails_is_dropped_with_a_warning_and_the_run_goes_on(runs_dir, call):
+    failing, after = Witness(fails_in=call), Witness()
+    with pytest.warns(RuntimeWarning, match="The recorder Witness failed .*nobody answers"):
+        run = gc.train(*SMALL, runs_dir=runs_dir, recorders=[failing, after])
+    assert failing.calls.count(call) == (2 if call == "close" else 1)
+    assert failing.calls[-1] == "close"
+    assert after.calls[-2:] == ["finish", "close"]
+    assert run.status == "finished"
+    undisturbed = gc.train(*SMALL, runs_dir=runs_dir)
+    assert np.array_equal(run.steps.loss, undisturbed.steps.loss)
+    assert run.state["dropped_recorders"] == {"Witness": "ConnectionError('nobody answers')"}
+
+
+def test_the_screen_says_which_one_failed(gradcli, own, runs_dir):
+    (own / "own" / "recorder" / "mine.yaml").write_text(
+        f"_target_: my_tracker.Tracker\nfolder: {own / 'told'}\nfails_in: record\n"
+    )
+    options = ("--config-dir", str(own / "own"), "--allow-import", "my_tracker")
+    answer = gradcli("train", *SMALL, "recorders=[mine]", *options, "--no-live")
+    assert answer.code == 0
+    assert "The recorder Tracker failed and gets no more records: ConnectionError" in answer.err
+
+
+def test_in_a_loop_of_ones_own_too(runs_dir):
+    with pytest.warns(RuntimeWarning, match="The recorder Witness failed"):
+        run = own_loop(runs_dir, recorders=[Witness(fails_in="record")])
+    assert (run.status, len(run.steps)) == ("finished", 3)
+
+
+def test_the_run_directory_may_not_fail(runs_dir, monkeypatch):
+    def full(self, record):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gradcli.runs.writer.RunWriter.write", full)
+    witness = Witness()
+    with pytest.raises(OSError, match="No space left"):
+        gc.train(*SMALL, runs_dir=runs_dir, recorders=[witness])
+    assert witness.calls == ["begin", "close"]
+    assert load_run(next(runs_dir.iterdir())).status == "failed"
+
+
+# Mistakes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "says", "hint"),
+    [
+        ("recorders=mine", "is not a list of names", "recorders=[mine]"),
+        ("recorders=[mnie]", "There is no recorder 'mnie'", "recorders=[mine]"),
+        ("recorder=mine", "The key is 'recorders'", "recorders=[mine]"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_type(own, override, says, hint):
+    with pytest.raises(gc.UserError, match=says) as caught:
+        gc.train(*SMALL, override, config_dir=own / "own", allow_import=["my_tracker"])
+    assert caught.value.hint == hint
+
+
+def test_without_a_folder_of_ones_own_there_is_none(runs_dir):
+    with pytest.raises(gc.UserError, match="There is no recorder 'mine'") as caught:
+        gc.train(*SMALL, "recorders=[mine]", runs_dir=runs_dir)
+    assert "--config-dir DIR" in caught.value.hint
+    assert not runs_dir.exists()
+
+
+def test_only_a_recorder_is_one_and_its_arguments_are_checked(own, runs_dir):
+    file = own / "own" / "recorder" / "mine.yaml"
+    options = {"config_dir": own / "own", "allow_import": ["my_tracker"], "runs_dir": runs_dir}
+    file.write_text("_target_: torch.nn.Linear\n")
+    with pytest.raises(gc.UserError, match=r"does not derive from gradcli\.records\.Recorder"):
+        gc.train(*SMALL, "recorders=[mine]", **options)
+    file.write_text(f"_target_: my_tracker.Tracker\nfoldr: {own}\n")
+    with pytest.raises(gc.UserError, match="Tracker takes no 'foldr'") as caught:
+        gc.train(*SMALL, "recorders=[mine]", **options)
+    assert str(file) in caught.value.where
+
+
+# What a config without one keeps ---------------------------------------------------------------
+
+
+def test_a_run_without_recorders_has_the_config_of_runs_from_before_the_key(runs_dir):
+    run = gc.train(*SMALL, runs_dir=runs_dir)
+    assert "recorders" not in run.config
+
+
+def test_show_config_lists_the_key(gradcli):
+    assert "\nrecorders: []\n" in gradcli("train", "--show-config").out
