@@ -197,7 +197,7 @@ def in_words(annotation: Any) -> str:
     """Say what an annotation takes: `a list of integers, such as [64]`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(in_words, arguments))
+        return " or ".join(in_words(part) for part in _writable(annotation))
     if origin is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if annotation in _WORDS:
@@ -208,7 +208,7 @@ def in_words(annotation: Any) -> str:
     items = [one for one in arguments if one is not Ellipsis]
     if not items:
         return "a list"
-    many = _WORDS.get(items[0], ("", "values"))[1]
+    many = _WORDS.get(_writable(items[0])[0], ("", "values"))[1]
     fixed = issubclass(container, tuple) and Ellipsis not in arguments
     if len(set(items)) == 1 and fixed:
         many = f"{len(items)} {many}"
@@ -216,6 +216,17 @@ def in_words(annotation: Any) -> str:
         many = f"{len(items)} values"
     example = f", such as {_EXAMPLES[items[0]]}" if items[0] in _EXAMPLES and not fixed else ""
     return f"a list of {many}{example}"
+
+
+def _writable(annotation: Any) -> tuple[Any, ...]:
+    """Return those members of a union that a config can hold, or all if it can hold none."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return (annotation,)
+    members = typing.get_args(annotation)
+    return (
+        tuple(one for one in members if one in _WORDS or typing.get_origin(one) is not None)
+        or members
+    )
 
 
 def _accepts_sequence(container: type, arguments: tuple[Any, ...], value: Any) -> bool:
