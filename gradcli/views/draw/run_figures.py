@@ -1,8 +1,8 @@
 """The pictures of a finished run: loss, accuracy, and every layer's gradient norm over time.
 
 Drawn with matplotlib's object-oriented interface: no window, no global state. Runs of any
-length are reduced to a few hundred bins that keep their extremes, so that a spike of a single
-step is seen and a NaN is marked. Matplotlib is imported on use; it is slow to import.
+length are reduced to a few hundred bins that keep their extremes, so that the spike of a single
+step is visible and a NaN is marked. Matplotlib is slow to import, and is imported on use.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
 
 MOST_BINS = 600
-"""About one bin for every two pixels of a plot's width."""
+"""About one bin per two pixels of a plot's width."""
 MOST_LAYER_NAMES = 40
 DOTS_PER_INCH = 150
 WIDTH_INCHES = 9.0
 
-# Okabe and Ito's palette (2008), which readers with any colour vision tell apart.
+# The palette of Okabe and Ito (2008), which is distinct for readers with any colour vision.
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#BBBBBB"
 
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Consecutive rows in groups of nearly equal length; one row a bin where there are few."""
+    """Consecutive rows in groups of nearly equal length; one row per bin if there are few."""
 
     edges: Integers
     """The first row of each bin, and the number of rows."""
@@ -70,12 +70,12 @@ class Bins:
 
 
 def largest_by_bin(values: Floats, bins: Bins) -> Doubles:
-    """Return each bin's largest value; NaN where one is in the bin, inf where one is."""
+    """Return each bin's largest value: NaN if the bin holds a NaN, else inf if it holds one."""
     return np.maximum.reduceat(values, bins.edges[:-1]).astype(np.float64)
 
 
 def mean_by_bin(values: Floats, bins: Bins) -> Doubles:
-    """Return each bin's mean; not finite where a value is not."""
+    """Return each bin's mean, which is not finite if one of its values is not."""
     with np.errstate(invalid="ignore"):
         sums: Doubles = np.add.reduceat(values, bins.edges[:-1], dtype=np.float64)
     return sums / np.diff(bins.edges)
@@ -84,7 +84,7 @@ def mean_by_bin(values: Floats, bins: Bins) -> Doubles:
 def layer_norms_by_bin(steps: StepRecords, info: RunInfo, bins: Bins) -> Doubles:
     """Return the layers' largest norms before clipping (bins, layers).
 
-    Bin by bin, since the whole of a long run's norms in float64 may not fit into memory.
+    Bin by bin, because all norms of a long run may not fit into memory as float64.
     """
     return np.stack(
         [
@@ -102,9 +102,9 @@ def plot_run(
     Args:
         folder: an existing folder.
         info: of the run.
-        steps: the whole run; its arrays may be memory-mapped. Where there are none,
-            `loss.png` and `gradient_norms.png` are left out.
-        evaluations: of the run, oldest first; where there are none, `accuracy.png` is left out.
+        steps: the whole run; its arrays may be memory-mapped. Without steps, `loss.png` and
+            `gradient_norms.png` are left out.
+        evaluations: of the run, oldest first. Without any, `accuracy.png` is left out.
     """
     pictures: dict[str, Figure] = {}
     if len(steps):
@@ -156,9 +156,9 @@ def _loss_figure(
 def _accuracy_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure:
     figure = blank_figure(4.5)
     axes = figure.add_subplot()
-    for split, label, style, color in (
-        ("val", "validation", "o-", BLUE),
-        ("test", "test", "D", VERMILION),
+    for split, label, style, color, size in (
+        ("val", "validation", "o-", BLUE, 6),
+        ("test", "test", "D", VERMILION, 9),  # hollow and larger, so as not to hide the other
     ):
         records = [record for record in evaluations if record.split == split]
         if records:
@@ -167,17 +167,21 @@ def _accuracy_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure
                 [record.accuracy for record in records],
                 style,
                 color=color,
+                markersize=size,
+                fillstyle="none" if split == "test" else "full",
                 label=f"{label}, last {records[-1].accuracy:.4f}",
             )
-    axes.set_xlim(left=0)
-    axes.set_ylabel("accuracy (share of examples that are right)")
+    axes.set_ylabel("accuracy (fraction correct)")
     _finish(axes)
+    first, last = evaluations[0].step, evaluations[-1].step
+    margin = max(0.05 * (last - first), 0.5)
+    axes.set_xlim(first - margin, last + margin)
     figure.suptitle(f"Accuracy: {_subject(info)}", fontsize="medium")
     return figure
 
 
 def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
-    """Draw the layers' norms as a heat map, and below it the norm over all layers."""
+    """Draw the layers' norms as a heat map, with the norm over all layers below it."""
     rows = min(len(info.layers), MOST_LAYER_NAMES)
     map_height = max(2.6, 1.2 + 0.22 * rows)
     figure = blank_figure(map_height + 2.6)
@@ -187,7 +191,7 @@ def _norms_figure(info: RunInfo, steps: StepRecords, bins: Bins) -> Figure:
     _heat_map(figure, above, info, steps, bins)
 
     before = largest_by_bin(steps.grad_norm_before_clip, bins)
-    # A coefficient is 0 where the norm is infinite: their product is then not a number.
+    # If the norm is infinite, the coefficient is 0 and their product is NaN.
     with np.errstate(invalid="ignore"):
         after = largest_by_bin(steps.grad_norm_before_clip * steps.clip_coefficient, bins)
     _line(below, bins.middles, before, BLUE, "before clipping")
@@ -213,7 +217,7 @@ def _heat_map(figure: Figure, axes: Axes, info: RunInfo, steps: StepRecords, bin
 
 
 def decade_limits(norms: Doubles) -> tuple[float, float]:
-    """Return the range of the logarithms of those norms that have one, a decade at least."""
+    """Return the range of the logarithms of those norms that have one, at least one decade."""
     known = np.log10(norms[np.isfinite(norms) & (norms > 0)])
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     if high - low < 1:  # so that noise on a constant does not fill the scale
@@ -228,14 +232,14 @@ def draw_norms(
     layers: Sequence[LayerInfo],
     scale: tuple[float, float],
 ) -> tuple[AxesImage, list[Patch]]:
-    """Draw layers' norms as a heat map; return its image, and handles for what has no logarithm.
+    """Draw layers' norms as a heat map; return it, and legend handles for what has no logarithm.
 
     Args:
         axes: to draw on.
         norms: (bins, layers).
-        step: the run's steps, of which the first and the last are the ends of the picture.
-        layers: of which at most `MOST_LAYER_NAMES` are named.
-        scale: the logarithms at the ends of the colour scale, as `decades` returns them.
+        step: the run's steps; the first and the last are the ends of the picture.
+        layers: at most `MOST_LAYER_NAMES` of them are named.
+        scale: the logarithms at the ends of the colour scale, as `decade_limits` returns them.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -274,7 +278,7 @@ def blank_figure(height_inches: float) -> Figure:
 def _line(
     axes: Axes, middles: Floats, values: Doubles, color: str, label: str, *, dashed: bool = False
 ) -> None:
-    """Draw the finite values; single ones, which make no line, as points."""
+    """Draw the finite values, with points if there are few: a single one makes no line."""
     marker = "o" if len(values) <= 30 else ""
     axes.plot(
         middles,
@@ -289,12 +293,12 @@ def _line(
 
 
 def finite_or_gap(values: Doubles) -> Doubles:
-    """Put NaN, which matplotlib leaves out, in the place of infinities."""
+    """Replace infinities by NaN, which matplotlib leaves out."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def log_scale(axes: Axes, values: Doubles) -> None:
-    """Use a logarithmic axis, with plain numbers, where every finite value has a logarithm."""
+    """Use a logarithmic axis with plain numbers if every finite value is positive."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     finite = values[np.isfinite(values)]
@@ -307,7 +311,7 @@ def log_scale(axes: Axes, values: Doubles) -> None:
 
 
 def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> None:
-    """Put a cross on the upper edge for each bin with a NaN or an infinity in it."""
+    """Put a cross on the upper edge for each bin that holds a NaN or an infinity."""
     if where.any():
         axes.plot(
             middles[where],
@@ -324,7 +328,7 @@ def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> N
 def legend_above(
     axes: Axes, handles: Sequence[Artist] | None = None, *, on_the_right: bool = False
 ) -> None:
-    """Explain a panel above it, where nothing that is drawn can lie beneath the words."""
+    """Put a panel's legend above it, so that it never covers a line."""
     axes.legend(
         handles=handles,
         loc="lower right" if on_the_right else "lower left",
@@ -340,10 +344,13 @@ def _finish(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("training step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     legend_above(axes)
 
 
 def _subject(info: RunInfo) -> str:
-    return f"{info.model}, {info.optimizer} {info.learning_rate:g}, {describe_data(info.data)}"
+    """Return what was trained: every title names it."""
+    known = np.isfinite(info.learning_rate)  # a loop of the user's own may not tell
+    optimizer = f"{info.optimizer} {info.learning_rate:g}" if known else info.optimizer
+    return f"{info.model}, {optimizer}, {describe_data(info.data)}"
