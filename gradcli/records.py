@@ -23,7 +23,7 @@ Integers = NDArray[np.integer]
 PHASES = ("data", "forward", "loss", "backward", "update", "monitor")
 
 #: The bins of gradient histograms: bin k holds magnitudes from 10**DECADES[k] to below ten
-#: times that. The first holds all smaller ones and the last all larger ones.
+#: times that. The first bin also holds all smaller ones, and the last all larger ones.
 DECADES = range(-24, 8)
 
 
@@ -60,7 +60,7 @@ class LayerInfo:
 
 @dataclass(frozen=True, slots=True)
 class StepRecords:
-    """A block of consecutive training steps, one row a step.
+    """A block of consecutive training steps, one row per step.
 
     Norms are L2 norms of the gradients, before and after clipping. With n steps and P
     parameters (in the order of the layers' parameters), the shapes are (n,) and (n, P).
@@ -76,7 +76,7 @@ class StepRecords:
     grad_norm_before_clip: Floats
     """The norm over all parameters."""
     clip_coefficient: Floats
-    """The norm over all parameters after clipping, divided by that before: 1 is unclipped."""
+    """The norm over all parameters after clipping, divided by the one before; 1 is unclipped."""
     parameter_grad_norm_before_clip: Floats
     parameter_grad_norm_after_clip: Floats
     phase_seconds: dict[str, float] = field(default_factory=dict)
@@ -88,18 +88,18 @@ class StepRecords:
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """What is measured of each layer every `monitor.every` steps; one value a layer.
+    """What is measured of each layer every `monitor.every` steps; one value per layer.
 
-    A value is NaN where it does not exist (a frozen layer has no update ratio).
+    A value that does not exist is NaN (a frozen layer has no update ratio).
     """
 
     step: int
     weight_norm: tuple[float, ...]
     """The norm of the layer's parameters before the update."""
     update_ratio: tuple[float, ...]
-    """||new - old|| / ||old|| over the layer's parameters; zero-initialised biases left out."""
+    """||new - old|| / ||old|| over the layer's parameters, without zero-initialised biases."""
     input_grad_norm: tuple[float, ...]
-    """The norm of the gradient of the batch's mean loss with respect to the layer's input."""
+    """The norm of the gradient of the batch's mean loss w.r.t. the layer's input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,14 @@ class EvalRecord:
     train_loss: float
     """The mean loss of the training batches since the last evaluation on `val`."""
     seconds: float
-    """Wall-clock seconds since the run began, earlier parts of a resumed run included."""
+    """Wall-clock seconds since the run began, including earlier parts of a resumed run."""
     seconds_train: float
     """Seconds in training steps alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRecord:
-    """The first non-finite value: where it arose and in which batch. Training stops there."""
+    """The first non-finite value (inf or NaN): its place and its batch. Training stops there."""
 
     step: int
     """The step whose update was not made."""
@@ -136,9 +136,9 @@ class FaultRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRecord:
-    """One probe at one step: its result in a few numbers, the whole of it, and its cost.
+    """One probe at one step: its result in a few numbers and in full, and its cost.
 
-    Numbers that a probe does not have are NaN, as are all of a refused one.
+    Numbers that a probe does not have are NaN, as are all numbers of a refused one.
     """
 
     step: int
@@ -147,10 +147,10 @@ class ProbeRecord:
     """As `--probe` names it."""
     value: float = math.nan
     """noise: the noise scale in examples. sharpness: the largest eigenvalue of the Hessian, in
-    the optimizer's own metric where it has a known threshold. cosine: the mean over a few steps.
+    the optimizer's own metric if that has a known threshold. cosine: the mean over a few steps.
     alpha: the median over a few steps. descent: the step along the negative gradient with the
     lowest loss. histograms: the share of elements that are exactly zero. signals: the share of
-    dead units. hidden-states: the slope in decades a time step, of the layer where it is
+    dead units. hidden-states: the slope in decades per time step, of the layer where it is
     steepest."""
     low: float = math.nan
     """noise: the lower end of the 95% interval. descent: 0. Others: the least of what the value
@@ -164,7 +164,7 @@ class ProbeRecord:
     passes: float = math.nan
     """The cost in forward-backward passes of one training batch."""
     refused: str = ""
-    """The reason; empty where the probe was made."""
+    """The reason; empty if the probe was made."""
     result: Any = None
     """All that was found, as plain values: what `inspect-gradients --probe --json` prints."""
 
@@ -183,17 +183,17 @@ class Finding:
     threshold: str
     """The rule, with its constant."""
     message: str
-    """What it means, in a sentence that a student understands."""
+    """What it means, in a sentence for a student."""
     override: str | None
-    """A complete override that can be pasted; None where none can mend it."""
+    """A complete override that can be pasted; None if no override fixes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
     """Which data a run used.
 
-    Of a loop of the user's own nothing is known of them: they are named `own`, and sizes, shape
-    and classes are 0.
+    The data of the user's own loop are unknown: they are named `own`, and sizes, shape and
+    classes are 0.
     """
 
     name: str
@@ -205,15 +205,15 @@ class DataInfo:
     """The shape of one example: (channels, height, width)."""
     classes: int
     note: str = ""
-    """What the user must know of the choice (why the sample is used); empty otherwise."""
+    """What the user must know about the choice (why the sample is used); usually empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """What is known of a run when it starts: the header of every screen.
 
-    A loop of the user's own (`GradientMonitor`) does not tell everything. What is not known is
-    0 or empty, and NaN for a learning rate; `total_steps` of 0 is the mark of such a run.
+    The user's own loop (`GradientMonitor`) does not tell everything. What is unknown is 0 or
+    empty, and NaN for a learning rate; `total_steps` of 0 marks such a run.
     """
 
     run: str
@@ -240,7 +240,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class NormSummary:
-    """A column of norms over the whole run; NaN where no step was made."""
+    """A column of norms over the whole run; NaN if no step was made."""
 
     first: float
     last: float
@@ -250,16 +250,16 @@ class NormSummary:
 
 @dataclass(frozen=True, slots=True)
 class LayerSummary:
-    """What the end of a run says of one layer."""
+    """One layer over the whole run."""
 
     name: str
     grad_norm_before_clip: NormSummary
     grad_norm_after_clip: NormSummary
     clipped_fraction: float
-    """The share of steps in which clipping made this layer's gradient smaller."""
+    """The fraction of steps in which clipping shrank this layer's gradient."""
     weight_norm: float
     update_ratio: float
-    """The last ones measured; NaN where there is none."""
+    """This and `weight_norm` are the last ones measured; NaN if there are none."""
 
 
 Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lost"]
@@ -269,8 +269,8 @@ Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lo
 class TrainSummary:
     """The result of a run: what `--json`, the closing screen and `runs show` draw from.
 
-    Numbers that are not known are NaN: an accuracy that was not measured, the times of a run
-    that was killed before it noted any, all times but the total of a loop of the user's own.
+    Unknown numbers are NaN: an accuracy that was not measured, the times of a run that was killed
+    before it noted any, all times of the user's own loop except for the total.
     """
 
     info: RunInfo
@@ -289,7 +289,7 @@ class TrainSummary:
     seconds_train: float
     steps_per_second: float
     phases: dict[str, float]
-    """The share of `seconds_train` that each of `PHASES` took; all 0 where that is not known."""
+    """The fraction of `seconds_train` that each of `PHASES` took; all 0 if unknown."""
     clipped_fraction: float
     layers: tuple[LayerSummary, ...]
     findings: tuple[Finding, ...]
@@ -305,13 +305,13 @@ class RunRow:
     name: str
     status: Status
     when: str
-    """When it began, as the user should read it."""
+    """When it began, in words for the user."""
     data: str
     model: str
     optimizer: str
     epochs: int
     test_accuracy: float
-    """NaN where there is none."""
+    """NaN if there is none."""
     findings: tuple[str, ...]
     """The codes of what the diagnosis found."""
 

@@ -1,4 +1,4 @@
-"""The last forward pass of a loop that is not ours: what the model was given, to repeat it."""
+"""Remembers the inputs of the last forward pass of the user's own loop, to repeat it."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class ForwardWatch:
         self._call: _Call | None = None
 
     def attach(self, model: nn.Module) -> list[RemovableHandle]:
-        """Watch `model`, as the loop calls it; one compiled in place cannot be watched."""
+        """Watch `model` as the loop calls it; one that was compiled in place cannot be watched."""
         if getattr(model, "_compiled_call_impl", None) is not None:
             return []
         return [model.register_forward_pre_hook(_Hook(self), with_kwargs=True)]
 
     def forget(self) -> None:
-        """Let go of what the model was given."""
+        """Release the inputs of the model."""
         self._call = None
 
     def first_non_finite(self, model: nn.Module) -> str | None:
-        """Repeat the pass on a copy of `model`: the first module whose output is not finite.
+        """Repeat the pass on a copy of `model`; return the first module with a non-finite output.
 
-        None where there is none, and where the pass is not known or cannot be repeated.
+        None if there is none, or the pass is unknown or cannot be repeated.
         """
         if self._call is None:
             return None
@@ -56,11 +56,11 @@ class ForwardWatch:
         ):
             try:
                 return first_non_finite_output(model, lambda twin: twin(*arguments, **keywords))[0]
-            except Exception:  # of the user's own code, which need not bear being copied
+            except Exception:  # the user's own code may not survive being copied
                 return None
 
     def note(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        """Remember a call of the model that gradients may flow through; for its hook."""
+        """Remember a call of the model that gradients may flow through; its hook calls this."""
         autocast = None
         if self._autocast and torch.is_autocast_enabled(self._device.type):
             autocast = torch.get_autocast_dtype(self._device.type)
@@ -69,7 +69,7 @@ class ForwardWatch:
 
 
 class _Hook:
-    """A forward pre-hook that does nothing in copies of its model, deep ones and saved ones."""
+    """A forward pre-hook that does nothing in deep copies and saved copies of its model."""
 
     def __init__(self, watch: ForwardWatch | None) -> None:
         self._watch = watch

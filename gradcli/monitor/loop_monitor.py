@@ -1,10 +1,10 @@
-"""What the gradients do in a training loop that is not ours, told as records.
+"""Measures the gradients of the user's own training loop, and emits records.
 
-The loop calls `step` between its backward pass and its update; what it does to the gradients
-after that, and the update itself, are seen through the optimizer's step hooks. Norms are read
-from `p.grad`, never within a backward hook, where most gradients are not there yet.
+The loop calls `step` between its backward pass and its update. The optimizer's step hooks show
+what it does to the gradients after that, and the update itself. Norms are read from `p.grad`,
+never in a backward hook, when most gradients do not exist yet.
 
-Measuring only: what becomes of the records is for whoever takes them.
+It only measures: the caller decides what to do with the records.
 """
 
 from __future__ import annotations
@@ -34,56 +34,55 @@ from gradcli.monitor.wrappers import is_compiled, refuse_unwatchable, unwrap_mod
 from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords
 
 _SECONDS_BETWEEN_FLUSHES = 1.0
-# Version counters tell whether the loop changed gradients between `step` and the update, and
-# spare a second pass where it did not; but writes through `.data` or NumPy escape them. So this
-# many first steps, and every so many later ones, are measured twice whatever the counters say;
-# at the first change that they did not tell of, all steps are.
+# Version counters tell whether the loop changed gradients between `step` and the update, and save
+# a second pass if it did not. But writes through `.data` or NumPy escape them, so the first steps,
+# and one in so many later ones, are measured twice whatever the counters say. After the first
+# change that they missed, all steps are measured twice.
 _DISTRUSTED_STEPS = 100
 _DISTRUST_EVERY = 64
-# A scaler begins at 65536 and halves its scale at each overflow. Below this one it makes
-# gradients smaller, and can no longer be why they are not finite.
+# A scaler starts at 65536 and halves its scale at each overflow. Below 1 it makes gradients
+# smaller, so it can no longer be the reason that they are not finite.
 _SMALLEST_CALIBRATING_SCALE = 1.0
 
 
 @dataclass(slots=True)
 class _Measured:
-    """What `step` measured, until an update follows or another measurement."""
+    """What `step` measured, kept until the update or the next measurement."""
 
     loss: Tensor | float
     before: Norms
     gradients: list[Tensor | None] | None
-    """Kept until the update, where they are looked up again at a third of the cost, unless
-    another forward pass of the model, as it is hooked, comes before: it may need their memory."""
+    """Kept until the update, which then finds them again at a third of the cost; dropped at
+    another forward pass of the model, which may need their memory."""
     versions: list[int]
     scale: Tensor | None
     after: Norms | None = None
     distrusted: bool = False
-    """Whether `after` was measured although the version counters tell of no change."""
+    """Whether `after` was measured although the version counters show no change."""
 
 
 class LoopMonitor:
     """Measures a training loop from within, without changing what it computes.
 
     Args:
-        model: any module; `torch.compile`, DDP and DataParallel are looked through.
-        optimizer: of the model's parameters; of a wrapper, its `optimizer` is watched.
-        emit: is given each record as it comes.
-        scaler: the loop's `torch.amp.GradScaler`; the norms are then those of the gradients
-            without its scale.
-        every: how many updates lie between two `LayerRecord`s; 0 for none.
+        model: any module; `torch.compile`, DDP and DataParallel are unwrapped.
+        optimizer: of the model's parameters; if it is a wrapper, its `optimizer` is watched.
+        emit: is called with each record.
+        scaler: the loop's `torch.amp.GradScaler`; norms are then those without its scale.
+        every: the updates from one `LayerRecord` to the next; 0 for none.
         stop_on_fault: whether `step` raises at a non-finite value. On an accelerator it then
             waits for the device at each step.
 
     Attributes:
         layers: the model's layers.
         updates: the updates made so far.
-        skipped: the updates that the scaler left out.
-        epoch: that of the last step, from 1; 0 where the loop does not tell.
-        fault: the first non-finite value that is not the scaler's doing.
-        last_is_finite: whether the step that was emitted last was finite.
+        skipped: the updates that the scaler skipped.
+        epoch: of the last step, from 1; 0 if the loop does not tell.
+        fault: the first non-finite value that the scaler did not cause.
+        last_is_finite: whether the last step that was emitted was finite.
 
     Raises:
-        UserError: where the model or the optimizer cannot be watched, with the reason.
+        UserError: if the model or the optimizer cannot be watched, with the reason.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class LoopMonitor:
         self._last_flush = -math.inf
         self._probe = LayerProbe(self.model, self.layers, zero_parameters(self.model))
         self._probing = False
-        # Hooks within compiled code would be compiled with it.
+        # Hooks in compiled code would be compiled with it.
         self._watches_inputs = not is_compiled(model)
         self._measured: _Measured | None = None
         self._learning_rate = math.nan
@@ -120,7 +119,7 @@ class LoopMonitor:
         self._distrust = False
         self._distrusted: list[int] = []
 
-        # Without a scaler values overflow in the forward pass no sooner for autocast.
+        # Without a scaler, autocast makes no value overflow earlier in the forward pass.
         self._forward = ForwardWatch(
             self._device, self._before_forward, autocast=scaler is not None
         )
@@ -140,13 +139,13 @@ class LoopMonitor:
             epoch: from 1; None is that of the step before.
 
         Raises:
-            UserError: where the loss is not one number, or there is no gradient at all.
-            FloatingPointError: for a non-finite value, where that is asked for.
+            UserError: if the loss is not one number, or there is no gradient at all.
+            FloatingPointError: at a non-finite value, with `stop_on_fault`.
         """
         if self._updates_under_way and self._measured is not None:
             if self._measured.after is None:
-                return  # a closure called again (LBFGS); its first call was at the weights
-            self._updates_under_way = 0  # an update that raised, and the loop went on
+                return  # LBFGS calls its closure again, at other weights
+            self._updates_under_way = 0  # an update raised, and the loop continued
         self._supersede()
         if self._probing:
             self._probe.__exit__(None, None, None)
@@ -161,7 +160,7 @@ class LoopMonitor:
             _versions(gradients),
             self._scale.current(),
         )
-        # On an accelerator looking would mean waiting; there it is left to `flush`.
+        # On an accelerator this would wait for the device; `flush` does it there.
         if self._device.type == "cpu" or self._stop_on_fault:
             self._look(self._measured)
         self._forward.forget()
@@ -169,7 +168,7 @@ class LoopMonitor:
             raise FloatingPointError(fault_message(self.fault))
 
     def flush(self) -> None:
-        """Emit the steps since the last flush: on an accelerator the one transfer to the host."""
+        """Emit the steps since the last flush: on an accelerator, the only transfer to the host."""
         self._last_flush = perf_counter()
         if not len(self._buffer):
             return
@@ -188,14 +187,14 @@ class LoopMonitor:
             self._note_fault(int(records.step[row]), float(records.loss[row]), norms)
 
     def close(self) -> None:
-        """Emit what is left and remove every hook; safe to call again."""
+        """Emit what is left and remove all hooks; safe to call again."""
         self._remove_hooks()
         self._probe.__exit__(None, None, None)
         measured, number = self._measured, self.updates + 1
         if measured is not None:
             self._look(measured)
             if self.fault is not None and self.fault.step == number:
-                # The loop stopped there: the update was not made, but the step is recorded.
+                # The loop stopped there: the step is recorded, although its update was not made.
                 self._append(number, measured, measured.before)
                 self._measured = None
         self.flush()
@@ -212,7 +211,7 @@ class LoopMonitor:
         if self._measured is not None:
             self._measured.gradients = None
             if not self._updates_under_way:
-                self._probing = False  # no update followed what the probe has seen
+                self._probing = False  # no update followed what the probe saw
         if self._is_probe_due():
             self._enter_probe()
 
@@ -220,7 +219,7 @@ class LoopMonitor:
         return not self._probing and self._every > 0 and self.updates % self._every == 0
 
     def _enter_probe(self) -> None:
-        """Note the weights and watch the layers' inputs."""
+        """Note the weights and watch the inputs of the layers."""
         self._probe.__enter__()
         self._probing = True
         if not self._watches_inputs:
@@ -229,10 +228,10 @@ class LoopMonitor:
     def _before_update(self, *_: Any) -> None:
         self._updates_under_way += 1
         if self._updates_under_way > 1:
-            return  # the `step` of a subclass that calls its parent's
+            return  # the `step` of a subclass calls its parent's
         if self._measured is not None:
             self._measured.after = self._norms_after(self._measured)
-        # Where it is a tensor on an accelerator (`capturable`), this waits for the device.
+        # If it is a tensor on an accelerator (`capturable`), this waits for the device.
         self._learning_rate = float(self._optimizer.param_groups[0].get("lr", math.nan))
         if self._is_probe_due():
             self._enter_probe()
@@ -245,10 +244,10 @@ class LoopMonitor:
         if measured is None:
             self._pass_over()
             return
-        # A closure ran the backward pass, and `step`, within the update: gradients are still there.
+        # If a closure ran the backward pass and `step` in the update, the gradients still exist.
         after = self._norms_after(measured) if measured.after is None else measured.after
         if self._probing and self._scale.active:
-            self.flush()  # it may count updates that the scaler left out
+            self.flush()  # it may count updates that the scaler skipped
         self.updates += 1
         self._append(self.updates, measured, after)
         if self._probing:
@@ -257,7 +256,7 @@ class LoopMonitor:
             self.flush()
 
     def _pass_over(self) -> None:
-        """Count an update of which nothing was measured."""
+        """Count an update without a measurement."""
         if not self.updates:
             raise UserError(
                 "The optimizer made an update before the first monitor.step(loss).",
@@ -276,7 +275,7 @@ class LoopMonitor:
             unscaled = tuple(norm / scale for norm in record.input_grad_norm)
             record = replace(record, input_grad_norm=unscaled)
         self.flush()
-        if self.updates == number:  # else the scaler left this update out
+        if self.updates == number:  # otherwise the scaler skipped this update
             self._emit(record)
 
     def _leave_probe(self) -> None:
@@ -286,7 +285,7 @@ class LoopMonitor:
     # What is measured.
 
     def _norms(self, gradients: list[Tensor | None]) -> Norms:
-        """Return the parameters' gradient norms, without the scaler's scale."""
+        """Return the gradient norms of the parameters, without the scaler's scale."""
         norms = self._gradients.norms(gradients)
         scale = self._scale.of_gradients()
         if scale is None:
@@ -294,7 +293,7 @@ class LoopMonitor:
         return scaled(norms, scale.to(accumulator_dtype(scale.device)).reciprocal())
 
     def _norms_after(self, measured: _Measured) -> Norms:
-        """Return the norms that the update sees; those before where nothing was changed."""
+        """Return the norms that the update sees: those before clipping if nothing has changed."""
         gradients = self._gradients.current()
         told = (
             measured.gradients is None
@@ -308,19 +307,19 @@ class LoopMonitor:
         return self._norms(gradients)
 
     def _check_trust(self, records: StepRecords) -> None:
-        """See whether gradients were changed where the version counters did not tell."""
+        """Find out whether gradients changed without a change of the version counters."""
         before = records.parameter_grad_norm_before_clip[self._distrusted]
         after = records.parameter_grad_norm_after_clip[self._distrusted]
         self._distrust |= not np.array_equal(before, after, equal_nan=True)
         self._distrusted = []
 
     def _one_number(self, loss: Tensor | float) -> Tensor | float:
-        """Return the loss as a number where that needs no waiting, else as a copy, ()."""
+        """Return the loss as a number if that does not wait for a device, else as a copy, ()."""
         if not isinstance(loss, Tensor):
             return float(loss)
         if loss.numel() != 1:
             raise UserError(
-                f"The loss has the shape {tuple(loss.shape)}, where one number is needed.",
+                f"The loss has the shape {tuple(loss.shape)}; it must be one number.",
                 where="monitor.step(loss)",
                 hint="monitor.step(loss.mean())",
             )
@@ -335,10 +334,10 @@ class LoopMonitor:
             number, self.epoch, self._learning_rate, measured.loss, measured.before, after
         )
 
-    # What becomes of steps that are not finite, or without an update.
+    # Steps that are not finite, or have no update.
 
     def _look(self, measured: _Measured) -> None:
-        """Look for a fault on the host, while it is known what the model was given."""
+        """Look for a fault on the host, while the inputs of the model are known."""
         loss = float(measured.loss)
         if math.isfinite(loss + _sum(measured.before)):
             return
@@ -361,16 +360,16 @@ class LoopMonitor:
         self._emit(self.fault)
 
     def _supersede(self) -> None:
-        """Forget a measurement that no update followed, but count what the scaler left out."""
+        """Forget a measurement that no update followed, but count an update that was skipped."""
         measured, self._measured = self._measured, None
         if measured is None:
             return
-        # Not every such measurement is one: a loop may measure each part of an accumulation.
+        # A loop may also measure each part of an accumulation, which is not a skipped update.
         if measured.scale is not None and self._scale.value() < measured.scale.item():
             self._count_skipped(1, float(measured.loss), on_host(measured.before))
 
     def _without_skipped(self, records: StepRecords) -> StepRecords:
-        """Take out the steps that a fused optimizer was called for but did not make."""
+        """Remove the steps that a fused optimizer was called for but did not make."""
         made = np.isfinite(records.grad_norm_before_clip)
         if made.all():
             return records
@@ -404,9 +403,9 @@ class LoopMonitor:
                     candidate.register_step_post_hook(self._after_update),
                 ]
         raise UserError(
-            f"{type(optimizer).__name__} has no step hooks to watch its updates by.",
+            f"{type(optimizer).__name__} has no step hooks, so its updates cannot be watched.",
             where="optimizer",
-            hint="derive it from torch.optim.Optimizer, and call super().__init__",
+            hint="derive it from torch.optim.Optimizer, and call super().__init__()",
         )
 
     def _remove_hooks(self) -> None:
@@ -416,7 +415,7 @@ class LoopMonitor:
 
 
 def _versions(gradients: list[Tensor | None]) -> list[int]:
-    """Return what grows when a gradient is written to."""
+    """Return the version counters, which grow when a gradient is written to."""
     return [one._version for one in gradients if one is not None]
 
 
@@ -431,4 +430,4 @@ def fault_message(fault: FaultRecord) -> str:
         "loss": "the loss",
         "backward": f"the gradient of {fault.layer}",
     }[fault.phase]
-    return f"At step {fault.step}, {place} is the first value that is no finite number."
+    return f"At step {fault.step}, the first non-finite value (inf or NaN) was {place}."

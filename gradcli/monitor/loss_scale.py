@@ -1,4 +1,4 @@
-"""The factor that a gradient scaler has in the gradients of mixed-precision training."""
+"""The factor that a gradient scaler has multiplied mixed-precision gradients by."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _STATES = "_per_optimizer_states"
 
 
 class LossScale:
-    """Knows by what a `torch.amp.GradScaler` has multiplied the gradients.
+    """Knows the factor by which a `torch.amp.GradScaler` has multiplied the gradients.
 
     Args:
-        scaler: the loop's scaler; None where it has none.
-        optimizers: the optimizer as the loop names it, and as its hooks name it.
+        scaler: the loop's scaler; None if it has none.
+        optimizers: the loop's optimizer, and the one whose hooks are used.
         device: of the gradients.
 
     Raises:
-        UserError: where the scaler does not tell whether its gradients are unscaled yet.
+        UserError: if the scaler does not tell whether its gradients are unscaled yet.
     """
 
     def __init__(self, scaler: Any, optimizers: tuple[object, ...], device: torch.device) -> None:
@@ -39,17 +39,17 @@ class LossScale:
             self._one = torch.ones((), dtype=accumulator_dtype(device), device=device)
 
     def current(self) -> Tensor | None:
-        """Return the scale, (), on the device and without waiting for it; None without one."""
+        """Return the scale, (), on the device and without waiting for it; None without a scaler."""
         if not self.active:
             return None
         scale: Tensor = self._scaler.scale(self._one)
         return scale
 
     def of_gradients(self) -> Tensor | None:
-        """Return the factor that is in `p.grad` now; None where there is none.
+        """Return the factor that `p.grad` holds now; None if there is none.
 
-        That `scaler.unscale_` was called stands in private state alone, of which the
-        constructor has made sure that it is there.
+        Only private state tells whether `scaler.unscale_` was called; the constructor has made
+        sure that it exists.
         """
         if not self.active:
             return None

@@ -1,4 +1,4 @@
-"""Models as loops wrap them: looked through, or refused in words."""
+"""Unwraps the models of training loops, and refuses those that cannot be watched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradcli.errors import UserError
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Return the module within `torch.compile`, DataParallel and DistributedDataParallel."""
+    """Return the module inside `torch.compile`, DataParallel and DistributedDataParallel."""
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             inner = model.module
@@ -31,7 +31,7 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def refuse_unwatchable(model: nn.Module, optimizer: Any) -> None:
-    """Refuse a model whose gradients are not all in one place, and a stranger's optimizer.
+    """Refuse a model whose gradients are not all in one place, and an unrelated optimizer.
 
     Raises:
         UserError: with the reason and what to do.
@@ -41,16 +41,16 @@ def refuse_unwatchable(model: nn.Module, optimizer: Any) -> None:
         raise UserError("The model has no parameters, so there are no gradients.", where="model")
     if any(is_lazy(parameter) for parameter in parameters):
         raise UserError(
-            "The model has lazy layers, whose shapes are not known yet.",
+            "The model has lazy layers, whose shapes are still unknown.",
             where="model",
             hint="run one batch through it first",
         )
     sharded = any(type(one).__name__ == "FullyShardedDataParallel" for one in model.modules())
     if sharded or any(hasattr(parameter, "device_mesh") for parameter in parameters):
         raise UserError(
-            "The model's parameters are sharded: no process has whole gradients to measure.",
+            "The model's parameters are sharded, so no process has whole gradients to measure.",
             where="model",
-            hint="train with DistributedDataParallel, which is measured on rank 0",
+            hint="train with DistributedDataParallel, which rank 0 can measure",
         )
     if len({parameter.device for parameter in parameters}) > 1:
         raise UserError("The model is spread over several devices.", where="model")
@@ -60,5 +60,5 @@ def refuse_unwatchable(model: nn.Module, optimizer: Any) -> None:
         raise UserError(
             "The optimizer updates none of the model's parameters.",
             where="optimizer",
-            hint="an optimizer made from model.parameters()",
+            hint="make the optimizer from model.parameters()",
         )

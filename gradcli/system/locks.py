@@ -1,4 +1,4 @@
-"""Who is working in a run directory: a lock that ends with its process, however it ends."""
+"""The lock of a run directory, which ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LOCK_FILE = "lock"
 
 
 class RunLock:
-    """An exclusive lock on a run directory, held until `release` or the process's end."""
+    """An exclusive lock on a run directory, held until `release` or the end of the process."""
 
     def __init__(self, directory: Path) -> None:
         self._file = (directory / LOCK_FILE).open("a")
@@ -26,7 +26,7 @@ class RunLock:
         self.release()
 
     def release(self) -> None:
-        """Let go of the directory; safe to call again."""
+        """Release the directory; safe to call again."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""Where things lie: what every command is told by its options or by the environment."""
+"""Where runs, data and configs are: what options or the environment tell every command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Paths:
-    """Where runs, data and the user's own configs lie, and which packages configs may use."""
+    """Where runs, data and the user's own configs are, and which packages configs may use."""
 
     runs_dir: Path = Path("runs")
     data_dir: Path | None = None

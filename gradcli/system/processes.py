@@ -1,6 +1,6 @@
-"""What a process of gradcli's own asks of Python and of the C library, to start, run and end fast.
+"""Settings of Python and the C library that make gradcli's own processes start, run and end fast.
 
-All of it is for whole processes: nothing here is called by what users import into theirs.
+They affect a whole process, so nothing that users import into their programs calls them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _OF_THE_HEAP = (1 << 30, 1 << 25)  # bytes; older releases refuse more than the 
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import without the garbage collector, and keep from it what was imported.
+    """Import without the garbage collector, and hide from it what was imported.
 
-    Modules stay, so it finds nothing while they load; looking for it nevertheless, again and
-    again among the hundred thousands of objects that torch makes, took 17% of the time from the
-    start of `gradcli train` to the end of its first step.
+    Modules are not garbage, so it finds nothing while they load. Its searches among the hundreds
+    of thousands of objects that torch creates took 17% of the time from the start of
+    `gradcli train` to the end of its first step.
     """
     gc.disable()
     try:
@@ -35,23 +35,23 @@ def quick_imports() -> Iterator[None]:
 
 
 def end_quickly() -> None:
-    """Let this process end without a last look for garbage among its modules.
+    """Let this process end without a last search for garbage among its modules.
 
-    With torch, SciPy and matplotlib loaded that took 0.5 to 0.7 s.
+    With torch, SciPy and matplotlib loaded, it took 0.5 to 0.7 s.
     """
     atexit.register(gc.freeze)
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep up to 512 MB of what is freed, for the next training step.
+    """Let the C library keep up to 512 MB of freed memory for the next training step.
 
-    It would hand the activations of a convolutional network back to the system after each
-    step and each batch of an evaluation, and ask for them again, zeroed, page by page: 3,000
-    faults a step of the default CNN. Without them its training takes 0.8 to 0.9 of the time on two
-    cores, and its evaluation 0.55 to 0.63. The peak of memory grows by a tenth.
+    By default it returns the activations of a convolutional network to the system after each
+    step and each batch of an evaluation, and then gets them back zeroed, page by page: 3,000
+    page faults per step of the default CNN. Without them its training takes 0.8 to 0.9 of the
+    time on two cores, and its evaluation 0.55 to 0.63. The peak of memory grows by a tenth.
 
     Returns:
-        Whether it will; not elsewhere than in glibc, nor where the user has set it up.
+        Whether it does: only in glibc, and only if the user has not configured it.
     """
     if not _is_glibc() or any(name.startswith(("MALLOC_", "GLIBC_TUN")) for name in os.environ):
         return False
@@ -65,5 +65,5 @@ def keep_freed_memory() -> bool:
 def _is_glibc() -> bool:
     try:
         return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
-    except (AttributeError, ValueError):  # no Unix, or one without that name
+    except (AttributeError, ValueError):  # not Unix, or a Unix without that name
         return False

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests: work ends in good order, with its state saved."""
+"""Ctrl-C and SIGTERM as requests to stop: work ends with its state saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def caught_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
     """Let the first Ctrl-C or SIGTERM call `stop`; a second one ends the process at once.
 
     Yields:
-        The signals caught so far. Outside the main thread, which alone may handle signals, none.
+        The signals caught so far. None outside the main thread, the only one to handle signals.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -244,6 +244,7 @@ class _Study:
         self._attempts: Counter[str] = Counter()
         self._began: dict[str, float] = {}
         self._curves: dict[str, Curve] = {}
+        self._dropped_recorders: set[str] = set()
         self._start = self._next_look = time.monotonic()
 
     def run(self) -> ComparisonSummary:
@@ -333,12 +334,23 @@ class _Study:
         """Keep the curves of the trial that ended last, for the screen."""
         run = self._directory.trial(trial.id)
         if run is not None:
+            self._note_dropped_recorders(trial, run)
             steps = run.last_steps(trials.RECENT_STEPS)
             if len(steps):
                 self._curves[trial.arm] = (
                     steps.loss,
                     steps.grad_norm_before_clip,
                     steps.clip_coefficient,
+                )
+
+    def _note_dropped_recorders(self, trial: Trial, run: Run) -> None:
+        """Say which recorder failed in a trial, once for all trials."""
+        for name, error in run.state.get("dropped_recorders", {}).items():
+            if name not in self._dropped_recorders:
+                self._dropped_recorders.add(name)
+                self._view.note(
+                    f"The recorder {name} failed in {trial.arm}, seed {trial.seed}: {error}. "
+                    "The trial went on without it."
                 )
 
     def _announce(self) -> None:

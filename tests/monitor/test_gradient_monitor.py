@@ -94,7 +94,7 @@ def test_every_command_reads_it(finished, gradcli, runs_dir):
     assert shown.code == 0
     assert f"finished  {path.name}" in shown.out
     assert "own data, Sequential 83 parameters, SGD 0.1, cpu, 1 thread" in shown.out
-    assert "2 epochs, 12 steps, 100% of the steps clipped" in shown.out
+    assert "2 epochs, 12 steps, 100% of steps clipped" in shown.out
     assert "nan" not in shown.out
     result = json.loads(gradcli("runs", "show", "latest", "--json").out)
     assert (result["steps"], result["status"]) == (12, "finished")

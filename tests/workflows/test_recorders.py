@@ -10,6 +10,7 @@ import torch
 import gradcli as gc
 from gradcli.records import EvalRecord, LayerRecord, ProbeRecord, Recorder, StepRecords
 from gradcli.runs import load_run
+from gradcli.views.compare.compare_view import QuietCompareView
 
 SMALL = ("data=mnist5k", "max_steps=4", "model.hidden=[4]", "batch_size=512", "device=cpu")
 
@@ -219,6 +220,33 @@ def test_the_screen_says_which_one_failed(gradcli, own, runs_dir):
     answer = gradcli("train", *SMALL, "recorders=[mine]", *options, "--no-live")
     assert answer.code == 0
     assert "The recorder Tracker failed and gets no more records: ConnectionError" in answer.err
+
+
+def test_a_comparison_says_once_which_one_failed(own, runs_dir, trials_in_this_process):
+    notes = []
+
+    class Notes(QuietCompareView):
+        def note(self, text):
+            notes.append(text)
+
+    file = own / "own" / "recorder" / "mine.yaml"
+    file.write_text(file.read_text() + "fails_in: begin\n")
+    with pytest.warns(RuntimeWarning, match="The recorder Tracker failed"):
+        comparison = gc.compare(
+            *SMALL,
+            "recorders=[mine]",
+            "protocol.tune=false",
+            optimizers=["sgd", "adam"],
+            seeds=1,
+            config_dir=own / "own",
+            allow_import=["my_tracker"],
+            runs_dir=runs_dir,
+            view=Notes(),
+        )
+    assert comparison.summary.status == "finished"
+    (note,) = notes
+    assert note.startswith("The recorder Tracker failed in ")
+    assert "ConnectionError('nobody answers')" in note
 
 
 def test_in_a_loop_of_ones_own_too(runs_dir):

@@ -1,7 +1,7 @@
-"""The mark beside a layer in which something is off: a glance, not the diagnosis.
+"""The mark next to a layer that looks wrong: a first hint, not the diagnosis.
 
-Cheap rules over what a `RunState` holds. The verdict on a run, with its evidence and its
-advice, is the diagnosis's and arrives as findings at the end.
+Cheap rules on what a `RunState` holds. The diagnosis gives the verdict on a run at its end, with
+evidence and advice.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from gradcli.views.sparkline import NOT_FINITE
 from gradcli.views.train.run_state import RunState
 
 VANISHING_RATIO = 1e-3
-"""A median norm below this share of the largest layer's is marked."""
+"""A median norm below this fraction of the largest layer's is marked."""
 LARGE_UPDATE_RATIO = 0.1
-"""A step that moves a layer's weights by more than this share of their norm is marked."""
+"""A step that moves a layer's weights by more than this fraction of their norm is marked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A symbol that can be told from the others without colour, and what it means."""
+    """A symbol, distinct from the others without colour, and its meaning."""
 
     symbol: str
     meaning: str
@@ -35,11 +35,11 @@ LARGE_UPDATE = Mark("↑", "big update", "yellow")
 OFTEN_CLIPPED = Mark("≤", "mostly clipped", "yellow")
 
 MARKS = (NON_FINITE, NO_GRADIENT, VANISHING, LARGE_UPDATE, OFTEN_CLIPPED)
-"""All marks, the gravest first."""
+"""All marks, the most severe first."""
 
 
 def marks(run_state: RunState) -> list[Mark | None]:
-    """Return the gravest mark of each layer, None where nothing is off."""
+    """Return the most severe mark of each layer; None if nothing looks wrong."""
     if run_state.before is None:
         return [None] * len(run_state.info.layers)
     with np.errstate(invalid="ignore"):  # the median of infinities

@@ -1,7 +1,7 @@
 """The closing screen of a run: the result, where the time went, the diagnosis, what next.
 
-Drawn from a `TrainSummary` alone, for a terminal and for a pipe, at the end of a training
-and whenever a run is shown again.
+Drawn from a `TrainSummary` alone, for terminals and pipes, at the end of a training and
+whenever a run is shown again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def commands_after_run(summary: TrainSummary, arguments: Sequence[str]) -> list[
 
     Args:
         summary: of the run.
-        arguments: what the user typed after `gradcli train`; the advice is put behind it.
+        arguments: what the user typed after `gradcli train`; the advice is appended to it.
     """
     commands = []
     is_own_loop = not summary.info.total_steps
@@ -64,7 +64,7 @@ def closing_screen(
     Args:
         summary: of the run.
         commands: what the user may want to type next.
-        layers: whether to draw the table of layers, which the live screen has left already.
+        layers: whether to draw the table of layers; the live screen has already left one.
     """
     return _ClosingScreen(summary, commands, layers)
 
@@ -115,12 +115,12 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
     length = [numbers.count(summary.epochs, "epoch"), numbers.count(summary.steps, "step")]
     if not math.isnan(summary.steps_per_second):
         length.append(f"{numbers.norm(summary.steps_per_second)} steps/s")
-    length.append(f"{numbers.share(summary.clipped_fraction)} of the steps clipped")
+    length.append(f"{numbers.share(summary.clipped_fraction)} of steps clipped")
     yield Labelled("length", Text(", ".join(length)))
 
 
 def _layers(summary: TrainSummary, width: int) -> list[Line]:
-    """Lay out the layers' gradient norms over the run; of very many, an even selection."""
+    """Lay out the layers' gradient norms over the run; if there are many, evenly spaced ones."""
     shown = visible_layers([None] * len(summary.layers), MOST_LAYERS)
     layers = [summary.layers[index] for index in shown]
     shapes = {layer.name: layer.shape for layer in summary.info.layers}
@@ -149,15 +149,15 @@ def _layers(summary: TrainSummary, width: int) -> list[Line]:
 
 
 def _time(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
-    """Draw where the time went, as far as it is known: not within a loop of the user's own."""
+    """Draw where the time went, as far as it is known: not in the user's own loop."""
     if any(summary.phases.values()):
         yield from _phases(summary, options)
     else:
-        yield Labelled("time", Text(f"{numbers.duration(summary.seconds_total)} in all"))
+        yield Labelled("time", Text(f"{numbers.duration(summary.seconds_total)} in total"))
 
 
 def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
-    """Draw where the time went: one bar, its parts told apart by texture, in the legend's order."""
+    """Draw where the time went: one bar, whose parts differ by texture, in the legend's order."""
     textures = "#=-:" if options.ascii_only else "█▓▒░"
     width = min(options.max_width - LABEL_WIDTH, LONGEST_BAR)
     pieces = [piece("time".ljust(LABEL_WIDTH), TITLE)]
@@ -173,9 +173,9 @@ def _phases(summary: TrainSummary, options: ConsoleOptions) -> Iterator[Renderab
     yield Labelled(
         "",
         Text(
-            f"{numbers.duration(summary.seconds_total)} in all, "
+            f"{numbers.duration(summary.seconds_total)} in total, "
             f"{numbers.duration(summary.seconds_train)} in training steps, "
-            f"the first done after {numbers.duration(summary.seconds_first_step)}"
+            f"first step done after {numbers.duration(summary.seconds_first_step)}"
         ),
     )
 

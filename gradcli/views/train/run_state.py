@@ -1,7 +1,7 @@
-"""What a screen remembers of a running training, in memory that does not grow with it.
+"""What a screen remembers of a running training, in memory that does not grow with the run.
 
-Records go in; the numbers that the live screen shows come out. How they are laid out
-belongs to `screen`, when they are drawn to `live`.
+Records go in, and the numbers on the live screen come out. `training_screen` lays them out, and
+`live_screen` decides when.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gradcli.views.sparkline import BoundedSeries
 
 
 class RunState:
-    """The state of a run as far as its records tell it. Vectors have one value a layer."""
+    """The state of a run according to its records. Vectors have one value per layer."""
 
     def __init__(self, info: RunInfo) -> None:
         layers = len(info.layers)
@@ -39,7 +39,7 @@ class RunState:
         """The latest step's gradient norms before clipping; None before the first step."""
         self.after: Doubles | None = None
         self.non_finite: NDArray[np.bool_] = np.zeros(layers, dtype=bool)
-        """Whether a gradient was ever NaN or infinite: it stays marked until the end."""
+        """Whether a gradient was ever NaN or infinite; it stays marked until the end."""
         self.weight_norm: Doubles = np.full(layers, np.nan)
         self.update_ratio: Doubles = np.full(layers, np.nan)
         self.evaluations: dict[str, EvalRecord] = {}
@@ -66,13 +66,13 @@ class RunState:
 
     @property
     def clipped_fraction(self) -> Doubles:
-        """The share of steps in which clipping made a layer's gradient smaller; NaN at first."""
+        """The fraction of steps in which clipping shrank a layer's gradient; NaN at first."""
         if not self._steps_seen:
             return np.full_like(self._clipped_steps, np.nan)
         return self._clipped_steps / self._steps_seen
 
     def phase_shares(self) -> dict[str, float]:
-        """Return the share of the training steps' time that each phase took so far."""
+        """Return the fraction of the time of the training steps that each phase has taken."""
         total = sum(self.phase_seconds.values())
         if total == 0:
             return {}
@@ -100,6 +100,6 @@ class RunState:
 
 
 def shrunk(before: Floats, after: Floats) -> NDArray[np.bool_]:
-    """Say where clipping made a norm smaller, by more than float32's rounding."""
+    """Whether clipping made each norm smaller, by more than the rounding of float32."""
     smaller: NDArray[np.bool_] = after < before * (1 - 1e-6)
     return smaller

@@ -1,6 +1,6 @@
-"""The picture of a running training: from a `RunState` to lines of a given width and height.
+"""The screen of a running training: from a `RunState` to lines of a given width and height.
 
-Pure layout. What is remembered of the run belongs to `tally`, the terminal to `live`.
+Layout only. `run_state` holds what is known of the run, and `live_screen` owns the terminal.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ CLOCK_WIDTH = len("59 min 59 s left")
 
 TABLE_TITLES = 2
 ROOMY_HEIGHT = 22
-"""From this height on, blank lines separate the parts of the screen."""
+"""From this height up, blank lines separate the parts of the screen."""
 FEWEST_LAYERS = 3
-"""Where these have no room, all below the table but the progress bar gives way."""
+"""If these do not fit, everything below the table is left out, except for the progress bar."""
 
 
 def screen(run_state: RunState, clock_text: str, width: int, height: int) -> list[Line]:
@@ -51,7 +51,7 @@ def screen(run_state: RunState, clock_text: str, width: int, height: int) -> lis
 
     Args:
         run_state: what is known of the run.
-        clock_text: what stands beside the progress bar: the time left, or how it ended.
+        clock_text: the text beside the progress bar: the time left, or how the run ended.
         width: of the terminal, in cells.
         height: of the terminal, in lines.
     """
@@ -74,10 +74,10 @@ def screen(run_state: RunState, clock_text: str, width: int, height: int) -> lis
 
 
 def visible_layers(layer_marks: Sequence[Mark | None], room: int) -> list[int]:
-    """Choose the layers that tell most where `room` rows do not hold them all.
+    """Choose the most informative layers if `room` rows do not hold all of them.
 
-    The first and the last, then those marked, the gravest mark first, then the others. Of
-    layers with the same mark that do not all fit, some evenly between are shown.
+    The first and the last come first, then the marked ones by severity, then the others. If not
+    all layers with the same mark fit, evenly spaced ones are shown.
     """
     layers = range(len(layer_marks))
     chosen = list(dict.fromkeys([layers[0], layers[-1]]))[:room]
@@ -107,7 +107,7 @@ def _heading(run_state: RunState, width: int) -> list[Line]:
 def _layers(
     run_state: RunState, layer_marks: Sequence[Mark | None], width: int, room: int
 ) -> list[Line]:
-    """Lay out the table of layers: its titles and at most `room` other lines."""
+    """Lay out the table of layers: its titles and at most `room` more lines."""
     count = len(layer_marks)
     shown = visible_layers(layer_marks, room if count <= room else room - 1)
     lines = table(_columns(run_state, layer_marks, shown, width), width)
@@ -122,7 +122,7 @@ def _layers(
 def _columns(
     run_state: RunState, layer_marks: Sequence[Mark | None], shown: Sequence[int], width: int
 ) -> list[Column]:
-    """Choose the columns that fit into `width`; the sparkline takes what the others leave."""
+    """Choose the columns that fit into `width`; the sparkline takes the space that is left."""
     layers = [run_state.info.layers[layer] for layer in shown]
     symbols = [layer_marks[layer] for layer in shown]
     longest_name = max(width // 3, 12)
@@ -160,7 +160,7 @@ def _columns(
 
 
 def _legend(run_state: RunState, layer_marks: Sequence[Mark | None]) -> Line:
-    """Say what the marks on the screen mean; once the run has failed, where it did."""
+    """Explain the marks on the screen; after a fault, say where it arose instead."""
     if run_state.fault is not None:
         return [piece(describe_fault(run_state.fault), "bold red")]
     used = [mark for mark in MARKS if mark in layer_marks]
@@ -172,9 +172,9 @@ def _legend(run_state: RunState, layer_marks: Sequence[Mark | None]) -> Line:
 
 
 def _metrics(run_state: RunState, width: int) -> list[Line]:
-    """Lay out the loss and the accuracy, each with its course, and where the time goes."""
+    """Lay out the loss and the accuracy over the run, and where the time goes."""
     validation, test = run_state.evaluations.get("val"), run_state.evaluations.get("test")
-    recent_loss = run_state.loss.points()[-2:, 0]  # two points: one may stand for a single batch
+    recent_loss = run_state.loss.points()[-2:, 0]  # one point may be a single batch
     losses = [f"train {numbers.score(float(recent_loss.mean()))}"] if len(recent_loss) else []
     losses += [f"val {numbers.score(validation.loss)}"] if validation else []
     accuracies = [
@@ -200,7 +200,7 @@ def _trend(
     log: bool,
     least_span: float,
 ) -> Line:
-    """Lay out a measure: its name, two values and its course over the run."""
+    """Lay out a measure: its name, two values and a sparkline of the run."""
     fields = "".join(fit(value, SCORE_WIDTH) for value in values).ljust(2 * SCORE_WIDTH)
     size = min(width - LABEL_WIDTH - len(fields), LONGEST_SPARKLINE)
     picture = sparklines(series.points(), size, log=log, least_span=least_span)[0]
@@ -211,7 +211,7 @@ def _progress(run_state: RunState, clock_text: str, width: int) -> Line:
     info = run_state.info
     epoch = f"epoch {max(run_state.epoch, 1)} of {info.epochs}"
     done = min(run_state.step / info.total_steps, 1.0) if info.total_steps else 1.0
-    percent = f"{int(100 * done)}%"  # rounded down: 100% is all of it
+    percent = f"{int(100 * done)}%"  # rounded down: 100% means finished
     right = f"{percent:>4}{GAP}{fit(clock_text, max(CLOCK_WIDTH, cell_len(clock_text)), 'right')}"
     return [
         piece(epoch + GAP),
@@ -221,6 +221,6 @@ def _progress(run_state: RunState, clock_text: str, width: int) -> Line:
 
 
 def bar(done: float, width: int) -> Line:
-    """Draw a progress bar whose two parts differ in shape, not in colour alone."""
+    """Draw a progress bar whose two parts differ in shape as well as in colour."""
     filled = int(done * max(width, 0))
     return [piece("━" * filled, PICTURE), piece("─" * (width - filled), TITLE)]
