@@ -37,9 +37,9 @@ def data_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: if it names neither a class nor a shipped data set.
     """
-    target = values.get("_target_")
-    if not isinstance(target, str) or target.startswith(_SHIPPED_PACKAGE):
-        target = shipped_target(str(values.get("name")))
+    name, target = str(values.get("name")), values.get("_target_")
+    if not isinstance(target, str) or _is_shipped(name, target):
+        target = shipped_target(name)
     common = {key: value for key, value in values.items() if key in _COMMON}
     others = {key: value for key, value in values.items() if key not in (*_COMMON, "_target_")}
     return {**common, "target": target, "arguments": others, "source": None}
@@ -70,14 +70,25 @@ def with_source(data: DataConfig, *, file: str, allow_import: Sequence[str]) -> 
 
 def stored_data(values: dict[str, Any]) -> dict[str, Any]:
     """Return the section as a resolved config keeps it: without the class of a shipped set."""
-    if str(values.get("_target_", _SHIPPED_PACKAGE)).startswith(_SHIPPED_PACKAGE):
+    if _is_shipped(values["name"], values.get("_target_", _SHIPPED_PACKAGE)):
         return {key: value for key, value in values.items() if key != "_target_"}
     return values
 
 
 def is_shipped(data: DataConfig) -> bool:
-    """Whether one of gradcli's own classes loads the data."""
-    return data.target.startswith(_SHIPPED_PACKAGE)
+    """Whether it is one of the data sets in `configs/data/`."""
+    return _is_shipped(data.name, data.target)
+
+
+def _is_shipped(name: str, target: str) -> bool:
+    """Whether a name says it all: a user's file may give a class of ours another name."""
+    return name in shipped_names() and target.startswith(_SHIPPED_PACKAGE)
+
+
+@cache
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the data sets in `configs/data/`."""
+    return tuple(ConfigFiles().options("data"))
 
 
 @cache
@@ -87,13 +98,11 @@ def shipped_target(name: str) -> str:
     Raises:
         UserError: if there is no such data set.
     """
-    files = ConfigFiles()
-    names = files.options("data")
-    if name not in names:
+    if name not in shipped_names():
         raise UserError(
             f"There is no data set named '{name}'.",
             where="data.name",
-            choices=nearest(name, names) or names,
+            choices=nearest(name, shipped_names()) or shipped_names(),
         )
-    values = yaml.safe_load(files.path("data", name).read_text(encoding="utf-8"))
+    values = yaml.safe_load(ConfigFiles().path("data", name).read_text(encoding="utf-8"))
     return str(values["_target_"])

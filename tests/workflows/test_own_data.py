@@ -7,6 +7,7 @@ import yaml
 
 import gradcli as gc
 from gradcli.config import load_config
+from gradcli.data.sources import SAMPLE_FOLDER
 from gradcli.runs import load_run
 
 SHIPPED_KEYS = {"name", "val", "folder", "normalize", "drop_last"}
@@ -114,6 +115,16 @@ def test_python_has_it_too(own, runs_dir):
     assert run.info.data.name == "stripes"
 
 
+def test_a_file_may_give_a_shipped_class_a_name_and_a_folder(own, runs_dir):
+    (own / "data" / "digits.yaml").write_text(
+        f"_target_: gradcli.data.sources.Idx\nfolder: {SAMPLE_FOLDER}\nval: 100\n"
+    )
+    run = gc.train(*SMALL, data="digits", config_dir=own, runs_dir=runs_dir)
+    assert (run.info.data.name, run.info.data.train) == ("digits", 4400)
+    data = load_config(run.config, where="here").config.data
+    assert (data.target, data.folder) == ("gradcli.data.sources.Idx", str(SAMPLE_FOLDER))
+
+
 # Mistakes ----------------------------------------------------------------------------------------
 
 
@@ -159,6 +170,7 @@ def test_a_config_may_also_name_the_class_of_a_shipped_one(runs_dir):
 
 
 def test_a_name_that_no_shipped_data_set_has_is_answered_with_the_nearest(runs_dir):
+    run = gc.train("data=mnist5k", *SMALL, runs_dir=runs_dir)
     with pytest.raises(gc.UserError, match="no data set named 'mnist5'") as caught:
-        gc.train("data=mnist5k", "data.name=mnist5", *SMALL, runs_dir=runs_dir)
+        load_config(run.config.replace("name: mnist5k", "name: mnist5"), where="here")
     assert "mnist5k" in caught.value.choices
