@@ -18,7 +18,13 @@ from gradcli.config.data_config import (
     stored_data,
     with_source,
 )
-from gradcli.config.loading import as_plain, compose_with_hydra, with_values, yaml_error
+from gradcli.config.loading import (
+    as_plain,
+    compose_with_hydra,
+    load_file,
+    with_values,
+    yaml_error,
+)
 from gradcli.config.overrides import (
     SettableKeys,
     choice,
@@ -144,7 +150,7 @@ def resolve(
     plain = _with_data_keys(as_plain(config), options)
     names = plain.get("recorders", [])
     sources = recorder_files(names, files)
-    plain["recorders"] = {name: as_plain(OmegaConf.load(path)) for name, path in sources.items()}
+    plain["recorders"] = {name: load_file(path) for name, path in sources.items()}
     return Resolved(
         plain=plain,
         options=options,

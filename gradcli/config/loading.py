@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir, version
@@ -78,6 +79,21 @@ def as_plain(config: Any) -> dict[str, Any]:
         raise UserError(str(error).splitlines()[0], where="the config") from None
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Return the keys of a config file that Hydra does not compose.
+
+    Raises:
+        UserError: if it is not YAML, or holds no keys.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except MarkedYAMLError as error:
+        raise yaml_error(error, str(path)) from None
+    if not isinstance(config, DictConfig):
+        raise UserError("The file must hold keys and values.", where=str(path))
+    return as_plain(config)
 
 
 def _without_hydra(config: Any) -> Any:

@@ -297,6 +297,14 @@ def test_only_a_recorder_is_one_and_its_arguments_are_checked(own, runs_dir):
     file.write_text("_target_: torch.nn.Linear\n")
     with pytest.raises(gc.UserError, match=r"does not derive from gradcli\.records\.Recorder"):
         gc.train(*SMALL, "recorders=[mine]", **options)
+    for text, says in (
+        ("a: [", "not valid YAML"),
+        ("- a", "must hold keys and values"),
+        ("folder: here", "recorder names no class"),
+    ):
+        file.write_text(text)
+        with pytest.raises(gc.UserError, match=says):
+            gc.train(*SMALL, "recorders=[mine]", **options)
     file.write_text(f"_target_: my_tracker.Tracker\nfoldr: {own}\n")
     with pytest.raises(gc.UserError, match="Tracker takes no 'foldr'") as caught:
         gc.train(*SMALL, "recorders=[mine]", **options)
