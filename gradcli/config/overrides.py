@@ -7,6 +7,7 @@ be set without a `+`, even if the YAML does not list it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
 
+#: How alike a word and an option are, from 0 to 1, if the word is taken for a misspelling.
+_MISSPELT = 0.8
 #: Other names of the options of a group. `nearest` cannot tell that they mean the same.
 _SYNONYMS = {
     "activation": {"swish": "silu", "logistic": "sigmoid", "linear": "identity", "none": "identity"}
@@ -92,7 +95,7 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
     problem = f"{group} has no option '{option}'."
     if group == "clip" and isinstance(option, int | float) and not isinstance(option, bool):
         likely, hint = ["norm", "value", "per_layer"], f"clip.max_norm={option}"
-    elif group == "optimizer":
+    elif group == "optimizer" and not get_close_matches(str(option), options, cutoff=_MISSPELT):
         problem += (
             f" To add it, write DIR/optimizer/{option}.yaml with a line `_target_: PACKAGE.CLASS`, "
             "and pass --config-dir DIR --allow-import PACKAGE."

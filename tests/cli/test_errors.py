@@ -56,7 +56,7 @@ def test_a_mistake_is_answered(words, says, gradcli, runs_dir):
 
 def test_data_that_cannot_be_had_is_an_error_where_it_was_asked_for(gradcli, runs_dir, tmp_path):
     answer = gradcli("train", "data=mnist", "--data-dir", str(tmp_path / "data"))
-    assert_refused(answer, "mnist is not at hand", "data=mnist5k")
+    assert_refused(answer, "mnist is not on the disk", "data=mnist5k")
 
 
 def test_an_empty_list_of_runs_is_no_mistake(gradcli, runs_dir):

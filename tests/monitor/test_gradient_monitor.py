@@ -157,7 +157,9 @@ def test_what_ends_the_loop_is_on_record_and_goes_on_its_way(parts, runs_dir, er
 def test_a_fault_is_warned_of_once_and_training_goes_on(parts, runs_dir, gradcli):
     model, optimizer = parts
     with (
-        pytest.warns(RuntimeWarning, match="At step 3, the loss is the first") as warned,
+        pytest.warns(
+            RuntimeWarning, match=r"At step 3, the first non-finite value .* was the loss"
+        ) as warned,
         GradientMonitor(model, optimizer) as monitor,
     ):
         for step in range(1, 6):
@@ -199,7 +201,7 @@ def test_a_loop_may_be_stopped_at_a_fault(parts, runs_dir):
     weights = None
     with (
         pytest.warns(RuntimeWarning),
-        pytest.raises(FloatingPointError, match="At step 2, the loss"),
+        pytest.raises(FloatingPointError, match=r"At step 2, .* was the loss"),
         GradientMonitor(model, optimizer, stop_on_fault=True) as monitor,
     ):
         one_step(model, optimizer, monitor)
