@@ -225,7 +225,7 @@ def export(
         with output.open("w", newline="", encoding="utf-8") as file:
             FORMATS[format_](table, file)
     except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}.", where="-o") from None
+        raise UserError(f"The export failed: {error}.", where=f"-o {output}") from None
 
 
 def _require_one_of(option: str, word: str, choices: list[str]) -> None:

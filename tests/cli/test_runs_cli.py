@@ -147,6 +147,8 @@ def test_an_export_says_what_is_wrong_with_its_file(gradcli, names, tmp_path):
     assert export("-o", str(file), "--force") == (0, "")
     assert file.read_text().startswith("step,epoch,loss")
     assert export("-o", "/dev/null") == (0, "")
+    code, said = export("-o", "/dev/full")
+    assert code == 2 and "No space left on device" in said
 
 
 @pytest.fixture
