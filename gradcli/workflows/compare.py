@@ -15,7 +15,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -289,7 +289,8 @@ class _Study:
                     self._save_what_runs()
             return self._conclude(caught)
         except BaseException:
-            self._directory.update(status="interrupted")
+            with suppress(OSError):  # a full disk must not hide what went wrong
+                self._directory.update(status="interrupted")
             raise
         finally:
             lock.release()
