@@ -15,7 +15,7 @@ import pytest
 from gradcli.comparison.results import TrialStatus
 from gradcli.diagnosis.rules import RULES
 from gradcli.inspection.inspection import Event, SideBySide
-from gradcli.probes.names import CHECK, PROBES
+from gradcli.probes.registry import SHIPPED
 from gradcli.records import FaultRecord, Status
 from gradcli.views.json_output import SCHEMA, comparison_json, inspection_json, train_json
 
@@ -91,7 +91,7 @@ def test_compare_optimizers(printed, runs_dir, trials_in_this_process, halving):
 def test_inspect_gradients_of_a_fresh_model(printed, runs_dir):
     words = ("inspect-gradients", *TINY)
     found = printed("inspect-gradients", *words, "--probe", "all", "--check")
-    assert set(found["probes"]) == {*PROBES, CHECK}
+    assert set(found["probes"]) == {probe.name for probe in SHIPPED}
     refused = printed("inspect-gradients", "inspect-gradients", *TINY[:3], "--probe", "all")
     assert "refused" in refused["probes"]["hidden-states"]
     varied = printed("inspect-gradients", *words, "--vary", "activation=tanh,relu")
@@ -244,7 +244,7 @@ def test_the_words_that_they_list_are_those_of_the_code():
     definitions = SCHEMAS["inspect-gradients"]["$defs"]
     assert set(definitions["code"]["enum"]) == {"healthy", *codes}
     assert set(definitions["run_status"]["enum"]) == set(get_args(Status))
-    assert set(definitions["probes"]["properties"]) == {*PROBES, CHECK}
+    assert set(definitions["probes"]["properties"]) == {probe.name for probe in SHIPPED}
     trial = SCHEMAS["compare-optimizers"]["$defs"]["trial_status"]
     assert set(trial["enum"]) == set(get_args(TrialStatus))
 
