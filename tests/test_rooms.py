@@ -17,21 +17,22 @@ MAY_IMPORT = {
     "shorthands": "",
     "system": "",
     "fast": "",
+    "notation": "",
     # what a training is made of: these know no config, and not each other
     "data": "",
     "models": "",
     "optim": "fast",
     "gradients": "fast",
     "training": "data fast gradients optim",
-    "probes": "gradients",  # and how numbers are written and drawn, which is open to all
+    "probes": "gradients notation",
     # what becomes of its records: no tensors, and no way back
-    "diagnosis": "",
+    "diagnosis": "notation",
     "runs": "system",
     "comparison": "runs",
     "config": "comparison data gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs",
     "monitor": "gradients inspection runs",
-    "views": "comparison config diagnosis inspection probes system",  # their results, as types
+    "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
     "workflows": "comparison config data gradients inspection models optim probes runs system "
     "training views",
@@ -42,9 +43,6 @@ MAY_IMPORT = {
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}
-#: Modules of a room above that are open to all: how a number is written, how a line is drawn.
-#: They import nothing but `records`, so nobody gets to a room through them.
-OPEN_MODULES = {"gradcli.views.numbers", "gradcli.views.draw.panels"}
 #: What stands beside the rooms; everything else has a room.
 BARE = {"__init__", "__main__", "api", "errors", "records", "shorthands"}
 MOST_MODULES_IN_A_FOLDER = 15
@@ -57,7 +55,7 @@ OWNER = {
     "omegaconf": "config",
     "yaml": "config",
     "rich": "views",
-    "matplotlib": "views",
+    "matplotlib": "notation views",
     "typer": "cli",
     "torchvision": "data",
     "platformdirs": "data",
@@ -99,11 +97,9 @@ def imports_in(source, importer):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{importer}: relative imports hide which room is meant"
-            of_module = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-            names = [
-                full if node.module == "gradcli" or full in OPEN_MODULES else node.module
-                for full in of_module.values()
-            ]
+            names = [node.module]
+            if node.module == "gradcli":
+                names = [f"gradcli.{alias.name}" for alias in node.names]
         else:
             names = []
         found.extend(Import(importer, name, in_function, for_types) for name in names)
@@ -140,15 +136,9 @@ def trespasses(imports):
     for one in imports:
         here, there = room_of(one.importer), room_of(one.module)
         open_to_it = {here, *MAY_IMPORT[here].split(), *EVERYONES}
-        if there is not None and there not in open_to_it and one.module not in OPEN_MODULES:
+        if there is not None and there not in open_to_it:
             found.append(f"{one.importer} imports {one.module}")
     return found
-
-
-def test_what_is_open_to_all_leads_nowhere():
-    assert set(modules()) >= OPEN_MODULES
-    inside = {one.module for one in IMPORTS if one.importer in OPEN_MODULES and room_of(one.module)}
-    assert inside <= {"gradcli.records"}
 
 
 def test_every_room_is_in_the_table():

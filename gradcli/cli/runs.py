@@ -136,8 +136,8 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove runs and comparisons with everything in their directories."""
+    from gradcli.notation.numbers import megabytes
     from gradcli.runs import find_any, refuse_if_at_work, remove, size_bytes
-    from gradcli.views.numbers import megabytes
 
     named = {run: find_any(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs}
     if yes:

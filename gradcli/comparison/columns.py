@@ -22,7 +22,7 @@ from gradcli.comparison.statistics import median_time, time_to_target
 from gradcli.records import EvalRecord, Floats, StepRecords, was_clipped
 from gradcli.runs.files import number
 
-#: How a number is written: the names of functions in `views.numbers`. `count` and `duration`
+#: How a number is written: the names of functions in `notation.numbers`. `count` and `duration`
 #: write an infinite one as `never`.
 NumberStyle = Literal["score", "norm", "share", "count", "duration"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_BLOWN_UP
+from gradcli.notation import numbers
 from gradcli.records import Finding
-from gradcli.views import numbers
 
 
 def non_finite(evidence: Evidence) -> Iterator[Finding]:

@@ -18,8 +18,8 @@ from gradcli.diagnosis.limits import (
     THROUGH_TIME,
     Limit,
 )
+from gradcli.notation import numbers
 from gradcli.records import Finding, Floats, Integers
-from gradcli.views import numbers
 
 
 def no_gradient(evidence: Evidence) -> Iterator[Finding]:

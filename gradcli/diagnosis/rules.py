@@ -11,8 +11,8 @@ from gradcli.diagnosis import broken, flow, step_size
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import DEPTH_FACTOR
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.notation import numbers
 from gradcli.records import Finding
-from gradcli.views import numbers
 
 _SEVERITIES = ("error", "warning", "info")
 

@@ -24,8 +24,8 @@ from gradcli.diagnosis.limits import (
     STILL_TO_LEARN,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
-from gradcli.views import numbers
 
 # The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradcli.notation import numbers
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading, spread, with_sign
 from gradcli.records import ProbeRecord
-from gradcli.views import numbers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from gradcli.notation import numbers
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading
-from gradcli.views import numbers
 
 if TYPE_CHECKING:
     from gradcli.probes.measuring.finite_differences import GradientCheck

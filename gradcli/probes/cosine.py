@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradcli.notation import numbers
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading, spread, with_sign
-from gradcli.views import numbers
 
 if TYPE_CHECKING:
     from torch import Tensor

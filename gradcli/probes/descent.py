@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcli.notation import numbers
+from gradcli.notation.panels import BLUE, ORANGE, VERMILION, finite_or_gap, legend_above
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading
-from gradcli.views import numbers
-from gradcli.views.draw.panels import BLUE, ORANGE, VERMILION, finite_or_gap, legend_above
 
 if TYPE_CHECKING:
     import torch

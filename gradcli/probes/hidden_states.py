@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradcli.notation import numbers
+from gradcli.notation.panels import color_and_marker, finite_or_gap, legend_above, log_scale
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading, spread, with_sign
-from gradcli.views import numbers
-from gradcli.views.draw.panels import color_and_marker, finite_or_gap, legend_above, log_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

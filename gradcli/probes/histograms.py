@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcli.notation import numbers
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading, spread
 from gradcli.records import DECADES
-from gradcli.views import numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from gradcli.notation import numbers
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading
 from gradcli.records import ProbeRecord
-from gradcli.views import numbers
 
 if TYPE_CHECKING:
     from gradcli.probes.measuring.gradient_noise import GradientNoise, Interval

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from gradcli.notation import numbers
 from gradcli.records import ProbeRecord
-from gradcli.views import numbers
 
 if TYPE_CHECKING:
     import torch

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from gradcli.notation import numbers
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading, spread
-from gradcli.views import numbers
 
 if TYPE_CHECKING:
     from gradcli.probes.measuring.activations import SignalReport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.table import GAP, Line, crop, fit, piece
 from gradcli.views.train.training_screen import bar
 

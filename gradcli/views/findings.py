@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from gradcli.notation import numbers
 from gradcli.records import Finding
-from gradcli.views import numbers
 from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import TITLE
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from gradcli.notation import numbers
 from gradcli.records import DataInfo, FaultRecord, RunInfo
-from gradcli.views import numbers
 
 STATUS_STYLES = {
     "finished": "green",

@@ -16,7 +16,7 @@ from gradcli.probes.registry import add_probe, reading_of
 FILE = """
 from gradcli.errors import UserError
 from gradcli.probes.probe import Probe, Reading, spread
-from gradcli.views import numbers
+from gradcli.notation import numbers
 
 
 def run(target):

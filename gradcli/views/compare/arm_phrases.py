@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gradcli.comparison.results import ComparisonInfo, RunningTrial, TrialResult
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.heading import describe_data
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradcli.comparison.columns import COLUMNS, NumberStyle
 from gradcli.comparison.results import RankedArm, TrialResult
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.table import Column
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from gradcli.comparison.groups import answering_first
 from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
 from gradcli.views.compare.column_cells import reported_columns
 from gradcli.views.compare.rate_strip import heat_strips

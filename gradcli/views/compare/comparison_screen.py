@@ -19,7 +19,7 @@ from gradcli.comparison.results import (
     RunningTrial,
     Summary,
 )
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_trial, learning_rate
 from gradcli.views.compare.column_cells import written
 from gradcli.views.compare.rate_strip import Strips, heat_strips, is_scored

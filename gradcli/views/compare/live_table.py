@@ -16,7 +16,7 @@ from gradcli.comparison.results import (
     ComparisonSummary,
     TrialResult,
 )
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.compare.arm_phrases import describe_failure
 from gradcli.views.compare.comparison_screen import comparison_screen
 from gradcli.views.download_bar import download_bar

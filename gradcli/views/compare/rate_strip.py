@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcli.comparison.results import GridCell, TrialStatus
+from gradcli.notation import numbers
 from gradcli.records import Doubles
-from gradcli.views import numbers
 from gradcli.views.sparkline import LEVELS, sparklines
 
 #: The symbol of a learning rate without an accuracy (so far).

@@ -14,7 +14,7 @@ from gradcli.comparison.results import (
     ComparisonSummary,
     TrialResult,
 )
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.compare.arm_phrases import (
     describe_comparison,
     describe_failure,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_groups
 from gradcli.comparison.results import ConfidenceInterval, Halving, PairResult
-from gradcli.views import numbers
+from gradcli.notation import numbers
 
 
 def verdict(pair: PairResult) -> str:

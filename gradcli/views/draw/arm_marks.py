@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradcli.comparison.results import ComparisonSummary
+from gradcli.notation.panels import GREY
 from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import learning_rate
-from gradcli.views.draw.panels import GREY
 from gradcli.views.heading import describe_data
 
 if TYPE_CHECKING:

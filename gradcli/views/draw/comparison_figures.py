@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradcli.comparison.results import ComparisonSummary, TrialRecords
+from gradcli.notation.panels import finite_or_gap, log_scale
 from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import learning_rate
 from gradcli.views.draw.arm_marks import (
@@ -24,7 +25,6 @@ from gradcli.views.draw.arm_marks import (
     subject,
 )
 from gradcli.views.draw.learning_rate_figure import learning_rates_figure
-from gradcli.views.draw.panels import finite_or_gap, log_scale
 from gradcli.views.draw.run_figures import (
     DOTS_PER_INCH,
     Bins,

@@ -19,9 +19,7 @@ from gradcli.inspection.inspection import (
     NormHistory,
     SideBySide,
 )
-from gradcli.probes.registry import known_probes, reading_of
-from gradcli.records import Doubles, Floats, LayerInfo, ProbeRecord
-from gradcli.views.draw.panels import (
+from gradcli.notation.panels import (
     BLUE,
     GREY,
     ORANGE,
@@ -31,6 +29,8 @@ from gradcli.views.draw.panels import (
     legend_above,
     log_scale,
 )
+from gradcli.probes.registry import known_probes, reading_of
+from gradcli.records import Doubles, Floats, LayerInfo, ProbeRecord
 from gradcli.views.draw.run_figures import (
     DOTS_PER_INCH,
     MOST_LAYER_NAMES,

@@ -16,6 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcli.notation.panels import (
+    BLUE,
+    GREY,
+    ORANGE,
+    VERMILION,
+    finite_or_gap,
+    legend_above,
+    log_scale,
+)
 from gradcli.records import (
     Doubles,
     EvalRecord,
@@ -25,15 +34,6 @@ from gradcli.records import (
     RunInfo,
     StepRecords,
     norm_by_layer,
-)
-from gradcli.views.draw.panels import (
-    BLUE,
-    GREY,
-    ORANGE,
-    VERMILION,
-    finite_or_gap,
-    legend_above,
-    log_scale,
 )
 from gradcli.views.heading import describe_data
 

@@ -14,8 +14,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from gradcli.inspection.inspection import NOT_TESTED, Event, Inspection, NormHistory, SideBySide
+from gradcli.notation import numbers
 from gradcli.probes.registry import known_probes
-from gradcli.views import numbers
 from gradcli.views.findings import by_severity, finding_lines, verdict_style, with_override
 from gradcli.views.heading import joined
 from gradcli.views.inspect.heat_map import (

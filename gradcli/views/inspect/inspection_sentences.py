@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gradcli.inspection.inspection import Convergence, Event, Inspection
-from gradcli.views import numbers
+from gradcli.notation import numbers
 
 if TYPE_CHECKING:
     from gradcli.probes.measuring.slope import LogSlope

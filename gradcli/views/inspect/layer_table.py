@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from gradcli.inspection.inspection import Inspection, LayerReport
+from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
-from gradcli.views import numbers
 from gradcli.views.findings import SEVERITY_STYLES, by_severity
 from gradcli.views.inspect.heat_map import power_of_ten
 from gradcli.views.sparkline import ZERO

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from gradcli.inspection.inspection import Inspection, ProbeCost
+from gradcli.notation import numbers
 from gradcli.probes.registry import known_probes, reading_of
 from gradcli.records import ProbeRecord
-from gradcli.views import numbers
 from gradcli.views.inspect.probe_sentences import cost_phrase
 from gradcli.views.table import STRONG, TITLE, Column, Line, fitting, piece, table, total_width
 from gradcli.views.train.training_screen import evenly_between

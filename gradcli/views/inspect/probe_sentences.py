@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gradcli.inspection.inspection import Inspection, ProbeCost
+from gradcli.notation import numbers
 from gradcli.probes.registry import known_probes
-from gradcli.views import numbers
 
 
 def probe_sentences(inspection: Inspection) -> dict[str, list[str]]:

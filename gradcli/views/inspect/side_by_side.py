@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from gradcli.inspection.inspection import Inspection, LayerReport, SideBySide
-from gradcli.views import numbers
+from gradcli.notation import numbers
 from gradcli.views.findings import by_severity, finding_lines, verdict_style
 from gradcli.views.heading import joined
 from gradcli.views.inspect.heat_map import ASCII_GLYPHS, GLYPHS, Shades, columns_of, styled

@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from gradcli.inspection.run_difference import Contrast, RunDifference, fair_comparison, setting
+from gradcli.notation import numbers
 from gradcli.records import TrainSummary
-from gradcli.views import numbers
 from gradcli.views.heading import STATUS_STYLES
 from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import (

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+from gradcli.notation import numbers
 from gradcli.records import RunRow
-from gradcli.views import numbers
 from gradcli.views.heading import STATUS_STYLES
 from gradcli.views.table import (
     STRONG,

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from gradcli.notation import numbers
 from gradcli.records import (
     EvalRecord,
     FaultRecord,
@@ -21,7 +22,6 @@ from gradcli.records import (
     TrainSummary,
     was_clipped,
 )
-from gradcli.views import numbers
 from gradcli.views.download_bar import describe_download
 from gradcli.views.heading import describe, describe_fault
 from gradcli.views.train.train_view import TrainView

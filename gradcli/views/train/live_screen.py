@@ -23,8 +23,8 @@ from rich.control import Control
 from rich.file_proxy import FileProxy
 from rich.segment import ControlType, Segment
 
+from gradcli.notation import numbers
 from gradcli.records import Record, RunInfo, TrainSummary
-from gradcli.views import numbers
 from gradcli.views.download_bar import download_bar
 from gradcli.views.table import Line
 from gradcli.views.train.run_state import RunState

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from gradcli.notation import numbers
 from gradcli.records import TrainSummary
 from gradcli.system.paths import Paths
-from gradcli.views import numbers
 from gradcli.views.findings import by_severity, finding_lines, with_override
 from gradcli.views.heading import STATUS_STYLES, describe, describe_fault, joined
 from gradcli.views.labelled import LABEL_WIDTH, Labelled, labelled_lines, whole_lines

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from rich.cells import cell_len
 
+from gradcli.notation import numbers
 from gradcli.records import Doubles
-from gradcli.views import numbers
 from gradcli.views.heading import describe, describe_fault, joined
 from gradcli.views.sparkline import BoundedSeries, sparklines
 from gradcli.views.table import (

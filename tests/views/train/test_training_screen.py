@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
+from gradcli.notation import numbers
 from gradcli.records import EvalRecord, FaultRecord, LayerRecord
-from gradcli.views import numbers
 from gradcli.views.train.layer_marks import NON_FINITE, OFTEN_CLIPPED, VANISHING
 from gradcli.views.train.run_state import RunState
 from gradcli.views.train.training_screen import screen, visible_layers

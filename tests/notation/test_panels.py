@@ -1,6 +1,6 @@
 """What all pictures share."""
 
-from gradcli.views.draw.panels import COLORS, MARKERS, color_and_marker
+from gradcli.notation.panels import COLORS, MARKERS, color_and_marker
 
 
 def test_no_two_lines_share_colour_and_marker():

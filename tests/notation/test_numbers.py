@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gradcli.views import numbers
+from gradcli.notation import numbers
 
 
 @pytest.mark.parametrize(

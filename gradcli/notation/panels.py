@@ -1,6 +1,6 @@
 """What all pictures share: colours, markers, scales and legends, on axes that are handed in.
 
-Open to every room, and imports none: a probe draws its own result with these.
+A probe draws its own result with these, so they stand below it, and know no other room.
 """
 
 from __future__ import annotations
