@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "training views",
     "engines": "comparison config data fast runs system workflows",
     "api": "config engines inspection runs shorthands system views workflows",
-    "cli": "comparison config engines inspection runs shorthands system views workflows",
+    "cli": "comparison config engines inspection notation runs shorthands system views workflows",
     "__init__": "api inspection monitor runs workflows",
     "__main__": "cli",
 }
