@@ -1,4 +1,4 @@
-"""What the rules look at: a run's records and a model's probes, brought to one size."""
+"""What the rules look at: a run's records and a model's probes, in one form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gradcli.records import (
     norm_by_layer,
 )
 
-# Medians over the steps are taken over at most this many of them, evenly spread.
+# Medians over the steps use at most this many of them, evenly spaced.
 _SAMPLED_STEPS = 2000
 
 
@@ -49,38 +49,38 @@ class ThroughTime:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What only a probe of the model sees. Arrays have one value a layer of the evidence, (L,)."""
+    """What only probes of the model see. Arrays have one value per layer of the evidence, (L,)."""
 
     dead_fraction: Floats
-    """Of units that were zero for every example; NaN without an activation."""
+    """The share of units that were zero for every example; NaN without an activation."""
     saturated_fraction: Floats
-    """NaN where the activation does not flatten at both ends."""
+    """NaN unless the activation is flat at both ends."""
     frozen: tuple[bool, ...]
     through_time: tuple[ThroughTime, ...] | None = None
     noise_scale: tuple[float, float, float] | None = None
     """The estimate and its interval, in examples."""
     wrong_gradients: tuple[tuple[str, float], ...] | None = None
-    """The modules whose derivative differs from that by differences, with the relative error."""
+    """The modules whose derivative differs from finite differences, with the relative error."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of n sampled steps and m probed ones, of the L layers that have a matrix.
+    """What is known of n sampled steps and m probed ones, for the L layers that have a matrix.
 
-    A fresh model is a run of one step that was not made.
+    A fresh model counts as a run of one step, whose update was not made.
     """
 
     info: RunInfo
     layers: tuple[LayerInfo, ...]
-    """The scales of norm layers are no measure of depth."""
+    """Those with a matrix: the scales of norm layers are not a measure of depth."""
     norms: Floats
     """Gradient norms before clipping, (n, L)."""
     weights: Floats
-    """Weight norms, (L,); NaN where none was measured."""
+    """Weight norms, (L,); NaN if none was measured."""
     update_ratios: Floats
     """At the probed steps, (m, L)."""
     input_norms: Floats
-    """Norms of the gradient by the layers' inputs at the probed steps, (m, L)."""
+    """Norms of the gradient w.r.t. the layers' inputs at the probed steps, (m, L)."""
     losses: Floats
     """(n,)"""
     clip_coefficients: Floats
@@ -101,12 +101,12 @@ class Evidence:
 
     @cached_property
     def usual_update_ratios(self) -> NDArray[np.float64]:
-        """The median update ratio of each layer, (L,); NaN where none was measured."""
+        """The median update ratio of each layer, (L,); NaN if none was measured."""
         return nanmedian(self.update_ratios)
 
     @property
     def frozen(self) -> tuple[bool, ...]:
-        """Which layers are not trained: they have no gradient, and no update."""
+        """Which layers are not trained: they have neither gradient nor update."""
         if self.probed is not None:
             return self.probed.frozen
         if not len(self.norms) or not len(self.update_ratios):
@@ -116,12 +116,12 @@ class Evidence:
 
     @property
     def loss_of_guessing(self) -> float:
-        """ln(classes); NaN where they are not known, as in a loop of the user's own."""
+        """ln(classes); NaN if they are not known, as in a loop of the user's own."""
         return math.log(self.info.data.classes) if self.info.data.classes > 1 else math.nan
 
     @property
     def reference_loss(self) -> float:
-        """The first loss, or that of guessing where that is lower."""
+        """The first loss, or that of guessing if it is lower."""
         return float(np.fmin(self.convergence.first_loss, self.loss_of_guessing))
 
     @property
@@ -133,35 +133,35 @@ class Evidence:
     def loss_left(self) -> float:
         """The mean loss of the second half as a share of the reference.
 
-        With tiny batches the median is that of an easy example; what is left to learn is in the
-        hard ones.
+        The mean, because with tiny batches the median is the loss of an easy example, and what
+        is left to learn is in the hard ones.
         """
         half = self.losses[len(self.losses) // 2 :]
         return float(half.mean()) / self.reference_loss if len(half) else math.nan
 
     @property
     def highest_loss(self) -> float:
-        """The highest loss that lasted: the largest median of five steps in a row."""
+        """The highest loss that lasted: the largest median of five consecutive steps."""
         windows = sliding_window_view(self.losses, min(5, len(self.losses)))
         return float(np.median(windows, axis=1).max())
 
     @property
     def blown_up(self) -> bool:
-        """Whether training has driven the loss far above the first one, for good."""
+        """Whether training has driven the loss far above the first one, and it stayed high."""
         if self.steps < FEWEST_STEPS or self.loss_kept <= LOSS_KEPT.value:
             return False
         return self.highest_loss > LOSS_BLOWN_UP.value * self.convergence.first_loss
 
     @property
     def began_exploded(self) -> bool:
-        """Whether the first loss, that of the initial weights, is far above that of guessing."""
+        """Whether the loss of the initial weights is far above that of guessing."""
         return self.convergence.first_loss > LOSS_OF_GUESSING.value * self.loss_of_guessing
 
     @property
     def of_the_flow(self) -> Evidence:
-        """The evidence on how gradients flow: of the start alone where training broke the model.
+        """The evidence on how gradients flow: of the first step alone if training broke the model.
 
-        What flows through a wreck is no news, and no layer is to blame for it.
+        Gradients in a broken model tell nothing new, and no layer is to blame for them.
         """
         if not self.blown_up and self.fault is None:
             return self
@@ -175,7 +175,7 @@ def collect_evidence(
     evals: tuple[EvalRecord, ...],
     fault: FaultRecord | None,
 ) -> Evidence:
-    """Gather from a run's records, however long it was, what the rules need."""
+    """Gather what the rules need from a run's records, however long the run is."""
     matrices = matrix_layers(info.layers)
     rows = finite_rows(steps)
     count = len(rows)
@@ -210,7 +210,7 @@ def matrix_layers(layers: tuple[LayerInfo, ...]) -> list[int]:
 
 
 def nanmedian(values: Floats) -> NDArray[np.float64]:
-    """Return the median of each column, (m, L) to (L,), NaN left out; NaN for what is all NaN."""
+    """Return the median of each column, (m, L) to (L,), ignoring NaN; NaN if all are NaN."""
     medians = np.full(values.shape[1], np.nan)
     known = ~np.isnan(values).all(axis=0) if len(values) else np.zeros(values.shape[1], dtype=bool)
     medians[known] = np.nanmedian(values[:, known], axis=0)
@@ -218,6 +218,6 @@ def nanmedian(values: Floats) -> NDArray[np.float64]:
 
 
 def _rows(records: tuple[LayerRecord, ...], name: str, info: RunInfo) -> NDArray[np.float64]:
-    """Return what is measured of each layer, (m, all layers)."""
+    """Return one measurement of each layer, (m, all layers)."""
     rows = [getattr(record, name) for record in records]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(info.layers))

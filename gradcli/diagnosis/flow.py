@@ -1,4 +1,4 @@
-"""Rules on how gradients flow: do they reach every layer, unit and time step, and in what size?"""
+"""Rules on gradients: do they reach every layer, unit and time step, and how large are they?"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gradcli.diagnosis.limits import (
     Limit,
 )
 from gradcli.records import Finding, Floats, Integers
+from gradcli.views import numbers
 
 
 def no_gradient(evidence: Evidence) -> Iterator[Finding]:
@@ -35,21 +36,21 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
                 evidence,
                 name,
                 "warning",
-                f"{name} is frozen (requires_grad is off): it stays as it began. That is well "
-                "if it was meant.",
+                f"{name} is frozen (requires_grad is off): its weights do not change. That is "
+                "fine if it is on purpose.",
                 None,
             )
     for block in _blocks(zero):
-        # What lets nothing through is the last of the layers that get nothing.
+        # The last of the layers without a gradient is the one that lets nothing through.
         last = int(block[-1])
         if evidence.probed is not None and evidence.probed.dead_fraction[last] == 1:
-            continue  # `dead_units` says why
-        behind = f", nor the layers before it from {names[block[0]]} on" if len(block) > 1 else ""
+            continue  # `dead_units` reports it
+        behind = f", or the layers before it from {names[block[0]]} on" if len(block) > 1 else ""
         yield _no_gradient(
             evidence,
             names[last],
             "error",
-            f"No gradient reached {names[last]}{behind}: nothing of the loss depends on its "
+            f"No gradient reached {names[last]}{behind}: the loss does not depend on its "
             "weights, so it cannot learn.",
             remedies.keep_units_alive(evidence),
         )
@@ -74,7 +75,7 @@ def _no_gradient(
 
 
 def _blocks(chosen: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[Integers]:
-    """Return the runs of consecutive indices that are chosen."""
+    """Return the indices that are chosen, in blocks of consecutive ones."""
     indices = np.flatnonzero(chosen)
     return [
         block for block in np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1) if len(block)
@@ -82,7 +83,7 @@ def _blocks(chosen: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]])
 
 
 def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
-    """Gradients change a thousandfold along the depth or through time, or began far too large."""
+    """Gradients change a thousandfold along the depth or through time, or start far too large."""
     flow = evidence.of_the_flow
     found = list(_along_depth(flow))
     if not any(finding.code == "exploding" for finding in found) and evidence.began_exploded:
@@ -93,16 +94,16 @@ def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _along_depth(evidence: Evidence) -> Iterator[Finding]:
-    """Compare the layers: by gradients relative to weights, else by gradients of the inputs.
+    """Compare the layers by gradients relative to weights, else by gradients w.r.t. inputs.
 
-    The inputs' gradients see what the weights' do not: in a net of rectifiers without biases
-    <gradient, weights> is the same in all layers, whatever the signals do.
+    Gradients w.r.t. inputs show what those w.r.t. weights do not: in a network of rectifiers
+    without biases <gradient, weights> is the same in all layers, whatever the signals do.
     """
     if not len(evidence.norms):
         return
     measures = (
         ("relative_grad_norm", "||gradient|| / ||weights||", evidence.relative_norms),
-        ("input_grad_norm", "||gradient by the layer's input||", nanmedian(evidence.input_norms)),
+        ("input_grad_norm", "||gradient w.r.t. the input||", nanmedian(evidence.input_norms)),
     )
     for name, formula, values in measures:
         findings = [
@@ -115,7 +116,10 @@ def _along_depth(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _weak_layers(values: Floats) -> Iterator[tuple[str, Integers]]:
-    """Yield the layers far below the strongest one: before it they vanish, after it it explodes."""
+    """Yield the layers far below the strongest one.
+
+    Those before it vanish. If there are some after it, the gradient explodes on its way to it.
+    """
     alive = values > 0
     if alive.sum() < 2:
         return
@@ -137,16 +141,17 @@ def _depth_finding(
     weakest, largest = int(indices[np.argmin(values[indices])]), int(np.nanargmax(values))
     factor = float(values[weakest] / values[largest])
     of_inputs = name == "input_grad_norm"
-    measure = "the gradient by its input" if of_inputs else "relative to its weights, the gradient"
+    measure = "gradient w.r.t. the input" if of_inputs else "gradient relative to the weights"
     if code == "vanishing":
         message = (
-            f"Gradients vanish in {_span(weak)}: {measure} of {names[weakest]} is {factor:.1e} of "
-            f"that of {names[largest]}, so the layers near the input hardly learn."
+            f"Gradients vanish in {_span(weak)}: the {measure} of {names[weakest]} is "
+            f"{numbers.norm(factor)} times that of {names[largest]}, so the layers near the "
+            "input hardly learn."
         )
     else:
         message = (
-            f"Gradients explode on their way to the input: {measure} of {names[largest]} is "
-            f"{1 / factor:.1e} times that of {names[weakest]}."
+            f"Gradients explode on their way to the input: the {measure} of {names[largest]} is "
+            f"{numbers.norm(1 / factor)} times that of {names[weakest]}."
         )
     return Finding(
         code=code,
@@ -178,8 +183,8 @@ def _wild_guesses(evidence: Evidence) -> Finding:
         threshold=f"a first loss above {LOSS_OF_GUESSING} times ln(classes) "
         f"({LOSS_OF_GUESSING.source})",
         message=f"Signals explode on their way to the output, from {evidence.layers[0].name} on: "
-        f"before any update the loss is {first:.3g}, where guessing has {guessing:.2g}, and the "
-        "gradients are as much too large.",
+        f"before any update the loss is {numbers.norm(first)}, while guessing has "
+        f"{numbers.norm(guessing)}. The gradients are too large by a similar factor.",
         override=remedies.keep_signals_small(evidence),
     )
 
@@ -197,14 +202,14 @@ def _through_time(evidence: Evidence, through_time: ThroughTime) -> Iterator[Fin
             continue
         if code == "vanishing":
             message = (
-                f"Gradients vanish through time: of what arrives at the state after time step "
-                f"{largest + 1}, {share:.1e} is left at time step {far + 1}. {layer} learns from "
-                f"{reach} of its {len(norms)} time steps."
+                f"Gradients vanish through time: the gradient at time step {far + 1} is "
+                f"{numbers.norm(share)} times that at time step {largest + 1}. {layer} learns "
+                f"from {reach} of its {len(norms)} time steps."
             )
         else:
             message = (
                 f"Gradients explode through time: at time step {largest + 1} they are "
-                f"{1 / share:.1e} times those at the last one."
+                f"{numbers.norm(1 / share)} times those at the last one."
             )
         if through_time.gated:
             message += " Its gates can learn to keep more."
@@ -221,15 +226,15 @@ def _through_time(evidence: Evidence, through_time: ThroughTime) -> Iterator[Fin
                 "time_steps_reached": reach,
             },
             threshold=f"||dL/dh_t|| below {THROUGH_TIME} of the largest ({THROUGH_TIME.source}); "
-            f"a warning where the cell has no gates and less than {REACH} of the time steps get "
-            "more",
+            f"a warning if the cell has no gates and less than {REACH} of the time steps are "
+            "above that",
             message=message,
             override=None if harmless else remedies.keep_time_steps_alive(evidence),
         )
 
 
 def dead_units(evidence: Evidence) -> Iterator[Finding]:
-    """Most units of a layer are off for every example."""
+    """Most units of a layer are zero for every example."""
     if evidence.probed is None:
         return
     worst = _worst(evidence, evidence.probed.dead_fraction, DEAD_UNITS)
@@ -245,10 +250,10 @@ def dead_units(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"more than {DEAD_UNITS} of the units zero for every example "
         f"({DEAD_UNITS.source})",
         message=(
-            f"All units of {name} put out zero for every example: nothing passes, and no gradient "
-            "comes back."
+            f"All units of {name} output zero for every example: no signal passes, and no "
+            "gradient comes back."
             if all_dead
-            else f"{share:.0%} of the units of {name} put out zero for every example: no gradient "
+            else f"{share:.0%} of the units of {name} output zero for every example: no gradient "
             "reaches their weights, so they stay dead."
         )
         + _and_others(others),
@@ -272,7 +277,7 @@ def saturated(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"more than {SATURATED_UNITS} of the activations with a derivative below a "
         f"twentieth of its largest ({SATURATED_UNITS.source})",
         message=f"{share:.0%} of the activations of {name} are on the flat ends of their curve: "
-        f"they pass on hardly any gradient, whatever the error is.{_and_others(others)}",
+        f"they pass on hardly any gradient, however large the error.{_and_others(others)}",
         override=remedies.keep_off_the_flat(evidence),
     )
 
@@ -289,11 +294,11 @@ def _worst(evidence: Evidence, shares: Floats, limit: Limit) -> tuple[str, float
 def _and_others(count: int) -> str:
     if not count:
         return ""
-    return f" So it is, more or less, in {count} other layer{'s' * (count > 1)}."
+    return f" {numbers.count(count, 'other layer')} {'is' if count == 1 else 'are'} affected too."
 
 
 def _span(names: list[str]) -> str:
-    """Name the layers, or the first and the last of many."""
+    """Name the layers; of many, how many, the first and the last."""
     if len(names) <= 2:
         return " and ".join(names)
     return f"{len(names)} layers, {names[0]} to {names[-1]}"

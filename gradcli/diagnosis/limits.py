@@ -1,9 +1,9 @@
 """Every constant of the rules: its value, the reason for it, and where it comes from.
 
-All are relative: to other layers, to the weights, to the loss at the start or to the step
-before. None asks whether a norm is small or large in itself, because that depends on the loss's
-scale and on the model's size. "Measured" means on the bundled digits, with every model and every
-optimizer that is shipped, healthy and broken.
+All are relative: to other layers, to the weights, to the first loss or to the step before. None
+says whether a norm is small or large by itself, because that depends on the scale of the loss and
+the size of the model. "Measured" means on the bundled digits, with every shipped model and
+optimizer, healthy and broken.
 """
 
 from __future__ import annotations
@@ -25,44 +25,44 @@ class Limit:
 
 DEPTH_FACTOR = Limit(
     1e-3,
-    "Between neighbouring layers in good health gradients change by factors of 2 to 3, and from "
-    "one end of twenty layers to the other by 50; a layer with a thousandth of another's "
-    "gradient learns at a thousandth of its pace.",
+    "Between neighbouring layers of a healthy model gradients change by factors of 2 to 3, and "
+    "over twenty layers by 50; a layer with a thousandth of another's gradient learns a thousand "
+    "times slower.",
     "Glorot and Bengio 2010, section 4; measured: 1/60 at least in healthy models",
 )
 THROUGH_TIME = Limit(
     1e-3,
-    "What lies so many steps back that a thousandth of the gradient arrives is not learned from.",
+    "The model does not learn from time steps at which a thousandth of the gradient arrives.",
     "Pascanu et al. 2013, arXiv 1211.5063, section 2.2",
 )
 LOSS_OF_GUESSING = Limit(
     5.0,
-    "A model that knows nothing and says so has the loss ln(classes). Five times that at the "
-    "start is sure and wrong: signals have grown on their way forward, and gradients with them.",
+    "A model that gives all classes equal probability has the loss ln(classes). Five times that "
+    "at the start is confident and wrong: signals grow on their way forward, and so do gradients.",
     "measured: 1.0 to 2.3 times in healthy models, 7 with saturated units, 1e4 and more with "
     "weights twice too large in twenty layers",
 )
 REACH = Limit(
     0.5,
-    "A recurrent layer that learns from less than half of its time steps misses what it is for.",
+    "A recurrent layer that learns from less than half of its time steps does not do its job.",
     "measured: 0.43 with a tanh cell as PyTorch initialises it, 0.68 and more with rectifiers and "
     "an orthogonal matrix",
 )
 DEAD_UNITS = Limit(
     0.8,
-    "In a deep ReLU net the signals of all examples align with depth, so that up to half of a "
-    "healthy layer's units are off for all of them; of 32 units, more than 26 by chance once in "
-    "ten thousand times.",
+    "In a deep ReLU network the signals of all examples align with depth, so that up to half of a "
+    "healthy layer's units are zero for all of them; by chance, more than 26 of 32 units are so "
+    "once in ten thousand times.",
     "Lu et al. 2019, arXiv 1903.06733; measured: 0.5 at most in healthy models",
 )
 SATURATED_UNITS = Limit(
     0.5,
-    "Where most activations are on the flat of their curve, most of the gradient ends there.",
+    "If most activations are on the flat part of their curve, most of the gradient is lost there.",
     "Glorot and Bengio 2010, section 3; measured: 0.3 at most in healthy models",
 )
 LARGE_UPDATE = Limit(
     0.1,
-    "A tenth of the weights at each step is a hundred times the usual 1e-3.",
+    "A tenth of the weights per step is a hundred times the usual 1e-3.",
     "Stanford CS231n notes on babysitting the learning process",
 )
 USUAL_UPDATE = Limit(
@@ -72,30 +72,30 @@ USUAL_UPDATE = Limit(
 )
 LOSS_BLOWN_UP = Limit(
     3.0,
-    "The loss at the start is that of guessing; three times as much for several steps, the "
-    "updates have brought about.",
+    "The loss at the start is that of guessing; if it is three times that for several steps, the "
+    "updates have caused it.",
     "measured, in the median of five steps: 1.4 in runs that recover, 2.1 with batches of one, "
     "400 and more in those that do not recover",
 )
 LOSS_KEPT = Limit(
     0.9,
-    "A loss that keeps more than this of its first value, or of that of guessing, has not fallen.",
+    "A loss above this share of its first value, or of that of guessing, has not fallen.",
     "measured: 0.84 at most after 96 steps in healthy models",
 )
 DISTANCE = Limit(
     0.02,
-    "A layer whose updates add up to two hundredths of its weights is where it began.",
+    "A layer whose updates add up to two hundredths of its weights has hardly moved.",
     "measured: 0.004 at a thousandth of the usual learning rate, 0.2 and more in healthy runs",
 )
 ALWAYS = Limit(
     0.95,
-    "Clipping is for the rare step that is too large (an outlier in twenty is generous).",
+    "Clipping is for the rare step that is too large; one outlier in twenty is already many.",
     "Pascanu et al. 2013, arXiv 1211.5063, section 3.2",
 )
 CLIPPED_TO = Limit(
     0.05,
-    "A limit a few times below the usual norm only tempers the start; at a twentieth it sets the "
-    "length of every step, whatever the learning rate says.",
+    "A limit a few times below the usual norm only slows the start; at a twentieth it sets the "
+    "length of every step, whatever the learning rate is.",
     "measured: 0.13 at least in healthy runs with the limit at 1",
 )
 SPIKE = Limit(
@@ -105,32 +105,32 @@ SPIKE = Limit(
 )
 SPIKE_HARM = Limit(
     1.5,
-    "A spike is a fault where the loss stays half as high again for the next 20 steps; most "
-    "leave no trace.",
+    "A spike is a fault if the loss stays half as high again for the next 20 steps; most leave no "
+    "trace.",
     "Chowdhery et al. 2022, arXiv 2204.02311, section 5.1",
 )
 SPIKE_HARM_AT_LEAST = Limit(
     0.05,
-    "Near its end a loss may double and still be next to nothing: the rise must also be a part of "
-    "the loss of the start.",
+    "Late in training a loss may double and still be tiny: the rise must also be a noticeable "
+    "share of the first loss.",
     "measured",
 )
 RATE_CHANGE = Limit(
     5.0,
-    "From one step to the next, smooth schedules change the learning rate by 2 at most, at the "
-    "start of a warm-up, and by 1/4 at the end of a cosine; what is more is a jump.",
+    "From one step to the next, smooth schedules multiply the learning rate by 2 at most, at the "
+    "start of a warm-up, and by 1/4 at least, at the end of a cosine; more is a jump.",
     "the shipped schedules",
 )
 SCATTER = Limit(
     0.6,
-    "Where the losses of consecutive batches differ by more than half of the loss itself, a "
-    "batch says little of the whole. The scatter falls with the root of the batch size.",
+    "If the losses of consecutive batches differ by more than half of the loss itself, a batch "
+    "says little about the whole. The scatter falls with the square root of the batch size.",
     "measured: 0.7 to 1.7 with batches of 1 and 2, 0.4 at most with batches of 128",
 )
 STILL_TO_LEARN = Limit(
     0.25,
-    "With a quarter of the first loss left most examples are learned; of what is left a few hard "
-    "ones make most, and batches differ by whether they hold one.",
+    "With a quarter of the first loss left, most examples are learned. A few hard ones make up "
+    "most of the rest, and batches differ by whether they contain one.",
     "measured: 0.3 to 0.7 with batches of 1 and 2, 0.2 and less with batches of 8 and more",
 )
 NOISE_SCALE = Limit(

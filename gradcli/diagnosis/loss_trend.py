@@ -13,14 +13,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from gradcli.diagnosis.limits import RATE_CHANGE, SPIKE
 from gradcli.records import Floats, Integers, LayerInfo, StepRecords, norm_by_layer
 
-#: Fewer steps than this say nothing about how training goes.
+#: With fewer steps than this, how training goes cannot be judged.
 FEWEST_STEPS = 20
-# How many steps before a spike it is compared with, and over how many the loss is looked at.
+# A spike is compared with this many steps before it, and the loss is taken over this many.
 _BEFORE = 25
 _LOSSES = 20
-# A long run is read in blocks that stay in a processor's cache.
+# A long run is read in blocks that fit a processor's cache.
 _ROWS_AT_ONCE = 20_000
-# A difference of medians counts from three of its standard errors on.
+# A difference of medians counts if it is at least this many of its standard errors.
 _BEYOND_CHANCE = 3.0
 # From the interquartile range, and from the median absolute value, to the standard deviation of
 # a normal distribution; a median's standard error is this much larger than a mean's.
@@ -33,15 +33,14 @@ LossTrend = Literal["falling", "converged", "plateau", "noise", "rising", "unkno
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """Whether training gets anywhere: the loss, and whether the gradient falls with it."""
+    """Whether training makes progress: the loss, and whether the gradient falls with it."""
 
     trend: LossTrend
-    """`falling` or `rising` beyond chance in the second half. Where it is neither: `converged`
-    with less than half of the first loss left; else `noise` where consecutive batches differ by
-    more than a quarter of the loss, and `plateau` where they do not. `unknown` for fewer than 20
-    steps."""
+    """`falling` or `rising` if the second half does so beyond chance. Otherwise `converged` if
+    less than half of the first loss is left, else `noise` if consecutive batches differ by more
+    than a quarter of the loss, and `plateau` if not. `unknown` for fewer than 20 steps."""
     first_loss: float
-    """That of the initial weights."""
+    """The loss of the initial weights."""
     last_loss: float
     """The median over the last tenth of the steps."""
     scatter: float
@@ -51,18 +50,18 @@ class Convergence:
     last_norm: float
     """The norm of the gradient, likewise."""
     norm_follows_loss: float
-    """The correlation of log norm with log loss: near 1 the gradient falls with the loss, at 0
-    it does not care. NaN for fewer than 20 steps."""
+    """The correlation of log norm with log loss: near 1 the gradient falls with the loss, near 0
+    it does not follow the loss. NaN for fewer than 20 steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """A gradient norm far above those before it; steps in a row are one spike."""
+    """A gradient norm far above those before it; consecutive steps are one spike."""
 
     step: int
     """The first step."""
     layer: str
-    """The layer that exceeds its own norms the most."""
+    """The layer that exceeds its own usual norm the most."""
     factor: float
     """The largest norm as a multiple of the median over the 25 steps before."""
     loss_before: float
@@ -79,7 +78,7 @@ class RateChange:
 
 
 def describe_loss_trend(losses: Floats, norms: Floats) -> Convergence:
-    """Describe the course of n steps, all finite: losses (n,) and global gradient norms (n,)."""
+    """Describe the trend of n steps, all finite: losses (n,) and global gradient norms (n,)."""
     count = len(losses)
     if not count:
         return Convergence("unknown", *[math.nan] * 6)
@@ -131,7 +130,7 @@ def finite_rows(steps: StepRecords) -> Integers:
 
 
 def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spike, ...]:
-    """Find the spikes of a run; the first 25 steps have nothing to be compared with."""
+    """Find the spikes of a run; the first 25 steps have nothing to compare with."""
     finite = finite_rows(steps)
     places, factors = _high_norms(steps, finite)
     spikes = []
@@ -168,17 +167,17 @@ def find_rate_changes(steps: StepRecords) -> tuple[RateChange, ...]:
 
 
 def _high_norms(steps: StepRecords, rows: Integers) -> tuple[Integers, Floats]:
-    """Find the norms that are too high beside the median of the 25 before them.
+    """Find the norms that are too high compared with the median of the 25 before them.
 
     Returns:
-        Their places among `rows`, rising, and how many times as large as that median they are.
+        Their places among `rows`, ascending, and each as a multiple of that median.
     """
     places, factors = [np.empty(0, dtype=np.intp)], [np.empty(0)]
     for start in range(_BEFORE, len(rows), _ROWS_AT_ONCE):
         block = rows[start - _BEFORE : start + _ROWS_AT_ONCE]
         norms = np.asarray(steps.grad_norm_before_clip[block], dtype=np.float64)
         limits, latest = SPIKE.value * norms, norms[_BEFORE:]
-        # Medians cost. A norm exceeds that of 25 values where it exceeds 13 of them.
+        # Medians are slow. A norm exceeds the median of 25 values if it exceeds 13 of them.
         exceeded = np.zeros(len(latest), dtype=np.uint8)
         for earlier in range(_BEFORE):
             exceeded += limits[earlier : earlier + len(latest)] < latest
@@ -191,7 +190,7 @@ def _high_norms(steps: StepRecords, rows: Integers) -> tuple[Integers, Floats]:
 
 
 def _groups(indices: Integers) -> Iterator[slice]:
-    """Split sorted indices where the next one is more than 25 away."""
+    """Split sorted indices at gaps of more than 25."""
     if len(indices):
         cuts = [0, *(np.flatnonzero(np.diff(indices) > _BEFORE) + 1).tolist(), len(indices)]
         yield from map(slice, cuts[:-1], cuts[1:])

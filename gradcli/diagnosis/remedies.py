@@ -1,6 +1,6 @@
 """What to try: overrides that can be pasted, for the models and settings that are shipped.
 
-None is returned where no override can mend it, as in a loop of the user's own.
+Each function returns None if no override can fix it, as for a loop of the user's own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gradcli.diagnosis.limits import USUAL_UPDATE
 
 _PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
-#: The number that each clipping rule is limited by.
+#: The key of each clipping rule's limit.
 _CLIP_LIMITS = {
     "norm": "clip.max_norm",
     "per_layer": "clip.max_norm",
@@ -27,7 +27,7 @@ def keep_gradients_alive(evidence: Evidence) -> str | None:
     info = evidence.info
     if info.is_own_loop:
         return None
-    if info.activation not in _RECTIFIERS:
+    if info.activation and info.activation not in _RECTIFIERS:
         return "activation=relu init=kaiming"
     if info.model in _PERCEPTRONS:
         return "init=kaiming model.norm=batch"
@@ -47,12 +47,12 @@ def keep_signals_small(evidence: Evidence) -> str | None:
 
 def keep_units_alive(evidence: Evidence) -> str | None:
     """Propose an activation that has a gradient on both sides."""
-    return "activation=leaky_relu init=kaiming" if not evidence.info.is_own_loop else None
+    return "activation=leaky_relu init=kaiming" if evidence.info.activation else None
 
 
 def keep_off_the_flat(evidence: Evidence) -> str | None:
-    """Propose what keeps activations on the slope of their curve."""
-    if evidence.info.is_own_loop:
+    """Propose what keeps activations on the steep part of their curve."""
+    if evidence.info.is_own_loop or not evidence.info.activation:
         return None
     started_there = evidence.steps < 2
     return "init=xavier" if started_there else "activation=relu init=kaiming"
@@ -97,7 +97,7 @@ def smooth_schedule(evidence: Evidence) -> str | None:
 
 
 def limit_spikes(evidence: Evidence) -> str | None:
-    """Propose clipping where there is none, else a lower learning rate."""
+    """Propose clipping if there is none, else a lower learning rate."""
     clips = evidence.info.clip not in ("none", "")
     if not evidence.info.is_own_loop and not clips:
         return "clip=norm"

@@ -1,4 +1,4 @@
-"""The table of rules, and `diagnose`, which goes through it."""
+"""The table of rules, and `diagnose`, which applies it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import DEPTH_FACTOR
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.records import Finding
+from gradcli.views import numbers
 
 _SEVERITIES = ("error", "warning", "info")
 
@@ -23,19 +24,19 @@ class Rule:
     codes: tuple[str, ...]
     find: Callable[[Evidence], Iterator[Finding]]
     missing: Callable[[Evidence], str]
-    """What it would take to apply the rule; empty where it can be applied."""
+    """What it would take to apply the rule; empty if it can be applied."""
     unless: tuple[str, ...] = ()
-    """The findings that explain what this rule would find: it is not asked then."""
+    """The findings that explain what this rule would find: with one of them it is not applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What the rules say, and which of them had something to look at."""
+    """What the rules found, and which of them could be applied."""
 
     findings: tuple[Finding, ...]
-    """Errors first; `healthy` where nothing is wrong and something was tested."""
+    """Errors first; `healthy` if nothing is wrong and something was tested."""
     tested: tuple[str, ...]
-    """The codes that were looked for."""
+    """The codes that were tested for."""
     not_tested: dict[str, str]
     """The others, each with what it would take."""
 
@@ -51,27 +52,40 @@ def _steps(evidence: Evidence) -> str:
 def _updates(evidence: Evidence) -> str:
     if np.isfinite(evidence.update_ratios).any():
         return _steps(evidence)
-    return _steps(evidence) or "a run with monitor.every above 0"
+    own_loop = evidence.info.is_own_loop
+    setting = "GradientMonitor(every=...)" if own_loop else "monitor.every"
+    return _steps(evidence) or f"a run with {setting} above 0"
+
+
+# The model of a run in a loop of the user's own is not on record, so that it cannot be probed.
+_NEEDS_MODEL = "the model, which is not stored with a run of your own loop"
 
 
 def _activations(evidence: Evidence) -> str:
-    return "" if evidence.probed is not None else "a probe of the activations: --probe signals"
+    if evidence.probed is not None:
+        return ""
+    if evidence.info.is_own_loop:
+        return _NEEDS_MODEL
+    return "a probe of the activations: --probe signals"
 
 
 def _noise(evidence: Evidence) -> str:
     if evidence.probed is not None and evidence.probed.noise_scale is not None:
         return ""
+    if evidence.info.is_own_loop:
+        return _steps(evidence)
     return _steps(evidence) and f"{_steps(evidence)}, or --probe noise"
 
 
 def _check(evidence: Evidence) -> str:
-    done = evidence.probed is not None and evidence.probed.wrong_gradients is not None
-    return "" if done else "--check"
+    if evidence.probed is not None and evidence.probed.wrong_gradients is not None:
+        return ""
+    return _NEEDS_MODEL if evidence.info.is_own_loop else "--check"
 
 
-#: In this order they are asked. What stands in `unless` explains the rest: a loss that does not
-#: fall where no gradient arrives is no plateau, and units that training has killed are no fault
-#: of the model.
+#: In the order in which they are applied. The findings in `unless` explain the rest: if no gradient
+#: arrives, a loss that does not fall is not a plateau, and if training has killed units, the model
+#: is not at fault.
 RULES = (
     Rule(("non-finite",), broken.non_finite, _gradients),
     Rule(("wrong-gradient",), broken.wrong_gradient, _check),
@@ -110,12 +124,12 @@ RULES = (
 
 
 def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
-    """Return what the rules find, errors first; `healthy` only where that was tested."""
+    """Return what the rules find, errors first; `healthy` only if that was tested."""
     return examine(evidence).findings
 
 
 def examine(evidence: Evidence) -> Diagnosis:
-    """Apply every rule that has something to look at."""
+    """Apply every rule that can be applied."""
     findings: list[Finding] = []
     tested: list[str] = []
     not_tested: dict[str, str] = {}
@@ -137,7 +151,7 @@ def examine(evidence: Evidence) -> Diagnosis:
 
 
 def _enough(evidence: Evidence) -> bool:
-    """Whether what was seen allows calling it healthy: a run with updates, or a probed model."""
+    """Whether enough was seen to call it healthy: a run with updates, or a probed model."""
     return not _updates(evidence) or (not _activations(evidence) and not _gradients(evidence))
 
 
@@ -146,18 +160,21 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding:
     known = relative[np.isfinite(relative)]
     spread = float(known.min() / known.max()) if len(known) and known.max() > 0 else 1.0
     facts: dict[str, float | int | str] = {"smallest_to_largest_layer": spread}
-    ahead = "; how training goes, only a run can tell"
+    updates = "Only a run can show how training goes."
     if not _updates(evidence):
         ratio = float(np.nanmax(evidence.usual_update_ratios))
         facts["largest_update_ratio"] = ratio
-        ahead = f", and updates change the weights by {ratio:.1e} of their size or less a step"
+        updates = (
+            f"Updates change no layer's weights by more than {numbers.norm(ratio)} times their "
+            "norm per step."
+        )
     return Finding(
         code="healthy",
         severity="info",
         layer=None,
         evidence=facts,
         threshold=f"layers within {DEPTH_FACTOR} of one another, and none of: {', '.join(tested)}",
-        message=f"Gradients reach every layer: relative to the weights, the weakest layer gets "
-        f"{spread:.2g} of the strongest one's{ahead}.",
+        message="Gradients reach every layer: relative to the weights, the smallest is "
+        f"{numbers.norm(spread)} times the largest. {updates}",
         override=None,
     )

@@ -1,4 +1,4 @@
-"""Rules on the pace of training: does each step move the weights far enough, and not too far?"""
+"""Rules on the size of steps: does each move the weights far enough, and not too far?"""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from gradcli.diagnosis.limits import (
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.records import Finding
+from gradcli.views import numbers
 
 # A coefficient within float32 rounding of 1 has clipped nothing.
 _CLIPPED = 1 - 1e-6
-# The scatter that larger batches are proposed for, and the multiple of the batch by which the
-# noise scale may exceed it then.
+# The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3
 
 
 def spike(evidence: Evidence) -> Iterator[Finding]:
-    """A norm far above those before it has thrown the loss up for good."""
+    """After a norm far above those before it, the loss rose and stayed high."""
     first_loss = evidence.convergence.first_loss
     for one in evidence.spikes:
         rise = one.loss_after - one.loss_before
@@ -47,8 +47,8 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             if 0 <= one.step - change.step <= FEWEST_STEPS
         ]
         cause = (
-            f", right after the learning rate became {jumps[-1].factor:.3g} times as large at "
-            f"step {jumps[-1].step}"
+            f", right after the learning rate was multiplied by {numbers.norm(jumps[-1].factor)} "
+            f"at step {jumps[-1].step}"
             if jumps
             else ""
         )
@@ -64,27 +64,27 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             },
             threshold=f"a norm above {SPIKE} times the median of the 25 steps before, and a loss "
             f"above {SPIKE_HARM} times that before ({SPIKE_HARM.source})",
-            message=f"At step {one.step} the gradient was {one.factor:.3g} times as large as "
-            f"usual{cause}, the most in {one.layer}, and the loss went from "
-            f"{one.loss_before:.3g} to {one.loss_after:.3g}.",
+            message=f"At step {one.step} the gradient was {numbers.norm(one.factor)} times its "
+            f"usual size, most of all in {one.layer}{cause}. The loss rose from "
+            f"{numbers.norm(one.loss_before)} to {numbers.norm(one.loss_after)}.",
             override=remedies.smooth_schedule(evidence)
             if jumps
             else remedies.limit_spikes(evidence),
         )
-        return  # what follows happens to a model that the first one has thrown off
+        return  # later ones happen to a model that the first one has disturbed
 
 
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
-    """The weights are thrown about and the loss does not fall."""
+    """The weights jump about, and the loss does not fall."""
     if evidence.steps < FEWEST_STEPS or not np.isfinite(evidence.update_ratios).any():
         return
     usual = evidence.usual_update_ratios
-    thrown_about = bool(np.nanmax(usual) > LARGE_UPDATE.value)
-    if not evidence.blown_up and not (thrown_about and evidence.loss_kept > LOSS_KEPT.value):
+    jumps_about = bool(np.nanmax(usual) > LARGE_UPDATE.value)
+    if not evidence.blown_up and not (jumps_about and evidence.loss_kept > LOSS_KEPT.value):
         return
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     highest = evidence.highest_loss
-    # Weights that were thrown far are large, and updates then look small beside them.
+    # Weights that have gone far are large, so that later updates look small relative to them.
     largest = np.fmax.reduce(evidence.update_ratios, axis=0)
     worst = int(np.nanargmax(largest))
     name = evidence.layers[worst].name
@@ -102,15 +102,15 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"a last loss above {LOSS_KEPT} of the first one, with updates above "
         f"{LARGE_UPDATE} of the weights ({LARGE_UPDATE.source}) or a loss that rose above "
         f"{LOSS_BLOWN_UP} times the first one for five steps",
-        message=f"The learning rate is too high: an update changed {name} by "
-        f"{largest[worst]:.0%} of its weights, and the loss went from {first:.3g} up to "
-        f"{highest:.3g} and ended at {last:.3g}.",
+        message=f"The learning rate is too high: one update changed the weights of {name} by "
+        f"{largest[worst]:.0%} of their norm, and the loss rose from {numbers.norm(first)} to "
+        f"{numbers.norm(highest)} and ended at {numbers.norm(last)}.",
         override=remedies.lower_learning_rate(evidence, largest[worst] / LARGE_UPDATE.value),
     )
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
-    """The weights are where they began, and so is the loss."""
+    """The weights have hardly moved, and the loss has not fallen."""
     if evidence.steps < FEWEST_STEPS or not np.isfinite(evidence.update_ratios).any():
         return
     usual = evidence.usual_update_ratios
@@ -133,8 +133,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a last loss "
         f"above {LOSS_KEPT} of the first one ({DISTANCE.source})",
         message=f"The learning rate is too low: {evidence.steps} updates together changed no "
-        f"layer by more than {distance:.1%} of its weights ({name} moved the most), and the loss "
-        "is where it began.",
+        f"layer's weights by more than {distance:.1%} ({name} moved most), and the loss has not "
+        "fallen.",
         override=remedies.raise_learning_rate(evidence, ratio),
     )
 
@@ -158,15 +158,15 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
         },
         threshold=f"more than {ALWAYS} of the steps clipped, to less than {CLIPPED_TO} of their "
         f"norm in the median ({ALWAYS.source})",
-        message=f"{share:.0%} of the steps are clipped, usually to {coefficient:.2g} of their "
-        "norm: clipping no longer guards against outliers, it sets the length of every step, "
-        "and a step's size no longer tells how steep the loss is.",
+        message=f"{share:.0%} of the steps are clipped, usually to {numbers.norm(coefficient)} "
+        "times their norm: clipping no longer guards against outliers but sets the length of "
+        "every step, so a step's size no longer shows how steep the loss is.",
         override=remedies.raise_clip_limit(evidence, coefficient),
     )
 
 
 def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
-    """A batch holds more noise than signal while there is much to learn."""
+    """A batch holds more noise than signal while there is still much to learn."""
     scatter = evidence.convergence.scatter
     scale = evidence.probed.noise_scale if evidence.probed is not None else None
     size = evidence.info.batch_size
@@ -178,13 +178,13 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
             evidence={"loss_scatter": scatter, "batch_size": size},
             threshold=f"losses of consecutive batches that differ by more than {SCATTER} of the "
             f"loss, with more than {STILL_TO_LEARN} of it left ({SCATTER.source})",
-            message="Noise dominates: from one batch to the next the loss changes by "
-            f"{scatter:.0%} of itself, so that single steps go anywhere. Larger batches average "
-            "it out, with the root of their size; a lower learning rate averages over steps.",
+            message=f"Noise dominates: the loss changes by {scatter:.0%} from one batch to the "
+            "next, so single steps go in almost random directions. Larger batches reduce the "
+            "noise with the square root of their size; a lower learning rate averages over steps.",
             override=remedies.larger_batches(evidence, (scatter / _GOOD_SCATTER) ** 2),
         )
     elif scale is not None and size and scale[1] > NOISE_SCALE.value * size:
-        # Near a minimum the mean gradient goes to zero and the noise does not: that is no fault.
+        # Near a minimum the mean gradient goes to zero and the noise does not: that is normal.
         late = evidence.loss_left < 1 / 2
         yield Finding(
             code="noise-dominated",
@@ -197,11 +197,11 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
                 "batch_size": size,
             },
             threshold=f"a noise scale above {NOISE_SCALE} batches ({NOISE_SCALE.source})",
-            message=f"Noise dominates: about {scale[0]:.3g} examples are needed for as much signal "
-            f"as noise in the gradient, and a batch has {size}."
+            message=f"Noise dominates: it takes about {numbers.norm(scale[0])} examples for as "
+            f"much signal as noise in the gradient, and a batch has {size}."
             + (
-                " That is usual late in training; larger batches or a lower learning rate would "
-                "still gain."
+                " That is normal late in training; larger batches or a lower learning rate would "
+                "still help."
                 if late
                 else ""
             ),
@@ -210,13 +210,13 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
 
 
 def plateau(evidence: Evidence) -> Iterator[Finding]:
-    """The loss has not fallen, and nothing else says why."""
+    """The loss has not fallen, and no other rule explains it."""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     on_its_way = evidence.convergence.trend == "falling" and last < LOSS_KEPT.value * first
     if evidence.steps < FEWEST_STEPS or on_its_way or not evidence.loss_kept > LOSS_KEPT.value:
         return
     guessing = evidence.loss_of_guessing
-    aside = "" if math.isnan(guessing) else f" Guessing has a loss of {guessing:.3g}."
+    aside = "" if math.isnan(guessing) else f" Guessing has {numbers.norm(guessing)}."
     yield Finding(
         code="plateau",
         severity="warning",
@@ -224,8 +224,9 @@ def plateau(evidence: Evidence) -> Iterator[Finding]:
         evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
         threshold=f"a last loss above {LOSS_KEPT} of the first one, or of that of guessing "
         f"({LOSS_KEPT.source})",
-        message=f"The loss does not fall: it began at {first:.3g} and is {last:.3g} after "
-        f"{evidence.steps} steps, though gradients arrive and the weights move.{aside} Look at "
-        "the data (do labels belong to inputs?), at dropout, and at what the model can express.",
+        message=f"The loss does not fall: it began at {numbers.norm(first)} and is "
+        f"{numbers.norm(last)} after {evidence.steps} steps, although gradients arrive and the "
+        f"weights move.{aside} Check the data (do the labels match the inputs?), dropout, and "
+        "whether the model is large enough.",
         override=None,
     )

@@ -27,20 +27,20 @@ from gradcli.records import LayerInfo, RunInfo, TrainSummary
 from gradcli.runs import Run
 
 _MOST_EVENTS = 50
-# A run that is being written may also be cut by its process; what is looked at is then a copy.
+# The process that writes a live run may also truncate its log, so its steps are copied.
 _MOST_STEPS_OF_A_LIVE_RUN = 200_000
 
 
 def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Inspection:
-    """Inspect a run by its records, in whatever state it is, and by its probed checkpoint.
+    """Inspect a run by its records, whatever its status, and by its probed checkpoint.
 
     Args:
         run: the run.
         target: as the user would type it.
-        measures: of the model of its last checkpoint, where that was probed.
+        measures: of the model of its last checkpoint, if that was probed.
 
     Raises:
-        UserError: where the process ended before the model was built.
+        UserError: if the process ended before the model was built.
     """
     info = run.info
     live = run.status == "running"
@@ -73,7 +73,7 @@ def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Insp
 
 
 def inspect_model(info: RunInfo, target: str, measures: Measures) -> Inspection:
-    """Inspect a model before its training, by what was measured of it."""
+    """Inspect a model before its training, by what was measured."""
     layers = tuple(
         _with_signals(_bare(layer), measures, index, of_gradients=True)
         for index, layer in enumerate(info.layers)
@@ -106,7 +106,7 @@ def _inspection(
     layers: tuple[LayerReport, ...],
     **rest: object,
 ) -> Inspection:
-    """Fill in what runs and models have in common."""
+    """Fill in what runs and models share."""
     matrices = [layers[index] for index in matrix_layers(info.layers)]
     return Inspection(
         target=target,
@@ -118,6 +118,7 @@ def _inspection(
         clip=info.clip,
         data=info.data.name,
         batch_size=info.batch_size,
+        is_own_loop=info.is_own_loop,
         verdict=verdict(diagnosis),
         tested=diagnosis.tested,
         not_tested=diagnosis.not_tested,
@@ -132,7 +133,7 @@ def _inspection(
 
 
 def verdict(diagnosis: Diagnosis) -> str:
-    """Return the code of the gravest finding, `healthy` where that was tested, or `not-tested`."""
+    """Return the code of the worst finding, `healthy` if that was tested, or `not-tested`."""
     grave = [finding for finding in diagnosis.findings if finding.severity != "info"]
     codes = [finding.code for finding in (*grave, *diagnosis.findings)]
     if not grave and "healthy" in codes:
@@ -141,7 +142,7 @@ def verdict(diagnosis: Diagnosis) -> str:
 
 
 def _evidence_of_model(info: RunInfo, measures: Measures) -> Evidence:
-    """Return the evidence on a model: that of a single step that was not made."""
+    """Return the evidence on a model: a single step whose update was not made."""
     chosen = matrix_layers(info.layers)
     signals = [measures.signals.layers[index] for index in chosen]
     gradients = np.array([[one.weight_grad_norm for one in signals]])
@@ -151,7 +152,7 @@ def _evidence_of_model(info: RunInfo, measures: Measures) -> Evidence:
     return Evidence(
         info=info,
         layers=tuple(info.layers[index] for index in chosen),
-        # No parameter of a frozen layer has a gradient: that is none, and not an unknown one.
+        # No parameter of a frozen layer has a gradient: that counts as zero, not as unknown.
         norms=np.nan_to_num(gradients)[rows],
         weights=np.array([measures.weight_norm[index] for index in chosen]),
         update_ratios=np.empty((0, len(chosen))),
@@ -174,7 +175,7 @@ def _evidence_of_model(info: RunInfo, measures: Measures) -> Evidence:
 
 
 def _bare(layer: LayerInfo) -> LayerReport:
-    """Return a report in which nothing is known yet."""
+    """Return a report without any numbers yet."""
     return LayerReport(
         name=layer.name,
         kind=layer.kind,
@@ -224,7 +225,7 @@ def _layers_of_run(
 def _with_signals(
     report: LayerReport, measures: Measures, index: int, *, of_gradients: bool
 ) -> LayerReport:
-    """Add what a probe of the model has seen; gradients too, where there are no others."""
+    """Add what a probe of the model saw; its gradients only if asked for."""
     signal = measures.signals.layers[index]
     report = replace(
         report,
@@ -250,7 +251,7 @@ def _with_signals(
 
 
 def _events(evidence: Evidence) -> tuple[tuple[Event, ...], dict[EventKind, int]]:
-    """Return the first events in order of their steps, and how many there are of each kind."""
+    """Return the first events in order of their steps, and the number of each kind."""
     events = [Event(one.step, "spike", one.layer, one.factor) for one in evidence.spikes]
     events += [Event(one.step, "lr-change", None, one.factor) for one in evidence.rate_changes]
     if evidence.fault is not None:
@@ -270,26 +271,27 @@ def _notes(run: Run, summary: TrainSummary) -> tuple[str, ...]:
     notes = []
     match run.status:
         case "running":
-            notes.append(f"The run is still going: this is how it stands after {steps}.")
+            notes.append(f"The run is still going; it has made {steps} so far.")
         case "lost":
             notes.append(
-                f"The run is lost: its process is gone without a word, after {steps} at least."
+                f"The run is lost: its process died after at least {steps}, leaving no message."
             )
         case "interrupted":
             notes.append(f"The run was interrupted after {steps}.")
         case "failed":
             notes.append(
-                f"The run failed after {steps}: {run.state.get('error', 'the reason is not known')}"
+                f"The run failed after {steps}: {run.state.get('error', 'the reason is unknown')}"
             )
         case "diverged":
             notes.append(
                 f"The run diverged after {steps}."
                 if own_loop
-                else f"The run diverged after {steps}: the next one met a value that is no finite "
-                "number, and was not made."
+                else f"The run diverged after {steps}: the next one met a non-finite value, so its "
+                "update was skipped."
             )
     if not len(run.steps):
-        notes.append("No step is on record, so there is no gradient to look at.")
+        notes.append("No step is on record, so there is no gradient to show.")
     elif not run.layer_records:
-        notes.append("Weights and updates were not measured: monitor.every was 0.")
+        setting = "every" if own_loop else "monitor.every"
+        notes.append(f"Weights and updates were not measured: {setting} was 0.")
     return tuple(notes)

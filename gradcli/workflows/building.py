@@ -6,6 +6,7 @@ inspection.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         learning_rate=float(trainer.optimizer.defaults["lr"]),
         schedule=config.schedule.option,
         clip=describe_clip(composed),
-        activation=config.activation.option,
+        activation=activation_name(composed),
         device=device_name(trainer.device),
         threads=torch.get_num_threads(),
         batch_size=config.batch_size,
@@ -137,6 +138,12 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         start_step=trainer.step,
         layers=trainer.layers,
     )
+
+
+def activation_name(composed: Composed) -> str:
+    """Return the activation that the model is built with; empty if its class takes none."""
+    accepted = inspect.signature(composed.classes["model"]).parameters
+    return composed.config.activation.option if "activation" in accepted else ""
 
 
 def trained_size(model: nn.Module) -> int:

@@ -18,6 +18,7 @@ from gradcli.data import Dataset
 from gradcli.errors import UserError
 from gradcli.system.paths import Paths
 from gradcli.workflows.building import (
+    activation_name,
     build_network,
     choose_device,
     describe_clip,
@@ -71,7 +72,7 @@ def plan_comparison(
             data=data,
             model=shown.config.model.option,
             model_size=trained_size(build_network(shown, dataset)),
-            activation=shown.config.activation.option,
+            activation=activation_name(shown),
             schedule=shown.config.schedule.option,
             clip=describe_clip(shown),
             batch_size=shown.config.batch_size,

@@ -126,7 +126,7 @@ def test_vanishing_is_relative_and_names_the_weakest_layer_not_the_strongest(sca
     assert found[0].layer == "hidden2"
     assert found[0].evidence["layers"] == "hidden1 to hidden3"
     assert found[0].evidence["factor"] == pytest.approx(1e-8)
-    assert "1.0e-08" in found[0].message
+    assert "1.00e-08" in found[0].message
 
 
 def test_exploding_is_growth_towards_the_input_and_names_the_strongest_layer():
@@ -336,7 +336,7 @@ def test_a_spike_is_a_fault_only_where_it_leaves_a_trace():
     jump = (RateChange(29, 100.0),)
     (found,) = diagnose(evidence([1.0, 1.0], spikes=(harmful,), rate_changes=jump))
     assert found.override == "schedule=cosine"
-    assert "100 times as large at step 29" in found.message
+    assert "multiplied by 100 at step 29" in found.message
 
 
 def test_a_plateau_is_what_nothing_else_explains():
@@ -353,9 +353,9 @@ def test_a_plateau_is_what_nothing_else_explains():
 @pytest.mark.parametrize(
     ("phase", "layer", "words"),
     [
-        ("forward", "hidden1", "output of the layer hidden1"),
-        ("backward", "output", "gradient of the layer output"),
-        ("loss", None, "the loss was the first"),
+        ("forward", "hidden1", "output of layer `hidden1`"),
+        ("backward", "output", "gradient of layer `output`"),
+        ("loss", None, "(inf or NaN) was the loss"),
     ],
 )
 def test_a_fault_is_an_error_that_comes_first(phase, layer, words):
@@ -578,3 +578,20 @@ def test_the_norm_follows_the_loss_or_does_not():
     assert describe_loss_trend(losses, losses**2).norm_follows_loss == pytest.approx(1.0)
     random = np.exp(np.random.default_rng(3).normal(0, 1, 200))
     assert abs(describe_loss_trend(losses, random).norm_follows_loss) < 0.2
+
+
+def test_no_activation_is_proposed_to_a_model_that_takes_none():
+    vanishing = (1e-8, 1e-8, 1e-8, 1.0)
+    (finding,) = diagnose(evidence(vanishing, activation=""))
+    assert finding.override == "init=kaiming model.norm=batch"
+    (finding,) = diagnose(evidence(vanishing, activation="", model="net"))
+    assert finding.override == "init=kaiming"
+    (finding, *_) = diagnose(evidence((0.0, 1.0), activation=""))
+    assert (finding.code, finding.override) == ("no-gradient", None)
+
+
+def test_a_loop_of_ones_own_is_not_told_to_probe():
+    told = examine(evidence((1.0, 1.0), total_steps=0))
+    assert told.not_tested
+    assert not any("--" in reason for reason in told.not_tested.values())
+    assert all(finding.override is None for finding in told.findings)

@@ -75,7 +75,7 @@ def test_what_is_not_tested_on_records_alone_is_said(inspection):
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("running", "The run is lost: its process is gone"),  # nobody holds its lock
+        ("running", "The run is lost: its process died"),  # nobody holds its lock
         ("interrupted", "The run was interrupted after 60 steps."),
         ("failed", "The run failed after 60 steps: the disk is full"),
     ],
@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_is_looked_at_as_it_stands(copied):
     finally:
         lock.release()
     assert found.status == "running"
-    assert found.notes == ("The run is still going: this is how it stands after 60 steps.",)
+    assert found.notes == ("The run is still going; it has made 60 steps so far.",)
     assert found.convergence.last_loss < found.convergence.first_loss / 2
 
 
@@ -178,3 +178,6 @@ def test_a_loop_of_ones_own_is_inspected_like_any_other(tmp_path, inspect):
     assert found.step == 30
     with pytest.raises(UserError, match="a loop of your own"):
         inspect("probes=[noise]", target=monitor.run)
+    assert found.is_own_loop
+    assert not any("--" in reason for reason in found.not_tested.values())
+    assert found.not_tested["dead-units"] == found.not_tested["wrong-gradient"]

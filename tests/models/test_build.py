@@ -1,5 +1,7 @@
 """`build_model`: any class, any choice, and weights that depend on the seed alone."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -108,7 +110,7 @@ def test_a_class_of_the_users_own():
 @pytest.mark.parametrize(
     ("model_class", "kwargs", "words"),
     [
-        (Failing, {"hidden": 3}, "Failing could not be built: no such luck"),
+        (Failing, {"hidden": 3}, "Failing cannot be built: .*no such luck"),
         (Failing, {}, "hidden"),
         (InPlace, {}, "2 .ReLU. works in place"),
         (TuplesOut, {}, "gave tuple"),
@@ -131,3 +133,24 @@ def test_a_users_mistake_in_a_model_keeps_its_words():
     with pytest.raises(UserError) as caught:
         build(MLP, hidden=[0])
     assert caught.value.where == "model.hidden"
+
+
+class Broken(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.output = nn.Linear(1, classes)
+
+    def forward(self, images):
+        return self.output(images.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("model_class", "line"), [(Failing, "raise"), (Broken, "return self.output(images.flatten(1))")]
+)
+def test_an_exception_in_a_users_own_model_shows_its_file_and_line(model_class, line):
+    with pytest.raises(UserError) as caught:
+        build(model_class, **({"hidden": 3} if model_class is Failing else {}))
+    file, _, number = caught.value.where.rpartition(":")
+    text = Path(file).read_text().splitlines()[int(number) - 1]
+    assert Path(file).name == "test_build.py"
+    assert text.strip().startswith(line)

@@ -70,7 +70,7 @@ def test_an_inspection_tells_it_in_words_in_json_and_as_a_picture(lab, gradcli):
     answer = gradcli("inspect-gradients", *SMALL, "examples=64", *ASK, "--plot")
     assert answer.code == 0, answer.err
     said = " ".join(answer.out.split())
-    assert "the largest of 4 parameters is hidden1.weight (cost:" in said
+    assert "weight-size the largest of 4 parameters is output.weight (cost:" in said
     assert list(lab.glob("runs/plots/*/weight_size.png"))
     answer = gradcli("inspect-gradients", *SMALL, "examples=64", *ASK, "--json")
     probes = json.loads(answer.out)["probes"]

@@ -32,7 +32,7 @@ def describe_comparison(info: ComparisonInfo) -> list[str]:
     )
     overrides = [override for arm in info.arms for override in arm.overrides]
     varied = {override.partition("=")[0].partition(".")[0] for override in overrides}
-    return [phrase for key, phrase in phrases if key not in varied]
+    return [phrase for key, phrase in phrases if phrase and key not in varied]
 
 
 def describe_trial(trial: RunningTrial | TrialResult) -> list[str]:

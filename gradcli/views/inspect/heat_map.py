@@ -1,7 +1,7 @@
-"""A heat map as text: shades that stand for powers of ten, told apart without any colour.
+"""A heat map as text: shades that stand for powers of ten, readable without colour.
 
-Pure layout of logarithms. What they are the logarithms of, and what stands beside the map,
-belongs to the screens.
+Pure layout of logarithms. What they are logarithms of, and what is beside the map, belongs to
+the screens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gradcli.views.train.training_screen import PICTURE
 GLYPHS = "·░▒▓█"
 ASCII_GLYPHS = ".:+#@"
 SYMBOLS = {ZERO: ("exactly zero", "bold yellow"), NOT_FINITE: ("not finite", "bold red")}
-"""What stands for a value that has no logarithm: its meaning and its style."""
+"""What stands for a value without a logarithm: its meaning and its style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Shades:
     def covering(cls, log10: Floats, glyphs: str = GLYPHS) -> Shades:
         """Return the finest scale that holds all finite values.
 
-        Half a decade is the finest of all, so that noise on a constant is not drawn as a
-        pattern. The edges of the shades are whole multiples of their width.
+        Never finer than half a decade, so that noise on a constant is not drawn as a pattern.
+        The edges of the shades are whole multiples of their width.
         """
         finite = log10[np.isfinite(log10)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (-1.0, -1.0)
@@ -66,7 +66,7 @@ class Shades:
         return self.glyphs[min(max(int(level), 0), len(self.glyphs) - 1)]
 
     def legend(self, drawn: str) -> Line:
-        """Say what each shade means, and those symbols that occur in what was drawn."""
+        """Say what each shade means, and each symbol that was drawn."""
         edges = [self.top - self.decades * below for below in range(len(self.glyphs) - 1, 0, -1)]
         ranges = [f"<{power_of_ten(edge)}" for edge in edges]
         ranges.append(f"from {power_of_ten(edges[-1])}")
@@ -81,31 +81,31 @@ class Shades:
 
 
 def power_of_ten(exponent: float) -> str:
-    """Write 10**exponent with two digits, as short as it can be: `0.32`, `1e-05`."""
+    """Write 10**exponent with at most two digits: `0.32`, `1e-05`."""
     return f"{10.0**exponent:.2g}"
 
 
 def column_starts(bins: int, width: int) -> NDArray[np.intp]:
-    """Return which of the `bins` each of `width` columns begins with.
+    """Return the bin that each of `width` columns begins with.
 
-    Columns repeat bins where there are more of them, and take in several where there are fewer.
+    With more columns than bins, columns repeat bins; with fewer, a column covers several.
     """
     return np.arange(width) * bins // width
 
 
 def columns_of(log10: Floats, width: int) -> Floats:
-    """Bring bins (rows, t), at least one, to `width` columns.
+    """Reduce bins (rows, t), at least one, to `width` columns.
 
-    Of bins that share a column the largest is shown, so that a NaN in any of them is seen and
-    a zero only where all are zero.
+    A column shows the largest of its bins, so that any NaN is seen, and a zero only if all are
+    zero.
     """
-    # Where two columns begin with the same bin, `reduceat` returns just that bin.
+    # If two columns begin with the same bin, `reduceat` returns just that bin.
     columns: Floats = np.maximum.reduceat(log10, column_starts(log10.shape[1], width), axis=1)
     return columns
 
 
 def styled(drawn: str) -> list[Segment]:
-    """Return drawn shades in colour, with what has no logarithm set apart."""
+    """Return drawn shades in colour, with values without a logarithm in another one."""
     return [
         piece("".join(group), style)
         for style, group in groupby(drawn, lambda glyph: SYMBOLS.get(glyph, ("", PICTURE))[1])

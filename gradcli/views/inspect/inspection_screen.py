@@ -1,8 +1,8 @@
 """The screen of an inspection: what the gradients do, what is wrong, what to try.
 
-Drawn from an `Inspection`, or from several side by side, for a terminal and for a pipe. What
-is said in words comes from `inspect_words` and `inspect_probes`, the table of layers from
-`inspect_layers`, the heat map's shades from `inspect_heat`.
+Drawn from an `Inspection`, or from several side by side, for a terminal and for a pipe. The
+sentences come from `inspection_sentences` and `probe_sentences`, the table of layers from
+`layer_table`, the heat map's shades from `heat_map`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _heat_map(
     width = max(min(options.max_width - margin, LONGEST_MAP), 1)
     shades = Shades.covering(history.log10_norm, ASCII_GLYPHS if options.ascii_only else GLYPHS)
     drawn = [shades.draw(row) for row in columns_of(history.log10_norm[rows], width)]
-    title = "gradient norm before clipping, by layer over the steps"
+    title = "gradient norm before clipping, per layer over the steps"
     lines: list[Line] = [[piece(title, TITLE)]]
     lines += [
         [piece(fit(name, margin), STRONG), *styled(cells)]
@@ -126,7 +126,7 @@ def _heat_map(
 
 
 def event_marks(events: Iterable[Event], history: NormHistory, width: int) -> str:
-    """Put a symbol above the steps at which something happened, the gravest where they meet."""
+    """Put a symbol at the steps at which something happened; where several meet, the worst."""
     bins = len(history.last_step)
     starts = column_starts(bins, width)
     marks = [" "] * width
@@ -139,7 +139,7 @@ def event_marks(events: Iterable[Event], history: NormHistory, width: int) -> st
 
 
 def step_axis(history: NormHistory, width: int) -> str:
-    """Write the first and the last step at their ends of the map, and one in the middle."""
+    """Write the first and the last step at the ends of the map, and one in the middle."""
     bins = len(history.first_step)
     first, last = int(history.first_step[0]), int(history.last_step[-1])
     middle = int(history.first_step[column_starts(bins, width)[width // 2]])
@@ -153,11 +153,12 @@ def step_axis(history: NormHistory, width: int) -> str:
 
 
 def _observations(inspection: Inspection) -> Iterator[RenderableType]:
-    """Say what the numbers amount to, before any judgement."""
-    yield from _paragraphs("depth", [f"by the weights: {depth_sentence(inspection.depth_slope)}"])
+    """Say what the numbers mean, before any judgement."""
+    by_weights = f"gradient w.r.t. weights: {depth_sentence(inspection.depth_slope)}"
+    yield from _paragraphs("depth", [by_weights])
     if inspection.input_depth_slope.points >= 2:
-        by_input = f"by the inputs: {depth_sentence(inspection.input_depth_slope)}"
-        yield from _paragraphs("", [by_input])
+        by_inputs = f"gradient w.r.t. inputs: {depth_sentence(inspection.input_depth_slope)}"
+        yield from _paragraphs("", [by_inputs])
     if inspection.convergence is not None:
         yield from _paragraphs(
             "convergence", [" ".join(convergence_sentences(inspection.convergence))]
@@ -169,7 +170,7 @@ def _observations(inspection: Inspection) -> Iterator[RenderableType]:
 
 
 def _probes(inspection: Inspection) -> Iterator[RenderableType]:
-    """Tell each probe's result with its cost, then those that were refused, and why."""
+    """Give each probe's result and cost, then those that were refused, and why."""
     for name, sentences in probe_sentences(inspection).items():
         *others, last = sentences
         text = Text(last)
@@ -188,7 +189,7 @@ def _probe_label(name: str) -> str:
 
 
 def _diagnosis(inspection: Inspection) -> Iterator[RenderableType]:
-    """Lay out all findings, and which rules had nothing to look at."""
+    """Lay out all findings, and which rules could not be applied."""
     findings = by_severity(inspection.findings)
     if not findings:
         nothing = "not tested" if inspection.verdict == NOT_TESTED else "nothing to report"
@@ -207,21 +208,26 @@ def _paragraphs(label: str, texts: list[str], style: str = "") -> Iterator[Rende
 
 def commands_after_inspection(inspection: Inspection) -> list[str]:
     """Return the commands worth typing after this inspection, the most useful first."""
-    target = shlex.split(inspection.target)
-    inspect = ["gradcli", "inspect-gradients"]
-    unasked = {probe.name for probe in known_probes() if probe.unasked}
-    probed = {*inspection.probes.costs, *inspection.probes.refused} - unasked
+    target, paths = shlex.split(inspection.target), inspection.path_arguments
+    inspect, train = ["gradcli", "inspect-gradients", *paths], ["gradcli", "train", *paths]
     commands = []
     if inspection.kind == "fresh":
+        better = target
         advice = [one.override for one in by_severity(inspection.findings) if one.override]
         if advice:
-            target = with_override(target, advice[0])
-            commands.append([*inspect, *target])
-        commands.append(["gradcli", "train", *target])
-    elif inspection.status in ("interrupted", "lost"):
-        commands.append(["gradcli", "train", "--resume", *target])
-    if not probed:
-        commands.append([*inspect, *shlex.split(inspection.target), "--probe", "all"])
+            better = with_override(target, advice[0])
+            commands.append([*inspect, *better])
+        commands.append([*train, *better])
+    elif inspection.status in ("interrupted", "lost") and not inspection.is_own_loop:
+        commands.append([*train, "--resume", *target])
+    if not inspection.is_own_loop and not _was_probed(inspection):
+        commands.append([*inspect, *target, "--probe", "all"])
     if inspection.kind != "fresh":
         commands.append(["gradcli", "runs", "show", *target])
     return [shlex.join(command) for command in commands]
+
+
+def _was_probed(inspection: Inspection) -> bool:
+    """Whether a probe was asked for."""
+    unasked = {probe.name for probe in known_probes() if probe.unasked}
+    return bool({*inspection.probes.costs, *inspection.probes.refused} - unasked)

@@ -1,4 +1,4 @@
-"""What an inspection found, in sentences: the depth, convergence, clipping and events."""
+"""What an inspection found, in sentences: depth, convergence, clipping and events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gradcli.probes.measuring.slope import LogSlope
 
 LEVEL_DECADES = 0.05
-"""A gradient that changes by less than this from layer to layer counts as level."""
+"""A gradient that changes by less than this per layer counts as level."""
 CLEAR_CORRELATION = 0.5
 MOST_EVENTS = 4
 EVENT_NOUNS = {
@@ -23,19 +23,24 @@ EVENT_NOUNS = {
 
 
 def describe_setting(inspection: Inspection) -> list[str]:
-    """Return what was inspected in phrases, those that matter most first."""
-    return [
-        inspection.data,
+    """Return what was inspected in phrases, the most important first.
+
+    What is not known, as in a loop of the user's own, is left out.
+    """
+    rate = inspection.learning_rate
+    phrases = [
+        f"{inspection.data} data" if inspection.is_own_loop else inspection.data,
         inspection.model,
         inspection.activation,
-        f"{inspection.optimizer} {inspection.learning_rate:g}",
-        f"clip {inspection.clip}",
-        f"batch {inspection.batch_size}",
+        inspection.optimizer + ("" if math.isnan(rate) else f" {rate:g}"),
+        f"clip {inspection.clip}" if inspection.clip else "",
+        f"batch {inspection.batch_size}" if inspection.batch_size else "",
     ]
+    return [phrase for phrase in phrases if phrase]
 
 
 def describe_state(inspection: Inspection) -> str:
-    """Say at what point of its training the model is, and what its loss is there."""
+    """Say at what point of its training the model is, and what its loss is."""
     step = numbers.count(inspection.step)
     match inspection.kind:
         case "fresh":
@@ -53,16 +58,16 @@ def describe_state(inspection: Inspection) -> str:
 def depth_sentence(slope: LogSlope) -> str:
     """Say how the gradient changes from layer to layer on its way back to the input."""
     if math.isnan(slope.decades):
-        return "not known: fewer than two layers have a finite gradient"
-    fit = f"slope {slope.decades:+.2f} decades a layer"
+        return "unknown: fewer than two layers have a finite gradient"
+    fit = f"log10 slope {slope.decades:.2f}"
     if not math.isnan(slope.r_squared):
         fit += f", R squared {slope.r_squared:.2f}"
     fit += f", {numbers.count(slope.points, 'layer')}"
     if abs(slope.decades) < LEVEL_DECADES:
-        return f"about level from layer to layer ({fit})"
-    verb = "shrinks" if slope.decades > 0 else "grows"
+        return f"about the same in all layers ({fit})"
+    direction = "smaller" if slope.decades > 0 else "larger"
     factor = f"{10 ** abs(slope.decades):.2g}"
-    return f"{verb} {factor}-fold a layer on its way back to the input ({fit})"
+    return f"gets {factor}x {direction} per layer on the way back ({fit})"
 
 
 def convergence_sentences(convergence: Convergence) -> list[str]:
@@ -71,7 +76,7 @@ def convergence_sentences(convergence: Convergence) -> list[str]:
     trend = {
         "falling": f"The loss falls, from {first} to {last}.",
         "converged": f"The loss has settled at {last}; it began at {first}.",
-        "plateau": f"The loss stays on a plateau at {last}; it began at {first}.",
+        "plateau": f"The loss stays at {last}; it began at {first}.",
         "noise": f"The loss neither falls nor rises: at {last}, one batch differs from the next "
         f"by {numbers.share(convergence.scatter)}; it began at {first}.",
         "rising": f"The loss rises, from {first} to {last}.",
@@ -90,21 +95,21 @@ def _with_the_loss(convergence: Convergence) -> str:
     if correlation >= CLEAR_CORRELATION:
         relation = "it falls and rises with the loss"
     elif correlation <= -CLEAR_CORRELATION:
-        relation = "it rises where the loss falls"
+        relation = "it rises when the loss falls"
     else:
         relation = "it does not follow the loss"
     return f"; {relation} (correlation {correlation:+.2f})"
 
 
 def clipping_sentence(inspection: Inspection) -> str:
-    """Say how much of the training was clipped; empty where that is not known."""
+    """Say how much of the training was clipped; empty if that is not known."""
     if math.isnan(inspection.clipped_fraction):
         return ""
     return f"{numbers.share(inspection.clipped_fraction)} of the steps"
 
 
 def event_sentences(inspection: Inspection) -> list[str]:
-    """Count the events, then tell the first ones."""
+    """Count the events, then describe the first ones."""
     counts = [
         numbers.count(number, EVENT_NOUNS[kind])
         for kind, number in inspection.event_counts.items()
@@ -122,13 +127,13 @@ def _event_sentence(event: Event) -> str:
         case "spike":
             return f"{step}the norm is {numbers.norm(event.value)} times the median before it"
         case "lr-change":
-            return f"{step}the learning rate becomes {event.value:.3g} times what it was"
+            return f"{step}the learning rate is multiplied by {numbers.norm(event.value)}"
         case "non-finite":
-            return f"{step}not finite, at a loss of {numbers.norm(event.value)}"
+            return f"{step}not finite; the loss is {numbers.norm(event.value)}"
 
 
 def untested_sentences(not_tested: dict[str, str]) -> list[str]:
-    """Say what was not tested and what it would take; alike ones together."""
+    """Say what was not tested and what that needs; codes with the same need together."""
     reasons: dict[str, list[str]] = {}
     for code, reason in not_tested.items():
         reasons.setdefault(reason, []).append(code)

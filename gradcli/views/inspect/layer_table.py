@@ -31,18 +31,19 @@ MOST_LAYERS = 24
 LONGEST_PROFILE = 40
 LONGEST_NAME = 26
 WEIGHTS, INPUT, BOTH = "●", "○", "◉"
+MEDIANS = "first and last 10%: medians over those steps; update ratio: over measured steps"
 _PROFILE = "gradient by depth"
 SHORTEST_PROFILE = len(_PROFILE)
 
 
 def log10_norms(norms: Iterable[float]) -> Floats:
-    """Return the powers of ten of norms: -inf of zeros, NaN of what is absent."""
+    """Return log10 of norms: -inf for zeros, NaN for what is absent."""
     with np.errstate(divide="ignore"):
         return np.log10(np.array(list(norms), dtype=np.float64))
 
 
 def chosen_layers(inspection: Inspection, room: int) -> list[int]:
-    """Choose which layers to show: the ends, those that findings name, and some between."""
+    """Choose the layers to show: the ends, those that findings name, and some between."""
     layers = inspection.layers
     named = {finding.layer for finding in inspection.findings}
     ends = [0, len(layers) - 1] if layers else []
@@ -58,9 +59,9 @@ def layer_lines(inspection: Inspection, width: int | None, *, ascii_only: bool) 
     """Lay out the table of layers.
 
     Args:
-        inspection: of which at most `MOST_LAYERS` layers are shown.
-        width: columns that do not fit into it drop out; None keeps them all.
-        ascii_only: whether the symbols of the profile and of shapes cannot be written.
+        inspection: at most `MOST_LAYERS` of its layers are shown.
+        width: columns that do not fit drop out; None keeps them all.
+        ascii_only: leave out what needs symbols beyond ASCII: the profile and the shapes.
     """
     shown = chosen_layers(inspection, MOST_LAYERS)
     layers = [inspection.layers[index] for index in shown]
@@ -69,7 +70,7 @@ def layer_lines(inspection: Inspection, width: int | None, *, ascii_only: bool) 
         *_names(layers, shapes=not ascii_only),
         *_gradients(layers, trained=inspection.history is not None),
         *([] if ascii_only else [profile]),
-        *_measures(layers),
+        *_measures(layers, trained=inspection.history is not None),
         _found(inspection.findings, layers),
     ]
     kept = [
@@ -87,7 +88,10 @@ def layer_lines(inspection: Inspection, width: int | None, *, ascii_only: bool) 
         hidden = numbers.count(len(inspection.layers) - len(shown), "layer")
         lines.append([piece(f"and {hidden} between them", TITLE)])
     if drawn:
-        lines.append([piece(f"{WEIGHTS} by the weights, {INPUT} by the input of the layer", TITLE)])
+        legend = f"{WEIGHTS} w.r.t. the layer's weights, {INPUT} w.r.t. its input"
+        lines.append([piece(legend, TITLE)])
+    if inspection.history is not None:
+        lines.append([piece(MEDIANS, TITLE)])
     return lines
 
 
@@ -104,26 +108,27 @@ def _names(layers: Sequence[LayerReport], *, shapes: bool) -> list[Column]:
 
 
 def _gradients(layers: Sequence[LayerReport], *, trained: bool) -> list[Column]:
-    """Return the columns of gradient norms; of a run with their course and their clipping."""
+    """Return the columns of gradient norms; of a run at both ends, and after clipping."""
     by_weights = [numbers.known_norm(layer.weight_grad_norm) for layer in layers]
     by_input = [numbers.known_norm(layer.input_grad_norm) for layer in layers]
     if not trained:
         return [
-            Column("by weights", by_weights, 0, "right", above="gradient"),
-            Column("by input", by_input, 6, "right", above="gradient"),
+            Column("weights", by_weights, 0, "right", above="grad w.r.t."),
+            Column("input", by_input, 6, "right", above="grad w.r.t."),
         ]
     first = [numbers.known_norm(layer.before_clip.first) for layer in layers]
     after = [numbers.known_norm(layer.after_clip.last) for layer in layers]
     return [
-        Column("first", first, 5, "right", above="grad norm"),
-        Column("last", by_weights, 0, "right", above="before clip"),
-        Column("last", after, 8, "right", above="after clip"),
-        Column("by input", by_input, 6, "right", above="gradient"),
+        Column("first 10%", first, 5, "right", above="grad norm"),
+        Column("last 10%", by_weights, 0, "right", above="before clip"),
+        Column("last 10%", after, 8, "right", above="after clip"),
+        Column("input", by_input, 6, "right", above="grad w.r.t."),
     ]
 
 
-def _measures(layers: Sequence[LayerReport]) -> list[Column]:
-    """Return the columns of what else is known of the layers."""
+def _measures(layers: Sequence[LayerReport], *, trained: bool) -> list[Column]:
+    """Return the other columns; the update ratio of a fresh model is that of its first step."""
+    update = "median" if trained else "1st step"
 
     def column(
         above: str,
@@ -138,10 +143,10 @@ def _measures(layers: Sequence[LayerReport]) -> list[Column]:
     return [
         column("units", "dead", numbers.share, lambda layer: layer.dead_fraction, 2),
         column("", "saturated", numbers.share, lambda layer: layer.saturated_fraction, 3),
-        column("update", "ratio", numbers.ratio, lambda layer: layer.update_ratio, 4),
+        column("update ratio", update, numbers.ratio, lambda layer: layer.update_ratio, 4),
         column("steps", "clipped", numbers.share, lambda layer: layer.clipped_fraction, 7),
         column("weight", "rms", numbers.known_norm, lambda layer: layer.weight_rms, 9),
-        column("decades", "a run", decades, lambda layer: layer.before_clip.slope, 10),
+        column("log10", "per run", decades, lambda layer: layer.before_clip.slope, 10),
         column(
             "std over", "LeCun's", numbers.known_norm, lambda layer: layer.weight_std_over_lecun, 11
         ),
@@ -166,17 +171,17 @@ def _activation_rms(layer: LayerReport) -> float:
 
 
 def depth_profile(layers: Sequence[LayerReport], width: int) -> tuple[str, list[str]]:
-    """Draw the layers' gradients on one logarithmic axis from left to right, a line a layer.
+    """Draw the layers' gradients on one logarithmic axis from left to right, one line per layer.
 
     Returns:
-        The ends of the axis, and the lines, each `width` wide. Zeros stand at the left edge.
+        The ends of the axis, and the lines, each `width` wide. Zeros are at the left edge.
     """
     weights = log10_norms(layer.weight_grad_norm for layer in layers)
     inputs = log10_norms(layer.input_grad_norm for layer in layers)
     known = np.concatenate([weights, inputs])
     known = known[np.isfinite(known)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    low = min(low, high - 1)  # a decade at least: noise on a constant stays upright
+    low = min(low, high - 1)  # a decade at least, so that noise on a constant stays small
     left, right = power_of_ten(low), power_of_ten(high)
     ends = left + right.rjust(width - len(left))
 

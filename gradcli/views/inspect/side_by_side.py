@@ -36,7 +36,7 @@ from gradcli.views.table import (
 MOST_FINDINGS = 6
 LONGEST_LABEL = 30
 WIDEST_LAYER = 6
-"""Columns of a layer in the map of layers."""
+"""Characters per layer in the map of layers."""
 
 
 def side_by_side_screen(inspections: SideBySide) -> RenderableType:
@@ -73,7 +73,7 @@ def _headline(inspections: SideBySide, width: int) -> Iterator[RenderableType]:
 
 
 def _in_common(settings: Sequence[Sequence[str]]) -> list[str]:
-    """Return the phrases that hold for all."""
+    """Return the phrases that all share."""
     first, *others = settings
     return [phrase for phrase in first if all(phrase in other for other in others)]
 
@@ -98,7 +98,7 @@ def _columns(inspections: Sequence[Inspection]) -> list[Column]:
             [one.verdict for one in inspections],
             styles=[verdict_style(one.verdict, one.findings) for one in inspections],
         ),
-        column("decades", "a layer", decades, lambda one: one.depth_slope.decades, 1),
+        column("log10", "per layer", decades, lambda one: one.depth_slope.decades, 1),
         _norm_column("smallest", smallest, 2),
         _layer_column("in", smallest, 5),
         _norm_column("largest", largest, 3),
@@ -127,13 +127,13 @@ def _layer_column(title: str, layers: Sequence[LayerReport | None], rank: int) -
 
 
 def _by_gradient(inspection: Inspection) -> list[LayerReport]:
-    """Return the layers whose gradient is known, the one with the smallest first."""
+    """Return the layers whose gradient is known, from the smallest to the largest."""
     known = [layer for layer in inspection.layers if not math.isnan(layer.weight_grad_norm)]
     return sorted(known, key=lambda layer: layer.weight_grad_norm)
 
 
 def _most(inspection: Inspection, value: Callable[[LayerReport], float]) -> float:
-    """Return the largest value over the layers; NaN where none has one."""
+    """Return the largest value over the layers; NaN if none has one."""
     return max(
         (value(layer) for layer in inspection.layers if not math.isnan(value(layer))),
         default=math.nan,
@@ -155,7 +155,7 @@ def _ratio(layer: LayerReport) -> float:
 def _depth_map(
     inspections: Sequence[Inspection], options: ConsoleOptions
 ) -> Iterator[RenderableType]:
-    """Draw the gradient of each layer's weights, the layers from the input to the output."""
+    """Draw the gradient w.r.t. each layer's weights, with the layers from input to output."""
     logarithms = [
         log10_norms(layer.weight_grad_norm for layer in one.layers) for one in inspections
     ]
@@ -169,7 +169,7 @@ def _depth_map(
     drawn = [
         shades.draw(columns_of(one[np.newaxis], width)[0]) if len(one) else "" for one in logarithms
     ]
-    title = "gradient by the weights, the layers from the input to the output"
+    title = "gradient w.r.t. the weights, layers from input to output"
     lines: list[Line] = [[piece(title, TITLE)]]
     lines += [
         [piece(fit(label, margin), STRONG), *styled(cells)]
@@ -180,31 +180,33 @@ def _depth_map(
 
 
 def _diagnosis(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
-    """Lay out the gravest finding of each variant that is not well."""
-    graver = [
+    """Lay out the worst finding of each variant that is not healthy."""
+    worst = [
         (one, finding)
         for one in inspections
         for finding in by_severity(one.findings)[:1]
         if finding.code != "healthy"
     ]
-    for one, finding in graver[:MOST_FINDINGS]:
+    for one, finding in worst[:MOST_FINDINGS]:
         yield Text(one.label, STRONG)
         yield from finding_lines(finding, "")
-    if len(graver) > MOST_FINDINGS:
-        yield Text(f"and {numbers.count(len(graver) - MOST_FINDINGS, 'more')}", TITLE)
-    if graver:
+    if len(worst) > MOST_FINDINGS:
+        yield Text(f"and {numbers.count(len(worst) - MOST_FINDINGS, 'more')}", TITLE)
+    if worst:
         yield ""
 
 
 def commands_after_side_by_side(inspections: SideBySide) -> list[str]:
-    """Return the commands worth typing next: a closer look at what is ill, what is well to train.
-
-    Of both the first one; the targets stand for themselves.
-    """
+    """Return what to type next: inspect the first unhealthy one, train the first healthy one."""
     ill = [one for one in inspections.inspections if one.verdict != "healthy"]
     well = [one for one in inspections.inspections if one.verdict == "healthy"]
-    commands = [["gradcli", "inspect-gradients", *shlex.split(one.target)] for one in ill[:1]]
+    commands = [
+        ["gradcli", "inspect-gradients", *one.path_arguments, *shlex.split(one.target)]
+        for one in ill[:1]
+    ]
     commands += [
-        ["gradcli", "train", *shlex.split(one.target)] for one in well[:1] if one.kind == "fresh"
+        ["gradcli", "train", *one.path_arguments, *shlex.split(one.target)]
+        for one in well[:1]
+        if one.kind == "fresh"
     ]
     return [shlex.join(command) for command in commands]

@@ -193,12 +193,15 @@ def test_the_profile_keeps_zeros_and_level_gradients_honest(make_layer_report):
 @pytest.mark.parametrize(
     ("slope", "words"),
     [
-        (LogSlope(1.0, 0.99, 4), "shrinks 10-fold a layer on its way back to the input"),
-        (LogSlope(-0.301, 0.9, 4), "grows 2-fold a layer on its way back"),
-        (LogSlope(0.01, 0.1, 4), "about level from layer to layer"),
+        (
+            LogSlope(1.0, 0.99, 4),
+            "gets 10x smaller per layer on the way back (log10 slope 1.00, R squared 0.99",
+        ),
+        (LogSlope(-0.301, 0.9, 4), "gets 2x larger per layer on the way back"),
+        (LogSlope(0.01, 0.1, 4), "about the same in all layers"),
         (
             LogSlope(math.nan, math.nan, 1),
-            "not known: fewer than two layers have a finite gradient",
+            "unknown: fewer than two layers have a finite gradient",
         ),
     ],
 )
@@ -247,6 +250,37 @@ def test_a_lost_run_is_resumed_first_and_probed_once(make_run_inspection):
     assert not any("--probe" in command for command in commands_after_inspection(probed))
     unasked = make_run_inspection(probes=ProbeResults(costs={"signals": ProbeCost(0.1, 1.0)}))
     assert any("--probe" in command for command in commands_after_inspection(unasked))
+
+
+def test_commands_go_on_with_the_paths_that_were_given(make_inspection, make_run_inspection):
+    paths = ("--config-dir", "my configs", "--allow-import", "lab")
+    fresh = commands_after_inspection(make_inspection(path_arguments=paths))
+    options = "--config-dir 'my configs' --allow-import lab"
+    assert fresh[0].startswith(f"gradcli inspect-gradients {options} model=deep_mlp")
+    assert fresh[1].startswith(f"gradcli train {options} model=deep_mlp")
+    lost = commands_after_inspection(make_run_inspection(status="lost", path_arguments=paths))
+    assert lost[0].startswith(f"gradcli train {options} --resume runs/")
+    assert lost[1].startswith(f"gradcli inspect-gradients {options} runs/")
+    assert lost[2].startswith("gradcli runs show runs/")  # which takes none of them
+
+
+def test_a_loop_of_ones_own_is_offered_only_what_it_can_do(make_run_inspection):
+    unknown = {"learning_rate": math.nan, "activation": "", "clip": "", "batch_size": 0}
+    own = make_run_inspection(status="interrupted", data="own", is_own_loop=True, **unknown)
+    assert commands_after_inspection(own) == [f"gradcli runs show {own.target}"]
+    setting = drawn(own).splitlines()[1]
+    assert setting == "own data, mlp, adam"
+
+
+def test_headings_say_which_steps_a_number_is_of(make_inspection, make_run_inspection):
+    run = drawn(make_run_inspection(), 140)
+    titles = next(line for line in run.splitlines() if line.startswith("layer"))
+    assert titles.split().count("10%") == 3
+    assert "median" in titles
+    assert "first and last 10%: medians over those steps" in run
+    fresh = drawn(make_inspection(), 140)
+    assert "1st step" in fresh
+    assert "10%:" not in fresh
 
 
 # Side by side --------------------------------------------------------------------------------
@@ -327,5 +361,5 @@ def test_no_line_but_those_to_copy_is_wider_than_the_terminal(
 def test_a_pipe_gets_all_columns_and_no_control_codes(make_run_inspection):
     text = drawn(make_run_inspection(), 80, terminal=False)
     assert "\x1b" not in text
-    assert "decades" in text
+    assert "per run" in text
     assert max(map(len, text.splitlines())) > 80
