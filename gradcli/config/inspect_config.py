@@ -1,4 +1,4 @@
-"""From overrides to the config of an inspection, and to that of each fresh model it looks at."""
+"""From overrides to the config of an inspection, and to that of each fresh model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _OWN_KEYS = {field.name for field in fields(InspectConfig)}
 
 @dataclass(frozen=True)
 class ComposedInspection:
-    """How to look, and what to build where there is no run to look at."""
+    """How to inspect, and what to build if there is no run to inspect."""
 
     config: InspectConfig
     overrides: tuple[str, ...]
-    """Those of a training run's keys."""
+    """Those of the keys of a training run."""
     variations: tuple[tuple[str, ...], ...]
-    """The overrides of each variant: one empty tuple where nothing is varied."""
+    """The overrides of each variant; one empty tuple if nothing is varied."""
     files: ConfigFiles
     allow_import: tuple[str, ...]
 
@@ -34,7 +34,7 @@ class ComposedInspection:
         """Compose the config of each variant.
 
         Raises:
-            UserError: for whatever one of them cannot be built with.
+            UserError: if one of them cannot be built.
         """
         return tuple(self._compose(variation) for variation in self.variations)
 
@@ -55,14 +55,14 @@ def compose_inspection(
     """Compose the config of an inspection.
 
     Args:
-        overrides: Hydra overrides, `KEY=VALUE`: of the inspection's own keys, and of those of a
+        overrides: Hydra overrides, `KEY=VALUE`, of the inspection's own keys and of those of a
             training run, which build a fresh model.
-        vary: overrides with several values, `KEY=V1,V2`, which are crossed.
+        vary: overrides with several values, `KEY=V1,V2`; all combinations are built.
         config_dir: the user's own config folder, whose options add to the groups.
         allow_import: packages that `_target_` may name besides the usual ones.
 
     Raises:
-        UserError: for anything misspelt, of a wrong type or out of its limits.
+        UserError: if something is misspelt, of a wrong type or out of its limits.
     """
     files = ConfigFiles(config_dir)
     resolved = resolve("inspect", GROUPS, overrides, files, allow_import)
@@ -90,7 +90,7 @@ def _values(word: str) -> list[str]:
     override = parse_override(word)
     if _is_own(word):
         raise UserError(
-            f"'{word}' says how to look, and only what is looked at can be varied.",
+            f"'{word}' says how to inspect; only what is inspected can be varied.",
             where="--vary",
             hint="--vary activation=relu,tanh",
         )

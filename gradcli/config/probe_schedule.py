@@ -64,7 +64,7 @@ def check_monitor(monitor: MonitorConfig, allow_import: Sequence[str] = ()) -> N
         if isinstance(moment, str) and moment not in MOMENTS:
             likely = nearest(moment, MOMENTS) or list(MOMENTS)
             raise UserError(
-                f"There is no moment '{moment}'.",
+                f"'{moment}' is not a moment of a run.",
                 where="monitor.probes_at",
                 choices=likely,
                 hint=f"monitor.probes_at=[{likely[0]}], or the number of a step",

@@ -40,7 +40,7 @@ def keep_signals_small(evidence: Evidence) -> str | None:
     if info.is_own_loop:
         return None
     if info.model == "deep_mlp":
-        # Kaiming's weights are too large where a block's input is added to its output.
+        # Kaiming's weights are too large if a block's input is added to its output.
         return "init=default model.norm=layer"
     return "init=kaiming" if info.activation in _RECTIFIERS else "init=xavier"
 

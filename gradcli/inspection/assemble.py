@@ -134,9 +134,9 @@ def _inspection(
 
 def verdict(diagnosis: Diagnosis) -> str:
     """Return the code of the worst finding, `healthy` if that was tested, or `not-tested`."""
-    grave = [finding for finding in diagnosis.findings if finding.severity != "info"]
-    codes = [finding.code for finding in (*grave, *diagnosis.findings)]
-    if not grave and "healthy" in codes:
+    serious = [finding for finding in diagnosis.findings if finding.severity != "info"]
+    codes = [finding.code for finding in (*serious, *diagnosis.findings)]
+    if not serious and "healthy" in codes:
         return "healthy"
     return codes[0] if codes else NOT_TESTED
 

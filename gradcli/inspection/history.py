@@ -1,4 +1,4 @@
-"""A run's gradient norms over time, in a bounded number of bins: what the heat map shows."""
+"""A run's gradient norms over time, in a limited number of bins: what the heat map shows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from gradcli.inspection.inspection import NormHistory, Trend
 from gradcli.records import Floats, LayerInfo, StepRecords, norm_by_layer
 
-#: More bins than a wide terminal has columns show nothing more.
+#: A wide terminal has no more columns than this.
 MOST_BINS = 120
-# The median of a bin is taken over so many of its steps, evenly spread.
+# The median of a bin uses at most this many of its steps, evenly spaced.
 _SAMPLED = 500
-# float32 columns: a gradient counts as clipped where it lost more than their rounding.
+# The columns are float32: a gradient counts as clipped if it lost more than their rounding.
 _CLIPPED = 1 - 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTrend:
-    """How one layer's gradient norm went over a run, before and after clipping."""
+    """How one layer's gradient norm changed over a run, before and after clipping."""
 
     before: Trend
     after: Trend
@@ -45,7 +45,7 @@ def norm_history(
     before = _medians(steps.parameter_grad_norm_before_clip, bins, layers)
     after = _medians(steps.parameter_grad_norm_after_clip, bins, layers)
     for column, rows in enumerate(bins):
-        # One such step shows, however many others its bin holds.
+        # One such step must show, however many others are in its bin.
         broken = np.flatnonzero(~np.isfinite(steps.grad_norm_before_clip[rows]))[:_SAMPLED]
         norms = norm_by_layer(steps.parameter_grad_norm_before_clip[rows][broken], layers)
         before[~np.isfinite(norms).all(axis=0), column] = np.nan
@@ -71,14 +71,14 @@ def norm_history(
 
 
 def _median_by_bin(column: Floats, bins: list[slice]) -> NDArray[np.float64]:
-    """Return the median of one number a step in each bin, (t,)."""
+    """Return the median of one number per step in each bin, (t,)."""
     return np.array([np.median(column[rows]) for rows in bins], dtype=np.float64)
 
 
 def _medians(
     norms: Floats, bins: list[slice], layers: tuple[LayerInfo, ...]
 ) -> NDArray[np.float64]:
-    """Return the median of each layer's norm in each bin, (L, t); NaN where all are."""
+    """Return the median of each layer's norm in each bin, (L, t); NaN if all are NaN."""
     medians = np.empty((len(layers), len(bins)))
     for column, rows in enumerate(bins):
         medians[:, column] = _median_of_finite(norm_by_layer(_sampled(norms[rows]), layers))
@@ -116,7 +116,7 @@ def _trends(
 
 
 def _slope(logs: Floats) -> float:
-    """Return how far the line of least squares goes from the first bin to the last."""
+    """Return how much the line of least squares changes from the first bin to the last."""
     usable = np.flatnonzero(np.isfinite(logs))
     if len(usable) < 2:
         return math.nan
@@ -125,7 +125,7 @@ def _slope(logs: Floats) -> float:
 
 
 def _log10(norms: Floats) -> NDArray[np.float64]:
-    """Return log10, -inf for zero and NaN for what is not finite."""
+    """Return log10; -inf for zero and NaN for what is not finite."""
     logs = np.full(norms.shape, np.nan)
     finite = np.isfinite(norms)
     with np.errstate(divide="ignore"):

@@ -1,7 +1,7 @@
-"""What an inspection says, as plain values: all that the screens, the pictures and JSON draw from.
+"""An inspection as plain values: what screens, pictures and JSON are drawn from.
 
-Nothing here is measured or judged, and nothing knows torch: `of_run` and `of_model` fill these
-in, the views draw them. A number that was not measured is NaN.
+Nothing here measures or judges, and nothing knows torch: `assemble` fills these in, the views
+draw them. A number that was not measured is NaN.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = [
     "Trend",
 ]
 
-#: The verdict where no rule had anything to look at, as before the first step.
+#: The verdict if no rule could be applied, as before the first step.
 NOT_TESTED = "not-tested"
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How a norm went over a run."""
+    """How a norm changed over a run."""
 
     first: float
     """The median over the first tenth of the steps."""
@@ -67,28 +67,28 @@ class LayerReport:
     depth: int
     shape: tuple[int, ...]
     weight_grad_norm: float
-    """Of a run: the median over the last tenth of its steps, before clipping. Of a model: over
-    the examples that it was probed with."""
+    """Of a run, the median over the last tenth of its steps, before clipping. Of a model, over the
+    examples it was probed with."""
     input_grad_norm: float
-    """The norm of the gradient by the layer's input."""
+    """The norm of the gradient w.r.t. the layer's input."""
     weight_rms: float
     """The root mean square of the layer's weights."""
     update_ratio: float
-    """||new - old|| / ||old||: of a run the median over its probed steps; of a fresh model that
-    of its first update."""
+    """||new - old|| / ||old||: of a run, the median over its measured steps; of a fresh model,
+    that of its first update."""
     dead_fraction: float
     """The share of units that were zero for every example probed."""
     saturated_fraction: float
-    """The share of activations whose derivative is below a twentieth of its largest; NaN where
-    the activation does not flatten at both ends."""
+    """The share of activations whose derivative is below a twentieth of its largest; NaN unless
+    the activation is flat at both ends."""
     output: Moments | None = None
-    """Of what the layer puts out, before its activation."""
+    """Of the layer's output, before its activation."""
     activation: Moments | None = None
-    """Of what comes out of the activation that follows."""
+    """Of the output of the activation that follows."""
     output_grad: Moments | None = None
-    """Of the gradient by the layer's output."""
+    """Of the gradient w.r.t. the layer's output."""
     weight_std_over_lecun: float = math.nan
-    """The weights' deviation times sqrt(fan_in): about 1 keeps the size of a linear signal."""
+    """The weights' standard deviation times sqrt(fan_in): 1 keeps the size of a linear signal."""
     before_clip: Trend = UNKNOWN_TREND
     after_clip: Trend = UNKNOWN_TREND
     clipped_fraction: float = math.nan
@@ -99,7 +99,7 @@ class LayerReport:
 class NormHistory:
     """Gradient norms over time, in t bins of consecutive steps: what a heat map shows.
 
-    Each value is a median over its bin's steps, so that one outlier does not colour a bin.
+    Each value is a median over the steps of its bin, so that one outlier does not set it.
     """
 
     first_step: Integers
@@ -107,8 +107,8 @@ class NormHistory:
     last_step: Integers
     """The last step of each bin, (t,)."""
     log10_norm: Floats
-    """Before clipping, one row a layer in the order of `Inspection.layers`, (L, t); -inf where
-    the gradient was exactly zero, NaN where it was not finite."""
+    """Before clipping, one row per layer in the order of `Inspection.layers`, (L, t); -inf if the
+    gradient was exactly zero, NaN if it was not finite."""
     log10_total_norm: Floats
     """Of all layers together, (t,)."""
     loss: Floats
@@ -133,7 +133,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ProbeCost:
-    """What a probe took."""
+    """What a probe cost."""
 
     seconds: float
     passes: float
@@ -163,7 +163,7 @@ class Inspection:
     """What was inspected, as the user would type it: a run directory, or overrides."""
     kind: Kind
     label: str
-    """What sets it apart from those beside it; empty where it stands alone."""
+    """What distinguishes it from those beside it; empty if there are none."""
     model: str
     activation: str
     optimizer: str
@@ -176,26 +176,25 @@ class Inspection:
     step: int
     """The updates made so far: 0 for a fresh model."""
     verdict: str
-    """The code of the gravest finding; `healthy` only where that was tested; else
-    `not-tested`."""
+    """The code of the worst finding; `healthy` only if that was tested; otherwise `not-tested`."""
     tested: tuple[str, ...]
-    """The codes of the rules that had something to look at."""
+    """The codes of the rules that could be applied."""
     not_tested: dict[str, str]
-    """The codes of the others, each with what it would take to test it."""
+    """The codes of the others, each with what it takes to test it."""
     notes: tuple[str, ...]
     """What a reader must know first: that the run is lost, still going, or made no step."""
     loss: float
-    """Of a run the last loss of the history, of a model that of the examples probed."""
+    """Of a run, the last loss of the history; of a model, that of the probed examples."""
     examples: int
-    """How many examples the model was probed with; 0 where it was not."""
+    """How many examples the model was probed with; 0 if it was not."""
     layers: tuple[LayerReport, ...]
     depth_slope: LogSlope
-    """Of the norm of the gradient by the weights, along the layers that have a matrix: powers
-    of ten a layer; positive where it vanishes on its way back to the input."""
+    """Of the norm of the gradient w.r.t. the weights, along the layers with a matrix: powers of
+    ten per layer; positive if it vanishes on its way back to the input."""
     input_depth_slope: LogSlope
-    """Likewise of the gradient by the layers' inputs."""
+    """The same of the gradient w.r.t. the layers' inputs."""
     history: NormHistory | None
-    """None where no step was logged, and for a fresh model."""
+    """None if no step was logged, and for a fresh model."""
     convergence: Convergence | None
     events: tuple[Event, ...]
     """The first ones, in order; `event_counts` has them all."""
@@ -214,7 +213,7 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Several inspections beside each other: `--vary`, or the arms of a comparison."""
+    """Several inspections side by side: `--vary`, or the arms of a comparison."""
 
     target: str
     kind: Literal["variants", "comparison"]

@@ -1,4 +1,4 @@
-"""What was measured of a model, on its way into the evidence and into the inspection."""
+"""What was measured of a model, before it becomes evidence and part of an inspection."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """A model, seen with some examples. Tuples have one value a layer."""
+    """A model, measured with some examples. Tuples have one value per layer."""
 
     layers: tuple[LayerInfo, ...]
     signals: SignalReport
     loss: float
-    """Of the examples."""
+    """Over the examples."""
     fault: FaultRecord | None
-    """The first non-finite value met on the way; what depends on gradients is NaN then."""
+    """The first non-finite value; if there is one, what depends on gradients is NaN."""
     frozen: tuple[bool, ...]
     gated: frozenset[str]
     """The recurrent layers whose cells have gates."""
     weight_norm: tuple[float, ...]
     update_ratio: tuple[float, ...]
-    """Of the first update; NaN where none was tried."""
+    """Of the first update; NaN if none was tried."""
     probes: ProbeResults
 
     def probed(self) -> Probed:
-        """Bring to the layers with a matrix what the diagnosis wants to know."""
+        """Return what the diagnosis needs, for the layers with a matrix."""
         chosen = [self.signals.layers[index] for index in matrix_layers(self.layers)]
         noise, states = self.probes.of(NOISE), self.probes.of(HIDDEN_STATES)
         check = self.probes.of(CHECK)
@@ -71,7 +71,7 @@ class Measures:
 
 
 def _error(check: GradientCheck, name: str) -> float:
-    """Return the relative error of what is wrong: a module's own, or else its layer's."""
+    """Return the relative error of what is wrong: the module's own, or else its layer's."""
     return next(
         one.relative_error
         for one in (*check.modules, *check.layers)

@@ -1,4 +1,4 @@
-"""The costly probes: what is looked at now and then, never at every step. One file per probe.
+"""The costly probes: run now and then, never at every step. One file per probe.
 
     probe          what a probe is: the descriptor that each file ends with
     registry       which probes there are, and how to add one

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading
 from gradcli.views import numbers
-from gradcli.views.draw.panels import BLUE, ORANGE, VERMILION, finite_or_gap
+from gradcli.views.draw.panels import BLUE, ORANGE, VERMILION, finite_or_gap, legend_above
 
 if TYPE_CHECKING:
     import torch
@@ -132,16 +132,16 @@ def _sentences(curve: DescentCurve, batch_size: int) -> list[str]:
 def _draw(figure: Figure, curve: DescentCurve) -> None:
     """Draw the loss over the length of a step along the negative gradient."""
     axes = figure.add_subplot()
-    axes.set_title("The loss along the negative gradient", fontsize="medium")
+    figure.suptitle("The loss along the negative gradient")
     if not math.isfinite(curve.start_loss):
         axes.text(0.5, 0.5, "the loss is not finite", transform=axes.transAxes, ha="center")
         return
     lengths, losses = curve.relative_lengths, finite_or_gap(curve.losses)
     axes.plot(lengths, losses, color=BLUE, marker="o", markersize=3, label="loss of the batch")
-    axes.axhline(curve.start_loss, color="black", linewidth=1, label="at the weights themselves")
+    axes.axhline(curve.start_loss, color="black", linewidth=1, label="at the weights")
     with np.errstate(invalid="ignore"):
         tangent = curve.start_loss + curve.slope * curve.steps
-    axes.plot(lengths, tangent, "--", color=ORANGE, label="what the gradient alone promises")
+    axes.plot(lengths, tangent, "--", color=ORANGE, label="what the gradient predicts")
     if curve.descends:
         best = int(np.argmin(np.abs(curve.steps - curve.best_step)))
         label = f"lowest: {curve.best_loss:.4g}, {curve.best_step:.3g} times the gradient"
@@ -150,13 +150,13 @@ def _draw(figure: Figure, curve: DescentCurve) -> None:
     axes.set_xscale("log")
     axes.set_ylim(*_loss_range(curve))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small")
+    legend_above(axes, columns=2)
     axes.set_xlabel("length of the step, relative to the norm of the weights")
     axes.set_ylabel("loss (nats)")
 
 
 def _loss_range(curve: DescentCurve) -> tuple[float, float]:
-    """Return what of the losses to show: the descent, and as much above the start as below."""
+    """Return the losses to show: the descent, and as much above the start as below."""
     fall = max(curve.start_loss - curve.best_loss, 0.05 * abs(curve.start_loss), 1e-12)
     return curve.best_loss - 0.15 * fall, curve.start_loss + fall
 

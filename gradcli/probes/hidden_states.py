@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcli.probes.probe import Probe, ProbeSummary, ProbeTarget, Reading, spread, with_sign
 from gradcli.views import numbers
-from gradcli.views.draw.panels import COLORS, MARKERS, finite_or_gap, log_scale
+from gradcli.views.draw.panels import color_and_marker, finite_or_gap, legend_above, log_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def _draw(figure: Figure, modules: Sequence[HiddenStateGradients]) -> None:
         if not math.isnan(states.slope.decades):
             label += f": log10 slope {states.slope.decades:+.3f} per time step"
         time = np.arange(1, len(states.hidden) + 1)
-        color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+        color, marker = color_and_marker(index)
         norms = finite_or_gap(states.hidden)
         axes.plot(time, norms, color=color, marker=marker, markersize=4, label=label)
         if states.cell is not None:
@@ -68,10 +68,10 @@ def _draw(figure: Figure, modules: Sequence[HiddenStateGradients]) -> None:
             axes.plot(time, cells, "--", color=color, label=f"{_name(states)}, cell state")
     log_scale(axes, np.concatenate([states.hidden for states in modules]))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small")
+    legend_above(axes, columns=2)
     axes.set_xlabel("time step of the sequence")
     axes.set_ylabel("norm of the gradient\nw.r.t. the hidden state")
-    axes.set_title("The gradient on its way back through time", fontsize="medium")
+    figure.suptitle("The gradient on its way back through time")
 
 
 def _of_fresh_recurrent_models(target: ProbeTarget) -> bool:

@@ -121,7 +121,8 @@ class Probe(Generic[Result]):
         summary: the result in a few numbers.
         sentences: the result in words, one paragraph each; given the training batch size too.
         reading: how the summary is read.
-        draw: draws the result into an empty figure, whose height it may set; None for no picture.
+        draw: draws the result into an empty figure, whose height and title (`suptitle`) it may
+            set; the model's name is added to the title. None for no picture.
         takes_steps: whether it makes training steps. Such probes run last.
         unasked: whether an inspection makes it of this target without being asked; None for
             never.

@@ -1,4 +1,4 @@
-"""A trainer's model as the subject of probes: the examples it is shown, and its next steps."""
+"""A trainer's model as the target of probes: its examples, and its next steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gradcli.probes.probe import ProbeTarget
 from gradcli.training import Trainer, TrainingStep
 from gradcli.training.clock import PhaseClock
 
-# The probe set is looked at in batches like those of training, but within these bounds: a batch
-# of one would take a thousand passes, and a very large one too much memory.
+# The probe set is divided into batches of the training size, but within these bounds: batches of
+# one would take a thousand passes, and very large ones too much memory.
 _SMALLEST_BATCH, _LARGEST_BATCH = 32, 256
 
 
@@ -24,10 +24,10 @@ def probe_target_of(
     """Return a trainer's model with the examples that its run begins with.
 
     Args:
-        trainer: nobody else's, as a probe may train its model on.
-        config: that the trainer was built from.
+        trainer: used by nothing else, since a probe may train its model on.
+        config: what the trainer was built from.
         dataset: likewise.
-        examples: how many of them; fewer where there are no more.
+        examples: how many; fewer if there are no more.
     """
     size = min(max(config.batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
     source = Batches(
@@ -55,12 +55,12 @@ def probe_target_of(
 
 
 def _next(trainer: Trainer, step: int) -> int:
-    """Return the step that sets the learning rate; a run that has ended keeps its last one."""
+    """Return the step that sets the learning rate; after its end a run keeps the last one."""
     return min(step, trainer.total_steps - 1)
 
 
 class _Stepper:
-    """Makes the steps that a trainer would make next, one at a call, recording nothing."""
+    """Makes the steps that a trainer would make next, one per call, and records nothing."""
 
     def __init__(self, trainer: Trainer, *, bfloat16: bool) -> None:
         self._trainer = trainer

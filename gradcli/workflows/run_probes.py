@@ -1,4 +1,4 @@
-"""The probes that a run makes of its own model while it trains, on copies of it."""
+"""The probes that a run makes of its own model while it trains, on copies of the model."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ EXAMPLES = 1024
 
 
 class RunProbes:
-    """Makes what `monitor.probes` asks for where `monitor.probes_at` says.
+    """Runs the probes of `monitor.probes` at the steps of `monitor.probes_at`.
 
-    The training does not notice: weights, buffers, optimizer, random states and records are those
-    of a run without probes, to the bit.
+    Training is not affected: weights, buffers, optimizer, random states and records are those of
+    a run without probes, to the bit.
 
     Args:
         trainer: the run's.
-        config: that it was built from.
+        config: what the trainer was built from.
         dataset: likewise.
         build: returns another trainer of the same config.
         made: the records of an earlier part of the run.
 
     Attributes:
-        steps: after which there may be something to make; empty without probes.
+        steps: after which a probe may be due; empty without probes.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class RunProbes:
     def make(
         self, keep: Callable[[ProbeRecord], object], should_stop: Callable[[], bool]
     ) -> list[ProbeRecord]:
-        """Make what is due at the step that the trainer has come to, and is not made yet.
+        """Run what is due at the trainer's present step and not done yet.
 
         Args:
-            keep: is given each record as soon as the probe is made.
+            keep: is given each record as soon as its probe is done.
             should_stop: asked after each probe.
         """
         trainer = self._trainer
@@ -73,16 +73,16 @@ class RunProbes:
         ]
         if not due or trainer.fault:
             return []
-        # A run without probes must not wait for what they load.
+        # A run without probes must not wait for these imports.
         from gradcli.inspection.recording import record_probes
         from gradcli.workflows.probe_target import probe_target_of
 
-        # Taken once: it holds the random states, which probes of training steps move on.
+        # Taken once: it holds the random states, which probes with training steps change.
         state = trainer.state_dict()
 
         def copy_of_model() -> ProbeTarget:
             twin = self._build()
-            # An optimizer keeps the very tensors that it is given.
+            # An optimizer keeps the tensors that it is given.
             twin.load_state_dict(copy.deepcopy(state))
             return probe_target_of(twin, self._config, self._dataset, examples=EXAMPLES)
 

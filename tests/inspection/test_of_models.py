@@ -223,7 +223,7 @@ def test_a_wrong_word_is_an_error_in_words(inspect, words, problem):
 
 
 def test_only_what_is_looked_at_can_be_varied(inspect):
-    with pytest.raises(UserError, match="says how to look"):
+    with pytest.raises(UserError, match="says how to inspect"):
         inspect(vary=("examples=10,20",))
 
 

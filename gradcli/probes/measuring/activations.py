@@ -19,8 +19,8 @@ from gradcli.probes.measuring.slope import LogSlope, log_slope
 from gradcli.probes.measuring.untouched import untouched
 from gradcli.records import LayerInfo
 
-#: A unit is saturated for an example where the activation's derivative is below this share of
-#: its largest value: beyond +-2.18 for tanh and +-4.36 for the sigmoid.
+#: A unit is saturated for an example if the activation's derivative is below this share of its
+#: largest value: beyond +-2.18 for tanh and +-4.36 for the sigmoid.
 SATURATED_BELOW = 0.05
 
 Batch = tuple[Tensor, Tensor]
@@ -28,7 +28,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Statistics over all elements of a tensor and all examples; NaN where there is none."""
+    """Statistics over all elements of a tensor and all examples; NaN if there are none."""
 
     mean: float
     std: float
@@ -39,33 +39,34 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class LayerSignal:
-    """One layer, seen over the probe set. The loss is the mean over its examples."""
+    """One layer over the probe set. The loss is the mean over its examples."""
 
     layer: str
     weight_grad_norm: float
-    """The norm of the loss's gradient by the layer's parameters; NaN if none is trained."""
+    """The norm of the gradient w.r.t. the layer's parameters; NaN if none is trained."""
     input_grad_norm: float
-    """The norm of the loss's gradient by the layer's input, all examples together; NaN where
-    the input has no gradient (indices into an embedding) or the layer was not called."""
+    """The norm of the gradient w.r.t. the layer's input, over all examples; NaN if the input has
+    no gradient (indices into an embedding) or the layer was not called."""
     output: Moments
-    """Of what the layer itself puts out: what enters the activation."""
+    """Of the layer's own output: what enters the activation."""
     output_grad: Moments
-    """Of the loss's gradient by that output."""
+    """Of the gradient w.r.t. that output."""
     activation: Moments
-    """Of what comes out of the activation that follows; NaN where none does."""
+    """Of the output of the activation that follows; NaN if none follows."""
     units: int
     """The units of that activation: features, or channels of a convolution; 0 without one."""
     dead_units: int
-    """How many of them were exactly zero for every example, and at every place."""
+    """How many of them were exactly zero for every example, and at every position."""
     saturated_fraction: float
-    """The share of the activation's elements whose derivative is below `SATURATED_BELOW` of
-    its largest. For ReLU and its kin these are the inactive ones, about half in good health."""
+    """The share of the activation's elements whose derivative is below `SATURATED_BELOW` of its
+    largest. For ReLU and its variants these are the inactive ones: about half in a healthy
+    model."""
     saturates: bool
     """Whether the activation is flat at both ends, so that saturation is a fault."""
     weight_rms: float
-    """Of the elements of the layer's largest matrix; NaN where it has none."""
+    """Of the elements of the layer's largest matrix; NaN if it has none."""
     weight_std_over_lecun: float
-    """Their standard deviation times sqrt(fan_in): 1 keeps the variance of a linear signal,
+    """Their standard deviation times sqrt(fan_in): 1 keeps the variance of a linear signal, and
     sqrt(2) that of ReLU's (He et al. 2015, arXiv 1502.01852, section 2.2)."""
 
     @property
@@ -88,14 +89,14 @@ class SignalReport:
 
 
 def probe_signals(model: nn.Module, batches: Sequence[Batch]) -> SignalReport:
-    """Send batches through the model and the gradient back, and look at every layer.
+    """Send batches forward through the model and gradients back, and measure every layer.
 
-    Costs one forward-backward pass a batch, with a few reductions for each layer and one more
-    evaluation of each activation: two to four passes in all, a dozen where layers are many and
+    Costs one forward-backward pass per batch, with a few reductions for each layer and another
+    evaluation of each activation: two to four passes in all, or a dozen if layers are many and
     narrow. Takes memory for one batch and one gradient.
 
-    The activation that follows a layer is the next activation module to run, if no other layer
-    with a matrix runs before it; norm layers in between share it. One that is no module
+    The activation of a layer is the next activation module to run, if no other layer with a
+    matrix runs before it; norm layers in between share it. An activation that is not a module
     (`torch.relu` in a `forward`) is not seen.
 
     Args:
@@ -112,7 +113,7 @@ def probe_signals(model: nn.Module, batches: Sequence[Batch]) -> SignalReport:
             watch.begin_batch()
             leaf = inputs.detach()
             if leaf.is_floating_point():
-                # So that the first layer's input has a gradient too.
+                # The first layer's input must have a gradient too.
                 leaf.requires_grad_()
             loss = F.cross_entropy(model(leaf.clone()), labels) * (len(labels) / examples)
             wanted = [*parameters.values(), *([leaf] if leaf.requires_grad else [])]
@@ -121,7 +122,7 @@ def probe_signals(model: nn.Module, batches: Sequence[Batch]) -> SignalReport:
                 if gradient is not None:
                     total += gradient
     signals = tuple(
-        run_state.signal(layer, totals) for layer, run_state in zip(layers, tallies, strict=True)
+        tally.signal(layer, totals) for layer, tally in zip(layers, tallies, strict=True)
     )
     with_matrix = [
         signal for layer, signal in zip(layers, signals, strict=True) if len(layer.shape) >= 2
@@ -135,7 +136,7 @@ def probe_signals(model: nn.Module, batches: Sequence[Batch]) -> SignalReport:
 
 
 class _MomentSum:
-    """Adds up what moments are made of."""
+    """Sums up what moments are computed from."""
 
     def __init__(self) -> None:
         self.count, self.total, self.squares = 0, 0.0, 0.0
@@ -156,7 +157,7 @@ class _MomentSum:
 
 
 class _LayerTally:
-    """What the hooks collect of one layer, over all its calls."""
+    """What the hooks collect about one layer, over all its calls."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -212,10 +213,10 @@ class _LayerTally:
 
 
 class _Watch:
-    """The hooks on a model's layers and activations, for as long as the context lasts.
+    """The hooks on a model's layers and activations, while the context lasts.
 
-    They sit on tensors and forward passes: full backward hooks on modules fail where an
-    activation works in place (pytorch issue 61519).
+    They are on tensors and forward passes: full backward hooks on modules fail if an activation
+    works in place (pytorch issue 61519).
     """
 
     def __init__(self, model: nn.Module, tallies: list[_LayerTally]) -> None:
@@ -231,8 +232,8 @@ class _Watch:
 
     def __enter__(self) -> _Watch:
         activations = {module for module, _ in self._activations}
-        for run_state in self._tallies:
-            self._watch_layer(run_state, waits=run_state.module not in activations)
+        for tally in self._tallies:
+            self._watch_layer(tally, waits=tally.module not in activations)
         for module, shape in self._activations:
             self._watch_activation(module, shape)
         return self
@@ -244,28 +245,28 @@ class _Watch:
     def begin_batch(self) -> None:
         self._waiting = []
 
-    def _watch_layer(self, run_state: _LayerTally, waits: bool) -> None:
+    def _watch_layer(self, tally: _LayerTally, waits: bool) -> None:
         def before(module: nn.Module, arguments: Any) -> None:
             if arguments and isinstance(arguments[0], Tensor):
-                run_state.see_input(arguments[0])
+                tally.see_input(arguments[0])
 
         def after(module: nn.Module, arguments: Any, output: Any) -> None:
             first = output[0] if isinstance(output, tuple) else output
             if isinstance(first, Tensor) and first.is_floating_point():
-                run_state.see_output(first)
+                tally.see_output(first)
             if waits:
-                self._waiting = [run_state] if run_state.has_matrix else [*self._waiting, run_state]
+                self._waiting = [tally] if tally.has_matrix else [*self._waiting, tally]
 
-        self._handles.append(run_state.module.register_forward_pre_hook(before))
-        self._handles.append(run_state.module.register_forward_hook(after))
+        self._handles.append(tally.module.register_forward_pre_hook(before))
+        self._handles.append(tally.module.register_forward_hook(after))
 
     def _watch_activation(self, activation: nn.Module, shape: Shape) -> None:
         def before(module: nn.Module, arguments: Any) -> None:
-            # Before, since an activation in place overwrites what it is given.
+            # Before, since an activation in place overwrites its input.
             if self._waiting and arguments and isinstance(arguments[0], Tensor):
                 values, derivative = value_and_derivative(module, arguments[0])
-                for run_state in self._waiting:
-                    run_state.see_activation(values, derivative, shape)
+                for tally in self._waiting:
+                    tally.see_activation(values, derivative, shape)
             self._waiting = []
 
         self._handles.append(activation.register_forward_pre_hook(before))

@@ -19,8 +19,8 @@ Parameters = Mapping[str, Tensor]
 class BatchLoss:
     """The mean cross-entropy of a fixed batch, as a function of the trained parameters.
 
-    It is one function: each evaluation begins with the same buffers and the same random
-    state, so that dropout draws the same masks at every point.
+    Each evaluation begins with the same buffers and the same random state, so that dropout draws
+    the same masks at every point and the loss is one function.
 
     Args:
         model: maps inputs (b, ...) to logits (b, classes).
@@ -44,7 +44,7 @@ class BatchLoss:
 
     def __call__(self, parameters: Parameters) -> Tensor:
         """Return the loss () at `parameters`, which may be some of the trained ones."""
-        # A forward pass may write into its buffers, so that it gets some to write into.
+        # A forward pass may write into its buffers, so it gets copies.
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
         state = {**buffers, **self._frozen, **self.parameters, **parameters}
         with random_states_kept(self._model):
@@ -52,7 +52,7 @@ class BatchLoss:
         return F.cross_entropy(logits, self._labels)
 
     def gradient(self, parameters: Parameters) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss () at `parameters` and its gradient by name; zero where unused."""
+        """Return the loss () at `parameters` and its gradient by name; zero if unused."""
         leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         loss = self(leaves)
         gradients = torch.autograd.grad(
@@ -74,6 +74,6 @@ def _as_summed(tensor: Tensor) -> Tensor:
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Detach, and convert what holds real numbers."""
+    """Detach, and convert real numbers to `dtype`."""
     floating = dtype is not None and tensor.is_floating_point()
     return tensor.detach().to(dtype) if floating else tensor.detach()

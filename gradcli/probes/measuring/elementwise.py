@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-# Beyond 20 in either direction every usual activation is straight or flat to float32 rounding.
+# Beyond +-20 every common activation is straight or flat to float32 rounding.
 _GRID = torch.linspace(-20.0, 20.0, 4001)
-# Within half a unit of zero no activation that is meant to pass a signal on is flat.
+# Within half a unit of zero no activation that should pass a signal is flat.
 _NEAR_ZERO = torch.tensor([[-0.5, 0.5]])
 
 
@@ -21,16 +21,16 @@ class Shape:
     largest_derivative: float
     """The largest absolute value: 1 for tanh and ReLU, 1/4 for the sigmoid."""
     saturates: bool
-    """Whether it vanishes at both ends but on neither side of zero, as with tanh. ReLU is
-    straight at one end, and ReLU6 flat from zero down: there half of the units are off."""
+    """Whether it vanishes at both ends but on neither side of zero, as tanh's does. ReLU is
+    straight at one end, and ReLU6 is flat below zero: half of the units are off there."""
 
 
 def activation_shape(module: nn.Module, flat_below_share: float) -> Shape | None:
-    """Describe `module` if it is an activation: a curved function of each element alone.
+    """Describe `module` if it is an activation: a nonlinear function of each element alone.
 
-    A module qualifies if it has no children and one parameter at most, and if on a grid of
-    numbers it gives for each half what it gives for the whole: softmax and norms do not, nor
-    does what changes the shape. Straight lines do not count (identity, flatten, dropout).
+    A module qualifies if it has no children and at most one parameter, and if it gives the same
+    for each half of a grid of numbers as for the whole. Softmax and norms do not, nor does
+    anything that changes the shape. Linear functions do not count (identity, flatten, dropout).
 
     Args:
         module: any module; a copy of it is called, in evaluation mode.
@@ -48,7 +48,7 @@ def activation_shape(module: nn.Module, flat_below_share: float) -> Shape | None
         parts = [value_and_derivative(twin, p)[0] for p in (grid[:, :half], grid[:, half:])]
         _, near_zero = value_and_derivative(twin, _NEAR_ZERO.to(device))
     except Exception:
-        # Whatever a module objects to in a row of numbers, it does not act on each alone.
+        # A module that rejects a row of numbers does not act on each element alone.
         return None
     elementwise = whole.shape == grid.shape and torch.equal(whole, torch.cat(parts, dim=1))
     if not elementwise or bool((derivative == derivative[0, 0]).all()):
@@ -62,7 +62,7 @@ def activation_shape(module: nn.Module, flat_below_share: float) -> Shape | None
 def value_and_derivative(module: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return f(inputs) and f'(inputs) of an elementwise module, both in the inputs' shape.
 
-    `forward` is called by itself, so that no hook runs.
+    `forward` is called directly, so that no hook runs.
     """
     with torch.enable_grad():
         points = inputs.detach().requires_grad_()

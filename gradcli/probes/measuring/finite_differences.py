@@ -18,14 +18,14 @@ from gradcli.gradients.layers import find_layers
 from gradcli.probes.measuring.batch_loss import BatchLoss
 from gradcli.probes.measuring.untouched import random_states_kept, untouched
 
-#: The relative error up to which two derivatives agree. Right ones agree to about 1e-7, or 1e-4
-#: where the step happens to cross a kink of ReLU; wrong ones are off by several percent or more.
+#: The relative error up to which two derivatives agree. Correct ones agree to about 1e-7, or 1e-4
+#: if the step crosses a kink of ReLU; wrong ones are off by several percent or more.
 TOLERANCE = 1e-3
-# The truncation error falls with the square of the step and the rounding error rises as it
-# gets shorter; a short one also crosses few kinks.
+# With a shorter step the truncation error falls quadratically and the rounding error rises; a
+# short step also crosses few kinks.
 _STEP = 1e-6
-# Exactly zero biases and flat image borders sit on kinks of ReLU and ties of max-pooling, where
-# no derivative exists. All points are shifted off them by noise of this standard deviation.
+# Biases of exactly zero and flat image borders lie on kinks of ReLU and ties of max-pooling, at
+# which no derivative exists. Noise of this standard deviation shifts all points off them.
 _SHIFT = 1e-3
 _ROUNDING = 4 * torch.finfo(torch.float64).eps
 
@@ -34,7 +34,7 @@ _Function = Callable[[Sequence[Tensor]], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How autograd's derivatives and the differences of function values compare at one place."""
+    """How autograd's derivatives compare with differences of function values in one place."""
 
     name: str
     relative_error: float
@@ -42,18 +42,18 @@ class Agreement:
     derivative: float
     """That maximum."""
     resolution: float
-    """The derivative that rounding alone can feign."""
+    """The derivative that rounding alone can produce."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the two agree to `TOLERANCE`, or to what rounding lets one see."""
+        """Whether the two agree to `TOLERANCE`, or to within rounding."""
         return (
             self.relative_error * self.derivative <= TOLERANCE * self.derivative + self.resolution
         )
 
     @property
     def resolved(self) -> bool:
-        """Whether an error of 1% would have been seen: a vanished gradient drowns in rounding."""
+        """Whether an error of 1% would show: a vanished gradient is lost in rounding."""
         return self.resolution < 0.01 * self.derivative
 
 
@@ -62,18 +62,18 @@ class GradientCheck:
     """The result for the whole model and for each of its parts."""
 
     layers: tuple[Agreement, ...]
-    """The derivative of the loss by each layer's parameters. One wrong module spoils those of
+    """The derivative of the loss w.r.t. each layer's parameters. One wrong module spoils those of
     all layers before it."""
     modules: tuple[Agreement, ...]
-    """The derivative of each innermost module by its own inputs and parameters, by itself."""
+    """The derivative of each innermost module alone w.r.t. its own inputs and parameters."""
 
     @property
     def wrong(self) -> tuple[str, ...]:
-        """The names of what has a wrong derivative; empty if all is well.
+        """The names of what has a wrong derivative; empty if nothing has.
 
-        Those are modules. Where the layers disagree though every module by itself is right, the
-        fault is in a function between modules: the layer before it is named, which is the last
-        one that disagrees.
+        Those are modules. If layers disagree although every module alone is right, the fault is
+        in a function between modules: the layer before it is named, which is the last one that
+        disagrees.
         """
         modules = tuple(module.name for module in self.modules if not module.agrees)
         layers = tuple(layer.name for layer in self.layers if not layer.agrees)
@@ -91,12 +91,12 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare derivatives by autograd with (f(x + s d) - f(x - s d)) / 2s, s = 1e-6.
 
-    The directions d are random ones of norm 1 and single coordinates. It is done on a copy in
-    float64, at weights that are shifted by noise of 1e-3, off the kinks at exact zeros.
+    The directions d are random ones of norm 1 and single coordinates. The check uses a copy in
+    float64, with weights shifted by noise of 1e-3 to avoid kinks at exact zeros.
 
     Costs two forward passes in float64 for each direction and coordinate: with P parameter
     tensors in L layers, 2 (directions L + coordinates P) of the whole model and about as many of
-    each module by itself.
+    each module alone.
 
     Args:
         model: maps inputs to logits (b, classes).
@@ -120,7 +120,7 @@ def check_gradients(
             calls = _record_calls(twin, inputs.double() if inputs.is_floating_point() else inputs)
         except RuntimeError as error:
             raise UserError(
-                f"differences are taken in float64, and the model fails in it: {error}",
+                f"differences are taken in float64, and the model fails in float64: {error}",
                 where="model",
             ) from error
         sampling = _Sampling(generator, directions, coordinates)
@@ -131,7 +131,7 @@ def check_gradients(
 
 @dataclass(frozen=True, slots=True)
 class _Sampling:
-    """In which directions derivatives are compared."""
+    """The directions in which derivatives are compared."""
 
     generator: torch.Generator
     directions: int
@@ -175,7 +175,7 @@ def _loss_at(loss: BatchLoss, names: Sequence[str], values: Sequence[Tensor]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """The first call of an innermost module: what it was given."""
+    """The first call of an innermost module, and its arguments."""
 
     name: str
     module: nn.Module
@@ -207,7 +207,7 @@ def _record_calls(twin: nn.Module, inputs: Tensor) -> list[_Call]:
 
 
 def _check_module(call: _Call, sampling: _Sampling) -> Agreement:
-    """Check a module by itself: the derivative of its output in a random direction."""
+    """Check a module alone: the derivative of its output in a random direction."""
     arguments = list(call.arguments)
     places = [i for i, a in enumerate(arguments) if _is_real(a)]
     parameters = {n: p for n, p in call.module.named_parameters() if p.requires_grad}

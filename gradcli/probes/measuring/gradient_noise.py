@@ -19,7 +19,7 @@ from gradcli.probes.measuring.per_example import MEMORY_BYTES, per_example_gradi
 from gradcli.probes.measuring.untouched import untouched
 from gradcli.records import Floats
 
-# Leaving one of fewer examples out leaves none to estimate a variance from.
+# With fewer, leaving one out leaves too few to estimate a variance.
 _FEWEST_EXAMPLES = 3
 # Two-sided 95% of the normal distribution. The jackknife's own error outweighs what Student's
 # distribution would add for as many examples as a batch has.
@@ -30,7 +30,7 @@ _ROUNDING = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval, which may reach to infinity."""
+    """An estimate with its 95% interval, which may extend to infinity."""
 
     estimate: float
     low: float
@@ -48,23 +48,23 @@ class LayerNoise:
 
 @dataclass(frozen=True, slots=True)
 class GradientNoise:
-    """What B examples' gradients g_i, with mean g, say of the noise in it."""
+    """What the gradients g_i of B examples, with mean g, say about the noise in g."""
 
     examples: int
     """B."""
     grad_norm: float
     """||g||."""
     noise_scale: Interval
-    """tr(Sigma) / |G|^2 in examples, where Sigma is the covariance of one example's gradient and
-    G its expectation: the batch size at which noise and signal have equal squared norms. Much
-    smaller batches waste steps, much larger ones examples. Infinite where no signal is left."""
+    """tr(Sigma) / |G|^2 in examples, with the covariance Sigma of one example's gradient and its
+    expectation G: the batch size at which noise and signal have equal squared norms. Much smaller
+    batches waste steps, much larger ones waste examples. Infinite if no signal is left."""
     gsnr_excess: float
     """The mean over the parameters of g_j^2 / Var_i(g_ij), less 1/B, which pure noise gives.
-    Parameters without variance are left out; NaN if that is all."""
+    Parameters without variance are left out; NaN if none has any."""
     norm_test: float
-    """tr(Sigma) / (B ||g||^2): a batch of B passes the norm test where this is at most theta^2."""
+    """tr(Sigma) / (B ||g||^2): a batch of B passes the norm test if this is at most theta^2."""
     inner_product_test: float
-    """Var_i(g_i . g) / (B ||g||^4): likewise for the inner-product test."""
+    """Var_i(g_i . g) / (B ||g||^4), for the inner-product test."""
     layers: tuple[LayerNoise, ...]
     """For each layer that is trained."""
 
@@ -94,11 +94,11 @@ def gradient_noise(
     """
     count = len(labels)
     if count < _FEWEST_EXAMPLES:
-        raise UserError(f"the noise takes {_FEWEST_EXAMPLES} examples or more, not {count}")
+        raise UserError(f"noise takes at least {_FEWEST_EXAMPLES} examples, and there are {count}")
     layers = _trained_layers(model)
 
     def sweep() -> Iterator[Tensor]:
-        """Yield each example's gradient, (D,) in the order of `layers`, alike at each sweep."""
+        """Yield each example's gradient, (D,) in the order of `layers`, the same in each sweep."""
         names = [name for layer in layers for name in layer.parameters]
         with untouched(model):
             for chunk in per_example_gradients(model, inputs, labels, memory_bytes=memory_bytes):
@@ -134,10 +134,10 @@ def noise_scale(squared_norms: Floats, products: Floats) -> Interval:
     over all pairs of examples; the scale is their ratio. (The naive tr(Sigma) / ||mean(g)||^2
     counts the noise in the mean as signal, and cannot exceed B by much.)
 
-    The interval is that of the jackknife, leaving out one example at a time, on the reciprocal
-    |G|^2 / tr(Sigma): that is near to normal also where the signal is near zero, and where it
-    reaches zero the scale has no upper end. The estimate is infinite if no signal was found, 0 if
-    all gradients are equal, and NaN if they are zero or not finite.
+    The interval is a jackknife's, leaving out one example at a time, on the reciprocal
+    |G|^2 / tr(Sigma). That is nearly normal even if the signal is close to zero; if it reaches
+    zero the scale has no upper end. The estimate is infinite if no signal was found, 0 if all
+    gradients are equal, and NaN if they are zero or not finite.
     """
     count = len(squared_norms)
     square, mean_squared = squared_norms.mean(), products.mean()
@@ -146,7 +146,7 @@ def noise_scale(squared_norms: Floats, products: Floats) -> Interval:
     if square <= mean_squared * (1 + _ROUNDING):
         return Interval(0.0, 0.0, 0.0)
     signal = _signal_to_noise(square, mean_squared, count)
-    # What the mean square and the squared mean are when example i is not there.
+    # The mean square and the squared mean without example i.
     others = count - 1
     square_without = (count * square - squared_norms) / others
     mean_squared_without = (
@@ -165,19 +165,19 @@ def _signal_to_noise(square: Any, mean_squared: Any, count: int) -> Any:
     """Return |G|^2 / tr(Sigma) from the mean of ||g_i||^2 and from ||mean(g)||^2."""
     signal = (count * mean_squared - square) / (count - 1)
     noise = (square - mean_squared) * count / (count - 1)
-    # A layer that no gradient reaches has neither: its ratio is NaN.
+    # A layer without a gradient has neither: its ratio is NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
         return signal / noise
 
 
 def _reciprocal(signal: float) -> float:
-    """Return examples for a signal-to-noise ratio: infinitely many where it is not positive."""
+    """Return examples for a signal-to-noise ratio: infinitely many unless it is positive."""
     return math.inf if signal <= 0 else 1.0 / signal
 
 
 @dataclass(frozen=True, slots=True)
 class _TrainedLayer:
-    """A layer's trained parameters, and their place in the vector of all of them."""
+    """A layer's trained parameters, and their place in the vector of all parameters."""
 
     name: str
     parameters: tuple[str, ...]
@@ -199,8 +199,8 @@ def _trained_layers(model: nn.Module) -> list[_TrainedLayer]:
 def _rows(gradients: list[Tensor]) -> Iterator[Tensor]:
     """Yield one example after another of a chunk, (D,) in float64.
 
-    One by one they stay in the processor's cache: sums over a whole chunk at once, converted
-    to float64, took 16 times as long.
+    One by one they stay in the processor's cache. Sums over a whole chunk, converted to float64,
+    took 16 times as long.
     """
     for of_one in zip(*gradients, strict=True):
         row = torch.cat([gradient.reshape(-1) for gradient in of_one])
@@ -239,7 +239,7 @@ def _gsnr_excess(mean: Tensor, variance: Tensor, count: int) -> float:
 
 
 def _ratio(numerator: float, denominator: float) -> float:
-    """Divide; a noise above no signal at all is infinite."""
+    """Divide; noise without any signal is infinite."""
     if denominator > 0:
         return numerator / denominator
     return math.inf if numerator > 0 else math.nan

@@ -24,28 +24,28 @@ _FEW_PARAMETERS = 40
 
 @dataclass(frozen=True, slots=True)
 class Sharpness:
-    """The curvature of one batch's loss at the weights. NaN where Lanczos did not converge."""
+    """The curvature of one batch's loss at the weights. NaN if Lanczos did not converge."""
 
     largest: float
     """The largest eigenvalue of the Hessian, with its sign: the sharpness."""
     dominant: float
-    """The eigenvalue of largest magnitude, with its sign; negative where the loss curves down
-    more than up, so that the power method would have taken it for the sharpness."""
+    """The eigenvalue of largest magnitude, with its sign. It is negative if the loss curves down
+    more than up; the power method would mistake it for the sharpness."""
     preconditioned: float
     """The largest eigenvalue in the optimizer's own metric, P^-1/2 H P^-1/2; equal to `largest`
-    where P is the identity; NaN without a threshold. Huge in the first steps, when the second
-    moment of a parameter is that of a gradient or two and may be next to nothing."""
+    if P is the identity; NaN without a threshold. Huge in the first steps, when a parameter's
+    second moment is that of one or two gradients and may be almost zero."""
     threshold: float
-    """What `preconditioned` must stay below for the optimizer's steps to be stable; NaN where
-    none is known."""
+    """What `preconditioned` must stay below for the optimizer's steps to be stable; NaN if it is
+    not known."""
     rule: str
-    """The threshold's formula; empty where none is known."""
+    """The threshold's formula; empty if none is known."""
     hessian_products: int
-    """How many Hessian-vector products it took: the cost, each of two to four passes."""
+    """The cost in Hessian-vector products, each of two to four passes."""
 
     @property
     def beyond_stability(self) -> bool:
-        """Whether steps are unstable: the loss then rises, or hovers at the edge."""
+        """Whether steps are unstable: the loss then rises, or stops falling."""
         return self.preconditioned > self.threshold
 
 
@@ -73,10 +73,10 @@ def sharpness(
         model: maps inputs to logits (b, classes).
         inputs: the fixed batch, (b, c, h, w).
         labels: its classes, (b,).
-        optimizer: that of the model, in the state in which it would make its next step.
+        optimizer: of the model, in the state in which it would make its next step.
         dtype: what products are computed in; None is the model's own.
         tolerance: the relative accuracy of the eigenvalues.
-        max_restarts: when Lanczos gives up.
+        max_restarts: after which Lanczos gives up.
     """
     hessian = _Hessian(BatchLoss(model, inputs, labels, dtype))
     dominant = _dominant(hessian, hessian.size, tolerance, max_restarts)
@@ -159,8 +159,8 @@ def _largest(
 ) -> float:
     """Return the largest eigenvalue, given the one of largest magnitude.
 
-    Shifted up by the magnitude of a dominant negative one, no eigenvalue is negative, and the
-    largest is also the one that dominates: Lanczos finds that best.
+    Shifted up by the magnitude of a dominant negative one, no eigenvalue is negative, so the
+    largest is also the dominant one, which Lanczos finds best.
     """
     if not dominant < 0:
         return dominant
@@ -172,7 +172,7 @@ def _largest(
 
 
 def _dominant(product: _Product, size: int, tolerance: float, max_restarts: int) -> float:
-    """Return the eigenvalue of largest magnitude, signed; NaN where it did not converge."""
+    """Return the eigenvalue of largest magnitude, signed; NaN if it did not converge."""
     # Takes longer to import than all the other probes together.
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
@@ -198,7 +198,7 @@ def _dominant(product: _Product, size: int, tolerance: float, max_restarts: int)
 
 @contextmanager
 def _twice_differentiable() -> Iterator[None]:
-    """Choose kernels that can be differentiated again: cuDNN's RNN and fused attention cannot."""
+    """Choose kernels that can be differentiated twice: cuDNN's RNN and fused attention cannot."""
     with ExitStack() as stack:
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))

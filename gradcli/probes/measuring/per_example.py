@@ -1,4 +1,4 @@
-"""One gradient an example: what an ordinary backward pass only gives the mean of."""
+"""One gradient per example: an ordinary backward pass gives only their mean."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def per_example_gradients(
 ) -> Iterator[ExampleGradients]:
     """Yield the gradient of each example's own loss, in chunks of consecutive examples.
 
-    `torch.func.vmap` of `grad` where the model allows it. It computes little more than one
-    forward-backward pass of the batch, but writes a whole gradient for each example, and so
-    costs several such passes where weights are shared (convolutions) and tens where layers are
-    wide. One example after another for recurrent modules, which vmap does not support, and for
-    whatever else it refuses: as many passes of one example as there are.
+    `torch.func.vmap` of `grad` if the model allows it. It computes little more than one
+    forward-backward pass of the batch, but writes a whole gradient for each example, and so costs
+    several such passes if weights are shared (convolutions) and tens if layers are wide.
+    Recurrent modules, which vmap does not support, and whatever else it refuses take one example
+    after another: as many passes of one example as there are examples.
 
-    Consume it within `untouched(model)`, as dropout draws a mask for each example.
+    Consume it within `untouched(model)`, since dropout draws a mask for each example.
 
     Args:
         model: maps inputs to logits (b, classes).
         inputs: the examples, (b, c, h, w).
         labels: their classes, (b,).
-        memory_bytes: what a chunk's gradients may take.
+        memory_bytes: the most memory for a chunk's gradients.
 
     Yields:
         For each trained parameter by name its gradients, (chunk, *shape).
@@ -101,7 +101,7 @@ def _vectorises(
     inputs: Tensor,
     labels: Tensor,
 ) -> bool:
-    """Whether vmap takes the model; tried on two examples, as no list of modules would do."""
+    """Whether vmap takes the model: tried on two examples, since no list of modules can tell."""
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):
         return False
     with untouched(model):
@@ -120,8 +120,8 @@ def _refuse_batch_norm(model: nn.Module) -> None:
         if mixes:
             raise UserError(
                 f"{name or 'the model'} is a batch norm that uses the batch's own statistics: "
-                "each example's loss then depends on all the others, and there is no gradient "
-                "of one example",
+                "each example's loss depends on all the others, so a single example has no "
+                "gradient",
                 where=name or None,
-                hint="evaluation mode (model.eval()), where batch norm uses its running averages",
+                hint="evaluation mode (model.eval()): batch norm then uses its running averages",
             )

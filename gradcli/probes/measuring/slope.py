@@ -1,4 +1,4 @@
-"""How a positive quantity changes along a chain: decades a link, by a straight line."""
+"""How a positive quantity changes along a chain: decades per link, by a straight line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class LogSlope:
     """The line of least squares through (position, log10 value)."""
 
     decades: float
-    """The slope: powers of ten from one position to the next. Along the depth of a network,
-    where the input is at 0, a gradient that vanishes on its way back has a positive one."""
+    """The slope: powers of ten from one position to the next. Along the depth of a network, with
+    the input at 0, it is positive for a gradient that vanishes on its way back."""
     r_squared: float
     """The share of the variance of log10 that the line explains."""
     points: int
@@ -25,7 +25,7 @@ class LogSlope:
 def log_slope(values: Sequence[float]) -> LogSlope:
     """Fit log10(value) = intercept + decades * position, position 0, 1, ... by least squares.
 
-    The slope needs two usable values, else it is NaN; R^2 is NaN where all values are equal.
+    The slope is NaN unless two values are usable; R^2 is NaN if all values are equal.
     """
     array = np.asarray(values, dtype=np.float64)
     usable = np.isfinite(array) & (array > 0)

@@ -1,4 +1,4 @@
-"""The largest curvature with which an optimizer's own steps stay stable."""
+"""The largest curvature at which an optimizer's own steps are stable."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """When an optimizer, its state held as it is, steps stably on a quadratic.
+    """When an optimizer steps stably on a quadratic, with its state held fixed.
 
-    That is while the largest eigenvalue of P^-1/2 H P^-1/2 is below `sharpness`, where H is the
-    Hessian and P the diagonal matrix by which the optimizer divides the gradient.
+    It does while the largest eigenvalue of P^-1/2 H P^-1/2 is below `sharpness`, with the Hessian
+    H and the diagonal matrix P that the optimizer divides the gradient by.
     """
 
     sharpness: float
@@ -32,16 +32,16 @@ def stability_threshold(optimizer: torch.optim.Optimizer, model: nn.Module) -> T
     """Return the threshold of `optimizer`, in its present state, on the parameters of `model`.
 
     Gradient descent has 2/lr; heavy ball (2 + 2 beta)/lr and Nesterov's momentum
-    (2 + 2 beta)/((1 + 2 beta) lr), of a gradient that dampening scales: Cohen et al. 2021, arXiv
+    (2 + 2 beta)/((1 + 2 beta) lr), of a gradient scaled by dampening: Cohen et al. 2021, arXiv
     2103.00065. Adam and AdamW have (2 + 2 beta1)/((1 - beta1) lr), which is 38/lr for
     beta1 = 0.9, with P = (1 - beta1^t) (sqrt(v / (1 - beta2^t)) + eps); RMSprop and Adagrad
-    that of descent or heavy ball, with P what they divide by: Cohen et al. 2022, arXiv
-    2207.14484. Weight decay, which would add itself to H, is left out.
+    that of descent or heavy ball, with P their divisor: Cohen et al. 2022, arXiv
+    2207.14484. Weight decay, which adds to H, is ignored.
 
-    Groups with learning rates of their own are brought to the first one's by P. Costs no pass.
+    Groups with other learning rates are scaled to the first group's through P. Costs no pass.
 
     Returns:
-        None where no threshold is known: for other optimizers, at a learning rate of zero, for
+        None if no threshold is known: for other optimizers, at a learning rate of zero, for
         groups that differ in their momentum, and before the first step of an optimizer that
         divides by its state.
     """
@@ -83,7 +83,7 @@ class _Rule:
 
 
 def _rule_of(kind: type[torch.optim.Optimizer], group: dict[str, Any]) -> _Rule | None:
-    """Return the rule of a group; None where it is not known, as for a subclass."""
+    """Return the rule of a group; None if it is not known, as for a subclass."""
     if group.get("maximize"):
         return None
     rate = float(group["lr"])

@@ -1,4 +1,4 @@
-"""The loss's gradient with respect to each hidden state of a recurrent module, through time."""
+"""The gradient of the loss w.r.t. each hidden state of a recurrent module, through time."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class HiddenStateGradients:
     reverse: bool
     """Whether it reads the sequence from its end."""
     hidden: NDArray[np.float64]
-    """The norms over batch and units of the gradient of the mean loss by h_t, (T,), in the order
-    of the sequence: all ways from h_t to the loss together."""
+    """The norms over batch and units of the gradient of the mean loss w.r.t. h_t, (T,), in the
+    order of the sequence: along all paths from h_t to the loss."""
     cell: NDArray[np.float64] | None
-    """Likewise by the cell state c_t of an LSTM, (T,); None for others."""
+    """The same w.r.t. the cell state c_t of an LSTM, (T,); None for other modules."""
     slope: LogSlope
-    """Of `hidden`, in decades a time step. Where the loss looks at the last state, a gradient
-    that vanishes through time has a positive one."""
+    """Of `hidden`, in decades per time step. If the loss depends on the last state, it is positive
+    for a gradient that vanishes through time."""
 
 
 def hidden_state_gradients(
@@ -42,10 +42,10 @@ def hidden_state_gradients(
 ) -> tuple[HiddenStateGradients, ...]:
     """Measure how much of the gradient arrives at each time step of a model's recurrent modules.
 
-    Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063, section 2. Fused recurrent kernels keep
-    their states to themselves, so that each `torch.nn.RNN`, `GRU` and `LSTM` is replaced during
-    the pass by the same computation, step by step, with the module's own weights. Costs one
-    forward-backward pass, several times slower than a fused one.
+    Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063, section 2. Fused recurrent kernels do not
+    expose their states, so during the pass each `torch.nn.RNN`, `GRU` and `LSTM` is replaced by
+    the same computation, step by step, with the module's own weights. Costs one forward-backward
+    pass, several times slower than a fused one.
 
     Args:
         model: maps inputs to logits (b, classes).
@@ -53,7 +53,7 @@ def hidden_state_gradients(
         labels: its classes, (b,).
 
     Raises:
-        UserError: the model has no such module, or hands it a packed or an unbatched sequence.
+        UserError: the model has no such module, or gives it a packed or unbatched sequence.
     """
     modules = recurrent_modules(model)
     if not modules:
@@ -69,7 +69,7 @@ def hidden_state_gradients(
             for name, module in modules.items():
                 hook = _unrolling_hook(name, traces)
                 handles.append(module.register_forward_hook(hook, with_kwargs=True))
-            # Frozen weights must not cut the states off from the loss.
+            # Frozen weights must not disconnect the states from the loss.
             loss = F.cross_entropy(model(_with_gradient(inputs)), labels)
         finally:
             for handle in handles:
@@ -117,13 +117,13 @@ def _with_gradient(inputs: Tensor) -> Tensor:
 
 
 def _unrolling_hook(name: str, traces: list[_Trace]) -> Callable[..., Any]:
-    """Return a forward hook that puts the unrolled computation in place of the module's own."""
+    """Return a forward hook that replaces the module's computation by the unrolled one."""
 
     def hook(module: nn.RNNBase, arguments: Any, keywords: dict[str, Any], output: Any) -> Any:
         sequence, initial = _arguments(*arguments, **keywords)
         if not isinstance(sequence, Tensor) or sequence.ndim != 3:
             raise UserError(
-                f"{name} is given a packed or an unbatched sequence, which is not unrolled here",
+                f"{name} is given a packed or unbatched sequence, which cannot be unrolled here",
                 where=name,
             )
         return _unroll(name, module, sequence, initial, traces)

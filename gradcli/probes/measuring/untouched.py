@@ -1,4 +1,4 @@
-"""The promise of all probes: a model and the random states are afterwards as they were before."""
+"""What all probes promise: they leave the model and the random states as they were."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import nn
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Put back the buffers of `model` and all random states at the end, also after an error.
+    """Restore the buffers of `model` and all random states at the end, also after an error.
 
     A forward pass in training mode moves the running averages of batch norm and draws dropout
     masks. Parameters and `.grad` need no care: probes take gradients by `torch.autograd.grad`,
-    which stores none, and evaluate elsewhere than at the weights by `functional_call`.
+    which stores none, and evaluate at other weights by `functional_call`.
     """
     kept = [
         (module, name, buffer, buffer.clone())
@@ -31,13 +31,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
             with torch.no_grad():
                 for module, name, buffer, value in kept:
                     buffer.copy_(value)
-                    # A module may also have put another tensor in the buffer's place.
+                    # A module may also have replaced the buffer by another tensor.
                     setattr(module, name, buffer)
 
 
 @contextmanager
 def random_states_kept(model: nn.Module) -> Iterator[None]:
-    """Put back the states of torch (where the model is, too), NumPy and `random` at the end."""
+    """Restore the random states of torch (also on the model's device), NumPy and `random`."""
     accelerators = {p.device for p in model.parameters() if p.device.type == "cuda"}
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=sorted(accelerators, key=str)):

@@ -6,7 +6,7 @@ Each probe draws its own result. Matplotlib is imported on use.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,10 @@ from gradcli.probes.registry import known_probes, reading_of
 from gradcli.records import Doubles, Floats, LayerInfo, ProbeRecord
 from gradcli.views.draw.panels import (
     BLUE,
-    COLORS,
     GREY,
-    MARKERS,
     ORANGE,
     VERMILION,
+    color_and_marker,
     finite_or_gap,
     legend_above,
     log_scale,
@@ -48,6 +47,8 @@ if TYPE_CHECKING:
     from gradcli.probes.measuring.slope import LogSlope
 
 PROBE_HEIGHT = 4.2
+LEGEND_LINE = 0.2
+"""Inches."""
 MOST_DEPTH_NAMES = 12
 EVENT_STYLES = {"spike": (ORANGE, ":"), "non-finite": (VERMILION, "-"), "lr-change": (GREY, "--")}
 
@@ -82,6 +83,8 @@ def _pictures(inspection: Inspection) -> dict[str, Figure]:
         if found is not None and probe.draw is not None:
             figure = blank_figure(PROBE_HEIGHT)
             probe.draw(figure, found)
+            title = f"{figure.get_suptitle() or probe.name}: {_name(inspection.target)}"
+            figure.suptitle(title, fontsize="medium")
             pictures[f"{probe.name.replace('-', '_')}.png"] = figure
     if any(math.isfinite(record.value) for record in inspection.probe_history):
         pictures["probe_history.png"] = _probe_history_figure(inspection)
@@ -121,12 +124,12 @@ def _map_figure(inspection: Inspection, history: NormHistory) -> Figure:
     for axes in (norm, loss):
         axes.grid(alpha=0.3)
     _mark_events(norm, loss, inspection.events)
-    figure.suptitle(f"Gradient norms over time: {inspection.target}", fontsize="medium")
+    figure.suptitle(f"Gradient norms over time: {_name(inspection.target)}", fontsize="medium")
     return figure
 
 
 def _mark_events(norm: Axes, loss: Axes, events: Iterable[Event]) -> None:
-    """Draw a line for each event, told apart by its dashes, with a legend of the kinds."""
+    """Draw a line for each event, in the dashes of its kind, with a legend of the kinds."""
     seen = set()
     for event in events:
         color, dashes = EVENT_STYLES[event.kind]
@@ -135,7 +138,12 @@ def _mark_events(norm: Axes, loss: Axes, events: Iterable[Event]) -> None:
         for axes in (norm, loss):
             axes.axvline(event.step, color=color, linestyle=dashes, linewidth=1, label=label)
     if seen:
-        norm.legend(loc="upper right", ncols=len(seen), framealpha=1, edgecolor="none")
+        legend_above(norm, on_the_right=True)
+
+
+def _name(target: str) -> str:
+    """Name what was inspected in a title."""
+    return target or "the default model"
 
 
 def _float64(values: Floats) -> Doubles:
@@ -143,7 +151,7 @@ def _float64(values: Floats) -> Doubles:
 
 
 def _marker(points: Floats) -> str:
-    """Return a marker where the points are so few that they may make no line."""
+    """Return a marker if the points are so few that they may not form a line."""
     return "o" if len(points) <= 30 else ""
 
 
@@ -155,8 +163,8 @@ def _info(layer: LayerReport) -> LayerInfo:
 
 
 def _depth_figure(inspections: Sequence[Inspection], target: str) -> Figure:
-    """Draw the gradients by weights and by inputs along the depth, one line an inspection."""
-    figure = blank_figure(4.6)
+    """Draw the gradients w.r.t. weights and inputs along the depth, one line per inspection."""
+    figure = blank_figure(4.6 + LEGEND_LINE * len(inspections))
     by_weights, by_inputs = figure.subplots(1, 2, sharex=True)
     weights = [
         ([layer.weight_grad_norm for layer in one.layers], _slope_label(one, one.depth_slope))
@@ -168,17 +176,16 @@ def _depth_figure(inspections: Sequence[Inspection], target: str) -> Figure:
     ]
     _profiles(by_weights, weights)
     _profiles(by_inputs, inputs)
-    by_weights.set_title("by the layer's weights", fontsize="medium")
-    by_inputs.set_title("by the layer's input", fontsize="medium")
     by_weights.set_ylabel("norm of the gradient of the loss")
-    _finish_depth((by_weights, by_inputs), inspections)
-    figure.suptitle(f"Gradients along the depth: {target}", fontsize="medium")
+    titles = ("w.r.t. the layer's weights", "w.r.t. the layer's input")
+    _finish_depth({by_weights: titles[0], by_inputs: titles[1]}, inspections)
+    figure.suptitle(f"Gradients along the depth: {_name(target)}", fontsize="medium")
     return figure
 
 
 def _signal_figure(inspection: Inspection) -> Figure:
     """Draw the size of what goes forward through the layers, and of what comes back."""
-    figure = blank_figure(4.6)
+    figure = blank_figure(4.6 + 2 * LEGEND_LINE)
     forward, backward = figure.subplots(1, 2, sharex=True)
     layers = inspection.layers
     outputs = [layer.output.std if layer.output else math.nan for layer in layers]
@@ -187,33 +194,33 @@ def _signal_figure(inspection: Inspection) -> Figure:
     _profiles(
         forward,
         [
-            (outputs, "before the activation (deviation)"),
+            (outputs, "before the activation (standard deviation)"),
             (activations, "after it (root mean square)"),
         ],
     )
-    _profiles(backward, [(gradients, "by the layer's output (root mean square)")])
-    forward.set_title("what goes forward", fontsize="medium")
-    backward.set_title("the gradient that comes back", fontsize="medium")
+    _profiles(backward, [(gradients, "w.r.t. the layer's output (root mean square)")])
     forward.set_ylabel("size of an element")
-    _finish_depth((forward, backward), [inspection])
-    figure.suptitle(f"Signals along the depth: {inspection.target}", fontsize="medium")
+    titles = {forward: "what goes forward", backward: "the gradient that comes back"}
+    _finish_depth(titles, [inspection])
+    figure.suptitle(f"Signals along the depth: {_name(inspection.target)}", fontsize="medium")
     return figure
 
 
 def _slope_label(inspection: Inspection, slope: LogSlope) -> str:
     known = not math.isnan(slope.decades)
-    words = f"{slope.decades:+.2f} decades a layer" if known else "slope not known"
+    words = f"log10 slope {slope.decades:.2f} per layer" if known else "slope unknown"
     return f"{inspection.label}: {words}" if inspection.label else words
 
 
 def _profiles(axes: Axes, profiles: Sequence[tuple[Sequence[float], str]]) -> None:
-    """Draw sizes along the depth, each with its label; zeros stand on the lower edge.
+    """Draw sizes along the depth, each with its label.
 
-    Zeros have no logarithm, and what is not known or not finite is left out.
+    Zeros, which have no logarithm, are on the lower edge. What is not known or not finite is left
+    out.
     """
     shown: list[float] = []
     for index, (sizes, label) in enumerate(profiles):
-        color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+        color, marker = color_and_marker(index)
         values = np.array(sizes, dtype=np.float64)
         positive, zero = np.isfinite(values) & (values > 0), np.flatnonzero(values == 0)
         if positive.any():
@@ -232,20 +239,22 @@ def _profiles(axes: Axes, profiles: Sequence[tuple[Sequence[float], str]]) -> No
             )
     log_scale(axes, np.array(shown))
     if not axes.lines:
-        axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.5, "unknown", transform=axes.transAxes, ha="center")
         axes.set_yticks([])
 
 
-def _finish_depth(panels: Sequence[Axes], inspections: Sequence[Inspection]) -> None:
-    """Name the layers where all have the same ones, and number them where not."""
+def _finish_depth(titles: Mapping[Axes, str], inspections: Sequence[Inspection]) -> None:
+    """Give each panel its title, and name the layers; number them if models differ in theirs."""
     names = {tuple(layer.name for layer in one.layers) for one in inspections}
     deepest = max(map(len, names))
     shown = np.unique(np.linspace(0, deepest - 1, min(deepest, MOST_DEPTH_NAMES)).astype(int))
-    for axes in panels:
+    for axes, title in titles.items():
         axes.grid(alpha=0.3)
-        axes.set_xlabel("layer, from the input to the output")
+        axes.set_xlabel("layer, from input to output")
         if axes.lines:
-            axes.legend(frameon=False, fontsize="small")
+            legend_above(axes, columns=1, title=title)
+        else:
+            axes.set_title(title, fontsize="small", loc="left")
         if len(names) == 1:
             (only,) = names
             axes.set_xticks(shown, [only[place] for place in shown], rotation=45, ha="right")
@@ -272,7 +281,7 @@ def _probe_history_figure(inspection: Inspection) -> Figure:
         axes.grid(alpha=0.3)
     for axes in panels[len(kept) :]:
         axes.set_axis_off()
-    figure.suptitle(f"Probes during the run: {inspection.target}", fontsize="medium")
+    figure.suptitle(f"Probes during the run: {_name(inspection.target)}", fontsize="medium")
     return figure
 
 

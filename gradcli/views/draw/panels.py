@@ -23,6 +23,12 @@ COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
 
 
+def color_and_marker(index: int) -> tuple[str, str]:
+    """Return the colour and marker of a line; no two of the first 49 share both."""
+    laps, place = divmod(index, len(COLORS))
+    return COLORS[place], MARKERS[(place + laps) % len(MARKERS)]
+
+
 def finite_or_gap(values: Doubles) -> Doubles:
     """Replace infinities by NaN, which matplotlib leaves out."""
     return np.where(np.isfinite(values), values, np.nan)
@@ -42,15 +48,30 @@ def log_scale(axes: Axes, values: Doubles) -> None:
 
 
 def legend_above(
-    axes: Axes, handles: Sequence[Artist] | None = None, *, on_the_right: bool = False
+    axes: Axes,
+    handles: Sequence[Artist] | None = None,
+    *,
+    on_the_right: bool = False,
+    columns: int = 3,
+    title: str | None = None,
 ) -> None:
-    """Put the legend above the panel, where it cannot cover what is drawn."""
+    """Put the legend above the panel, so that it covers nothing that is drawn.
+
+    Args:
+        axes: the panel.
+        handles: what to explain; None is every labelled artist.
+        on_the_right: align it on the right rather than on the left.
+        columns: of the legend.
+        title: a heading for the legend and the panel.
+    """
     axes.legend(
         handles=handles,
         loc="lower right" if on_the_right else "lower left",
         bbox_to_anchor=(float(on_the_right), 1),
         borderaxespad=0.1,
-        ncols=3,
+        ncols=columns,
         frameon=False,
+        title=title,
+        alignment="left",
         fontsize="small",
     )

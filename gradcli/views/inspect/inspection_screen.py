@@ -126,7 +126,7 @@ def _heat_map(
 
 
 def event_marks(events: Iterable[Event], history: NormHistory, width: int) -> str:
-    """Put a symbol at the steps at which something happened; where several meet, the worst."""
+    """Put a symbol at the steps at which something happened; if several meet, the worst."""
     bins = len(history.last_step)
     starts = column_starts(bins, width)
     marks = [" "] * width
