@@ -81,8 +81,9 @@ def choose_probes(
         if name not in (*selectable, "all"):
             likely = nearest(name, [*selectable, "all"])
             other = find_probe(name)
+            own = "" if likely or other else " One of your own needs --allow-import PACKAGE."
             raise UserError(
-                f"There is no probe '{name}'.",
+                f"There is no probe '{name}'.{own}",
                 where=where,
                 choices=likely or list(selectable),
                 hint=ask.format((likely or ["all"])[0]) if other is None else other.own_option,

@@ -172,7 +172,7 @@ def test_a_fault_is_warned_of_once_and_training_goes_on(parts, runs_dir, gradcli
     assert "first in the loss" in shown.out
     assert "training examples" not in shown.out
     assert "try " not in shown.out  # no override can change a loop of one's own
-    assert "the update was not made" not in shown.out
+    assert "The update was skipped" not in shown.out
     (finding,) = json.loads(gradcli("runs", "show", "latest", "--json").out)["findings"]
     assert (finding["code"], finding["try"]) == ("non-finite", None)
 

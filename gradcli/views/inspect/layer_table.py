@@ -143,7 +143,7 @@ def _measures(layers: Sequence[LayerReport], *, trained: bool) -> list[Column]:
     return [
         column("units", "dead", numbers.share, lambda layer: layer.dead_fraction, 2),
         column("", "saturated", numbers.share, lambda layer: layer.saturated_fraction, 3),
-        column("update ratio", update, numbers.ratio, lambda layer: layer.update_ratio, 4),
+        column("update ratio", update, numbers.known_norm, lambda layer: layer.update_ratio, 4),
         column("steps", "clipped", numbers.share, lambda layer: layer.clipped_fraction, 7),
         column("weight", "rms", numbers.known_norm, lambda layer: layer.weight_rms, 9),
         column("log10", "per run", decades, lambda layer: layer.before_clip.slope, 10),

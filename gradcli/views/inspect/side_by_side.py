@@ -105,7 +105,7 @@ def _columns(inspections: Sequence[Inspection]) -> list[Column]:
         _layer_column("in", largest, 7),
         column("most", "dead", numbers.share, lambda one: _most(one, _dead), 4),
         column("most", "saturated", numbers.share, lambda one: _most(one, _saturated), 4),
-        column("largest", "update", numbers.ratio, lambda one: _most(one, _ratio), 6),
+        column("largest", "update", numbers.known_norm, lambda one: _most(one, _ratio), 6),
         column("", "loss", numbers.score, lambda one: one.loss, 8),
         column("steps", "clipped", numbers.share, lambda one: one.clipped_fraction, 9),
         column("fit", "R squared", _two_decimals, lambda one: one.depth_slope.r_squared, 10),

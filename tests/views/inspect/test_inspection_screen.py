@@ -133,7 +133,7 @@ def test_the_table_of_a_fresh_model(make_inspection):
     row = drawn(make_inspection(2), 140)
     assert (
         flat(line_of(row, "hidden1"))
-        == f"hidden1 Linear {SHAPE} 0.0100 0.00100 ○ ● 0% 40% 2.0e-03 0.0300 vanishing"
+        == f"hidden1 Linear {SHAPE} 0.0100 0.00100 ○ ● 0% 40% 0.00200 0.0300 vanishing"
     )
     assert "clipped" not in row.split("depth  ")[0].replace("clip norm", "")
 
@@ -145,7 +145,7 @@ def test_the_table_of_a_run_has_both_ends_and_the_clipping(make_run_inspection):
     row = [line for line in text.splitlines() if line.startswith("hidden2")][1]
     cells = [cell for cell in row.split() if cell not in "●○"]
     assert " ".join(cells) == (
-        f"hidden2 Linear {SHAPE} 1.00 0.0500 0.0500 0.125 2.0e-03 34% 0.0300 -1.00"
+        f"hidden2 Linear {SHAPE} 1.00 0.0500 0.0500 0.125 0.00200 34% 0.0300 -1.00"
     )
 
 
@@ -314,7 +314,7 @@ def test_variants_stand_side_by_side(variants):
     assert text.startswith("2 variants  model=deep_mlp")
     assert line_of(text, "activation=sigmoid").split()[1:] == [
         *("vanishing", "+1.00", "1.00e-04", "hidden1", "0.100", "output"),
-        *("0%", "40%", "2.0e-03", "2.3456", "0.99"),
+        *("0%", "40%", "0.00200", "2.3456", "0.99"),
     ]
     assert line_of(text, "activation=relu").split()[1:3] == ["healthy", "+0.00"]
     # What differs is not said of all.
