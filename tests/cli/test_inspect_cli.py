@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -144,3 +145,24 @@ def test_the_help_names_every_probe():
     assert EPILOG.partition("Probes: ")[2].partition(". ")[0].split(", ") == list(
         selectable_probes()
     )
+
+
+def test_next_commands_can_be_pasted(gradcli, tmp_path, monkeypatch):
+    """They carry the folder and the package without which the model is not known."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADCLI_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "configs of mine" / "model").mkdir(parents=True)
+    (tmp_path / "configs of mine" / "model" / "line.yaml").write_text(
+        "_target_: gradcli.models.LogisticRegression\n"
+    )
+    paths = ("--config-dir", "configs of mine", "--allow-import", "json")
+    answer = gradcli("inspect-gradients", *paths, "data=mnist5k", "model=line", "examples=64")
+    assert answer.code == 0, answer.err
+    commands = answer.out.partition("\nnext ")[2].strip().splitlines()
+    assert len(commands) == 2
+    for command in commands:
+        words = shlex.split(command)
+        assert words[0] == "gradcli"
+        assert " ".join(words).count(" ".join(paths)) == 1
+        small = ["max_steps=1"] if words[1] == "train" else ["examples=64"]
+        assert gradcli(*words[1:], *small).code == 0

@@ -232,3 +232,30 @@ def test_a_run_cannot_be_rebuilt_otherwise(inspect, train):
         inspect("model=cnn", target=train("max_steps=60"))
     with pytest.raises(UserError, match="would change what"):
         inspect(target=train("max_steps=60"), vary=("activation=relu,tanh",))
+
+
+def test_a_model_without_an_activation_has_none(inspect):
+    assert inspect("model=logreg", "examples=64").activation == ""
+    assert inspect(*SMALL, "activation=tanh").activation == "tanh"
+
+
+def test_each_probe_is_announced_with_its_number():
+    from gradcli.system.paths import Paths
+    from gradcli.views.train.train_view import QuietView
+    from gradcli.workflows.inspect import inspect_target
+
+    said = []
+    inspect_target(
+        None,
+        ["data=mnist5k", *SMALL, "probes=[cosine,histograms]", "check=true"],
+        ["seed=0,1"],
+        Paths(),
+        QuietView(),
+        lambda *words: said.append(words),
+    )
+    names = ["signals", "histograms", "check", "cosine"]
+    assert said == [
+        (f"seed={seed}: {name}", number, 4)
+        for seed in (0, 1)
+        for number, name in enumerate(names, 1)
+    ]
