@@ -119,9 +119,11 @@ def inspect_gradients(
         show_result(inspection_screen(inspection))
     if plot:
         from gradcli.views.draw.inspection_figures import plot_inspection
+        from gradcli.views.labelled import whole_lines
 
-        for path in plot_inspection(picture_folder(inspection, paths), inspection):
-            show_message(str(path))
+        pictures = plot_inspection(picture_folder(inspection, paths), inspection)
+        for line in whole_lines("pictures", [str(picture) for picture in pictures]):
+            show_message(line)
     severities = {finding.severity for finding in inspection.findings}
     if ("error" in severities and fail_on) or ("warning" in severities and fail_on == "warning"):
         raise typer.Exit(_FAILED)

@@ -110,8 +110,11 @@ def test_variants_are_shown_side_by_side(inspect):
 
 
 def test_pictures_are_drawn_where_they_belong(inspect, runs):
-    assert inspect("latest", "--plot").code == 0
-    assert (runs / "20260101-short" / "plots" / "gradient_map.png").is_file()
+    answer = inspect("latest", "--plot")
+    assert answer.code == 0
+    picture = runs / "20260101-short" / "plots" / "gradient_map.png"
+    assert picture.is_file()
+    assert f" {picture}\n" in answer.err  # on one line, to be copied
 
 
 def test_pictures_of_different_fresh_models_are_all_kept(inspect, runs):
