@@ -48,7 +48,7 @@ def test_resume_commands(folder):
             subprocess.run([sys.executable, "-m", "gradcli", "train", "data=mnist5k", "-q"], **run)
             done = subprocess.run(command, **run)
             assert done.returncode == 2
-            assert "is finished" in done.stderr
+            assert "has already finished" in done.stderr
 
 
 def test_comparisons(tmp_path, gradcli):

