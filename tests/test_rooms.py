@@ -141,6 +141,26 @@ def trespasses(imports):
     return found
 
 
+def test_no_two_modules_share_a_name():
+    """A command's module and its workflow's do: `cli/train.py` calls `workflows/train.py`."""
+    rooms_of = defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        if path.name not in ("__init__.py", "__main__.py"):
+            rooms_of[path.stem].add(str(path.parent.relative_to(PACKAGE)))
+    shared = {name for name, rooms in rooms_of.items() if len(rooms) > 1}
+    assert shared == {"train", "compare", "inspect"}
+    assert all(rooms_of[name] == {"cli", "workflows"} for name in shared)
+
+
+def test_no_two_public_classes_share_a_name():
+    homes = defaultdict(list)
+    for name, source in modules().items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(name)
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
 def test_every_room_is_in_the_table():
     assert {room_of(name) for name in modules()} == set(MAY_IMPORT)
 

@@ -40,9 +40,9 @@ from gradcli.runs import (
     load_run,
 )
 from gradcli.runs.provenance import built_with
+from gradcli.system.interrupts import caught_signals
 from gradcli.system.paths import Paths
 from gradcli.system.processes import quick_imports
-from gradcli.system.signals import caught_signals
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView

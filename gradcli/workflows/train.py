@@ -36,8 +36,8 @@ from gradcli.runs import (
 )
 from gradcli.runs.provenance import built_with, provenance
 from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
+from gradcli.system.interrupts import caught_signals
 from gradcli.system.paths import Paths
-from gradcli.system.signals import caught_signals
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
 from gradcli.views.train.train_view import TrainView
