@@ -67,7 +67,7 @@ def find_warnings(comparison: ScoreComparison) -> tuple[ComparisonWarning, ...]:
 def _few_seeds(pairs: tuple[PairResult, ...]) -> Iterator[ComparisonWarning]:
     """Warn once per number of seeds that is too small for the number of pairs."""
     level = LEVEL / max(1, len(pairs))
-    compared = [pair for pair in pairs if pair.evidence != "divergence"]
+    compared = [pair for pair in pairs if pair.seeds and pair.evidence != "divergence"]
     for seeds in sorted({pair.seeds for pair in compared}):
         effect = separable_effect(seeds, level)
         if effect <= _OBVIOUS_EFFECT:

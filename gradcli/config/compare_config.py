@@ -22,11 +22,11 @@ from gradcli.config.compose import (
 )
 from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
 from gradcli.config.data_config import with_source
-from gradcli.config.overrides import parse_override
+from gradcli.config.overrides import parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
 from gradcli.config.targets import keywords
 from gradcli.config.values import CHOICES, typed
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError
 
 _TRAIN_KEYS = {field.name for field in fields(TrainConfig)}
 _OWN_KEYS = {field.name for field in fields(CompareConfig)} - _TRAIN_KEYS
@@ -203,12 +203,12 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
         )
     for name in config.optimizers:
         if name not in options:
-            likely = nearest(name, options)
+            unknown = unknown_option("optimizer", name, options)
             raise UserError(
-                f"optimizer has no option '{name}'.",
+                unknown.problem,
                 where="--optimizers",
-                choices=likely or options,
-                hint=f"--optimizers {(likely or options)[0]}",
+                choices=unknown.choices,
+                hint=f"--optimizers {unknown.choices[0]}",
             )
     lrs = config.lrs
     is_grid = isinstance(lrs, list) and lrs and all(0 < rate < math.inf for rate in lrs)

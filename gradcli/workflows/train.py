@@ -267,7 +267,7 @@ def _rate_jump(composed: Composed, trainer: Trainer, checkpoint: dict[str, Any])
         return ""
     config = composed.config
     return (
-        f"The learning rate jumps from {before:.3g} to {after:.3g} at step {trainer.step}: "
+        f"The learning rate jumps from {before:.3g} to {after:.3g} after step {trainer.step}: "
         f"schedule={config.schedule.option} now runs over {config.epochs} epochs."
     )
 

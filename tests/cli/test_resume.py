@@ -185,7 +185,7 @@ def test_a_jump_of_the_learning_rate_is_said_when_an_extension_makes_one(tmp_pat
     (note,) = view.notes
     assert note.startswith(f"The learning rate jumps from {last:.3g} to ")
     assert note.endswith("schedule=cosine now runs over 2 epochs.")
-    after = float(note.split(" to ")[1].split(" at step")[0])
+    after = float(note.split(" to ")[1].split(" after step")[0])
     beginning = cosine.info.total_steps
     assert after == pytest.approx(float(longer.steps.learning_rate[beginning]), rel=0.1)
     assert calm.notes == []

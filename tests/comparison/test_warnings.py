@@ -157,3 +157,10 @@ def test_trials_without_a_result_are_flagged():
     assert warning.message == (
         "adam has no result at 1 of 6 seeds; its scores are those of the other 5."
     )
+
+
+def test_arms_without_a_common_seed_do_not_lack_seeds():
+    none = np.full(5, np.nan)
+    found = find_warnings(compare_arms({"adam": HIGH, "mine": LOW, "other": none}))
+    assert "0 seeds" not in " ".join(warning.message for warning in found)
+    assert "missing" in [warning.code for warning in found]

@@ -144,6 +144,6 @@ def test_a_run_is_inspected_without_what_takes_long_to_import(run, spawn):
     )
     answer = spawn("-c", program, "inspect-gradients", str(run.path))
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[2].startswith("a run that is finished")
+    assert answer.out.splitlines()[2].startswith("a finished run")
     assert "numpy" in answer.err
     assert not [name for name in ("torch", "scipy", "matplotlib") if f"'{name}'" in answer.err]

@@ -143,7 +143,7 @@ def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[Ren
         ),
         Column(
             "change",
-            [f"{-one.optimism:+.4f}" if one else numbers.ABSENT for one in selected],
+            [_change(one.optimism) if one else numbers.ABSENT for one in selected],
             rank=1,
             align="right",
         ),
@@ -160,6 +160,14 @@ def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[Ren
     if not options.ascii_only:
         legend = GAP.join(f"{symbol} {meaning}" for symbol, meaning in strips.legend())
         yield Text(f"val acc by lr, the lowest first: {legend}", TITLE)
+
+
+def _change(optimism: float) -> str:
+    """Write the fresh mean minus the selected score; no sign on a zero, `-` without fresh seeds."""
+    if math.isnan(optimism):
+        return numbers.ABSENT
+    text = f"{-optimism:+.4f}"
+    return text if text.strip("+-0.") else "0.0000"
 
 
 def _grid(summary: ComparisonSummary, arm: str) -> list[GridCell]:

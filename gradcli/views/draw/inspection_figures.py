@@ -83,7 +83,9 @@ def _pictures(inspection: Inspection) -> dict[str, Figure]:
         if found is not None and probe.draw is not None:
             figure = blank_figure(PROBE_HEIGHT)
             probe.draw(figure, found)
-            title = f"{figure.get_suptitle() or probe.name}: {_name(inspection.target)}"
+            title = (
+                f"{figure.get_suptitle() or probe.name}: {_name(inspection.target, [inspection])}"
+            )
             figure.suptitle(title, fontsize="medium")
             pictures[f"{probe.name.replace('-', '_')}.png"] = figure
     if any(math.isfinite(record.value) for record in inspection.probe_history):
@@ -124,7 +126,9 @@ def _map_figure(inspection: Inspection, history: NormHistory) -> Figure:
     for axes in (norm, loss):
         axes.grid(alpha=0.3)
     _mark_events(norm, loss, inspection.events)
-    figure.suptitle(f"Gradient norms over time: {_name(inspection.target)}", fontsize="medium")
+    figure.suptitle(
+        f"Gradient norms over time: {_name(inspection.target, [inspection])}", fontsize="medium"
+    )
     return figure
 
 
@@ -141,9 +145,13 @@ def _mark_events(norm: Axes, loss: Axes, events: Iterable[Event]) -> None:
         legend_above(norm, on_the_right=True)
 
 
-def _name(target: str) -> str:
-    """Name what was inspected in a title."""
-    return target or "the default model"
+def _name(target: str, inspections: Sequence[Inspection]) -> str:
+    """Name the model in a title, and what was inspected; models that `--vary` compares are many."""
+    models = {one.model for one in inspections if one.model}
+    if len(models) != 1:
+        return target
+    (model,) = models
+    return f"{model} ({target})" if target else model
 
 
 def _float64(values: Floats) -> Doubles:
@@ -179,7 +187,7 @@ def _depth_figure(inspections: Sequence[Inspection], target: str) -> Figure:
     by_weights.set_ylabel("norm of the gradient of the loss")
     titles = ("w.r.t. the layer's weights", "w.r.t. the layer's input")
     _finish_depth({by_weights: titles[0], by_inputs: titles[1]}, inspections)
-    figure.suptitle(f"Gradients along the depth: {_name(target)}", fontsize="medium")
+    figure.suptitle(f"Gradients along the depth: {_name(target, inspections)}", fontsize="medium")
     return figure
 
 
@@ -202,7 +210,9 @@ def _signal_figure(inspection: Inspection) -> Figure:
     forward.set_ylabel("size of an element")
     titles = {forward: "what goes forward", backward: "the gradient that comes back"}
     _finish_depth(titles, [inspection])
-    figure.suptitle(f"Signals along the depth: {_name(inspection.target)}", fontsize="medium")
+    figure.suptitle(
+        f"Signals along the depth: {_name(inspection.target, [inspection])}", fontsize="medium"
+    )
     return figure
 
 
@@ -281,7 +291,9 @@ def _probe_history_figure(inspection: Inspection) -> Figure:
         axes.grid(alpha=0.3)
     for axes in panels[len(kept) :]:
         axes.set_axis_off()
-    figure.suptitle(f"Probes during the run: {_name(inspection.target)}", fontsize="medium")
+    figure.suptitle(
+        f"Probes during the run: {_name(inspection.target, [inspection])}", fontsize="medium"
+    )
     return figure
 
 

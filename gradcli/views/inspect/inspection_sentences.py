@@ -46,13 +46,19 @@ def describe_state(inspection: Inspection) -> str:
         case "fresh":
             state = "a fresh model, before any training"
         case "checkpoint":
-            state = f"the checkpoint at step {step} of a run that is {inspection.status}"
+            state = f"the checkpoint at step {step} of {_run(inspection)}"
         case "run":
-            state = f"a run that is {inspection.status}, at step {step}"
+            state = f"{_run(inspection)}, at step {step}"
     loss = f"loss {numbers.score(inspection.loss)}"
     if inspection.examples:
         loss += f" on {numbers.count(inspection.examples, 'example')}"
     return f"{state}; {loss}"
+
+
+def _run(inspection: Inspection) -> str:
+    """Name the run by its status: `a finished run`."""
+    status = inspection.status or "recorded"
+    return f"{'an' if status == 'interrupted' else 'a'} {status} run"
 
 
 def depth_sentence(slope: LogSlope) -> str:

@@ -127,7 +127,8 @@ class PictureInPlace(RenderHook):
     Rich's `Live` erases every line before it draws it again, which flickers, and it loses its
     place when the terminal becomes narrower. Here lines are overwritten, only what remains of a
     longer one is erased, and moving back up counts the rows into which a narrower terminal has
-    wrapped the lines. Whatever anyone prints meanwhile appears above the picture.
+    wrapped the lines. Whatever anyone prints meanwhile appears above the picture. The cursor rests
+    at the start of the last row: at its end, the ^C that a terminal echoes would begin a new row.
     """
 
     def __init__(self, console: Console) -> None:
@@ -186,6 +187,7 @@ class PictureInPlace(RenderHook):
 
 ERASE_LINE_REST = Segment("\x1b[K", None, [(ControlType.ERASE_IN_LINE, 0)])
 ERASE_SCREEN_REST = Segment("\x1b[J", None, [(ControlType.CLEAR,)])
+TO_LINE_START = Segment("\r", None, [(ControlType.CARRIAGE_RETURN,)])
 
 
 class _Overwrite:
@@ -207,3 +209,4 @@ class _Overwrite:
             yield from line
             yield ERASE_LINE_REST
         yield ERASE_SCREEN_REST
+        yield TO_LINE_START

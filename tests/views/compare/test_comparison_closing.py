@@ -4,10 +4,18 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from gradcli.comparison.results import ArmInfo, ComparisonWarning, Halving, PairResult
+from gradcli.comparison.results import (
+    ArmInfo,
+    ComparisonWarning,
+    Halving,
+    PairResult,
+    Selection,
+)
+from gradcli.comparison.statistics import summarise_scores
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.verdict_sentences import (
     accuracy_interval,
@@ -213,6 +221,25 @@ def test_an_arm_without_a_score_is_in_no_group(make_comparison, make_comparison_
     lines = verdicts_of(drawn(replace(summary, pairs=tuple(pairs)), 140))
     assert lines[0].startswith("a, b and c: cannot be told apart")
     assert lines[1] == "d: no score, so no verdict."
+
+
+@pytest.mark.parametrize(
+    ("selected", "fresh", "change"),
+    [
+        (0.92, [0.92], "0.0000"),
+        (0.92, [0.93], "+0.0100"),
+        (0.92, [0.91], "-0.0100"),
+        (0.92, [], "-"),
+    ],
+)
+def test_the_change_has_no_sign_of_zero_and_no_nan(make_comparison, selected, fresh, change):
+    finished = make_comparison()
+    first, *others = finished.ranking
+    selection = Selection("adam", selected, summarise_scores(np.array(fresh)))
+    ranking = (replace(first, selection=selection), *others)
+    lines = drawn(make_comparison(ranking=ranking)).splitlines()
+    (row,) = [line for line in lines if line.startswith("1  adam") and "▁" in line]
+    assert row.split()[-1] == change
 
 
 # In words ------------------------------------------------------------------------------------

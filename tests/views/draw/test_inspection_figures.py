@@ -11,7 +11,7 @@ from gradcli.probes.measuring.activations import Moments
 from gradcli.probes.measuring.slope import LogSlope
 from gradcli.probes.measuring.through_time import HiddenStateGradients
 from gradcli.records import DECADES
-from gradcli.views.draw.inspection_figures import plot_inspection
+from gradcli.views.draw.inspection_figures import _name, plot_inspection
 
 NOTHING_TO_TELL = LogSlope(np.nan, np.nan, 0)
 
@@ -96,3 +96,11 @@ def test_variants_share_one_picture(tmp_path, make_inspection, depths):
 def test_no_global_figure_is_made(tmp_path, monkeypatch, make_run_inspection):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
     assert plot_inspection(tmp_path, make_run_inspection())
+
+
+def test_titles_name_the_model(make_inspection):
+    fresh = make_inspection(target="data=mnist5k", model="mlp")
+    assert _name(fresh.target, [fresh]) == "mlp (data=mnist5k)"
+    assert _name("", [fresh]) == "mlp"
+    other = make_inspection(target="model=cnn", model="cnn")
+    assert _name("data=mnist5k", [fresh, other]) == "data=mnist5k"

@@ -46,7 +46,7 @@ def test_a_run_says_what_it_was_and_how_it_went(make_run_inspection):
     for words in (
         "healthy runs/20260105-101500-mlp-3f2a",
         "mnist5k 4,000 images, mlp, relu, adam 0.002, clip norm 1.0, batch 128",
-        "a run that is finished, at step 600; loss 0.0412",
+        "a finished run, at step 600; loss 0.0412",
         "It is still going.",
         "The loss falls, from 2.3000 to 0.0412.",
         "from 1.20 to 0.120; it falls and rises with the loss (correlation +0.93)",

@@ -123,6 +123,11 @@ def test_screens_replace_each_other_and_stray_output_stays_above(
     assert any("step 5 of 300" in line for line in rows)
 
 
+def test_the_echo_of_ctrl_c_does_not_move_the_screen(view, terminal, clock, make_info, make_steps):
+    view.begin(make_info(), "runs/one", {})
+    assert terminal.getvalue().endswith("\r")  # from the end of a full row, ^C would wrap
+
+
 def test_the_time_left_counts_only_the_steps_of_this_process(
     view, terminal, clock, make_info, make_steps
 ):
