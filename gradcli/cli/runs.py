@@ -21,6 +21,17 @@ _WHICH = "A directory, a name or part of it, or `latest`."
 Target = Annotated[str, typer.Argument(metavar="RUN", help=_WHICH)]
 
 
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-import",
+        metavar="PKG",
+        help="A package with columns of your own for comparisons. Can be repeated.",
+        show_default=False,
+    ),
+]
+
+
 @app.command("list")
 def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
     """List the runs and comparisons, newest first."""
@@ -46,6 +57,7 @@ def show(
     run: Target = "latest",
     runs_dir: RunsDirOption = Path("runs"),
     all_pairs: AllPairsOption = False,
+    allow_import: ColumnsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the closing screen of a run or a comparison, as of its end or as it stands now."""
@@ -54,6 +66,7 @@ def show(
     from gradcli.views.json_output import dumps, train_json
     from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
+    _add_columns(allow_import)
     found = find_any(settle_latest(run, runs_dir, silent=as_json), runs_dir)
     if isinstance(found, ComparisonDirectory):
         _show_comparison(found, as_json=as_json, all_pairs=all_pairs)
@@ -67,6 +80,14 @@ def show(
         overrides = found.overrides if found.has_overrides else None
         commands = commands_after_run(summary, overrides, found.paths)
         show_result(closing_screen(summary, commands))
+
+
+def _add_columns(allow_import: list[str] | None) -> None:
+    """Add the columns of the packages that the user allows."""
+    if allow_import:
+        from gradcli.config import add_allowed_columns
+
+        add_allowed_columns(allow_import)
 
 
 def _show_comparison(comparison: ComparisonDirectory, *, as_json: bool, all_pairs: bool) -> None:
@@ -199,6 +220,7 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file if it exists.")
     ] = False,
+    allow_import: ColumnsOption = None,
 ) -> None:
     """Export the numbers of every step, of a run or of all trials of a comparison."""
     from gradcli.runs import ComparisonDirectory, find_any
@@ -206,6 +228,7 @@ def export(
 
     _require_one_of("--format", format_, list(FORMATS))
     _require_one_of("--what", what, ["steps", "trials"])
+    _add_columns(allow_import)
     found = find_any(settle_latest(run, runs_dir, silent=False), runs_dir)
     if isinstance(found, ComparisonDirectory):
         table = _comparison_table(found, what)

@@ -2,8 +2,8 @@
 
 An entry computes its number from the run directory of a trial, and for an arm from the numbers of
 its measuring trials. The closing table, the plain lines, `--json` and every export take the columns
-from here, so that a new one is one `ReportedColumn`: in `COLUMNS`, or added with `add_column` by a
-program that calls `gradcli.compare`.
+from here, so that a new one is one `ReportedColumn`: in `COLUMNS` here, in the `COLUMNS` of a
+package that the user names with `--allow-import`, or added with `add_column` by a program.
 
 Accuracies and the learning rate are not here: the ranking and the verdicts depend on them.
 """
@@ -19,6 +19,7 @@ import numpy as np
 
 from gradcli.comparison.results import RankedArm, TrialResult, TrialStatus
 from gradcli.comparison.statistics import median_time, time_to_target
+from gradcli.errors import UserError
 from gradcli.records import EvalRecord, Floats, StepRecords, was_clipped
 from gradcli.runs.files import number
 
@@ -51,12 +52,17 @@ def mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class ReportedColumn:
-    """A number that a comparison reports of every trial and of every arm."""
+    """A number that a comparison reports of every trial and of every arm.
+
+    It is computed anew each time from what the run directories hold, so it is there for stored
+    comparisons, too, and nothing of it is written down.
+    """
 
     key: str
     """Its key in `--json` and in exports, of trials and of arms."""
     of_trial: Callable[[TrialReadings], float]
-    """Computes it for a trial; NaN if there is none."""
+    """Computes it for a trial, which may be running, have failed or not have begun; NaN if there
+    is none."""
     style: NumberStyle
     title: str = ""
     """Its heading in the closing table; empty if it is not shown there. `{target}` stands for the
@@ -76,12 +82,17 @@ class ReportedColumn:
 def add_column(column: ReportedColumn) -> None:
     """Add a column for every comparison that this process shows or exports from now on.
 
+    Adding the same column again changes nothing.
+
     Raises:
-        ValueError: if its key is taken.
+        UserError: if its key is taken.
     """
-    taken = {one.key for one in COLUMNS} | _TAKEN
-    if column.key in taken:
-        raise ValueError(f"A comparison already reports '{column.key}'.")
+    if any(one is column for one in COLUMNS):
+        return
+    if column.key in {one.key for one in COLUMNS} | _TAKEN:
+        raise UserError(
+            f"A comparison already reports '{column.key}'.", where=f"the column {column.key}"
+        )
     COLUMNS.append(column)
 
 

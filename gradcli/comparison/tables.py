@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
+from gradcli.comparison.columns import COLUMNS
 from gradcli.comparison.results import ComparisonSummary, TrialResult
 from gradcli.runs import ComparisonDirectory
 from gradcli.runs.export import Table, step_table_of_trials
@@ -18,13 +19,17 @@ _IDENTIFYING = {
     "seed": "seed",
     "stage": "stage",
 }
+_NOT_RESULTS = {*_IDENTIFYING.values(), "measured"}
 
 
 def trials_table(summary: ComparisonSummary) -> Table:
     """Return one row per ended trial and arm: what identifies it, and its results."""
-    others = [one.name for one in fields(TrialResult) if one.name not in _IDENTIFYING.values()]
-    rows = ({**_labels(trial), **_values(trial, others)} for trial in summary.trials)
-    return Table((*_IDENTIFYING, *others), rows)
+    others = [one.name for one in fields(TrialResult) if one.name not in _NOT_RESULTS]
+    keys = [column.key for column in COLUMNS]
+    rows = (
+        {**_labels(trial), **_values(trial, others), **trial.measured} for trial in summary.trials
+    )
+    return Table((*_IDENTIFYING, *others, *keys), rows)
 
 
 def trial_steps_table(summary: ComparisonSummary, directory: ComparisonDirectory) -> Table:

@@ -1,6 +1,11 @@
 """Configuration: files, overrides and classes, checked once, here. The only user of Hydra."""
 
-from gradcli.config.compare_config import ComposedArm, ComposedComparison, compose_comparison
+from gradcli.config.compare_config import (
+    ComposedArm,
+    ComposedComparison,
+    add_allowed_columns,
+    compose_comparison,
+)
 from gradcli.config.compose import Composed, compose_train, load_config
 from gradcli.config.data_config import data_config
 from gradcli.config.inspect_config import ComposedInspection, compose_inspection
@@ -16,6 +21,7 @@ __all__ = [
     "DataConfig",
     "Section",
     "TrainConfig",
+    "add_allowed_columns",
     "add_allowed_probes",
     "allowed_probes",
     "annotated_yaml",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from gradcli.comparison.columns import ReportedColumn, add_column
 from gradcli.config.compose import (
     Composed,
     Resolved,
@@ -24,7 +25,7 @@ from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
 from gradcli.config.data_config import with_source
 from gradcli.config.overrides import parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
-from gradcli.config.targets import keywords
+from gradcli.config.targets import keywords, members_of
 from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError
 
@@ -286,3 +287,17 @@ def _learning_rate(composed: Composed) -> float | None:
         keyword = keywords(composed.classes["optimizer"], "optimizer").get("lr")
         value = None if keyword is None else keyword.default
     return float(value) if isinstance(value, int | float) else None
+
+
+def add_allowed_columns(allow_import: Sequence[str]) -> None:
+    """Add the `COLUMNS` of the packages that the user allows by name.
+
+    The process that shows a comparison imports these packages, so one that has columns should not
+    import torch at its top level.
+
+    Raises:
+        UserError: if a package cannot be imported, its `COLUMNS` are not columns, or a key is
+            taken.
+    """
+    for column in members_of(allow_import, "COLUMNS", ReportedColumn):
+        add_column(column)

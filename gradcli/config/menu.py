@@ -12,11 +12,21 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles, shipped_configs
+from gradcli.config.config_files import (
+    COMPARISON_GROUPS,
+    GROUPS,
+    RECORDER_GROUP,
+    ConfigFiles,
+    shipped_configs,
+)
 from gradcli.config.loading import yaml_error
 from gradcli.errors import UserError, nearest
 
 _KEY = re.compile(r"^(\w+):.*?\s#\s*(.*)$")
+
+
+#: Every group, in the order in which they are listed.
+ALL_GROUPS = (*GROUPS, *COMPARISON_GROUPS, RECORDER_GROUP)
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Option:
     target: str | None
     """The class that it names."""
     keys: dict[str, Any]
-    """Its keys, which an override `GROUP.KEY=VALUE` sets, with their values."""
+    """Its keys with their values. An override `GROUP.KEY=VALUE` sets one, but for a recorder."""
     comments: dict[str, str]
     """The comments beside keys."""
 
@@ -46,13 +56,14 @@ def menu(config_dir: Path | None = None, group: str | None = None) -> dict[str, 
     """Return the options of every group, or of one group, sorted by name.
 
     Args:
-        config_dir: the user's own config folder, whose options add to the groups.
+        config_dir: the user's own config folder, whose options add to the groups. The group of
+            recorders has no others.
         group: the only one to return.
 
     Raises:
         UserError: if there is no such group, or a file is not YAML.
     """
-    files, groups = ConfigFiles(config_dir), [*GROUPS, *COMPARISON_GROUPS]
+    files, groups = ConfigFiles(config_dir), ALL_GROUPS
     if group is not None and group not in groups:
         likely = nearest(group, groups)
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradcli.config.schema import MonitorConfig
-from gradcli.config.targets import import_module
+from gradcli.config.targets import members_of
 from gradcli.errors import UserError, nearest
 from gradcli.probes.probe import Probe
 from gradcli.probes.registry import add_probe, choose_probes, selectable_probes
@@ -26,14 +26,8 @@ def add_allowed_probes(names: Sequence[str], allow_import: Sequence[str]) -> Non
     """
     if all(name in selectable_probes() for name in names):
         return
-    for package in allow_import:
-        for probe in getattr(import_module(package, "--allow-import"), "PROBES", ()):
-            if not isinstance(probe, Probe):
-                raise UserError(
-                    f"{package}.PROBES holds {probe!r}, which is not a gradcli.probes.probe.Probe.",
-                    where="--allow-import",
-                )
-            add_probe(probe)
+    for probe in members_of(allow_import, "PROBES", Probe):
+        add_probe(probe)
 
 
 def allowed_probes(names: Sequence[str], allow_import: Sequence[str]) -> tuple[Probe[Any], ...]:

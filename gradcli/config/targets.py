@@ -12,15 +12,17 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gradcli.comparison.engine import Engine
 from gradcli.config.schema import Section
 from gradcli.errors import UserError, nearest
 from gradcli.records import Recorder
+
+Member = TypeVar("Member")
 
 ALLOWED_PACKAGES = ("torch.optim", "torch.nn", "gradcli")
 
@@ -301,6 +303,28 @@ def import_module(name: str, where: str) -> types.ModuleType:
         ) from None
     finally:
         sys.path.remove(str(Path.cwd()))
+
+
+def members_of(packages: Sequence[str], name: str, kind: type[Member]) -> Iterator[Member]:
+    """Yield what the user's own packages list under a name, such as `PROBES`.
+
+    Args:
+        packages: those that the user allows; one without the name adds nothing.
+        name: of a list or tuple at the top level of a package.
+        kind: what each member must be.
+
+    Raises:
+        UserError: if a package cannot be imported, or a member is of another kind.
+    """
+    for package in packages:
+        for member in getattr(import_module(package, "--allow-import"), name, ()):
+            if not isinstance(member, kind):
+                raise UserError(
+                    f"{package}.{name} holds {member!r}, which is not a "
+                    f"{kind.__module__}.{kind.__qualname__}.",
+                    where="--allow-import",
+                )
+            yield member
 
 
 def _as_override(value: Any) -> str:

@@ -47,7 +47,8 @@ class DataSource(ABC):
         """Return the data set, the same one at every call.
 
         `dataset.split_dataset` makes it of training and test examples: it splits off `val`,
-        computes the mean and the fingerprint, and names it `request.name`.
+        computes the mean and the fingerprint, and names it `request.name`. Images are uint8
+        (n, channels, height, width), labels int64 (n,), from 0.
 
         Raises:
             UserError: if the data cannot be had, or a request cannot be met.

@@ -180,5 +180,5 @@ def _fingerprint(*splits: Split) -> str:
     for split in splits:
         for tensor in (split.images, split.labels):
             digest.update(repr(tuple(tensor.shape)).encode())
-            digest.update(tensor.numpy().data)
+            digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()

@@ -19,9 +19,19 @@ _SEVERITIES = ("error", "warning", "info")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """From evidence to findings."""
+    """From evidence to findings.
+
+    A rule is a generator without side effects. It yields a finding for each layer, or block of
+    layers, that is wrong, and nothing if all is well. The numbers that its message names are in the
+    finding's `evidence`, its `threshold` names the limit, from `limits`, and `override` is complete
+    or None; see `remedies`.
+
+    It may assume that `missing` returned an empty string, and no more than that: norms may be zero
+    or NaN, there may be one layer, and a loop of the user's own has no model, activation or config.
+    """
 
     codes: tuple[str, ...]
+    """Those that `find` may yield."""
     find: Callable[[Evidence], Iterator[Finding]]
     missing: Callable[[Evidence], str]
     """What it would take to apply the rule; empty if it can be applied."""

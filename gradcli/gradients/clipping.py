@@ -19,17 +19,30 @@ from gradcli.gradients.norms import Gradients, Norms, as_tensor, scaled, total_n
 
 
 class Clip:
-    """A rule that limits gradients; this one, `none`, does not change them."""
+    """A rule that limits gradients. This one does not change them.
+
+    Derive from it and override `__call__`, which is called once per step. The constructor's keyword
+    arguments are the keys of the option's YAML; it raises `UserError` for one out of range.
+
+    A rule may assume that it sees every step, in order, and that a parameter's gradient is None if
+    the loss does not reach it. It must leave gradients alone if a norm is not finite, must not wait
+    for an accelerator (no `.item()` on a tensor), and uses no random numbers. One that remembers
+    earlier steps returns all of that from `state_dict`, so that a resumed run has the same bits.
+    """
 
     def __call__(self, gradients: Gradients, norms: Norms) -> Norms:
         """Limit `gradients` in place.
 
         Args:
-            gradients: of P parameters.
-            norms: their norms before clipping.
+            gradients: of P parameters. `scale_` multiplies them by one factor or by one each. Only
+                a factor that all share may be left to the update, so a rule that changes `p.grad`
+                itself sees it as the backward pass left it.
+            norms: their norms before clipping, float64: a list of P numbers on the CPU, a tensor
+                (P,) on an accelerator.
 
         Returns:
-            Their norms after clipping.
+            Their norms after clipping, of the same kind: `norms.scaled` multiplies either,
+            `gradients.norms()` measures again.
         """
         return norms
 

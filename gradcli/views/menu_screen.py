@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from gradcli.config.menu import Option
 
 _DEFAULT = "*"
+_RECORDER = "recorder"
+_ABOUT_RECORDERS = (
+    "Of your own, any number of them: recorders=[NAME], with DIR/recorder/NAME.yaml and "
+    "--config-dir DIR."
+)
 _LONG_OVERRIDE = 40
 """From this length on, an override is not one to align the comments of others with."""
 
@@ -35,11 +40,16 @@ class _MenuScreen:
             for option in choices:
                 yield from _with_keys(group, option)
                 yield ""
-            yield Text(f"{_DEFAULT} is the default. Another one: {group}=OPTION", TITLE)
+            if group == _RECORDER:
+                yield Text(_ABOUT_RECORDERS, TITLE)
+            else:
+                yield Text(f"{_DEFAULT} is the default. Another one: {group}=OPTION", TITLE)
             return
         width = max(len(option.name) for choices in self._menu.values() for option in choices)
         for group, choices in self._menu.items():
             yield Text(group, STRONG)
+            if group == _RECORDER:
+                yield Labelled(GAP, Text(_ABOUT_RECORDERS), len(GAP), style="")
             for option in choices:
                 label = f"{_mark(option)} {option.name.ljust(width)}{GAP}"
                 yield Labelled(label, Text(option.summary), len(label), style="")
@@ -82,7 +92,10 @@ def _with_keys(group: str, option: Option) -> Iterator[RenderableType]:
     yield Labelled(indent, Text(option.description), len(indent))
     place = f"{option.target}, {option.file}" if option.target else option.file
     yield Lines([[piece(f"{indent}{place}", TITLE)]])
-    written = {key: f"{group}.{key}={_value(value)}" for key, value in option.keys.items()}
+    if group == _RECORDER:  # no override sets these
+        written = {key: f"{key}: {_value(value)}" for key, value in option.keys.items()}
+    else:
+        written = {key: f"{group}.{key}={_value(value)}" for key, value in option.keys.items()}
     width = max((len(text) for text in written.values() if len(text) < _LONG_OVERRIDE), default=0)
     for key, override in written.items():
         comment = f"{GAP}# {option.comments[key]}" if key in option.comments else ""

@@ -5,7 +5,8 @@ engine plans the comparison and runs the trials that its protocol asks for, and 
 directories become progress, results and a summary.
 
 Only the engine needs torch. This process loads it if a named comparison is resumed, to check the
-data; if an override sets a keyword that only a class of torch knows; or if the engine runs here.
+data; if an override sets a keyword that only a class of torch knows; if the engine runs here; or
+if a package that the user allows imports it: this process imports those for their columns.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ from gradcli.comparison.progress import Curve, progress
 from gradcli.comparison.protocol import Trial
 from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
 from gradcli.comparison.trial_store import ENDED, TrialStore
-from gradcli.config import ComposedComparison, compose_comparison, data_config
+from gradcli.config import (
+    ComposedComparison,
+    add_allowed_columns,
+    compose_comparison,
+    data_config,
+)
 from gradcli.errors import UserError, user_error_from_json
 from gradcli.runs import (
     ComparisonDirectory,
@@ -87,6 +93,7 @@ def run_comparison(
         composed = compose_comparison(
             overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
         )
+        add_allowed_columns(paths.allow_import)
         arguments = composed.config.engine.arguments
         engine = open_engine(composed.engine_class, arguments)
         jobs = engine.scale(arguments.get("jobs") or _default_jobs(composed))

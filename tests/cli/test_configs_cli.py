@@ -7,15 +7,15 @@ import pytest
 import yaml
 
 from gradcli.config import compose_train
-from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, shipped_configs
-from gradcli.config.menu import menu
+from gradcli.config.config_files import RECORDER_GROUP, shipped_configs
+from gradcli.config.menu import ALL_GROUPS, menu
 
 
 def test_every_shipped_option_is_listed_in_one_line_with_its_default(gradcli):
     answer = gradcli("configs")
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
-    for group in (*GROUPS, *COMPARISON_GROUPS):
+    for group in ALL_GROUPS:
         assert group in lines
         for path in (shipped_configs() / group).glob("*.yaml"):
             assert any(re.match(rf"[* ] {path.stem}  +\S", line) for line in lines), path
@@ -24,7 +24,7 @@ def test_every_shipped_option_is_listed_in_one_line_with_its_default(gradcli):
 
 def test_every_option_describes_itself():
     for group, options in menu().items():
-        assert sum(option.is_default for option in options) == 1, group
+        assert sum(option.is_default for option in options) == (group != RECORDER_GROUP), group
         for option in options:
             assert option.description and option.description != option.target
             assert option.summary.endswith((".", ":")) or option.summary == option.description
@@ -49,7 +49,7 @@ def test_the_keys_of_a_group_are_overrides_that_can_be_typed(gradcli):
 def test_the_json_holds_what_the_files_hold(gradcli):
     said = json.loads(gradcli("configs", "--json").out)
     assert said["schema"] == 1
-    assert [group["name"] for group in said["groups"]] == [*GROUPS, *COMPARISON_GROUPS]
+    assert [group["name"] for group in said["groups"]] == list(ALL_GROUPS)
     for group in said["groups"]:
         for option in group["options"]:
             path = shipped_configs() / group["name"] / f"{option['name']}.yaml"
@@ -67,6 +67,17 @@ def test_a_folder_of_ones_own_adds_options(gradcli, tmp_path):
     (tmp_path / "optimizer" / "mine.yaml").write_text("lr: [")
     broken = gradcli("configs", "--config-dir", str(tmp_path))
     assert broken.code == 2 and "mine.yaml" in broken.err
+
+
+def test_recorders_of_ones_own_are_listed_as_the_key_that_takes_them(gradcli, tmp_path):
+    assert "recorders=[NAME]" in gradcli("configs").out
+    assert "recorders=[NAME]" in gradcli("configs", "recorder").out
+    (tmp_path / "recorder").mkdir()
+    (tmp_path / "recorder" / "mine.yaml").write_text("_target_: mine.Tracker\nfolder: here\n")
+    out = gradcli("configs", "recorder", "--config-dir", str(tmp_path)).out
+    assert "mine.Tracker" in out and "folder: here" in out
+    assert "recorder.folder" not in out  # that override is refused
+    assert re.search(r"^  mine  ", gradcli("configs", "--config-dir", str(tmp_path)).out, re.M)
 
 
 def test_a_group_that_there_is_not_is_an_error(gradcli):

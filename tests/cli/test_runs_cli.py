@@ -111,6 +111,9 @@ def test_the_trials_themselves_are_one_row_each(gradcli, names):
     assert [float(row["test_accuracy"]) for row in rows] == [
         float(trial["test_accuracy"]) for trial in trials
     ]
+    for key in ("train_loss", "grad_norm", "steps_to_target"):
+        assert [float(row[key]) for row in rows] == [float(trial[key]) for trial in trials]
+    assert "measured" not in rows[0]
     refused = gradcli("runs", "export", names[0], "--what", "trials")
     assert refused.code == 2 and "only a comparison has trials" in refused.err
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 from gradcli import compare
 from gradcli.comparison import columns
 from gradcli.comparison.columns import ReportedColumn, add_column
+from gradcli.errors import UserError
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.trial_lines import ComparePlainView
 from gradcli.views.json_output import comparison_json
@@ -22,10 +24,9 @@ def largest_loss(readings):
 
 
 @pytest.fixture
-def own_column(monkeypatch):
+def own_column():
     """A second user of the seam: the largest loss of a batch, the worst of the seeds."""
-    monkeypatch.setattr(columns, "COLUMNS", columns.COLUMNS[:])
-    monkeypatch.setattr("gradcli.views.compare.column_cells.COLUMNS", columns.COLUMNS)
+    shipped = columns.COLUMNS[:]
     add_column(
         ReportedColumn(
             key="largest_loss",
@@ -37,6 +38,8 @@ def own_column(monkeypatch):
             of_arm=max,
         )
     )
+    yield
+    columns.COLUMNS[:] = shipped
 
 
 def test_a_column_of_ones_own_is_everywhere(own_column, runs_dir, trials_in_this_process, gradcli):
@@ -72,8 +75,56 @@ def test_a_column_of_ones_own_is_everywhere(own_column, runs_dir, trials_in_this
 
 @pytest.mark.parametrize("key", ["grad_norm", "seed", "lr", "arm", "test_accuracy", "rank"])
 def test_a_key_that_is_taken_is_refused(own_column, key):
-    with pytest.raises(ValueError, match=key):
+    with pytest.raises(UserError, match=key):
         add_column(ReportedColumn(key, largest_loss, "score"))
+
+
+OWN = """
+from gradcli.comparison.columns import ReportedColumn
+
+
+def last_loss(readings):
+    return float("nan") if readings.steps is None else readings.steps.loss[-1]
+
+
+COLUMNS = [ReportedColumn("last_loss", last_loss, "score", title="loss", above="last")]
+"""
+
+
+def test_the_command_line_takes_them_from_a_package_that_is_allowed(
+    own_column, runs_dir, trials_in_this_process, gradcli, tmp_path, monkeypatch
+):
+    (tmp_path / "column_lab.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    words = (*SMALL, "--optimizers", "sgd,adam", "--seeds", "1", "--allow-import", "column_lab")
+    try:
+        compared = gradcli("compare-optimizers", *words, "--json")
+        assert compared.code == 0, compared.err
+        result = json.loads(compared.out)
+        assert all(arm["last_loss"] > 0 for arm in result["ranking"])
+
+        # Another process, another day: a stored comparison has it if the package is allowed again.
+        columns.COLUMNS.pop()
+        assert "last_loss" not in gradcli("runs", "show", "latest", "--json").out
+        shown = gradcli("runs", "show", "latest", "--json", "--allow-import", "column_lab")
+        assert json.loads(shown.out) == result
+        exported = gradcli(
+            *("runs", "export", "latest", "--what", "trials", "--allow-import", "column_lab")
+        )
+        assert "last_loss" in exported.out.splitlines()[0]
+    finally:
+        sys.modules.pop("column_lab", None)
+
+
+def test_what_is_not_a_column_is_refused(own_column, gradcli, tmp_path, monkeypatch):
+    (tmp_path / "column_lab.py").write_text("COLUMNS = ['last_loss']\n")
+    monkeypatch.chdir(tmp_path)
+    try:
+        answer = gradcli("runs", "show", "--allow-import", "column_lab")
+    finally:
+        sys.modules.pop("column_lab", None)
+    assert answer.code == 2
+    assert "column_lab.COLUMNS holds 'last_loss'" in answer.message
 
 
 def test_a_column_without_a_heading_is_only_exported():

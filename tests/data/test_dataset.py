@@ -108,3 +108,10 @@ def test_the_fingerprint_changes_with_every_part_of_the_data(source):
     ]
     assert len(set(fingerprints)) == len(fingerprints)
     assert fingerprint(train, test, 10) == fingerprints[0]
+
+
+def test_the_fingerprint_is_of_the_values_however_they_are_stored():
+    labels = torch.arange(12) % 3
+    views = Split((80 * labels).byte().view(-1, 1, 1, 1).expand(-1, 1, 2, 2), labels)
+    copies = Split(views.images.contiguous(), labels)
+    assert prepare(views, views[:3]).sha256 == prepare(copies, copies[:3]).sha256

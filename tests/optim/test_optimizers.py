@@ -10,6 +10,7 @@ from torch import nn
 
 from gradcli.data import load_dataset
 from gradcli.errors import UserError
+from gradcli.fast.update import Update
 from gradcli.optim import build_optimizer
 
 CPU = torch.device("cpu")
@@ -319,3 +320,26 @@ def test_a_model_with_nothing_to_train():
         build(torch.optim.SGD, nn.Flatten())
     with pytest.raises(UserError, match="no parameter to train"):
         build(torch.optim.SGD, network().requires_grad_(False))
+
+
+class OwnStep(torch.optim.SGD):
+    """A step of its own on a class that has a fused implementation."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] * parameter.grad
+
+
+def test_clipping_reaches_a_step_that_a_subclass_wrote():
+    """A fused optimizer is told the factor of clipping, which such a step would ignore."""
+    model = network()
+    update = Update(build(OwnStep, model, lr=0.5))
+    inputs, labels = batch()
+    before = weights(model).clone()
+    F.cross_entropy(model(inputs), labels).backward()
+    gradient = nn.utils.parameters_to_vector(p.grad for p in model.parameters())
+    expected = before - 0.5 * 0.01 * gradient
+    update(0.01)
+    torch.testing.assert_close(weights(model), expected)
