@@ -60,7 +60,7 @@ AllPairsOption = Annotated[
     typer.Option(
         "--all-pairs",
         help="Show the verdict on every pair of a comparison.",
-        rich_help_panel="Places and output",
+        rich_help_panel="Paths and output",
     ),
 ]
 QuietOption = Annotated[

@@ -45,13 +45,13 @@ class TrialReadings:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean; NaN of nothing."""
+    """Return the mean; NaN if there are no values."""
     return math.fsum(values) / len(values) if values else math.nan
 
 
 @dataclass(frozen=True)
 class ReportedColumn:
-    """A number that a comparison reports of every trial and of every arm."""
+    """A number that a comparison reports for every trial and every arm."""
 
     key: str
     """Its key in `--json` and in exports, of trials and of arms."""
@@ -66,7 +66,7 @@ class ReportedColumn:
     rank: int = 9
     """The narrower the terminal, the fewer columns: the highest rank is left out first."""
     phrase: str = ""
-    """What precedes it in a trial's plain line; empty if it is not said there."""
+    """What precedes it in a trial's plain line; empty to leave it out there."""
     of_arm: Callable[[Sequence[float]], float] = mean
     """Combines the numbers of an arm's measuring trials."""
     among: tuple[TrialStatus, ...] = ("finished",)

@@ -1,6 +1,6 @@
 """What can be chosen: the options of every group as their YAML files describe them.
 
-No class is imported, so that nothing waits for torch.
+No class is imported, so listing does not load torch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Option:
     keys: dict[str, Any]
     """Its keys, which an override `GROUP.KEY=VALUE` sets, with their values."""
     comments: dict[str, str]
-    """The comments beside keys."""
+    """The comments next to keys."""
 
     @property
     def summary(self) -> str:

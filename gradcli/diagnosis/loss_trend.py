@@ -130,7 +130,7 @@ def finite_rows(steps: StepRecords) -> Integers:
 
 
 def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spike, ...]:
-    """Find the spikes of a run; the first 25 steps have nothing to compare with."""
+    """Find the spikes of a run; the first 25 steps cannot be compared."""
     finite = finite_rows(steps)
     places, factors = _high_norms(steps, finite)
     spikes = []

@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_is_looked_at_as_it_stands(copied):
     finally:
         lock.release()
     assert found.status == "running"
-    assert found.notes == ("The run is still going; it has made 60 steps so far.",)
+    assert found.notes == ("The run is still going: 60 steps so far.",)
     assert found.convergence.last_loss < found.convergence.first_loss / 2
 
 

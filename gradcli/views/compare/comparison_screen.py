@@ -1,6 +1,6 @@
-"""The picture of a running comparison: from its progress to lines of a given size.
+"""The screen of a running comparison: from its progress to lines of a given size.
 
-Pure layout. `live_table` decides when it is drawn, and `comparison` what is on it.
+Layout only. `live_table` decides when it is drawn; `comparison.progress` gives the numbers.
 """
 
 from __future__ import annotations
