@@ -56,7 +56,7 @@ FAILED_STYLE = "red"
 SHORTEST_SPARKLINE = 8
 SHORTEST_BAR = 8
 FEWEST_ARMS = 3
-"""If the table has no room for so many, everything below it but the progress bar is left out."""
+"""If the table has no room for this many, everything below it but the progress bar is left out."""
 
 
 def comparison_screen(
