@@ -53,14 +53,14 @@ def test_an_unfinished_download_is_completed(published, tmp_path):
     assert len(import_datasets().MNIST(tmp_path).data) == 60
 
 
-def test_a_data_folder_that_cannot_be_written_to_is_told(published, tmp_path):
+def test_a_data_folder_that_cannot_be_written_to_is_reported(published, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DownloadError, match="file cannot be written to: "):
         download("MNIST", tmp_path / "file", mirrors=[published.mirror("good")])
     assert published.requests == []
 
 
-def test_a_torchvision_that_is_broken_is_told(tmp_path, monkeypatch):
+def test_a_broken_torchvision_is_reported(tmp_path, monkeypatch):
     def broken():
         raise ImportError("No module named 'torchvision'")
 

@@ -57,7 +57,7 @@ def test_norms_equal_float64_norms_of_plain_autograd(name, digits):
 
 @pytest.mark.parametrize("magnitude", [0.0, 1e-42, 1e-24, 1e-20, 1e-3, 1.0, 1e18, 1e30])
 @pytest.mark.parametrize("size", [3, 1000, 200_000])
-def test_norms_are_right_where_float32_sums_are_not(magnitude, size):
+def test_norms_are_right_even_if_float32_sums_are_not(magnitude, size):
     model = nn.Linear(size, 1)
     model.weight.grad = torch.randn(1, size, generator=torch.Generator().manual_seed(1)) * magnitude
     model.bias.grad = torch.full((1,), magnitude)

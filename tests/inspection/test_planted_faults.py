@@ -133,7 +133,7 @@ def graver(found: tuple[Finding, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
-def test_a_planted_fault_is_found_in_its_layer_and_mended(case, findings):
+def test_a_planted_fault_is_found_in_its_layer_and_fixed(case, findings):
     found = findings(case.when, case.overrides.split(), case.look)
     planted = next((finding for finding in found if finding.code == case.code), None)
     assert planted is not None, [finding.code for finding in found]

@@ -207,7 +207,7 @@ def test_every_norm_before_and_after_clipping_is_autograds(kind, parts):
     assert (before[:, trained] > 0).all()
 
 
-def test_scaled_gradients_are_recorded_without_their_scale_whoever_unscales():
+def test_scaled_gradients_are_recorded_without_their_scale():
     """Gradients times 2^10 are exact in float32, so both loops must tell the same numbers."""
     rows = []
     for unscale in (False, True):
@@ -275,7 +275,7 @@ def test_steps_that_the_scaler_leaves_out_are_counted_and_no_faults(optimizer):
     assert watched.faults == []
 
 
-def test_gradients_that_no_scale_can_mend_are_a_fault():
+def test_gradients_that_no_scale_can_fix_are_a_fault():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)

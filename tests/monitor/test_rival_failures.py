@@ -369,7 +369,7 @@ def test_an_infinite_gradient_ends_the_training_before_it_spoils_a_weight(own, t
 
 
 @pytest.mark.parametrize("clip", ["norm", "per_layer", "value", "agc", "autoclip", "zclip"])
-def test_clipping_leaves_gradients_alone_where_one_is_infinite(clip):
+def test_clipping_leaves_gradients_alone_if_one_is_infinite(clip):
     """pytorch 46849 again: 1 / infinity makes the finite ones 0, and the infinite one NaN.
 
     Nor may it be felt later: some rules keep statistics of the norms.
@@ -501,7 +501,7 @@ def test_a_model_is_watched_as_it_is(runs_dir, build, make_inputs, make_optimize
         assert columns[name][0] == pytest.approx(norm, rel=1e-4, abs=1e-7)
 
 
-def test_examples_that_batch_norm_mixes_have_no_gradients_of_their_own_and_that_is_said():
+def test_examples_that_batch_norm_mixes_are_refused_with_the_reason():
     """BackPACK warns of batch norm, and goes on with numbers that mean nothing."""
     words = ("data=mnist5k", "model.hidden=[8]", "model.norm=batch", "examples=64")
     probes = gc.inspect(*words, probe=["noise", "histograms"]).probes

@@ -147,7 +147,7 @@ def test_build_schedule_builds_ours_and_a_users_own():
     assert rate.current == 0.1
 
 
-def test_a_scheduler_that_needs_a_metric_is_refused_in_words():
+def test_a_scheduler_that_needs_a_metric_is_refused_with_a_message():
     with pytest.raises(UserError, match="ReduceLROnPlateau needs metrics at every step"):
         build_schedule(lr_scheduler.ReduceLROnPlateau, {"patience": 3})
 

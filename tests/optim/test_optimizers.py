@@ -186,7 +186,7 @@ class FusedElsewhere(torch.optim.SGD):
         return super().step(closure)
 
 
-def test_where_fused_does_not_work_the_plain_implementation_is_used():
+def test_if_fused_does_not_work_the_plain_implementation_is_used():
     assert build(FusedElsewhere, network()).fused is None
     with pytest.raises(UserError, match="not on this device"):
         build(FusedElsewhere, network(), fused=True)
@@ -242,7 +242,7 @@ def test_spared_parameters_do_not_shrink():
         (torch.optim.Rprop, {}, False),
     ],
 )
-def test_one_group_where_there_is_no_decay_to_spare(optimizer_class, kwargs, decay_all):
+def test_one_group_if_there_is_no_weight_decay(optimizer_class, kwargs, decay_all):
     optimizer = build(optimizer_class, network(), decay_biases_and_norms=decay_all, **kwargs)
     assert len(optimizer.param_groups) == 1
 
@@ -266,7 +266,7 @@ class SignDescent(torch.optim.Optimizer):
                 p -= group["lr"] * p.grad.sign() * torch.rand(1)
 
 
-def test_an_optimizer_of_the_users_own_and_a_rehearsal_that_leaves_no_trace():
+def test_a_users_own_optimizer_and_a_rehearsal_that_leaves_no_trace():
     model = network()
     before = weights(model)
     state = torch.get_rng_state()
@@ -301,7 +301,7 @@ class Demanding(torch.optim.SGD):
         (torch.optim.Adam, {"fused": True, "foreach": True}, "cannot be `True` together"),
     ],
 )
-def test_what_cannot_work_is_refused_in_words(optimizer_class, kwargs, words):
+def test_what_cannot_work_is_refused_with_a_message(optimizer_class, kwargs, words):
     with pytest.raises(UserError, match=words) as caught:
         build(optimizer_class, network(), **kwargs)
     assert caught.value.where == "optimizer"

@@ -247,7 +247,7 @@ def test_activations_are_known_by_what_they_do(module, largest, saturates):
     ],
     ids=str,
 )
-def test_other_modules_are_no_activations(module):
+def test_other_modules_are_not_activations(module):
     assert activation_shape(module, 0.05) is None
 
 

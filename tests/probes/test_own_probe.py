@@ -66,7 +66,7 @@ def lab(tmp_path, monkeypatch):
     sys.modules.pop("weight_lab", None)
 
 
-def test_an_inspection_tells_it_in_words_in_json_and_as_a_picture(lab, gradcli):
+def test_an_inspection_shows_it_as_text_json_and_a_picture(lab, gradcli):
     answer = gradcli("inspect-gradients", *SMALL, "examples=64", *ASK, "--plot")
     assert answer.code == 0, answer.err
     said = " ".join(answer.out.split())

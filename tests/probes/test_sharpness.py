@@ -217,7 +217,7 @@ def test_adams_threshold_is_38_over_the_rate():
     assert stability_threshold(optimizer, model).sharpness == pytest.approx(38e3)
 
 
-def test_where_no_threshold_is_known_there_is_none():
+def test_an_unknown_threshold_is_not_invented():
     model = nn.Linear(2, 2)
     model(torch.ones(1, 2)).sum().backward()
     unknown = torch.optim.Adadelta(model.parameters())

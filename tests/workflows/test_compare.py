@@ -260,7 +260,7 @@ def wait_for_trials(process, runs_dir, count):
     raise AssertionError(f"no {count} trials: {process.communicate()}")
 
 
-def test_a_killed_comparison_goes_on_where_it_was(undisturbed, runs):
+def test_a_killed_comparison_continues_where_it_stopped(undisturbed, runs):
     process = start(runs / "killed", *WORDS, "-j", "2", "-q")
     directory = wait_for_trials(process, runs / "killed", 2)
     process.kill()
