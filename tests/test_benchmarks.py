@@ -21,7 +21,7 @@ SCRIPTS = {
 
 
 def make_bench(folder, scripts):
-    """Run `run_all.py` beside the scripts; return its exit code, its output and RESULTS.md."""
+    """Run `run_all.py` next to the scripts; return its exit code, its output and RESULTS.md."""
     beside = folder / "benchmarks"
     beside.mkdir()
     shutil.copy(BENCHMARKS / "run_all.py", beside)

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}
-#: What stands beside the rooms; everything else has a room.
+#: The modules outside the rooms; everything else has a room.
 BARE = {"__init__", "__main__", "api", "errors", "records", "shorthands"}
 MOST_MODULES_IN_A_FOLDER = 15
 #: Folders of siblings, one file each, which may be as many as there are kinds.
@@ -131,7 +131,7 @@ IMPORTS = [one for name, source in modules().items() for one in imports_in(sourc
 
 
 def trespasses(imports):
-    """The imports that go where they may not."""
+    """The imports that are not allowed."""
     found = []
     for one in imports:
         here, there = room_of(one.importer), room_of(one.module)

@@ -1,4 +1,4 @@
-"""What starts at once must stay light: the heavy libraries load where they are needed."""
+"""What starts immediately must stay light: the heavy libraries load when they are needed."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Words taken as they are typed: the same values as Typer's own, without its checks of them."""
+"""Arguments taken as typed: the same values as Typer's own, without its validation."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Mistakes on the command line: exit code 2, the right words on stderr, nothing on stdout."""
+"""Mistakes on the command line: exit code 2, the right message on stderr, nothing on stdout."""
 
 import json
 

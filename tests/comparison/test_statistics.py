@@ -49,7 +49,7 @@ def binomial_bound(probability, trials=COMPARISONS):
 
 
 def simulated_scores(arms, seeds, generator, noise=0.003):
-    """Scores of equal arms: a seed makes all better or worse, and each has noise of its own."""
+    """Scores of equal arms: a seed makes all better or worse, and each has its own noise."""
     seed_effect = generator.normal(0.97, 0.01, size=seeds)
     return seed_effect + generator.normal(0, noise, size=(arms, seeds))
 

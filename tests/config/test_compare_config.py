@@ -24,7 +24,7 @@ def test_by_default_three_optimizers_are_tuned():
 
 
 def test_an_arms_config_is_that_of_a_training_run():
-    """Word for word that of `train` with the same overrides, but for what a comparison sets."""
+    """The same as that of `train` with the same overrides, except for what a comparison sets."""
     words = ["data=mnist5k", "model.hidden=[32]", "clip=none", "optimizer.weight_decay=0.1"]
     arm = compose_comparison([*words, "optimizers=[momentum]"]).arms("mnist5k")[0]
     trained = compose_train(

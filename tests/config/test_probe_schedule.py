@@ -1,4 +1,4 @@
-"""`monitor.probes` and `monitor.probes_at`: names are checked, and words become steps."""
+"""`monitor.probes` and `monitor.probes_at`: names are checked, and moments become steps."""
 
 from __future__ import annotations
 

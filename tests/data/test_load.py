@@ -12,7 +12,7 @@ from gradcli.errors import UserError
 
 @pytest.fixture
 def load(tmp_path):
-    """`load_dataset` with folders of its own and no mirror to download from."""
+    """`load_dataset` with its own folders and no mirror to download from."""
 
     def load(name, **options):
         paths = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache", "mirrors": []}

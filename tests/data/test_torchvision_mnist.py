@@ -104,7 +104,7 @@ except OSError:
         library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 print(torchvision_mnist.import_datasets().MNIST.__name__, len(torchvision_mnist._declarations))
 """
-    # In a process of its own: modules and operators stay for good.
+    # In its own process: modules and operators stay loaded.
     result = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     )

@@ -502,7 +502,7 @@ def test_a_spike_needs_something_to_be_compared_with_and_survives_non_finite_ste
 
 
 def test_spikes_are_those_of_the_definition_where_blocks_meet():
-    """The median of the 25 norms before, asked for step by step."""
+    """The median of the 25 norms before, computed step by step."""
     generator = np.random.default_rng(0)
     norms = np.exp(generator.normal(0, 1.1, (25_000, 1)))
     norms[[19_999, 20_000, 20_026, 24_000]] = [[1e4], [2e4], [1e4], [1e4]]

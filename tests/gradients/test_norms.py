@@ -152,7 +152,7 @@ def test_on_an_accelerator_they_are_added_up_in_float64(magnitude, private, miss
     if missing:
         model[1].weight.grad = None
     gradients = Gradients(model, find_layers(model))
-    gradients.device = torch.device("cuda")  # where the norms must not be waited for
+    gradients.device = torch.device("cuda")  # which must not wait for the norms
     found = gradients.norms()
     assert isinstance(found, torch.Tensor)
     assert found.dtype == torch.float64
@@ -261,7 +261,7 @@ def test_norms_of_an_accelerator_are_a_tensor_of_the_same_values():
         parameter.grad = torch.randn_like(parameter)
     gradients = Gradients(model, find_layers(model))
     on_the_host = gradients.norms()
-    gradients.device = torch.device("cuda")  # where the norms must not be waited for
+    gradients.device = torch.device("cuda")  # which must not wait for the norms
     on_the_device = gradients.norms()
     assert isinstance(on_the_device, torch.Tensor)
     assert on_the_device.tolist() == pytest.approx(on_the_host, rel=1e-6)

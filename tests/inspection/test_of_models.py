@@ -88,7 +88,7 @@ def test_units_that_are_off_for_one_example_are_not_dead(inspect):
     """Half of a rectifier's activations are zero in good health; a dead unit is zero always."""
     found = inspect("examples=512")
     for layer in found.layers[:-1]:
-        # 1 / sqrt(pi) where half of a normal signal is zero, sqrt(2 / pi) = 0.80 where none is.
+        # 1 / sqrt(pi) if half of a normal signal is zero, sqrt(2 / pi) = 0.80 if none is.
         assert layer.activation.mean / layer.activation.rms == pytest.approx(
             1 / math.sqrt(math.pi), abs=0.1
         )
@@ -135,7 +135,7 @@ def test_inspecting_changes_nothing_outside(inspect):
 def test_probes_do_not_see_one_another(inspect, fresh):
     alone = inspect(*SMALL, "probes=[alpha]")
     assert alone.probes.of(COSINE) is None
-    # The steps come last, so that all other probes look at the model that was asked for.
+    # The steps come last, so that all other probes look at the requested model.
     without_steps = inspect(*SMALL, "probes=[sharpness,noise]")
     assert without_steps.probes.of(SHARPNESS) == fresh.probes.of(SHARPNESS)
     assert without_steps.probes.of(NOISE) == fresh.probes.of(NOISE)

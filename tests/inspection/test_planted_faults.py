@@ -1,4 +1,4 @@
-"""Faults planted into real trainings and models: each is found, in its layer, and mended."""
+"""Faults planted into real trainings and models: each is found, in its layer, and fixed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FAULTS = (
         ("hidden1", "hidden2"),
         look="probes=[signals]",
     ),
-    # Values that are no numbers
+    # Non-finite values
     Case("fresh", "model=nan_forward", "non-finite", SECOND),
     Case("after", "model=nan_forward", "non-finite", SECOND),
     Case("after", "model=late_nan", "non-finite", SECOND),

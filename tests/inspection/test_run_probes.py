@@ -169,7 +169,7 @@ def test_at_the_end_the_numbers_are_those_of_the_checkpoint(probed, inspect):
     assert last["sharpness"].limit == found["sharpness"].threshold
     assert last["sharpness"].value == found["sharpness"].preconditioned
     assert last["descent"].result["losses"] == found["descent"].losses.tolist()
-    # One at a time, since an inspection's second probe of steps goes on where the first one ends.
+    # One at a time, since an inspection's second probe of steps continues where the first one ends.
     cosines = inspect("probes=[cosine]", target=probed.path).probes.found["cosine"]
     fits = inspect("probes=[alpha]", target=probed.path).probes.found["alpha"]
     assert last["cosine"].result == list(cosines)

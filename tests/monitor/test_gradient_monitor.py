@@ -173,7 +173,7 @@ def test_a_fault_warns_once_and_training_continues(parts, runs_dir, gradcli):
     shown = gradcli("runs", "show", "latest")
     assert "first in the loss" in shown.out
     assert "training examples" not in shown.out
-    assert "try " not in shown.out  # no override can change a loop of one's own
+    assert "try " not in shown.out  # no override can change a user's own loop
     assert "The update was skipped" not in shown.out
     (finding,) = json.loads(gradcli("runs", "show", "latest", "--json").out)["findings"]
     assert (finding["code"], finding["try"]) == ("non-finite", None)
@@ -186,7 +186,7 @@ def test_a_fault_that_the_loop_survives_is_not_a_divergence(parts, runs_dir):
         loss = model(torch.full((2, 6), math.inf)).sum()
         optimizer.zero_grad()
         loss.backward()
-        monitor.step(loss)  # and no update: the loop has a guard of its own
+        monitor.step(loss)  # and no update: the loop has its own guard
         last = [one_step(model, optimizer, monitor) for _ in range(2)]
     run = load_run(monitor.run)
     assert run.status == "finished"

@@ -254,7 +254,7 @@ def test_a_model_of_biases_alone_has_one_spared_group():
 
 
 class SignDescent(torch.optim.Optimizer):
-    """A user's own optimizer, with noise of its own."""
+    """A user's own optimizer, with its own noise."""
 
     def __init__(self, params, rate: float = 0.01) -> None:
         super().__init__(params, {"lr": rate})

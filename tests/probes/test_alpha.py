@@ -67,7 +67,7 @@ def test_the_ends_are_loss_and_slope_on_the_batch(make, batch):
     assert math.isnan(step_alpha(model, dict(model.named_parameters()), images, labels).alpha)
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_frozen_layers_are_not_checked_and_a_float32_model_is_refused(make, batc
         check_gradients(Single(), *batch(4))
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 def test_check_names_what_is_wrong_and_what_cannot_be_checked():

@@ -43,7 +43,7 @@ def test_steps_are_compared_with_the_one_before_though_tensors_are_reused():
         assert step_cosine(gradients) == pytest.approx(gradient_cosine(before, draw(seed)))
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

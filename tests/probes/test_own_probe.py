@@ -1,4 +1,4 @@
-"""A second user of the seam: a probe in a package of one's own, and nothing else is touched."""
+"""A second user of the seam: a probe in a user's own package, without touching anything else."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def check(name, document):
 
 @pytest.fixture
 def printed(gradcli):
-    """Run `gradcli WORDS... --json`, and validate what it prints."""
+    """Run `gradcli ARGUMENTS... --json`, and validate what it prints."""
 
     def run(schema, *words, code=0):
         answer = gradcli(*words, "--json")

@@ -80,7 +80,7 @@ def table(summary):
 
 
 def traces(directory):
-    """When each finished trial was written: it changes where a trial runs again."""
+    """When each finished trial was written: it changes if a trial runs again."""
     return {
         path.parent.name: (path.stat().st_mtime_ns, (path.parent / "steps.bin").stat().st_mtime_ns)
         for path in Path(directory).glob("trials/*/run.json")
@@ -250,7 +250,7 @@ def start(runs_dir, *words):
 
 
 def wait_for_trials(process, runs_dir, count):
-    """Wait until so many trials are finished; return the comparison's directory."""
+    """Wait until this many trials are finished; return the comparison's directory."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         for directory in Path(runs_dir).glob("*-compare-*"):

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001 (the cross of a diverged trial is no letter)
+# ruff: noqa: RUF001 (the cross of a diverged trial is not a letter)
 import io
 import itertools
 import math
@@ -215,7 +215,7 @@ def test_an_arm_without_a_score_is_in_no_group(make_comparison, make_comparison_
     assert lines[1] == "d: no score, so no verdict."
 
 
-# In words ------------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001 (the cross of a diverged trial is no letter)
+# ruff: noqa: RUF001 (the cross of a diverged trial is not a letter)
 import itertools
 import math
 from dataclasses import replace

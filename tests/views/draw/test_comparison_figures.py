@@ -28,7 +28,7 @@ def evaluation(step: int, accuracy: float, split: str = "val") -> EvalRecord:
 
 @pytest.fixture
 def make_records(make_info, make_steps):
-    """Build a trial's records; a loss a step."""
+    """Build a trial's records; one loss per step."""
 
     def make(trial, losses=None, evals=None) -> TrialRecords:
         losses = np.geomspace(2.3, 0.1, 40) if losses is None else np.asarray(losses)
@@ -113,7 +113,7 @@ def colors_and_markers(axes):
 
 @pytest.fixture
 def draw_arms(make_comparison, make_comparison_info, make_records):
-    """Draw the learning curves and the learning rates of so many arms."""
+    """Draw the learning curves and the learning rates of this many arms."""
 
     def draw(count, reach=390.0, **changes):
         names = [f"arm{place}" for place in range(count)]
