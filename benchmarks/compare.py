@@ -1,17 +1,17 @@
 """What worker processes gain: a comparison's trials against the same ones in a bare loop.
 
-Side A is `gradcli compare-optimizers --jobs 2` as a user types it, from the start of the process
-to its end: tuning, measuring, statistics and pictures. Side B makes the very same trials, read
-from A's directory, one after the other in one process with two threads: a loop written by
-hand over tensors in memory, with neither recording nor clipping, and the evaluations that A
-makes. The sides run in turn (A B A B), so that a machine whose speed drifts slows both. Two threads
-that wait for one another are as lucky or unlucky as a whole process (41 to 70 s for the same trials
-on one machine), so there are several rounds.
+Side A is `gradcli compare-optimizers --jobs 2` as a user types it, timed from the start of the
+process to its end: tuning, measuring, statistics and pictures. Side B runs the same trials, read
+from A's directory, one after the other in one process with two threads. It is a hand-written loop
+over tensors in memory, without recording or clipping, but with the evaluations that A makes. The
+sides alternate (A B A B), so a machine whose speed drifts slows both. Two threads that wait for
+each other make a whole process fast or slow (41 to 70 s for the same trials on one machine), so
+there are several rounds.
 
     python benchmarks/compare.py [--rounds 5] [--at-most 0.70] [OVERRIDE ...]
 
-Prints the seconds of each side and their median ratio A / B, and exits with 1 where that
-exceeds `--at-most`.
+Prints the seconds of each side and their median ratio A / B. Exits with 1 if the ratio exceeds
+`--at-most`.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def comparison(overrides: list[str], runs_dir: Path) -> Path:
 
 
 def data_dir() -> Path | None:
-    """Where the command looks for data, too."""
+    """The folder in which the command looks for data, too."""
     return Path(os.environ["GRADCLI_DATA"]) if "GRADCLI_DATA" in os.environ else None
 
 
 def bare_loop(directory: Path) -> None:
-    """Make the trials of a comparison by hand, one after the other."""
+    """Run the trials of a comparison by hand, one after the other."""
     import torch
     import torch.nn.functional as F
     from omegaconf import OmegaConf

@@ -1,22 +1,22 @@
 """What recording and clipping cost on a GPU: gradcli's step against a bare loop, and its waits.
 
-Both train the same model on the same data, which lies on the device, block by block in turn
-(A B A B), each block until the device has done its work. The bare loop and gradcli's side are
-those of `step.py`: no recording and no clipping there, the trainer of `gradcli train` with every
-parameter's norm before and after clipping here, its layer probes and its flushes included. Models
-are made anew for each ratio, as where one lies in memory tells.
+Both train the same model on the same data, which is on the device, in alternating blocks (A B A B);
+a block ends when the device has done its work. The bare loop and gradcli's side are those of
+`step.py`. The bare loop neither records nor clips. gradcli's side is the trainer of `gradcli
+train`: it records every parameter's norm before and after clipping, and its layer probes and
+flushes count. Each ratio gets new models, because speed depends on where a model is in memory.
 
-Then PyTorch's own watch (`torch.cuda.set_sync_debug_mode`) looks at what the trainer does between
-two flushes: nothing may wait for the device, nor copy from it. Unlike the profiler it leaves the
-update as it is: an optimizer that is profiled is called another way.
+Then PyTorch's own check (`torch.cuda.set_sync_debug_mode`) watches what the trainer does between
+two flushes: nothing may wait for the device or copy from it. Unlike the profiler, the check does
+not change how the optimizer is called.
 
     python benchmarks/gpu.py [--placements 7] [--blocks 3] [--steps 500] [--case NAME ...]
                              [--device cuda]
 
 Prints the median ratio of the time per step, gradcli / bare, with a 95% interval (bootstrap over
-the placements), and how often a step waits. Exits with 1 where a ratio exceeds 1.05 or a step
-waits; says so and ends where there is no such device. On `cpu` it runs too, which shows that the
-script works and nothing about a GPU.
+the placements), and how often a step waits. Exits with 1 if a ratio exceeds 1.05 or a step waits.
+If there is no such device, it says so and ends. It also runs on `cpu`, which shows that the script
+works but says nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def synchronize(device: str) -> None:
 
 
 def gradcli_side(case: str, dataset, device: str) -> Callable[[int], float]:
-    """Return what makes a block with the trainer: the seconds of a step."""
+    """Return a function that runs a block with the trainer and returns seconds per step."""
     words = [*CASES[case][0], f"device={device}", "epochs=1000"]
     trainer = build_trainer(compose_train(words), dataset)
     records = trainer.run()
@@ -69,7 +69,7 @@ def gradcli_side(case: str, dataset, device: str) -> Callable[[int], float]:
 
 
 def bare_side(case: str, dataset, device: str) -> Callable[[int], float]:
-    """Return what makes a block of the bare loop: the seconds of a step."""
+    """Return a function that runs a block of the bare loop and returns seconds per step."""
     words = [*CASES[case][0], f"device={device}"]
     model = build_trainer(compose_train(words), dataset).model
     scale = 1 / (255 * dataset.std)

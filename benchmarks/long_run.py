@@ -1,15 +1,15 @@
 """What a long run costs: memory while it is logged, room on the disk, and time to look at it.
 
-A run of a million steps of an 8-layer net is written as `gradcli train` writes it, with simulated
-gradients: blocks of steps, what is measured of each layer every 50 of them, an evaluation every
-391, a checkpoint now and then, and all of that shown to the live screen. Then its end is made (the
-summary and the pictures), and `gradcli inspect-gradients` looks at it as a whole process, as does
-`gradcli runs list` at a thousand run directories.
+It writes a run of a million steps of an 8-layer net as `gradcli train` would, with simulated
+gradients: blocks of steps, layer measurements every 50 steps, an evaluation every 391, a checkpoint
+now and then, all of it shown on the live screen. Then it makes the summary and the pictures, and
+times `gradcli inspect-gradients` on the run as a whole process, and `gradcli runs list` on a
+thousand run directories.
 
     python benchmarks/long_run.py [--steps 1000000] [--listed 1000] [--runs 5]
 
-Prints each figure beside its limit, and exits with 1 where one is exceeded. The memory of the
-processes is what they hold besides mapped files, which the system takes back when it likes.
+Prints each figure next to its limit, and exits with 1 if one is exceeded. The memory of a process
+excludes mapped files, which the system can take back at any time.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def memory(kind: str, process: int | str = "self") -> float:
 def write(directory: Path, steps: int) -> tuple[float, float]:
     """Write the run; return the growth of memory in megabytes and the seconds it took.
 
-    Memory counts from the point where a tenth of the steps is made.
+    Memory counts from the first tenth of the steps on.
     """
     info = describe(steps)
     weights = {"weight": torch.zeros(256, 256)}
@@ -185,7 +185,7 @@ class Cost(NamedTuple):
 
 
 def command(*words: str) -> Cost:
-    """Run `gradcli WORDS...`."""
+    """Run `gradcli ARGUMENTS...`."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "gradcli", *words], stdout=subprocess.DEVNULL)
     # Read while it runs: what wait4 tells holds the memory of this process, too.

@@ -1,28 +1,28 @@
 """What `GradientMonitor` costs, and each probe: the same training loop with and without them.
 
-Both train equal models on the same data in one process, block by block in turn (A B, then B A),
-so that a machine whose speed drifts slows both. The loop is what a careful engineer writes by
-hand: float tensors in memory, batches by index, no clipping unless the case says so. The
-monitored one is that loop with the two lines of the monitor, everything at its defaults.
-One thread, and the process's CPU time: what else the machine does disturbs that less.
+Both train equal models on the same data in one process, in alternating blocks (A B, then B A), so a
+machine whose speed drifts slows both. The loop is what a careful engineer writes by hand: float
+tensors in memory, batches by index, no clipping unless the case says so. The monitored side is that
+loop plus the monitor's two lines, with all defaults. Both use one thread, and the process's CPU
+time is measured, which other load on the machine disturbs less.
 
-Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
-its like, for as long as it lies there. So each case is measured with new pairs of models again and
-again, `--placements` times, each time at another place.
+Where a model is in memory makes its training up to 6% faster or slower than that of an equal model,
+for as long as it stays there. So each case is measured with `--placements` new pairs of models,
+each at another place.
 
     python benchmarks/monitor.py [--placements 16] [--blocks 10] [--case NAME ...]
                                  [--at-most 1.05] [--repeats 5]
 
 Prints the median ratio of the time per step, monitored / plain, with a 95% interval (bootstrap
-over the placements), and exits with 1 where a case's median exceeds `--at-most`.
+over the placements). Exits with 1 if a case's median exceeds `--at-most`.
 
-Then, for two nets, a table of the costly probes (medians over `--repeats`): the milliseconds and
-the forward-backward passes that each reports; the processor time of the whole interruption where
-a run makes it (`monitor.probes`), with the copy of the model and what times the pass; and from that
-how many times as long training would take with one at each step, every 16 and every 256.
-Beside them stand figures that Cockpit's authors published for an MLP on MNIST on a CPU of theirs
-(Schneider, Dangel and Hennig 2021, arXiv 2102.06604). Its quantities are not the same as ours: the
-probes that come nearest to each of its configurations are added up.
+Then it prints, for two nets, a table of the costly probes (medians over `--repeats`): the
+milliseconds and the forward-backward passes that each reports; the processor time of the whole
+interruption when a run makes it (`monitor.probes`), including the copy of the model and the timing
+of a pass; and, from that, how many times as long training would take with one probe per step, per
+16 steps and per 256. Next to them are the figures that Cockpit's authors published for an MLP on
+MNIST on their CPU (Schneider, Dangel and Hennig 2021, arXiv 2102.06604). Cockpit's quantities
+differ from ours, so the probes closest to each of its configurations are added up.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ COCKPIT = {
 def training(
     case: Case, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, runs: str | None
 ) -> Iterator[None]:
-    """Make one step at each `next`, monitored where there is a directory for the run."""
+    """Make one step at each `next`, monitored if there is a directory for the run."""
     optimizer = case.optimizer(model.parameters())
     watching = GradientMonitor(model, optimizer, runs_dir=runs) if runs else nullcontext()
     with watching as monitor:
@@ -151,7 +151,7 @@ def seconds(steps: Iterator[None], count: int) -> float:
 
 
 def ratio(case: Case, images, labels, blocks: int) -> tuple[float, float]:
-    """Return monitored over plain time of two models made for it, and plain seconds a step."""
+    """Return monitored over plain time of two models made for it, and plain seconds per step."""
     model = case.model()
     with tempfile.TemporaryDirectory() as runs:
         plain = training(case, copy.deepcopy(model), images, labels, None)
@@ -167,7 +167,7 @@ def ratio(case: Case, images, labels, blocks: int) -> tuple[float, float]:
 
 
 def ratios(case: Case, images, labels, placements: int, blocks: int) -> tuple[np.ndarray, float]:
-    """Return the ratio of each pair of models, and the median of plain seconds a step."""
+    """Return the ratio of each pair of models, and the median of plain seconds per step."""
     torch.manual_seed(0)
     sizes = np.random.default_rng(0).integers(1, 300_000, size=placements)
     found, spacers = [], []
@@ -213,7 +213,7 @@ def multiples(whole: float, plain: float) -> list[str]:
 def probe_table(
     overrides: list[str], plain: float, dataset: Dataset, repeats: int
 ) -> Iterator[str]:
-    """Yield what the probes of a net cost, line by line, where a plain step takes `plain` s."""
+    """Yield what the probes of a net cost, line by line; a plain step takes `plain` s."""
     yield row("", "", "", "ms in") + f"{'times plain training, one each':>33}"
     yield row("probe", "ms", "passes", "all", "step", "16 steps", "256 steps")
     spent = {}

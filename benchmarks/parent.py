@@ -1,17 +1,17 @@
-"""What a comparison's own process costs, and whether a trial costs more where there are many.
+"""What a comparison's own process costs, and whether a trial costs more if there are many.
 
-Comparisons of two optimizers, of more and more trials, as `gradcli.compare` makes them: worker
-processes, run directories, and the live table on a pseudo-terminal that something reads. Counted
-is from the first trial that has ended to the last one. The trials are tiny, a tenth of a second
-each, so that what the parent does for each weighs more than in any real comparison. Before and
-after each larger comparison there is one of the smallest size, for the machine's speed drifts.
+It runs comparisons of two optimizers with more and more trials, as `gradcli.compare` does: worker
+processes, run directories, and the live table on a pseudo-terminal whose output is read. It counts
+from the end of the first trial to the end of the last. The trials are tiny, a tenth of a second
+each, so what the parent does per trial weighs more than in any real comparison. The speed of the
+machine drifts, so one of the smallest size runs before and after each larger comparison.
 
     python benchmarks/parent.py [--trials 10 30 100 300] [--jobs 1] [--at-most 5] [--growth 1.15]
 
-Prints, for each comparison, the share of a core that its own process uses, its processor time for
-each trial, and the median of the time that passes from the end of a trial to that of the next.
-Exits with 1 where a share exceeds `--at-most` percent, or a trial of the largest comparison takes
-more than `--growth` times the seconds of one of the smallest.
+Prints, for each comparison, the share of a core that its own process uses, its processor time per
+trial, and the median time from the end of one trial to the end of the next. Exits with 1 if a share
+exceeds `--at-most` percent, or if a trial of the largest comparison takes more than `--growth`
+times as long as one of the smallest.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class TimedView(CompareLiveView):
 
 
 def compare(trials: int, jobs: int) -> list[Moment]:
-    """Make a comparison of so many trials; return when they ended."""
+    """Run a comparison of that many trials; return when they ended."""
     with tempfile.TemporaryDirectory() as folder, terminal() as stream:
         width, height = SIZE
         view = TimedView(Console(file=stream, force_terminal=True, width=width, height=height))

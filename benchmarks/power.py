@@ -1,14 +1,14 @@
 """What a number of seeds can find: the power of the verdicts of `compare-optimizers`, tabled.
 
-An effect is a true difference of two optimizers' mean scores, in units of the deviation that
-their difference has between seeds. With several pairs the table holds for the one that Holm's
-correction tests most strictly, at the level 0.05 / pairs.
+An effect is a true difference between two optimizers' mean scores, in units of the standard
+deviation of that difference between seeds. With several pairs, the table is for the pair that
+Holm's correction tests most strictly, at the level 0.05 / pairs.
 
     python benchmarks/power.py [--pairs 1 3 10]
 
-Prints Markdown: the chance of the right verdict by seeds (rows) and effect (columns), and the
-seeds with which it reaches 80%. Nothing is simulated; the tests check the same numbers against
-simulations and against the definition of the non-central t distribution.
+Prints Markdown: the probability of the right verdict by seeds (rows) and effect (columns), and the
+number of seeds at which it reaches 80%. Nothing is simulated; the tests check the same numbers
+against simulations and against the definition of the non-central t distribution.
 """
 
 from __future__ import annotations

@@ -1,27 +1,27 @@
-"""How fast gradcli trains beside what people use today, with every layer's gradient on record.
+"""How fast gradcli trains next to what people use today, with every layer's gradient on record.
 
 Each trains the MLP 784-256-128-10 with Adam on the same images, in batches of 128:
 
-- gradcli: the trainer of `gradcli train` with its run directory. Every parameter's norm before and
-  after clipping is written down at each step; clipping and layer probes are on.
-- Lightning: a module as its users write it, with `grad_norm` logged at each step, gradients clipped
-  and the `CSVLogger`, over a DataLoader of normalised images in memory.
+- gradcli: the trainer of `gradcli train` with its run directory. It records every parameter's norm
+  before and after clipping at each step; clipping and layer probes are on.
+- Lightning: a module as its users write it, with `grad_norm` logged at each step, clipping, and the
+  `CSVLogger`, over a DataLoader of normalised images in memory.
 - DataLoader: a plain loop over images that torchvision's `ToTensor` and `Normalize` prepare one by
-  one, with `.item()` of each layer's gradient norm, a row of CSV a step, and no clipping.
+  one, with `.item()` of each layer's gradient norm, one row of CSV per step, and no clipping.
 
-None of them evaluates, saves checkpoints or shows anything, and the time to set up does not
-count. Each lives in a process of its own, as it would for its user, and they make blocks of steps
-in turn (A B C A B C), so that a machine whose speed drifts slows all. Lightning owns its loop, so
-each of its blocks is a `fit`, which a callback times from its first batch to its last. Where MNIST
-cannot be had, the bundled sample is repeated to its size.
+None of them evaluates, saves checkpoints or shows anything, and set-up time does not count. Each
+has its own process, as it would for its user, and they alternate blocks of steps (A B C A B C), so
+a machine whose speed drifts slows all. Lightning owns its loop, so each of its blocks is a `fit`,
+which a callback times from its first batch to its last. If MNIST is not available, the bundled
+sample is repeated to its size.
 
     python benchmarks/rivals.py [--rounds 12] [--steps 200] [--threads N ...] [--workers 0]
 
-Prints the median images a second of each, and the median over the rounds of how many times as
-fast gradcli is, both with 95% intervals (bootstrap over the rounds). Exits with 1 where that is
-less than it should be with the threads that PyTorch takes unasked; with fewer, matrix products are
-more of every side's time, and the times are for information. Lightning is skipped where the extra
-`bench` is not installed.
+Prints the median images per second of each, and the median over the rounds of how many times as
+fast gradcli is, both with 95% intervals (bootstrap over the rounds). Exits with 1 if gradcli is
+slower than it should be with PyTorch's default number of threads. With fewer threads, matrix
+products take a larger share of everybody's time, and the times are for information. Lightning is
+skipped if the extra `bench` is not installed.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class Settings:
     """How blocks are made."""
 
     steps: int
-    """In a block, at least."""
+    """The least per block."""
     threads: int
     workers: int
     """Processes that prepare batches for a rival."""
 
 
 def obtain_data() -> Dataset:
-    """Return MNIST, or the bundled sample with so many images that an epoch is as long."""
+    """Return MNIST, or the bundled sample repeated until an epoch is as long."""
     folder = os.environ.get("GRADCLI_DATA")
     dataset = load_dataset("auto", data_dir=Path(folder) if folder else None)
     times = -(-MNIST_IMAGES // len(dataset.train))
@@ -96,8 +96,8 @@ def network() -> nn.Sequential:
 
 
 def gradcli_blocks(dataset: Dataset, folder: Path, settings: Settings) -> Iterator[float]:
-    """Yield the seconds a step of block after block."""
-    # Whole batches only, like the rivals' own: a step is as many images for all.
+    """Yield the seconds per step, block after block."""
+    # Whole batches only, like the rivals' own: a step has the same number of images for all.
     composed = compose_train(["epochs=100000", "data.drop_last=true"])
     trainer = build_trainer(composed, dataset)
     trainer.splits["val"].size = 0  # no evaluation
@@ -115,7 +115,7 @@ def gradcli_blocks(dataset: Dataset, folder: Path, settings: Settings) -> Iterat
 
 
 def lightning_blocks(dataset: Dataset, folder: Path, settings: Settings) -> Iterator[float]:
-    """Yield the seconds a step of block after block."""
+    """Yield the seconds per step, block after block."""
     import_datasets()  # Lightning imports torchvision, too
     import lightning
     from lightning.pytorch.loggers import CSVLogger
@@ -189,8 +189,8 @@ class Digits:
 
 
 def data_loader_blocks(dataset: Dataset, folder: Path, settings: Settings) -> Iterator[float]:
-    """Yield the seconds a step of block after block."""
-    import_datasets()  # makes torchvision importable beside any build of torch
+    """Yield the seconds per step, block after block."""
+    import_datasets()  # makes torchvision importable next to any build of torch
     from torchvision.transforms import Compose, Normalize, ToTensor
 
     transform = Compose([ToTensor(), Normalize((dataset.mean,), (dataset.std,))])
@@ -211,7 +211,7 @@ def data_loader_blocks(dataset: Dataset, folder: Path, settings: Settings) -> It
 
 
 def plain_steps(loader: DataLoader, log) -> Iterator[None]:
-    """Make one step at each `next`, and write its loss and norms down."""
+    """Make one step at each `next`, and record its loss and norms."""
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     layers = [list(layer.parameters()) for layer in model if isinstance(layer, nn.Linear)]
@@ -236,7 +236,7 @@ BLOCKS = {
 
 
 def serve(name: str, settings: Settings, requests: Connection) -> None:
-    """Make a block at each request, and answer with its seconds a step, until the pipe closes."""
+    """Run a block per request and answer with its seconds per step, until the pipe closes."""
     torch.set_num_threads(settings.threads)
     # This process was spawned; what a DataLoader starts is to start as it does elsewhere.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
@@ -248,7 +248,7 @@ def serve(name: str, settings: Settings, requests: Connection) -> None:
 
 
 def images_a_second(names: Sequence[str], settings: Settings, rounds: int) -> dict[str, np.ndarray]:
-    """Return the images a second of each, round by round; before them is one to warm up."""
+    """Return the images per second of each, round by round, after one round to warm up."""
     spawning = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         pipes = []

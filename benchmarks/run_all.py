@@ -1,11 +1,11 @@
-"""Run every benchmark of this folder, and write what they say to `RESULTS.md` beside them.
+"""Run every benchmark of this folder, and write what they print to `RESULTS.md` next to them.
 
     python benchmarks/run_all.py      # or `make bench`; leave the machine alone meanwhile
 
-Each other script of the folder is run with the arguments that it has by default, one after the
-other, each as a process of its own. One passes that exits with 0; it exits with 1 where something
-exceeds its limit. A failure does not keep the next ones from being run; with any, this exits with
-1. The file names the machine, the versions and the commands, so that anybody can repeat them.
+The other scripts of the folder run one after the other, each in its own process with its default
+arguments. A script passes if it exits with 0; it exits with 1 if something exceeds its limit. A
+failure does not stop the next ones; if any failed, this script exits with 1. The file names the
+machine, the versions and the commands, so that anybody can repeat them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """How it did, in words."""
+        """How it went, as text."""
         if self.exit_code == 0:
             skipped = any(line.startswith("skipped") for line in self.output.splitlines())
             return "passed, a part skipped" if skipped else "passed"
@@ -148,7 +148,7 @@ def main() -> int:
         print(f"{path.stem:12} ", end="", flush=True)
         outcomes.append(run(path))
         print(f"{outcomes[-1].verdict}, {outcomes[-1].seconds:.0f} s", flush=True)
-        write(outcomes, where)  # one that hangs is not to take the others with it
+        write(outcomes, where)  # so that one that hangs does not lose the others
     print(f"written to {RESULTS.relative_to(ROOT)}")
     return int(any(outcome.exit_code for outcome in outcomes))
 

@@ -1,15 +1,15 @@
 """What the live screen costs: the share of a training's time that goes into showing it.
 
-One trainer runs on; its records go to the live screen of `gradcli train`, on a pseudo-terminal
-that something reads, in every other block of a second. Two figures come of that. The *share* is
-what is claimed: the time spent in the view's calls over all time of the blocks with a screen,
-read off the clock, so that a machine whose speed drifts does not disturb it. The *ratio* is the
-time a step takes in a block with a screen over that in the block before it without one, which
-also holds what drawing does to caches and threads, but not to 1% on a busy machine.
+One trainer keeps running. In every other block of a second its records go to the live screen of
+`gradcli train`, on a pseudo-terminal whose output is read. That gives two figures. The *share* is
+the one we claim: the time spent in the view's calls divided by all time of the blocks with a
+screen, by the clock, so a machine whose speed drifts does not disturb it. The *ratio* is the time
+per step in a block with a screen divided by that in the block before it, without one. It includes
+what drawing does to caches and threads, but on a busy machine it is not exact to 1%.
 
     python benchmarks/screen.py [--blocks 12] [--case NAME ...] [--size 80x24 140x50] [--at-most 1]
 
-Prints both for each net and terminal, and exits with 1 where a share exceeds `--at-most` percent.
+Prints both for each net and terminal, and exits with 1 if a share exceeds `--at-most` percent.
 """
 
 from __future__ import annotations

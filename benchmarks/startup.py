@@ -2,22 +2,22 @@
 
     python benchmarks/startup.py [--blocks 20] [OVERRIDE ...]
 
-Whole processes are run in blocks, each case once a block (A B C A B C), so that a machine whose
-speed drifts slows all of them. Printed is, for each case, the median over the blocks of its time
-over that of the bare program in the same block, with a 95% interval (bootstrap over the blocks).
+Whole processes run in blocks, each case once per block (A B C A B C), so a machine whose speed
+drifts slows all of them. For each case it prints the median over the blocks of its time divided by
+that of the bare program in the same block, with a 95% interval (bootstrap over the blocks).
 
 Answers (`--help`, completion, mistakes) are timed from outside, from before the process starts to
-its end, and compared with `--help` of a Typer program of two commands.
+its end, and compared with `--help` of a Typer program with two commands.
 
-The first step ends when `gradcli train` notes it, after the step's measurements have been made,
+The first step ends when `gradcli train` notes it, after the step's gradients were measured,
 clipped, applied, and brought to the host: `seconds.first_step` of its `--json`, which counts from
 the start of the process by the kernel's clock. The bare script imports torch, builds the default
-MLP and Adam, makes one step on random images, and reads the same clock. gradcli composes its
-config, reads its data (a first block, which is not counted, caches them) and opens a run directory
-besides. It is run twice: as it is, and with `GRADCLI_FAST=0`, as if the release of PyTorch were not
-proven (`gradcli.fast.gate`).
+MLP and Adam, makes one step on random images, and reads the same clock. gradcli also composes its
+config, reads its data (cached by a first block, which is not counted) and opens a run directory. It
+runs twice: as it is, and with `GRADCLI_FAST=0`, as if the release of PyTorch were not proven
+(`gradcli.fast.gate`).
 
-Exits with 1 where a median is above its limit.
+Exits with 1 if a median is above its limit.
 """
 
 from __future__ import annotations

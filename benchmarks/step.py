@@ -1,29 +1,29 @@
 """What recording and clipping cost: gradcli's training step against a bare loop.
 
-Both train the same model on the same data, block by block in turn (A B A B), so that a machine
-whose speed drifts slows both. The bare loop is what a careful engineer writes by hand: float
-tensors in memory, `X[permutation[i : i + batch]]`, the optimizer as PyTorch constructs it (fused
-where that is asked for), no recording, no clipping. gradcli's side is the trainer that
-`gradcli train` runs, with every parameter's norm before and after clipping recorded at each step,
-clipping on, and its layer probes. Each side has a process of its own, as it has at a user's, for
-gradcli sets up the memory allocator of its own; the one waits while the other trains. With one
-thread both are kept on one core, each placement on the next: cores of a machine that others share
-differ for minutes, and a side that stayed on the slower one would lose by it.
+Both train the same model on the same data, in alternating blocks (A B A B), so a machine whose
+speed drifts slows both. The bare loop is what a careful engineer writes by hand: float tensors in
+memory, `X[permutation[i : i + batch]]`, the optimizer as PyTorch constructs it (fused if asked
+for), no recording, no clipping. gradcli's side is the trainer that `gradcli train` runs, which
+records every parameter's norm before and after clipping at each step, with clipping and its layer
+probes on. Each side has its own process, as a user would, because gradcli changes how its process
+allocates memory; one waits while the other trains. With one thread, both sides run on the same
+core, and each placement on the next one: the cores of a shared machine differ for minutes, and a
+side that stayed on the slower one would be at a disadvantage.
 
-Where several threads are given, gradcli's side has as many of them as `gradcli train` takes: one
-for a network of many small layers.
+With several threads, gradcli's side has as many as `gradcli train` takes: one for a network of many
+small layers.
 
-Where in memory a model happens to lie makes its training up to 6% faster or slower than that of
-its like, for as long as it lies there, and a process as a whole is as lucky or unlucky. So each
-case is measured with new pairs of models again and again, `--placements` times, each time at
-another place, and the processes are begun anew `--processes` times.
+Where a model is in memory makes its training up to 6% faster or slower than that of an equal model,
+for as long as it stays there, and the same holds for a process as a whole. So each case is measured
+with `--placements` new pairs of models, each at another place, and the processes are started
+`--processes` times.
 
     python benchmarks/step.py [--processes 6] [--placements 3] [--blocks 3] [--threads 1 2]
                               [--case NAME ...] [--at-most RATIO]
 
 Prints the median ratio of the time per step, gradcli / bare, with a 95% interval (bootstrap
-over the processes), and exits with 1 where a case's median exceeds its limit: 0.95 for the MLP,
-1.00 for the others.
+over the processes). Exits with 1 if a case's median exceeds its limit: 0.95 for the MLP, 1.00 for
+the others.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ Blocks = Callable[[int | None], tuple[float, int]]
 
 
 def gradcli_blocks(overrides: list[str], dataset) -> Blocks:
-    """Return what makes a block of the trainer's own loop: its seconds and its steps."""
+    """Return a function that runs a block of the trainer's loop: its seconds and steps."""
     trainer = build_trainer(compose_train([*overrides, "epochs=1000"]), dataset)
     torch.set_num_threads(trainer.plan.threads)
     records = trainer.run()
@@ -96,7 +96,7 @@ def gradcli_blocks(overrides: list[str], dataset) -> Blocks:
 
 
 def bare_blocks(loop: Iterator[None]) -> Blocks:
-    """Return what makes a block of so many steps of the bare loop."""
+    """Return a function that runs a block of that many steps of the bare loop."""
 
     def block(steps: int | None) -> tuple[float, int]:
         assert steps is not None

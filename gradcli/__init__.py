@@ -2,7 +2,7 @@
 
 `train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does and
 `inspect` what `gradcli inspect-gradients` does; `load_run` opens a run directory;
-`GradientMonitor` watches your own loop; a `Recorder` of yours is handed the records of a run.
+`GradientMonitor` watches your own loop; your own `Recorder` receives the records of a run.
 Importing this package is light: the heavy parts load on first use.
 """
 

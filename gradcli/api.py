@@ -1,4 +1,4 @@
-"""The Python side of the commands: what a command does, one call does."""
+"""The commands as Python functions: one call does what one command does."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def train(
         data_dir: where data sets are kept; None is the platform's cache folder.
         config_dir: a folder of config files that add to the groups.
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
-        view: is shown everything while it happens; None shows nothing.
-        recorders: are handed every record, besides those that the config names.
+        view: shows everything as it happens; None shows nothing.
+        recorders: receive every record, in addition to those that the config names.
         options: the command's shorthand options: data, model, activation, optimizer, lr, clip,
             epochs, batch_size, seed, device, name.
 
@@ -66,7 +66,7 @@ def train(
     words = [*_words("train", options), *overrides]
     paths = _paths(runs_dir, data_dir, config_dir, allow_import)
     view, started = view or QuietView(), time.time()
-    # A mistake is answered before the experiment imports torch.
+    # A mistake in the config is reported before anything imports torch.
     if resume is None:
         composed = compose_train(words, config_dir=paths.config_dir, allow_import=allow_import)
         from gradcli.workflows.train import start_run
@@ -111,7 +111,7 @@ def compare(
         optimizers: what is compared; None is sgd, adam and rmsprop.
         lrs: the learning rates to try; None is a grid around each optimizer's own.
         vary: overrides with several values, `KEY=A,B`, crossed with the optimizers.
-        seeds: the number of fresh seeds that measure each optimizer; None is the protocol's.
+        seeds: the number of fresh seeds to measure each optimizer with; None is the protocol's.
         protocol: quick, standard or thorough.
         jobs: trials that run at the same time; None is one per core.
         engine: an option of `configs/engine/`; None is `local`, worker processes on this machine.
@@ -120,7 +120,7 @@ def compare(
         data_dir: where data sets are kept; None is the platform's cache folder.
         config_dir: a folder of config files that add to the groups.
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
-        view: is shown everything while it happens; None shows nothing.
+        view: shows everything as it happens; None shows nothing.
         options: those of `train`, except `optimizer` and `lr`.
 
     Returns:
@@ -185,7 +185,7 @@ def inspect(
     Args:
         words: the directory of a run or a comparison, its name, a unique part of it, or
             `latest`; or the overrides, `KEY=VALUE`, that build a fresh model.
-        probe: the names of the costly probes to make; `["all"]` is all of them.
+        probe: the names of the costly probes to run; `["all"]` runs all of them.
         check: whether autograd is compared with central differences.
         vary: overrides with several values, `KEY=A,B`: fresh models side by side.
         runs_dir: where runs are kept.

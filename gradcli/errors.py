@@ -17,7 +17,7 @@ class UserError(Exception):
         problem: what is wrong, in one sentence.
         where: the file, option or key that it concerns.
         choices: the nearest valid choices, best first.
-        hint: what to type instead, as complete command-line words, or other advice.
+        hint: what to type instead, as complete arguments, or other advice.
     """
 
     exit_code = 2

@@ -150,7 +150,7 @@ class ProbeRecord:
     low: float = math.nan
     """The lower end of the value's interval, or the smallest of what it stands for."""
     high: float = math.nan
-    """The upper end, likewise."""
+    """The upper end, or the largest of what it stands for."""
     limit: float = math.nan
     """What the value must stay below, in the same unit."""
     seconds: float = math.nan
@@ -205,7 +205,7 @@ class DataInfo:
 class RunInfo:
     """What is known of a run when it starts: the header of every screen.
 
-    A loop of the user's own (`GradientMonitor`) does not tell everything. What is not known is
+    The user's own loop (`GradientMonitor`) does not provide everything. What is not known is
     0 or empty, and NaN for a learning rate.
     """
 
@@ -232,7 +232,7 @@ class RunInfo:
 
     @property
     def is_own_loop(self) -> bool:
-        """Whether a loop of the user's own trained it (`GradientMonitor`)."""
+        """Whether the user's own loop trained it (`GradientMonitor`)."""
         return self.total_steps == 0
 
 
@@ -303,7 +303,7 @@ class RunRow:
     name: str
     status: Status
     when: str
-    """When it began, in words for the user."""
+    """When it began, as text for the user."""
     data: str
     model: str
     optimizer: str
@@ -321,7 +321,7 @@ class Recorder:
     record, as it comes; `finish` if the run ends with a summary, which is when it has finished,
     diverged or been interrupted; `close` in every case, last. `note` may come at any time.
 
-    Any method may raise. The run then goes on without this recorder: the user is told which one
+    Any method may raise. The run then continues without this recorder, and the user sees which one
     failed and why, `run.json` notes it, and `close` is called. Only the run directory's own
     recorder ends a run by failing. The constructor is called before the run begins; what it
     raises ends the command, so whatever may fail for a while (a connection) belongs in `begin`.
@@ -331,14 +331,14 @@ class Recorder:
     """
 
     shows_notes = False
-    """Whether a person reads what `note` is told. Warnings are Python warnings if nobody does."""
+    """Whether a person reads what `note` receives. If not, warnings are Python warnings."""
 
     def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
         """Learn what is about to run.
 
         Args:
             info: the header of the run. If it is resumed, `info.start_step` is not 0, and
-                records of later steps that an earlier process has handed over come again.
+                records of later steps that an earlier process emitted come again.
             path: the run directory.
             settings: the resolved config by the keys of overrides, such as `optimizer.lr`.
         """

@@ -1,4 +1,4 @@
-"""What command-line words and Python arguments are short for: overrides and a target."""
+"""What command-line and Python arguments are short for: overrides and a target."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def inspection_overrides(*, probe: str | None, check: bool) -> list[str]:
 
 
 def split_target(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Separate the target from the overrides: a word with a `=` is an override unless a folder.
+    """Separate the target from the overrides: `KEY=VALUE` is an override unless it is a folder.
 
     Raises:
         UserError: if there is more than one target.

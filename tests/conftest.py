@@ -28,7 +28,7 @@ _UNSET = {
     *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHON_COLORS"),
     "LANGUAGE",
 }
-# Whoever runs the tests may say where all of MNIST is, and which passes are tested.
+# The environment may say where all of MNIST is, and which passes to test.
 _LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST"}
 
 
@@ -118,7 +118,7 @@ class Answer:
 
 @pytest.fixture
 def gradcli(capsys, monkeypatch) -> Callable[..., Answer]:
-    """Run `gradcli WORDS...` within this process."""
+    """Run `gradcli ARGUMENTS...` within this process."""
     from gradcli.__main__ import main
 
     def run(*words: str) -> Answer:
@@ -151,7 +151,7 @@ def trials_in_this_process(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def spawn() -> Callable[..., Answer]:
-    """Run `python WORDS...` as a process of its own; torch takes seconds to start in one."""
+    """Run `python ARGUMENTS...` as a new process; torch takes seconds to start in one."""
 
     def run(*words: str, cwd: object = None, **environment: str) -> Answer:
         done = subprocess.run(

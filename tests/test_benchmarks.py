@@ -21,7 +21,7 @@ SCRIPTS = {
 
 
 def make_bench(folder, scripts):
-    """Run `run_all.py` beside the scripts; return its exit code, its output and RESULTS.md."""
+    """Run `run_all.py` next to the scripts; return its exit code, its output and RESULTS.md."""
     beside = folder / "benchmarks"
     beside.mkdir()
     shutil.copy(BENCHMARKS / "run_all.py", beside)
@@ -37,7 +37,7 @@ def sections(results):
     return dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", results, re.M | re.S))
 
 
-def test_failures_are_told_apart_and_stop_nothing(tmp_path):
+def test_failures_are_distinguished_and_stop_nothing(tmp_path):
     code, printed, results = make_bench(tmp_path, SCRIPTS)
     verdicts = {
         "broken": "broken, exit code 1",
@@ -63,7 +63,7 @@ def test_a_section_holds_the_command_and_what_it_said(tmp_path):
 
 
 @pytest.mark.parametrize("scripts", [["good"], ["good", "partial"]])
-def test_all_is_well_where_all_pass(tmp_path, scripts):
+def test_it_exits_with_0_if_all_pass(tmp_path, scripts):
     assert make_bench(tmp_path, scripts)[0] == 0
 
 

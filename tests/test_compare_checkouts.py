@@ -79,7 +79,7 @@ def test_arrays_are_compared_to_the_bit(differences):
         (("stdout:try", "run.json:layers"), 2),
     ],
 )
-def test_what_is_allowed_is_a_path_and_what_lies_below(differences, allowed, left):
+def test_what_is_allowed_is_a_path_and_everything_below_it(differences, allowed, left):
     old = {"layers": [{"name": "a", "norm": {"max": 1}}], "try": None}
     new = {"layers": [{"name": "b", "norm": {"max": 2}}], "try": "clip=none"}
     assert len(differences(old, new, *allowed)) == left

@@ -79,7 +79,7 @@ def test_python_examples(tmp_path, monkeypatch, capsys):
     assert (run.status, len(run.steps)) == ("finished", 30)
 
 
-def test_an_option_of_ones_own_is_three_lines(tmp_path, monkeypatch, gradcli):
+def test_a_users_own_option_is_three_lines(tmp_path, monkeypatch, gradcli):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my" / "optimizer").mkdir(parents=True)
     yaml = re.search(r"```yaml\n(.*?)```", README, re.S)[1]

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}
-#: What stands beside the rooms; everything else has a room.
+#: The modules outside the rooms; everything else has a room.
 BARE = {"__init__", "__main__", "api", "errors", "records", "shorthands"}
 MOST_MODULES_IN_A_FOLDER = 15
 #: Folders of siblings, one file each, which may be as many as there are kinds.
@@ -131,7 +131,7 @@ IMPORTS = [one for name, source in modules().items() for one in imports_in(sourc
 
 
 def trespasses(imports):
-    """The imports that go where they may not."""
+    """The imports that are not allowed."""
     found = []
     for one in imports:
         here, there = room_of(one.importer), room_of(one.module)
@@ -165,7 +165,7 @@ def test_every_room_is_in_the_table():
     assert {room_of(name) for name in modules()} == set(MAY_IMPORT)
 
 
-def test_nothing_stands_beside_the_rooms_but_what_start_up_forces():
+def test_no_module_is_outside_the_rooms_unless_start_up_needs_it():
     assert {path.stem for path in PACKAGE.glob("*.py")} == BARE
 
 
@@ -183,7 +183,7 @@ def test_the_table_has_no_way_round():
     TopologicalSorter({room: may.split() for room, may in MAY_IMPORT.items()}).prepare()
 
 
-def test_rooms_import_only_what_stands_below_them():
+def test_rooms_import_only_what_is_below_them():
     assert trespasses(IMPORTS) == []
 
 
@@ -206,7 +206,7 @@ def test_the_table_allows_nothing_that_is_not_used():
         "if TYPE_CHECKING:\n    from gradcli.views import TrainView",
     ],
 )
-def test_a_trespass_is_seen_wherever_it_hides(source):
+def test_a_forbidden_import_is_seen_wherever_it_hides(source):
     assert len(trespasses(imports_in(source, "gradcli.models.mlp"))) == 1
 
 

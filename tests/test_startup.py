@@ -1,4 +1,4 @@
-"""What starts at once must stay light: the heavy libraries load where they are needed."""
+"""What starts immediately must stay light: the heavy libraries load when they are needed."""
 
 import re
 
@@ -44,7 +44,7 @@ def test_it_starts_light(words, allowed, spawn, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_word_that_is_no_command_or_option_is_answered_at_once(words, says, spawn):
+def test_an_unknown_command_or_option_is_answered_immediately(words, says, spawn):
     answer = spawn("-X", "importtime", "-m", "gradcli", *words)
     assert answer.code == 2
     assert says in answer.err

@@ -1,4 +1,4 @@
-"""The wheel: it carries what it needs and nothing else, and works where there is no checkout."""
+"""The wheel: it carries what it needs and nothing else, and works without a checkout."""
 
 import json
 import zipfile

@@ -12,7 +12,7 @@ class Case:
 
     Args:
         name: unique; `--only` selects by a part of it.
-        commands: the words after `python` of each command.
+        commands: the arguments after `python` of each command.
         exit_code: the one that every command must end with.
         files: texts that are written into the folder first, by path.
     """

@@ -133,7 +133,7 @@ def require_checkout(checkout: Path, python: str) -> None:
 
 
 def read_documents(folder: Path, checkout: Path, printed: Sequence[str]) -> dict[str, Tree]:
-    """Return all that is compared of one side of a case, by the name of the document.
+    """Return everything that is compared of one side of a case, by document name.
 
     Args:
         folder: where the commands ran.
@@ -214,7 +214,7 @@ def read_columns(path: Path) -> Tree:
     """Return the columns of a step log by name, of whole rows only.
 
     Raises:
-        ValueError: if the description beside it has another schema than 1.
+        ValueError: if the description next to it has a schema other than 1.
     """
     description = json.loads(path.with_suffix(".json").read_text())
     if description["schema"] != 1:
@@ -274,7 +274,7 @@ def _kinds(tree: Tree) -> Tree:
 def compare_case(
     case: Case, checkouts: tuple[Path, Path], python: str, allowed: Sequence[str]
 ) -> list[str]:
-    """Run a case in both checkouts and return what differs, one line each; none is the same."""
+    """Run a case in both checkouts and return what differs, one line each; empty if they agree."""
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(2) as pool:
         folders = [Path(temporary).resolve() / side / "case" for side in ("a", "b")]
         for folder in folders:

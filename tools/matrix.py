@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def make_environment(torch: str, torchvision: str) -> Path:
-    """Install gradcli and its test extra beside a pair of releases; return the environment."""
+    """Install gradcli and its test extra next to a pair of releases; return the environment."""
     environment = ROOT / ".matrix" / f"torch-{torch}"
     if not (environment / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)

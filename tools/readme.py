@@ -3,7 +3,7 @@
     python tools/readme.py [FILE]...   # README.md and docs/gradients.md unless told otherwise
 
 An example is a fenced block that begins with ```console and holds commands after `$ `. After
-`console` may stand `exit=N`, the exit code that the commands end with (0 unless said),
+`console` may follow `exit=N`, the exit code that the commands end with (0 unless said),
 `lines=N`, how much of the output is shown, and `labels`: only the lines' first words are
 compared, because which of several close scores is the best may differ between processors. All
 commands of one document run in order in one empty folder, without a data folder, so that they
@@ -63,7 +63,7 @@ def run_example(example: Example, folder: Path) -> str:
     """Run an example's commands in `folder` and return the block's text with their output.
 
     Raises:
-        RuntimeError: where a command ends with another exit code than the document says.
+        RuntimeError: if a command ends with another exit code than the document says.
     """
     text = ""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADCLI_")}
@@ -101,7 +101,7 @@ def skeleton(text: str, example: Example) -> list[str]:
     text = re.sub(r"[█▓▒░]+", "BAR", text)
     text = re.sub(r"[○●◉·]", "", text)
     text = re.sub(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?", "N", text)
-    # A slow machine takes seconds where a fast one takes milliseconds.
+    # What takes a fast machine milliseconds may take a slow one seconds.
     text = re.sub(r"\bN\s+(ms|s|min|h)\b", "TIME", text)
     return text.split()
 

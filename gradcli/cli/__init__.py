@@ -1,1 +1,1 @@
-"""The command line: parse, call, show, exit. One file a command; no logic."""
+"""The command line: parse, call, show, exit. One file per command; no logic."""

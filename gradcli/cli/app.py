@@ -62,6 +62,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output has closed the pipe, as `head` does.
+        # Whatever reads our output has closed the pipe, as `head` does.
         sys.stderr.close()
         sys.exit(141)

@@ -1,4 +1,4 @@
-"""Command-line words of type text or path are taken as typed: there is nothing to check."""
+"""Command-line arguments of type text or path are taken as typed, without validation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-#: How a word of such a type is converted.
+#: How an argument of each of these types is converted.
 _TAKE: dict[object, Callable[[Any], object]] = {str: str, Path: Path, list[str]: list}
 
 

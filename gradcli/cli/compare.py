@@ -59,7 +59,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="N",
-            help="Number of fresh seeds that measure each optimizer.",
+            help="Number of fresh seeds to measure each optimizer with.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),

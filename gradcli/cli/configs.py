@@ -20,7 +20,7 @@ def configs(
         str | None,
         typer.Argument(
             metavar="[GROUP]",
-            help="Show this group alone, with the keys of its options.",
+            help="Show only this group, with the keys of its options.",
             show_default=False,
         ),
     ] = None,

@@ -190,15 +190,15 @@ def rm(
 
 
 def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
-    """Refuse a part of a name if nobody confirms: the run that was meant may be gone already.
+    """Refuse part of a name if nobody confirms: the intended run may be gone already.
 
     Raises:
-        UserError: for the first word that is neither a whole name, a directory nor `latest`.
+        UserError: for the first target that is neither a full name, a directory nor `latest`.
     """
     for word, one in named.items():
         if word not in ("latest", one.name) and Path(word).resolve() != one.path.resolve():
             raise UserError(
-                f"'{word}' is only part of a name; with --yes, give whole names.",
+                f"'{word}' is only part of a name; --yes needs full names.",
                 choices=[one.name],
                 hint=f"gradcli runs rm {word}, which asks for confirmation",
             )
@@ -252,7 +252,7 @@ def export(
 
 
 def _require_one_of(option: str, word: str, choices: list[str]) -> None:
-    """Refuse a word that is not one of the choices.
+    """Refuse a value that is not one of the choices.
 
     Raises:
         UserError: with the nearest choice.

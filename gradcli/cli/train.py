@@ -92,7 +92,7 @@ def train(
 
 
 def _train(arguments: list[str], resume: str | None, paths: Paths, view: TrainView) -> TrainSummary:
-    """Begin a run, or resume one. A mistake in the config is found before torch is imported."""
+    """Begin a run, or resume one. Mistakes in the config are found before torch is imported."""
     from gradcli.runs.provenance import process_started
 
     started = process_started()

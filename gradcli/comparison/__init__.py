@@ -2,16 +2,16 @@
 
     results      what a comparison says, as plain values: what screens are drawn from
     protocol     which trials are needed next, from the outcomes so far
-    plan         what is compared and how, as `comparison.json` keeps it
+    plan         what is compared and how, as stored in `comparison.json`
     engine       what runs the trials: the protocol that every engine follows
     trials       from a run directory to a trial's outcome and result
-    columns      the numbers that are reported of trials and arms: how each is computed and shown
-    trial_store  all that is known of a comparison on the disk, and its summary
+    columns      the numbers reported for trials and arms: how each is computed and shown
+    trial_store  everything on disk about a comparison, and its summary
     progress     how far a comparison is
     summary      from results to rankings, grids and costs
     statistics   from scores over seeds to intervals, verdicts and their power
     groups       from verdicts to groups of arms that cannot be told apart
-    warnings     what limits the results, in words
+    warnings     what limits the results, as sentences
 
 Import from the modules: a process that only reads results must not wait for SciPy.
 """

@@ -46,16 +46,16 @@ class TrialReadings:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean; NaN of nothing."""
+    """Return the mean; NaN if there are no values."""
     return math.fsum(values) / len(values) if values else math.nan
 
 
 @dataclass(frozen=True)
 class ReportedColumn:
-    """A number that a comparison reports of every trial and of every arm.
+    """A number that a comparison reports for every trial and every arm.
 
-    It is computed anew each time from what the run directories hold, so it is there for stored
-    comparisons, too, and nothing of it is written down.
+    It is always computed from the run directories, so stored comparisons have it too; it is
+    written down nowhere.
     """
 
     key: str
@@ -72,7 +72,7 @@ class ReportedColumn:
     rank: int = 9
     """The narrower the terminal, the fewer columns: the highest rank is left out first."""
     phrase: str = ""
-    """What precedes it in a trial's plain line; empty if it is not said there."""
+    """What precedes it in a trial's plain line; empty to leave it out there."""
     of_arm: Callable[[Sequence[float]], float] = mean
     """Combines the numbers of an arm's measuring trials."""
     among: tuple[TrialStatus, ...] = ("finished",)

@@ -1,7 +1,7 @@
 """What an engine is: the few calls that a comparison makes, whatever runs its trials.
 
 An engine is a class with these methods. A config, `engine/NAME.yaml`, names it by `_target_`; its
-other keys are the keyword arguments of the class, where `jobs` is the number of trials that run at
+other keys are the keyword arguments of the class; `jobs` is the number of trials that run at
 the same time. The class needs no base class and must not import torch: the process that shows a
 comparison starts without it.
 """
@@ -49,7 +49,7 @@ class Ended:
 
     id: str
     problem: str = ""
-    """How its process died, in words; empty if the process ended the trial itself."""
+    """How its process died, as text; empty if the process ended the trial itself."""
 
 
 @runtime_checkable
@@ -88,8 +88,8 @@ class Engine(Protocol):
         """Forget a waiting job; let a running one save its state and end."""
 
     def close(self) -> None:
-        """End at once whatever still runs, and release everything. Safe to call again."""
+        """End whatever still runs immediately, and release everything. Safe to call again."""
 
 
 OpenEngine = Callable[[type, Mapping[str, Any]], Engine]
-"""Makes an engine from its class and keyword arguments; whoever offers this closes the engine."""
+"""Makes an engine from its class and keyword arguments; its provider closes the engine."""

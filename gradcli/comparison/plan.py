@@ -1,4 +1,4 @@
-"""The plan of a comparison: all that its trials follow from, as its directory keeps it."""
+"""The plan of a comparison: everything that its trials follow from, as stored on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Plan:
 
     @property
     def request_id(self) -> str:
-        """A hash of all that the result depends on: equal for two calls that ask the same."""
+        """A hash of everything that the result depends on: equal for equal questions."""
         asked = {
             "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),

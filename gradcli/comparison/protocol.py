@@ -48,7 +48,7 @@ class Grid:
     def beyond(self, best: float, count: int) -> Grid:
         """Return the grid with `count` more learning rates, placed where they help most.
 
-        If the best one is an end of the grid, they lie beyond it; else beside the best one, halving
+        If the best one is an end of the grid, they are beyond it; else next to it, halving
         the distance to its neighbours.
 
         Args:
@@ -214,7 +214,7 @@ def advance(
     return tuple(
         _state(
             tuning,
-            # An arm need not wait to measure for others that cannot widen the grids any more.
+            # An arm can start measuring once no other arm can still widen the grids.
             chosen=tuning.is_done
             and (final or not any(other.may_end_at_edge for other in tunings)),
             widened=widened > 0,
@@ -267,7 +267,7 @@ class _Tuning:
 
     @property
     def may_end_at_edge(self) -> bool:
-        """Whether the grid may still have to be widened."""
+        """Whether the grid may still need widening."""
         if self.arm.grid is None or len(self.rates) == 1:
             return False
         ends = (self.rates[0], self.rates[-1])
@@ -361,8 +361,8 @@ def _has_reached(trial: Trial, rung: int, outcomes: Outcomes) -> bool:
 def _score(trials: Sequence[Trial], outcomes: Outcomes, rung: int | None = None) -> float:
     """Return the mean validation accuracy of trials, at a rung or at their end.
 
-    If one of them diverged, failed or has not got there, it is below every other: a learning rate
-    that fails with some seeds is not chosen for the others.
+    If one of them diverged, failed or has not got that far, the mean is below every other: a
+    learning rate that fails with some seeds is not chosen for the others.
     """
     accuracies = []
     for trial in trials:

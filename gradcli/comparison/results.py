@@ -40,7 +40,7 @@ class Summary:
     std: float
     """The sample deviation (n - 1 in the denominator); NaN with fewer than two scores."""
     ci95: ConfidenceInterval
-    """mean ± t(n-1) · std / √n; every number with fewer than two scores."""
+    """mean ± t(n-1) · std / √n; unbounded with fewer than two scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class PairResult:
     deviation: float
     """The deviation of a - b between seeds; NaN with fewer than two."""
     ci95: ConfidenceInterval
-    """The paired t interval of the difference for this pair by itself."""
+    """The paired t interval of the difference, for this pair alone."""
     holm_interval: ConfidenceInterval
     """The same, widened by Holm's correction: if scores were tested, it excludes 0 exactly if the
     verdict is not a tie."""
@@ -128,7 +128,7 @@ class LearningRateSensitivity:
     low: float
     high: float
     best_at_edge: bool
-    """The best is an end of the grid: the true best may lie beyond."""
+    """The best is an end of the grid: the true best may be beyond it."""
     open_ended: bool
     """The range reaches an end of the grid, so it may be wider."""
 
@@ -171,7 +171,7 @@ class ArmInfo:
     optimizer: str
     """The option of `configs/optimizer/`."""
     overrides: tuple[str, ...]
-    """What the arm differs in besides its optimizer, such as `clip=none`."""
+    """What distinguishes the arm apart from its optimizer, such as `clip=none`."""
     learning_rates: tuple[float, ...]
     """The grid before any widening, rising; one learning rate without tuning."""
 

@@ -42,7 +42,7 @@ class ComposedArm:
     name: str
     optimizer: str
     overrides: tuple[str, ...]
-    """What the arm differs in besides its optimizer."""
+    """What distinguishes the arm apart from its optimizer."""
     composed: Composed
     learning_rate: float | None
     """The configured one; None if the optimizer takes no `lr`."""
@@ -124,7 +124,7 @@ def compose_comparison(
         vary: overrides with several values, `KEY=VALUE,VALUE`; each is crossed with the others
             and with the optimizers.
         config_dir: the user's own config folder, whose options add to the groups.
-        allow_import: packages that `_target_` may name besides the usual ones.
+        allow_import: packages that `_target_` may name in addition to the usual ones.
 
     Raises:
         UserError: for anything misspelt, of a wrong type or out of its limits.
@@ -259,7 +259,7 @@ def _values(word: str) -> list[str]:
 
 
 def _refuse_ambiguous_rates(config: CompareConfig, arguments: Sequence[str]) -> None:
-    """Refuse a fixed learning rate beside a search for one."""
+    """Refuse a fixed learning rate if one is searched for."""
     fixed = [word for word in arguments if word.partition("=")[0] == "optimizer.lr"]
     if fixed and config.protocol.tune:
         value = fixed[0].partition("=")[2]

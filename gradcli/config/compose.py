@@ -202,7 +202,7 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
 
     Raises:
-        UserError: if somebody has edited the file and broken it.
+        UserError: if the file was edited and is no longer valid.
     """
     try:
         config = OmegaConf.create(text)

@@ -16,7 +16,7 @@ RECORDER_GROUP = "recorder"
 
 
 def shipped_configs() -> Path:
-    """Return the shipped config folder: inside an installed package, beside it in a checkout."""
+    """Return the shipped config folder: inside an installed package, next to it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside, beside = package / "configs", package.parent / "configs"
     return inside if inside.is_dir() else beside
@@ -59,7 +59,7 @@ class ConfigFiles:
         return next(path for path in paths if path.is_file())
 
     def display(self, group: str, option: str) -> str:
-        """Return the path of an option's file as the user is shown it."""
+        """Return the path of an option's file, as shown to the user."""
         relative = f"{group}/{option}.yaml" if group else f"{option}.yaml"
         if self.own is not None and (self.own / relative).is_file():
             return str(self.own / relative)

@@ -1,7 +1,7 @@
 """The `data` section: its keys, and the class that loads the data.
 
 A shipped data set is known by its name, which is what a resolved config keeps of it: the
-`_target_` is looked up in `configs/data/`. A data set of the user's own keeps its `_target_`.
+`_target_` is looked up in `configs/data/`. A user's own data set keeps its `_target_`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gradcli.config.schema import DataConfig, Section
 from gradcli.config.targets import check_arguments, resolve_target
 from gradcli.errors import UserError, nearest
 
-#: What a file of the user's own need not say. A file without a name is named after itself.
+#: What a user's own file may leave out. A file without a name is named after itself.
 _DEFAULTS = {"val": None, "folder": None, "normalize": "mean_std", "drop_last": False}
 _COMMON = ("name", *_DEFAULTS)
 _SHIPPED_PACKAGE = "gradcli.data."
 
 
 def data_section(values: Any, option: str) -> Any:
-    """Return the values of an option's file with the keys added that it leaves out."""
+    """Return the values of an option's file, plus the keys that it leaves out."""
     if not isinstance(values, dict):
         return values  # an error, which the check of the values reports
     return {"name": option, **_DEFAULTS, **values}
@@ -81,7 +81,7 @@ def is_shipped(data: DataConfig) -> bool:
 
 
 def _is_shipped(name: str, target: str) -> bool:
-    """Whether a name says it all: a user's file may give a class of ours another name."""
+    """Whether the name is enough: a user's file may give one of our classes another name."""
     return name in shipped_names() and target.startswith(_SHIPPED_PACKAGE)
 
 

@@ -15,8 +15,8 @@ def with_defaults(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a training config with each key that it lacks as `configs/train.yaml` has it.
 
     A key is added to that file with the value that runs had, in effect, before it existed. So
-    an older run is resumed as it was begun. Options of groups are left alone: what their classes
-    are not given, has its default there.
+    an older run resumes the way it began. Options of groups are left alone: an argument that they
+    lack has its default in the class.
     """
     config = dict(plain)
     for key, default in _shipped_values().items():

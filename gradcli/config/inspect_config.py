@@ -59,7 +59,7 @@ def compose_inspection(
             training run, which build a fresh model.
         vary: overrides with several values, `KEY=V1,V2`; all combinations are built.
         config_dir: the user's own config folder, whose options add to the groups.
-        allow_import: packages that `_target_` may name besides the usual ones.
+        allow_import: packages that `_target_` may name in addition to the usual ones.
 
     Raises:
         UserError: if something is misspelt, of a wrong type or out of its limits.

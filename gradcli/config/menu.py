@@ -1,6 +1,6 @@
 """What can be chosen: the options of every group as their YAML files describe them.
 
-No class is imported, so that nothing waits for torch.
+No class is imported, so listing does not load torch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Option:
     keys: dict[str, Any]
     """Its keys with their values. An override `GROUP.KEY=VALUE` sets one, but for a recorder."""
     comments: dict[str, str]
-    """The comments beside keys."""
+    """The comments next to keys."""
 
     @property
     def summary(self) -> str:

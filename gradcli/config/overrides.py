@@ -23,7 +23,7 @@ from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
 
-#: How alike a word and an option are, from 0 to 1, if the word is taken for a misspelling.
+#: How similar a word must be to an option, from 0 to 1, to count as a misspelling of it.
 _MISSPELT = 0.8
 #: Other names of the options of a group. `nearest` cannot tell that they mean the same.
 _SYNONYMS = {

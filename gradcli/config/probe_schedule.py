@@ -1,4 +1,4 @@
-"""Which probes are asked for, and when a run runs them: names and moments, checked."""
+"""Which probes the config asks for, and when a run runs them: names and moments, checked."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from gradcli.errors import UserError, nearest
 from gradcli.probes.probe import Probe
 from gradcli.probes.registry import add_probe, choose_probes, selectable_probes
 
-#: What `monitor.probes_at` may name, besides the numbers of steps.
+#: What `monitor.probes_at` may name, apart from step numbers.
 MOMENTS = ("start", "epoch", "end")
 
 
 def add_allowed_probes(names: Sequence[str], allow_import: Sequence[str]) -> None:
-    """Make the probes of the user's own known, if `names` may name one of them.
+    """Register the user's own probes, if `names` may name one of them.
 
     Those are the `PROBES` of the packages that the user allows by name. No package is imported
-    if `names` are all known: it may take long.
+    if all `names` are known: importing may be slow.
 
     Raises:
         UserError: if a package cannot be imported, or its `PROBES` are not probes.
@@ -31,7 +31,7 @@ def add_allowed_probes(names: Sequence[str], allow_import: Sequence[str]) -> Non
 
 
 def allowed_probes(names: Sequence[str], allow_import: Sequence[str]) -> tuple[Probe[Any], ...]:
-    """Return the probes that `--probe` names, those of the user's own included.
+    """Return the probes that `--probe` names, the user's own included.
 
     Raises:
         UserError: for an unknown name, or a package that cannot be imported.

@@ -53,14 +53,14 @@ class MonitorConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """How often checkpoints are saved besides each epoch."""
+    """How often checkpoints are saved, in addition to each epoch."""
 
     seconds: float = field(metadata={"least": 0.0})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that a training run depends on, and who is handed its records."""
+    """Everything that a training run depends on, and who receives its records."""
 
     data: DataConfig
     model: Section

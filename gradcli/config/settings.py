@@ -1,4 +1,4 @@
-"""A resolved config laid out for a reader: one flat table of settings, or YAML with its files."""
+"""A resolved config for a reader: one flat table of settings, or YAML with its files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def flat_settings(text: str, *, where: str) -> dict[str, Any]:
         ) from None
     if not isinstance(plain.get(CHOICES, {}), dict) or not set(plain) - {CHOICES}:
         raise UserError("This is not a config: it is not a table of settings.", where=where)
-    # A loop of the user's own chooses no options.
+    # The user's own loop chooses no options.
     return flattened(with_defaults(plain) if CHOICES in plain else plain)
 
 

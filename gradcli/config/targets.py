@@ -290,8 +290,8 @@ def import_module(name: str, where: str) -> types.ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         pass
-    # A module of the user's own may lie in the working directory, where a console script does
-    # not look. Only a package that was allowed by name gets here.
+    # A user's own module may be in the working directory, where a console script does not
+    # look. Only a package that was allowed by name gets here.
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)

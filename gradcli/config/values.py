@@ -25,7 +25,7 @@ def typed(
 ) -> tuple[_Schema, dict[str, type]]:
     """Check every value of a composed config, and give it its type.
 
-    The classes come last: importing them imports torch, and the answer to a wrong number need
+    The classes come last: importing them imports torch, and an error about a wrong number should
     not wait for that. The class of the data is left to `config.data_config.with_source`.
 
     Returns:

@@ -50,12 +50,12 @@ class Batches:
         normalize: the value for a pixel x of 0..255: `mean_std` (x/255 - mean)/std, `0-1`
             x/255, `none` x.
         mean: of the training pixels, scaled to [0, 1].
-        std: likewise.
+        std: the standard deviation of the training pixels, scaled to [0, 1].
         device: where the split and the batches are kept.
         drop_last: leave out the last batch of an epoch if it is smaller than the others.
 
     Raises:
-        UserError: if `drop_last` would leave no batch at all.
+        UserError: if `drop_last` would leave no batch.
     """
 
     def __init__(
@@ -119,5 +119,5 @@ def _affine(normalize: Normalize, mean: float, std: float) -> tuple[float, float
         return 1.0, 0.0
     if normalize == "0-1":
         return 1 / 255, 0.0
-    # If all images are the same, there is no deviation to divide by.
+    # If all images are the same, the deviation is 0 and cannot divide.
     return 1 / (255 * (std or 1.0)), -mean / (std or 1.0)

@@ -20,13 +20,13 @@ class DataRequest:
     val: int | None
     """How many training examples become the validation split; None is the data set's choice."""
     folder: Path | None
-    """The folder of the user's own files: `data.folder`."""
+    """The folder with the user's own files: `data.folder`."""
     data_dir: Path
     """Where data sets are kept. Only a download writes to it."""
     cache_dir: Path
     """Where prepared files are kept."""
     progress: Callable[[DownloadProgress], None] | None = None
-    """Is called while a download goes on."""
+    """Called during a download."""
     mirrors: Sequence[str] | None = None
     """Where to download from, instead of the data set's own mirrors."""
 
@@ -46,10 +46,10 @@ class DataSource(ABC):
     def load(self, request: DataRequest) -> Dataset:
         """Return the data set, the same one at every call.
 
-        `dataset.split_dataset` makes it of training and test examples: it splits off `val`,
+        `dataset.split_dataset` makes it from training and test examples: it splits off `val`,
         computes the mean and the fingerprint, and names it `request.name`. Images are uint8
         (n, channels, height, width), labels int64 (n,), from 0.
 
         Raises:
-            UserError: if the data cannot be had, or a request cannot be met.
+            UserError: if the data is not available, or the request cannot be met.
         """

@@ -16,7 +16,7 @@ from torch import Tensor
 from gradcli.errors import UserError
 from gradcli.records import DataInfo
 
-#: The validation accuracy to which optimizers are timed on a data set that does not say its own.
+#: The validation accuracy to which optimizers are timed on a data set that does not set its own.
 OTHER_TARGET_ACCURACY = 0.9
 
 
@@ -112,7 +112,7 @@ def split_dataset(
     val: int | None = None,
     target_accuracy: float = OTHER_TARGET_ACCURACY,
 ) -> Dataset:
-    """Make a data set of training and test examples: all that a `DataSource` has to call.
+    """Make a data set from training and test examples: all that a `DataSource` has to call.
 
     Args:
         train: the training examples, of which the validation split is taken.

@@ -120,10 +120,10 @@ def _fetch_from(
 
 
 class _Body(threading.Thread):
-    """A response, read by a thread of its own.
+    """A response, read by its own thread.
 
-    Only a thread can be given up in time: a socket's time-out covers neither the look-up of the
-    name nor a header that arrives byte by byte. An abandoned thread ends at its next chunk or
+    Only a thread can be abandoned in time: a socket's time-out covers neither name resolution
+    nor a header that arrives byte by byte. An abandoned thread ends at its next chunk or
     time-out; it writes only to its queue.
 
     `chunks` receives the parts in turn and b"" at the end, or an exception at any point.

@@ -38,8 +38,8 @@ def load_dataset(
     """Load a data set as tensors in memory, split into train, val and test.
 
     Args:
-        name: of the data set; without a `source`, one of `SHIPPED`. `auto` is MNIST if it can be
-            had, and the bundled sample otherwise; `info.name` and `info.note` then say so.
+        name: of the data set; without a `source`, one of `SHIPPED`. `auto` is MNIST if it is
+            available, and the bundled sample otherwise; `info.name` and `info.note` then say so.
         source: what loads it.
         val: how many training examples become the validation split. None is the data set's own
             choice: 500 for `mnist5k`, a sixth for the other shipped ones (10,000 of MNIST's
@@ -47,12 +47,12 @@ def load_dataset(
         folder: the folder of IDX files that `idx` reads.
         data_dir: where data sets are looked for and downloaded to; None is the folder `data` in
             the cache folder. Only a download writes to it.
-        progress: is called while a download goes on.
+        progress: called during a download.
         mirrors: where to download from, instead of torchvision's mirrors.
         cache_dir: where prepared files are kept; None is the platform's cache folder.
 
     Raises:
-        UserError: if the name is unknown, the data cannot be had, a file is broken, or `val` is
+        UserError: if the name is unknown, the data is not available, a file is broken, or `val` is
             too large.
     """
     if source is None:

@@ -1,4 +1,4 @@
-"""The shipped data sets: where each one is looked for, and what stands in for it.
+"""The shipped data sets: where each one is looked for, and what replaces it.
 
 The order is: a folder of IDX files on the disk, a download, and for `auto` the bundled sample.
 """
@@ -22,7 +22,7 @@ _SAMPLE_VAL: Final = 500
 
 
 class Idx(DataSource):
-    """A folder of the user's own IDX files. A sixth of the training images is for validation."""
+    """A folder with the user's own IDX files. A sixth of the training images is for validation."""
 
     def load(self, request: DataRequest) -> Dataset:
         """Read `data.folder`."""
@@ -80,8 +80,8 @@ class TorchvisionDigits(DataSource):
         """Read the files, and download them first if there are none.
 
         Args:
-            request: what is asked for.
-            retry: whether to download even if that has failed a short while ago.
+            request: which data, and how to split it.
+            retry: whether to download even if a download failed less than an hour ago.
 
         Raises:
             DownloadError: if the download fails.
@@ -110,7 +110,7 @@ class TorchvisionDigits(DataSource):
         """Return the folder that holds all four files; None if there is none.
 
         Raises:
-            UserError: if a folder of the user's holds only some of them.
+            UserError: if one of the user's folders holds only some of them.
         """
         raw = raw_folder(self.torchvision_class, data_dir)
         found = {folder: idx.present(folder) for folder in (data_dir / self.option, raw, data_dir)}
@@ -142,7 +142,7 @@ class FashionMnist(TorchvisionDigits):
 
 
 class Auto(DataSource):
-    """MNIST if it can be had, and otherwise the bundled sample; `info.name` says which."""
+    """MNIST if it is available, and otherwise the bundled sample; `info.name` says which."""
 
     def load(self, request: DataRequest) -> Dataset:
         """Read MNIST or the sample."""
@@ -181,7 +181,7 @@ def _read(
 
 
 def _refuse_folder(request: DataRequest) -> None:
-    """Refuse `data.folder`, which only a folder of the user's own files needs."""
+    """Refuse `data.folder`, which only data=idx reads."""
     if request.folder is not None:
         raise UserError(
             f"Only data=idx reads data.folder; data={request.name} does not.",

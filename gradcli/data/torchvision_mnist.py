@@ -53,7 +53,7 @@ def download(
         class_name: of the data set in torchvision, such as `MNIST`.
         data_folder: where data sets are kept.
         mirrors: where to download from; None is torchvision's mirrors.
-        progress: is called while the download goes on.
+        progress: called during the download.
 
     Raises:
         DownloadError: if it fails; the message gives the reason for each mirror.

@@ -65,9 +65,9 @@ class Probed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of n sampled steps and m probed ones, for the L layers that have a matrix.
+    """What is known about n sampled steps and m probed ones, for the L layers that have a matrix.
 
-    A fresh model counts as a run of one step, whose update was not made.
+    A fresh model counts as a run of one step without an update.
     """
 
     info: RunInfo
@@ -116,7 +116,7 @@ class Evidence:
 
     @property
     def loss_of_guessing(self) -> float:
-        """ln(classes); NaN if they are not known, as in a loop of the user's own."""
+        """ln(classes); NaN if they are not known, as in the user's own loop."""
         return math.log(self.info.data.classes) if self.info.data.classes > 1 else math.nan
 
     @property
@@ -161,7 +161,7 @@ class Evidence:
     def of_the_flow(self) -> Evidence:
         """The evidence on how gradients flow: of the first step alone if training broke the model.
 
-        Gradients in a broken model tell nothing new, and no layer is to blame for them.
+        Gradients in a broken model add no information, and no single layer causes them.
         """
         if not self.blown_up and self.fault is None:
             return self

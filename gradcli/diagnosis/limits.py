@@ -1,7 +1,7 @@
 """Every constant of the rules: its value, the reason for it, and where it comes from.
 
 All are relative: to other layers, to the weights, to the first loss or to the step before. None
-says whether a norm is small or large by itself, because that depends on the scale of the loss and
+says whether a norm alone is small or large, because that depends on the scale of the loss and
 the size of the model. "Measured" means on the bundled digits, with every shipped model and
 optimizer, healthy and broken.
 """
@@ -28,7 +28,7 @@ DEPTH_FACTOR = Limit(
     "Between neighbouring layers of a healthy model gradients change by factors of 2 to 3, and "
     "over twenty layers by 50; a layer with a thousandth of another's gradient learns a thousand "
     "times slower.",
-    "Glorot and Bengio 2010, section 4; measured: 1/60 at least in healthy models",
+    "Glorot and Bengio 2010, section 4; measured: at least 1/60 in healthy models",
 )
 THROUGH_TIME = Limit(
     1e-3,
@@ -38,7 +38,7 @@ THROUGH_TIME = Limit(
 LOSS_OF_GUESSING = Limit(
     5.0,
     "A model that gives all classes equal probability has the loss ln(classes). Five times that "
-    "at the start is confident and wrong: signals grow on their way forward, and so do gradients.",
+    "at the start means confident and wrong: signals grow on their way forward, as do gradients.",
     "measured: 1.0 to 2.3 times in healthy models, 7 with saturated units, 1e4 and more with "
     "weights twice too large in twenty layers",
 )
@@ -50,15 +50,15 @@ REACH = Limit(
 )
 DEAD_UNITS = Limit(
     0.8,
-    "In a deep ReLU network the signals of all examples align with depth, so that up to half of a "
-    "healthy layer's units are zero for all of them; by chance, more than 26 of 32 units are so "
-    "once in ten thousand times.",
-    "Lu et al. 2019, arXiv 1903.06733; measured: 0.5 at most in healthy models",
+    "In a deep ReLU network the signals of all examples align with depth, so up to half of a "
+    "healthy layer's units are zero for all of them; by chance, this happens to more than 26 of 32 "
+    "units once in ten thousand times.",
+    "Lu et al. 2019, arXiv 1903.06733; measured: at most 0.5 in healthy models",
 )
 SATURATED_UNITS = Limit(
     0.5,
     "If most activations are on the flat part of their curve, most of the gradient is lost there.",
-    "Glorot and Bengio 2010, section 3; measured: 0.3 at most in healthy models",
+    "Glorot and Bengio 2010, section 3; measured: at most 0.3 in healthy models",
 )
 LARGE_UPDATE = Limit(
     0.1,
@@ -72,15 +72,15 @@ USUAL_UPDATE = Limit(
 )
 LOSS_BLOWN_UP = Limit(
     3.0,
-    "The loss at the start is that of guessing; if it is three times that for several steps, the "
-    "updates have caused it.",
+    "The loss starts at that of guessing; if it is three times that for several steps, the updates "
+    "have caused it.",
     "measured, in the median of five steps: 1.4 in runs that recover, 2.1 with batches of one, "
     "400 and more in those that do not recover",
 )
 LOSS_KEPT = Limit(
     0.9,
     "A loss above this share of its first value, or of that of guessing, has not fallen.",
-    "measured: 0.84 at most after 96 steps in healthy models",
+    "measured: at most 0.84 after 96 steps in healthy models",
 )
 DISTANCE = Limit(
     0.02,
@@ -96,12 +96,12 @@ CLIPPED_TO = Limit(
     0.05,
     "A limit a few times below the usual norm only slows the start; at a twentieth it sets the "
     "length of every step, whatever the learning rate is.",
-    "measured: 0.13 at least in healthy runs with the limit at 1",
+    "measured: at least 0.13 in healthy runs with the limit at 1",
 )
 SPIKE = Limit(
     10.0,
     "A norm of ten times the median of the 25 steps before.",
-    "measured: 10 times at most in healthy runs",
+    "measured: at most 10 times in healthy runs",
 )
 SPIKE_HARM = Limit(
     1.5,
@@ -117,15 +117,15 @@ SPIKE_HARM_AT_LEAST = Limit(
 )
 RATE_CHANGE = Limit(
     5.0,
-    "From one step to the next, smooth schedules multiply the learning rate by 2 at most, at the "
-    "start of a warm-up, and by 1/4 at least, at the end of a cosine; more is a jump.",
+    "From one step to the next, smooth schedules multiply the learning rate by at most 2 (at the "
+    "start of a warm-up) and at least 1/4 (at the end of a cosine); more is a jump.",
     "the shipped schedules",
 )
 SCATTER = Limit(
     0.6,
     "If the losses of consecutive batches differ by more than half of the loss itself, a batch "
     "says little about the whole. The scatter falls with the square root of the batch size.",
-    "measured: 0.7 to 1.7 with batches of 1 and 2, 0.4 at most with batches of 128",
+    "measured: 0.7 to 1.7 with batches of 1 and 2, at most 0.4 with batches of 128",
 )
 STILL_TO_LEARN = Limit(
     0.25,

@@ -48,7 +48,7 @@ class Convergence:
     median: robust, and free of trends."""
     first_norm: float
     last_norm: float
-    """The norm of the gradient, likewise."""
+    """The gradient norms that correspond to the first and the last loss."""
     norm_follows_loss: float
     """The correlation of log norm with log loss: near 1 the gradient falls with the loss, near 0
     it does not follow the loss. NaN for fewer than 20 steps."""
@@ -130,7 +130,7 @@ def finite_rows(steps: StepRecords) -> Integers:
 
 
 def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spike, ...]:
-    """Find the spikes of a run; the first 25 steps have nothing to compare with."""
+    """Find the spikes of a run; the first 25 steps cannot be compared."""
     finite = finite_rows(steps)
     places, factors = _high_norms(steps, finite)
     spikes = []

@@ -1,6 +1,6 @@
 """What to try: overrides that can be pasted, for the models and settings that are shipped.
 
-Each function returns None if no override can fix it, as for a loop of the user's own.
+Each function returns None if no override can fix it, as for the user's own loop.
 """
 
 from __future__ import annotations

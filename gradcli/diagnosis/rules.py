@@ -36,7 +36,7 @@ class Rule:
     missing: Callable[[Evidence], str]
     """What it would take to apply the rule; empty if it can be applied."""
     unless: tuple[str, ...] = ()
-    """The findings that explain what this rule would find: with one of them it is not applied."""
+    """The findings that explain what this rule would find; if there is one, it is not applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     """Errors first; `healthy` if nothing is wrong and something was tested."""
     tested: tuple[str, ...]
-    """The codes that were tested for."""
+    """The codes of the rules that were applied."""
     not_tested: dict[str, str]
-    """The others, each with what it would take."""
+    """The codes of the others, each with what it would take to apply them."""
 
 
 def _gradients(evidence: Evidence) -> str:
@@ -67,7 +67,7 @@ def _updates(evidence: Evidence) -> str:
     return _steps(evidence) or f"a run with {setting} above 0"
 
 
-# The model of a run in a loop of the user's own is not on record, so that it cannot be probed.
+# A run in the user's own loop does not store its model, so it cannot be probed.
 _NEEDS_MODEL = "the model, which is not stored with a run of your own loop"
 
 

@@ -7,8 +7,8 @@
     worker   what a local worker process runs
 
 `comparison.engine` says what an engine must do. An engine starts trials and says which have
-ended. Their run directories say how they went, so nothing is lost with an engine, and a
-comparison can be resumed on any other one.
+ended. Their run directories say how they went, so nothing is lost if an engine dies, and a
+comparison can resume on any other engine.
 """
 
 from gradcli.comparison.engine import Ended, Engine, Job, OpenEngine, PlanRequest

@@ -1,8 +1,8 @@
 """Trials in worker processes on this machine; each worker runs one trial after another.
 
 A worker is a fresh interpreter, not a fork, so the caller may be any program that has threads or
-uses a graphics card. It loads torch and the data once. It ends when its stdin closes, and so with
-this process, however this one ends.
+uses a graphics card. It loads torch and the data once. It ends when its stdin closes, so it
+never outlives this process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from gradcli.errors import user_error_from_json
 _SECONDS_TO_DIE = 5.0
 _SECONDS_TO_TIDY = 1.0
 _TAIL_CHARACTERS = 2000
-_PLANNERS = 2  # workers that may die while planning before that is an error
+_PLANNERS = 2  # this many workers may die while planning before it is an error
 
 
 class LocalEngine:
-    """An engine of worker processes, which start at once and end with `close`.
+    """An engine of worker processes, which start immediately and end with `close`.
 
     Args:
         jobs: the number of workers until `scale` changes it; None starts one, which loads torch
@@ -46,7 +46,7 @@ class LocalEngine:
         self.scale(jobs or 1)
 
     def scale(self, jobs: int) -> int:
-        """Have `jobs` workers and return `jobs`; missing workers start at once."""
+        """Have `jobs` workers and return `jobs`; missing workers start immediately."""
         self._jobs = jobs
         while len(self._workers) < jobs:
             self._start_worker()
@@ -57,7 +57,7 @@ class LocalEngine:
 
         Raises:
             UserError: if the config or the data is wrong.
-            RuntimeError: if planning fails in any other way, or two workers die of it.
+            RuntimeError: if planning fails in any other way, or two workers die while planning.
         """
         for _ in range(_PLANNERS):
             self.scale(self._jobs)
@@ -101,7 +101,7 @@ class LocalEngine:
                 worker.process.send_signal(signal.SIGTERM)
 
     def close(self) -> None:
-        """End every worker at once."""
+        """End every worker immediately."""
         self._waiting.clear()
         for worker in self._workers:
             worker.kill()

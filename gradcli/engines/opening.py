@@ -1,7 +1,7 @@
-"""From the class that a config names to an engine, the usual one started before it is named.
+"""From the class that a config names to an engine, the default one started before it is named.
 
 A local worker takes seconds to load torch. It starts before this process has composed its config,
-by a guess from the words of the command; the config decides, and a wrong guess costs one process.
+by a guess from the command line; the config decides, and a wrong guess costs one process.
 """
 
 from __future__ import annotations

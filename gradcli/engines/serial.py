@@ -35,7 +35,7 @@ class SerialEngine:
         self._download: Download = _show_nothing
 
     def scale(self, jobs: int) -> int:
-        """Return 1: one trial at a time is all it runs."""
+        """Return 1: it runs one trial at a time."""
         return 1
 
     def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:

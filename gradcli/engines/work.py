@@ -21,7 +21,7 @@ def plan(request: PlanRequest, load_data: Callable[[DataConfig], Dataset]) -> di
     Raises:
         UserError: for anything wrong with the config or the data.
     """
-    from gradcli.workflows.planning import plan_comparison  # one process of all does it
+    from gradcli.workflows.planning import plan_comparison  # only one process plans
 
     paths = Paths(
         config_dir=Path(request.config_dir) if request.config_dir else None,
@@ -49,5 +49,5 @@ def run(job: Job, load_data: Callable[[DataConfig], Dataset], facts: dict[str, A
 
 @functools.lru_cache(maxsize=1)
 def load_once(data: DataConfig, *, data_dir: str | None, download: Download) -> Dataset:
-    """Load a data set; return the last one if it is asked for again."""
+    """Load a data set; return the last one if the request is the same."""
     return obtain_data(data, Path(data_dir) if data_dir else None, download)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradcli.fast import gate
 
-#: From tensors, an order and the type to sum in, which may be left out, to a norm () of each.
+#: From tensors, an order and optionally the type to sum in, to the norm () of each.
 NormOfEach: TypeAlias = Callable[..., Sequence[Tensor]]
 
 

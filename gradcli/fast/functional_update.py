@@ -1,9 +1,9 @@
 """An update that looks up its tensors once instead of at every step.
 
 Each `step` of `torch.optim` collects its parameters' gradients and states in Python, then calls
-the functional form of its algorithm, a public function beside the class. Here that function is
-called with lists that are kept; for fused optimizers, the kernel itself is. It is the same code on
-the same tensors, hence the same weights to the last bit. A fused kernel can also scale the
+the functional form of its algorithm, a public function next to the class. Here that function is
+called with lists that are kept; for fused optimizers, the kernel itself. It is the same code on
+the same tensors, so the same weights to the last bit. A fused kernel can also scale the
 gradients, which saves clipping a pass over them.
 
 Microseconds of the whole update within a training loop (2 cores of an AMD EPYC, one thread;
@@ -105,7 +105,7 @@ def _is_fused(group: dict[str, Any]) -> bool:
 
 
 # The functional form, and the states that it takes after the gradients, in this order.
-_AdamW = torch.optim.AdamW  # an `Adam` with a setting of its own, but not in 2.6
+_AdamW = torch.optim.AdamW  # an `Adam` with its own setting, but not in 2.6
 _ADAM_STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
 _FORMS: dict[type[Optimizer], tuple[_Function, tuple[str, ...]]] = {
     torch.optim.Adadelta: (adadelta, ("square_avg", "acc_delta", "step")),

@@ -34,7 +34,7 @@ PROVEN = frozenset(
 #: Releases with which they have passed on a CUDA device.
 PROVEN_ON_CUDA = frozenset({"2.13.0"})
 
-#: Releases that have failed, or that nobody has tried, and why. They go PyTorch's own way.
+#: Releases that failed or were not tried, and why. They use PyTorch's own methods.
 UNPROVEN: dict[str, str] = {}
 
 

@@ -244,7 +244,7 @@ def _chain(model: nn.Module) -> list[nn.Module] | None:
         or any(type(module) is not nn.Linear for module in [*chain[::2], chain[-1]])
         or any(type(module) not in _DERIVATIVES for module in chain[1::2])
         or any(getattr(module, "inplace", False) for module in chain)
-        or any("forward" in vars(module) for module in [model, *chain])  # replaced by somebody
+        or any("forward" in vars(module) for module in [model, *chain])  # replaced by user code
     ):
         return None
     return chain

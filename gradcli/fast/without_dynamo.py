@@ -3,7 +3,7 @@
 The constructor, `step`, `state_dict` and `load_state_dict` of `torch.optim` are wrapped to keep the
 compiler out of them. The wrappers import the compiler to do so, which takes nearly as long as
 `import torch` itself (1.3 to 1.6 s on 2 cores); a program that compiles nothing does not need it.
-The functions here call the wrapped code directly: the same code on the same tensors, hence the
+The functions here call the wrapped code directly: the same code on the same tensors, so the
 same weights to the last bit, and the first training step comes after about 0.6 of the time.
 
 They do so only if everything is as it was tested: the gate is open, the class is one of
@@ -37,7 +37,7 @@ def construct(
     if add_param_group is None:
         return optimizer_class(groups, **settings)
     optimizer = optimizer_class.__new__(optimizer_class)
-    # Python finds an attribute of the object before the method of its class, so that no class
+    # Python finds an attribute of the object before the method of its class, so no class
     # has to be changed.
     vars(optimizer)["add_param_group"] = MethodType(add_param_group, optimizer)
     try:

@@ -7,5 +7,5 @@
     layer_probe  weights, updates and input gradients, at some steps
     non_finite   finds where a non-finite value appeared first
 
-Import from the modules, so that reading a run does not import torch.
+Import from the modules: reading a run must not import torch.
 """

@@ -1,12 +1,14 @@
 """Inspection: what the gradients of a run or of a model do, put together for a reader.
 
-    results   all that is shown, as plain values
-    history   a run's norms over time, in a bounded number of bins
-    probing   the costly probes by name: made, timed, or refused in words; needs torch
-    recording the same of a model that trains, as records of its run; needs torch
-    measures  what the probes say, on its way into evidence and inspection
-    assemble  from records and measures to an inspection
+    inspection      everything that is shown, as plain values
+    assemble        from records and measures to an inspection
+    history         a run's norms over time, in a bounded number of bins
+    measures        what the probes measured, on its way into evidence and inspection
+    probing         runs costly probes by name, times them, or says why not; needs torch
+    recording       runs probes while a model trains, and returns records; needs torch
+    run_summary     the numbers of a run's closing screen
+    run_difference  what differs between two runs, and from which step on
 
-What was found is judged in `diagnosis`, and drawn in `views`. Import from the modules:
-whoever inspects records must not wait for torch.
+`diagnosis` judges what was found, and `views` draws it. Import from the modules: inspecting records
+must not load torch.
 """

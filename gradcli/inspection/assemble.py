@@ -271,7 +271,7 @@ def _notes(run: Run, summary: TrainSummary) -> tuple[str, ...]:
     notes = []
     match run.status:
         case "running":
-            notes.append(f"The run is still going; it has made {steps} so far.")
+            notes.append(f"The run is still going: {steps} so far.")
         case "lost":
             notes.append(
                 f"The run is lost: its process died after at least {steps}, leaving no message."

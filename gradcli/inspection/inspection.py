@@ -163,7 +163,7 @@ class Inspection:
     """What was inspected, as the user would type it: a run directory, or overrides."""
     kind: Kind
     label: str
-    """What distinguishes it from those beside it; empty if there are none."""
+    """What distinguishes it from those next to it; empty if there are none."""
     model: str
     activation: str
     optimizer: str
@@ -206,9 +206,9 @@ class Inspection:
     probe_history: tuple[ProbeRecord, ...] = ()
     """What a run's own probes found while it trained."""
     is_own_loop: bool = False
-    """Whether the run was trained in a loop of the user's own, which gradcli cannot repeat."""
+    """Whether the run was trained in the user's own loop, which gradcli cannot repeat."""
     path_arguments: tuple[str, ...] = ()
-    """The options that say where things are, for commands that go on from here."""
+    """The options that say where things are, for commands that continue from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class SideBySide:
     target: str
     kind: Literal["variants", "comparison"]
     inspections: tuple[Inspection, ...]
-    """Each with a `label` of its own."""
+    """Each has its own `label`."""
     notes: tuple[str, ...] = ()
 
     @property

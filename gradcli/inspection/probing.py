@@ -35,7 +35,7 @@ _REFERENCE_PASSES = 5
 
 
 def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announce) -> Measures:
-    """Look at every layer's signals, and run the probes that are asked for.
+    """Look at every layer's signals, and run the requested probes.
 
     A probe that cannot be run on this model is noted with its reason, as are all if the
     gradients are not finite. On a fresh model the first update is measured too. Probes that make
@@ -43,8 +43,8 @@ def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announc
 
     Args:
         target: the model; its weights are others afterwards if steps were made.
-        probes: those that are asked for; some are run unasked.
-        announce: is told which probe runs next.
+        probes: the requested ones; some run without being requested.
+        announce: called with the probe that runs next.
     """
     model = target.model
     layers = find_layers(model)
@@ -160,7 +160,7 @@ def _rehearse(probe: Probe[Any], target: ProbeTarget) -> None:
     """Run a probe on a toy, so that what it loads once per process does not count as its cost.
 
     On one core: sharpness imports a part of SciPy in 0.3 s, per-example gradients load one of
-    PyTorch in 0.5 to 3 s. The shipped probes that make training steps load nothing of their own.
+    PyTorch in 0.5 to 3 s. The shipped probes that make training steps load nothing extra.
     """
     if probe.takes_steps:
         return

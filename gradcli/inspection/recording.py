@@ -15,7 +15,7 @@ def record_probes(
 ) -> Iterator[ProbeRecord]:
     """Run probes, and yield the record of each as soon as it is done.
 
-    Each gets a copy of its own, so that its result does not depend on which others are run: some
+    Each gets its own copy, so its result does not depend on which others run: some
     train it on.
 
     Args:

@@ -49,7 +49,7 @@ class RunDifference:
     b: TrainSummary
     overrides: tuple[tuple[str, ...] | None, tuple[str, ...] | None]
     """Those that the runs were begun with; None if they are not recorded, as for trials and for
-    a loop of the user's own."""
+    the user's own loop."""
     options: tuple[str, ...] | None
     """Those that a command needs to build both again, such as `--config-dir DIR`; None if they
     differ."""
@@ -141,7 +141,7 @@ def fair_comparison(difference: RunDifference) -> list[str] | None:
     arguments = [word.lstrip("+") for word in (*of_a, *of_b)]
     given = [word for word in arguments if word.startswith(f"{key}.") and not _sets(word, _RATE)]
     if given or any(_sets(word, "data.val") for word in arguments):
-        return None  # an option with keys of its own, or no validation data to choose by
+        return None  # an option with its own keys, or no validation data to choose by
     optimizer = difference.a.info.optimizer
     if not _is_shipped("optimizer", optimizer) or not all(
         _is_shipped(key, value) for value in values if "." not in key and isinstance(value, str)
@@ -205,7 +205,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _origin(run: Run) -> dict[str, Any]:
-    """Return what made a run, besides its config and its commands."""
+    """Return what made a run, apart from its config and its commands."""
     state, info = run.state, run.info
     git = state.get("git") or {}
     commit = f"{git['commit'][:12]}{', changed' if git['dirty'] else ''}" if git else None

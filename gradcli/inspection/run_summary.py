@@ -106,7 +106,7 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
 
 
 def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> Probed | None:
-    """Return what the probes of one step found in the layers; None if `signals` was not made."""
+    """Return what the probes of one step found in the layers; None if `signals` did not run."""
     made = {name: record for name, record in records.items() if not record.refused}
     if "signals" not in made:
         return None

@@ -2,7 +2,7 @@
 
 An initialisation fills every weight matrix of the linear, convolutional and recurrent modules
 and sets their biases. It never touches the scales and shifts of norm layers. A recurrent module
-stacks the matrices of its gates; each gate's block is filled as a matrix of its own.
+stacks the matrices of its gates; each gate's block is filled as a separate matrix.
 """
 
 from __future__ import annotations

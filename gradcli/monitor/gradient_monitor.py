@@ -53,7 +53,7 @@ class GradientMonitor:
             loss.backward()
             monitor.step(loss)  # gradients as they come from the backward pass
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # if you like
-            optimizer.step()  # seen by itself: what was clipped, and the update
+            optimizer.step()  # watched by a hook: what was clipped, and the update
     ```
 
     Then `gradcli runs show latest`, or `gradcli.load_run(monitor.run)`. Call `step` once per
@@ -103,10 +103,10 @@ class GradientMonitor:
             0 for none.
         stop_on_fault: whether `step` raises at the first non-finite loss or gradient, before the
             update. Otherwise it is recorded, with its layer, you are warned once, and your
-            training goes on. On an accelerator, stopping means waiting for the device at each
+            training continues. On an accelerator, stopping means waiting for the device at each
             step.
         runs_dir: where runs are kept; None is `GRADCLI_RUNS`, or else `runs`.
-        recorders: are handed every record, after the run directory.
+        recorders: receive every record, after the run directory.
 
     Attributes:
         run: the run's directory; None in the other processes of a distributed training.

@@ -36,7 +36,7 @@ from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords
 _SECONDS_BETWEEN_FLUSHES = 1.0
 # Version counters tell whether the loop changed gradients between `step` and the update, and save
 # a second pass if it did not. But writes through `.data` or NumPy escape them, so the first steps,
-# and one in so many later ones, are measured twice whatever the counters say. After the first
+# and one in this many later ones, are measured twice whatever the counters say. After the first
 # change that they missed, all steps are measured twice.
 _DISTRUSTED_STEPS = 100
 _DISTRUST_EVERY = 64
@@ -136,7 +136,7 @@ class LoopMonitor:
 
         Args:
             loss: of this step, one number, not multiplied by a scaler's scale.
-            epoch: from 1; None is that of the step before.
+            epoch: from 1; None keeps the epoch of the step before.
 
         Raises:
             UserError: if the loss is not one number, or there is no gradient at all.

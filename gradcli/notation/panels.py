@@ -1,4 +1,4 @@
-"""What all pictures share: colours, markers, scales and legends, on axes that are handed in.
+"""What all pictures share: colours, markers, scales and legends, on axes that the caller passes.
 
 A probe draws its own result with these, so they stand below it, and know no other room.
 """

@@ -10,7 +10,7 @@ import torch
 from gradcli.optim.schedules import Schedule
 from gradcli.optim.torch_schedule import SCHEDULED, Replay, TorchSchedule
 
-# The settings of so many steps are computed at once: 2 us per step, instead of 20 one by one.
+# The settings of this many steps are computed at once: 2 us per step, instead of 20 one by one.
 _AHEAD = 100
 
 

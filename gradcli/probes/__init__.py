@@ -11,8 +11,8 @@
     cosine         whether consecutive gradients point the same way
     alpha          where a step ends on the parabola along it
     check          autograd against finite differences
-    measuring/     the arithmetic that they share, and that of the longer ones
+    measuring/     the arithmetic that they share, and the longer computations
 
-A probe that ships is a file here and a name in `registry.SHIPPED`. One of the user's own is a
-file anywhere: its package has a tuple `PROBES`, and `--allow-import PACKAGE` makes them known.
+A probe that ships is a file here and a name in `registry.SHIPPED`. A user's own probe is
+a file anywhere: its package has a tuple `PROBES`, and `--allow-import PACKAGE` registers them.
 """

@@ -41,7 +41,7 @@ class DescentCurve:
     """The step with the lowest loss; 0 if none is lower than the start."""
     best_loss: float
     descends_to: float
-    """The longest step up to which every loss lies below the start; 0 if not even the shortest
+    """The longest step up to which every loss is below the start; 0 if not even the shortest
     step lowers the loss."""
 
     @property

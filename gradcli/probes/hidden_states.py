@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gradcli.probes.measuring.through_time import HiddenStateGradients
 
 MOST_MODULES = 4
-"""How many layers are told in words."""
+"""How many layers get a sentence."""
 
 
 def _run(target: ProbeTarget) -> tuple[HiddenStateGradients, ...]:

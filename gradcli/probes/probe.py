@@ -1,6 +1,6 @@
-"""What a probe is: a name, what it costs, how it is run, and how its result is told.
+"""What a probe is: a name, what it costs, how it runs, and how its result is shown.
 
-A probe is one file beside this one that ends with a `Probe`. The file is imported to draw and to
+A probe is one file next to this one that ends with a `Probe`. The file is imported to draw and to
 read stored runs, so it imports torch, SciPy and matplotlib only inside functions.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Is told which probe runs next, its number from 1, and how many there are.
+#: Called with the probe that runs next, its number from 1, and how many there are.
 Announce = Callable[[str, int, int], object]
 
 
@@ -94,8 +94,8 @@ class Reading:
     Args:
         meaning: what the value is, as a table's or a picture's heading.
         write: turns the value into text.
-        against: what the value is compared with, in words; given the record and the batch size.
-        limit: what it is compared with, as a number; NaN if with nothing.
+        against: what the value is compared with, as text; given the record and the batch size.
+        limit: what it is compared with, as a number; NaN if there is no limit.
         limit_name: the name of that number in a picture's legend.
         logarithmic: whether the values may be of any magnitude.
     """
@@ -114,22 +114,22 @@ class Probe(Generic[Result]):
 
     Args:
         name: what `--probe` and `monitor.probes` call it.
-        cost: in forward-backward passes of one batch, in words.
+        cost: in forward-backward passes of one batch, as text.
         run: looks at the target and returns a result of plain numbers, NumPy arrays, and
             dataclasses, tuples or lists of them. It raises `UserError` to refuse a model, and
             leaves the model as it was unless `takes_steps`.
         summary: the result in a few numbers.
-        sentences: the result in words, one paragraph each; given the training batch size too.
+        sentences: the result as text, one paragraph each; given the training batch size too.
         reading: how the summary is read.
         draw: draws the result into an empty figure, whose height and title (`suptitle`) it may
             set; the model's name is added to the title. None for no picture.
         takes_steps: whether it makes training steps. Such probes run last.
-        unasked: whether an inspection makes it of this target without being asked; None for
+        unasked: whether an inspection runs it on this target without being asked; None for
             never.
         own_option: the option that asks for it, if that is not `--probe`; `all` leaves it out.
-        told_by_layer: whether the table of layers tells the result, so that `--json` does not
+        told_by_layer: whether the table of layers shows the result, so that `--json` does not
             repeat it.
-        conclusions: what follows from the result, for `--json` to print beside it.
+        conclusions: what follows from the result, for `--json` to print next to it.
     """
 
     name: str

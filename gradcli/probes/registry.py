@@ -1,4 +1,4 @@
-"""The probes that can be asked for: those that are shipped, and those that the user adds."""
+"""The probes that can be requested: the shipped ones, and those that the user adds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gradcli.probes.probe import Probe, Reading
 from gradcli.probes.sharpness import SHARPNESS
 from gradcli.probes.signals import SIGNALS
 
-#: In the order in which they are run and told.
+#: In the order in which they run and are shown.
 SHIPPED: tuple[Probe[Any], ...] = (
     *(SIGNALS, HISTOGRAMS, NOISE, SHARPNESS, DESCENT, HIDDEN_STATES, COSINE, ALPHA, CHECK),
 )
@@ -26,7 +26,7 @@ _added: dict[str, Probe[Any]] = {}
 
 
 def add_probe(probe: Probe[Any]) -> None:
-    """Make a probe of the user's own known to this process.
+    """Register a user's own probe in this process.
 
     Raises:
         UserError: another probe has its name.
@@ -71,7 +71,7 @@ def choose_probes(
     Args:
         names: the names; `all` stands for every probe.
         where: the option or key that they come from, for the error.
-        ask: how a probe is asked for there, with `{}` for its name.
+        ask: how to request a probe there, with `{}` for its name.
 
     Raises:
         UserError: for an unknown name.

@@ -38,7 +38,7 @@ def _always(target: ProbeTarget) -> bool:
 
 SIGNALS = Probe(
     name="signals",
-    cost="one pass per batch of the probe set; made with any other probe, and of every fresh model",
+    cost="one pass per batch of the probe set; run with any other probe, and on every fresh model",
     run=_run,
     summary=_summary,
     sentences=_sentences,

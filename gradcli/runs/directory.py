@@ -72,7 +72,7 @@ class StateDirectory:
 
     @property
     def paths(self) -> Paths:
-        """Where it lies, and the places that its configs were built with, as far as recorded."""
+        """Where it is, and the paths that its configs were built with, as far as recorded."""
         parent = self.path.parent
         data_dir, config_dir = self.state.get("data_dir"), self.state.get("config_dir")
         return Paths(

@@ -1,7 +1,7 @@
-"""Which run or comparison a word names: a directory, a name, a unique part of one, or `latest`.
+"""Which run or comparison a target names: a directory, a name, a unique part of one, or `latest`.
 
 `latest` is one thing for every command: the run or comparison in the runs directory that was begun
-last. The trials of a comparison lie below it and are never the latest.
+last. The trials of a comparison are inside it and are never the latest.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
 
 
 def _require_name(target: str) -> None:
-    """Refuse an empty word, such as an unset variable of the shell: every name contains it.
+    """Refuse an empty name, such as an unset shell variable: every name contains it.
 
     Raises:
         UserError: if it is empty.

@@ -123,7 +123,7 @@ class Run(StateDirectory):
 
     @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:
-        """The results of the probes of `monitor.probes`, in the order in which they were made."""
+        """The results of the probes of `monitor.probes`, in the order in which they ran."""
         return tuple(map(_probe_record, _lines(self.path / PROBES_FILE, kind="probe")))
 
     @cached_property

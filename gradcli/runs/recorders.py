@@ -1,6 +1,6 @@
 """The recorders of one run: its directory first, then the screen, then the user's own.
 
-The contract of a recorder is that of `records.Recorder`; here it is kept.
+`records.Recorder` states the contract of a recorder; this module keeps it.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class Recorders:
         self._tell(lambda one: one.begin(info, path, settings))
 
     def record(self, record: Record) -> None:
-        """Hand over a record."""
+        """Give every recorder a record."""
         self._directory.record(record)
         self._tell(lambda one: one.record(record))
 
     def note(self, text: str) -> None:
-        """Hand over a sentence for the user."""
+        """Give every recorder a sentence for the user."""
         self._tell(lambda one: one.note(text))
 
     def finish(self, summary: TrainSummary) -> None:
@@ -99,7 +99,7 @@ class Recorders:
                 self._drop(recorder, error)
 
     def _drop(self, recorder: Recorder, error: Exception) -> None:
-        """Go on without a recorder that failed, and say so."""
+        """Continue without a recorder that failed, and say so."""
         self._others.remove(recorder)
         with suppress(Exception):  # it has failed already, and how is about to be said
             recorder.close()

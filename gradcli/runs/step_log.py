@@ -79,7 +79,7 @@ def read_steps(directory: Path, last: int | None = None) -> StepRecords:
 
     Args:
         directory: the run directory.
-        last: read only so many of the last steps, as a copy. A resumed run cuts its log, and a
+        last: read only this many of the last steps, as a copy. A resumed run cuts its log, and a
             process that reads a mapped part that was cut off is killed by a signal.
 
     Raises:

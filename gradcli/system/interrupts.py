@@ -12,7 +12,7 @@ from types import FrameType
 
 @contextmanager
 def caught_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
-    """Let the first Ctrl-C or SIGTERM call `stop`; a second one ends the process at once.
+    """Let the first Ctrl-C or SIGTERM call `stop`; a second one ends the process immediately.
 
     Yields:
         The signals caught so far. None outside the main thread, the only one to handle signals.

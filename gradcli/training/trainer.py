@@ -120,7 +120,7 @@ class Trainer:
         Args:
             until: pause after this step, as `stop()` would. The plan and the schedule remain
                 those of the whole run.
-            flush_at: steps after which the records are yielded at once, so that the caller sees
+            flush_at: steps after which the records are yielded immediately, so that the caller sees
                 the model right after that step.
         """
         self._flush_at = flush_at
@@ -171,7 +171,7 @@ class Trainer:
             layer_record = self._step(epoch, indices)
             if layer_record is not None:
                 yield layer_record
-            # The first step is yielded at once, because its time is reported on its own.
+            # The first step is yielded immediately, because its time is reported on its own.
             if (
                 self._buffer.full
                 or self.fault

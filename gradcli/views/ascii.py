@@ -66,7 +66,7 @@ def stand_in(text: str, index: int) -> str:
 def write_what_streams_can(environment: Mapping[str, str] = os.environ) -> None:
     """Let this process's stdout and stderr write stand-ins for what they cannot encode.
 
-    Under `LC_ALL=C` Python writes UTF-8 regardless (PEP 540); whoever sets it asks for ASCII,
+    Under `LC_ALL=C` Python writes UTF-8 regardless (PEP 540); setting it asks for ASCII,
     unless `PYTHONIOENCODING` or `PYTHONUTF8` says otherwise. A stream that a program has put in
     the place of the process's own is left as it is.
     """

@@ -28,7 +28,7 @@ def describe_data(data: DataInfo) -> str:
 def describe(info: RunInfo) -> list[str]:
     """Describe a run in phrases, the most important first.
 
-    What is not known, as in a loop of the user's own, is left out.
+    What is not known, as in the user's own loop, is left out.
     """
     rate = "" if math.isnan(info.learning_rate) else f"{info.learning_rate:g}"
     phrases = [

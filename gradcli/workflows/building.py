@@ -34,12 +34,12 @@ def obtain_data(
     """Load the data that a config asks for.
 
     Args:
-        data: what is asked for, with its class imported.
+        data: the config of the data, with its class imported.
         data_dir: where data sets are looked for and downloaded to; None is the cache.
-        download: is told about a download: the bytes so far, all bytes (0 if unknown), the file.
+        download: called during a download: bytes so far, all bytes (0 if unknown), the file.
 
     Raises:
-        UserError: if the data cannot be had.
+        UserError: if the data is not available.
     """
     assert data.source is not None, "with_source() comes first"
     return load_dataset(
@@ -60,10 +60,10 @@ def obtain_data_of(
     """Load the data that a run was trained on.
 
     Raises:
-        UserError: if the data cannot be had, or has changed.
+        UserError: if the data is not available, or has changed.
     """
     dataset = obtain_data(data, paths.data_dir, download)
-    if "info" in run.state:  # else the process ended before it had loaded any
+    if "info" in run.state:  # else the process ended before it loaded any data
         refuse_other_data(dataset, run.info.data.sha256, where=str(run.path / "config.yaml"))
     return dataset
 
@@ -240,7 +240,7 @@ def run_settings(composed: Composed) -> Iterator[None]:
     config = composed.config
     threads = torch.get_num_threads()
     with torch.random.fork_rng():
-        # Dropout draws from torch's default generator. A seed of its own keeps its numbers apart
+        # Dropout draws from torch's default generator. A separate seed keeps its numbers apart
         # from those of the weights and of the order of the batches.
         stream = np.random.SeedSequence(config.seed, spawn_key=(1,)).generate_state(1, np.uint64)
         torch.manual_seed(int(stream[0]))

@@ -80,7 +80,7 @@ def run_comparison(
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
         paths: the folders of runs, data and configs.
-        view: is shown everything as it happens, and closed.
+        view: shows everything as it happens, and is closed at the end.
         open_engine: makes the engine that the config names, and closes it later. It may have
             started one before this module was imported: a worker loads torch meanwhile.
         resume: a comparison to resume: its directory, name, a unique part of it or `latest`.

@@ -44,8 +44,8 @@ def inspect_target(
             of those of a training run, which build a fresh model.
         vary: overrides with several values, `KEY=V1,V2`: fresh models side by side.
         paths: where runs, data and configs are.
-        view: is shown a download.
-        announce: is told which probe runs next.
+        view: shows a download.
+        announce: called with the probe that runs next.
 
     Raises:
         UserError: if something is wrong with the target, the config, the data or the paths.
@@ -69,8 +69,8 @@ def inspect_target(
 def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:
     """Return the folder for the pictures of an inspection; create it if needed.
 
-    Those of a run or a comparison go into its directory. Those of fresh models go beside the
-    runs, into a folder of their own for each set of overrides, so that none replaces another's.
+    Those of a run or a comparison go into its directory. Those of fresh models go next to the
+    runs, into a separate folder for each set of overrides, so that none replaces another's.
     """
     if inspection.kind in ("fresh", "variants"):
         folder = paths.runs_dir / "plots" / _folder_name(inspection)

@@ -46,7 +46,7 @@ def plan_comparison(
     Args:
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
         vary: overrides with several values, `KEY=V1,V2`, which are crossed with the optimizers.
-        paths: the folder of the user's own configs, and the packages they may use.
+        paths: the user's config folder, and the packages they may use.
         load_data: returns the data that the config asks for.
         jobs: the number of trials that will run at the same time, for the record.
 

@@ -24,9 +24,9 @@ def probe_target_of(
     """Return a trainer's model with the examples that its run begins with.
 
     Args:
-        trainer: used by nothing else, since a probe may train its model on.
+        trainer: not used elsewhere, since a probe may train its model further.
         config: what the trainer was built from.
-        dataset: likewise.
+        dataset: what the trainer was built from.
         examples: how many; fewer if there are no more.
     """
     size = min(max(config.batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)

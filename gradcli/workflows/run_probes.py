@@ -1,4 +1,4 @@
-"""The probes that a run makes of its own model while it trains, on copies of the model."""
+"""The probes that a run runs while it trains, on copies of its model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunProbes:
     Args:
         trainer: the run's.
         config: what the trainer was built from.
-        dataset: likewise.
+        dataset: what the trainer was built from.
         build: returns another trainer of the same config.
         made: the records of an earlier part of the run.
 

@@ -70,12 +70,12 @@ def start_run(
             in it is answered without waiting for torch.
         overrides: those that it was composed of.
         paths: where runs, data and configs are.
-        view: is shown everything while it happens.
+        view: shows everything as it happens.
         started: when the wait for the first step began, in seconds since the epoch.
-        recorders: are handed every record, besides those that the config names.
+        recorders: receive every record, in addition to those that the config names.
 
     Raises:
-        UserError: if the data cannot be had, or no run directory can be made.
+        UserError: if the data is not available, or no run directory can be made.
     """
     with closing(view):
         dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
@@ -112,9 +112,9 @@ def resume_run(
         run: the run.
         overrides: nothing, or `epochs=N` to extend the run.
         paths: where runs, data and configs are.
-        view: is shown everything while it happens.
+        view: shows everything as it happens.
         started: when the wait for the first step began, in seconds since the epoch.
-        recorders: are handed every record, besides those that the run's config names.
+        recorders: receive every record, in addition to those that the run's config names.
 
     Raises:
         UserError: if there is nothing to continue, or the data has changed.

@@ -1,4 +1,4 @@
-"""Words taken as they are typed: the same values as Typer's own, without its checks of them."""
+"""Arguments taken as typed: the same values as Typer's own, without its validation."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_the_values_are_those_that_typer_finds(words, monkeypatch):
     assert isinstance(ours["runs_dir"], Path)
 
 
-def test_what_is_no_text_is_checked():
+def test_types_other_than_text_are_checked():
     own = typer.Typer()
 
     @own.command()

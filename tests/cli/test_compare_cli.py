@@ -54,7 +54,9 @@ def test_a_trial_whose_worker_is_killed_twice_has_failed_and_the_exit_code_says_
     assert missing == {"sgd": 0, "killed": 1}
 
 
-def test_a_comparison_whose_trials_all_end_is_no_failure(trials_in_this_process, gradcli, runs_dir):
+def test_a_comparison_whose_trials_all_end_is_not_a_failure(
+    trials_in_this_process, gradcli, runs_dir
+):
     words = ("compare-optimizers", "--optimizers", "sgd,adam", *SMALL)
     answer = gradcli(*words, "--json", "--quiet")
     assert (answer.code, answer.err) == (0, "")

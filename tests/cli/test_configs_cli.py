@@ -58,7 +58,7 @@ def test_the_json_holds_what_the_files_hold(gradcli):
             assert option["keys"] == content
 
 
-def test_a_folder_of_ones_own_adds_options(gradcli, tmp_path):
+def test_a_users_own_folder_adds_options(gradcli, tmp_path):
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: mine.Mine\nlr: 0.1\n")
     out = gradcli("configs", "optimizer", "--config-dir", str(tmp_path)).out
@@ -80,7 +80,7 @@ def test_recorders_of_ones_own_are_listed_as_the_key_that_takes_them(gradcli, tm
     assert re.search(r"^  mine  ", gradcli("configs", "--config-dir", str(tmp_path)).out, re.M)
 
 
-def test_a_group_that_there_is_not_is_an_error(gradcli):
+def test_an_unknown_group_is_an_error(gradcli):
     answer = gradcli("configs", "optimiser")
     assert (answer.code, answer.out) == (2, "")
     assert "There is no group 'optimiser'." in answer.err

@@ -1,4 +1,4 @@
-"""Mistakes on the command line: exit code 2, the right words on stderr, nothing on stdout."""
+"""Mistakes on the command line: exit code 2, the right message on stderr, nothing on stdout."""
 
 import json
 
@@ -55,11 +55,11 @@ def test_a_mistake_is_answered(words, says, gradcli, runs_dir):
     assert not runs_dir.exists()
 
 
-def test_data_that_cannot_be_had_is_an_error_where_it_was_asked_for(gradcli, runs_dir, tmp_path):
+def test_unavailable_data_is_an_error_if_it_was_requested(gradcli, runs_dir, tmp_path):
     answer = gradcli("train", "data=mnist", "--data-dir", str(tmp_path / "data"))
     assert_refused(answer, "mnist is not on the disk", "data=mnist5k")
 
 
-def test_an_empty_list_of_runs_is_no_mistake(gradcli, runs_dir):
+def test_an_empty_list_of_runs_is_not_an_error(gradcli, runs_dir):
     assert gradcli("runs", "list").code == 0
     assert json.loads(gradcli("runs", "list", "--json").out) == {"schema": 1, "runs": []}

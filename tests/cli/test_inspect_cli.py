@@ -94,7 +94,7 @@ def test_fail_on_ends_with_three(inspect, words, level, code):
         (("latest", "--vary", "activation=relu,tanh"), "would change"),
     ],
 )
-def test_a_mistake_is_answered_in_words(inspect, words, said):
+def test_a_mistake_gets_a_clear_error(inspect, words, said):
     answer = inspect(*words)
     assert answer.code == 2
     assert said in answer.message

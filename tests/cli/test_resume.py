@@ -166,7 +166,7 @@ def test_a_run_at_work_cannot_be_resumed(tmp_path):
         process.communicate()
 
 
-def test_a_jump_of_the_learning_rate_is_said_when_an_extension_makes_one(tmp_path):
+def test_an_extension_reports_a_jump_of_the_learning_rate(tmp_path):
     words = (*CONFIG[:-4], "epochs=1", "threads=1")
     cosine = gradcli.train(*words, "schedule=cosine", runs_dir=tmp_path)
     constant = gradcli.train(*words, "schedule=constant", runs_dir=tmp_path)

@@ -43,7 +43,7 @@ def names(home, monkeypatch):
         ("inspect-gradients", "latest"),
     ],
 )
-def test_latest_is_the_same_for_every_command_and_is_said(gradcli, names, words):
+def test_latest_is_the_same_for_every_command_and_is_reported(gradcli, names, words):
     answer = gradcli(*words)
     assert answer.code == 0
     assert answer.err.splitlines()[0] == f"latest is {names[1]}"

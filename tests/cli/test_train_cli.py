@@ -203,7 +203,7 @@ def test_the_config_that_is_shown_is_the_one_that_is_used(gradcli, run):
     assert shown == {**used, "recorders": []}  # which is left out of a file if it is empty
 
 
-def test_probes_during_training_are_told_kept_and_shown(gradcli, runs_dir):
+def test_probes_during_training_are_announced_stored_and_shown(gradcli, runs_dir):
     words = ["data=mnist5k", "max_steps=3", "model.hidden=[8]", "threads=1", "monitor.every=0"]
     probes = ["monitor.probes=[histograms,cosine]", "monitor.probes_at=[start,2,end]"]
     answer = gradcli("train", *words, *probes, "--no-live")

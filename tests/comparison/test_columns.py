@@ -42,7 +42,7 @@ def own_column():
     columns.COLUMNS[:] = shipped
 
 
-def test_a_column_of_ones_own_is_everywhere(own_column, runs_dir, trials_in_this_process, gradcli):
+def test_a_users_own_column_is_everywhere(own_column, runs_dir, trials_in_this_process, gradcli):
     stream = io.StringIO()
     comparison = compare(
         *SMALL,

@@ -51,7 +51,7 @@ def test_the_groups_say_what_the_verdicts_say(seed):
     assert all(list(group) == sorted(group, key=order.index) for group in groups)
 
 
-def test_an_arm_without_a_score_ties_with_nobody():
+def test_an_arm_without_a_score_ties_with_no_other():
     pairs = [
         pair("a", "b", "tie"),
         pair("a", "c", "tie", seeds=0, evidence="none"),

@@ -120,7 +120,7 @@ def test_a_learning_rate_that_diverges_with_one_seed_is_not_chosen():
     assert state.chosen in (0.046, 0.22)
 
 
-def test_where_all_diverge_the_smallest_step_is_measured():
+def test_if_all_diverge_the_smallest_learning_rate_is_measured():
     (state,), _ = play([arm("a")], Protocol((0,), (1,), 0, 2, ()), {"a": lambda trial: None})
     assert state.chosen == min(state.rates)
 
@@ -137,7 +137,7 @@ def test_the_order_in_which_trials_end_does_not_matter(order, rungs):
     assert sorted(map(str, run)) == sorted(map(str, run_at_once))
 
 
-def test_measuring_begins_early_only_where_no_widening_can_come():
+def test_measuring_begins_early_only_if_no_widening_can_follow():
     """With the ends of every grid known and beaten, an arm need not wait for the others."""
     arms = [arm("a"), arm("b")]
     a, b = (advance(arms, QUICK, SHA, {})[index].tuning for index in (0, 1))

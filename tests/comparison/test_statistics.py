@@ -49,7 +49,7 @@ def binomial_bound(probability, trials=COMPARISONS):
 
 
 def simulated_scores(arms, seeds, generator, noise=0.003):
-    """Scores of equal arms: a seed makes all better or worse, and each has noise of its own."""
+    """Scores of equal arms: a seed makes all better or worse, and each has its own noise."""
     seed_effect = generator.normal(0.97, 0.01, size=seeds)
     return seed_effect + generator.normal(0, noise, size=(arms, seeds))
 
@@ -218,7 +218,7 @@ def test_a_constant_difference_is_certain_unless_scores_are_rounded():
     assert rounded.verdict == "tie"
 
 
-def test_a_resolution_matters_only_where_the_seeds_vary_less():
+def test_a_resolution_matters_only_if_the_seeds_vary_less():
     assert compare_arms({"a": A, "b": B}, resolution=1e-4) == compare(a=A, b=B)
 
 
@@ -231,7 +231,7 @@ def test_one_seed_makes_no_verdict(scores):
     assert pair.seeds_needed is None
 
 
-def test_no_pair_and_no_seed_are_no_error():
+def test_no_pair_and_no_seed_are_not_an_error():
     assert compare(a=A).pairs == ()
     assert compare(a=[], b=[]).pairs[0].verdict == "tie"
 
@@ -270,7 +270,7 @@ def test_too_few_divergences_say_how_many_would_do():
     assert pair.seeds_needed == 4
 
 
-def test_seeds_without_a_result_are_no_evidence_of_divergence():
+def test_seeds_without_a_result_are_not_evidence_of_divergence():
     pair = compare(a=[*A[:3], NAN, NAN], b=[DIVERGED] * 5).pairs[0]
     assert pair.p_adjusted == 2 / 4**3
     failed = compare(a=A, b=[NAN] * 5).pairs[0]

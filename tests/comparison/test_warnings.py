@@ -118,7 +118,7 @@ def test_more_pairs_need_more_seeds():
     assert [code for code, _ in codes(**scores)] == ["few-seeds"]
 
 
-def test_the_words_on_few_seeds_say_what_they_can_and_how_many_would_do():
+def test_the_warning_on_few_seeds_says_what_they_detect_and_how_many_would_do():
     def message(seeds):
         return find_warnings(compare_arms({"adam": HIGH[:seeds], "mine": LOW[:seeds]}))[0].message
 

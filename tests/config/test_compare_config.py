@@ -24,7 +24,7 @@ def test_by_default_three_optimizers_are_tuned():
 
 
 def test_an_arms_config_is_that_of_a_training_run():
-    """Word for word that of `train` with the same overrides, but for what a comparison sets."""
+    """The same as that of `train` with the same overrides, except for what a comparison sets."""
     words = ["data=mnist5k", "model.hidden=[32]", "clip=none", "optimizer.weight_decay=0.1"]
     arm = compose_comparison([*words, "optimizers=[momentum]"]).arms("mnist5k")[0]
     trained = compose_train(
@@ -83,7 +83,7 @@ def test_every_protocol_is_whole(protocol):
         ("optimizer.betas=[0.8,0.9]", "optimizer=sgd takes no 'betas'", "optimizer=adam"),
     ],
 )
-def test_a_misspelt_word_is_answered_with_the_nearest(word, said, nearest):
+def test_a_misspelt_name_is_answered_with_the_nearest(word, said, nearest):
     error = mistake(word)
     assert said in error.problem
     assert nearest in error.choices
@@ -109,7 +109,7 @@ def test_a_misspelt_word_is_answered_with_the_nearest(word, said, nearest):
         ("clip=none,norm", "--vary clip=none,norm"),
     ],
 )
-def test_what_makes_no_comparison_is_answered_with_what_does(word, hint):
+def test_what_is_not_a_comparison_is_answered_with_one_that_is(word, hint):
     assert hint in (mistake(word).hint or "")
 
 
@@ -118,7 +118,7 @@ def test_what_arms_must_share_cannot_be_varied(word):
     assert "cannot be varied" in mistake(vary=[word]).problem
 
 
-def test_a_learning_rate_may_be_varied_where_none_is_tuned():
+def test_a_learning_rate_may_be_varied_if_none_is_tuned():
     composed = compose_comparison(
         ["optimizers=[adam]", "protocol.tune=false"], ["optimizer.lr=0.1,0.2"]
     )
@@ -127,7 +127,7 @@ def test_a_learning_rate_may_be_varied_where_none_is_tuned():
 
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "-0.1"])
-def test_a_rate_that_is_none_is_refused_before_any_trial(rate):
+def test_an_impossible_learning_rate_is_refused_before_any_trial(rate):
     error = mistake("protocol.tune=false", f"optimizer.lr={rate}", "optimizers=[sgd]")
     assert error.where == "optimizer.lr in configs/optimizer/sgd.yaml"
     assert error.hint == "optimizer.lr=0.001"

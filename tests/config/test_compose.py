@@ -101,7 +101,7 @@ def test_a_keyword_that_the_file_does_not_list_may_be_set():
     }
 
 
-def test_a_value_may_be_taken_out_where_the_class_has_its_own():
+def test_a_value_may_be_removed_if_the_class_has_a_default():
     assert "lr" not in arguments(compose_train(["~optimizer.lr"]))
 
 
@@ -221,7 +221,7 @@ def test_an_unknown_optimizer_is_answered_with_how_to_add_it():
         ("monitor.probes=noise", "which is not a list of texts."),
     ],
 )
-def test_what_a_value_must_be_is_said_in_words(override, expected):
+def test_an_error_says_what_a_value_must_be(override, expected):
     assert expected in mistake(override).problem
 
 
@@ -305,7 +305,7 @@ def test_the_default_of_the_class_shows_how_a_value_is_written(override, hint):
         ("data.normalize=meanstd", "must be one of mean_std, 0-1, none", "data.normalize=mean_std"),
     ],
 )
-def test_a_value_out_of_its_limits_is_refused_with_one_that_is_not(override, says, hint):
+def test_a_value_out_of_its_limits_is_refused_with_a_valid_one(override, says, hint):
     error = mistake(override)
     assert says in error.problem
     assert error.hint == hint
@@ -319,14 +319,14 @@ def test_a_rate_that_moves_nothing_and_a_limit_that_limits_nothing_are_values():
 
 
 @pytest.mark.parametrize("rate", [".nan", ".inf", "-0.5"])
-def test_a_rate_that_is_none_is_refused_in_a_file_too(tmp_path, rate):
+def test_an_impossible_learning_rate_in_a_file_is_refused_too(tmp_path, rate):
     own = write(tmp_path, optimizer__mine=f"_target_: torch.optim.SGD\nlr: {rate}\n")
     error = mistake("optimizer=mine", config_dir=own)
     assert error.where == f"optimizer.lr in {own / 'optimizer' / 'mine.yaml'}"
     assert error.hint == "optimizer.lr=0.001"
 
 
-def test_a_value_that_is_missing_is_asked_for(tmp_path):
+def test_a_missing_value_is_reported(tmp_path):
     error = mistake("~epochs")
     assert (error.where, error.hint) == ("configs/train.yaml", "epochs=VALUE")
     own = write(tmp_path, schedule__drops="_target_: torch.optim.lr_scheduler.StepLR")
@@ -561,7 +561,7 @@ def test_a_config_that_a_hand_has_broken_is_refused_with_its_file(change, says):
     assert "runs/x/config.yaml" in caught.value.where
 
 
-def test_a_config_that_is_no_yaml_is_refused_with_its_line():
+def test_a_config_that_is_not_yaml_is_refused_with_its_line():
     with pytest.raises(UserError) as caught:
         load_config("epochs: 1\nname: [", where="runs/x/config.yaml")
     assert caught.value.where == "line 2 of runs/x/config.yaml"

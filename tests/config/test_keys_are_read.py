@@ -115,7 +115,7 @@ def listed(root):
 
 
 def test_the_roots_list_exactly_the_keys_of_the_schema():
-    """What the other two list of a training besides goes into its config, and is read there."""
+    """What the other two also list of a training goes into its config, and is read there."""
     training = names(TrainConfig)
     assert listed("train") == training
     for root, schema in (("compare", CompareConfig), ("inspect", InspectConfig)):

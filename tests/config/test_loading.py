@@ -1,4 +1,4 @@
-"""Values set in a composed config: the same as where Hydra sets them while it composes."""
+"""Values set in a composed config: the same as if Hydra sets them while it composes."""
 
 import pytest
 

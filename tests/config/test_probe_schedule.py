@@ -1,4 +1,4 @@
-"""`monitor.probes` and `monitor.probes_at`: names are checked, and words become steps."""
+"""`monitor.probes` and `monitor.probes_at`: names are checked, and moments become steps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_misspelt_name_is_refused_with_the_nearest(override, where, hint):
         ("monitor.probe=[noise]", "no key 'monitor.probe'"),
     ],
 )
-def test_what_is_no_list_of_names_is_refused(override, problem):
+def test_anything_but_a_list_of_names_is_refused(override, problem):
     with pytest.raises(UserError, match=problem):
         compose_train([override])
 

@@ -1,4 +1,4 @@
-"""Every option that is shipped is composed, built and trained with for a step."""
+"""Every option that is shipped is composed, built and trained for one step."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether a plain value may stand where a signature has a type; which keywords a class takes."""
+"""Which plain values fit the type in a signature; which keywords a class takes."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Optional, Union

@@ -44,7 +44,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), BAD.items())
-def test_each_way_to_fail_is_told_apart(server, tmp_path, behaviour, reason):
+def test_each_kind_of_failure_has_its_own_message(server, tmp_path, behaviour, reason):
     with pytest.raises(DownloadError, match=f"{server.mirror(behaviour)}{FILE}: {reason}"):
         fetch(FILE, server.md5(FILE), mirrors(server, behaviour), tmp_path)
 
@@ -55,7 +55,7 @@ def test_the_next_mirror_helps_out(server, tmp_path, behaviour):
     assert (tmp_path / FILE).read_bytes() == server.files[FILE]
 
 
-def test_a_mirror_that_is_not_there_is_told(server, tmp_path, closed_port):
+def test_a_missing_mirror_is_reported(server, tmp_path, closed_port):
     with pytest.raises(DownloadError, match=f"{closed_port}{FILE}: connection failed"):
         fetch(FILE, server.md5(FILE), [Mirror(closed_port, PATIENCE)], tmp_path)
 

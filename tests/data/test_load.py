@@ -12,7 +12,7 @@ from gradcli.errors import UserError
 
 @pytest.fixture
 def load(tmp_path):
-    """`load_dataset` with folders of its own and no mirror to download from."""
+    """`load_dataset` with its own folders and no mirror to download from."""
 
     def load(name, **options):
         paths = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache", "mirrors": []}
@@ -138,7 +138,7 @@ def test_mnist_is_downloaded_once(load, published, tiny):
     assert np.array_equal(first.test.images[:, 0], tiny.test_images)
 
 
-def test_mnist_that_cannot_be_had_is_an_error_that_names_the_mirrors(load, published, tmp_path):
+def test_unavailable_mnist_is_an_error_that_names_the_mirrors(load, published, tmp_path):
     mirrors = [published.mirror("unavailable"), published.mirror("truncated")]
     with pytest.raises(UserError, match="mnist is not on the disk") as e:
         load("mnist", mirrors=mirrors)

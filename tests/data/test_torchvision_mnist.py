@@ -53,14 +53,14 @@ def test_an_unfinished_download_is_completed(published, tmp_path):
     assert len(import_datasets().MNIST(tmp_path).data) == 60
 
 
-def test_a_data_folder_that_cannot_be_written_to_is_told(published, tmp_path):
+def test_a_data_folder_that_cannot_be_written_to_is_reported(published, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DownloadError, match="file cannot be written to: "):
         download("MNIST", tmp_path / "file", mirrors=[published.mirror("good")])
     assert published.requests == []
 
 
-def test_a_torchvision_that_is_broken_is_told(tmp_path, monkeypatch):
+def test_a_broken_torchvision_is_reported(tmp_path, monkeypatch):
     def broken():
         raise ImportError("No module named 'torchvision'")
 
@@ -104,7 +104,7 @@ except OSError:
         library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 print(torchvision_mnist.import_datasets().MNIST.__name__, len(torchvision_mnist._declarations))
 """
-    # In a process of its own: modules and operators stay for good.
+    # In its own process: modules and operators stay loaded.
     result = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     )

@@ -180,7 +180,7 @@ def test_of_several_in_a_row_the_one_that_lets_nothing_through_is_named():
     assert "from hidden1 on" in found[0].message
 
 
-def test_a_frozen_layer_is_told_from_one_that_gets_nothing():
+def test_a_frozen_layer_differs_from_one_that_gets_no_gradient():
     still = evidence([1.0, 0.0, 1.0])
     still.update_ratios[:, 1] = math.nan
     (found,) = diagnose(still)
@@ -273,7 +273,7 @@ def test_no_layer_is_blamed_for_what_flows_through_a_wreck():
     assert codes(wreck) == ["lr-too-high", "vanishing"]
 
 
-def test_units_that_training_killed_are_no_fault_of_the_model():
+def test_units_that_training_killed_are_not_blamed_on_the_model():
     dead = probe(2, dead=[1.0, math.nan])
     harmful = Spike(30, "hidden1", 40.0, loss_before=0.5, loss_after=2.0)
     assert codes(evidence([1.0, 1.0], probed=dead, spikes=(harmful,))) == ["spike"]
@@ -297,7 +297,7 @@ def test_a_learning_rate_too_low_leaves_weights_and_loss_where_they_were():
         ("autoclip 10.0", None),
     ],
 )
-def test_clipping_that_sets_every_step_is_told_from_one_that_tempers(clip, override):
+def test_clipping_that_sets_every_step_differs_from_one_that_tempers(clip, override):
     (found,) = diagnose(evidence([1.0, 1.0], coefficient=0.02, clip=clip))
     assert (found.code, found.override) == ("always-clipped", override)
     assert codes(evidence([1.0, 1.0], coefficient=0.2, clip=clip)) == ["healthy"]
@@ -318,7 +318,7 @@ def test_batches_that_contradict_each_other_are_noise():
 @pytest.mark.parametrize(
     ("low", "batch_size", "expected"), [(900.0, 128, []), (2000.0, 128, ["info"])]
 )
-def test_a_large_noise_scale_late_in_training_is_worth_a_word(low, batch_size, expected):
+def test_a_large_noise_scale_late_in_training_is_reported(low, batch_size, expected):
     probed = probe(2, noise_scale=(math.inf, low, math.inf))
     found = diagnose(evidence([1.0, 1.0], probed=probed, batch_size=batch_size))
     noise = [finding.severity for finding in found if finding.code == "noise-dominated"]
@@ -326,7 +326,7 @@ def test_a_large_noise_scale_late_in_training_is_worth_a_word(low, batch_size, e
     assert "healthy" in {finding.code for finding in found}
 
 
-def test_a_spike_is_a_fault_only_where_it_leaves_a_trace():
+def test_a_spike_is_a_fault_only_if_it_leaves_a_trace():
     harmless = Spike(30, "hidden2", 40.0, loss_before=0.5, loss_after=0.5)
     harmful = replace(harmless, loss_after=2.0)
     tiny = replace(harmless, loss_before=1e-4, loss_after=1e-2)
@@ -396,7 +396,7 @@ def test_the_override_fits_the_model(activation, model, override):
     assert found[0].override == override
 
 
-def test_a_loop_of_ones_own_gets_advice_in_words_only():
+def test_a_users_own_loop_gets_advice_but_no_overrides():
     found = evidence([1e-9, 0.0, 1.0], ratio=5.0, losses=np.full(40, 2.3), total_steps=0)
     assert {finding.code for finding in diagnose(found)} == {
         *("vanishing", "no-gradient", "lr-too-high")
@@ -407,7 +407,7 @@ def test_a_loop_of_ones_own_gets_advice_in_words_only():
 # What was tested ----------------------------------------------------------------------------
 
 
-def test_healthy_is_said_only_where_there_was_something_to_test():
+def test_healthy_is_reported_only_if_something_was_tested():
     full = evidence([1.0, 1.0])
     few = replace(full, steps=5, norms=full.norms[:5], losses=full.losses[:5])
     assert codes(few) == []
@@ -415,7 +415,7 @@ def test_healthy_is_said_only_where_there_was_something_to_test():
     assert codes(replace(few, probed=probe(2))) == ["healthy"]
 
 
-def test_what_was_not_tested_is_said_with_what_it_takes():
+def test_it_says_what_was_not_tested_and_what_it_takes():
     every_code = {code for rule in RULES for code in rule.codes}
     of_run = examine(evidence([1.0, 1.0]))
     assert set(of_run.tested) | set(of_run.not_tested) == every_code
@@ -502,7 +502,7 @@ def test_a_spike_needs_something_to_be_compared_with_and_survives_non_finite_ste
 
 
 def test_spikes_are_those_of_the_definition_where_blocks_meet():
-    """The median of the 25 norms before, asked for step by step."""
+    """The median of the 25 norms before, computed step by step."""
     generator = np.random.default_rng(0)
     norms = np.exp(generator.normal(0, 1.1, (25_000, 1)))
     norms[[19_999, 20_000, 20_026, 24_000]] = [[1e4], [2e4], [1e4], [1e4]]
@@ -540,7 +540,7 @@ def test_rate_changes_are_seen_where_blocks_meet():
     assert [change.factor for change in found] == pytest.approx(ratios[jumps].tolist())
 
 
-def test_jumps_of_the_learning_rate_are_told_from_schedules():
+def test_jumps_of_the_learning_rate_are_not_confused_with_schedules():
     cosine = 0.1 * (1 + np.cos(np.pi * np.arange(200) / 200)) / 2
     warm_up = np.concatenate([0.1 * np.arange(1, 21) / 20, cosine])
     assert find_rate_changes(steps_of(np.ones((220, 1)), rates=warm_up)) == ()
@@ -590,7 +590,7 @@ def test_no_activation_is_proposed_to_a_model_that_takes_none():
     assert (finding.code, finding.override) == ("no-gradient", None)
 
 
-def test_a_loop_of_ones_own_is_not_told_to_probe():
+def test_a_users_own_loop_is_not_told_to_probe():
     told = examine(evidence((1.0, 1.0), total_steps=0))
     assert told.not_tested
     assert not any("--" in reason for reason in told.not_tested.values())

@@ -72,7 +72,7 @@ def test_a_plan_is_that_of_this_process(engine):
     assert planned.request_id == ours.request_id
 
 
-def test_a_mistake_in_what_is_planned_is_told_whole(engine):
+def test_a_mistake_in_a_plan_is_reported_in_full(engine):
     request = PlanRequest(("data=mnist5k", "optimizer.lrr=1"), (), jobs=1)
     with pytest.raises(UserError) as caught:
         engine.plan(request, nothing_to_download)
@@ -112,7 +112,7 @@ def talks():
     return engine
 
 
-def test_what_is_downloaded_is_told_of_and_then_the_plan(talks, monkeypatch):
+def test_a_download_is_reported_before_the_plan(talks, monkeypatch):
     def load(name, *, progress, **more):
         progress(DownloadProgress("a.gz", "http://mirror/", 1, 3))
         progress(DownloadProgress("a.gz", "http://mirror/", 3, None))
@@ -136,7 +136,7 @@ def test_what_python_warns_of_in_planning_is_warned_of_here(talks, monkeypatch):
         talks.plan(PlanRequest(("data=mnist",), (), jobs=1), nothing_to_download)
 
 
-def test_a_failure_of_planning_is_told_with_its_place(tmp_path, monkeypatch):
+def test_a_failure_of_planning_is_reported_with_its_place(tmp_path, monkeypatch):
     (tmp_path / "broken_code.py").write_text("1 / 0\n")
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "broken.yaml").write_text("_target_: broken_code.Optimizer\nlr: 1\n")
@@ -163,7 +163,7 @@ def test_a_worker_that_dies_planning_is_replaced_once():
         assert plan_from_json(plan).info.data.name == "mnist5k"
 
 
-def test_two_workers_that_die_planning_are_no_silence(monkeypatch):
+def test_two_workers_that_die_planning_are_an_error(monkeypatch):
     send = _Worker.send
 
     def send_and_kill(self, message):
@@ -222,7 +222,7 @@ def test_jobs_run_one_after_another_in_the_same_process(engine, tmp_path):
     assert list(a.steps.loss) == list(b.steps.loss)
 
 
-def test_a_job_pauses_and_goes_on_as_if_it_had_not(engine, tmp_path):
+def test_a_job_that_pauses_continues_as_if_it_had_not(engine, tmp_path):
     engine.submit(job(tmp_path / "whole"))
     engine.submit(job(tmp_path / "paused", until=3))
     wait_for(engine, 2)
@@ -243,7 +243,7 @@ def test_a_job_pauses_and_goes_on_as_if_it_had_not(engine, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_a_mistake_is_told_in_the_run_directory(engine, tmp_path):
+def test_a_mistake_is_reported_in_the_run_directory(engine, tmp_path):
     engine.submit(job(tmp_path / "a", config="epochs: 3\n"))
     assert wait_for(engine)[0].problem == ""
     run = load_run(tmp_path / "a")

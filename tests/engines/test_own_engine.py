@@ -90,7 +90,7 @@ def mistake(own, engine, *words, allow_import=("my_engines",)):
     return caught.value
 
 
-def test_a_class_that_is_no_engine_is_refused(own):
+def test_a_class_that_is_not_an_engine_is_refused(own):
     error = mistake(own, "no_engine")
     assert "my_engines.NoEngine" in error.problem
     assert "gradcli.comparison.engine.Engine" in error.problem

@@ -143,7 +143,7 @@ def test_a_closed_gate_leaves_it_to_step(monkeypatch):
         assert not twins.step()
 
 
-def test_a_class_of_ones_own_is_left_alone():
+def test_a_users_own_class_is_left_alone():
     class Mine(torch.optim.SGD):
         pass
 

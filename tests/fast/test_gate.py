@@ -59,7 +59,7 @@ def test_who_opens_it(monkeypatch, version, switch, is_open):
         ("2.13.0", "mps", False),
     ],
 )
-def test_each_type_of_device_is_proven_by_itself(monkeypatch, version, device_type, is_open):
+def test_each_type_of_device_is_proven_separately(monkeypatch, version, device_type, is_open):
     monkeypatch.setattr(torch, "__version__", version)
     monkeypatch.delenv(gate.SWITCH, raising=False)
     assert gate.is_open(device_type) is is_open

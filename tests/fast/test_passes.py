@@ -1,4 +1,4 @@
-"""The written-out passes against autograd: the same bits, and never where they are not meant."""
+"""The written-out passes against autograd: the same bits, and only for the models they cover."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_only_pytorchs_own_way_imports_the_compiler(both_ways):
     assert [way["compiler"] for way in both_ways] == [False, True]
 
 
-def test_each_training_has_numbers_of_its_own(both_ways):
+def test_each_training_has_its_own_numbers(both_ways):
     """Digests that were all alike would show nothing."""
     trained = both_ways[0]["trained"].values()
     assert len({one["weights"] for one in trained}) == len(MODELS) * len(OPTIMIZERS)

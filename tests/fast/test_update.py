@@ -50,7 +50,7 @@ def test_an_update_is_step_on_scaled_gradients(name, factor):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_loaded_state_goes_on_with_the_same_bits(name):
+def test_a_loaded_state_continues_with_the_same_bits(name):
     """The first update after loading is made by `step`, those before and after it are not."""
     model = _model()
     optimizer = OPTIMIZERS[name](model.parameters())
@@ -71,7 +71,7 @@ def test_a_loaded_state_goes_on_with_the_same_bits(name):
     assert not hasattr(other, "grad_scale")
 
 
-def test_whoever_watches_finds_step_called():
+def test_any_watcher_sees_step_called():
     model = _model()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     update, seen = Update(optimizer), []

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def answer(spawn, script, **environment):
-    """What one of the scripts beside this file prints. A process of its own has no dynamo yet."""
+    """What one of the scripts next to this file prints. A new process has no dynamo yet."""
     done = spawn(str(HERE / script), **environment)
     assert done.code == 0, done.err
     return json.loads(done.out)

@@ -57,7 +57,7 @@ def test_norms_equal_float64_norms_of_plain_autograd(name, digits):
 
 @pytest.mark.parametrize("magnitude", [0.0, 1e-42, 1e-24, 1e-20, 1e-3, 1.0, 1e18, 1e30])
 @pytest.mark.parametrize("size", [3, 1000, 200_000])
-def test_norms_are_right_where_float32_sums_are_not(magnitude, size):
+def test_norms_are_right_even_if_float32_sums_are_not(magnitude, size):
     model = nn.Linear(size, 1)
     model.weight.grad = torch.randn(1, size, generator=torch.Generator().manual_seed(1)) * magnitude
     model.bias.grad = torch.full((1,), magnitude)
@@ -152,7 +152,7 @@ def test_on_an_accelerator_they_are_added_up_in_float64(magnitude, private, miss
     if missing:
         model[1].weight.grad = None
     gradients = Gradients(model, find_layers(model))
-    gradients.device = torch.device("cuda")  # where the norms must not be waited for
+    gradients.device = torch.device("cuda")  # which must not wait for the norms
     found = gradients.norms()
     assert isinstance(found, torch.Tensor)
     assert found.dtype == torch.float64
@@ -261,7 +261,7 @@ def test_norms_of_an_accelerator_are_a_tensor_of_the_same_values():
         parameter.grad = torch.randn_like(parameter)
     gradients = Gradients(model, find_layers(model))
     on_the_host = gradients.norms()
-    gradients.device = torch.device("cuda")  # where the norms must not be waited for
+    gradients.device = torch.device("cuda")  # which must not wait for the norms
     on_the_device = gradients.norms()
     assert isinstance(on_the_device, torch.Tensor)
     assert on_the_device.tolist() == pytest.approx(on_the_host, rel=1e-6)

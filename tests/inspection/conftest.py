@@ -48,7 +48,7 @@ def paths(tmp_path_factory):
 def train(paths):
     """Train by overrides on the bundled digits, without pictures, and return the run's directory.
 
-    The same words give the same run.
+    The same arguments give the same run.
     """
     dataset = load_dataset("mnist5k")
 

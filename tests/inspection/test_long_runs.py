@@ -1,4 +1,4 @@
-"""What is made of a long run takes little memory beside the run itself, and no torch."""
+"""Reading a long run takes little memory in addition to the run itself, and no torch."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_the_checkpoints_of_trials_can_be_probed(comparison, inspect):
     assert {one.kind for one in found.inspections} == {"checkpoint"}
 
 
-def test_a_comparison_without_a_trial_is_an_error_in_words(comparison, inspect, tmp_path):
+def test_a_comparison_without_a_trial_is_a_clear_error(comparison, inspect, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "comparison.json").write_text((comparison.path / "comparison.json").read_text())

@@ -70,7 +70,7 @@ def test_the_update_ratio_of_a_fresh_model_is_that_of_its_first_step(fresh, trai
     assert [layer.update_ratio for layer in fresh.layers] == pytest.approx(recorded, rel=1e-4)
 
 
-def test_every_probe_is_made_or_refused_in_words_and_says_its_cost(fresh):
+def test_every_probe_runs_or_says_why_not_and_states_its_cost(fresh):
     costs, refused = fresh.probes.costs, fresh.probes.refused
     assert set(costs) | set(refused) == {*selectable_probes(), "check"}
     assert set(refused) == {"hidden-states"}
@@ -88,7 +88,7 @@ def test_units_that_are_off_for_one_example_are_not_dead(inspect):
     """Half of a rectifier's activations are zero in good health; a dead unit is zero always."""
     found = inspect("examples=512")
     for layer in found.layers[:-1]:
-        # 1 / sqrt(pi) where half of a normal signal is zero, sqrt(2 / pi) = 0.80 where none is.
+        # 1 / sqrt(pi) if half of a normal signal is zero, sqrt(2 / pi) = 0.80 if none is.
         assert layer.activation.mean / layer.activation.rms == pytest.approx(
             1 / math.sqrt(math.pi), abs=0.1
         )
@@ -105,7 +105,7 @@ def test_nothing_is_called_healthy_beyond_what_was_tested(inspect, fresh):
     assert "20 steps" in bare.not_tested["lr-too-high"]
 
 
-def test_a_recurrent_model_is_looked_at_through_time_without_being_asked(inspect):
+def test_a_recurrent_model_is_probed_through_time_by_default(inspect):
     found = inspect("model=rnn", "model.hidden=16", "examples=64")
     (states,) = found.probes.of(HIDDEN_STATES)
     assert (states.module, states.hidden.shape) == ("rnn", (28,))
@@ -135,7 +135,7 @@ def test_inspecting_changes_nothing_outside(inspect):
 def test_probes_do_not_see_one_another(inspect, fresh):
     alone = inspect(*SMALL, "probes=[alpha]")
     assert alone.probes.of(COSINE) is None
-    # The steps come last, so that all other probes look at the model that was asked for.
+    # The steps come last, so that all other probes look at the requested model.
     without_steps = inspect(*SMALL, "probes=[sharpness,noise]")
     assert without_steps.probes.of(SHARPNESS) == fresh.probes.of(SHARPNESS)
     assert without_steps.probes.of(NOISE) == fresh.probes.of(NOISE)
@@ -167,7 +167,7 @@ def test_a_run_without_a_checkpoint_cannot_be_probed(train, inspect, tmp_path):
         inspect("probes=[noise]", target=path)
 
 
-def test_where_gradients_are_no_numbers_probes_say_so(inspect):
+def test_with_non_finite_gradients_probes_say_so(inspect):
     found = inspect("model=nan_backward", "probes=[all]", "check=true")
     assert found.verdict == "non-finite"
     assert found.probes.of(NOISE) is None
@@ -217,7 +217,7 @@ def test_probe_names_are_checked_and_ordered():
         (["hydra.run.dir=x"], "Hydra"),
     ],
 )
-def test_a_wrong_word_is_an_error_in_words(inspect, words, problem):
+def test_a_wrong_argument_is_a_clear_error(inspect, words, problem):
     with pytest.raises(UserError, match=problem):
         inspect(*words)
 

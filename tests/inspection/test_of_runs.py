@@ -67,7 +67,7 @@ def test_the_slope_along_the_depth_is_that_of_least_squares(inspection):
     assert inspection.depth_slope.decades == pytest.approx(slope)
 
 
-def test_what_is_not_tested_on_records_alone_is_said(inspection):
+def test_it_says_what_records_alone_cannot_test(inspection):
     assert set(inspection.not_tested) == {"dead-units", "saturated", "wrong-gradient"}
     assert not inspection.probes.costs
 
@@ -88,7 +88,7 @@ def test_how_a_run_ended_comes_first(copied, status, words):
     assert found.verdict == "healthy"
 
 
-def test_a_run_that_goes_on_is_looked_at_as_it_stands(copied):
+def test_a_running_run_is_inspected_as_it_stands(copied):
     from gradcli.system.locks import RunLock
 
     going = rewrite(copied, status="running")
@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_is_looked_at_as_it_stands(copied):
     finally:
         lock.release()
     assert found.status == "running"
-    assert found.notes == ("The run is still going; it has made 60 steps so far.",)
+    assert found.notes == ("The run is still going: 60 steps so far.",)
     assert found.convergence.last_loss < found.convergence.first_loss / 2
 
 
@@ -119,7 +119,7 @@ def test_a_run_without_a_step_is_not_tested(copied):
     assert "No step is on record" in found.notes[-1]
 
 
-def test_a_run_that_ended_before_its_model_was_built_is_an_error_in_words(copied):
+def test_a_run_that_ended_before_its_model_was_built_is_a_clear_error(copied):
     state = {key: value for key, value in copied.state.items() if key != "info"}
     (copied.path / "run.json").write_text(json.dumps(state))
     with pytest.raises(UserError, match="before its first step"):
@@ -157,7 +157,7 @@ def test_a_long_run_is_inspected_in_bounded_size(copied):
     assert len(found.events) <= 50
 
 
-def test_a_loop_of_ones_own_is_inspected_like_any_other(tmp_path, inspect):
+def test_a_users_own_loop_is_inspected_like_any_other(tmp_path, inspect):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid(), nn.Linear(8, 2))
     model[0].requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Faults planted into real trainings and models: each is found, in its layer, and mended."""
+"""Faults planted into real trainings and models: each is found, in its layer, and fixed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FAULTS = (
         ("hidden1", "hidden2"),
         look="probes=[signals]",
     ),
-    # Values that are no numbers
+    # Non-finite values
     Case("fresh", "model=nan_forward", "non-finite", SECOND),
     Case("after", "model=nan_forward", "non-finite", SECOND),
     Case("after", "model=late_nan", "non-finite", SECOND),
@@ -133,7 +133,7 @@ def graver(found: tuple[Finding, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
-def test_a_planted_fault_is_found_in_its_layer_and_mended(case, findings):
+def test_a_planted_fault_is_found_in_its_layer_and_fixed(case, findings):
     found = findings(case.when, case.overrides.split(), case.look)
     planted = next((finding for finding in found if finding.code == case.code), None)
     assert planted is not None, [finding.code for finding in found]

@@ -96,7 +96,7 @@ def test_another_seed_is_luck(between):
     assert not any("compare" in command for command in commands_after_difference(found))
 
 
-def test_no_result_is_credited_to_a_setting_where_the_runs_were_made_differently(between):
+def test_no_result_is_credited_to_a_setting_if_the_runs_were_made_differently(between):
     made = (Contrast("code", "a", "b"), Contrast("torch", "2.12.0", "2.13.0"))
     seed, rate = (replace(between("plain", one), origin=made) for one in ("seed", "rate"))
     differently = "They were also made differently: code, torch."
@@ -135,7 +135,7 @@ def test_without_a_step_in_common_nothing_is_claimed(between):
     assert "no logged step in common" in steps_sentence(found)
 
 
-def test_where_only_losses_are_compared_only_they_are_claimed(between):
+def test_if_only_losses_are_compared_only_they_are_claimed(between):
     found = between("plain", "deep")
     assert not found.norms_compared
     assert steps_sentence(found).startswith("Losses differ")
@@ -155,14 +155,14 @@ def test_another_class_under_the_same_option_is_a_difference(between):
     assert not any("compare" in command for command in commands_after_difference(found))
 
 
-def test_an_option_that_was_given_something_is_no_plain_option(between):
+def test_an_option_with_changed_values_is_not_a_plain_option(between):
     found = between("plain", "sgd, momentum")
     assert [one.key for one in found.decisions] == ["optimizer"]
     assert "optimizer and its own keys" in difference_verdict(found)
     assert not any("compare" in command for command in commands_after_difference(found))
 
 
-def test_loops_of_ones_own(tmp_path):
+def test_users_own_loops(tmp_path):
     runs = []
     for rate in (0.1, 0.2):
         torch.manual_seed(0)
@@ -187,7 +187,7 @@ def test_loops_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     "text", ["- a\n- b\n", "choices: null\n", "a: [", "a: ${nope", "a: \x07\n", ""]
 )
-def test_a_broken_config_is_said_to_be_one(text):
+def test_a_broken_config_is_reported_as_such(text):
     with pytest.raises(UserError, match=r"not a config|not valid YAML"):
         flat_settings(text, where="here")
 
@@ -200,7 +200,7 @@ def test_equal_settings_and_other_numbers_lay_the_blame_on_the_origin(between):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_an_extended_run_is_told_from_a_long_one_by_what_is_recorded(tmp_path, schedule):
+def test_an_extended_run_differs_from_a_long_one_by_what_is_recorded(tmp_path, schedule):
     words = ["data=mnist5k", "model.hidden=[8]", f"schedule={schedule}", "model.dropout=0.5"]
     short = package.train(*words, "epochs=1", runs_dir=tmp_path)
     extended = package.train("epochs=2", resume=short.path, runs_dir=tmp_path)
@@ -223,7 +223,7 @@ def test_an_extended_run_is_told_from_a_long_one_by_what_is_recorded(tmp_path, s
     assert said.endswith(f"The learning rate differs from step {first} on.")
 
 
-def test_the_parts_of_a_run_are_told_where_they_are_recorded(between, runs):
+def test_the_parts_of_a_run_are_listed_if_they_are_recorded(between, runs):
     def part(start, *overrides):
         return {"start_step": start, "overrides": list(overrides), "argv": []}
 
@@ -261,7 +261,7 @@ def test_several_settings(between):
     assert "3 settings" in difference_verdict(found)
 
 
-def test_divergence_is_no_luck(between):
+def test_divergence_is_not_luck(between):
     found = between("plain", "more")
     found = replace(found, b=replace(found.b, status="diverged"))
     assert difference_verdict(found) == "The runs differ in 3 settings, and b diverged."

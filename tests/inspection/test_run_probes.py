@@ -169,7 +169,7 @@ def test_at_the_end_the_numbers_are_those_of_the_checkpoint(probed, inspect):
     assert last["sharpness"].limit == found["sharpness"].threshold
     assert last["sharpness"].value == found["sharpness"].preconditioned
     assert last["descent"].result["losses"] == found["descent"].losses.tolist()
-    # One at a time, since an inspection's second probe of steps goes on where the first one ends.
+    # One at a time, since an inspection's second probe of steps continues where the first one ends.
     cosines = inspect("probes=[cosine]", target=probed.path).probes.found["cosine"]
     fits = inspect("probes=[alpha]", target=probed.path).probes.found["alpha"]
     assert last["cosine"].result == list(cosines)
@@ -182,7 +182,7 @@ def test_what_a_probe_finds_does_not_depend_on_the_others(probed, trial):
 
 
 @pytest.mark.parametrize("until", [4, 5])
-def test_a_run_that_pauses_and_goes_on_makes_each_probe_once(barely_probed, trial, tmp_path, until):
+def test_a_run_that_pauses_runs_each_probe_once(barely_probed, trial, tmp_path, until):
     paused = trial(*MOODY, *FEW, directory=tmp_path / "run", until=until)
     assert paused.status == "interrupted"
     assert {one.step for one in paused.probe_records} == {s for s in STEPS if s <= until}
@@ -234,7 +234,7 @@ def test_a_run_that_diverges_is_probed_up_to_there(trial):
     assert all(one.step < run.fault.step for one in run.probe_records)
 
 
-def test_where_gradients_are_no_numbers_probes_are_refused_in_words(train):
+def test_with_non_finite_gradients_probes_are_refused_with_a_message(train):
     run = load_run(
         train("model=nan_backward", "monitor.probes=[noise,alpha]", "monitor.probes_at=[start]")
     )
@@ -251,7 +251,7 @@ def test_global_states_are_left_alone(trial):
     assert (states(), torch.get_num_threads()) == before
 
 
-def test_a_view_is_told_what_was_found_and_what_it_cost(tmp_path):
+def test_a_view_receives_what_was_found_and_what_it_cost(tmp_path):
     class Witness(QuietView):
         def __init__(self):
             self.notes = []

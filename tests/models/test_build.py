@@ -118,7 +118,7 @@ def test_a_class_of_the_users_own():
         (nn.Linear, {"in_features": 3, "out_features": 3}, r"cannot take images of shape \(1, 8"),
     ],
 )
-def test_a_class_that_does_not_fit_is_refused_in_words(model_class, kwargs, words):
+def test_a_class_that_does_not_fit_is_refused_with_a_message(model_class, kwargs, words):
     with pytest.raises(UserError, match=words):
         build(model_class, **kwargs)
 
@@ -129,7 +129,7 @@ def test_an_activation_in_place_is_refused():
     assert caught.value.hint == "activation.inplace=false"
 
 
-def test_a_users_mistake_in_a_model_keeps_its_words():
+def test_a_users_mistake_in_a_model_keeps_its_message():
     with pytest.raises(UserError) as caught:
         build(MLP, hidden=[0])
     assert caught.value.where == "model.hidden"

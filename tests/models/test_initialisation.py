@@ -106,7 +106,7 @@ def test_orthogonal_matrices(gain):
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
-def test_each_gate_of_a_recurrent_module_is_a_matrix_of_its_own(kind):
+def test_each_gate_of_a_recurrent_module_is_a_separate_matrix(kind):
     model = kind(24, 16, num_layers=2)
     Orthogonal()(model, nn.ReLU())
     for block in gate_blocks(model):

@@ -128,7 +128,7 @@ def test_without_epochs_evaluations_or_a_learning_rate(parts, runs_dir, gradcli)
     assert json.loads(gradcli("runs", "show", "latest", "--json").out)["optimizer"]["lr"] == "nan"
 
 
-def test_a_run_can_be_read_while_it_goes_on(parts, runs_dir):
+def test_a_run_can_be_read_while_it_trains(parts, runs_dir):
     model, optimizer = parts
     with GradientMonitor(model, optimizer) as monitor:
         one_step(model, optimizer, monitor)
@@ -142,7 +142,7 @@ def test_a_run_can_be_read_while_it_goes_on(parts, runs_dir):
     ("error", "status"),
     [(ValueError, "failed"), (KeyboardInterrupt, "interrupted"), (SystemExit, "interrupted")],
 )
-def test_what_ends_the_loop_is_on_record_and_goes_on_its_way(parts, runs_dir, error, status):
+def test_what_ends_the_loop_is_recorded_and_propagates(parts, runs_dir, error, status):
     model, optimizer = parts
     with pytest.raises(error), GradientMonitor(model, optimizer) as monitor:
         one_step(model, optimizer, monitor)
@@ -154,7 +154,7 @@ def test_what_ends_the_loop_is_on_record_and_goes_on_its_way(parts, runs_dir, er
     assert not model._forward_pre_hooks
 
 
-def test_a_fault_is_warned_of_once_and_training_goes_on(parts, runs_dir, gradcli):
+def test_a_fault_warns_once_and_training_continues(parts, runs_dir, gradcli):
     model, optimizer = parts
     with (
         pytest.warns(
@@ -173,20 +173,20 @@ def test_a_fault_is_warned_of_once_and_training_goes_on(parts, runs_dir, gradcli
     shown = gradcli("runs", "show", "latest")
     assert "first in the loss" in shown.out
     assert "training examples" not in shown.out
-    assert "try " not in shown.out  # no override can change a loop of one's own
+    assert "try " not in shown.out  # no override can change a user's own loop
     assert "The update was skipped" not in shown.out
     (finding,) = json.loads(gradcli("runs", "show", "latest", "--json").out)["findings"]
     assert (finding["code"], finding["try"]) == ("non-finite", None)
 
 
-def test_a_fault_that_the_loop_gets_over_is_no_divergence(parts, runs_dir):
+def test_a_fault_that_the_loop_survives_is_not_a_divergence(parts, runs_dir):
     model, optimizer = parts
     with pytest.warns(RuntimeWarning), GradientMonitor(model, optimizer) as monitor:
         one_step(model, optimizer, monitor)
         loss = model(torch.full((2, 6), math.inf)).sum()
         optimizer.zero_grad()
         loss.backward()
-        monitor.step(loss)  # and no update: the loop has a guard of its own
+        monitor.step(loss)  # and no update: the loop has its own guard
         last = [one_step(model, optimizer, monitor) for _ in range(2)]
     run = load_run(monitor.run)
     assert run.status == "finished"

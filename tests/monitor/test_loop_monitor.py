@@ -207,7 +207,7 @@ def test_every_norm_before_and_after_clipping_is_autograds(kind, parts):
     assert (before[:, trained] > 0).all()
 
 
-def test_scaled_gradients_are_recorded_without_their_scale_whoever_unscales():
+def test_scaled_gradients_are_recorded_without_their_scale():
     """Gradients times 2^10 are exact in float32, so both loops must tell the same numbers."""
     rows = []
     for unscale in (False, True):
@@ -275,7 +275,7 @@ def test_steps_that_the_scaler_leaves_out_are_counted_and_no_faults(optimizer):
     assert watched.faults == []
 
 
-def test_gradients_that_no_scale_can_mend_are_a_fault():
+def test_gradients_that_no_scale_can_fix_are_a_fault():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
@@ -341,7 +341,7 @@ def test_input_gradients_are_autograds_also_over_an_accumulation():
     optimizer.step()
     (record,) = watched.layer_records
     assert record.input_grad_norm[1] == pytest.approx(math.sqrt(squares), rel=1e-5)
-    assert math.isnan(record.input_grad_norm[0])  # nobody asks for the data's gradient
+    assert math.isnan(record.input_grad_norm[0])  # the data's gradient is not needed
 
 
 # The compiler of torch 2.15 looks at `.grad` of tensors that have none, and warns of itself.
@@ -655,14 +655,14 @@ def test_the_batch_is_let_go_after_the_step():
 
 
 def test_gradients_are_let_go_before_another_forward_pass_and_compared_all_the_same():
-    """Where updates are left out, two sets of gradients would else be in memory at once."""
+    """If updates are left out, two sets of gradients must not be in memory at the same time."""
     import weakref
 
     torch.manual_seed(1)
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watched = Watched(model, optimizer)
-    for _ in range(100):  # so many are measured twice whatever is known of them
+    for _ in range(100):  # this many are measured twice in any case
         one_step(model, optimizer, watched, torch.randn(4, 3))
     loss = model(torch.randn(4, 3)).square().mean()
     optimizer.zero_grad()

@@ -1,6 +1,6 @@
 """How tools of this kind go wrong, each failure as a test that we do not share it.
 
-Grouped by what goes wrong. A docstring names the tool and, where there is one, the thread in
+Grouped by what goes wrong. A docstring names the tool and, if there is one, the thread in
 which its users found it; many of these are tested at length in the rooms that they belong to.
 """
 
@@ -212,7 +212,7 @@ def test_the_verdict_does_not_depend_on_the_scale_of_the_loss(runs_dir):
 
 
 def test_an_ordinary_step_runs_no_hook_on_any_layer(runs_dir):
-    """nn-htop's hooks on every module double the time of a step."""
+    """nn-htop's hooks on every module double the time per step."""
 
     class Counts(nn.Module):
         def forward(self, signal):
@@ -236,7 +236,7 @@ def test_an_ordinary_step_runs_no_hook_on_any_layer(runs_dir):
     assert min(model[1].hooks) == 1  # on the model itself, which notes what it was given
 
 
-# Values that are no numbers ---------------------------------------------------------------------
+# Non-finite values -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def test_the_norms_of_a_scaled_loss_are_those_without_the_scale(runs_dir):
 
 
 def test_both_norms_are_shown_and_each_says_which_it_is(gradcli, runs_dir):
-    """Users take clipping for broken where the norm before it is logged without saying so.
+    """Users think clipping is broken if the norm before it is logged without saying so.
 
     Lightning 12595 and 18669, torchtitan 1500.
     """
@@ -369,7 +369,7 @@ def test_an_infinite_gradient_ends_the_training_before_it_spoils_a_weight(own, t
 
 
 @pytest.mark.parametrize("clip", ["norm", "per_layer", "value", "agc", "autoclip", "zclip"])
-def test_clipping_leaves_gradients_alone_where_one_is_infinite(clip):
+def test_clipping_leaves_gradients_alone_if_one_is_infinite(clip):
     """pytorch 46849 again: 1 / infinity makes the finite ones 0, and the infinite one NaN.
 
     Nor may it be felt later: some rules keep statistics of the norms.
@@ -393,7 +393,7 @@ def test_clipping_leaves_gradients_alone_where_one_is_infinite(clip):
 
 
 def test_an_activation_in_place_is_watched_like_any_other(runs_dir):
-    """pytorch 61519: full backward hooks on modules fail beside an in-place ReLU."""
+    """pytorch 61519: full backward hooks on modules fail next to an in-place ReLU."""
     data = batches(3, floats(6))
     runs = [
         recorded(mlp(6, 9, 8, CLASSES, activation=activation), data, every=1)
@@ -453,7 +453,7 @@ class Signs(torch.optim.Optimizer):
 
 
 def spread(outputs, labels):
-    """A loss that is no mean over examples: it compares them with each other."""
+    """A loss that is not a mean over examples: it compares them with each other."""
     return torch.pdist(outputs).mean() + outputs.logsumexp(dim=1).var()
 
 
@@ -501,8 +501,8 @@ def test_a_model_is_watched_as_it_is(runs_dir, build, make_inputs, make_optimize
         assert columns[name][0] == pytest.approx(norm, rel=1e-4, abs=1e-7)
 
 
-def test_examples_that_batch_norm_mixes_have_no_gradients_of_their_own_and_that_is_said():
-    """BackPACK warns of batch norm, and goes on with numbers that mean nothing."""
+def test_examples_that_batch_norm_mixes_are_refused_with_the_reason():
+    """BackPACK warns of batch norm, and continues with meaningless numbers."""
     words = ("data=mnist5k", "model.hidden=[8]", "model.norm=batch", "examples=64")
     probes = gc.inspect(*words, probe=["noise", "histograms"]).probes
     assert "batch norm" in probes.refused["noise"]
@@ -583,7 +583,7 @@ def test_a_killed_worker_ends_its_own_job_and_the_next_one_finds_another(tmp_pat
 
 
 class Ends(QuietCompareView):
-    """Lets so many trials end, and then fails as no view should."""
+    """Lets this many trials end, and then fails as no view should."""
 
     def __init__(self, after):
         self.after, self.seen = after, []
@@ -595,7 +595,7 @@ class Ends(QuietCompareView):
 
 
 def test_the_same_comparison_again_runs_only_what_is_missing(runs_dir, trials_in_this_process):
-    """No sweep of Hydra's can be gone on with (3328)."""
+    """Hydra's sweeps cannot be resumed (3328)."""
     asked = {"optimizers": ["sgd", "adam"], "seeds": 3, "runs_dir": runs_dir}
     first, rest = Ends(after=2), Ends(after=0)
     with pytest.raises(MemoryError):
@@ -699,7 +699,7 @@ def mirror(monkeypatch):
 def test_mirrors_that_refuse_or_never_answer_end_in_the_bundled_sample(
     mirror, monkeypatch, tmp_path
 ):
-    """torchvision's MNIST fails where a mirror answers 403 or 503, and has no time-out.
+    """torchvision's MNIST fails if a mirror answers 403 or 503, and has no time-out.
 
     vision 1938 and 8568.
     """
@@ -757,7 +757,7 @@ def writing(folder, program):
 
 
 def test_processes_that_write_runs_at_the_same_time_lose_nothing(tmp_path):
-    """Where runs share a database, processes that migrate it at the same time fail (MLflow)."""
+    """If runs share a database, processes that migrate it at the same time fail (MLflow)."""
     program = "for _ in range(5): write(Path(sys.argv[1]), range(1, 21))"
     processes = [writing(tmp_path, program) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
@@ -804,7 +804,7 @@ def test_a_run_whose_process_is_killed_at_any_moment_is_read(tmp_path):
     assert len(run.steps) > goal
     assert len(run.steps) - len(run.evals) in (0, 1)
     assert run.state["progress"]["steps"] in (len(run.evals) - 1, len(run.evals))
-    RunWriter(run.path, "", {}, earlier=run.state).close()  # and can be gone on with
+    RunWriter(run.path, "", {}, earlier=run.state).close()  # and can be resumed
 
 
 def test_a_file_whose_writing_fails_is_still_the_one_before(tmp_path, monkeypatch):

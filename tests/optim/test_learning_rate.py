@@ -109,7 +109,7 @@ def test_a_resumed_run_has_the_same_bits(schedule):
             saved_optimizer, saved_rate = torch.load(stored, weights_only=True)
 
     for resumed_first in (True, False):
-        # Whichever is restored first, and also where the optimizer's groups are at by then.
+        # Whichever is restored first, and whatever the optimizer's groups hold by then.
         resumed = optimizer()
         if resumed_first:
             resumed.load_state_dict(saved_optimizer)
@@ -147,7 +147,7 @@ def test_build_schedule_builds_ours_and_a_users_own():
     assert rate.current == 0.1
 
 
-def test_a_scheduler_that_needs_a_metric_is_refused_in_words():
+def test_a_scheduler_that_needs_a_metric_is_refused_with_a_message():
     with pytest.raises(UserError, match="ReduceLROnPlateau needs metrics at every step"):
         build_schedule(lr_scheduler.ReduceLROnPlateau, {"patience": 3})
 

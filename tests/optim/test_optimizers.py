@@ -187,7 +187,7 @@ class FusedElsewhere(torch.optim.SGD):
         return super().step(closure)
 
 
-def test_where_fused_does_not_work_the_plain_implementation_is_used():
+def test_if_fused_does_not_work_the_plain_implementation_is_used():
     assert build(FusedElsewhere, network()).fused is None
     with pytest.raises(UserError, match="not on this device"):
         build(FusedElsewhere, network(), fused=True)
@@ -243,7 +243,7 @@ def test_spared_parameters_do_not_shrink():
         (torch.optim.Rprop, {}, False),
     ],
 )
-def test_one_group_where_there_is_no_decay_to_spare(optimizer_class, kwargs, decay_all):
+def test_one_group_if_there_is_no_weight_decay(optimizer_class, kwargs, decay_all):
     optimizer = build(optimizer_class, network(), decay_biases_and_norms=decay_all, **kwargs)
     assert len(optimizer.param_groups) == 1
 
@@ -255,7 +255,7 @@ def test_a_model_of_biases_alone_has_one_spared_group():
 
 
 class SignDescent(torch.optim.Optimizer):
-    """A user's own optimizer, with noise of its own."""
+    """A user's own optimizer, with its own noise."""
 
     def __init__(self, params, rate: float = 0.01) -> None:
         super().__init__(params, {"lr": rate})
@@ -267,7 +267,7 @@ class SignDescent(torch.optim.Optimizer):
                 p -= group["lr"] * p.grad.sign() * torch.rand(1)
 
 
-def test_an_optimizer_of_the_users_own_and_a_rehearsal_that_leaves_no_trace():
+def test_a_users_own_optimizer_and_a_rehearsal_that_leaves_no_trace():
     model = network()
     before = weights(model)
     state = torch.get_rng_state()
@@ -302,7 +302,7 @@ class Demanding(torch.optim.SGD):
         (torch.optim.Adam, {"fused": True, "foreach": True}, "cannot be `True` together"),
     ],
 )
-def test_what_cannot_work_is_refused_in_words(optimizer_class, kwargs, words):
+def test_what_cannot_work_is_refused_with_a_message(optimizer_class, kwargs, words):
     with pytest.raises(UserError, match=words) as caught:
         build(optimizer_class, network(), **kwargs)
     assert caught.value.where == "optimizer"

@@ -77,7 +77,7 @@ def test_a_unit_is_dead_only_if_no_example_of_any_batch_wakes_it(make, batch):
         model.hidden1.bias[:3] = -1e4  # dead
         model.hidden1.weight[3] = 0.0
         model.hidden1.bias[3] = -1.0
-        model.hidden1.weight[3, 0] = 1.0  # awake where the first pixel is above one
+        model.hidden1.weight[3, 0] = 1.0  # awake if the first pixel is above one
     images, labels = batch(40)
     sleepy = images[:, 0, 0, 0] < 1
     asleep, awake = (images[sleepy], labels[sleepy]), (images[~sleepy], labels[~sleepy])
@@ -180,7 +180,7 @@ def test_reused_in_place_frozen_and_unused_modules(batch):
     loss = F.cross_entropy(model(images), labels)
     norm = torch.cat([g.flatten() for g in torch.autograd.grad(loss, model.shared.parameters())])
     assert found["shared"].weight_grad_norm == pytest.approx(norm.norm().item(), rel=1e-5)
-    assert found["first"].activation.mean > 0  # the identity between is no activation
+    assert found["first"].activation.mean > 0  # the identity between is not an activation
     assert found["shared"].units == 8
     assert found["frozen"].units == 8  # of the learned slope that follows
     assert math.isnan(found["frozen"].weight_grad_norm)
@@ -247,7 +247,7 @@ def test_activations_are_known_by_what_they_do(module, largest, saturates):
     ],
     ids=str,
 )
-def test_other_modules_are_no_activations(module):
+def test_other_modules_are_not_activations(module):
     assert activation_shape(module, 0.05) is None
 
 

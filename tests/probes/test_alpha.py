@@ -67,14 +67,14 @@ def test_the_ends_are_loss_and_slope_on_the_batch(make, batch):
     assert math.isnan(step_alpha(model, dict(model.named_parameters()), images, labels).alpha)
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("alpha", "meaning"),
     [(-0.9, "well before"), (0.1, "near"), (0.9, "beyond"), (1.2, "overshoot")],
 )
-def test_alpha_in_words(alpha, meaning):
+def test_alpha_as_a_sentence(alpha, meaning):
     fits = tuple(StepFit(one, 1.0, 0.1, 2.0, 1.9, -1.0, 0.0) for one in (alpha, math.nan))
     (text,) = ALPHA.sentences(fits, 128)
     assert meaning in text

@@ -131,7 +131,7 @@ def test_a_wrong_function_between_modules_is_placed_after_the_last_layer_it_spoi
     assert check_gradients(Between(), *batch(8)).wrong == ("second",)
 
 
-def test_a_gradient_below_rounding_is_said_to_be_unresolved(make, batch):
+def test_a_gradient_below_rounding_is_reported_as_unresolved(make, batch):
     model = make("mlp", hidden=[8] * 14, activation=nn.Sigmoid)
     found = check_gradients(model, *batch(4))
     assert found.wrong == ()
@@ -157,7 +157,7 @@ def test_frozen_layers_are_not_checked_and_a_float32_model_is_refused(make, batc
         check_gradients(Single(), *batch(4))
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 def test_check_names_what_is_wrong_and_what_cannot_be_checked():

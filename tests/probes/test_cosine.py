@@ -43,18 +43,18 @@ def test_steps_are_compared_with_the_one_before_though_tensors_are_reused():
         assert step_cosine(gradients) == pytest.approx(gradient_cosine(before, draw(seed)))
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("cosines", "meaning"),
     [((0.8, 0.4), "agree"), ((0.1, -0.1), "noise dominates"), ((-0.5, -0.9), "oscillate")],
 )
-def test_cosines_in_words(cosines, meaning):
+def test_cosines_as_sentences(cosines, meaning):
     (text,) = COSINE.sentences(cosines, 128)
     assert meaning in text
     assert f"mean {sum(cosines) / 2:+.2f}" in text
 
 
-def test_cosines_that_are_not_known_are_said_to_be():
+def test_unknown_cosines_are_reported_as_unknown():
     assert COSINE.sentences((math.nan,), 128)[0].startswith("unknown")

@@ -78,7 +78,7 @@ def test_without_a_gradient_there_is_no_curve(make, batch):
     assert not curve.descends
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 def curve(**changes):

@@ -61,7 +61,7 @@ SETTINGS = [
 ]
 
 
-# That torch takes its slower implementation for projections concerns nobody here.
+# That torch takes its slower implementation for projections does not matter here.
 @pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("kind", ["rnn", "relu", "gru", "lstm", "projected"])
@@ -153,7 +153,7 @@ def test_other_models_are_refused(make, batch):
     assert model(batch(2)[0]).shape == (2, 5)  # its hooks are gone
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 def in_words(count, **changes):

@@ -44,7 +44,7 @@ def test_zeros_nan_and_extremes_are_counted_and_nothing_is_lost():
     values = torch.tensor([0.0, -0.0, math.nan, math.inf, -math.inf, 1e-40, -1e-30, 1e30, -1.0])
     found = log_histogram([values])
     assert (found.zeros, found.non_finite) == (2, 3)
-    assert found.positive[0] == 1  # too small for a bin of its own
+    assert found.positive[0] == 1  # too small for its own bin
     assert found.negative[0] == 1
     assert found.positive[-1] == 1  # too large
     assert found.size == len(values)
@@ -68,7 +68,7 @@ def test_nothing_at_all_gives_empty_bins():
     assert log_histogram([torch.zeros(3)]).zeros == pytest.approx(3)
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 def layer(name, values, zeros, non_finite=0):

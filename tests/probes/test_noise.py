@@ -144,7 +144,7 @@ def test_two_examples_are_too_few(make, batch):
         gradient_noise(make("mlp", hidden=[4]), *batch(2))
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A second user of the seam: a probe in a package of one's own, and nothing else is touched."""
+"""A second user of the seam: a probe in a user's own package, without touching anything else."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def lab(tmp_path, monkeypatch):
     sys.modules.pop("weight_lab", None)
 
 
-def test_an_inspection_tells_it_in_words_in_json_and_as_a_picture(lab, gradcli):
+def test_an_inspection_shows_it_as_text_json_and_a_picture(lab, gradcli):
     answer = gradcli("inspect-gradients", *SMALL, "examples=64", *ASK, "--plot")
     assert answer.code == 0, answer.err
     said = " ".join(answer.out.split())

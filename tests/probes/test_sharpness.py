@@ -36,7 +36,7 @@ def extremes(matrix):
 def confident_and_wrong(make, images):
     """A model with a large loss, whose Hessian has a negative eigenvalue that dominates.
 
-    Where all probabilities are 0 or 1 the convex part of the Hessian is nothing, and what is
+    If all probabilities are 0 or 1, the convex part of the Hessian is nothing, and what is
     left bends down as much as up.
     """
     model = make("mlp", hidden=[4]).double()
@@ -217,7 +217,7 @@ def test_adams_threshold_is_38_over_the_rate():
     assert stability_threshold(optimizer, model).sharpness == pytest.approx(38e3)
 
 
-def test_where_no_threshold_is_known_there_is_none():
+def test_an_unknown_threshold_is_not_invented():
     model = nn.Linear(2, 2)
     model(torch.ones(1, 2)).sum().backward()
     unknown = torch.optim.Adadelta(model.parameters())
@@ -231,7 +231,7 @@ def test_where_no_threshold_is_known_there_is_none():
         assert stability_threshold(optimizer, model) is None
 
 
-# In words ------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------
 
 
 def said(*values):

@@ -118,7 +118,7 @@ def test_a_probe_changes_nothing(probe, training, batch):
 
 
 @pytest.mark.parametrize("probe", PROBES)
-def test_training_goes_on_as_if_nothing_had_been_probed(probe, batch):
+def test_training_continues_as_if_nothing_had_been_probed(probe, batch):
     def train(probed):
         torch.manual_seed(3)
         model = Moody(norm=probe != "noise")

@@ -57,7 +57,7 @@ def test_a_run_goes_and_others_stay(home, gradcli):
     assert list(home.iterdir()) == []
 
 
-def test_nobody_to_ask_is_an_error_and_nothing_goes(home, gradcli):
+def test_without_a_terminal_it_is_an_error_and_nothing_is_removed(home, gradcli):
     run = make_run(home, "one")
     answer = gradcli("runs", "rm", "latest")
     assert (answer.code, answer.out) == (2, "")
@@ -127,7 +127,7 @@ def test_what_makes_a_run_goes_after_all_else_and_then_its_lock(home, monkeypatc
 
 
 @pytest.mark.parametrize("command", ["rm", "show", "diff"])
-def test_an_empty_word_names_nothing(home, gradcli, monkeypatch, command):
+def test_an_empty_name_is_refused(home, gradcli, monkeypatch, command):
     run = make_run(home, "one")
     monkeypatch.chdir(run)
     answer = gradcli("runs", command, "")
@@ -136,7 +136,7 @@ def test_an_empty_word_names_nothing(home, gradcli, monkeypatch, command):
     assert (run / "run.json").exists()
 
 
-def test_unasked_only_whole_names_are_removed(home, gradcli):
+def test_with_yes_only_full_names_are_removed(home, gradcli):
     run = make_run(home, "one")
     answer = gradcli("runs", "rm", "one", "--yes")
     assert (answer.code, answer.out) == (2, "")

@@ -211,7 +211,7 @@ def test_names_never_collide(tmp_path):
     assert len(names) == 50
 
 
-def test_a_runs_directory_that_cannot_be_is_refused_in_words(tmp_path):
+def test_an_impossible_runs_directory_is_refused_with_a_message(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         create_run_directory(tmp_path / "file", "x")

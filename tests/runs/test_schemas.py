@@ -193,7 +193,7 @@ def test_a_key_that_is_missing_has_its_default_and_one_that_has_none_is_an_error
 @pytest.mark.parametrize(
     ("name", "file"), [("finished", "run.json"), ("comparison", "comparison.json")]
 )
-def test_what_a_newer_gradcli_wrote_is_refused_in_words(gradcli, written, name, file):
+def test_what_a_newer_gradcli_wrote_is_refused_with_a_message(gradcli, written, name, file):
     path = find_any(name, written).path / file
     change(path, schema=99)
     with pytest.raises(UserError, match="has schema 99"):
@@ -227,7 +227,7 @@ def test_no_command_takes_the_numbers_of_a_newer_run(gradcli, written):
     assert run.path.exists()
 
 
-def test_a_newer_step_log_is_refused_by_itself(gradcli, written):
+def test_a_newer_step_log_alone_is_refused(gradcli, written):
     change(find_run("finished", written).path / "steps.json", schema=2)
     answer = gradcli("runs", "show", "finished")
     assert answer.code == 2

@@ -1,4 +1,4 @@
-"""Whoever wants to see the model at a step is handed the records there, and changes nothing."""
+"""A caller that wants to see the model at a step gets the records there, and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads a model's training is worth, and that a run has so many."""
+"""How many threads a model is trained with, and that a run uses that many."""
 
 from __future__ import annotations
 

@@ -447,7 +447,7 @@ def make_history() -> Callable[..., NormHistory]:
 
 @pytest.fixture
 def make_inspection(make_layer_report) -> Callable[..., Inspection]:
-    """Build the inspection of a fresh MLP whose gradient shrinks tenfold a layer."""
+    """Build the inspection of a fresh MLP whose gradient gets 10x smaller per layer."""
 
     def make(count: int = 4, **changes: object) -> Inspection:
         names = [f"hidden{depth + 1}" for depth in range(count - 1)] + ["output"]

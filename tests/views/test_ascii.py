@@ -101,7 +101,7 @@ def answer(words, environment, runs):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_screen_is_ascii_where_the_stream_is(words, runs):
+def test_every_screen_is_ascii_if_the_stream_is(words, runs):
     done = answer(words, ENVIRONMENTS["ascii"], runs)
     assert done.returncode in (0, 2), done.stderr
     assert (done.stdout + done.stderr).isascii()

@@ -58,7 +58,7 @@ def test_what_is_not_finite_is_a_string(make_comparison):
     assert result["tuning"][-1]["val_accuracy"] == "nan"
 
 
-def test_what_there_is_not_is_null(make_comparison):
+def test_what_is_missing_is_null(make_comparison):
     arm = replace(make_comparison().ranking[0], selection=None, sensitivity=None)
     summary = make_comparison(ranking=(arm,), winner_command="")
     result = strict(dumps(comparison_json(summary)))

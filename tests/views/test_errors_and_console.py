@@ -70,7 +70,7 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-def test_live_only_where_a_screen_can_be_kept_in_place(environment):
+def test_live_only_if_a_screen_can_be_kept_in_place(environment):
     environment.setenv("FORCE_COLOR", "1")
     assert can_draw_live(Stream(True))
     assert not can_draw_live(Stream(False))

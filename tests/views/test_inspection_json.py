@@ -41,7 +41,7 @@ def test_the_keys_are_those_of_the_contract_and_come_first(make_inspection):
     assert finding["try"] == "activation=relu init=kaiming"
 
 
-def test_what_is_not_known_is_no_number(make_run_inspection):
+def test_what_is_unknown_is_not_a_number(make_run_inspection):
     event = Event(41, "non-finite", "hidden1", math.nan)
     result = strict(dumps(inspection_json(make_run_inspection(events=(event,)))))
     assert result["layers"][0]["dead_fraction"] == "nan"

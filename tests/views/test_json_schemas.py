@@ -40,7 +40,7 @@ def check(name, document):
 
 @pytest.fixture
 def printed(gradcli):
-    """Run `gradcli WORDS... --json`, and validate what it prints."""
+    """Run `gradcli ARGUMENTS... --json`, and validate what it prints."""
 
     def run(schema, *words, code=0):
         answer = gradcli(*words, "--json")
@@ -239,7 +239,7 @@ def test_a_wrong_list_and_a_wrong_difference_are_refused(printed, kept):
 # What they share with the code, and with one another
 
 
-def test_the_words_that_they_list_are_those_of_the_code():
+def test_the_values_that_they_list_are_those_of_the_code():
     codes = [code for rule in RULES for code in rule.codes]
     definitions = SCHEMAS["inspect-gradients"]["$defs"]
     assert set(definitions["code"]["enum"]) == {"healthy", *codes}

@@ -80,7 +80,7 @@ def table(summary):
 
 
 def traces(directory):
-    """When each finished trial was written: it changes where a trial runs again."""
+    """When each finished trial was written: it changes if a trial runs again."""
     return {
         path.parent.name: (path.stat().st_mtime_ns, (path.parent / "steps.bin").stat().st_mtime_ns)
         for path in Path(directory).glob("trials/*/run.json")
@@ -250,7 +250,7 @@ def start(runs_dir, *words):
 
 
 def wait_for_trials(process, runs_dir, count):
-    """Wait until so many trials are finished; return the comparison's directory."""
+    """Wait until this many trials are finished; return the comparison's directory."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         for directory in Path(runs_dir).glob("*-compare-*"):
@@ -260,7 +260,7 @@ def wait_for_trials(process, runs_dir, count):
     raise AssertionError(f"no {count} trials: {process.communicate()}")
 
 
-def test_a_killed_comparison_goes_on_where_it_was(undisturbed, runs):
+def test_a_killed_comparison_continues_where_it_stopped(undisturbed, runs):
     process = start(runs / "killed", *WORDS, "-j", "2", "-q")
     directory = wait_for_trials(process, runs / "killed", 2)
     process.kill()

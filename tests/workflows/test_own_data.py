@@ -47,7 +47,7 @@ class Stripes(DataSource):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder with a module and an option of the group `data`; the words that allow it."""
+    """A folder with a module and an option of the group `data`; the arguments that allow it."""
     (tmp_path / "own" / "data").mkdir(parents=True)
     (tmp_path / "my_data.py").write_text(STRIPES)
     (tmp_path / "own" / "data" / "stripes.yaml").write_text(

@@ -185,7 +185,7 @@ def own_loop(runs_dir, **options):
     return gc.load_run(monitor.run)
 
 
-def test_a_loop_of_ones_own_hands_its_records_over(runs_dir):
+def test_a_users_own_loop_gives_recorders_its_records(runs_dir):
     witness = Witness()
     run = own_loop(runs_dir, recorders=[witness])
     assert witness.settings["optimizer"] == "SGD"
@@ -199,7 +199,7 @@ def test_a_loop_of_ones_own_hands_its_records_over(runs_dir):
 
 
 @pytest.mark.parametrize("call", ["begin", "record", "finish", "close"])
-def test_one_that_fails_is_dropped_with_a_warning_and_the_run_goes_on(runs_dir, call):
+def test_one_that_fails_is_dropped_with_a_warning_and_the_run_continues(runs_dir, call):
     failing, after = Witness(fails_in=call), Witness()
     with pytest.warns(RuntimeWarning, match="The recorder Witness failed .*nobody answers"):
         run = gc.train(*SMALL, runs_dir=runs_dir, recorders=[failing, after])
@@ -249,7 +249,7 @@ def test_a_comparison_says_once_which_one_failed(own, runs_dir, trials_in_this_p
     assert "ConnectionError('nobody answers')" in note
 
 
-def test_in_a_loop_of_ones_own_too(runs_dir):
+def test_in_a_users_own_loop_too(runs_dir):
     with pytest.warns(RuntimeWarning, match="The recorder Witness failed"):
         run = own_loop(runs_dir, recorders=[Witness(fails_in="record")])
     assert (run.status, len(run.steps)) == ("finished", 3)
@@ -284,7 +284,7 @@ def test_a_mistake_is_answered_with_what_to_type(own, override, says, hint):
     assert caught.value.hint == hint
 
 
-def test_without_a_folder_of_ones_own_there_is_none(runs_dir):
+def test_without_a_users_own_folder_there_is_none(runs_dir):
     with pytest.raises(gc.UserError, match="There is no recorder 'mine'") as caught:
         gc.train(*SMALL, "recorders=[mine]", runs_dir=runs_dir)
     assert "--config-dir DIR" in caught.value.hint

@@ -1,4 +1,4 @@
-"""The arithmetic that probes share, and that of the longer ones. All but `slope` need torch.
+"""The arithmetic that probes share, and the longer computations. All but `slope` need torch.
 
     untouched           leaves the model and every random state as they were
     batch_loss          one batch's loss as a function of the parameters alone

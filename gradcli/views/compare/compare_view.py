@@ -1,6 +1,6 @@
 """What shows a comparison while it runs: one protocol.
 
-The live table, the plain lines and the view that draws nothing follow it.
+The live table, the plain lines and the silent view follow it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The picture of a running comparison: from its progress to lines of a given size.
+"""The screen of a running comparison: from its progress to lines of a given size.
 
-Pure layout. `live_table` decides when it is drawn, and `comparison` what is on it.
+Layout only. `live_table` decides when it is drawn; `comparison.progress` gives the numbers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ FAILED_STYLE = "red"
 SHORTEST_SPARKLINE = 8
 SHORTEST_BAR = 8
 FEWEST_ARMS = 3
-"""If the table has no room for so many, everything below it but the progress bar is left out."""
+"""If the table has no room for this many, everything below it but the progress bar is left out."""
 
 
 def comparison_screen(

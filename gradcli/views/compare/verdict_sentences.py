@@ -1,4 +1,4 @@
-"""What a comparison concludes, in words: verdicts on pairs, groups of ties, halving."""
+"""What a comparison concludes, in sentences: verdicts on pairs, groups of ties, halving."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the pictures of a comparison share: each arm's look, its name, and the accuracy scale.
 
-Each arm has one colour, dash pattern and marker in all pictures. Its name stands beside its line,
+Each arm has one colour, dash pattern and marker in all pictures. Its name is next to its line,
 never on one, so that no reader has to match colours.
 """
 

@@ -293,7 +293,7 @@ def _times(axes: Axes, summary: ComparisonSummary, what: str) -> None:
         median = arm.measured[what]
         if math.isfinite(median):
             axes.vlines(median, row - 0.35, row + 0.35, color=drawn.color, linewidth=3)
-        # Seeds are evaluated at the same steps: beside one another they can be counted.
+        # Seeds are evaluated at the same steps: side by side they can be counted.
         beside = row + SEEDS_BESIDE * (np.arange(len(reached)) - (len(reached) - 1) / 2)
         axes.plot(reached, beside, drawn.marker, color=drawn.color, markersize=5, alpha=0.7)
         late = int(np.isposinf(times).sum())

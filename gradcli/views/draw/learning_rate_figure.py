@@ -130,7 +130,7 @@ def _learning_rates_of_arm(
     if fresh.count:
         low, high = fresh.ci95 if fresh.count > 1 else (fresh.mean, fresh.mean)
         axes.errorbar(
-            arm.learning_rate * 1.06,  # beside the chosen one, which it would hide
+            arm.learning_rate * 1.06,  # next to the chosen one, which it would hide
             fresh.mean,
             # An accuracy stays within 0 and 1.
             [[fresh.mean - max(low, 0.0)], [min(high, 1.0) - fresh.mean]],

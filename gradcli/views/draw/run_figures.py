@@ -323,6 +323,6 @@ def _finish(axes: Axes) -> None:
 
 def _subject(info: RunInfo) -> str:
     """Return what was trained: every title names it."""
-    known = np.isfinite(info.learning_rate)  # a loop of the user's own may not tell
+    known = np.isfinite(info.learning_rate)  # the user's own loop may not record it
     optimizer = f"{info.optimizer} {info.learning_rate:g}" if known else info.optimizer
     return f"{info.model}, {optimizer}, {describe_data(info.data)}"

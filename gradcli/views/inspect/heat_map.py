@@ -1,7 +1,6 @@
 """A heat map as text: shades that stand for powers of ten, readable without colour.
 
-Pure layout of logarithms. What they are logarithms of, and what is beside the map, belongs to
-the screens.
+Layout only. What the logarithms are of, and what is next to the map, belongs to the screens.
 """
 
 from __future__ import annotations

@@ -228,6 +228,6 @@ def commands_after_inspection(inspection: Inspection) -> list[str]:
 
 
 def _was_probed(inspection: Inspection) -> bool:
-    """Whether a probe was asked for."""
+    """Whether a probe was requested."""
     unasked = {probe.name for probe in known_probes() if probe.unasked}
     return bool({*inspection.probes.costs, *inspection.probes.refused} - unasked)

@@ -25,7 +25,7 @@ EVENT_NOUNS = {
 def describe_setting(inspection: Inspection) -> list[str]:
     """Return what was inspected in phrases, the most important first.
 
-    What is not known, as in a loop of the user's own, is left out.
+    What is not known, as in the user's own loop, is left out.
     """
     rate = inspection.learning_rate
     phrases = [

@@ -1,4 +1,4 @@
-"""Several inspections beside each other: variants of a model, or the arms of a comparison."""
+"""Several inspections side by side: variants of a model, or the arms of a comparison."""
 
 from __future__ import annotations
 

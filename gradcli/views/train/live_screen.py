@@ -155,7 +155,7 @@ class PictureInPlace(RenderHook):
             sys.stderr.flush()
         sys.stdout, sys.stderr = self._streams
         self._console.pop_render_hook()
-        with suppress(OSError):  # a terminal that has gone away needs nothing back
+        with suppress(OSError):  # a terminal that is gone needs no restoring
             self._console.line()
             self._console.show_cursor(True)
 

@@ -162,7 +162,7 @@ def _layers(summary: TrainSummary, width: int) -> list[Line]:
 
 
 def _time(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
-    """Draw where the time went. In a loop of the user's own only its total is known."""
+    """Draw where the time went. In the user's own loop only its total is known."""
     if any(summary.phases.values()):
         yield from _phases(summary, options)
     else:

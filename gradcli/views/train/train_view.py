@@ -8,7 +8,7 @@ from gradcli.records import Recorder
 class TrainView(Recorder):
     """Shows a training on stderr while it runs; `closing_screen` shows the result.
 
-    The live screen, the plain lines and the view that shows nothing derive from it.
+    The live screen, the plain lines and the silent view derive from it.
     """
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:

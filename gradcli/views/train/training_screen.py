@@ -1,6 +1,6 @@
 """The screen of a running training: from a `RunState` to lines of a given width and height.
 
-Layout only. `run_state` holds what is known of the run, and `live_screen` owns the terminal.
+Layout only. `run_state` holds what is known about the run, and `live_screen` owns the terminal.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def screen(run_state: RunState, clock_text: str, width: int, height: int) -> lis
 
     Args:
         run_state: what is known of the run.
-        clock_text: the text beside the progress bar: the time left, or how the run ended.
+        clock_text: the text next to the progress bar: the time left, or how the run ended.
         width: of the terminal, in cells.
         height: of the terminal, in lines.
     """

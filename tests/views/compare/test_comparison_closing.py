@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001 (the cross of a diverged trial is no letter)
+# ruff: noqa: RUF001 (the cross of a diverged trial is not a letter)
 import io
 import itertools
 import math
@@ -89,7 +89,7 @@ def test_prose_wraps_and_commands_stay_whole(make_comparison, width):
     assert max(map(len, prose)) <= width
 
 
-def test_what_was_lost_is_said_and_why(make_comparison, make_trial):
+def test_it_says_what_was_lost_and_why(make_comparison, make_trial):
     summary = make_comparison(
         status="failed",
         trials=(
@@ -242,7 +242,7 @@ def test_the_change_has_no_sign_of_zero_and_no_nan(make_comparison, selected, fr
     assert row.split()[-1] == change
 
 
-# In words ------------------------------------------------------------------------------------
+# As sentences --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_a_single_seed_settles_nothing(make_pair):
     assert said(none) == ("adam and sgd have no verdict: no seed has a score of both.")
 
 
-def test_divergence_is_evidence_of_its_own(make_pair):
+def test_divergence_alone_is_evidence(make_pair):
     pair = make_pair(
         seeds=0, difference=math.nan, evidence="divergence", p_adjusted=0.03, deviation=math.nan
     )

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001 (the cross of a diverged trial is no letter)
+# ruff: noqa: RUF001 (the cross of a diverged trial is not a letter)
 import itertools
 import math
 from dataclasses import replace
@@ -206,13 +206,13 @@ def test_one_collapse_does_not_flatten_the_others():
     assert strips.legend() == [("▁", "0.9209 or less"), ("█", "0.9700")]
 
 
-def test_noise_is_no_valley():
+def test_noise_is_not_a_valley():
     (strip,) = heat_strips([cells(0.9760, 0.9762, 0.9759)]).texts
     levels = [LEVELS.index(block) for block in strip]
     assert max(levels) - min(levels) <= 1
 
 
-def test_every_state_has_a_symbol_of_its_own_which_the_legend_explains():
+def test_every_state_has_its_own_symbol_which_the_legend_explains():
     states = ("diverged", "failed", "stopped", "running", "waiting")
     strips = heat_strips([cells(*states)])
     assert len(set(strips.texts[0])) == len(states)

@@ -94,7 +94,7 @@ def test_the_end_is_drawn_whatever_the_pause(
     assert "finished in 52 s" in terminal.getvalue()
 
 
-def test_a_failed_trial_is_said_above_the_table_others_are_not(
+def test_only_failed_trials_are_reported_above_the_table(
     view, terminal, make_comparison_info, make_trial
 ):
     view.start(make_comparison_info())
@@ -215,7 +215,7 @@ def test_a_download_is_one_plain_line_a_file():
     ]
 
 
-def test_without_tuning_nothing_is_said_to_be_chosen(make_comparison_info, make_progress):
+def test_without_tuning_nothing_is_called_chosen(make_comparison_info, make_progress):
     stream = io.StringIO()
     view = ComparePlainView(stream)
     info = make_comparison_info()

@@ -28,7 +28,7 @@ def evaluation(step: int, accuracy: float, split: str = "val") -> EvalRecord:
 
 @pytest.fixture
 def make_records(make_info, make_steps):
-    """Build a trial's records; a loss a step."""
+    """Build a trial's records; one loss per step."""
 
     def make(trial, losses=None, evals=None) -> TrialRecords:
         losses = np.geomspace(2.3, 0.1, 40) if losses is None else np.asarray(losses)
@@ -84,7 +84,7 @@ def test_nothing_is_drawn_of_nothing(tmp_path, make_comparison, make_records, ma
 
 
 @pytest.mark.parametrize("diverged", [True, False])
-def test_the_legend_names_a_mark_where_there_is_one(make_comparison, diverged):
+def test_the_legend_names_a_mark_if_there_is_one(make_comparison, diverged):
     summary = make_comparison()
     tuning = tuple(one for one in summary.tuning if diverged or one.status != "diverged")
     assert any(one.status == "diverged" for one in tuning) is diverged
@@ -113,7 +113,7 @@ def colors_and_markers(axes):
 
 @pytest.fixture
 def draw_arms(make_comparison, make_comparison_info, make_records):
-    """Draw the learning curves and the learning rates of so many arms."""
+    """Draw the learning curves and the learning rates of this many arms."""
 
     def draw(count, reach=390.0, **changes):
         names = [f"arm{place}" for place in range(count)]
@@ -151,7 +151,7 @@ def test_no_two_arms_share_colour_and_marker(draw_arms, count):
 
 
 @pytest.mark.parametrize("count", [2, 3, 8, 12])
-def test_no_name_or_legend_lies_within_a_picture(draw_arms, count):
+def test_no_name_or_legend_covers_a_picture(draw_arms, count):
     """So that none lies on a line; what is written in the pictures themselves is on a free row."""
     _, curves, rates, _ = draw_arms(count)
     for figure in (curves, rates):
@@ -232,7 +232,7 @@ def test_a_loss_curve_keeps_the_mean_of_every_trial(make_records, make_trial):
     np.testing.assert_allclose(step[:2], [5.5, 15.5])
 
 
-def test_accuracies_are_those_on_validation_where_all_trials_have_one(make_records, make_trial):
+def test_accuracies_are_on_validation_if_all_trials_have_one(make_records, make_trial):
     first = make_records(
         make_trial(), evals=(evaluation(10, 0.9), evaluation(20, 0.95), evaluation(20, 0.5, "test"))
     )

@@ -73,7 +73,7 @@ def test_the_heat_map_has_a_row_a_layer_and_fades_with_the_norm(make_run_inspect
     assert line_of(text, "step").split() == ["step", "1", "291", "600"]
 
 
-def test_the_map_is_plain_characters_where_others_cannot_be_written(make_run_inspection):
+def test_the_map_is_ascii_if_the_stream_is(make_run_inspection):
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     Console(file=file, width=80, color_system=None).print(
         inspection_screen(make_run_inspection()), crop=False
@@ -107,7 +107,7 @@ def test_events_stand_under_their_steps(make_history):
     assert event_marks(events, history, 100).strip() == "^" + 49 * " " + "|" + 47 * " " + "!"
 
 
-def test_events_are_counted_and_the_first_ones_told(make_run_inspection):
+def test_events_are_counted_and_the_first_ones_listed(make_run_inspection):
     events = (
         *(Event(step, "spike", "hidden2", 23.4) for step in range(41, 47)),
         Event(200, "lr-change", None, 0.1),
@@ -122,7 +122,7 @@ def test_events_are_counted_and_the_first_ones_told(make_run_inspection):
 
 
 @pytest.mark.parametrize(("width", "axis"), [(9, "1     600"), (15, "1      281  600")])
-def test_the_axis_names_the_middle_only_where_it_fits(make_history, width, axis):
+def test_the_axis_names_the_middle_only_if_it_fits(make_history, width, axis):
     assert step_axis(make_history(np.ones((1, 60))), width) == axis
 
 
@@ -205,7 +205,7 @@ def test_the_profile_keeps_zeros_and_level_gradients_honest(make_layer_report):
         ),
     ],
 )
-def test_the_slope_in_words(make_inspection, slope, words):
+def test_the_slope_as_a_sentence(make_inspection, slope, words):
     assert words in flat(drawn(make_inspection(depth_slope=slope)))
 
 
@@ -264,7 +264,7 @@ def test_commands_go_on_with_the_paths_that_were_given(make_inspection, make_run
     assert lost[2].startswith("gradcli runs show runs/")  # which takes none of them
 
 
-def test_a_loop_of_ones_own_is_offered_only_what_it_can_do(make_run_inspection):
+def test_a_users_own_loop_is_offered_only_what_it_can_do(make_run_inspection):
     unknown = {"learning_rate": math.nan, "activation": "", "clip": "", "batch_size": 0}
     own = make_run_inspection(status="interrupted", data="own", is_own_loop=True, **unknown)
     assert commands_after_inspection(own) == [f"gradcli runs show {own.target}"]

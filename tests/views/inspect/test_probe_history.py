@@ -66,7 +66,7 @@ def test_sharpness_is_held_against_its_threshold(laid_out, changes, words):
     assert ("stable" in row) == ("stable" in words)
 
 
-def test_a_refusal_is_said_once_with_its_reason(laid_out):
+def test_a_refusal_is_reported_once_with_its_reason(laid_out):
     lines = laid_out(NOISE, REFUSED, replace(REFUSED, step=32))
     assert [line for line in lines if "refused" in line] == [
         "hidden-states refused: the model has none"

@@ -4,7 +4,7 @@ from gradcli.inspection.inspection import ProbeCost, ProbeResults
 from gradcli.views.inspect.probe_sentences import cost_phrase, probe_sentences
 
 
-def test_nothing_is_said_of_probes_that_were_not_run(make_inspection):
+def test_probes_that_were_not_run_are_not_mentioned(make_inspection):
     assert probe_sentences(make_inspection()) == {}
     costs = ProbeResults(costs={"signals": ProbeCost(0.2, 1.0)}, refused={"noise": "batch norm"})
     assert probe_sentences(make_inspection(probes=costs)) == {}

@@ -76,5 +76,5 @@ def test_a_pipe_gets_every_column():
     assert drawn(ROWS, 40, terminal=False) == drawn(ROWS, 400, terminal=True)
 
 
-def test_no_runs_is_said():
+def test_no_runs_is_reported():
     assert drawn([], 80, terminal=True) == ["no runs yet"]

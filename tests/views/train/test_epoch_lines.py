@@ -68,7 +68,7 @@ def test_a_planted_nan_is_in_the_line(stream, make_info, make_steps):
     assert "grad norm nan  largest nan" in line
 
 
-def test_a_fault_ends_the_log_in_words(stream, make_info, make_steps, make_summary):
+def test_a_fault_ends_the_log_with_a_sentence(stream, make_info, make_steps, make_summary):
     view = PlainView(stream)
     view.begin(make_info(1), "runs/one", {})
     view.record(make_steps([[1.0]]))
@@ -91,7 +91,7 @@ def test_a_download_is_one_line_a_file(stream):
     ]
 
 
-def test_what_the_data_are_is_said_once(stream, make_info):
+def test_the_data_are_described_once(stream, make_info):
     info = make_info()
     view = PlainView(stream)
     view.note("a note")

@@ -62,7 +62,7 @@ def test_the_legend_names_the_texture_of_each_phase(make_summary):
     assert len(set(textures)) == len(PHASES)
 
 
-def test_a_loop_of_ones_own_has_no_empty_fields(make_summary, make_info):
+def test_a_users_own_loop_has_no_empty_fields(make_summary, make_info):
     info = make_info(
         data=DataInfo("own", 0, 0, 0, "", (0, 0, 0), 0),
         **{"schedule": "", "clip": "", "activation": "", "batch_size": 0},
@@ -103,7 +103,7 @@ def runs_of(text: str) -> list[str]:
     return groups
 
 
-def test_the_gravest_finding_comes_first_with_evidence_and_override(make_summary):
+def test_the_most_severe_finding_comes_first_with_evidence_and_override(make_summary):
     text = drawn(make_summary(findings=(CLIPPED, VANISHING)))
     assert text.index("vanishing in hidden1") < text.index("always-clipped")
     for word in ("error", "warning", "hardly reaches", "median norm 1.20e-07", "activation=relu"):

@@ -70,5 +70,5 @@ def test_a_planted_nan_stays_marked_to_the_end(make_info, make_steps):
     assert m.marks(run_state) == [m.NON_FINITE, None]
 
 
-def test_symbols_can_be_told_apart_without_colour():
+def test_symbols_are_distinguishable_without_colour():
     assert len({mark.symbol for mark in m.MARKS}) == len(m.MARKS)

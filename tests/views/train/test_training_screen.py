@@ -96,7 +96,7 @@ def test_a_terminal_tall_enough_hides_nothing(run_state):
     assert sum(SHAPE in line for line in text_lines(run_state(21), 80, 40)) == 21
 
 
-def test_marked_layers_come_before_others_and_the_gravest_first():
+def test_marked_layers_come_before_others_and_the_most_severe_first():
     marks = [None] * 50
     marks[17], marks[30] = VANISHING, NON_FINITE
     assert {0, 17, 30, 49} <= set(visible_layers(marks, 6))
@@ -127,7 +127,7 @@ def test_a_mark_is_on_its_row_and_in_the_legend(make_info, make_steps):
     assert not next(line for line in lines if "hidden1" in line).lstrip().startswith("!")
 
 
-def test_a_fault_is_said_in_words(run_state):
+def test_a_fault_is_reported_in_a_sentence(run_state):
     state = run_state(3)
     state.add(FaultRecord(101, 1, "backward", "hidden2", math.nan, (1, 2, 3)))
     text = "\n".join(text_lines(state, 80, 24))
