@@ -10,9 +10,10 @@ import importlib
 import inspect
 import math
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,9 +84,33 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
     if not _is_kind(found, kind):
         names = " or ".join(f"{one.__module__}.{one.__qualname__}" for one in kind)
         raise UserError(
-            f"{target} does not derive from {names}, as a {section.group} must.", where=where
+            f"{target} does not derive from {names}, as {_article(section.group)} must.",
+            where=where,
         )
     return found
+
+
+def construct(target: type, arguments: Mapping[str, Any], group: str) -> Any:
+    """Make an object of a class that a config names.
+
+    Raises:
+        UserError: if its constructor raises; the exception that it raised is the cause.
+    """
+    try:
+        return target(**arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UserError(
+            f"{target.__name__} cannot be built: {said}",
+            where=f"{frames[-1].filename}:{frames[-1].lineno}" if frames else group,
+        ) from error
+
+
+def _article(group: str) -> str:
+    return f"{'an' if group[0] in 'aeio' else 'a'} {group}"
 
 
 def keywords(target: type, group: str) -> dict[str, Keyword]:

@@ -35,7 +35,9 @@ def opened_engines(words: Sequence[str]) -> Iterator[OpenEngine]:
                 return early
             if early is not None:
                 early.close()
-            made: Engine = stack.enter_context(closing(engine(**arguments)))
+            from gradcli.config.targets import construct  # the config was composed meanwhile
+
+            made: Engine = stack.enter_context(closing(construct(engine, arguments, "engine")))
             return made
 
         yield open_engine

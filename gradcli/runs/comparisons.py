@@ -24,6 +24,7 @@ class ComparisonDirectory(StateDirectory):
     """
 
     state_file = COMPARISON_FILE
+    required_keys = ("status", "started", "info")
 
     def trial_path(self, trial: str) -> Path:
         """Return the path of the run directory of a trial, which need not exist yet."""

@@ -24,13 +24,14 @@ class StateDirectory:
 
     path: Path
     state_file: ClassVar[str]
+    required_keys: ClassVar[tuple[str, ...]] = ("status", "started")
 
     @cached_property
     def state(self) -> dict[str, Any]:
         """What the file says.
 
         Raises:
-            UserError: if a newer gradcli wrote it.
+            UserError: if a newer gradcli wrote it, or it is broken.
         """
         return self._read()
 
@@ -38,14 +39,14 @@ class StateDirectory:
         """Return the directory, once it is known that this gradcli can read it.
 
         Raises:
-            UserError: if a newer gradcli wrote it.
+            UserError: if a newer gradcli wrote it, or its state file is broken.
         """
         self._read()
         return self
 
     @property
     def is_readable(self) -> bool:
-        """Whether this gradcli knows the schema of the directory."""
+        """Whether the state file is whole, and of a schema that this gradcli knows."""
         try:
             return bool(self.state)
         except UserError:
@@ -53,8 +54,16 @@ class StateDirectory:
 
     def _read(self) -> dict[str, Any]:
         path = self.path / self.state_file
-        state: dict[str, Any] = json.loads(path.read_bytes())
+        try:
+            state = json.loads(path.read_bytes())
+        except ValueError as error:  # also bytes that are not text
+            raise _broken(path, f"is not valid JSON: {error}") from None
+        if not isinstance(state, dict):
+            raise _broken(path, "does not hold a JSON object")
         refuse_unknown_schema(state, path)
+        missing = [key for key in self.required_keys if key not in state]
+        if missing:
+            raise _broken(path, f"has no key '{missing[0]}'")
         return state
 
     @property
@@ -81,6 +90,15 @@ class StateDirectory:
             config_dir=Path(config_dir) if config_dir else None,
             allow_import=tuple(self.state.get("allow_import") or ()),
         )
+
+
+def _broken(path: Path, how: str) -> UserError:
+    """Say that a state file cannot be read. gradcli writes it whole, so something else did this."""
+    return UserError(
+        f"{path} {how}. gradcli did not write it like this.",
+        where=str(path),
+        hint=f"restore the file, or move {path.parent} elsewhere",
+    )
 
 
 def newest_first(runs_dir: Path) -> list[Path]:

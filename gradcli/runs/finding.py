@@ -33,7 +33,7 @@ def list_rows(runs_dir: Path) -> tuple[list[RunRow], list[UserError]]:
     """Return a row for each run and comparison in `runs_dir`, the newest first.
 
     Returns:
-        The rows, and an error for each one that a newer gradcli wrote.
+        The rows, and an error for each one that is broken or that a newer gradcli wrote.
     """
     rows, refused = [], []
     for found in list_any(runs_dir):

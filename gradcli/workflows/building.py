@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from gradcli.config import Composed, DataConfig
+from gradcli.config.targets import construct
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import UserError
 from gradcli.models import build_model
@@ -44,7 +45,7 @@ def obtain_data(
     assert data.source is not None, "with_source() comes first"
     return load_dataset(
         data.name,
-        source=data.source(**data.arguments),
+        source=construct(data.source, data.arguments, "data"),
         val=data.val,
         folder=Path(data.folder) if data.folder else None,
         data_dir=data_dir,
@@ -97,7 +98,7 @@ def built_trainer(
 def build_recorders(composed: Composed) -> list[Recorder]:
     """Build the recorders that the config names, in its order."""
     return [
-        composed.classes[f"recorder/{section.option}"](**section.arguments)
+        construct(composed.classes[f"recorder/{section.option}"], section.arguments, "recorder")
         for section in composed.config.recorders
     ]
 

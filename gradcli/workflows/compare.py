@@ -197,7 +197,7 @@ def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
         (
             one
             for one in list_comparisons(runs_dir)
-            if one.is_readable and one.state["request"] == plan.request_id
+            if one.is_readable and one.state.get("request") == plan.request_id
         ),
         None,
     )

@@ -8,6 +8,7 @@ import pytest
 import gradcli
 from gradcli.config import compose_comparison
 from gradcli.engines import LocalEngine, opened_engines
+from gradcli.errors import UserError
 
 OWN = '''
 """Runs trials here, and counts them."""
@@ -45,6 +46,11 @@ class CountingEngine:
         self.closed = True
 
 
+class Unreachable(CountingEngine):
+    def __init__(self) -> None:
+        raise ConnectionError("nobody answers")
+
+
 class NoEngine:
     def submit(self, job):
         pass
@@ -59,6 +65,7 @@ def own(tmp_path, monkeypatch):
     for name, text in {
         "counting": "_target_: my_engines.CountingEngine\nlabel: mine\n",
         "no_engine": "_target_: my_engines.NoEngine\n",
+        "unreachable": "_target_: my_engines.Unreachable\n",
         "gone": "_target_: my_engines.Gone\n",
         "many": "_target_: gradcli.engines.local.LocalEngine\njobs: 3\n",
     }.items():
@@ -93,7 +100,14 @@ def mistake(own, engine, *words, allow_import=("my_engines",)):
 def test_a_class_that_is_not_an_engine_is_refused(own):
     error = mistake(own, "no_engine")
     assert "my_engines.NoEngine" in error.problem
-    assert "gradcli.comparison.engine.Engine" in error.problem
+    assert "gradcli.comparison.engine.Engine, as an engine must" in error.problem
+
+
+def test_one_that_cannot_be_built_is_named_with_its_line(own, tmp_path):
+    with pytest.raises(UserError) as caught:
+        gradcli.compare(*SMALL, engine="unreachable", runs_dir=tmp_path / "runs", **own)
+    assert caught.value.problem == "Unreachable cannot be built: ConnectionError: nobody answers"
+    assert "my_engines.py:" in caught.value.where
 
 
 def test_what_a_config_may_not_use_is_refused(own):

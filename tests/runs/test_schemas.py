@@ -242,3 +242,28 @@ def test_the_list_leaves_out_what_a_newer_gradcli_wrote_and_says_so(gradcli, wri
     assert answer.code == 0
     assert {row["name"] for row in json.loads(answer.out)["runs"]} == set(RUNS) - {"finished"}
     assert " ".join(answer.err.split()).count("schema 99") == 2
+
+
+@pytest.mark.parametrize("file", ["run.json", "comparison.json"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is not valid JSON"),
+        (b'{"schema": 1, "sta', "is not valid JSON"),
+        (b"\xff\xfe", "is not valid JSON"),
+        (b"[]", "does not hold a JSON object"),
+        (b"null", "does not hold a JSON object"),
+        (b'{"schema": 1}', "has no key 'status'"),
+    ],
+)
+def test_a_broken_state_file_is_named_and_hides_no_other_run(
+    gradcli, written, file, content, problem
+):
+    whole = len(json.loads(gradcli("runs", "list", "--json").out)["runs"])
+    (written / "zzz").mkdir()
+    (written / "zzz" / file).write_bytes(content)
+    answer = gradcli("runs", "list", "--json")
+    assert answer.code == 0
+    assert len(json.loads(answer.out)["runs"]) == whole
+    with pytest.raises(UserError, match=problem):
+        find_any("zzz", written)

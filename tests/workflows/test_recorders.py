@@ -321,3 +321,14 @@ def test_a_run_without_recorders_has_the_config_of_runs_from_before_the_key(runs
 
 def test_show_config_lists_the_key(gradcli):
     assert "\nrecorders: []\n" in gradcli("train", "--show-config").out
+
+
+def test_one_that_cannot_be_built_is_named_with_its_line(gradcli, own, runs_dir):
+    with (own / "my_tracker.py").open("a") as file:
+        file.write("\n\nclass Unreachable(Recorder):\n    def __init__(self):\n        1 / 0\n")
+    (own / "own" / "recorder" / "gone.yaml").write_text("_target_: my_tracker.Unreachable\n")
+    words = [*SMALL, "recorders=[gone]", "--config-dir", str(own / "own")]
+    answer = gradcli("train", *words, "--allow-import", "my_tracker")
+    assert answer.code == 2
+    assert "Unreachable cannot be built: ZeroDivisionError: division by zero" in answer.err
+    assert "my_tracker.py:" in answer.err
