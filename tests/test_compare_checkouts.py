@@ -85,6 +85,11 @@ def test_what_is_allowed_is_a_path_and_everything_below_it(differences, allowed,
     assert len(differences(old, new, *allowed)) == left
 
 
+def test_a_file_of_allowed_keys_may_hold_comments(tool, tmp_path):
+    (tmp_path / "keys.txt").write_text("# why\nlayers[].norm\n\n  stdout:try  \n")
+    assert tool.read_allowed(tmp_path / "keys.txt") == ["layers[].norm", "stdout:try"]
+
+
 def test_an_array_may_be_allowed_to_appear_but_not_to_change_or_vanish(differences):
     one, other = {"w": np.zeros(2)}, {"w": np.ones(2)}
     assert len(differences(one, other, "w")) == 1

@@ -1,6 +1,7 @@
 """Show that two checkouts compute the same: run the same commands in both, compare the results.
 
-    python tools/compare_checkouts.py OLD NEW [--allow KEY]... [--python PATH] [--only NAME]...
+    python tools/compare_checkouts.py OLD NEW [--allow KEY]... [--allow-from FILE]
+                                      [--python PATH] [--only NAME]... [--skip NAME]...
 
 Each case of `checkout_cases.py` runs in both checkouts at once, in an empty folder each, on the
 bundled sample, so that nothing is downloaded. Compared bit by bit: every tensor of every
@@ -14,7 +15,11 @@ the values under `VOLATILE` only the kind is compared, so that a key that vanish
 `--allow KEY` accepts differences of values that are not arrays, at KEY and below. KEY is a path
 such as `findings[].message`, with `[]` for any index; `config.yaml:model` accepts them in that file
 alone, `stdout:findings` in what is printed. An array may be allowed to appear, but never to change
-or to vanish.
+or to vanish. `--allow-from FILE` reads a key per line, and skips blank lines and `#` comments:
+
+    python tools/compare_checkouts.py ../released . --allow-from tools/allowed_differences.txt
+
+`--only` runs the cases with this in their names; `--skip` leaves out the case of this name.
 
 Exit code: 0 if all cases are identical, 1 otherwise, 2 if the command line is wrong.
 """
@@ -292,6 +297,16 @@ def compare_case(
     return [str(one) for one in sorted(left, key=lambda one: not one.of_numbers)]
 
 
+def read_allowed(path: Path) -> list[str]:
+    """Return the keys that a file for `--allow-from` holds.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def main() -> int:
     """Compare two checkouts; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -300,25 +315,38 @@ def main() -> int:
     parser.add_argument(
         "--allow", action="append", default=[], metavar="KEY", help="a JSON path that may differ"
     )
+    parser.add_argument(
+        "--allow-from", type=Path, metavar="FILE", help="a file of such paths, one per line"
+    )
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="the interpreter")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="a part of a case's name"
     )
+    parser.add_argument(
+        "--skip", action="append", default=[], metavar="NAME", help="the whole name of a case"
+    )
     options = parser.parse_args()
     checkouts = (options.old.resolve(), options.new.resolve())
     cases = [
-        case for case in CASES if not options.only or any(one in case.name for one in options.only)
+        case
+        for case in CASES
+        if not options.only or any(one in case.name for one in options.only)
+        if case.name not in options.skip
     ]
-    if not cases:
+    unknown = set(options.skip) - {case.name for case in CASES}
+    if not cases or unknown:
         parser.error(f"no case matches; there are: {', '.join(case.name for case in CASES)}")
+    allowed = list(options.allow)
     try:
+        if options.allow_from:
+            allowed += read_allowed(options.allow_from)
         for checkout in checkouts:
             require_checkout(checkout, options.python)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     identical = 0
     for case in cases:
-        found = compare_case(case, checkouts, options.python, options.allow)
+        found = compare_case(case, checkouts, options.python, allowed)
         identical += not found
         print(f"{'differs  ' if found else 'identical'}  {case.name}", flush=True)
         for line in found[:_SHOWN]:
@@ -326,6 +354,8 @@ def main() -> int:
         if len(found) > _SHOWN:
             print(f"    and {len(found) - _SHOWN} more")
     commands = sum(len(case.commands) for case in cases)
+    for name in options.skip:
+        print(f"skipped    {name}")
     print(f"{len(cases)} cases ({commands} commands) compared: {identical} identical")
     return int(identical < len(cases))
 
