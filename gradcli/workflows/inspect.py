@@ -147,7 +147,18 @@ def _run(
     add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
     inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
     # The target is a path: --runs-dir does not matter to it.
-    return replace(inspection, path_arguments=tuple(paths.arguments(runs=False)))
+    arguments = _with_recorded(paths, run.paths).arguments(runs=False)
+    return replace(inspection, path_arguments=tuple(arguments))
+
+
+def _with_recorded(given: Paths, recorded: Paths) -> Paths:
+    """Fill in what built a run and was not given again: the next command needs it, too."""
+    return replace(
+        given,
+        data_dir=given.data_dir or recorded.data_dir,
+        config_dir=given.config_dir or recorded.config_dir,
+        allow_import=tuple(dict.fromkeys([*given.allow_import, *recorded.allow_import])),
+    )
 
 
 def _comparison(
