@@ -122,10 +122,45 @@ def split_dataset(
         target_accuracy: the validation accuracy to which a comparison times the optimizers.
 
     Raises:
-        UserError: if `val` is negative or leaves nothing to train on.
+        UserError: if a split is not what `Split` says, or if `val` is negative or leaves nothing
+            to train on.
     """
+    for kind, split in (("training", train), ("test", test)):
+        if objection := _objection(split):
+            raise UserError(
+                f"The {kind} examples of {name} cannot be used: {objection}.",
+                where="split_dataset",
+            )
+    if train.images.shape[1:] != test.images.shape[1:]:
+        shapes = tuple(train.images.shape[1:]), tuple(test.images.shape[1:])
+        raise UserError(
+            f"The images of {name} differ in shape: {shapes[0]} in training, {shapes[1]} in test.",
+            where="split_dataset",
+        )
     val = len(train) // 6 if val is None else val
     return split_off(prepare(train, test), val, name=name, target_accuracy=target_accuracy)
+
+
+def _objection(split: Split) -> str:
+    """Say in what a split of the user's own is not as `Split` says; empty if it is."""
+    images, labels = split.images, split.labels
+    for name, value, dtype, axes in (
+        ("images", images, torch.uint8, ("n", "channels", "height", "width")),
+        ("labels", labels, torch.int64, ("n",)),
+    ):
+        wanted = f"{name} must be {str(dtype).removeprefix('torch.')} ({', '.join(axes)})"
+        if not isinstance(value, Tensor):
+            return f"{wanted}, not a {type(value).__name__}"
+        if value.dtype != dtype or value.dim() != len(axes):
+            found = f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+            return f"{wanted}, not {found}"
+    if len(images) != len(labels):
+        return f"there are {len(images)} images and {len(labels)} labels"
+    if not len(labels):
+        return "there are none"
+    if (lowest := int(labels.min())) < 0:
+        return f"labels count from 0, and one is {lowest}"
+    return ""
 
 
 def split_off(

@@ -64,7 +64,7 @@ def load_dataset(
             )
         source = SHIPPED[name]()
     cache_dir = platformdirs.user_cache_path("gradcli") if cache_dir is None else cache_dir
-    return source.load(
+    dataset = source.load(
         DataRequest(
             name=name,
             val=val,
@@ -75,3 +75,10 @@ def load_dataset(
             mirrors=mirrors,
         )
     )
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            f"{type(source).__name__}.load returned a {type(dataset).__name__}, not a Dataset.",
+            where=f"data={name}",
+            hint="return gradcli.data.split_dataset(...)",
+        )
+    return dataset

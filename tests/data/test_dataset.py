@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradcli.data.dataset import Split, prepare, split_off, stratified_order
+from gradcli.data import DataSource, load_dataset
+from gradcli.data.dataset import Split, prepare, split_dataset, split_off, stratified_order
 from gradcli.errors import UserError
 
 
@@ -115,3 +116,46 @@ def test_the_fingerprint_is_of_the_values_however_they_are_stored():
     views = Split((80 * labels).byte().view(-1, 1, 1, 1).expand(-1, 1, 2, 2), labels)
     copies = Split(views.images.contiguous(), labels)
     assert prepare(views, views[:3]).sha256 == prepare(copies, copies[:3]).sha256
+
+
+_IMAGES = torch.zeros((6, 1, 2, 2), dtype=torch.uint8)
+_LABELS = torch.arange(6) % 2
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "says"),
+    [
+        (
+            _IMAGES.float(),
+            _LABELS,
+            r"images must be uint8 \(n, channels, height, width\), not float32",
+        ),
+        (_IMAGES[:, 0], _LABELS, r"not uint8 of shape \(6, 2, 2\)"),
+        (_IMAGES.tolist(), _LABELS, "not a list"),
+        (_IMAGES, _LABELS.int(), r"labels must be int64 \(n\), not int32"),
+        (_IMAGES, _LABELS[:5], "there are 6 images and 5 labels"),
+        (_IMAGES, _LABELS - 1, "labels count from 0, and one is -1"),
+        (_IMAGES[:0], _LABELS[:0], "there are none"),
+    ],
+)
+def test_examples_that_cannot_be_used_are_refused_in_words(images, labels, says):
+    good, bad = Split(_IMAGES, _LABELS), Split(images, labels)
+    with pytest.raises(UserError, match=f"training examples of mine.*{says}"):
+        split_dataset(bad, good, name="mine")
+    with pytest.raises(UserError, match=f"test examples of mine.*{says}"):
+        split_dataset(good, bad, name="mine")
+
+
+def test_images_of_two_shapes_are_refused():
+    wide = Split(torch.zeros((6, 1, 2, 3), dtype=torch.uint8), _LABELS)
+    with pytest.raises(UserError, match=r"\(1, 2, 2\) in training, \(1, 2, 3\) in test"):
+        split_dataset(Split(_IMAGES, _LABELS), wide, name="mine")
+
+
+def test_a_source_that_returns_something_else_is_named():
+    class Forgetful(DataSource):
+        def load(self, request):
+            return None
+
+    with pytest.raises(UserError, match=r"Forgetful.load returned a NoneType, not a Dataset"):
+        load_dataset("mine", source=Forgetful())
