@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gradcli.comparison.columns import ReportedColumn, add_column
 from gradcli.config.compose import (
     Composed,
     Resolved,
@@ -299,5 +298,8 @@ def add_allowed_columns(allow_import: Sequence[str]) -> None:
         UserError: if a package cannot be imported, its `COLUMNS` are not columns, or a key is
             taken.
     """
+    # Here, because a training run composes its config too and has no use for SciPy.
+    from gradcli.comparison.columns import ReportedColumn, add_column
+
     for column in members_of(allow_import, "COLUMNS", ReportedColumn):
         add_column(column)
