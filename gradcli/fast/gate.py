@@ -19,8 +19,9 @@ import os
 
 import torch
 
-#: The variable that turns the shortcuts off if it is `0`.
+#: The variable that turns the shortcuts off if it is `0` (or `false`, `no`, `off`).
 SWITCH = "GRADCLI_FAST"
+_OFF = ("0", "false", "no", "off")
 
 #: Releases with which the tests have passed on the CPU: the same bits for every shipped model, and
 #: the same updates by every optimizer. (All tests of this room with 2.6.0, 2.13.0, 2.14.1, 2.15.0.)
@@ -45,7 +46,7 @@ def is_open(device_type: str = "cpu") -> bool:
         device_type: of the tensors; `meta` tensors, which have no values, count as the CPU's.
     """
     proven = {"cpu": PROVEN, "meta": PROVEN, "cuda": PROVEN_ON_CUDA}.get(device_type, frozenset())
-    return os.environ.get(SWITCH) != "0" and release() in proven
+    return os.environ.get(SWITCH, "").strip().lower() not in _OFF and release() in proven
 
 
 def release() -> str:

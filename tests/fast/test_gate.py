@@ -35,6 +35,8 @@ def test_no_release_is_both_proven_and_not():
         ("2.13.0+cpu", None, True),
         ("2.13.0+cu130", "1", True),
         ("2.13.0", "0", False),
+        ("2.13.0", "False", False),
+        ("2.13.0", "", True),
         ("2.99.0", None, False),
         ("2.99.0", "1", False),
         ("2.13.0a0+git123", None, False),

@@ -174,3 +174,11 @@ def test_a_name_that_no_shipped_data_set_has_is_answered_with_the_nearest(runs_d
     with pytest.raises(gc.UserError, match="no data set named 'mnist5'") as caught:
         load_config(run.config.replace("name: mnist5k", "name: mnist5"), where="here")
     assert "mnist5k" in caught.value.choices
+
+
+def test_an_inspection_proposes_commands_that_can_rebuild_the_run(gradcli, own, runs_dir):
+    words = [*SMALL, "data=stripes", "--config-dir", str(own), "--allow-import", "my_data"]
+    assert gradcli("train", *words, "--no-live").code == 0
+    proposed = " ".join(gradcli("inspect-gradients", "latest").out.split())
+    assert "--allow-import my_data" in proposed
+    assert "--config-dir" in proposed
