@@ -146,7 +146,6 @@ def _run(
         measures = measure_checkpoint(run, how, paths, view, announce)
     add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
     inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
-<<<<<<< HEAD
     # The target is a path: --runs-dir does not matter to it.
     arguments = _with_recorded(paths, run.paths).arguments(runs=False)
     return replace(inspection, path_arguments=tuple(arguments))
@@ -160,18 +159,6 @@ def _with_recorded(given: Paths, recorded: Paths) -> Paths:
         config_dir=given.config_dir or recorded.config_dir,
         allow_import=tuple(dict.fromkeys([*given.allow_import, *recorded.allow_import])),
     )
-=======
-    # What rebuilds the run's model stands in the commands to paste even if it was not given now:
-    # its own config folder and packages. The target is a path, so --runs-dir does not matter.
-    built = run.paths
-    needed = replace(
-        paths,
-        data_dir=paths.data_dir or built.data_dir,
-        config_dir=paths.config_dir or built.config_dir,
-        allow_import=tuple(dict.fromkeys([*paths.allow_import, *built.allow_import])),
-    )
-    return replace(inspection, path_arguments=tuple(needed.arguments(runs=False)))
->>>>>>> r-breaker
 
 
 def _comparison(
