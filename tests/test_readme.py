@@ -97,6 +97,7 @@ def test_other_commands_that_the_readme_names(gradcli, folder, monkeypatch):
     named = set(re.findall(r"`(gradcli [^`]*)`", README)) - {"gradcli"}
     plain = {name for name in named if "my optimizer" not in name}
     assert plain == {
+        "gradcli configs",
         "gradcli inspect-gradients latest",
         "gradcli train --help",
         "gradcli train --show-config",
