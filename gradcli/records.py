@@ -103,6 +103,77 @@ class LayerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """A parameter group of the optimizer: how it moves which parameters.
+
+    What an optimizer does not have is NaN.
+    """
+
+    parameters: tuple[int, ...]
+    """Their indices among the run's parameters, in the order of the layers' parameters."""
+    learning_rate: float
+    weight_decay: float = math.nan
+    momentum: float = math.nan
+    """`momentum`, or the first of `betas`."""
+    second_momentum: float = math.nan
+    """The second of `betas`, or `alpha`."""
+    epsilon: float = math.nan
+    decoupled: bool = False
+    """Whether the decay shrinks the weights directly, as in AdamW."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRange:
+    """The values of one tensor: the first input of the model, or its output."""
+
+    shape: tuple[int, ...]
+    mean: float
+    std: float
+    low: float
+    high: float
+    whole: bool = False
+    """Whether the type is an integer, as for word indices."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetupRecord:
+    """What a training is set up to do, as observed in one of its steps.
+
+    It is observed at the first steps and now and then later; the last one counts, and the
+    counters include the earlier ones. What could not be observed is None or empty.
+    """
+
+    step: int
+    """The updates made before."""
+    groups: tuple[ParameterGroup, ...]
+    """Of the watched optimizer; a parameter in no group is never updated by it."""
+    requires_grad: tuple[bool, ...]
+    """Of each parameter."""
+    call_order: tuple[int, ...] = ()
+    """The indices of the layers in the order in which the forward pass first called them; layers
+    that were not called are left out."""
+    calls: tuple[int, ...] = ()
+    """How many times the forward pass called each layer, (L,)."""
+    eval_mode: tuple[str, ...] = ()
+    """Modules that behave differently while training (dropout, batch norm) but were in eval mode
+    in a forward pass that gradients flow through."""
+    inputs: TensorRange | None = None
+    outputs: TensorRange | None = None
+    output_sums: tuple[float, float] = (math.nan, math.nan)
+    """The smallest and the largest sum of the output over its last axis: both 1 after a softmax."""
+    output_grad_norm: float = math.nan
+    """||dL/doutput|| times the root of the batch size: for the mean cross-entropy of guessing
+    among many classes about 1, whatever the model and the batch."""
+    loss_path: tuple[str, ...] = ()
+    """The operations from the loss backwards while there is only one way, without views:
+    `("NllLoss", "LogSoftmax", "Softmax", "Addmm")` for cross-entropy after a softmax."""
+    updates_watched: int = 0
+    """The updates before which it was seen whether the gradients had been cleared."""
+    not_cleared: int = 0
+    """How many of these began their backward pass with the gradients of the update before."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvalRecord:
     """An evaluation on all of one split."""
 
@@ -162,7 +233,7 @@ class ProbeRecord:
     """All that was found, as plain values: what `inspect-gradients --probe --json` prints."""
 
 
-Record = StepRecords | LayerRecord | EvalRecord | FaultRecord | ProbeRecord
+Record = StepRecords | LayerRecord | SetupRecord | EvalRecord | FaultRecord | ProbeRecord
 
 
 @dataclass(frozen=True, slots=True)

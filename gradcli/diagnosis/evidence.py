@@ -28,6 +28,7 @@ from gradcli.records import (
     LayerInfo,
     LayerRecord,
     RunInfo,
+    SetupRecord,
     StepRecords,
     norm_by_layer,
 )
@@ -93,6 +94,7 @@ class Evidence:
     evals: tuple[EvalRecord, ...]
     fault: FaultRecord | None
     probed: Probed | None = None
+    setup: SetupRecord | None = None
 
     @property
     def relative_norms(self) -> NDArray[np.float64]:
@@ -174,6 +176,7 @@ def collect_evidence(
     layer_records: tuple[LayerRecord, ...],
     evals: tuple[EvalRecord, ...],
     fault: FaultRecord | None,
+    setup: SetupRecord | None = None,
 ) -> Evidence:
     """Gather what the rules need from a run's records, however long the run is."""
     matrices = matrix_layers(info.layers)
@@ -201,6 +204,7 @@ def collect_evidence(
         rate_changes=find_rate_changes(steps),
         evals=evals,
         fault=fault,
+        setup=setup,
     )
 
 

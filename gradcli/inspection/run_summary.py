@@ -100,7 +100,7 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
         run: the run.
         steps: all its steps, or only the last of them.
     """
-    evidence = collect_evidence(run.info, steps, run.layer_records, run.evals, run.fault)
+    evidence = collect_evidence(run.info, steps, run.layer_records, run.evals, run.fault, run.setup)
     last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
     return replace(evidence, probed=_probed(last, run.layers))
 

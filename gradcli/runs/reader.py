@@ -17,11 +17,14 @@ from gradcli.records import (
     FaultRecord,
     LayerInfo,
     LayerRecord,
+    ParameterGroup,
     ParameterInfo,
     ProbeRecord,
     RunInfo,
     RunRow,
+    SetupRecord,
     StepRecords,
+    TensorRange,
     norm_by_layer,
 )
 from gradcli.runs.directory import StateDirectory, newest_first
@@ -122,6 +125,12 @@ class Run(StateDirectory):
         )
 
     @cached_property
+    def setup(self) -> SetupRecord | None:
+        """How the training was set up, as last observed; None if it was not."""
+        lines = _lines(self.path / PROBES_FILE, kind="setup")
+        return _setup_record(lines[-1]) if lines else None
+
+    @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:
         """The results of the probes of `monitor.probes`, in the order in which they ran."""
         return tuple(map(_probe_record, _lines(self.path / PROBES_FILE, kind="probe")))
@@ -219,6 +228,19 @@ def _probe_record(line: dict[str, Any]) -> ProbeRecord:
     values = {key: value for key, value in line.items() if key != "kind"}
     numbers = {name: number(line[name]) for name in _PROBE_FLOATS}
     return ProbeRecord(**{**values, **numbers, "result": restored(line["result"])})
+
+
+def _setup_record(line: dict[str, Any]) -> SetupRecord:
+    """Return the record that a line of `probes.jsonl` holds."""
+    values = restored({key: value for key, value in line.items() if key != "kind"})
+    values = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    groups = [{**group, "parameters": tuple(group["parameters"])} for group in values["groups"]]
+    for name in ("inputs", "outputs"):
+        if values[name] is not None:
+            values[name] = TensorRange(**{**values[name], "shape": tuple(values[name]["shape"])})
+    return SetupRecord(**{**values, "groups": tuple(ParameterGroup(**group) for group in groups)})
 
 
 def _lines(path: Path, kind: str | None = None) -> list[dict[str, Any]]:

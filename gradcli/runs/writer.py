@@ -19,6 +19,7 @@ from gradcli.records import (
     ProbeRecord,
     Record,
     RunInfo,
+    SetupRecord,
     Status,
     StepRecords,
 )
@@ -140,6 +141,8 @@ class RunWriter:
                 self._append(EVALS_FILE, asdict(record))
             case LayerRecord():
                 self._append(PROBES_FILE, {"kind": "layers", **_short(record)})
+            case SetupRecord():
+                self._append(PROBES_FILE, {"kind": "setup", **asdict(record)})
             case ProbeRecord():
                 self._append(PROBES_FILE, {"kind": "probe", **asdict(record)})
             case FaultRecord():

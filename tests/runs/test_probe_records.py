@@ -9,7 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from gradcli.records import DataInfo, LayerInfo, LayerRecord, ParameterInfo, ProbeRecord, RunInfo
+from gradcli.records import (
+    DataInfo,
+    LayerInfo,
+    LayerRecord,
+    ParameterGroup,
+    ParameterInfo,
+    ProbeRecord,
+    RunInfo,
+    SetupRecord,
+    TensorRange,
+)
 from gradcli.runs import (
     RunWriter,
     create_run_directory,
@@ -47,6 +57,24 @@ NOISE = ProbeRecord(
     passes=250.5,
     result={"examples": 256, "noise_scale": {"low": 0.0, "high": math.inf}, "layers": [math.nan]},
 )
+SETUP = SetupRecord(
+    step=0,
+    groups=(
+        ParameterGroup((0, 2), 0.1, weight_decay=0.0, momentum=0.9),
+        ParameterGroup((1,), math.inf, epsilon=1e-8, decoupled=True),
+    ),
+    requires_grad=(True, False, True),
+    call_order=(1, 0),
+    calls=(2, 1),
+    eval_mode=("norm",),
+    inputs=TensorRange((8, 3), 0.5, 1.0, -1.0, math.inf, whole=True),
+    outputs=TensorRange((8, 10), 0.1, 0.2, 0.0, 1.0),
+    output_sums=(1.0, 1.0),
+    output_grad_norm=0.9,
+    loss_path=("NllLoss", "LogSoftmax", "Softmax", "Addmm"),
+    updates_watched=3,
+    not_cleared=2,
+)
 REFUSED = ProbeRecord(32, "hidden-states", refused="the model has none")
 
 
@@ -70,6 +98,16 @@ def test_a_run_without_probes_has_no_records(writer):
     assert load_run(writer.directory).probe_records == ()
     (writer.directory / "probes.jsonl").unlink()
     assert load_run(writer.directory).probe_records == ()
+
+
+def test_the_last_setup_comes_back(writer):
+    assert load_run(writer.directory).setup is None
+    for record in (LAYER, SETUP, NOISE, replace(SETUP, step=10, inputs=None)):
+        writer.write(record)
+    # NaN differs from itself, so the texts are compared.
+    assert repr(load_run(writer.directory).setup) == repr(replace(SETUP, step=10, inputs=None))
+    writer.write(SETUP)
+    assert repr(load_run(writer.directory).setup) == repr(SETUP)
 
 
 def test_lines_are_plain_json(writer):
