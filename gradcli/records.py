@@ -250,6 +250,12 @@ class Finding:
     """What it means, in a sentence for a student."""
     override: str | None
     """A complete override that can be pasted; None if no override fixes it."""
+    mend: str = ""
+    """What to change in the code, in a sentence, if no override fixes it."""
+    follows_from: str | None = None
+    """The code of the finding that explains this one; None for a cause of its own."""
+    certainty: float = math.nan
+    """How often a finding of this code was right in the measured corpus; NaN if not measured."""
 
 
 @dataclass(frozen=True, slots=True)

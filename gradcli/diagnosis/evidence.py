@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from gradcli.diagnosis.limits import LOSS_BLOWN_UP, LOSS_KEPT, LOSS_OF_GUESSING
+from gradcli.diagnosis.layer_history import silent_since
+from gradcli.diagnosis.limits import (
+    AT_CHANCE,
+    HAD_LEARNED,
+    LOSS_BLOWN_UP,
+    LOSS_KEPT,
+    LOSS_OF_GUESSING,
+    SILENT_STEPS,
+    UPDATE_JUMP,
+)
 from gradcli.diagnosis.loss_trend import (
     FEWEST_STEPS,
     Convergence,
@@ -22,9 +31,11 @@ from gradcli.diagnosis.loss_trend import (
     finite_rows,
 )
 from gradcli.records import (
+    Doubles,
     EvalRecord,
     FaultRecord,
     Floats,
+    Integers,
     LayerInfo,
     LayerRecord,
     RunInfo,
@@ -35,6 +46,9 @@ from gradcli.records import (
 
 # Medians over the steps use at most this many of them, evenly spaced.
 _SAMPLED_STEPS = 2000
+# The losses of classification, as autograd names them.
+_CLASS_LOSSES = ("NllLoss", "LogSoftmax")
+_TWO_CLASS_LOSSES = ("BinaryCrossEntropy",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,8 @@ class Evidence:
 
     info: RunInfo
     layers: tuple[LayerInfo, ...]
-    """Those with a matrix: the scales of norm layers are not a measure of depth."""
+    """Those with a matrix, in the order in which the forward pass calls them if that was seen:
+    the scales of norm layers are not a measure of depth."""
     norms: Floats
     """Gradient norms before clipping, (n, L)."""
     weights: Floats
@@ -95,6 +110,34 @@ class Evidence:
     fault: FaultRecord | None
     probed: Probed | None = None
     setup: SetupRecord | None = None
+    order: tuple[int, ...] = ()
+    """For each of `layers`, its place among those with a matrix as registered; empty if these
+    orders are the same."""
+    record_steps: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """The steps of `update_ratios`, (m,)."""
+    weight_norms: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    """The weight norms before each of these steps, (m, L)."""
+    last_step: int = 0
+    """The last step on record."""
+    first_learning_rate: float = math.nan
+    """The largest learning rate of the first steps."""
+    silent_since: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
+
+    def with_probed(self, probed: Probed | None) -> Evidence:
+        """Add what was probed, given in the order in which the layers were registered."""
+        if probed is None or not self.order:
+            return replace(self, probed=probed)
+        order = list(self.order)
+        return replace(
+            self,
+            probed=replace(
+                probed,
+                dead_fraction=probed.dead_fraction[order],
+                saturated_fraction=probed.saturated_fraction[order],
+                frozen=tuple(probed.frozen[index] for index in order),
+            ),
+        )
 
     @property
     def relative_norms(self) -> NDArray[np.float64]:
@@ -108,28 +151,73 @@ class Evidence:
 
     @property
     def frozen(self) -> tuple[bool, ...]:
-        """Which layers are not trained: they have neither gradient nor update."""
+        """Which layers are not trained on purpose: no parameter requires a gradient."""
         if self.probed is not None:
             return self.probed.frozen
+        if self.setup is not None:
+            return tuple(self.is_frozen(layer.name) for layer in self.layers)
         if not len(self.norms) or not len(self.update_ratios):
             return (False,) * len(self.layers)
         still = np.isnan(self.update_ratios).all(axis=0) & (self.weights > 0)
         return tuple((still & (self.norms.max(axis=0) == 0)).tolist())
 
+    def is_frozen(self, name: str) -> bool:
+        """Whether no parameter of the layer requires a gradient; False if that is not known."""
+        if self.setup is None:
+            return False
+        layer = next(layer for layer in self.info.layers if layer.name == name)
+        return not any(self.setup.requires_grad[index] for index in self.parameters_of(layer))
+
+    @property
+    def moved_by_updates(self) -> NDArray[np.bool_]:
+        """Which layers any measured update has moved, (L,); True if none was measured."""
+        ratios = self.update_ratios
+        known = np.isfinite(ratios)
+        moved = (known & (ratios > 0)).any(axis=0) | ~known.any(axis=0)
+        return np.asarray(moved)
+
+    @property
+    def classes(self) -> int:
+        """How many classes a loss of classification distinguishes; 0 if that is not known."""
+        if self.info.data.classes > 1:
+            return self.info.data.classes
+        if self.setup is None or self.setup.outputs is None:
+            return 0
+        shape, path = self.setup.outputs.shape, self.setup.loss_path
+        if any(name.startswith(_TWO_CLASS_LOSSES) for name in path):
+            return 2
+        is_classification = any(name.startswith(_CLASS_LOSSES) for name in path)
+        return shape[1] if is_classification and len(shape) > 1 else 0
+
     @property
     def loss_of_guessing(self) -> float:
-        """ln(classes); NaN if they are not known, as in the user's own loop."""
-        return math.log(self.info.data.classes) if self.info.data.classes > 1 else math.nan
+        """ln(classes); NaN if they are not known, as with most losses of the user's own loop."""
+        return math.log(self.classes) if self.classes > 1 else math.nan
+
+    @property
+    def judges_loss(self) -> bool:
+        """Whether the loss is one that should fall: it is positive at every step.
+
+        Others may begin at 0, be negative or rise by design; then only the gradients are judged.
+        """
+        return bool(len(self.losses)) and bool((self.losses > 0).all())
 
     @property
     def reference_loss(self) -> float:
-        """The first loss, or that of guessing if it is lower."""
+        """The first loss, or that of guessing if it is lower; NaN if the loss is not judged."""
+        if not self.judges_loss:
+            return math.nan
         return float(np.fmin(self.convergence.first_loss, self.loss_of_guessing))
 
     @property
     def loss_kept(self) -> float:
         """The last loss as a share of the reference."""
         return self.convergence.last_loss / self.reference_loss
+
+    @property
+    def lowest_loss_kept(self) -> float:
+        """The lowest loss that lasted, as a share of the reference."""
+        return float(self._lasting_losses.min()) / self.reference_loss
 
     @property
     def loss_left(self) -> float:
@@ -144,13 +232,18 @@ class Evidence:
     @property
     def highest_loss(self) -> float:
         """The highest loss that lasted: the largest median of five consecutive steps."""
+        return float(self._lasting_losses.max())
+
+    @cached_property
+    def _lasting_losses(self) -> Doubles:
+        """The medians of five consecutive steps."""
         windows = sliding_window_view(self.losses, min(5, len(self.losses)))
-        return float(np.median(windows, axis=1).max())
+        return np.asarray(np.median(windows, axis=1), dtype=np.float64)
 
     @property
     def blown_up(self) -> bool:
         """Whether training has driven the loss far above the first one, and it stayed high."""
-        if self.steps < FEWEST_STEPS or self.loss_kept <= LOSS_KEPT.value:
+        if self.steps < FEWEST_STEPS or not self.loss_kept > LOSS_KEPT.value:
             return False
         return self.highest_loss > LOSS_BLOWN_UP.value * self.convergence.first_loss
 
@@ -158,6 +251,91 @@ class Evidence:
     def began_exploded(self) -> bool:
         """Whether the loss of the initial weights is far above that of guessing."""
         return self.convergence.first_loss > LOSS_OF_GUESSING.value * self.loss_of_guessing
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether the loss has fallen, as far as it can be judged."""
+        return self.loss_kept <= LOSS_KEPT.value
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the loss once was well below that of guessing, and is there no more."""
+        return self.lowest_loss_kept < HAD_LEARNED.value and self.loss_kept > AT_CHANCE.value
+
+    @property
+    def first_called(self) -> LayerInfo | None:
+        """The layer that the forward pass calls first, with a matrix or not; None if unknown."""
+        if self.setup is None or not self.setup.call_order:
+            return None
+        return self.info.layers[self.setup.call_order[0]]
+
+    @property
+    def ends_at_chance(self) -> bool:
+        """Whether the loss ends at that of guessing, or above."""
+        return self.convergence.last_loss >= AT_CHANCE.value * self.loss_of_guessing
+
+    @property
+    def fell_silent(self) -> tuple[int, ...]:
+        """The trained layers that got a gradient once, but none in the last steps."""
+        if not len(self.silent_since) or not len(self.norms):
+            return ()
+        got_some = self.norms.max(axis=0) > 0
+        steps_silent = np.where(self.silent_since > 0, self.last_step - self.silent_since + 1, 0)
+        silent = got_some & (steps_silent >= SILENT_STEPS.value) & ~np.array(self.frozen)
+        return tuple(np.flatnonzero(silent).tolist())
+
+    @property
+    def first_jump(self) -> tuple[int, int, float] | None:
+        """The first measured update that changed a layer by a large share of its norm.
+
+        Its step, the layer's place and the update ratio; None if there was none.
+        """
+        ratios = np.nan_to_num(self.update_ratios)
+        for step, row in zip(self.record_steps.tolist(), ratios, strict=False):
+            if len(row) and row.max() > UPDATE_JUMP.value:
+                place = int(row.argmax())
+                return step, place, float(row[place])
+        return None
+
+    @property
+    def not_held(self) -> tuple[bool, ...]:
+        """Which layers the watched optimizer does not hold, or holds at a rate of zero.
+
+        False for those that something else moves, such as a second optimizer.
+        """
+        if self.setup is None:
+            return (False,) * len(self.layers)
+        rates: dict[int, float] = {}
+        for group in self.setup.groups:
+            rates.update(dict.fromkeys(group.parameters, group.learning_rate))
+        found = []
+        for at, layer in enumerate(self.layers):
+            trained = [i for i in self.parameters_of(layer) if self.setup.requires_grad[i]]
+            unheld = bool(trained) and not any(rates.get(index, 0.0) for index in trained)
+            found.append(unheld and not self.is_moved(at))
+        return tuple(found)
+
+    @property
+    def not_this_optimizers(self) -> tuple[bool, ...]:
+        """Which layers have no parameter that the watched optimizer holds: not its business."""
+        if self.setup is None:
+            return (False,) * len(self.layers)
+        held = {index for group in self.setup.groups for index in group.parameters}
+        return tuple(held.isdisjoint(self.parameters_of(layer)) for layer in self.layers)
+
+    def is_moved(self, layer: int) -> bool:
+        """Whether a layer's weights changed between two measurements, by whatever means."""
+        norms = self.weight_norms[:, layer] if self.weight_norms.size else self.weight_norms
+        return len(norms) > 1 and bool(np.ptp(norms) > 0)
+
+    def parameters_of(self, layer: LayerInfo) -> range:
+        """Return the indices of a layer's parameters among the run's."""
+        start = 0
+        for one in self.info.layers:
+            if one is layer or one.name == layer.name:
+                return range(start, start + len(one.parameters))
+            start += len(one.parameters)
+        raise KeyError(layer.name)
 
     @property
     def of_the_flow(self) -> Evidence:
@@ -179,8 +357,11 @@ def collect_evidence(
     setup: SetupRecord | None = None,
 ) -> Evidence:
     """Gather what the rules need from a run's records, however long the run is."""
-    matrices = matrix_layers(info.layers)
+    registered = matrix_layers(info.layers)
+    order = _call_order(registered, setup)
+    matrices = [registered[place] for place in order]
     rows = finite_rows(steps)
+    silent = silent_since(steps, rows, info.layers)[matrices]
     count = len(rows)
     if count > _SAMPLED_STEPS:
         rows = rows[np.linspace(0, count - 1, _SAMPLED_STEPS).astype(np.intp)]
@@ -205,7 +386,26 @@ def collect_evidence(
         evals=evals,
         fault=fault,
         setup=setup,
+        order=tuple(order) if order != sorted(order) else (),
+        record_steps=np.array([record.step for record in layer_records], dtype=np.int64),
+        weight_norms=_rows(layer_records, "weight_norm", info)[:, matrices],
+        last_step=int(steps.step[rows[-1]]) if count else 0,
+        first_learning_rate=float(np.max(steps.learning_rate[rows[:FEWEST_STEPS]], initial=0.0)),
+        silent_since=silent,
     )
+
+
+def _call_order(registered: list[int], setup: SetupRecord | None) -> list[int]:
+    """Return the places of the registered layers in the order in which they are called.
+
+    Those that were not called stay where they are registered, after the one before them.
+    """
+    called = {} if setup is None else {layer: at for at, layer in enumerate(setup.call_order)}
+    keys, latest = [], -1
+    for layer in registered:
+        latest = called.get(layer, latest)
+        keys.append(latest)
+    return sorted(range(len(registered)), key=keys.__getitem__)
 
 
 def matrix_layers(layers: tuple[LayerInfo, ...]) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -12,12 +11,14 @@ from gradcli.diagnosis.evidence import Evidence, ThroughTime, nanmedian
 from gradcli.diagnosis.limits import (
     DEAD_UNITS,
     DEPTH_FACTOR,
-    LOSS_OF_GUESSING,
     REACH,
     SATURATED_UNITS,
+    SILENT_STEPS,
+    SMALL_UPDATE,
     THROUGH_TIME,
     Limit,
 )
+from gradcli.diagnosis.starting_point import wild_guesses
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats, Integers
 
@@ -27,50 +28,51 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
     flow = evidence.of_the_flow
     if not len(flow.norms):
         return
-    frozen = evidence.frozen
-    zero = (flow.norms.max(axis=0) == 0) & ~np.array(frozen)
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    zero = (flow.norms.max(axis=0) == 0) & ~aside
     names = [layer.name for layer in evidence.layers]
-    for name, still in zip(names, frozen, strict=True):
-        if still:
-            yield _no_gradient(
-                evidence,
-                name,
-                "warning",
-                f"{name} is frozen (requires_grad is off): its weights do not change. That is "
-                "fine if it is on purpose.",
-                None,
-            )
     for block in _blocks(zero):
         # The last of the layers without a gradient is the one that lets nothing through.
         last = int(block[-1])
         if evidence.probed is not None and evidence.probed.dead_fraction[last] == 1:
             continue  # `dead_units` reports it
         behind = f", or the layers before it from {names[block[0]]} on" if len(block) > 1 else ""
-        yield _no_gradient(
-            evidence,
-            names[last],
-            "error",
-            f"No gradient reached {names[last]}{behind}: the loss does not depend on its "
+        yield Finding(
+            code="no-gradient",
+            severity="error",
+            layer=names[last],
+            evidence={"largest_grad_norm": 0.0, "steps": len(evidence.norms)},
+            threshold="a gradient norm of exactly 0 at every step",
+            message=f"No gradient reached {names[last]}{behind}: the loss does not depend on its "
             "weights, so it cannot learn.",
-            remedies.keep_units_alive(evidence),
+            override=remedies.keep_units_alive(evidence),
+            mend=f"Look for what cuts the graph behind {names[last]}: detach(), torch.no_grad(), "
+            ".data, .item(), an integer or a rounding, or a layer that forward never uses.",
         )
 
 
-def _no_gradient(
-    evidence: Evidence,
-    layer: str,
-    severity: Literal["error", "warning"],
-    message: str,
-    override: str | None,
-) -> Finding:
-    return Finding(
-        code="no-gradient",
-        severity=severity,
-        layer=layer,
-        evidence={"largest_grad_norm": 0.0, "steps": len(evidence.norms)},
-        threshold="a gradient norm of exactly 0 at every step",
-        message=message,
-        override=override,
+def fell_silent(evidence: Evidence) -> Iterator[Finding]:
+    """Layers that got gradients at first, and then none any more."""
+    if evidence.fault is not None:
+        return
+    silent = [at for at in evidence.fell_silent if not evidence.not_this_optimizers[at]]
+    if not silent:
+        return
+    first = min(silent, key=lambda at: (evidence.silent_since[at], -at))
+    step, name = int(evidence.silent_since[first]), evidence.layers[first].name
+    steps = evidence.last_step - step + 1
+    yield Finding(
+        code="dead-units",
+        severity="error",
+        layer=name,
+        evidence={"since_step": step, "layers": len(silent), "steps_without_gradient": steps},
+        threshold=f"a gradient norm of exactly 0 from some step to the end, for {SILENT_STEPS} steps "
+        "or more",
+        message=f"From step {step} on no gradient reaches {name}: all its units output a constant "
+        f"for every example, so they stay dead.{_and_others(len(silent) - 1)}",
+        override=remedies.keep_units_alive(evidence),
+        mend="Lower the learning rate, or use an activation with a gradient on both sides "
+        "(leaky ReLU, GELU).",
     )
 
 
@@ -85,12 +87,26 @@ def _blocks(chosen: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]])
 def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
     """Gradients change a thousandfold along the depth or through time, or start far too large."""
     flow = evidence.of_the_flow
-    found = list(_along_depth(flow))
-    if not any(finding.code == "exploding" for finding in found) and evidence.began_exploded:
-        found.append(_wild_guesses(evidence))
+    found = [one for one in _along_depth(flow) if not _harmless(evidence, one)]
+    if not any(finding.code == "exploding" for finding in found):
+        found += wild_guesses(evidence)
     yield from found
     for through_time in (evidence.probed and evidence.probed.through_time) or ():
         yield from _through_time(evidence, through_time)
+
+
+def _harmless(evidence: Evidence, finding: Finding) -> bool:
+    """Whether the layer with the small gradient learns all the same.
+
+    Optimizers such as Adam rescale gradients, a lookup table has a gradient for few of its rows,
+    and a scale of 1e-6 makes a branch's gradients small on purpose. If the loss falls and the
+    layer's updates are no smaller than usual, its gradient is small, but it does learn.
+    """
+    if not evidence.has_learned or not len(evidence.update_ratios):
+        return False
+    name = finding.evidence["weakest_in"]
+    place = next(at for at, layer in enumerate(evidence.layers) if layer.name == name)
+    return bool(evidence.usual_update_ratios[place] >= SMALL_UPDATE.value)
 
 
 def _along_depth(evidence: Evidence) -> Iterator[Finding]:
@@ -162,6 +178,7 @@ def _depth_finding(
             name: float(values[weakest]),
             f"largest_{name}": float(values[largest]),
             "largest_in": names[largest],
+            "weakest_in": names[weakest],
             "factor": factor,
         },
         threshold=f"median {formula} below {DEPTH_FACTOR} of the largest layer's "
@@ -170,22 +187,11 @@ def _depth_finding(
         override=remedies.keep_gradients_alive(evidence)
         if code == "vanishing"
         else remedies.keep_signals_small(evidence),
-    )
-
-
-def _wild_guesses(evidence: Evidence) -> Finding:
-    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
-    return Finding(
-        code="exploding",
-        severity="warning",
-        layer=evidence.layers[0].name,
-        evidence={"first_loss": first, "loss_of_guessing": guessing},
-        threshold=f"a first loss above {LOSS_OF_GUESSING} times ln(classes) "
-        f"({LOSS_OF_GUESSING.source})",
-        message=f"Signals explode on their way to the output, from {evidence.layers[0].name} on: "
-        f"before any update the loss is {numbers.norm(first)}, while guessing has "
-        f"{numbers.norm(guessing)}. The gradients are too large by a similar factor.",
-        override=remedies.keep_signals_small(evidence),
+        mend="Use ReLU with kaiming initialisation, residual connections, or normalise between "
+        "the layers."
+        if code == "vanishing"
+        else "Initialise with smaller weights (xavier, orthogonal), normalise between the layers, "
+        "or clip the gradients.",
     )
 
 

@@ -70,6 +70,12 @@ USUAL_UPDATE = Limit(
     "The update ratio at which most networks train well.",
     "Stanford CS231n notes on babysitting the learning process",
 )
+SMALL_UPDATE = Limit(
+    1e-4,
+    "A tenth of the usual update ratio: in a thousand steps a layer still moves by a tenth of its "
+    "norm.",
+    "Stanford CS231n notes on babysitting the learning process",
+)
 LOSS_BLOWN_UP = Limit(
     3.0,
     "The loss starts at that of guessing; if it is three times that for several steps, the updates "
@@ -137,4 +143,84 @@ NOISE_SCALE = Limit(
     10.0,
     "A batch at a tenth of the noise scale holds ten times as much noise as signal.",
     "McCandlish et al. 2018, arXiv 1812.06162, section 2.2",
+)
+OUTPUT_GRADIENT_TINY = Limit(
+    1e-4,
+    "The gradient of a mean cross-entropy w.r.t. the logits is the difference of two "
+    "distributions; it shrinks no further than in proportion to the loss.",
+    "softmax(z) - y per example; measured",
+)
+OUTPUT_GRADIENT = Limit(
+    1e4,
+    "The gradient of a mean cross-entropy w.r.t. the logits has a norm of at most the root of 2 "
+    "per example; a sum over the batch multiplies it by the batch size, which is below this.",
+    "softmax(z) - y per example",
+)
+INPUT_RANGE = Limit(
+    20.0,
+    "Initialisations assume inputs with a root mean square of 1. Pixels of 0 to 255 have about 80.",
+    "LeCun et al. 1998, Efficient BackProp, section 4.3",
+)
+LARGE_WEIGHTS = Limit(
+    4.0,
+    "Weights with a standard deviation of 1/sqrt(fan_in) keep a linear signal's size; the shipped "
+    "initialisations have 0.58 to 1.41 times that.",
+    "LeCun et al. 1998, Efficient BackProp, section 4.6; He et al. 2015, arXiv 1502.01852",
+)
+SMALL_WEIGHTS = Limit(
+    0.1,
+    "A tenth of the size that keeps a signal makes it vanish within a few layers.",
+    "LeCun et al. 1998, Efficient BackProp, section 4.6",
+)
+LARGE_FIRST_LOSS = Limit(
+    2.0,
+    "Twice the loss of guessing before any update means that the model is confident and wrong.",
+    "measured: 1.0 to 1.4 times with the shipped initialisations and scaled inputs",
+)
+DECAY_PULL = Limit(
+    0.5,
+    "If the decay pulls about as hard as the gradient pushes when training begins, weights shrink "
+    "before they can learn.",
+    "measured",
+)
+WEIGHTS_LEFT = Limit(
+    0.7,
+    "In healthy runs the weights of most layers grow, or shrink by a few hundredths.",
+    "measured",
+)
+MOMENTUM = Limit(
+    0.97,
+    "Momentum m sums up 1/(1-m) steps: 0.9 means 10 and 0.99 means 100, most of a short training.",
+    "Sutskever et al. 2013, section 3",
+)
+EPSILON_SHARE = Limit(
+    0.9,
+    "If epsilon is most of the denominator, the optimizer no longer rescales the gradient.",
+    "Kingma and Ba 2014, arXiv 1412.6980, algorithm 1",
+)
+UPDATE_JUMP = Limit(
+    0.3,
+    "One update that changes a layer's weights by a third of their norm replaces what it is.",
+    "measured: at most 0.15 in healthy runs, at the first update of Adam",
+)
+AT_CHANCE = Limit(
+    0.95,
+    "A last loss within a twentieth of that of guessing, or above it.",
+    "measured",
+)
+HAD_LEARNED = Limit(
+    0.8,
+    "A loss below this share of the reference, for five steps, is below chance.",
+    "measured",
+)
+SILENT_STEPS = Limit(
+    10.0,
+    "A layer may be unused in a few steps; without any gradient for this many, it has died.",
+    "measured",
+)
+MOVED = Limit(
+    0.2,
+    "Updates that add up to a fifth of the weights are enough to learn something from labels that "
+    "belong to the inputs.",
+    "measured",
 )

@@ -20,6 +20,7 @@ _CLIP_LIMITS = {
     "agc": "clip.clip_factor",
 }
 _LARGEST_BATCH = 1024
+_WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
 
 
 def keep_gradients_alive(evidence: Evidence) -> str | None:
@@ -69,6 +70,14 @@ def lower_learning_rate(evidence: Evidence, factor: float) -> str | None:
     return _learning_rate(evidence, 10.0**-tens)
 
 
+def lower_learning_rate_in_words(evidence: Evidence, factor: float) -> str:
+    """Say to which learning rate to go down."""
+    tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
+    rate = evidence.info.learning_rate
+    target = f" to {rate * 10.0**-tens:.3g}" if 0 < rate < math.inf else ""
+    return f"Lower the learning rate{target}."
+
+
 def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
     """Propose a learning rate higher by the power of ten that makes updates as large as usual."""
     tens = math.ceil(math.log10(USUAL_UPDATE.value / update_ratio)) if update_ratio > 0 else 1
@@ -109,3 +118,44 @@ def _learning_rate(evidence: Evidence, factor: float) -> str | None:
     if evidence.info.is_own_loop or not 0 < rate < math.inf:
         return None
     return f"optimizer.lr={rate * factor:.3g}"
+
+
+def set_learning_rate(evidence: Evidence) -> str | None:
+    """Propose a learning rate for an optimizer whose rate is zero."""
+    return None if evidence.info.is_own_loop else "optimizer.lr=0.001"
+
+
+def scale_inputs(evidence: Evidence) -> str | None:
+    """Propose to normalise the inputs."""
+    return None if evidence.info.is_own_loop else "data.normalize=mean_std"
+
+
+def default_initialisation(evidence: Evidence) -> str | None:
+    """Propose the initialisation that PyTorch gives each module."""
+    return None if evidence.info.is_own_loop else "init=default"
+
+
+def gentle_decay(decay: float, pull: float) -> float:
+    """Return a weight decay that pulls a hundredth as hard as the gradient at the start."""
+    return float(f"{decay * 0.01 / pull:.0e}")
+
+
+def lower_weight_decay(evidence: Evidence, decay: float, pull: float) -> str | None:
+    """Propose a weight decay that the gradient outweighs."""
+    if evidence.info.is_own_loop:
+        return None
+    return f"optimizer.weight_decay={gentle_decay(decay, pull):g}"
+
+
+def usual_momentum(evidence: Evidence) -> str | None:
+    """Propose the usual momentum, by the key that the optimizer has."""
+    if evidence.info.is_own_loop:
+        return None
+    if evidence.info.optimizer in _WITH_BETAS:
+        return "optimizer.betas=[0.9,0.999]"
+    return "optimizer.momentum=0.9"
+
+
+def usual_epsilon(evidence: Evidence) -> str | None:
+    """Propose the usual epsilon."""
+    return None if evidence.info.is_own_loop else "optimizer.eps=1e-8"

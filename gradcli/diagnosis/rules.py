@@ -7,9 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcli.diagnosis import broken, flow, step_size
+from gradcli.diagnosis import (
+    broken,
+    data_rules,
+    flow,
+    optimizer_settings,
+    starting_point,
+    step_size,
+    wiring,
+)
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import DEPTH_FACTOR
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding
@@ -67,6 +74,11 @@ def _updates(evidence: Evidence) -> str:
     return _steps(evidence) or f"a run with {setting} above 0"
 
 
+def _updates_or_fault(evidence: Evidence) -> str:
+    known = np.isfinite(evidence.update_ratios).any()
+    return "" if evidence.fault is not None and known else _updates(evidence)
+
+
 # A run in the user's own loop does not store its model, so it cannot be probed.
 _NEEDS_MODEL = "the model, which is not stored with a run of your own loop"
 
@@ -93,32 +105,101 @@ def _check(evidence: Evidence) -> str:
     return _NEEDS_MODEL if evidence.info.is_own_loop else "--check"
 
 
-#: In the order in which they are applied. The findings in `unless` explain the rest: if no gradient
-#: arrives, a loss that does not fall is not a plateau, and if training has killed units, the model
-#: is not at fault.
+def _setup(evidence: Evidence) -> str:
+    if evidence.setup is not None:
+        return ""
+    return "a run: only its steps show how it is set up" if evidence.steps < 2 else "a newer run"
+
+
+def _setup_and_steps(evidence: Evidence) -> str:
+    return _setup(evidence) or _updates(evidence)
+
+
+def _start(evidence: Evidence) -> str:
+    return "" if np.isfinite(evidence.weights).any() else "the weights of the first step"
+
+
+_STARTS_WRONG = ("unscaled-inputs", "initial-scale", "loss-scale")
+_STEPS_WRONG = ("weight-decay-too-strong", "momentum-too-high", "lr-too-high", "not-cleared")
+
+#: In the order in which they are applied: causes before what follows from them. The findings in
+#: `unless` explain the rest: if no gradient arrives, a loss that does not fall is not a plateau,
+#: and if training has killed units, the model is not at fault.
 RULES = (
-    Rule(("non-finite",), broken.non_finite, _gradients),
     Rule(("wrong-gradient",), broken.wrong_gradient, _check),
+    Rule(("not-cleared",), wiring.not_cleared, _setup),
+    Rule(("batch-norm-mode",), wiring.batch_norm_mode, _setup),
+    Rule(("softmax-before-loss",), wiring.softmax_before_loss, _setup),
+    Rule(("loss-scale",), wiring.loss_scale, _setup_and_steps),
+    Rule(("not-updated",), wiring.not_updated, _updates),
+    Rule(("frozen",), wiring.frozen, _gradients),
+    Rule(("unscaled-inputs",), starting_point.unscaled_inputs, _setup),
+    Rule(("initial-scale",), starting_point.initial_scale, _start, unless=("unscaled-inputs",)),
+    Rule(
+        ("weight-decay-too-strong",),
+        optimizer_settings.weight_decay_too_strong,
+        _setup_and_steps,
+        unless=_STARTS_WRONG,
+    ),
+    Rule(
+        ("momentum-too-high",),
+        optimizer_settings.momentum_too_high,
+        _setup_and_steps,
+        unless=(*_STARTS_WRONG, "weight-decay-too-strong", "not-cleared"),
+    ),
+    Rule(
+        ("epsilon-too-large",),
+        optimizer_settings.epsilon_too_large,
+        _setup_and_steps,
+        unless=_STARTS_WRONG,
+    ),
     Rule(("spike",), step_size.spike, _steps),
     Rule(
-        ("lr-too-high",), step_size.learning_rate_too_high, _updates, unless=("non-finite", "spike")
+        ("lr-too-high",),
+        step_size.learning_rate_too_high,
+        _updates_or_fault,
+        unless=(
+            *_STARTS_WRONG,
+            *("spike", "weight-decay-too-strong", "momentum-too-high", "not-cleared"),
+        ),
     ),
-    Rule(("no-gradient",), flow.no_gradient, _gradients),
-    Rule(("dead-units",), flow.dead_units, _activations, unless=("spike", "lr-too-high")),
-    Rule(("saturated",), flow.saturated, _activations, unless=("spike", "lr-too-high")),
+    Rule(("non-finite",), broken.non_finite, _gradients),
+    Rule(("data-order",), data_rules.data_order, _steps),
+    Rule(("no-gradient",), flow.no_gradient, _gradients, unless=("not-updated",)),
+    Rule(("dead-units",), flow.fell_silent, _steps),
+    Rule(("dead-units",), flow.dead_units, _activations, unless=("dead-units",)),
+    Rule(("saturated",), flow.saturated, _activations),
     Rule(("vanishing", "exploding"), flow.vanishing_or_exploding, _gradients),
     Rule(("always-clipped",), step_size.always_clipped, _steps, unless=("exploding", "saturated")),
     Rule(
         ("lr-too-low",),
         step_size.learning_rate_too_low,
         _updates,
-        unless=("vanishing", "exploding", "no-gradient", "always-clipped"),
+        unless=(
+            *("vanishing", "exploding", "no-gradient", "always-clipped", "not-updated"),
+            *("epsilon-too-large", "initial-scale", "loss-scale"),
+        ),
     ),
     Rule(
         ("noise-dominated",),
         step_size.noise_dominated,
         _noise,
-        unless=("vanishing", "exploding", "saturated", "lr-too-high", "spike"),
+        unless=(
+            *("vanishing", "exploding", "saturated", "spike", "data-order"),
+            *_STARTS_WRONG,
+            *_STEPS_WRONG,
+        ),
+    ),
+    Rule(
+        ("labels",),
+        data_rules.labels,
+        _updates,
+        unless=(
+            *("non-finite", "wrong-gradient", "no-gradient", "dead-units", "saturated"),
+            *("vanishing", "exploding", "spike", "lr-too-low", "always-clipped", "data-order"),
+            *("noise-dominated", "batch-norm-mode", "softmax-before-loss", "not-updated"),
+            *("epsilon-too-large", *_STARTS_WRONG, *_STEPS_WRONG),
+        ),
     ),
     Rule(
         ("plateau",),
@@ -126,11 +207,35 @@ RULES = (
         _steps,
         unless=(
             *("non-finite", "wrong-gradient", "no-gradient", "dead-units", "saturated"),
-            *("vanishing", "exploding", "spike", "lr-too-high", "lr-too-low", "always-clipped"),
-            "noise-dominated",
+            *("vanishing", "exploding", "spike", "lr-too-low", "always-clipped", "data-order"),
+            *("noise-dominated", "batch-norm-mode", "softmax-before-loss", "not-updated"),
+            *("epsilon-too-large", "labels", *_STARTS_WRONG, *_STEPS_WRONG),
         ),
     ),
 )
+
+#: What follows from what, if both are found: the causes of a symptom, the likeliest first.
+_CAUSES = (
+    "not-cleared",
+    "unscaled-inputs",
+    "initial-scale",
+    "loss-scale",
+    "weight-decay-too-strong",
+    "momentum-too-high",
+    "lr-too-high",
+)
+EXPLAINED_BY: dict[str, tuple[str, ...]] = {
+    "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike"),
+    "spike": _CAUSES,
+    "dead-units": (*_CAUSES, "exploding"),
+    "no-gradient": ("initial-scale", "weight-decay-too-strong", "lr-too-high", "dead-units"),
+    "saturated": (*_CAUSES, "exploding"),
+    "vanishing": (*_CAUSES, "saturated", "softmax-before-loss", "batch-norm-mode"),
+    "exploding": ("unscaled-inputs", "initial-scale", "loss-scale", "lr-too-high"),
+    "always-clipped": ("unscaled-inputs", "initial-scale", "loss-scale", "lr-too-high"),
+    "noise-dominated": ("batch-norm-mode", "labels"),
+    "lr-too-high": ("not-cleared", "unscaled-inputs", "initial-scale"),
+}
 
 
 def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
@@ -153,11 +258,29 @@ def examine(evidence: Evidence) -> Diagnosis:
         if not explained.intersection(rule.unless):
             findings += rule.find(evidence)
     if all(finding.severity == "info" for finding in findings) and _enough(evidence):
-        findings.append(_healthy(evidence, tested))
-    findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
+        findings.append(_healthy(evidence, tested) or _undetermined(evidence))
     if evidence.info.is_own_loop:  # it has no config, and so no override
         findings = [replace(finding, override=None) for finding in findings]
-    return Diagnosis(tuple(findings), tuple(tested), not_tested)
+    return Diagnosis(tuple(_ranked(findings)), tuple(dict.fromkeys(tested)), not_tested)
+
+
+def _ranked(findings: list[Finding]) -> list[Finding]:
+    """Order the findings: causes first, by severity; each followed by what follows from it."""
+    causes = [finding.code for finding in findings if finding.severity != "info"]
+    explained = []
+    for finding in findings:
+        cause = next((code for code in EXPLAINED_BY.get(finding.code, ()) if code in causes), None)
+        explained.append(finding if cause is None else _beneath(finding, cause))
+
+    def rank(finding: Finding) -> tuple[bool, int]:
+        return finding.follows_from is not None, _SEVERITIES.index(finding.severity)
+
+    return sorted(explained, key=rank)
+
+
+def _beneath(finding: Finding, cause: str) -> Finding:
+    """Return a finding as what follows from `cause`, whose advice is the one to take."""
+    return replace(finding, follows_from=cause, override=None, mend="")
 
 
 def _enough(evidence: Evidence) -> bool:
@@ -165,8 +288,14 @@ def _enough(evidence: Evidence) -> bool:
     return not _updates(evidence) or (not _activations(evidence) and not _gradients(evidence))
 
 
-def _healthy(evidence: Evidence, tested: list[str]) -> Finding:
-    relative = evidence.relative_norms
+def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
+    """Return that all is well; None if a trained layer gets no gradient, or is not moved."""
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    last_norms = evidence.norms[len(evidence.norms) * 9 // 10 :]
+    silent = (last_norms == 0).all(axis=0) if len(last_norms) else np.ones(len(aside), dtype=bool)
+    if (silent & ~aside).any() or (~evidence.moved_by_updates & ~aside).any():
+        return None
+    relative = evidence.relative_norms[~aside]
     known = relative[np.isfinite(relative)]
     spread = float(known.min() / known.max()) if len(known) and known.max() > 0 else 1.0
     facts: dict[str, float | int | str] = {"smallest_to_largest_layer": spread}
@@ -178,13 +307,33 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding:
             f"Updates change no layer's weights by more than {numbers.norm(ratio)} times their "
             "norm per step."
         )
+    every = "every trained layer" if aside.any() else "every layer"
     return Finding(
         code="healthy",
         severity="info",
         layer=None,
         evidence=facts,
-        threshold=f"layers within {DEPTH_FACTOR} of one another, and none of: {', '.join(tested)}",
-        message="Gradients reach every layer: relative to the weights, the smallest is "
+        threshold=f"none of: {', '.join(dict.fromkeys(tested))}",
+        message=f"Gradients reach {every}: relative to the weights, the smallest is "
         f"{numbers.norm(spread)} times the largest. {updates}",
+        override=None,
+    )
+
+
+def _undetermined(evidence: Evidence) -> Finding:
+    """Return that something may be wrong, and what would tell."""
+    how = (
+        "GradientMonitor(every=1) for a few steps shows whether its weights move."
+        if evidence.info.is_own_loop
+        else "A probe of the model tells more: --probe signals."
+    )
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=None,
+        evidence={},
+        threshold="a trained layer without gradient, or not moved, over the last tenth of the steps",
+        message="Not sure: a trained layer had no gradient, or was not moved, over the last part "
+        f"of the run, and no rule explains it. {how}",
         override=None,
     )

@@ -22,6 +22,7 @@ from gradcli.diagnosis.limits import (
     SPIKE_HARM,
     SPIKE_HARM_AT_LEAST,
     STILL_TO_LEARN,
+    UPDATE_JUMP,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
@@ -73,38 +74,78 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
 
 
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
-    """The weights jump about, and the loss does not fall."""
-    if evidence.steps < FEWEST_STEPS or not np.isfinite(evidence.update_ratios).any():
+    """Updates so large that the model breaks, or never settles."""
+    if not np.isfinite(evidence.update_ratios).any():
         return
-    usual = evidence.usual_update_ratios
-    jumps_about = bool(np.nanmax(usual) > LARGE_UPDATE.value)
-    if not evidence.blown_up and not (jumps_about and evidence.loss_kept > LOSS_KEPT.value):
+    if evidence.steps < FEWEST_STEPS and evidence.fault is None:
         return
-    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
-    highest = evidence.highest_loss
-    # Weights that have gone far are large, so that later updates look small relative to them.
     largest = np.fmax.reduce(evidence.update_ratios, axis=0)
     worst = int(np.nanargmax(largest))
-    name = evidence.layers[worst].name
+    ratio = float(largest[worst])
+    consequence = _what_it_did(evidence, ratio)
+    if not consequence:
+        return
+    jump = evidence.first_jump
+    step, place, size = jump or (0, worst, ratio)
+    name = evidence.layers[place].name
+    when = f"at step {step} " if jump else ""
+    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     yield Finding(
         code="lr-too-high",
         severity="error",
         layer=name,
         evidence={
-            "largest_update_ratio": float(largest[worst]),
+            "update_ratio": size,
+            "at_step": step,
+            "largest_update_ratio": ratio,
             "first_loss": first,
-            "highest_loss": highest,
+            "highest_loss": evidence.highest_loss if len(evidence.losses) else math.nan,
             "last_loss": last,
             "learning_rate": evidence.info.learning_rate,
         },
-        threshold=f"a last loss above {LOSS_KEPT} of the first one, with updates above "
-        f"{LARGE_UPDATE} of the weights ({LARGE_UPDATE.source}) or a loss that rose above "
-        f"{LOSS_BLOWN_UP} times the first one for five steps",
-        message=f"The learning rate is too high: one update changed the weights of {name} by "
-        f"{largest[worst]:.0%} of their norm, and the loss rose from {numbers.norm(first)} to "
-        f"{numbers.norm(highest)} and ended at {numbers.norm(last)}.",
-        override=remedies.lower_learning_rate(evidence, largest[worst] / LARGE_UPDATE.value),
+        threshold=f"a loss or layers that do not recover (a last loss above {LOSS_KEPT} of the "
+        f"reference, layers without gradient, a loss above {LOSS_BLOWN_UP} times the first one), "
+        f"after an update above {UPDATE_JUMP} of a layer's weights or a usual one above "
+        f"{LARGE_UPDATE} ({LARGE_UPDATE.source})",
+        message=f"The learning rate is too high: {when}one update changed the weights of {name} by "
+        f"{size:.0%} of their norm. {consequence}",
+        override=remedies.lower_learning_rate(evidence, ratio / LARGE_UPDATE.value),
+        mend=remedies.lower_learning_rate_in_words(evidence, ratio / LARGE_UPDATE.value),
     )
+
+
+def _what_it_did(evidence: Evidence, ratio: float) -> str:
+    """Say what too large updates did, the first thing first; empty if they did no harm."""
+    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
+    if evidence.fault is not None:
+        grew = len(evidence.losses) > 0 and evidence.losses.max() > LOSS_BLOWN_UP.value * first
+        if ratio > LARGE_UPDATE.value or grew:
+            return f"At step {evidence.fault.step} the first value was no longer finite."
+        return ""
+    usual = evidence.usual_update_ratios
+    jumps_about = bool(np.nanmax(usual) > LARGE_UPDATE.value)
+    jump = evidence.first_jump
+    silent = evidence.fell_silent
+    course = (
+        f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.highest_loss)} and "
+        f"ended at {numbers.norm(last)}."
+        if evidence.highest_loss > 1.1 * first
+        else f"The loss began at {numbers.norm(first)} and ended at {numbers.norm(last)}."
+    )
+    if silent and jump and not evidence.has_learned:
+        place = min(silent, key=lambda at: evidence.silent_since[at])
+        return (
+            f"From step {evidence.silent_since[place]} on no gradient reaches "
+            f"{evidence.layers[place].name}: its units are dead. {course}"
+        )
+    certain_loss = evidence.classes > 1
+    if evidence.blown_up and (certain_loss or ratio > LARGE_UPDATE.value):
+        return course
+    if not evidence.judges_loss or evidence.has_learned:
+        return ""
+    if jumps_about or jump or (evidence.fell_back and ratio > LARGE_UPDATE.value / 2):
+        return course
+    return ""
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:

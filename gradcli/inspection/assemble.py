@@ -48,7 +48,7 @@ def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Insp
     evidence = gather_evidence(run, steps)
     summary = summarise_run(run, evidence)
     if measures is not None:
-        evidence = replace(evidence, probed=measures.probed())
+        evidence = evidence.with_probed(measures.probed())
     history, trends = norm_history(steps, run.layers) if len(steps) else (None, ())
     events, counts = _events(evidence)
     convergence = evidence.convergence if len(steps) else None

@@ -102,7 +102,7 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
     """
     evidence = collect_evidence(run.info, steps, run.layer_records, run.evals, run.fault, run.setup)
     last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
-    return replace(evidence, probed=_probed(last, run.layers))
+    return evidence.with_probed(_probed(last, run.layers))
 
 
 def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> Probed | None:

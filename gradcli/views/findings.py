@@ -18,8 +18,12 @@ SEVERITY_STYLES = {"error": "red", "warning": "yellow", "info": ""}
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings, the most severe first."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+    """Return the findings: causes before what follows from them, the most severe first."""
+
+    def rank(finding: Finding) -> tuple[bool, int]:
+        return finding.follows_from is not None, SEVERITIES.index(finding.severity)
+
+    return sorted(findings, key=rank)
 
 
 def verdict_style(verdict: str, findings: Iterable[Finding]) -> str:
@@ -41,7 +45,8 @@ def finding_lines(finding: Finding, label: str, *, rule: bool = False) -> Iterat
     place = f" in {finding.layer}" if finding.layer else ""
     severity = "" if finding.severity == "info" else f"{finding.severity}: "
     style = f"bold {SEVERITY_STYLES[finding.severity]}"
-    head = (f"{severity}{finding.code}{place}.", style)
+    cause = f", from {finding.follows_from}" if finding.follows_from else ""
+    head = (f"{severity}{finding.code}{place}{cause}.", style)
     yield Labelled(label, Text.assemble(head, f" {finding.message}"))
     evidence = ", ".join(
         f"{name.replace('_', ' ')} {numbers.norm(value) if isinstance(value, float) else value}"
@@ -53,6 +58,8 @@ def finding_lines(finding: Finding, label: str, *, rule: bool = False) -> Iterat
         yield Labelled("", Text(f"the rule: {finding.threshold}", TITLE))
     if finding.override is not None:
         yield from whole_lines("", [f"try  {finding.override}"])
+    elif finding.mend:
+        yield Labelled("", Text(f"try  {finding.mend}"))
 
 
 def with_override(arguments: Sequence[str], override: str) -> list[str]:

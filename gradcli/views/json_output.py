@@ -155,6 +155,9 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "threshold": finding.threshold,
         "message": finding.message,
         "try": finding.override,
+        "mend": finding.mend,
+        "follows_from": finding.follows_from,
+        "certainty": finding.certainty,
     }
 
 

@@ -1,0 +1,116 @@
+"""Rules on the data: labels that do not belong to the inputs, and their order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.limits import AT_CHANCE, MOVED
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.notation import numbers
+from gradcli.records import Finding, Floats
+
+# How far above chance an accuracy must be to count, in its own standard deviations.
+_BEYOND_CHANCE = 3.0
+# A block of one class: a loss that fell below this share of that of guessing, then jumped above it.
+_LEARNED_BY_HEART = 0.3
+_FEWEST_JUMPS = 3
+_SETTLED = 4
+
+
+def labels(evidence: Evidence) -> Iterator[Finding]:
+    """The model moves and gets gradients, but learns nothing that holds for other examples."""
+    if evidence.steps < FEWEST_STEPS or not evidence.classes > 1 or evidence.fault is not None:
+        return
+    if not np.isfinite(evidence.update_ratios).any():
+        return
+    usual = float(np.nanmax(evidence.usual_update_ratios))
+    distance = evidence.steps * usual
+    if not distance > MOVED.value:
+        return
+    last, guessing = evidence.convergence.last_loss, evidence.loss_of_guessing
+    accuracy, chance = _validation(evidence)
+    memorised = not math.isnan(accuracy) and last < AT_CHANCE.value * guessing and chance
+    stuck = last >= AT_CHANCE.value * guessing and (math.isnan(accuracy) or chance)
+    if not memorised and not stuck:
+        return
+    seen = (
+        f"the loss on training batches fell to {numbers.norm(last)}, but the accuracy on other "
+        f"examples, {accuracy:.2f}, is that of guessing"
+        if memorised
+        else f"after {evidence.steps} steps the loss is {numbers.norm(last)}, while guessing has "
+        f"{numbers.norm(guessing)}"
+    )
+    yield Finding(
+        code="labels",
+        severity="warning",
+        layer=None,
+        evidence={
+            "last_loss": last,
+            "loss_of_guessing": guessing,
+            "val_accuracy": accuracy,
+            "distance": distance,
+        },
+        threshold=f"updates that add up to more than {MOVED} of the weights, and a loss above "
+        f"{AT_CHANCE} of that of guessing, or an accuracy on other examples within "
+        f"{_BEYOND_CHANCE:g} deviations of guessing ({MOVED.source})",
+        message=f"The labels do not seem to belong to the inputs: gradients arrive and the weights "
+        f"move, but {seen}. Compare some inputs with their labels.",
+        override=None,
+        mend="Keep inputs and labels in the same order: shuffle both with one permutation, and "
+        "look at some pairs.",
+    )
+
+
+def _validation(evidence: Evidence) -> tuple[float, bool]:
+    """Return the last accuracy on other examples (NaN if none), and whether guessing has it."""
+    known = [one for one in evidence.evals if not math.isnan(one.accuracy)]
+    if not known:
+        return math.nan, False
+    accuracy = known[-1].accuracy
+    share = 1 / evidence.classes
+    count = evidence.info.data.val or evidence.info.data.test or 100
+    deviation = math.sqrt(share * (1 - share) / count)
+    return accuracy, accuracy < share + _BEYOND_CHANCE * deviation
+
+
+def data_order(evidence: Evidence) -> Iterator[Finding]:
+    """The classes come one after the other: the loss falls to nothing, and jumps, repeatedly."""
+    if evidence.steps < FEWEST_STEPS or not evidence.classes > 2 or not evidence.judges_loss:
+        return
+    relative = evidence.losses / evidence.loss_of_guessing
+    jumps = block_starts(relative)
+    if len(jumps) < _FEWEST_JUMPS:
+        return
+    yield Finding(
+        code="data-order",
+        severity="warning",
+        layer=None,
+        evidence={"jumps": len(jumps), "last_loss": evidence.convergence.last_loss},
+        threshold=f"{_FEWEST_JUMPS} or more times a loss that stayed below {_LEARNED_BY_HEART} of "
+        "that of guessing, then jumped above it within a step",
+        message=f"The examples are not shuffled: {len(jumps)} times the loss fell to almost "
+        "nothing and jumped above that of guessing within a step, as it does when the classes come "
+        "one after the other.",
+        override=None,
+        mend="Shuffle the examples (DataLoader(..., shuffle=True)), so that each batch has all "
+        "classes.",
+    )
+
+
+def block_starts(relative: Floats) -> list[int]:
+    """Return the places at which the loss jumps from almost nothing to above guessing.
+
+    Args:
+        relative: the losses as multiples of that of guessing, (n,).
+    """
+    found: list[int] = []
+    for at in range(_SETTLED + 1, len(relative)):
+        # One batch may hold examples of both classes.
+        settled = relative[at - _SETTLED - 1 : at - 1].max() < _LEARNED_BY_HEART
+        if settled and relative[at] > 1.0 >= relative[at - 1]:
+            found.append(at)
+    return found

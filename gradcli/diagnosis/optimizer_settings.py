@@ -1,0 +1,173 @@
+"""Rules on the optimizer's other settings: weight decay, momentum and epsilon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcli.diagnosis import remedies
+from gradcli.diagnosis.evidence import Evidence, nanmedian
+from gradcli.diagnosis.limits import (
+    DECAY_PULL,
+    EPSILON_SHARE,
+    LARGE_UPDATE,
+    LOSS_KEPT,
+    MOMENTUM,
+    WEIGHTS_LEFT,
+)
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.notation import numbers
+from gradcli.records import Finding, Floats
+
+# Its epsilon sets the size of the first steps by design (Zeiler 2012, section 3.3).
+_EPSILON_BY_DESIGN = ("Adadelta", "Adafactor")
+
+
+def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
+    """The decay pulls harder than the gradient pushes, and the weights shrink."""
+    if evidence.setup is None or not len(evidence.weight_norms) or evidence.steps < FEWEST_STEPS:
+        return
+    pulls = decay_pulls(evidence)
+    left = evidence.weight_norms[-1] / np.where(
+        evidence.weight_norms[0] > 0, evidence.weight_norms[0], np.nan
+    )
+    if not np.isfinite(pulls).any() or not np.isfinite(left).any():
+        return
+    pull, remaining = float(np.nanmedian(pulls)), float(np.nanmedian(left))
+    shrinks = pull > DECAY_PULL.value and remaining < WEIGHTS_LEFT.value
+    if not shrinks or not evidence.loss_left > 1 / 2:
+        return
+    place = int(np.nanargmin(left))
+    name = evidence.layers[place].name
+    decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
+    yield Finding(
+        code="weight-decay-too-strong",
+        severity="error" if not evidence.has_learned else "warning",
+        layer=name,
+        evidence={
+            "weight_decay": decay,
+            "pull": pull,
+            "weights_left": float(left[place]),
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"a decay of more than {DECAY_PULL} times the gradient (or update) at the start, "
+        f"and weights that shrink below {WEIGHTS_LEFT} of their size ({DECAY_PULL.source})",
+        message=f"The weight decay of {decay:g} is too strong: at the start it pulls "
+        f"{numbers.norm(pull)} times as hard as the gradient, and the weights of {name} shrink to "
+        f"{numbers.norm(float(left[place]))} times their size. The loss ends at "
+        f"{numbers.norm(evidence.convergence.last_loss)}.",
+        override=remedies.lower_weight_decay(evidence, decay, pull),
+        mend=f"Lower weight_decay from {decay:g} to {remedies.gentle_decay(decay, pull):g} or less.",
+    )
+
+
+def decay_pulls(evidence: Evidence) -> Floats:
+    """Return how hard the decay pulls each layer at the start, relative to the gradient, (L,).
+
+    For a decay that is added to the gradient, decay * ||w|| / ||g||. For a decoupled one, lr *
+    decay as a share of the update ratio. NaN without decay.
+    """
+    pulls = np.full(len(evidence.layers), math.nan)
+    if evidence.setup is None or not len(evidence.norms):
+        return pulls
+    gradients = np.median(evidence.norms[: max(1, len(evidence.norms) // 10)], axis=0)
+    early = nanmedian(evidence.update_ratios[:5])
+    for group in evidence.setup.groups:
+        if not group.weight_decay > 0:
+            continue
+        held = set(group.parameters)
+        for at, layer in enumerate(evidence.layers):
+            if not held.intersection(evidence.parameters_of(layer)):
+                continue
+            if group.decoupled:
+                # The update includes the decay.
+                own = max(1e-30, early[at] - evidence.first_learning_rate * group.weight_decay)
+                pulls[at] = evidence.first_learning_rate * group.weight_decay / own
+            elif gradients[at] > 0:
+                pulls[at] = group.weight_decay * evidence.weights[at] / gradients[at]
+    return pulls
+
+
+def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
+    """Updates add up over so many steps that they overshoot."""
+    setup = evidence.setup
+    if setup is None or evidence.steps < FEWEST_STEPS:
+        return
+    momentum = max((group.momentum for group in setup.groups), default=math.nan)
+    if not momentum > MOMENTUM.value or not evidence.loss_left > 1 / 2:
+        return
+    ratios = evidence.update_ratios
+    if not np.isfinite(ratios).any():
+        return
+    first, largest = float(np.nanmax(ratios[0])), float(np.nanmax(ratios))
+    if first > LARGE_UPDATE.value * 5:
+        return  # already the first update, without any momentum, was too large
+    yield Finding(
+        code="momentum-too-high",
+        severity="error" if not evidence.has_learned else "warning",
+        layer=None,
+        evidence={
+            "momentum": momentum,
+            "first_update_ratio": first,
+            "largest_update_ratio": largest,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"a momentum above {MOMENTUM}, with more than half of the loss left "
+        f"({MOMENTUM.source})",
+        message=f"The momentum of {momentum:g} is too high: an update keeps going for about "
+        f"{1 / (1 - min(momentum, 1 - 1e-9)):.0f} steps, so that steps add up (from "
+        f"{numbers.norm(first)} of the weights at first to {numbers.norm(largest)}) and overshoot.",
+        override=remedies.usual_momentum(evidence),
+        mend="Lower the momentum to 0.9.",
+    )
+
+
+def epsilon_too_large(evidence: Evidence) -> Iterator[Finding]:
+    """In an optimizer that divides by the gradient's size, epsilon is what it divides by."""
+    setup = evidence.setup
+    if setup is None or evidence.steps < FEWEST_STEPS or not len(evidence.norms):
+        return
+    if evidence.info.optimizer.startswith(_EPSILON_BY_DESIGN):
+        return
+    shares = _epsilon_shares(evidence)
+    if not np.isfinite(shares).any():
+        return
+    share = float(np.nanmedian(shares))
+    if not share > EPSILON_SHARE.value or not evidence.loss_kept > LOSS_KEPT.value * 0.6:
+        return
+    epsilon = max(group.epsilon for group in setup.groups if group.epsilon > 0)
+    yield Finding(
+        code="epsilon-too-large",
+        severity="warning",
+        layer=None,
+        evidence={
+            "epsilon": epsilon,
+            "share_of_denominator": share,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"epsilon above {EPSILON_SHARE} of the denominator of the update in most layers "
+        f"({EPSILON_SHARE.source})",
+        message=f"The optimizer's epsilon of {epsilon:g} is too large: it makes up {share:.0%} of "
+        "what the gradient is divided by, so updates are far smaller than the learning rate says.",
+        override=remedies.usual_epsilon(evidence),
+        mend="Lower eps to 1e-8.",
+    )
+
+
+def _epsilon_shares(evidence: Evidence) -> Floats:
+    """Return eps / (eps + rms of the gradient) at the start, (L,); NaN without an epsilon."""
+    shares = np.full(len(evidence.layers), math.nan)
+    assert evidence.setup is not None
+    early = np.median(evidence.norms[: max(1, len(evidence.norms) // 10)], axis=0)
+    for group in evidence.setup.groups:
+        if not group.epsilon > 0:
+            continue
+        held = set(group.parameters)
+        for at, layer in enumerate(evidence.layers):
+            if held.intersection(evidence.parameters_of(layer)) and early[at] > 0:
+                size = sum(parameter.size for parameter in layer.parameters)
+                rms = float(early[at]) / math.sqrt(size)
+                shares[at] = group.epsilon / (group.epsilon + rms)
+    return shares

@@ -1,0 +1,156 @@
+"""Rules on what a training starts from: the scale of its inputs and of its initial weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcli.diagnosis import remedies
+from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.limits import (
+    INPUT_RANGE,
+    LARGE_FIRST_LOSS,
+    LARGE_WEIGHTS,
+    LOSS_OF_GUESSING,
+    SMALL_WEIGHTS,
+)
+from gradcli.notation import numbers
+from gradcli.records import Finding, Floats
+
+# Layers whose matrix multiplies a signal; of a lookup table, no scale is the right one.
+_MULTIPLYING = ("Linear", "Conv", "LazyLinear", "LazyConv", "NonDynamicallyQuantizableLinear")
+# These bring inputs of any scale to their own.
+_NORMALISING = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "RMSNorm", "Embedding")
+
+
+def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
+    """The inputs are raw pixels, or other numbers far larger than 1."""
+    setup = evidence.setup
+    if setup is None or setup.inputs is None or setup.inputs.whole:
+        return
+    inputs = setup.inputs
+    largest = max(abs(inputs.low), abs(inputs.high))
+    size = math.hypot(inputs.mean, inputs.std)
+    if not size > INPUT_RANGE.value or not math.isfinite(largest):
+        return
+    first = evidence.first_called
+    if first is not None and first.kind.startswith(_NORMALISING):
+        return
+    place = first.name if first is not None else evidence.layers[0].name
+    yield Finding(
+        code="unscaled-inputs",
+        severity="warning",
+        layer=place,
+        evidence={
+            "lowest_input": inputs.low,
+            "highest_input": inputs.high,
+            "mean": inputs.mean,
+            "std": inputs.std,
+            "first_loss": evidence.convergence.first_loss,
+        },
+        threshold=f"inputs with a root mean square above {INPUT_RANGE}, and no normalising layer "
+        f"before {place} ({INPUT_RANGE.source})",
+        message=f"The inputs are not scaled: they range from {numbers.norm(inputs.low)} to "
+        f"{numbers.norm(inputs.high)}, so the signals and gradients of {place} are too large by "
+        f"about {numbers.norm(size)}.",
+        override=remedies.scale_inputs(evidence),
+        mend=f"Scale the inputs: subtract the mean, {numbers.norm(inputs.mean)}, and divide by "
+        f"the standard deviation, {numbers.norm(inputs.std)}.",
+    )
+
+
+def initial_scale(evidence: Evidence) -> Iterator[Finding]:
+    """The initial weights are far larger or smaller than what keeps a signal's size."""
+    gains = initial_gains(evidence)
+    known = np.isfinite(gains)
+    if not known.any():
+        return
+    large, small = gains > LARGE_WEIGHTS.value, gains < SMALL_WEIGHTS.value
+    small &= ~np.array(evidence.frozen)
+    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
+    if large.any() and (
+        first > LARGE_FIRST_LOSS.value * guessing
+        or not evidence.has_learned
+        or _saturated(evidence)
+    ):
+        place = int(np.flatnonzero(large)[0])
+        relation, size = "large", "above"
+        consequence = (
+            f"before any update the loss is {numbers.norm(first)}, while guessing has "
+            f"{numbers.norm(guessing)}"
+            if first > LARGE_FIRST_LOSS.value * guessing
+            else "signals grow, and activations saturate"
+        )
+        override = remedies.keep_signals_small(evidence)
+    elif small.any() and evidence.steps > 1 and evidence.loss_kept > 0.9:
+        place = int(np.flatnonzero(small)[0])
+        relation, size = "small", "below"
+        consequence = "signals shrink from layer to layer, and gradients with them"
+        override = remedies.default_initialisation(evidence)
+    else:
+        return
+    count = int(large.sum() if relation == "large" else small.sum())
+    name, gain = evidence.layers[place].name, float(gains[place])
+    yield Finding(
+        code="initial-scale",
+        severity="warning",
+        layer=name,
+        evidence={
+            "weight_rms_times_root_fan_in": gain,
+            "layers": count,
+            "first_loss": first,
+            "loss_of_guessing": guessing,
+        },
+        threshold=f"initial weights with rms times sqrt(fan_in) {size} "
+        f"{LARGE_WEIGHTS if relation == 'large' else SMALL_WEIGHTS} ({LARGE_WEIGHTS.source})",
+        message=f"The initial weights of {name} are too {relation}: {numbers.norm(gain)} times "
+        f"what keeps the size of a signal; {consequence}."
+        + (f" {numbers.count(count - 1, 'other layer')} too." if count > 1 else ""),
+        override=override,
+        mend=f"Initialise {name} with a standard deviation of 1/sqrt(fan_in), as PyTorch's own "
+        "initialisation nearly does.",
+    )
+
+
+def initial_gains(evidence: Evidence) -> Floats:
+    """Return rms * sqrt(fan_in) of each layer's first weights, (L,); NaN for lookup tables.
+
+    1 keeps the size of a linear signal (LeCun et al. 1998, section 4.6).
+    """
+    gains = np.full(len(evidence.layers), math.nan)
+    for at, layer in enumerate(evidence.layers):
+        if not layer.kind.startswith(_MULTIPLYING) or len(layer.shape) < 2:
+            continue
+        size = sum(parameter.size for parameter in layer.parameters)
+        fan_in = math.prod(layer.shape[1:])
+        gains[at] = float(evidence.weights[at]) * math.sqrt(fan_in / size)
+    return gains
+
+
+def _saturated(evidence: Evidence) -> bool:
+    return evidence.probed is not None and bool(
+        np.nanmax(np.nan_to_num(evidence.probed.saturated_fraction), initial=0.0) > 1 / 2
+    )
+
+
+def wild_guesses(evidence: Evidence) -> Iterator[Finding]:
+    """The loss of the initial weights is far above that of guessing."""
+    if not evidence.began_exploded:
+        return
+    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
+    yield Finding(
+        code="exploding",
+        severity="warning",
+        layer=evidence.layers[0].name,
+        evidence={"first_loss": first, "loss_of_guessing": guessing},
+        threshold=f"a first loss above {LOSS_OF_GUESSING} times ln(classes) "
+        f"({LOSS_OF_GUESSING.source})",
+        message=f"Signals explode on their way to the output, from {evidence.layers[0].name} on: "
+        f"before any update the loss is {numbers.norm(first)}, while guessing has "
+        f"{numbers.norm(guessing)}. The gradients are too large by a similar factor.",
+        override=remedies.keep_signals_small(evidence),
+        mend="Initialise the weights so that signals keep their size (kaiming for ReLU, xavier "
+        "for tanh), or normalise between the layers.",
+    )

@@ -1,0 +1,242 @@
+"""Rules on how the training is put together: what the optimizer holds, modes, the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcli.diagnosis import remedies
+from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.limits import OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.notation import numbers
+from gradcli.records import Finding
+
+# As autograd names them: what turns logits into probabilities, and the losses that do so
+# themselves. Log-softmax twice is log-softmax, so it is missing here on purpose.
+_SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "ReLU"}
+_LOSSES_OF_LOGITS = {
+    "LogSoftmax": ("cross-entropy", ("Softmax", "Sigmoid", "Relu")),
+    "BinaryCrossEntropyWithLogits": ("binary cross-entropy with logits", ("Sigmoid", "Relu")),
+}
+_NORMALISING = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
+
+
+def not_cleared(evidence: Evidence) -> Iterator[Finding]:
+    """The gradients of earlier updates are still there when the next ones are added."""
+    setup = evidence.setup
+    if setup is None or setup.updates_watched < 2 or setup.not_cleared < setup.updates_watched:
+        return
+    yield Finding(
+        code="not-cleared",
+        severity="error",
+        layer=None,
+        evidence={"updates_watched": setup.updates_watched, "not_cleared": setup.not_cleared},
+        threshold="a gradient that is not zero when the first backward pass after an update begins",
+        message="The gradients are never cleared: each backward pass adds to those of all earlier "
+        f"steps (seen before each of {setup.updates_watched} updates), so the optimizer follows "
+        "their sum.",
+        override=None,
+        mend="Call optimizer.zero_grad() once per update, before loss.backward().",
+    )
+
+
+def batch_norm_mode(evidence: Evidence) -> Iterator[Finding]:
+    """Batch norm is in eval mode while the model trains."""
+    setup = evidence.setup
+    if setup is None or not setup.eval_mode:
+        return
+    kinds = {layer.name: layer.kind for layer in evidence.info.layers}
+    norms = [name for name in setup.eval_mode if kinds.get(name, "").startswith(_NORMALISING)]
+    trained = [name for name in norms if not evidence.is_frozen(name)]
+    if not trained:
+        return
+    yield Finding(
+        code="batch-norm-mode",
+        severity="warning",
+        layer=trained[0],
+        evidence={"modules_in_eval_mode": len(setup.eval_mode)},
+        threshold="a batch norm layer with trained weights, in eval mode in a training pass",
+        message=f"{_names(trained)} {_are(trained)} in eval mode while the model trains: batches "
+        "are normalised with the running statistics, which are not updated, and not with "
+        "their own.",
+        override=None,
+        mend="Call model.train() before the training steps, and model.eval() only to evaluate.",
+    )
+
+
+def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
+    """The loss expects logits, but gets what a softmax, a sigmoid or a ReLU has squashed."""
+    found = _squashed(evidence)
+    if found is None:
+        return
+    squashing, loss = found
+    floor = ""
+    if squashing == "softmax" and evidence.classes > 1:
+        lowest = float(np.log(np.e + evidence.classes - 1) - 1)
+        floor = f" The loss cannot fall below {numbers.norm(lowest)}."
+    yield Finding(
+        code="softmax-before-loss",
+        severity="warning",
+        layer=None,
+        evidence={
+            "operation": squashing,
+            "loss": loss,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"the operation before {loss} in the graph of the loss",
+        message=f"The model's output passes through a {squashing} before {loss}, which expects "
+        f"logits and applies its own: gradients are much smaller than they should be.{floor}",
+        override=None,
+        mend=f"Remove the {squashing} from the model's output; {loss} takes logits.",
+    )
+
+
+def _squashed(evidence: Evidence) -> tuple[str, str] | None:
+    """Return the operation that squashes the logits, and the loss, if there is one."""
+    setup = evidence.setup
+    if setup is None:
+        return None
+    path = setup.loss_path
+    for operation, before in zip(path, path[1:], strict=False):
+        loss = _LOSSES_OF_LOGITS.get(operation)
+        if loss is not None and before in loss[1]:
+            return _SQUASHING[before], loss[0]
+    return None
+
+
+def loss_scale(evidence: Evidence) -> Iterator[Finding]:
+    """The gradient at the model's output is far from that of a mean loss of classification."""
+    setup = evidence.setup
+    if setup is None or evidence.classes < 2 or evidence.steps < FEWEST_STEPS:
+        return
+    norm = setup.output_grad_norm
+    if not norm > 0 or _squashed(evidence) is not None:
+        return
+    # Once most examples are learned, the gradient at the output is small, too.
+    kept = evidence.loss_kept if evidence.judges_loss else 1.0
+    tiny = norm < OUTPUT_GRADIENT_TINY.value * min(1.0, kept)
+    if not tiny and not norm > OUTPUT_GRADIENT.value:
+        return
+    if evidence.has_learned and not tiny:
+        return  # a sum instead of a mean, say, at a learning rate that fits it
+    yield Finding(
+        code="loss-scale",
+        severity="warning",
+        layer=None,
+        evidence={"output_grad_norm": norm, "last_loss": evidence.convergence.last_loss},
+        threshold=f"||dL/doutput|| times the root of the batch size below {OUTPUT_GRADIENT_TINY} "
+        f"or above {OUTPUT_GRADIENT} ({OUTPUT_GRADIENT.source})",
+        message="The loss is multiplied by a number that is far too "
+        + ("small" if tiny else "large")
+        + f": the gradient at the model's output is {numbers.norm(norm)}, while that of a mean "
+        "cross-entropy is about 1.",
+        override=None,
+        mend="Take the mean of the loss over the batch, and remove the factor in front of it.",
+    )
+
+
+def not_updated(evidence: Evidence) -> Iterator[Finding]:
+    """Layers get gradients, but no update ever moves them."""
+    if not len(evidence.update_ratios) or not len(evidence.norms):
+        return
+    gets_gradient = evidence.norms.max(axis=0) > 0
+    exactly_still = ~evidence.moved_by_updates & gets_gradient & ~np.array(evidence.frozen)
+    still = exactly_still & (
+        np.array(evidence.not_held) | np.array([not evidence.is_moved(i) for i in _range(evidence)])
+    )
+    places = np.flatnonzero(still)
+    if not len(places):
+        return
+    names = [evidence.layers[place].name for place in places]
+    everything = len(names) == len(evidence.layers)
+    zero_rate = _has_zero_rate(evidence, places.tolist())
+    if everything:
+        message = "No update moves any weight: " + (
+            "the learning rate is 0." if zero_rate else "the optimizer changes nothing."
+        )
+        mend = "Give the optimizer a learning rate above 0, and the parameters of this model."
+    else:
+        message = (
+            f"{_names(names)} {_gets(names)} a gradient at every step, but no update moves "
+            f"{_them(names)}: "
+            + (
+                "the learning rate of the parameter group is 0."
+                if zero_rate
+                else "the optimizer does not hold the parameters."
+            )
+        )
+        mend = (
+            f"Give the parameter group of {names[0]} a learning rate above 0."
+            if zero_rate
+            else f"Pass the parameters of {names[0]} to the optimizer; build it after the model is "
+            "complete."
+        )
+    yield Finding(
+        code="not-updated",
+        severity="error",
+        layer=None if everything else names[0],
+        evidence={
+            "layers": len(names),
+            "update_ratio": 0.0,
+            "measured": len(evidence.update_ratios),
+        },
+        threshold="a gradient above 0 and an update ratio of exactly 0 whenever it was measured",
+        message=message,
+        override=remedies.set_learning_rate(evidence) if everything and zero_rate else None,
+        mend=mend,
+    )
+
+
+def frozen(evidence: Evidence) -> Iterator[Finding]:
+    """Layers that are not trained on purpose: one remark."""
+    names = [
+        layer.name for layer, still in zip(evidence.layers, evidence.frozen, strict=True) if still
+    ]
+    if not names:
+        return
+    yield Finding(
+        code="frozen",
+        severity="info",
+        layer=names[0] if len(names) == 1 else None,
+        evidence={"layers": len(names)},
+        threshold="requires_grad is off for all parameters of a layer",
+        message=f"{_names(names)} {_are(names)} frozen (requires_grad is off): "
+        f"{'its' if len(names) == 1 else 'their'} weights stay as they are.",
+        override=None,
+    )
+
+
+def _has_zero_rate(evidence: Evidence, places: list[int]) -> bool:
+    """Whether the optimizer holds these layers' parameters, but at a rate of zero."""
+    setup = evidence.setup
+    if setup is None:
+        return evidence.info.learning_rate == 0
+    held = {index for group in setup.groups for index in group.parameters}
+    indices = {i for place in places for i in evidence.parameters_of(evidence.layers[place])}
+    rates = [group.learning_rate for group in setup.groups if indices & set(group.parameters)]
+    return bool(indices & held) and not any(rates)
+
+
+def _range(evidence: Evidence) -> range:
+    return range(len(evidence.layers))
+
+
+def _names(names: list[str]) -> str:
+    """Name up to two layers; of more, the number, the first and the last."""
+    if len(names) <= 2:
+        return " and ".join(names)
+    return f"{len(names)} layers, {names[0]} to {names[-1]},"
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _gets(names: list[str]) -> str:
+    return "gets" if len(names) == 1 else "get"
+
+
+def _them(names: list[str]) -> str:
+    return "it" if len(names) == 1 else "them"
