@@ -66,8 +66,7 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
         severity="error",
         layer=name,
         evidence={"since_step": step, "layers": len(silent), "steps_without_gradient": steps},
-        threshold=f"a gradient norm of exactly 0 from some step to the end, for {SILENT_STEPS} steps "
-        "or more",
+        threshold=f"a gradient norm of exactly 0 to the end, for {SILENT_STEPS} steps or more",
         message=f"From step {step} on no gradient reaches {name}: all its units output a constant "
         f"for every example, so they stay dead.{_and_others(len(silent) - 1)}",
         override=remedies.keep_units_alive(evidence),
@@ -102,7 +101,7 @@ def _harmless(evidence: Evidence, finding: Finding) -> bool:
     and a scale of 1e-6 makes a branch's gradients small on purpose. If the loss falls and the
     layer's updates are no smaller than usual, its gradient is small, but it does learn.
     """
-    if not evidence.has_learned or not len(evidence.update_ratios):
+    if evidence.fault or not evidence.has_learned or not len(evidence.update_ratios):
         return False
     name = finding.evidence["weakest_in"]
     place = next(at for at, layer in enumerate(evidence.layers) if layer.name == name)

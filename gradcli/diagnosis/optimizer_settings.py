@@ -59,7 +59,7 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
         f"{numbers.norm(float(left[place]))} times their size. The loss ends at "
         f"{numbers.norm(evidence.convergence.last_loss)}.",
         override=remedies.lower_weight_decay(evidence, decay, pull),
-        mend=f"Lower weight_decay from {decay:g} to {remedies.gentle_decay(decay, pull):g} or less.",
+        mend=f"Lower weight_decay to {remedies.gentle_decay(decay, pull):g} or less.",
     )
 
 

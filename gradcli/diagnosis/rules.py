@@ -38,7 +38,7 @@ class Rule:
     """
 
     codes: tuple[str, ...]
-    """Those that `find` may yield."""
+    """Those that `find` tests for by itself."""
     find: Callable[[Evidence], Iterator[Finding]]
     missing: Callable[[Evidence], str]
     """What it would take to apply the rule; empty if it can be applied."""
@@ -166,7 +166,8 @@ RULES = (
     Rule(("non-finite",), broken.non_finite, _gradients),
     Rule(("data-order",), data_rules.data_order, _steps),
     Rule(("no-gradient",), flow.no_gradient, _gradients, unless=("not-updated",)),
-    Rule(("dead-units",), flow.fell_silent, _steps),
+    # Part of the test for dead units, which takes a probe of the activations as well.
+    Rule((), flow.fell_silent, _steps),
     Rule(("dead-units",), flow.dead_units, _activations, unless=("dead-units",)),
     Rule(("saturated",), flow.saturated, _activations),
     Rule(("vanishing", "exploding"), flow.vanishing_or_exploding, _gradients),
@@ -227,7 +228,7 @@ _CAUSES = (
 EXPLAINED_BY: dict[str, tuple[str, ...]] = {
     "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike"),
     "spike": _CAUSES,
-    "dead-units": (*_CAUSES, "exploding"),
+    "dead-units": (*_CAUSES, "exploding", "spike"),
     "no-gradient": ("initial-scale", "weight-decay-too-strong", "lr-too-high", "dead-units"),
     "saturated": (*_CAUSES, "exploding"),
     "vanishing": (*_CAUSES, "saturated", "softmax-before-loss", "batch-norm-mode"),
@@ -261,7 +262,7 @@ def examine(evidence: Evidence) -> Diagnosis:
         findings.append(_healthy(evidence, tested) or _undetermined(evidence))
     if evidence.info.is_own_loop:  # it has no config, and so no override
         findings = [replace(finding, override=None) for finding in findings]
-    return Diagnosis(tuple(_ranked(findings)), tuple(dict.fromkeys(tested)), not_tested)
+    return Diagnosis(tuple(_ranked(findings)), tuple(tested), not_tested)
 
 
 def _ranked(findings: list[Finding]) -> list[Finding]:
@@ -332,7 +333,7 @@ def _undetermined(evidence: Evidence) -> Finding:
         severity="info",
         layer=None,
         evidence={},
-        threshold="a trained layer without gradient, or not moved, over the last tenth of the steps",
+        threshold="a trained layer without gradient, or not moved, in the last tenth of the steps",
         message="Not sure: a trained layer had no gradient, or was not moved, over the last part "
         f"of the run, and no rule explains it. {how}",
         override=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -98,8 +99,7 @@ def _squashed(evidence: Evidence) -> tuple[str, str] | None:
     setup = evidence.setup
     if setup is None:
         return None
-    path = setup.loss_path
-    for operation, before in zip(path, path[1:], strict=False):
+    for operation, before in pairwise(setup.loss_path):
         loss = _LOSSES_OF_LOGITS.get(operation)
         if loss is not None and before in loss[1]:
             return _SQUASHING[before], loss[0]

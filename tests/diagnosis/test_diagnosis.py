@@ -61,7 +61,7 @@ def run_info(layers, **changes) -> RunInfo:
 def evidence(
     relative_norms,
     *,
-    ratio=1e-3,
+    ratio=None,
     losses=None,
     weights=None,
     inputs=None,
@@ -72,18 +72,23 @@ def evidence(
     probed=None,
     **info,
 ):
-    """Evidence of 40 steps in which each layer has one norm relative to its weights."""
+    """Evidence of 40 steps in which each layer has one norm relative to its weights.
+
+    Unless one `ratio` is given, updates are in proportion to the gradients, as SGD makes them.
+    """
     layers = network(len(relative_norms))
     weights = np.ones(len(layers)) if weights is None else np.array(weights)
     losses = np.linspace(2.3, 0.3, 40) if losses is None else np.array(losses)
     norms = np.tile(np.array(relative_norms) * weights, (40, 1))
+    ratios = 1e-3 * np.array(relative_norms) / max(relative_norms) if ratio is None else ratio
     inputs = np.ones(len(layers)) if inputs is None else np.array(inputs)
     return Evidence(
         info=run_info(layers, **info),
         layers=layers,
         norms=norms,
         weights=weights,
-        update_ratios=np.full((4, len(layers)), ratio),
+        update_ratios=np.broadcast_to(ratios, (4, len(layers))).astype(float),
+        record_steps=np.array([1, 11, 21, 31]),
         input_norms=np.tile(inputs, (4, 1)),
         losses=losses,
         clip_coefficients=np.full(40, coefficient),
@@ -150,7 +155,7 @@ def test_the_threshold_is_a_thousandth(factor, expected):
 )
 def test_the_inputs_gradients_tell_what_the_weights_do_not(inputs, code, layer):
     """With rectifiers <gradient, weights> is the same in all layers, whatever signals do."""
-    found = diagnose(evidence([1.0, 1.0, 1.0], inputs=inputs))
+    found = diagnose(evidence([1.0, 1.0, 1.0], inputs=inputs, losses=np.full(40, 2.3)))
     assert [(finding.code, finding.layer) for finding in found] == [(code, layer)]
     assert "input_grad_norm" in found[0].evidence
 
@@ -183,10 +188,10 @@ def test_of_several_in_a_row_the_one_that_lets_nothing_through_is_named():
 def test_a_frozen_layer_differs_from_one_that_gets_no_gradient():
     still = evidence([1.0, 0.0, 1.0])
     still.update_ratios[:, 1] = math.nan
-    (found,) = diagnose(still)
-    assert (found.code, found.layer, found.severity) == ("no-gradient", "hidden2", "warning")
-    assert "frozen" in found.message
-    assert found.override is None
+    found = diagnose(still)
+    assert [one.code for one in found] == ["frozen", "healthy"]
+    assert (found[0].layer, found[0].severity) == ("hidden2", "info")
+    assert "every trained layer" in found[1].message
 
 
 @pytest.mark.parametrize(("share", "severity"), [(0.5, None), (0.81, "warning"), (1.0, "error")])
@@ -276,7 +281,11 @@ def test_no_layer_is_blamed_for_what_flows_through_a_wreck():
 def test_units_that_training_killed_are_not_blamed_on_the_model():
     dead = probe(2, dead=[1.0, math.nan])
     harmful = Spike(30, "hidden1", 40.0, loss_before=0.5, loss_after=2.0)
-    assert codes(evidence([1.0, 1.0], probed=dead, spikes=(harmful,))) == ["spike"]
+    ill = diagnose(evidence([1.0, 1.0], probed=dead, spikes=(harmful,)))
+    assert [(one.code, one.follows_from) for one in ill] == [
+        ("spike", None),
+        ("dead-units", "spike"),
+    ]
     assert codes(evidence([1.0, 1.0], probed=dead)) == ["dead-units"]
 
 
@@ -361,10 +370,11 @@ def test_a_plateau_is_what_nothing_else_explains():
 def test_a_fault_is_an_error_that_comes_first(phase, layer, words):
     fault = FaultRecord(41, 1, phase, layer, math.inf, (1, 2))
     found = diagnose(evidence([1e-9, 1.0], fault=fault, ratio=5.0))
-    assert [finding.code for finding in found] == ["non-finite", "vanishing"]
-    assert found[0].layer == layer
-    assert words in found[0].message
+    assert [finding.code for finding in found] == ["lr-too-high", "non-finite", "vanishing"]
     assert found[0].override == "optimizer.lr=0.001"
+    assert found[1].layer == layer
+    assert words in found[1].message
+    assert (found[1].follows_from, found[1].override) == ("lr-too-high", None)
 
 
 @pytest.mark.parametrize(
