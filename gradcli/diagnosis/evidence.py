@@ -49,6 +49,7 @@ _SAMPLED_STEPS = 2000
 # The losses of classification, as autograd names them.
 _CLASS_LOSSES = ("NllLoss", "LogSoftmax")
 _TWO_CLASS_LOSSES = ("BinaryCrossEntropy",)
+_LOSSES_OF_TARGETS = ("MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "PoissonNllLoss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,17 @@ class Evidence:
         Others may begin at 0, be negative or rise by design; then only the gradients are judged.
         """
         return bool(len(self.losses)) and bool((self.losses > 0).all())
+
+    @property
+    def should_fall(self) -> bool:
+        """Whether training is known to lower the loss: it compares outputs with targets.
+
+        Others may rise by design, such as those of a generator and a discriminator.
+        """
+        if not self.info.is_own_loop or self.classes > 1:
+            return True
+        path = () if self.setup is None else self.setup.loss_path
+        return any(name.startswith(_LOSSES_OF_TARGETS) for name in path)
 
     @property
     def reference_loss(self) -> float:

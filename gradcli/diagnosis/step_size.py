@@ -258,14 +258,19 @@ def plateau(evidence: Evidence) -> Iterator[Finding]:
     aside = "" if math.isnan(guessing) else f" Guessing has {numbers.norm(guessing)}."
     yield Finding(
         code="plateau",
-        severity="warning",
+        severity="warning" if evidence.should_fall else "info",
         layer=None,
         evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
         threshold=f"a last loss above {LOSS_KEPT} of the first one, or of that of guessing "
         f"({LOSS_KEPT.source})",
         message=f"The loss does not fall: it began at {numbers.norm(first)} and is "
         f"{numbers.norm(last)} after {evidence.steps} steps, although gradients arrive and the "
-        f"weights move.{aside} Check the data (do the labels match the inputs?), dropout, and "
-        "whether the model is large enough.",
+        f"weights move.{aside} "
+        + (
+            "Check the data (do the labels match the inputs?), dropout, and whether the model is "
+            "large enough."
+            if evidence.should_fall
+            else "Some losses rise by design; if this one should fall, check the data."
+        ),
         override=None,
     )

@@ -1,0 +1,309 @@
+"""Causes are named before their symptoms, and what is done on purpose is no fault."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gradcli.diagnosis import diagnose
+from gradcli.records import EvalRecord, FaultRecord, ParameterGroup, TensorRange
+
+LN_10 = math.log(10)
+FLAT = np.full(100, LN_10)
+
+
+def codes(evidence) -> list[str]:
+    return [finding.code for finding in diagnose(evidence)]
+
+
+def test_a_sound_set_up_is_healthy(run_evidence, setup_record):
+    assert codes(run_evidence(setup=setup_record())) == ["healthy"]
+    assert codes(run_evidence(setup=setup_record(), own_loop=True)) == ["healthy"]
+    assert codes(run_evidence()) == ["healthy"]  # a run from before set-ups were recorded
+
+
+# How the training is put together -----------------------------------------------------------
+
+
+def test_gradients_are_not_cleared_only_if_no_update_found_them_cleared(run_evidence, setup_record):
+    ill = diagnose(run_evidence(setup=setup_record(not_cleared=4), own_loop=True))
+    assert [finding.code for finding in ill] == ["not-cleared"]
+    assert "zero_grad()" in ill[0].mend
+    assert codes(run_evidence(setup=setup_record(not_cleared=3))) == ["healthy"]
+
+
+def test_not_cleared_explains_a_loss_that_blows_up(run_evidence, setup_record):
+    losses = np.concatenate([[LN_10], np.geomspace(3, 90, 99)])
+    found = diagnose(
+        run_evidence(losses=losses, ratios=(1, 1, 1), setup=setup_record(not_cleared=4))
+    )
+    assert found[0].code == "not-cleared"
+    assert "lr-too-high" not in [finding.code for finding in found]
+
+
+@pytest.mark.parametrize(
+    ("path", "squashing"),
+    [
+        (("NllLoss", "LogSoftmax", "Softmax", "Addmm"), "softmax"),
+        (("NllLoss", "LogSoftmax", "Sigmoid", "Addmm"), "sigmoid"),
+        (("Mean", "BinaryCrossEntropyWithLogits", "Sigmoid"), "sigmoid"),
+        (("NllLoss", "LogSoftmax", "LogSoftmax", "Addmm"), None),  # the same as once
+        (("NllLoss", "Log", "Softmax", "Addmm"), None),  # as it should be
+        (("BinaryCrossEntropy", "Sigmoid"), None),
+        ((), None),
+    ],
+)
+def test_what_squashes_logits_before_a_loss_of_logits(run_evidence, setup_record, path, squashing):
+    found = diagnose(run_evidence(setup=setup_record(loss_path=path), own_loop=True))
+    if squashing is None:
+        assert [finding.code for finding in found] == ["healthy"]
+    else:
+        assert found[0].code == "softmax-before-loss"
+        assert squashing in found[0].mend
+
+
+def test_the_floor_of_a_loss_behind_a_softmax_is_that_of_certain_and_right(
+    run_evidence, setup_record
+):
+    path = ("NllLoss", "LogSoftmax", "Softmax")
+    message = diagnose(run_evidence(setup=setup_record(loss_path=path)))[0].message
+    certain = np.zeros(10)
+    certain[3] = 1.0
+    floor = -np.log(np.exp(certain) / np.exp(certain).sum())[3]
+    assert f"{floor:.2f}" in message
+
+
+@pytest.mark.parametrize(("norm", "tiny"), [(1e-8, True), (1e8, False)])
+def test_a_factor_before_the_loss(run_evidence, setup_record, norm, tiny):
+    found = diagnose(run_evidence(losses=FLAT, setup=setup_record(output_grad_norm=norm)))
+    assert found[0].code == "loss-scale"
+    assert ("small" in found[0].message) == tiny
+
+
+@pytest.mark.parametrize("norm", [0.9, 0.05, 200.0])
+def test_no_factor_is_seen_in_a_mean_or_a_sum_over_the_batch(run_evidence, setup_record, norm):
+    assert codes(run_evidence(setup=setup_record(output_grad_norm=norm))) == ["healthy"]
+
+
+def test_a_layer_that_the_optimizer_does_not_hold(run_evidence, setup_record):
+    held = setup_record(groups=(ParameterGroup((0, 1, 4, 5), 0.1),))
+    still = {"ratios": (0.01, 0.0, 0.01), "weights": np.array([9.0, 9.5, 9.0]) * np.ones((5, 1))}
+    found = diagnose(run_evidence(setup=held, own_loop=True, **still))
+    assert [(one.code, one.layer) for one in found] == [("not-updated", "middle")]
+    assert "does not hold" in found[0].message
+    # Of a run without a record of its set-up, the update ratio tells as much.
+    assert codes(run_evidence(own_loop=True, **still)) == ["not-updated"]
+
+
+def test_a_layer_that_a_second_optimizer_moves_is_not_this_ones_business(
+    run_evidence, setup_record
+):
+    held = setup_record(groups=(ParameterGroup((0, 1, 4, 5), 0.1),))
+    weights = np.linspace(9, 10, 5)[:, None] * np.ones(3)
+    moved = run_evidence(setup=held, ratios=(0.01, 0.0, 0.01), weights=weights, own_loop=True)
+    assert codes(moved) == ["healthy"]
+    no_gradient = run_evidence(
+        setup=held, ratios=(0.01, 0.0, 0.01), weights=weights, norms=(1, 0, 1), own_loop=True
+    )
+    assert codes(no_gradient) == ["healthy"]
+
+
+def test_a_rate_of_zero_is_told_apart_from_a_missing_group(run_evidence, setup_record):
+    groups = (ParameterGroup((0, 1), 0.0), ParameterGroup((2, 3, 4, 5), 0.1))
+    still = np.array([9.5, 9.0, 9.0]) * np.ones((5, 1))
+    found = diagnose(run_evidence(setup=setup_record(groups=groups), ratios=(0, 0.01, 0.01),
+                                  weights=still))  # fmt: skip
+    assert [(one.code, one.layer) for one in found] == [("not-updated", "first")]
+    assert "rate" in found[0].message
+    nothing = (ParameterGroup(tuple(range(6)), 0.0),)
+    found = diagnose(
+        run_evidence(setup=setup_record(groups=nothing), ratios=(0, 0, 0), weights=still,
+                     losses=FLAT, learning_rate=0.0)
+    )  # fmt: skip
+    assert [(one.code, one.layer) for one in found] == [("not-updated", None)]
+
+
+def test_frozen_layers_are_one_remark_beside_healthy(run_evidence, setup_record):
+    frozen = setup_record(requires_grad=(False,) * 4 + (True,) * 2)
+    found = diagnose(run_evidence(setup=frozen, norms=(0, 0, 1), ratios=(math.nan, math.nan, 0.01)))
+    assert [(one.code, one.severity) for one in found] == [("frozen", "info"), ("healthy", "info")]
+
+
+def test_batch_norm_in_eval_mode_is_a_fault_unless_it_is_frozen(run_evidence, setup_record):
+    evidence = run_evidence()
+    kinds = tuple(replace(one, kind="BatchNorm1d") if one.name == "middle" else one
+                  for one in evidence.info.layers)  # fmt: skip
+    ill = run_evidence(setup=setup_record(eval_mode=("middle",)), layers=kinds)
+    assert diagnose(ill)[0].code == "batch-norm-mode"
+    frozen = setup_record(
+        eval_mode=("middle",), requires_grad=(True,) * 2 + (False,) * 2 + (True,) * 2
+    )
+    assert "batch-norm-mode" not in codes(run_evidence(setup=frozen, layers=kinds))
+
+
+# What it starts from ------------------------------------------------------------------------
+
+
+def test_raw_pixels_are_named_unless_a_normalising_layer_comes_first(run_evidence, setup_record):
+    pixels = TensorRange((64, 784), 33.3, 78.6, 0.0, 255.0)
+    found = diagnose(
+        run_evidence(setup=setup_record(inputs=pixels), losses=np.linspace(13, 2, 100))
+    )
+    assert (found[0].code, found[0].layer) == ("unscaled-inputs", "first")
+    assert found[0].override == "data.normalize=mean_std"
+    assert codes(run_evidence(setup=setup_record(inputs=replace(pixels, whole=True)))) == [
+        "healthy"
+    ]
+    normalised = run_evidence().info.layers
+    layers = (replace(normalised[0], kind="BatchNorm1d"), *normalised[1:])
+    assert codes(run_evidence(setup=setup_record(inputs=pixels), layers=layers)) == ["healthy"]
+
+
+def test_weights_far_too_large_are_the_cause_of_a_wild_first_loss(run_evidence, setup_record):
+    large = run_evidence(
+        setup=setup_record(), weights=np.full((5, 3), 160.0), losses=np.linspace(400, 40, 100)
+    )
+    found = diagnose(large)
+    assert (found[0].code, found[0].layer) == ("initial-scale", "first")
+    assert all(one.follows_from == "initial-scale" for one in found[1:])
+    small = run_evidence(setup=setup_record(), weights=np.full((5, 3), 0.01), losses=FLAT)
+    assert diagnose(small)[0].code == "initial-scale"
+    # Zero at the start on purpose, as in an adapter: it learns.
+    adapter = run_evidence(
+        setup=setup_record(), weights=np.array([16.0, 0.0, 16.0]) * np.ones((5, 1))
+    )
+    assert codes(adapter) == ["healthy"]
+
+
+# The optimizer's settings -------------------------------------------------------------------
+
+
+def test_a_decay_that_outweighs_the_gradient_and_shrinks_the_weights(run_evidence, setup_record):
+    decaying = setup_record(groups=(ParameterGroup(tuple(range(6)), 0.1, weight_decay=1.0),))
+    shrinking = np.geomspace(9.5, 0.01, 5)[:, None] * np.ones(3)
+    found = diagnose(run_evidence(setup=decaying, weights=shrinking, losses=FLAT))
+    assert found[0].code == "weight-decay-too-strong"
+    # The decay pulls 9.5 times as hard as a gradient of 1; a hundredth as hard is 1/950.
+    assert found[0].override == "optimizer.weight_decay=0.001"
+    assert "weight-decay-too-strong" not in codes(run_evidence(setup=decaying, losses=FLAT))
+    assert codes(run_evidence(setup=decaying, weights=shrinking)) == ["healthy"]
+
+
+def test_a_decoupled_decay_is_judged_by_its_share_of_the_update(run_evidence, setup_record):
+    shrinking = np.geomspace(9.5, 0.01, 5)[:, None] * np.ones(3)
+    for decay, ill in ((1.0, True), (0.01, False)):
+        group = ParameterGroup(tuple(range(6)), 0.1, weight_decay=decay, decoupled=True)
+        ratio = 0.1 * decay + 0.01
+        found = codes(run_evidence(setup=setup_record(groups=(group,)), weights=shrinking,
+                                   ratios=(ratio,) * 3, losses=FLAT))  # fmt: skip
+        assert ("weight-decay-too-strong" in found) == ill
+
+
+def test_too_much_momentum_needs_harm(run_evidence, setup_record):
+    heavy = setup_record(groups=(ParameterGroup(tuple(range(6)), 0.1, momentum=0.999),))
+    growing = np.geomspace(0.01, 0.5, 5)[:, None] * np.ones(3)
+    found = diagnose(run_evidence(setup=heavy, losses=FLAT, ratios=growing))
+    assert found[0].code == "momentum-too-high"
+    assert found[0].override == "optimizer.momentum=0.9"
+    assert codes(run_evidence(setup=heavy, ratios=growing)) == ["healthy"]
+
+
+def test_an_epsilon_that_is_the_denominator(run_evidence, setup_record):
+    group = ParameterGroup(tuple(range(6)), 0.002, momentum=0.9, epsilon=10.0)
+    slow = {"losses": FLAT * 0.99, "ratios": (1e-5,) * 3, "optimizer": "adam"}
+    found = diagnose(run_evidence(setup=setup_record(groups=(group,)), **slow))
+    assert found[0].code == "epsilon-too-large"
+    assert found[0].override == "optimizer.eps=1e-8"
+    usual = setup_record(groups=(replace(group, epsilon=1e-8),))
+    assert "epsilon-too-large" not in codes(run_evidence(setup=usual, **slow))
+
+
+# What happened when -------------------------------------------------------------------------
+
+
+def test_a_collapse_is_dated_and_its_cause_is_the_update_before_it(run_evidence, setup_record):
+    norms = np.ones((100, 3))
+    norms[3:, :2] = 0.0  # from step 4 on
+    jumps = np.array([[1.7, 0.2, 0.1], *[[0.0, 0.0, 0.001]] * 4])
+    found = diagnose(run_evidence(setup=setup_record(), norms=norms, ratios=jumps, losses=FLAT))
+    assert [(one.code, one.layer, one.follows_from) for one in found] == [
+        ("lr-too-high", "first", None),
+        ("dead-units", "middle", "lr-too-high"),
+    ]
+    assert "at step 1" in found[0].message
+    assert "170%" in found[0].message
+    assert "step 4" in found[0].message
+    assert found[1].evidence["since_step"] == 4
+
+
+@pytest.mark.parametrize("own_loop", [True, False])
+def test_healthy_is_never_said_of_a_net_whose_layers_died(run_evidence, setup_record, own_loop):
+    rng = np.random.default_rng(0)
+    for since in range(1, 90, 11):
+        norms = np.ones((100, 3))
+        norms[since:, rng.integers(3)] = 0.0
+        for losses in (FLAT, np.linspace(15, 2.0, 100), np.linspace(2.3, 0.2, 100)):
+            evidence = run_evidence(
+                setup=setup_record(), norms=norms, losses=losses, own_loop=own_loop
+            )
+            found = diagnose(evidence)
+            assert "healthy" not in [one.code for one in found]
+            assert not any("reach every" in one.message for one in found)
+
+
+def test_a_layer_that_is_unused_in_some_steps_is_healthy(run_evidence, setup_record):
+    norms = np.ones((100, 3))
+    norms[::2, 1] = 0.0
+    assert codes(run_evidence(setup=setup_record(), norms=norms)) == ["healthy"]
+
+
+def test_what_is_not_finite_follows_from_updates_that_were_too_large(run_evidence, setup_record):
+    fault = FaultRecord(101, 1, "loss", None, math.nan, ())
+    found = diagnose(
+        run_evidence(setup=setup_record(), ratios=(3.0, 1.0, 1.0), fault=fault, losses=FLAT)
+    )
+    assert [(one.code, one.follows_from) for one in found] == [
+        ("lr-too-high", None),
+        ("non-finite", "lr-too-high"),
+    ]
+
+
+# Any loss -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        np.concatenate([[0.0], np.linspace(0.3, 0.1, 99)]),
+        np.linspace(-1.0, -30.0, 100),
+        np.zeros(100),
+        np.linspace(0.7, 5.0, 100),  # a generator's, by design
+    ],
+)
+def test_any_loss_of_a_users_own_is_judged_by_its_gradients(run_evidence, setup_record, losses):
+    own = setup_record(loss_path=("Mean",), outputs=None)
+    found = diagnose(run_evidence(losses=losses, setup=own, own_loop=True))
+    assert "healthy" in [one.code for one in found]
+    assert all(one.severity == "info" for one in found)
+
+
+# The data -----------------------------------------------------------------------------------
+
+
+def test_labels_that_do_not_belong_to_the_inputs(run_evidence, setup_record):
+    assert codes(run_evidence(losses=FLAT, setup=setup_record())) == ["labels"]
+    assert codes(run_evidence(losses=FLAT, setup=setup_record(), own_loop=True)) == ["labels"]
+    by_heart = EvalRecord(100, 1, "val", 4.0, 0.11, 0.3, 1.0, 1.0)
+    assert "labels" in codes(run_evidence(setup=setup_record(), evals=[by_heart]))
+    well = replace(by_heart, accuracy=0.9)
+    assert codes(run_evidence(setup=setup_record(), evals=[well])) == ["healthy"]
+
+
+def test_classes_that_come_one_after_the_other(run_evidence, setup_record):
+    block = np.concatenate([[5.0], np.geomspace(2.0, 0.01, 19)])
+    found = diagnose(run_evidence(losses=np.tile(block, 5), setup=setup_record()))
+    assert found[0].code == "data-order"
+    assert "shuffle" in found[0].mend.lower()
