@@ -90,9 +90,10 @@ def describe_loss_trend(losses: Floats, norms: Floats) -> Convergence:
         half = losses[count // 2 :]
         middle = float(np.median(half))
         differences = np.abs(np.diff(half)) / math.sqrt(2.0)
-        scatter = float(np.median(differences)) / _MEDIAN_PER_DEVIATION / middle if middle else 0.0
+        scatter = float(np.median(differences)) / _MEDIAN_PER_DEVIATION
+        scatter = scatter / abs(middle) if middle else 0.0
         correlation = _correlation_of_logs(losses, norms)
-        trend = _trend(half, first, scatter)
+        trend = _trend(half, first, last, scatter)
     return Convergence(
         trend=trend,
         first_loss=first,
@@ -104,14 +105,14 @@ def describe_loss_trend(losses: Floats, norms: Floats) -> Convergence:
     )
 
 
-def _trend(half: Floats, first: float, scatter: float) -> LossTrend:
+def _trend(half: Floats, first: float, last: float, scatter: float) -> LossTrend:
     early, late = np.array_split(half, 2)
     low, high = np.percentile(half, [25, 75])
     error = _MEDIAN_OVER_MEAN_ERROR * (high - low) / _IQR_PER_DEVIATION / math.sqrt(len(late))
     fall = float(np.median(early) - np.median(late))
     if abs(fall) > _BEYOND_CHANCE * error:
         return "falling" if fall > 0 else "rising"
-    if np.median(late) < first / 2:
+    if first > 0 and max(float(np.median(late)), last) < first / 2:
         return "converged"
     return "noise" if scatter > 1 / 4 else "plateau"
 

@@ -172,8 +172,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a last loss "
         f"above {LOSS_KEPT} of the first one ({DISTANCE.source})",
         message=f"The learning rate is too low: {evidence.steps} updates together changed no "
-        f"layer's weights by more than {distance:.1%} ({name} moved most), and the loss has not "
-        "fallen.",
+        f"layer's weights by more than {distance:.1%} ({name} moved most), and the loss "
+        f"{_hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
         override=remedies.raise_learning_rate(evidence, ratio),
     )
 
@@ -263,7 +263,7 @@ def plateau(evidence: Evidence) -> Iterator[Finding]:
         evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
         threshold=f"a last loss above {LOSS_KEPT} of the first one, or of that of guessing "
         f"({LOSS_KEPT.source})",
-        message=f"The loss does not fall: it began at {numbers.norm(first)} and is "
+        message=f"The loss {_hardly(first, last)}: it began at {numbers.norm(first)} and is "
         f"{numbers.norm(last)} after {evidence.steps} steps, although gradients arrive and the "
         f"weights move.{aside} "
         + (
@@ -274,3 +274,7 @@ def plateau(evidence: Evidence) -> Iterator[Finding]:
         ),
         override=None,
     )
+
+
+def _hardly(first: float, last: float) -> str:
+    return "has hardly fallen" if last < first else "has not fallen"

@@ -77,17 +77,31 @@ def depth_sentence(slope: LogSlope) -> str:
 
 
 def convergence_sentences(convergence: Convergence) -> list[str]:
-    """Say whether the loss falls, and whether the gradient falls with it."""
+    """Say whether the loss falls, and whether the gradient falls with it.
+
+    The trend is that of the second half: a loss may fall there and still be above its start.
+    """
     first, last = numbers.score(convergence.first_loss), numbers.score(convergence.last_loss)
-    trend = {
-        "falling": f"The loss falls, from {first} to {last}.",
-        "converged": f"The loss has settled at {last}; it began at {first}.",
-        "plateau": f"The loss stays at {last}; it began at {first}.",
-        "noise": f"The loss neither falls nor rises: at {last}, one batch differs from the next "
-        f"by {numbers.share(convergence.scatter)}; it began at {first}.",
-        "rising": f"The loss rises, from {first} to {last}.",
-        "unknown": "There are too few steps to say whether the loss falls.",
-    }[convergence.trend]
+    is_lower = convergence.last_loss < convergence.first_loss and first != last
+    is_higher = convergence.last_loss > convergence.first_loss and first != last
+    match convergence.trend:
+        case "falling":
+            trend = f"The loss is falling: it began at {first} and is now {last}"
+            trend += ", still above its start." if is_higher else "."
+        case "rising":
+            trend = f"The loss is rising: it began at {first} and is now {last}"
+            trend += ", still below its start." if is_lower else "."
+        case "converged":
+            trend = f"The loss has settled at {last}; it began at {first}."
+        case "plateau":
+            trend = f"The loss stays at {last}; it began at {first}."
+        case "noise":
+            trend = (
+                f"The loss neither falls nor rises: at {last}, one batch differs from the next "
+                f"by {numbers.share(convergence.scatter)}; it began at {first}."
+            )
+        case "unknown":
+            trend = "There are too few steps to say whether the loss falls."
     if math.isnan(convergence.first_norm) or math.isnan(convergence.last_norm):
         return [trend]
     ends = f"{numbers.norm(convergence.first_norm)} to {numbers.norm(convergence.last_norm)}"

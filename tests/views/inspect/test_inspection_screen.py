@@ -48,7 +48,7 @@ def test_a_run_says_what_it_was_and_how_it_went(make_run_inspection):
         "mnist5k 4,000 images, mlp, relu, adam 0.002, clip norm 1.0, batch 128",
         "a finished run, at step 600; loss 0.0412",
         "It is still going.",
-        "The loss falls, from 2.3000 to 0.0412.",
+        "The loss is falling: it began at 2.3000 and is now 0.0412.",
         "from 1.20 to 0.120; it falls and rises with the loss (correlation +0.93)",
         "clipped 34% of the steps",
         "healthy. All is well.",
