@@ -43,7 +43,9 @@ def test_verbs_agree_with_the_signs_of_their_numbers(seed):
         if now := re.search(
             r"began at (\S+) and is now (\S+?)(, still (above|below))?[.,]? ?", sentence
         ):
-            first, last = convergence.first_loss, convergence.last_loss
+            first, last = (
+                round(value, 4) for value in (convergence.first_loss, convergence.last_loss)
+            )
             assert ("still above" in sentence) == ("is falling" in sentence and last > first)
             assert ("still below" in sentence) == ("is rising" in sentence and last < first)
             assert float(now[1].replace(",", "")) == pytest.approx(first, rel=1e-3, abs=1e-4)
