@@ -153,10 +153,16 @@ class SetupRecord:
     """The indices of the layers in the order in which the forward pass first called them; layers
     that were not called are left out."""
     calls: tuple[int, ...] = ()
-    """How many times the forward pass called each layer, (L,)."""
+    """How many times one forward pass called each layer, (L,)."""
+    single_path: bool | None = None
+    """Whether every way from the loss to the first layer passes through each of the called layers,
+    once: only then do they have an order that is theirs alone. False with residual or parallel
+    branches, and if a layer is called several times; None if unknown."""
     eval_mode: tuple[str, ...] = ()
     """Modules that behave differently while training (dropout, batch norm) but were in eval mode
     in a forward pass that gradients flow through."""
+    unmade_statistics: tuple[str, ...] = ()
+    """Those of `eval_mode` whose running mean is 0 and running variance 1, as before training."""
     inputs: TensorRange | None = None
     outputs: TensorRange | None = None
     output_sums: tuple[float, float] = (math.nan, math.nan)
@@ -389,6 +395,23 @@ class RunRow:
     """NaN if there is none."""
     findings: tuple[str, ...]
     """The codes of what the diagnosis found."""
+
+
+def layers_in_call_order(
+    layers: tuple[LayerInfo, ...], setup: SetupRecord | None
+) -> tuple[int, ...]:
+    """Return the indices of all layers from the input to the output, as the forward pass goes.
+
+    A layer that is not called as a module, such as the output projection of PyTorch's attention,
+    comes after the layer that is registered before it. Without a `setup`, or if it tells no order,
+    the order of registration stands. Whether there is one order at all says `setup.single_path`.
+    """
+    called = () if setup is None else setup.call_order
+    order = list(called)
+    for index in range(len(layers)):
+        if called and index not in called:
+            order.insert(order.index(index - 1) + 1 if index else 0, index)
+    return tuple(order or range(len(layers)))
 
 
 class Recorder:

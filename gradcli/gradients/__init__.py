@@ -5,6 +5,11 @@
     clipping     the rules that limit gradients
     buffer       step records on their way to the host
     layer_probe  weights, updates and input gradients, at some steps
+    setup_watch  what a training is set up to do, observed in a step
+    observation  both of them, in one step
+    backward_log tells which backward passes made the gradients at hand
+    loss_graph   what autograd's graph tells of a loss
+    tensors      tensors in what modules take and return
     non_finite   finds where a non-finite value appeared first
 
 Import from the modules: reading a run must not import torch.

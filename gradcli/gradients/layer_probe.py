@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import weakref
 from itertools import compress
 from types import TracebackType
 from typing import Any
@@ -12,48 +12,50 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gradcli.gradients.backward_log import BackwardLog, Hook
 from gradcli.gradients.layers import layer_module, layer_parameters
 from gradcli.gradients.norms import sum_of_squares
 from gradcli.records import LayerInfo, LayerRecord
 
 
 class LayerProbe:
-    """Measures one training step of a model, as a context around it.
+    """Measures one training step of a model, as a context around its passes.
 
-    Enter it before the forward pass: it copies the weights and hooks the layers. Leave it after the
-    backward pass, and call `record` after the update. Hooks exist only within the context and read
-    gradients without changing them, so measuring does not change the training.
+    Enter it before the forward pass, which hooks the layers, and leave it after the backward pass.
+    Call `before_update` and then `record` around the update. Hooks exist only within the context
+    and read gradients without changing them, so measuring does not change the training.
 
     Args:
         model: the model.
         layers: its layers.
         zero_at_start: names of the parameters to leave out of the update ratio, which means little
             for parameters that are zero at the start.
+        log: of the backward passes; None if nobody else reads it.
     """
 
     def __init__(
-        self, model: nn.Module, layers: tuple[LayerInfo, ...], zero_at_start: frozenset[str]
+        self,
+        model: nn.Module,
+        layers: tuple[LayerInfo, ...],
+        zero_at_start: frozenset[str],
+        log: BackwardLog | None = None,
     ) -> None:
         self._layers = layers
         self._modules = [layer_module(model, layer) for layer in layers]
         parameters = iter(layer_parameters(model, layers))
         self._parameters = [[next(parameters) for _ in layer.parameters] for layer in layers]
-        self._in_ratio = [
-            [
-                info.name not in zero_at_start and parameter.requires_grad
-                for info, parameter in zip(layer.parameters, of_layer, strict=True)
-            ]
-            for layer, of_layer in zip(layers, self._parameters, strict=True)
+        self._may_be_in_ratio = [
+            [info.name not in zero_at_start for info in layer.parameters] for layer in layers
         ]
+        self._log = BackwardLog() if log is None else log
         self._handles: list[RemovableHandle] = []
         self._before: list[list[Tensor]] = []
-        self._input_squares: list[list[float]] = []
+        self._input_grad_norms = [math.nan] * len(layers)
 
     def __enter__(self) -> LayerProbe:
-        self._before = [[p.detach().clone() for p in group] for group in self._parameters]
-        self._input_squares = [[] for _ in self._layers]
-        for module, squares in zip(self._modules, self._input_squares, strict=True):
-            self._handles.append(module.register_forward_pre_hook(_watch_inputs(squares)))
+        self._log.restart()
+        self._log.attach(one_parameter_each(self._parameters))
+        self.attach()
         return self
 
     def __exit__(
@@ -62,25 +64,74 @@ class LayerProbe:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.detach()
+        self._log.detach()
+
+    def attach(self) -> None:
+        """Hook the layers. The log is its owner's to attach."""
+        self.detach()
+        self._input_grad_norms = [math.nan] * len(self._layers)
+        for index, module in enumerate(self._modules):
+            hook = _WatchInputs(self._log, index)
+            self._handles.append(module.register_forward_pre_hook(hook))
+
+    def detach(self) -> None:
+        """Remove the hooks of the layers."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
+    def hand_over(self, loss: Any) -> None:
+        """Take the gradients of the passes that count now, after that of `loss`."""
+        squares: dict[int, float] = {}
+        for key, value in self._log.counted():
+            if isinstance(key, int):
+                squares[key] = squares.get(key, 0.0) + value
+        self._input_grad_norms = [
+            math.sqrt(squares[index]) if index in squares else math.nan
+            for index in range(len(self._layers))
+        ]
+
+    def before_update(self) -> None:
+        """Copy the weights."""
+        self._before = [[p.detach().clone() for p in group] for group in self._parameters]
+
     @torch.no_grad()
-    def record(self, step: int) -> LayerRecord:
-        """Return the values of the step, one per layer; NaN if there is none."""
-        weight_norms, update_ratios, input_norms = [], [], []
-        for before, now, in_ratio, squares in zip(
-            self._before, self._parameters, self._in_ratio, self._input_squares, strict=True
+    def record(self, step: int, scale: float = 1.0) -> LayerRecord:
+        """Return the values of the step, one per layer; NaN if there is none.
+
+        Args:
+            step: its number, from 1.
+            scale: what the loss was multiplied by for the backward pass.
+        """
+        weight_norms, update_ratios = [], []
+        for before, now, counts in zip(
+            self._before, self._parameters, self._may_be_in_ratio, strict=True
         ):
+            in_ratio = [may and p.requires_grad for may, p in zip(counts, now, strict=True)]
             old = [_sum_of_squares(tensor) for tensor in before]
             scale = sum(compress(old, in_ratio))
             steps = [a - b for a, b, counted in zip(now, before, in_ratio, strict=True) if counted]
             moved = sum(map(_sum_of_squares, steps))
             weight_norms.append(math.sqrt(sum(old)))
             update_ratios.append(math.sqrt(moved / scale) if scale > 0 else math.nan)
-            input_norms.append(math.sqrt(sum(squares)) if squares else math.nan)
-        return LayerRecord(step, tuple(weight_norms), tuple(update_ratios), tuple(input_norms))
+        self._before = []
+        norms = tuple(norm / scale for norm in self._input_grad_norms)
+        return LayerRecord(step, tuple(weight_norms), tuple(update_ratios), norms)
+
+
+#: The first updates at which layers are measured, so that a collapse at the start can be dated.
+EARLY_UPDATES = frozenset({1, 2, 3, 5, 10})
+
+
+def is_probed(update: int, every: int) -> bool:
+    """Whether layers are measured at this update, counted from 1.
+
+    Args:
+        update: its number.
+        every: the updates from one measurement to the next, from the first update on; 0 for none.
+    """
+    return every > 0 and ((update - 1) % every == 0 or update in EARLY_UPDATES)
 
 
 def zero_parameters(model: nn.Module) -> frozenset[str]:
@@ -88,20 +139,50 @@ def zero_parameters(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, value in model.named_parameters() if not bool(value.any()))
 
 
-def _watch_inputs(squares: list[float]) -> Callable[[nn.Module, Any], None]:
-    """Return a hook that collects the squared norm of the gradient w.r.t. a layer's first input.
+def one_parameter_each(
+    groups: list[list[nn.Parameter]], held: frozenset[int] | None = None
+) -> list[nn.Parameter]:
+    """Return the smallest trained parameter of each layer that has one.
 
-    If a forward pass calls the layer several times, each call adds one.
+    Args:
+        groups: each layer's parameters.
+        held: the `id`s of those to choose from; None for all.
+    """
+    trained = [
+        [p for p in group if p.requires_grad and (held is None or id(p) in held)]
+        for group in groups
+    ]
+    return [min(group, key=lambda parameter: parameter.numel()) for group in trained if group]
+
+
+class _WatchInputs(Hook):
+    """Before each call of a layer: notes the gradient w.r.t. its first input, when it comes.
+
+    If the forward pass calls the layer several times, each call adds one, but no tensor counts
+    twice: without reentry, checkpointing calls the layer again with the same input.
     """
 
-    def remember(gradient: Tensor) -> None:
-        squares.append(_sum_of_squares(gradient))
+    def __init__(self, log: BackwardLog | None = None, index: int = 0) -> None:
+        super().__init__(None if log is None else self._watch)
+        self._log, self._index = log, index
+        self._seen: dict[int, tuple[weakref.ref[Tensor], int]] = {}
 
-    def hook(module: nn.Module, inputs: Any) -> None:
-        if inputs and isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
-            inputs[0].register_hook(remember)  # type: ignore[no-untyped-call]
+    def _watch(self, module: nn.Module, inputs: Any) -> None:
+        # Without gradient mode no gradient flows; checkpointing with reentry calls once like this.
+        if not (inputs and torch.is_grad_enabled() and isinstance(inputs[0], Tensor)):
+            return
+        tensor = inputs[0]
+        if not tensor.requires_grad:
+            return
+        reference, version = self._seen.get(id(tensor), (None, 0))
+        if reference is not None and reference() is tensor and version == tensor._version:
+            return
+        self._seen[id(tensor)] = weakref.ref(tensor), tensor._version
+        tensor.register_hook(Hook(self._note))  # type: ignore[no-untyped-call]
 
-    return hook
+    def _note(self, gradient: Tensor) -> None:
+        assert self._log is not None
+        self._log.note(self._index, _sum_of_squares(gradient.detach()))
 
 
 def _sum_of_squares(tensor: Tensor) -> float:

@@ -29,6 +29,7 @@ from gradcli.records import (
     LayerRecord,
     Recorder,
     RunInfo,
+    SetupRecord,
     Status,
     StepRecords,
 )
@@ -257,7 +258,7 @@ class GradientMonitor:
         )
         self._recorders.begin(info, settings)
 
-    def _take(self, record: StepRecords | LayerRecord | FaultRecord) -> None:
+    def _take(self, record: StepRecords | LayerRecord | SetupRecord | FaultRecord) -> None:
         self._recorders.record(record)
         if isinstance(record, StepRecords):
             self._loss_sum += float(record.loss.sum())

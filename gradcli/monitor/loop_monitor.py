@@ -24,14 +24,14 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcli.errors import UserError
 from gradcli.gradients.buffer import StepBuffer, select_rows
-from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.non_finite import Phase, broken_layer
 from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, on_host, scaled
+from gradcli.gradients.observation import Observation
 from gradcli.monitor.forward_watch import ForwardWatch
 from gradcli.monitor.loss_scale import LossScale
 from gradcli.monitor.wrappers import is_compiled, refuse_unwatchable, unwrap_model
-from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords
+from gradcli.records import FaultRecord, Floats, LayerRecord, SetupRecord, StepRecords
 
 _SECONDS_BETWEEN_FLUSHES = 1.0
 # Version counters tell whether the loop changed gradients between `step` and the update, and save
@@ -90,7 +90,7 @@ class LoopMonitor:
         model: nn.Module,
         optimizer: Any,
         *,
-        emit: Callable[[StepRecords | LayerRecord | FaultRecord], None],
+        emit: Callable[[StepRecords | LayerRecord | SetupRecord | FaultRecord], None],
         scaler: Any = None,
         every: int = 100,
         stop_on_fault: bool = False,
@@ -104,15 +104,11 @@ class LoopMonitor:
         self.fault: FaultRecord | None = None
         self.last_is_finite = True
 
-        self._emit, self._every, self._stop_on_fault = emit, every, stop_on_fault
+        self._emit, self._stop_on_fault = emit, stop_on_fault
         self._gradients = Gradients(self.model, self.layers)
         self._device = self._gradients.device
         self._buffer = StepBuffer(self._device)
         self._last_flush = -math.inf
-        self._probe = LayerProbe(self.model, self.layers, zero_parameters(self.model))
-        self._probing = False
-        # Hooks in compiled code would be compiled with it.
-        self._watches_inputs = not is_compiled(model)
         self._measured: _Measured | None = None
         self._learning_rate = math.nan
         self._updates_under_way = 0
@@ -127,6 +123,17 @@ class LoopMonitor:
         try:
             self._scale = LossScale(scaler, (optimizer, self._optimizer), self._device)
             self._handles += self._forward.attach(model)
+            # Hooks in compiled code would be compiled with it.
+            compiled = is_compiled(model)
+            self._observation = Observation(
+                self.model,
+                self.layers,
+                self._optimizer,
+                every=every,
+                called=model if compiled else None,
+                inside=not compiled,
+            )
+            self._observe_if_due()
         except Exception:
             self._remove_hooks()
             raise
@@ -147,8 +154,8 @@ class LoopMonitor:
                 return  # LBFGS calls its closure again, at other weights
             self._updates_under_way = 0  # an update raised, and the loop continued
         self._supersede()
-        if self._probing:
-            self._probe.__exit__(None, None, None)
+        if self._observation.is_attached:
+            self._observation.hand_over(loss)
         self.epoch = self.epoch if epoch is None else epoch
         if not self.updates:
             self._refuse_no_gradient()
@@ -189,7 +196,7 @@ class LoopMonitor:
     def close(self) -> None:
         """Emit what is left and remove all hooks; safe to call again."""
         self._remove_hooks()
-        self._probe.__exit__(None, None, None)
+        self._observation.detach()
         measured, number = self._measured, self.updates + 1
         if measured is not None:
             self._look(measured)
@@ -210,20 +217,13 @@ class LoopMonitor:
     def _before_forward(self) -> None:
         if self._measured is not None:
             self._measured.gradients = None
-            if not self._updates_under_way:
-                self._probing = False  # no update followed what the probe saw
-        if self._is_probe_due():
-            self._enter_probe()
 
-    def _is_probe_due(self) -> bool:
-        return not self._probing and self._every > 0 and self.updates % self._every == 0
-
-    def _enter_probe(self) -> None:
-        """Note the weights and watch the inputs of the layers."""
-        self._probe.__enter__()
-        self._probing = True
-        if not self._watches_inputs:
-            self._probe.__exit__(None, None, None)
+    def _observe_if_due(self) -> None:
+        """Watch the passes up to the next update, if it is to be observed."""
+        if self._observation.is_due(self.updates + 1):
+            self._observation.attach()
+        elif self._observation.is_attached:
+            self._observation.detach()
 
     def _before_update(self, *_: Any) -> None:
         self._updates_under_way += 1
@@ -233,8 +233,8 @@ class LoopMonitor:
             self._measured.after = self._norms_after(self._measured)
         # If it is a tensor on an accelerator (`capturable`), this waits for the device.
         self._learning_rate = float(self._optimizer.param_groups[0].get("lr", math.nan))
-        if self._is_probe_due():
-            self._enter_probe()
+        if self._observation.is_attached:
+            self._observation.before_update()
 
     def _after_update(self, *_: Any) -> None:
         self._updates_under_way -= 1
@@ -246,14 +246,16 @@ class LoopMonitor:
             return
         # If a closure ran the backward pass and `step` in the update, the gradients still exist.
         after = self._norms_after(measured) if measured.after is None else measured.after
-        if self._probing and self._scale.active:
+        observed = self._observation.is_attached
+        if observed and self._scale.active:
             self.flush()  # it may count updates that the scaler skipped
         self.updates += 1
         self._append(self.updates, measured, after)
-        if self._probing:
-            self._record_probe(measured)
+        if observed:
+            self._emit_observed(measured)
         elif self._buffer.full or perf_counter() - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
             self.flush()
+        self._observe_if_due()
 
     def _pass_over(self) -> None:
         """Count an update without a measurement."""
@@ -264,23 +266,16 @@ class LoopMonitor:
                 hint="loss.backward(); monitor.step(loss); optimizer.step()",
             )
         self.updates += 1
-        self._leave_probe()
+        self._observe_if_due()
 
-    def _record_probe(self, measured: _Measured) -> None:
+    def _emit_observed(self, measured: _Measured) -> None:
         number = self.updates
-        record = self._probe.record(number)
-        self._leave_probe()
-        if measured.scale is not None:
-            scale = measured.scale.item()
-            unscaled = tuple(norm / scale for norm in record.input_grad_norm)
-            record = replace(record, input_grad_norm=unscaled)
+        scale = 1.0 if measured.scale is None else measured.scale.item()
+        records = self._observation.records(number, scale)
         self.flush()
         if self.updates == number:  # otherwise the scaler skipped this update
-            self._emit(record)
-
-    def _leave_probe(self) -> None:
-        self._probe.__exit__(None, None, None)
-        self._probing = False
+            for record in records:
+                self._emit(record)
 
     # What is measured.
 

@@ -13,6 +13,7 @@ from gradcli.fast.update import HeldUpdate, Update
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
+from gradcli.gradients.observation import Observation
 from gradcli.training.clock import PhaseClock
 
 
@@ -76,8 +77,10 @@ class TrainingStep:
         else:
             self._update = HeldUpdate(self.optimizer, self._found_inf)
 
-    def __call__(self, inputs: Tensor, labels: Tensor, probe: LayerProbe | None) -> StepResult:
-        """Train on one batch; a `probe` measures the step."""
+    def __call__(
+        self, inputs: Tensor, labels: Tensor, probe: LayerProbe | Observation | None
+    ) -> StepResult:
+        """Train on one batch; a `probe` watches the step."""
         clock = self.clock
         if probe is not None:
             # A view of the same batch, so that the first layer's input also has a gradient.
@@ -91,6 +94,9 @@ class TrainingStep:
             self.gradients.clear()
             passes.backward(loss)
             clock.lap("backward")
+            if probe is not None:
+                probe.hand_over(loss)
+                probe.before_update()
         before = self.gradients.norms()
         # On the CPU this is cheap; on an accelerator the host would have to wait for it.
         value = loss.item() if isinstance(before, list) else loss.detach()
@@ -114,7 +120,7 @@ class TrainingStep:
         self._found_inf.logical_or_(~finite)
         return True
 
-    def _choose_passes(self, probe: LayerProbe | None) -> Autograd | WrittenOut:
+    def _choose_passes(self, probe: object | None) -> Autograd | WrittenOut:
         """Return the written-out passes, unless something needs the modules to be called."""
         quicker = self._written_out
         return quicker if quicker and probe is None and quicker.may_stand_in() else self._autograd

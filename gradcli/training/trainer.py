@@ -8,7 +8,7 @@ up to that state has then been yielded.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -22,12 +22,12 @@ from gradcli.data import Batches, epoch_order
 from gradcli.fast.without_dynamo import state_dict
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.clipping import Clip
-from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.non_finite import locate_fault
 from gradcli.gradients.norms import Gradients, Norms
+from gradcli.gradients.observation import Observation
 from gradcli.optim import LearningRate, load_optimizer_state
-from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
+from gradcli.records import PHASES, EvalRecord, FaultRecord, Record, StepRecords
 from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate
 from gradcli.training.step import StepResult, TrainingStep
@@ -105,7 +105,7 @@ class Trainer:
         gradients = Gradients(model, self.layers)
         self.clock = PhaseClock(self.device)
         self._buffer = StepBuffer(self.device)
-        self._probe = LayerProbe(model, self.layers, zero_parameters(model))
+        self._observation = Observation(model, self.layers, optimizer, every=plan.probe_every)
         self._training_step = TrainingStep(
             model, optimizer, gradients, clip, self.clock, plan.bfloat16
         )
@@ -168,9 +168,7 @@ class Trainer:
             if self.step >= self._pause_at:
                 self.stop()
                 break
-            layer_record = self._step(epoch, indices)
-            if layer_record is not None:
-                yield layer_record
+            yield from self._step(epoch, indices)
             # The first step is yielded immediately, because its time is reported on its own.
             if (
                 self._buffer.full
@@ -188,21 +186,20 @@ class Trainer:
             if self.fault:
                 yield self.fault
 
-    def _step(self, epoch: int, indices: Tensor) -> LayerRecord | None:
-        """Make one step and note its measurements."""
+    def _step(self, epoch: int, indices: Tensor) -> Sequence[Record]:
+        """Make one step and note its measurements; return what was observed of it."""
         number = self.step + 1
-        every = self.plan.probe_every
-        probe = self._probe if every and self.step % every == 0 else None
-        self.clock.start(probed=probe is not None)
+        observation = self._observation if self._observation.is_due(number) else None
+        self.clock.start(probed=observation is not None)
         inputs, labels = self.splits["train"].gather(indices)
         self.learning_rate.set(self.step)
         self.clock.lap("data")
-        result = self._training_step(inputs, labels, probe)
+        result = self._training_step(inputs, labels, observation)
         self._note(number, epoch, indices, inputs, labels, result)
-        record = probe.record(number) if probe is not None and result.updated else None
+        observed = observation.records(number) if observation and result.updated else ()
         self.clock.lap("monitor")
         self.clock.stop()
-        return record
+        return observed
 
     def _note(
         self,
@@ -305,6 +302,7 @@ class Trainer:
             "optimizer": state_dict(self.optimizer),
             "learning_rate": self.learning_rate.state_dict(),
             "clip": self.clip.state_dict(),
+            "observation": self._observation.state_dict(),
             "random": random_states,
             "position": {
                 "step": self.step,
@@ -324,6 +322,8 @@ class Trainer:
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.clip.load_state_dict(state["clip"])
+        if "observation" in state:  # not in checkpoints of earlier versions
+            self._observation.load_state_dict(state["observation"])
         torch.set_rng_state(state["random"]["cpu"])
         if "cuda" in state["random"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)

@@ -1,0 +1,115 @@
+"""What the graph that autograd has recorded tells of a loss: its operations, and its ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+# Where the layers' marks are kept: a node has a dictionary for whoever wants to note something.
+_MARK = "gradcli.layers"
+# Operations that change the shape or the type of values, not the values.
+_VIEWS = frozenset(
+    {
+        *("View", "UnsafeView", "ReshapeAlias", "Alias", "AsStrided", "Expand", "Permute"),
+        *("Unsqueeze", "Squeeze", "Transpose", "T", "Mt", "Select", "Slice", "Split", "Unbind"),
+        *("ToCopy", "Clone", "Contiguous", "Copy", "Narrow", "Flatten"),
+    }
+)
+_LONGEST_PATH = 32
+_LARGEST_GRAPH = 200_000
+# Numbers of ways grow exponentially with depth; they are counted modulo this prime.
+_PRIME = 2**61 - 1
+
+
+def mark(node: Any, layer: int) -> None:
+    """Note at a node of the graph (None for none) that a layer returned its result."""
+    if node is not None:
+        node.metadata.setdefault(_MARK, set()).add(layer)
+
+
+def loss_path(node: Any) -> tuple[str, ...]:
+    """Return the operations from a loss backwards, while there is only one way, without views.
+
+    Args:
+        node: the loss's `grad_fn`; None if it has none.
+    """
+    names: list[str] = []
+    while node is not None and len(names) < _LONGEST_PATH:
+        name = re.sub(r"Backwards?\d*$", "", node.name())
+        if name not in _VIEWS:
+            names.append(name)
+        ways = [one for one, _ in node.next_functions if one is not None and not _is_leaf(one)]
+        node = ways[0] if len(ways) == 1 else None
+    return tuple(names)
+
+
+def is_single_path(node: Any, order: Sequence[int]) -> bool | None:
+    """Whether each way from a loss to the first marked layer passes all other layers' marks.
+
+    A layer is on every way if the ways through it are as many as there are ways. Layers that no
+    gradient flows to, such as frozen ones at the beginning, are left out.
+
+    Args:
+        node: the loss's `grad_fn`.
+        order: the layers, as they were called.
+
+    Returns:
+        None if no layer is marked, or the graph is too large.
+    """
+    nodes = _from_loss_to_leaves(node)
+    if nodes is None:
+        return None
+    marked: dict[int, list[Any]] = {}
+    for one in nodes:
+        for layer in one.metadata.get(_MARK, ()):
+            marked.setdefault(layer, []).append(one)
+    layers = [layer for layer in order if layer in marked]
+    if not layers:
+        return None
+    first = set(marked[layers[0]])
+    down = dict.fromkeys(nodes, 0)
+    down[node] = 1
+    for one in nodes:
+        for following in _following(one):
+            down[following] = (down[following] + down[one]) % _PRIME
+    up: dict[Any, int] = {}
+    for one in reversed(nodes):
+        ways = sum(up[following] for following in _following(one))
+        up[one] = (ways + (one in first)) % _PRIME
+    total = up[node]
+    return all(_is_on_every_way(marked[layer], down, up, total) for layer in layers)
+
+
+def _is_on_every_way(
+    marked: Sequence[Any], down: dict[Any, int], up: dict[Any, int], total: int
+) -> bool:
+    """Whether all ways pass one of a layer's nodes, or each passes exactly one of them."""
+    through = [down[node] * up[node] % _PRIME for node in marked]
+    return total in through or sum(through) % _PRIME == total
+
+
+def _from_loss_to_leaves(root: Any) -> list[Any] | None:
+    """Return the nodes of a graph, each before those that it leads to; None if there are many."""
+    finished: list[Any] = []
+    begun: set[Any] = set()
+    waiting = [(root, False)]
+    while waiting:
+        node, is_done = waiting.pop()
+        if is_done:
+            finished.append(node)
+        elif node not in begun:
+            begun.add(node)
+            waiting.append((node, True))
+            waiting += [(following, False) for following in _following(node)]
+            if len(begun) > _LARGEST_GRAPH:
+                return None
+    return finished[::-1]
+
+
+def _following(node: Any) -> list[Any]:
+    return [one for one, _ in node.next_functions if one is not None]
+
+
+def _is_leaf(node: Any) -> bool:
+    return bool(node.name().endswith("AccumulateGrad"))

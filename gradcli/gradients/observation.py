@@ -1,0 +1,126 @@
+"""Watches a training step from within: its layers (`LayerRecord`) and its set-up (`SetupRecord`).
+
+Hooks exist only in the steps that are observed; other steps cost nothing. What is observed is read
+and never written, so the training is the same to the bit.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+
+from gradcli.gradients.backward_log import BackwardLog
+from gradcli.gradients.layer_probe import (
+    LayerProbe,
+    is_probed,
+    one_parameter_each,
+    zero_parameters,
+)
+from gradcli.gradients.layers import layer_parameters
+from gradcli.gradients.setup_watch import SetupWatch
+from gradcli.records import LayerInfo, LayerRecord, SetupRecord
+
+#: The first updates at which the set-up is observed, whether or not layers are measured.
+_FIRST_UPDATES = frozenset({1, 2, 3})
+
+
+class Observation:
+    """Observes one training step at a time, as a context around its passes.
+
+    Attach it before the first forward pass after an update; `hand_over` the loss after its backward
+    pass, and call `before_update` and `records` around the update.
+
+    Args:
+        model: the model.
+        layers: its layers.
+        optimizer: that makes the updates.
+        every: the updates from one `LayerRecord` to the next; 0 for none.
+        called: what the loop calls as its model; None is `model` itself.
+        inside: whether modules inside the model may be hooked: not if they are compiled.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: tuple[LayerInfo, ...],
+        optimizer: Any,
+        *,
+        every: int,
+        called: nn.Module | None = None,
+        inside: bool = True,
+    ) -> None:
+        self._optimizer, self._every, self._inside = optimizer, every, inside
+        parameters = iter(layer_parameters(model, layers))
+        self._parameters = [[next(parameters) for _ in layer.parameters] for layer in layers]
+        self._log = BackwardLog()
+        self._layers = LayerProbe(model, layers, zero_parameters(model), self._log)
+        self._setup = SetupWatch(
+            model, layers, model if called is None else called, self._log, inside=inside
+        )
+        self.is_attached = False
+
+    def is_due(self, update: int) -> bool:
+        """Whether an update, counted from 1, is to be observed."""
+        return update in _FIRST_UPDATES or is_probed(update, self._every)
+
+    def attach(self) -> None:
+        """Begin to watch: all passes from here to the update belong to it."""
+        self._log.restart()
+        groups = getattr(self._optimizer, "param_groups", ())
+        held = frozenset(id(one) for group in groups for one in group["params"])
+        self._log.attach(one_parameter_each(self._parameters, held))
+        self._setup.attach()
+        if self._inside:
+            self._layers.attach()
+        self.is_attached = True
+
+    def detach(self) -> None:
+        """Remove all hooks; safe to call again."""
+        self._log.detach()
+        self._setup.detach()
+        self._layers.detach()
+        self.is_attached = False
+
+    def __enter__(self) -> Observation:
+        self.attach()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.detach()
+
+    def hand_over(self, loss: Any) -> None:
+        """Tell which loss the update is about, after its backward pass; the last call counts."""
+        self._layers.hand_over(loss)
+        self._setup.hand_over(loss)
+
+    def before_update(self) -> None:
+        """Note the weights and the optimizer's settings."""
+        self._layers.before_update()
+        self._setup.before_update(self._optimizer)
+
+    def records(self, update: int, scale: float = 1.0) -> list[SetupRecord | LayerRecord]:
+        """Return what was observed of an update that was made.
+
+        Args:
+            update: its number, from 1.
+            scale: what the loss was multiplied by for the backward pass.
+        """
+        found: list[SetupRecord | LayerRecord] = [self._setup.record(update - 1, scale)]
+        if is_probed(update, self._every):
+            found.append(self._layers.record(update, scale))
+        return found
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counters of what was observed so far."""
+        return self._setup.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._setup.load_state_dict(state)

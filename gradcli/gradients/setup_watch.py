@@ -1,0 +1,399 @@
+"""Observes in a training step how the training is set up: what is called, in which mode, on what.
+
+Everything is read in passing, by hooks that exist for one step. Numbers are kept, never tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.hooks import RemovableHandle
+
+from gradcli.fast.backward_pass import current_backward_pass
+from gradcli.gradients.backward_log import BackwardLog, Hook
+from gradcli.gradients.layers import layer_module, layer_parameters
+from gradcli.gradients.loss_graph import is_single_path, loss_path, mark
+from gradcli.gradients.tensors import tensor_range, tensors_in
+from gradcli.records import LayerInfo, ParameterGroup, SetupRecord, TensorRange
+
+# Of other libraries' modules that drop something at random, and of their probability.
+_DROPPING_NAMES = ("Dropout", "DropPath", "StochasticDepth")
+_PROBABILITIES = ("p", "drop_prob", "prob", "drop_rate")
+# PyTorch's optimizers that shrink weights directly, without saying so in their parameter groups.
+_DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon", "Lion", "SGDW", "AdamWScheduleFree"})
+
+
+@dataclass(slots=True)
+class _Call:
+    """One forward pass of the model."""
+
+    inputs: TensorRange | None = None
+    outputs: TensorRange | None = None
+    output_sums: tuple[float, float] = (math.nan, math.nan)
+    rows: int = 1
+    """The batch size, as the outputs show it."""
+    order: list[int] = field(default_factory=list)
+    calls: dict[int, int] = field(default_factory=dict)
+    without_gradients: bool = False
+    """Whether a layer with trained parameters was called without gradient mode."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known once the loss of a step was handed over."""
+
+    call: _Call
+    output_grad_norm: float = math.nan
+    eval_mode: tuple[str, ...] = ()
+    unmade: tuple[str, ...] = ()
+    requires_grad: tuple[bool, ...] = ()
+    path: tuple[str, ...] = ()
+    single_path: bool | None = None
+    watched: bool = False
+    kept: bool = False
+
+
+class SetupWatch:
+    """Observes one training step of a model.
+
+    Args:
+        model: the model.
+        layers: its layers.
+        called: what the loop calls as its model: `model`, or a wrapper of it.
+        log: of the backward passes.
+        inside: whether the modules inside may be hooked.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: tuple[LayerInfo, ...],
+        called: nn.Module,
+        log: BackwardLog,
+        *,
+        inside: bool = True,
+    ) -> None:
+        self._model, self._called, self._log, self._inside = model, called, log, inside
+        self._modules = [layer_module(model, layer) for layer in layers]
+        self._parameters = layer_parameters(model, layers)
+        self._handles: list[RemovableHandle] = []
+        self._updates_watched = self._not_cleared = 0
+        self._groups: tuple[ParameterGroup, ...] = ()
+        self._calls: list[_Call] = []
+        self._loose = _Call()  # the layers that the loop calls itself
+        self._open = 0
+        self._seen = _Seen(self._loose)
+
+    def attach(self) -> None:
+        """Hook the model until `detach`."""
+        self.detach()
+        self._calls, self._loose, self._open = [], _Call(), 0
+        self._seen = _Seen(self._loose)
+        add = self._handles.append
+        # A model compiled in place would compile the hooks, too.
+        if getattr(self._called, "_compiled_call_impl", None) is None:
+            add(self._called.register_forward_pre_hook(_Begin(self), with_kwargs=True))
+            add(self._called.register_forward_hook(_End(self), always_call=True))
+        if not self._inside:
+            return
+        for index, module in enumerate(self._modules):
+            add(module.register_forward_pre_hook(_Called(self, index)))
+            add(module.register_forward_hook(_Returned(index)))
+        for name, module in self._model.named_modules():
+            if depends_on_mode(module):
+                add(module.register_forward_hook(_Mode(self._log, name)))
+
+    def detach(self) -> None:
+        """Remove all hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def hand_over(self, loss: Any) -> None:
+        """Note what is known after the backward pass of `loss`, a number or a tensor."""
+        events = self._log.counted()
+        norms = {key[1]: value for key, value in events if _is(key, "output")}
+        call = self._calls[max(norms)] if norms else (self._calls or [self._loose])[-1]
+        root = getattr(loss, "grad_fn", None)
+        self._seen = _Seen(
+            call=call,
+            output_grad_norm=norms[max(norms)] if norms else math.nan,
+            eval_mode=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "eval"))),
+            unmade=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "unmade"))),
+            requires_grad=tuple(parameter.requires_grad for parameter in self._parameters),
+            path=loss_path(root),
+            single_path=_single_path(root, call),
+            watched=self._log.added,
+            kept=self._log.kept,
+        )
+
+    def before_update(self, optimizer: Any) -> None:
+        """Note what the optimizer is about to do."""
+        self._groups = parameter_groups(optimizer, self._parameters)
+
+    def record(self, updates_before: int, scale: float = 1.0) -> SetupRecord:
+        """Return what was observed in the step.
+
+        Args:
+            updates_before: the updates made before.
+            scale: what the loss was multiplied by for the backward pass.
+        """
+        # Before the first update, gradients may be from before the training.
+        seen, call = self._seen, self._seen.call
+        if updates_before and seen.watched:
+            self._updates_watched += 1
+            self._not_cleared += seen.kept
+        calls = tuple(call.calls.get(index, 0) for index in range(len(self._modules)))
+        return SetupRecord(
+            step=updates_before,
+            groups=self._groups,
+            requires_grad=seen.requires_grad,
+            call_order=tuple(call.order),
+            calls=calls if call.calls else (),
+            single_path=seen.single_path,
+            eval_mode=seen.eval_mode,
+            unmade_statistics=seen.unmade,
+            inputs=call.inputs,
+            outputs=call.outputs,
+            output_sums=call.output_sums,
+            output_grad_norm=seen.output_grad_norm * math.sqrt(call.rows) / scale,
+            loss_path=seen.path,
+            updates_watched=self._updates_watched,
+            not_cleared=self._not_cleared,
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counters."""
+        return {"updates_watched": self._updates_watched, "not_cleared": self._not_cleared}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._updates_watched = state["updates_watched"]
+        self._not_cleared = state["not_cleared"]
+
+    # What the hooks call.
+
+    def begin(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """Note that the model is called, unless it calls itself or is called in a backward pass."""
+        if current_backward_pass() != -1:
+            return
+        if self._open:
+            self._open += 1
+        elif torch.is_grad_enabled():
+            self._open = 1
+            call = _Call()
+            self._calls.append(call)
+            call.inputs = tensor_range(next(tensors_in((arguments, keywords)), None))
+
+    def end(self, output: Any) -> None:
+        """Note what the model returned; None if it raised."""
+        if not self._open or current_backward_pass() != -1:
+            return
+        self._open -= 1
+        if self._open:
+            return
+        index, call = len(self._calls) - 1, self._calls[-1]
+        tensor = _main_output(output)
+        if tensor is None:
+            return
+        if tensor.requires_grad:
+            tensor.register_hook(_Output(self._log, index))  # type: ignore[no-untyped-call]
+        call.rows = tensor.shape[0] if tensor.ndim else 1
+        call.outputs = tensor_range(tensor)
+        call.output_sums = _sums(tensor)
+
+    def note_call(self, index: int, module: nn.Module) -> None:
+        """Note that a layer is called in a forward pass of the model, or on its own."""
+        if current_backward_pass() != -1 or not (self._open or torch.is_grad_enabled()):
+            return
+        call = self._calls[-1] if self._open else self._loose
+        if index not in call.calls:
+            call.order.append(index)
+        call.calls[index] = call.calls.get(index, 0) + 1
+        if not torch.is_grad_enabled():
+            call.without_gradients |= any(p.requires_grad for p in module.parameters(recurse=False))
+
+
+class _Begin(Hook):
+    """Before the model is called."""
+
+    def __init__(self, watch: SetupWatch | None = None) -> None:
+        super().__init__(
+            None
+            if watch is None
+            else lambda _, arguments, keywords: watch.begin(arguments, keywords)
+        )
+
+
+class _End(Hook):
+    """After the model was called."""
+
+    def __init__(self, watch: SetupWatch | None = None) -> None:
+        super().__init__(None if watch is None else lambda _, __, output: watch.end(output))
+
+
+class _Called(Hook):
+    """Before a layer is called."""
+
+    def __init__(self, watch: SetupWatch | None = None, index: int = 0) -> None:
+        super().__init__(
+            None if watch is None else lambda module, _: watch.note_call(index, module)
+        )
+
+
+class _Returned(Hook):
+    """After a layer was called: marks in the graph what it returned."""
+
+    def __init__(self, index: int | None = None) -> None:
+        super().__init__(None if index is None else lambda _, __, output: _mark(output, index))
+
+
+class _Mode(Hook):
+    """After a module whose behaviour depends on its mode: notes it if it is in eval mode."""
+
+    def __init__(self, log: BackwardLog | None = None, name: str = "") -> None:
+        super().__init__(None if log is None else self._look)
+        self._log, self._name = log, name
+
+    def _look(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if module.training or not torch.is_grad_enabled():
+            return
+        tensor = next((one for one in tensors_in(output) if one.requires_grad), None)
+        if tensor is None:
+            return
+        keys = [("eval", self._name)]
+        if _is_unmade(module):
+            keys.append(("unmade", self._name))
+
+        def note(_: Tensor) -> None:
+            assert self._log is not None
+            for key in keys:
+                self._log.note(key)
+
+        tensor.register_hook(Hook(note))  # type: ignore[no-untyped-call]
+
+
+class _Output(Hook):
+    """Notes the norm of the gradient w.r.t. the model's output."""
+
+    def __init__(self, log: BackwardLog | None = None, index: int = 0) -> None:
+        super().__init__(None if log is None else self._note)
+        self._log, self._index = log, index
+
+    def _note(self, gradient: Tensor) -> None:
+        assert self._log is not None
+        norm = gradient.detach().to(torch.float64).norm().item()
+        self._log.note(("output", self._index), norm)
+
+
+def depends_on_mode(module: nn.Module) -> bool:
+    """Whether a module behaves differently in training and in eval mode.
+
+    By itself: a module that contains such modules does not count. Batch norm and instance norm do
+    if they keep running statistics, and dropout does if it ever drops something.
+    """
+    name = type(module).__name__
+    if isinstance(module, _NormBase) or ("BatchNorm" in name and "Frozen" not in name):
+        return getattr(module, "running_mean", None) is not None
+    if isinstance(module, _DropoutNd) or any(part in name for part in _DROPPING_NAMES):
+        return not any(getattr(module, name, None) == 0 for name in _PROBABILITIES)
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        return module.dropout > 0
+    return isinstance(module, nn.RReLU)
+
+
+def parameter_groups(
+    optimizer: Any, parameters: Sequence[nn.Parameter]
+) -> tuple[ParameterGroup, ...]:
+    """Describe the groups of an optimizer, as it would make its next update.
+
+    Args:
+        optimizer: with `param_groups`.
+        parameters: of the model, in the run's order; others are left out.
+    """
+    place = {id(parameter): index for index, parameter in enumerate(parameters)}
+    class_decouples = type(optimizer).__name__ in _DECOUPLED or isinstance(
+        optimizer, torch.optim.AdamW
+    )
+    found = []
+    for group in getattr(optimizer, "param_groups", ()):
+        betas = group.get("betas")
+        first, second = (
+            betas[:2]
+            if isinstance(betas, tuple | list) and len(betas) > 1
+            else (
+                group.get("momentum"),
+                group.get("alpha"),
+            )
+        )
+        found.append(
+            ParameterGroup(
+                parameters=tuple(place[id(p)] for p in group["params"] if id(p) in place),
+                learning_rate=_number(group.get("lr")),
+                weight_decay=_number(group.get("weight_decay")),
+                momentum=_number(first),
+                second_momentum=_number(second),
+                epsilon=_number(group.get("eps")),
+                decoupled=bool(group.get("decoupled_weight_decay", class_decouples)),
+            )
+        )
+    return tuple(found)
+
+
+def _number(value: Any) -> float:
+    """Return a setting of an optimizer as a number; NaN if it is not one."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value.detach())
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else math.nan
+
+
+def _main_output(output: Any) -> Tensor | None:
+    """Return the first tensor with at least one dimension, or else the first one."""
+    found: Iterator[Tensor] = tensors_in(output)
+    everything = list(found)
+    shaped = (one for one in everything if one.ndim)
+    return next(shaped, everything[0] if everything else None)
+
+
+@torch.no_grad()
+def _sums(tensor: Tensor) -> tuple[float, float]:
+    """Return the smallest and the largest sum over the last axis; NaN for fewer than two axes."""
+    if tensor.ndim < 2 or not tensor.is_floating_point() or not tensor.numel():
+        return math.nan, math.nan
+    low, high = torch.aminmax(tensor.detach().sum(dim=-1, dtype=torch.float32))
+    return low.item(), high.item()
+
+
+@torch.no_grad()
+def _is_unmade(module: nn.Module) -> bool:
+    """Whether running statistics are as before training: a mean of 0, a variance of 1."""
+    mean, variance = getattr(module, "running_mean", None), getattr(module, "running_var", None)
+    if not (isinstance(mean, Tensor) and isinstance(variance, Tensor)):
+        return False
+    return not bool(mean.any()) and bool((variance == 1).all())
+
+
+def _single_path(root: Any, call: _Call) -> bool | None:
+    """Say whether the layers of a forward pass have one order, by the graph of the loss."""
+    if any(count > 1 for count in call.calls.values()):
+        return False
+    if root is None or not call.calls or call.without_gradients:
+        return None
+    return is_single_path(root, call.order)
+
+
+def _mark(output: Any, index: int) -> None:
+    for tensor in tensors_in(output):
+        mark(tensor.grad_fn, index)
+
+
+def _is(key: Any, kind: str) -> bool:
+    return isinstance(key, tuple) and key[0] == kind

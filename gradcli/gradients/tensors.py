@@ -1,0 +1,50 @@
+"""Tensors in what modules take and return, and the range of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradcli.records import TensorRange
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a module takes or returns, however nested."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from tensors_in(value)
+    elif isinstance(values, tuple | list):
+        for value in values:
+            yield from tensors_in(value)
+
+
+@torch.no_grad()
+def tensor_range(tensor: Tensor | None) -> TensorRange | None:
+    """Describe the values of a tensor; None if it has none that have a range.
+
+    Waits for the device.
+    """
+    if (
+        tensor is None
+        or tensor.layout is not torch.strided
+        or tensor.is_complex()
+        or tensor.is_quantized
+        or tensor.is_meta
+        or not tensor.numel()
+    ):
+        return None
+    values = tensor.detach()
+    whole = not values.is_floating_point()
+    if values.dtype not in (torch.float32, torch.float64):
+        # Integers up to 2^53 are exact; smaller floats have room for their squares.
+        values = values.to(torch.float64 if whole else torch.float32)
+    low, high = torch.aminmax(values)
+    std, mean = torch.std_mean(values, correction=0)
+    return TensorRange(
+        tuple(tensor.shape), mean.item(), std.item(), low.item(), high.item(), whole=whole
+    )
