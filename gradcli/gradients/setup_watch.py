@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.fast.backward_pass import current_backward_pass
@@ -23,6 +21,12 @@ from gradcli.gradients.loss_graph import is_single_path, loss_path, mark
 from gradcli.gradients.tensors import tensor_range, tensors_in
 from gradcli.records import LayerInfo, ParameterGroup, SetupRecord, TensorRange
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_DROPOUTS = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 # Of other libraries' modules that drop something at random, and of their probability.
 _DROPPING_NAMES = ("Dropout", "DropPath", "StochasticDepth")
 _PROBABILITIES = ("p", "drop_prob", "prob", "drop_rate")
@@ -300,9 +304,10 @@ def depends_on_mode(module: nn.Module) -> bool:
     if they keep running statistics, and dropout does if it ever drops something.
     """
     name = type(module).__name__
-    if isinstance(module, _NormBase) or ("BatchNorm" in name and "Frozen" not in name):
+    is_batch_norm = "BatchNorm" in name and "Frozen" not in name
+    if is_batch_norm or isinstance(module, _BATCH_NORMS + _INSTANCE_NORMS):
         return getattr(module, "running_mean", None) is not None
-    if isinstance(module, _DropoutNd) or any(part in name for part in _DROPPING_NAMES):
+    if isinstance(module, _DROPOUTS) or any(part in name for part in _DROPPING_NAMES):
         return not any(getattr(module, name, None) == 0 for name in _PROBABILITIES)
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
         return module.dropout > 0
