@@ -117,6 +117,14 @@ class Observation:
             found.append(self._layers.record(update, scale))
         return found
 
+    @property
+    def call_order(self) -> tuple[int, ...]:
+        """The layers in the order in which the last observed step called them; empty if unknown.
+
+        Of the step at hand once its loss was handed over.
+        """
+        return self._setup.call_order
+
     def state_dict(self) -> dict[str, int]:
         """Return the counters of what was observed so far."""
         return self._setup.state_dict()

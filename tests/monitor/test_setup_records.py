@@ -576,6 +576,46 @@ def test_the_order_of_calls(make, order, calls, single):
     assert (record.call_order, record.calls, record.single_path) == (order, calls, single)
 
 
+def test_a_loop_that_calls_the_layers_itself_is_observed_by_them():
+    torch.manual_seed(0)
+    model = HeadFirst()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor, records = watch(model, optimizer)
+    for _ in range(2):
+        model(batch()[0])  # an evaluation with gradients, of another batch
+        inputs, labels = 3 + batch()[0], batch()[1]
+        outputs = model.forward(inputs)
+        loss = F.cross_entropy(outputs, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        monitor.step(loss)
+        optimizer.step()
+        gradient = (outputs.detach().softmax(1) - F.one_hot(labels, CLASSES)) / BATCH
+        expected = gradient.norm().item() * math.sqrt(BATCH)
+        record = records[-1]
+        assert (record.call_order, record.calls) == ((2, 1, 0), (1, 1, 1))
+        assert record.single_path is True
+        assert record.inputs.mean == pytest.approx(inputs.mean().item())
+        assert record.outputs.mean == pytest.approx(outputs.mean().item())
+        assert record.output_grad_norm == pytest.approx(expected)
+
+
+def test_an_accumulation_calls_each_layer_once_per_pass():
+    torch.manual_seed(0)
+    for forward in (Shared.forward, HeadFirst.forward):
+        model = HeadFirst()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        monitor, records = watch(model, optimizer)
+        for _ in range(3):
+            loss = forward(model, batch()[0]).square().mean()
+            loss.backward()
+        monitor.step(loss)
+        optimizer.step()
+        inner = 2 if forward is Shared.forward else 1
+        assert records[0].calls == (1, inner, 1)
+        assert records[0].single_path is (inner == 1)
+
+
 def test_a_frozen_base_is_in_the_order_but_not_on_the_gradients_way():
     model = HeadFirst()
     model.stem.requires_grad_(False)
@@ -863,4 +903,25 @@ def test_of_a_compiled_model_the_outside_is_observed():
     assert records[0].inputs.shape == (BATCH, 6)
     assert records[0].output_grad_norm > 0
     assert records[0].loss_path[:3] == ("NllLoss", "LogSoftmax", "Softmax")
+    assert (records[-1].updates_watched, records[-1].not_cleared) == (3, 3)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_a_model_that_is_compiled_afterwards_has_no_hooks_in_its_graph():
+    torch.manual_seed(0)
+    model, inputs = HeadFirst(), batch()[0]
+    expected = model(inputs)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor, records = watch(model, optimizer, every=100)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for number in range(6):
+        outputs = compiled(inputs)
+        if not number:
+            assert torch.equal(outputs, expected)
+        loss = outputs.square().mean()
+        loss.backward()
+        monitor.step(loss)
+        optimizer.step()
+    monitor.close()
+    assert [one.step + 1 for one in records] == [1, 2, 3, 5]
     assert (records[-1].updates_watched, records[-1].not_cleared) == (3, 3)
