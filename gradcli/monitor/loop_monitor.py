@@ -220,10 +220,9 @@ class LoopMonitor:
 
     def _observe_if_due(self) -> None:
         """Watch the passes up to the next update, if it is to be observed."""
-        attached = self._observation.is_attached
         if self._observation.at(self.updates + 1) is not None:
             self._observation.attach()
-        elif attached:
+        elif self._observation.is_attached:
             self._observation.detach()
 
     def _before_update(self, *_: Any) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import gradcli
 from gradcli.config import compose_train
 from gradcli.data import Dataset, epoch_order, load_dataset
+from gradcli.gradients.layers import find_layers
+from gradcli.gradients.observation import Observation
 from gradcli.records import LayerRecord, SetupRecord, layers_in_call_order
 from gradcli.workflows.building import build_trainer
 
@@ -126,3 +129,23 @@ def test_a_checkpoint_of_an_earlier_version_can_be_loaded(dataset):
     del state["observation"]
     second.load_state_dict(state)
     assert second.step == 6
+
+
+def test_a_long_training_observes_its_set_up_less_often_than_its_layers():
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def late_setups(every):
+        observation = Observation(model, find_layers(model), optimizer, every=every)
+        kinds = {}
+        for update in range(1, 2001):
+            if (due := observation.at(update)) is not None:
+                with due:
+                    due.hand_over(0.0)
+                    due.before_update()
+                kinds[update] = [type(one) for one in due.records(update)]
+        return [update for update, kind in kinds.items() if SetupRecord in kind and update > 980]
+
+    assert late_setups(1)[:22] == [*range(981, 1001), 1001, 1051]
+    assert late_setups(20) == [981, *range(1021, 2000, 60)]
+    assert late_setups(300) == [1201, 1501, 1801]
