@@ -164,7 +164,10 @@ class SetupRecord:
     unmade_statistics: tuple[str, ...] = ()
     """Those of `eval_mode` whose running mean is 0 and running variance 1, as before training."""
     inputs: TensorRange | None = None
+    """The first tensor that the model takes; that the first layer takes, if the loop calls the
+    layers itself, as `model.forward(x)` does."""
     outputs: TensorRange | None = None
+    """The first tensor with an axis that the model returns, or that the last layer does."""
     output_sums: tuple[float, float] = (math.nan, math.nan)
     """The smallest and the largest sum of the output over its last axis: both 1 after a softmax."""
     output_grad_norm: float = math.nan

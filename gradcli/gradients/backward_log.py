@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gradcli.fast.backward_pass import current_backward_pass
+from gradcli.fast.backward_pass import current_backward_pass, forget_removed_hooks
 
 
 class Hook:
@@ -58,6 +58,7 @@ class BackwardLog:
 
     def __init__(self) -> None:
         self._handles: list[RemovableHandle] = []
+        self._hooked: list[nn.Parameter] = []
         self.restart()
 
     def restart(self) -> None:
@@ -76,6 +77,7 @@ class BackwardLog:
         for parameter in parameters:
             if not (parameter.requires_grad and parameter.is_leaf):
                 continue
+            self._hooked.append(parameter)
             before, after = _Before(self, parameter), _After(self)
             self._handles += [
                 parameter.register_hook(before),  # type: ignore[no-untyped-call]
@@ -86,7 +88,10 @@ class BackwardLog:
         """Remove all hooks."""
         for handle in self._handles:
             handle.remove()
+        for parameter in self._hooked:
+            forget_removed_hooks(parameter)
         self._handles.clear()
+        self._hooked.clear()
 
     def note(self, key: Any, value: float = 0.0) -> None:
         """Keep a value that a hook sees in the backward pass that is running."""

@@ -110,11 +110,11 @@ class LayerProbe:
         ):
             in_ratio = [may and p.requires_grad for may, p in zip(counts, now, strict=True)]
             old = [_sum_of_squares(tensor) for tensor in before]
-            scale = sum(compress(old, in_ratio))
+            size = sum(compress(old, in_ratio))
             steps = [a - b for a, b, counted in zip(now, before, in_ratio, strict=True) if counted]
             moved = sum(map(_sum_of_squares, steps))
             weight_norms.append(math.sqrt(sum(old)))
-            update_ratios.append(math.sqrt(moved / scale) if scale > 0 else math.nan)
+            update_ratios.append(math.sqrt(moved / size) if size > 0 else math.nan)
         self._before = []
         norms = tuple(norm / scale for norm in self._input_grad_norms)
         return LayerRecord(step, tuple(weight_norms), tuple(update_ratios), norms)

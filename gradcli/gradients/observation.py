@@ -6,6 +6,7 @@ and never written, so the training is the same to the bit.
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Any
 
@@ -22,15 +23,20 @@ from gradcli.gradients.layers import layer_parameters
 from gradcli.gradients.setup_watch import SetupWatch
 from gradcli.records import LayerInfo, LayerRecord, SetupRecord
 
-#: The first updates at which the set-up is observed, whether or not layers are measured.
+# The first updates at which the set-up is observed, whether or not layers are measured.
 _FIRST_UPDATES = frozenset({1, 2, 3})
+# After this many updates, a set-up rarely changes. If layers are measured often, it is observed
+# only once in about so many updates, because its record lists all parameters.
+_SETTLED = 1000
+_SELDOM = 50
 
 
 class Observation:
     """Observes one training step at a time, as a context around its passes.
 
-    Attach it before the first forward pass after an update; `hand_over` the loss after its backward
-    pass, and call `before_update` and `records` around the update.
+    Let it know the update with `at`, and attach it before the first forward pass for it. Then
+    `hand_over` the loss after its backward pass, and call `before_update` and `records` around the
+    update.
 
     Args:
         model: the model.
@@ -52,6 +58,7 @@ class Observation:
         inside: bool = True,
     ) -> None:
         self._optimizer, self._every, self._inside = optimizer, every, inside
+        self._seldom = every * math.ceil(_SELDOM / every) if every else 0
         parameters = iter(layer_parameters(model, layers))
         self._parameters = [[next(parameters) for _ in layer.parameters] for layer in layers]
         self._log = BackwardLog()
@@ -60,10 +67,15 @@ class Observation:
             model, layers, model if called is None else called, self._log, inside=inside
         )
         self.is_attached = False
+        self._of_layers = self._of_setup = False
 
-    def is_due(self, update: int) -> bool:
-        """Whether an update, counted from 1, is to be observed."""
-        return update in _FIRST_UPDATES or is_probed(update, self._every)
+    def at(self, update: int) -> Observation | None:
+        """Return itself, ready for an update (from 1); None if that is not to be observed."""
+        self._of_layers = is_probed(update, self._every)
+        self._of_setup = update in _FIRST_UPDATES or (
+            self._of_layers and (update <= _SETTLED or (update - 1) % self._seldom == 0)
+        )
+        return self if self._of_layers or self._of_setup else None
 
     def attach(self) -> None:
         """Begin to watch: all passes from here to the update belong to it."""
@@ -71,8 +83,9 @@ class Observation:
         groups = getattr(self._optimizer, "param_groups", ())
         held = frozenset(id(one) for group in groups for one in group["params"])
         self._log.attach(one_parameter_each(self._parameters, held))
-        self._setup.attach()
-        if self._inside:
+        if self._of_setup:
+            self._setup.attach()
+        if self._of_layers and self._inside:
             self._layers.attach()
         self.is_attached = True
 
@@ -97,13 +110,17 @@ class Observation:
 
     def hand_over(self, loss: Any) -> None:
         """Tell which loss the update is about, after its backward pass; the last call counts."""
-        self._layers.hand_over(loss)
-        self._setup.hand_over(loss)
+        if self._of_layers:
+            self._layers.hand_over(loss)
+        if self._of_setup:
+            self._setup.hand_over(loss)
 
     def before_update(self) -> None:
         """Note the weights and the optimizer's settings."""
-        self._layers.before_update()
-        self._setup.before_update(self._optimizer)
+        if self._of_layers:
+            self._layers.before_update()
+        if self._of_setup:
+            self._setup.before_update(self._optimizer)
 
     def records(self, update: int, scale: float = 1.0) -> list[SetupRecord | LayerRecord]:
         """Return what was observed of an update that was made.
@@ -112,10 +129,20 @@ class Observation:
             update: its number, from 1.
             scale: what the loss was multiplied by for the backward pass.
         """
-        found: list[SetupRecord | LayerRecord] = [self._setup.record(update - 1, scale)]
-        if is_probed(update, self._every):
+        found: list[SetupRecord | LayerRecord] = []
+        if self._of_setup:
+            found.append(self._setup.record(update - 1, scale))
+        if self._of_layers:
             found.append(self._layers.record(update, scale))
         return found
+
+    @property
+    def call_order(self) -> tuple[int, ...]:
+        """The layers in the order in which the last observed step called them; empty if unknown.
+
+        Of the step at hand once its loss was handed over.
+        """
+        return self._setup.call_order
 
     def state_dict(self) -> dict[str, int]:
         """Return the counters of what was observed so far."""

@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.fast.backward_pass import current_backward_pass
@@ -23,6 +21,12 @@ from gradcli.gradients.loss_graph import is_single_path, loss_path, mark
 from gradcli.gradients.tensors import tensor_range, tensors_in
 from gradcli.records import LayerInfo, ParameterGroup, SetupRecord, TensorRange
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_DROPOUTS = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 # Of other libraries' modules that drop something at random, and of their probability.
 _DROPPING_NAMES = ("Dropout", "DropPath", "StochasticDepth")
 _PROBABILITIES = ("p", "drop_prob", "prob", "drop_rate")
@@ -32,7 +36,7 @@ _DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon", "Lion", "SGDW", "AdamWSche
 
 @dataclass(slots=True)
 class _Call:
-    """One forward pass of the model."""
+    """One forward pass of the model, or the layers that the loop calls itself."""
 
     inputs: TensorRange | None = None
     outputs: TensorRange | None = None
@@ -41,6 +45,8 @@ class _Call:
     """The batch size, as the outputs show it."""
     order: list[int] = field(default_factory=list)
     calls: dict[int, int] = field(default_factory=dict)
+    returns: int = 0
+    """How often layers have returned, if the loop calls them itself."""
     without_gradients: bool = False
     """Whether a layer with trained parameters was called without gradient mode."""
 
@@ -87,7 +93,7 @@ class SetupWatch:
         self._updates_watched = self._not_cleared = 0
         self._groups: tuple[ParameterGroup, ...] = ()
         self._calls: list[_Call] = []
-        self._loose = _Call()  # the layers that the loop calls itself
+        self._loose = _Call()
         self._open = 0
         self._seen = _Seen(self._loose)
 
@@ -105,7 +111,7 @@ class SetupWatch:
             return
         for index, module in enumerate(self._modules):
             add(module.register_forward_pre_hook(_Called(self, index)))
-            add(module.register_forward_hook(_Returned(index)))
+            add(module.register_forward_hook(_Returned(self, index)))
         for name, module in self._model.named_modules():
             if depends_on_mode(module):
                 add(module.register_forward_hook(_Mode(self._log, name)))
@@ -120,11 +126,17 @@ class SetupWatch:
         """Note what is known after the backward pass of `loss`, a number or a tensor."""
         events = self._log.counted()
         norms = {key[1]: value for key, value in events if _is(key, "output")}
-        call = self._calls[max(norms)] if norms else (self._calls or [self._loose])[-1]
+        # Outputs of layers that the loop calls itself count down from -1.
+        passes = [index for index in norms if index >= 0]
+        latest = max(passes) if passes else min(norms, default=None)
+        call = self._calls[latest] if passes and latest is not None else self._loose
+        if not (norms or call.calls or not self._calls):
+            call = self._calls[-1]
+        _count_per_pass(call)
         root = getattr(loss, "grad_fn", None)
         self._seen = _Seen(
             call=call,
-            output_grad_norm=norms[max(norms)] if norms else math.nan,
+            output_grad_norm=math.nan if latest is None else norms[latest],
             eval_mode=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "eval"))),
             unmade=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "unmade"))),
             requires_grad=tuple(parameter.requires_grad for parameter in self._parameters),
@@ -169,6 +181,11 @@ class SetupWatch:
             not_cleared=self._not_cleared,
         )
 
+    @property
+    def call_order(self) -> tuple[int, ...]:
+        """The layers in the order in which they were called, as far as the step is known."""
+        return tuple(self._seen.call.order)
+
     def state_dict(self) -> dict[str, int]:
         """Return the counters."""
         return {"updates_watched": self._updates_watched, "not_cleared": self._not_cleared}
@@ -199,7 +216,30 @@ class SetupWatch:
         self._open -= 1
         if self._open:
             return
-        index, call = len(self._calls) - 1, self._calls[-1]
+        self._note_output(len(self._calls) - 1, self._calls[-1], output)
+
+    def note_call(self, index: int, module: nn.Module, inputs: Any) -> None:
+        """Note that a layer is called in a forward pass of the model, or on its own."""
+        if current_backward_pass() != -1 or not (self._open or torch.is_grad_enabled()):
+            return
+        call = self._calls[-1] if self._open else self._loose
+        if not (self._open or call.calls):
+            call.inputs = tensor_range(next(tensors_in(inputs), None))
+        if index not in call.calls:
+            call.order.append(index)
+        call.calls[index] = call.calls.get(index, 0) + 1
+        if not torch.is_grad_enabled():
+            call.without_gradients |= any(p.requires_grad for p in module.parameters(recurse=False))
+
+    def note_return(self, index: int, output: Any) -> None:
+        """Mark in the graph what a layer returned; on its own, it may be the model's output."""
+        for tensor in tensors_in(output):
+            mark(tensor.grad_fn, index)
+        if not self._open and current_backward_pass() == -1 and torch.is_grad_enabled():
+            self._loose.returns += 1
+            self._note_output(-self._loose.returns, self._loose, output)
+
+    def _note_output(self, index: int, call: _Call, output: Any) -> None:
         tensor = _main_output(output)
         if tensor is None:
             return
@@ -208,17 +248,6 @@ class SetupWatch:
         call.rows = tensor.shape[0] if tensor.ndim else 1
         call.outputs = tensor_range(tensor)
         call.output_sums = _sums(tensor)
-
-    def note_call(self, index: int, module: nn.Module) -> None:
-        """Note that a layer is called in a forward pass of the model, or on its own."""
-        if current_backward_pass() != -1 or not (self._open or torch.is_grad_enabled()):
-            return
-        call = self._calls[-1] if self._open else self._loose
-        if index not in call.calls:
-            call.order.append(index)
-        call.calls[index] = call.calls.get(index, 0) + 1
-        if not torch.is_grad_enabled():
-            call.without_gradients |= any(p.requires_grad for p in module.parameters(recurse=False))
 
 
 class _Begin(Hook):
@@ -244,15 +273,17 @@ class _Called(Hook):
 
     def __init__(self, watch: SetupWatch | None = None, index: int = 0) -> None:
         super().__init__(
-            None if watch is None else lambda module, _: watch.note_call(index, module)
+            None if watch is None else lambda module, inputs: watch.note_call(index, module, inputs)
         )
 
 
 class _Returned(Hook):
-    """After a layer was called: marks in the graph what it returned."""
+    """After a layer was called."""
 
-    def __init__(self, index: int | None = None) -> None:
-        super().__init__(None if index is None else lambda _, __, output: _mark(output, index))
+    def __init__(self, watch: SetupWatch | None = None, index: int = 0) -> None:
+        super().__init__(
+            None if watch is None else lambda _, __, output: watch.note_return(index, output)
+        )
 
 
 class _Mode(Hook):
@@ -300,9 +331,10 @@ def depends_on_mode(module: nn.Module) -> bool:
     if they keep running statistics, and dropout does if it ever drops something.
     """
     name = type(module).__name__
-    if isinstance(module, _NormBase) or ("BatchNorm" in name and "Frozen" not in name):
+    is_batch_norm = "BatchNorm" in name and "Frozen" not in name
+    if is_batch_norm or isinstance(module, _BATCH_NORMS + _INSTANCE_NORMS):
         return getattr(module, "running_mean", None) is not None
-    if isinstance(module, _DropoutNd) or any(part in name for part in _DROPPING_NAMES):
+    if isinstance(module, _DROPOUTS) or any(part in name for part in _DROPPING_NAMES):
         return not any(getattr(module, name, None) == 0 for name in _PROBABILITIES)
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
         return module.dropout > 0
@@ -381,6 +413,13 @@ def _is_unmade(module: nn.Module) -> bool:
     return not bool(mean.any()) and bool((variance == 1).all())
 
 
+def _count_per_pass(call: _Call) -> None:
+    """Count one pass alone if several called each layer as often, as in an accumulation."""
+    passes = min(call.calls.values(), default=1)
+    if call.returns and all(count % passes == 0 for count in call.calls.values()):
+        call.calls = {index: count // passes for index, count in call.calls.items()}
+
+
 def _single_path(root: Any, call: _Call) -> bool | None:
     """Say whether the layers of a forward pass have one order, by the graph of the loss."""
     if any(count > 1 for count in call.calls.values()):
@@ -388,11 +427,6 @@ def _single_path(root: Any, call: _Call) -> bool | None:
     if root is None or not call.calls or call.without_gradients:
         return None
     return is_single_path(root, call.order)
-
-
-def _mark(output: Any, index: int) -> None:
-    for tensor in tensors_in(output):
-        mark(tensor.grad_fn, index)
 
 
 def _is(key: Any, kind: str) -> bool:

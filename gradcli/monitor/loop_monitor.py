@@ -220,7 +220,7 @@ class LoopMonitor:
 
     def _observe_if_due(self) -> None:
         """Watch the passes up to the next update, if it is to be observed."""
-        if self._observation.is_due(self.updates + 1):
+        if self._observation.at(self.updates + 1) is not None:
             self._observation.attach()
         elif self._observation.is_attached:
             self._observation.detach()

@@ -189,7 +189,7 @@ class Trainer:
     def _step(self, epoch: int, indices: Tensor) -> Sequence[Record]:
         """Make one step and note its measurements; return what was observed of it."""
         number = self.step + 1
-        observation = self._observation if self._observation.is_due(number) else None
+        observation = self._observation.at(number)
         self.clock.start(probed=observation is not None)
         inputs, labels = self.splits["train"].gather(indices)
         self.learning_rate.set(self.step)

@@ -19,7 +19,7 @@ from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.fast.functional_update import FunctionalUpdate
 from gradcli.fast.passes import WrittenOut
-from gradcli.records import EvalRecord, LayerRecord, Record, StepRecords
+from gradcli.records import EvalRecord, LayerRecord, Record, SetupRecord, StepRecords
 from gradcli.workflows.building import build_trainer, run_settings
 
 MODELS = sorted(
@@ -51,7 +51,7 @@ def numbers(records: list[Record]) -> bytes:
     blocks = [record for record in records if isinstance(record, StepRecords)]
     others = [record for record in records if not isinstance(record, StepRecords)]
     assert blocks
-    assert {type(record) for record in others} == {LayerRecord, EvalRecord}
+    assert {type(record) for record in others} == {LayerRecord, SetupRecord, EvalRecord}
     columns = [np.concatenate([getattr(block, name) for block in blocks]) for name in COLUMNS]
     timeless = [
         replace(record, seconds=0.0, seconds_train=0.0)

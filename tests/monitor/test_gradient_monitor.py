@@ -56,7 +56,7 @@ def test_the_run_holds_what_happened(finished):
     assert columns["epoch"].tolist() == [1] * 6 + [2] * 6
     np.testing.assert_allclose(columns["loss"], losses, rtol=1e-6)
     np.testing.assert_allclose(columns["grad_norm_after_clip"], 0.2, rtol=1e-4)
-    assert [record.step for record in run.layer_records] == [1, 5, 9]
+    assert [record.step for record in run.layer_records] == [1, 2, 3, 5, 9, 10]
     validation = [record for record in run.evals if record.split == "val"]
     assert [(record.step, record.epoch, record.loss) for record in validation] == [
         (6, 1, 0.5),

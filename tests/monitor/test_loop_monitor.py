@@ -16,7 +16,7 @@ from torch import nn
 from gradcli.errors import UserError
 from gradcli.gradients.layers import find_layers
 from gradcli.monitor.loop_monitor import LoopMonitor
-from gradcli.records import FaultRecord, LayerRecord, StepRecords
+from gradcli.records import FaultRecord, LayerRecord, SetupRecord, StepRecords
 
 BATCH, CLASSES = 8, 5
 
@@ -111,11 +111,12 @@ class Watched:
     """A monitor together with what it emitted, sorted."""
 
     def __init__(self, model, optimizer, **options):
-        self.blocks, self.layer_records, self.faults = [], [], []
+        self.blocks, self.layer_records, self.faults, self.setups = [], [], [], []
         homes = {
             StepRecords: self.blocks,
             LayerRecord: self.layer_records,
             FaultRecord: self.faults,
+            SetupRecord: self.setups,
         }
         self.monitor = LoopMonitor(
             model, optimizer, emit=lambda record: homes[type(record)].append(record), **options
@@ -314,8 +315,9 @@ def test_update_ratios_and_weight_norms_are_those_of_the_update():
             row.append((weights, moved / weights if index != "2" else math.nan))
         expected.append(row)
     watched.monitor.close()
-    assert [record.step for record in watched.layer_records] == [1, 3, 5]
-    for record, row in zip(watched.layer_records, expected[::2], strict=True):
+    assert [record.step for record in watched.layer_records] == [1, 2, 3, 5]
+    rows = [expected[record.step - 1] for record in watched.layer_records]
+    for record, row in zip(watched.layer_records, rows, strict=True):
         np.testing.assert_allclose(record.weight_norm, [one[0] for one in row], rtol=1e-5)
         np.testing.assert_allclose(record.update_ratio, [one[1] for one in row], rtol=1e-3)
     assert np.isnan(watched.column("learning_rate")).all()  # there is none of that name
@@ -354,7 +356,7 @@ def test_a_compiled_model_is_looked_through(kind):
     assert "_orig_mod" not in "".join(names(watched.monitor))
     np.testing.assert_allclose(watched.column("parameter_grad_norm_before_clip"), before, rtol=1e-5)
     np.testing.assert_allclose(watched.column("parameter_grad_norm_after_clip"), after, rtol=1e-5)
-    assert len(watched.layer_records) == 3
+    assert [record.step for record in watched.layer_records] == [1, 2, 3, 5]
     for record in watched.layer_records:
         assert np.isfinite(record.weight_norm).all()
         assert np.isnan(record.input_grad_norm).all()
