@@ -399,7 +399,10 @@ class ComparisonSummary:
     """The wall-clock time of all calls of this comparison together."""
     winner_command: str
     """Trains the best-ranked arm with the first fresh seed, on the same machine to the same bits;
-    empty if nothing was measured."""
+    empty if no arm has a score."""
+    retry_command: str
+    """Compares the same arms at lower learning rates; empty unless every arm diverged at every
+    fresh seed."""
     resume_command: str
     """Runs what is missing; empty if nothing is."""
 

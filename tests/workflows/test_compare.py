@@ -186,6 +186,25 @@ def test_the_winners_command_trains_to_the_same_bits(undisturbed, runs, tmp_path
     assert run.evals[-1].accuracy == trial.test_accuracy
 
 
+def test_a_comparison_that_only_diverged_has_no_best_but_a_command_that_works(runs, gradcli):
+    words = (*SMALL, "protocol.tune=false", "optimizer.lr=1e30", "--runs-dir", str(runs / "lost"))
+    asked = ("--optimizers", "sgd,adam", "--seeds", "1", "--vary", "model.hidden=[4],[4,4]")
+    lost = gradcli("compare-optimizers", *words, *asked, "-j", "1", "-q")
+    assert "best        none: every arm diverged at every fresh seed." in lost.out
+    assert "gradcli train" not in lost.out
+    assert "did best" not in lost.out
+    (command,) = (line for line in lost.out.splitlines() if "gradcli compare-optimizers" in line)
+    again = shlex.split(command)[1:]
+    assert again[again.index("--lrs") + 1] == "0.1,0.01,0.001"
+    found = json.loads(gradcli(*again, "-j", "1", "--json", "-q").out)
+    assert {arm["arm"] for arm in found["ranking"]} == {
+        f"{optimizer} model.hidden={hidden}"
+        for optimizer in ("sgd", "adam")
+        for hidden in ("[4]", "[4,4]")
+    }
+    assert found["winner_command"].startswith("gradcli train")
+
+
 def test_the_same_call_again_runs_nothing(undisturbed, runs):
     before = traces(undisturbed.path)
     view = Witness()

@@ -234,7 +234,7 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     remarks += [
         f"{arm.name} did best at an end of its learning rates: a better one may lie beyond."
         for arm in summary.ranking
-        if arm.learning_rate_at_edge
+        if arm.learning_rate_at_edge and not _was_tuned_in_vain(arm)
     ]
     yield from _paragraphs("caution", remarks, "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]
@@ -251,6 +251,11 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     yield Labelled("trials", Text(text))
 
 
+def _was_tuned_in_vain(arm: RankedArm) -> bool:
+    """Whether none of an arm's learning rates has a score, so that none did best."""
+    return arm.selection is not None and math.isnan(arm.selection.selected_score)
+
+
 def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[RenderableType]:
     for row, text in enumerate(texts):
         yield Labelled(label if row == 0 else "", Text(text, style))
@@ -260,6 +265,10 @@ def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """List the commands to type next."""
     if summary.winner_command:
         yield from whole_lines("best", [summary.winner_command])
+    if summary.retry_command:
+        none = "none: every arm diverged at every fresh seed. Try lower learning rates:"
+        yield Labelled("best", Text(none))
+        yield from whole_lines("", [summary.retry_command])
     yield from whole_lines("comparison", [summary.info.path])
     yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])
 

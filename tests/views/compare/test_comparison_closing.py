@@ -125,6 +125,14 @@ def test_an_interrupted_comparison_says_how_to_go_on(make_comparison):
     assert "best  " not in text
 
 
+def test_an_arm_that_only_diverged_did_not_do_best_at_an_end(make_comparison):
+    summary = make_comparison()
+    arm = summary.ranking[0]
+    lost = replace(arm.selection, selected_score=math.nan)
+    arm = replace(arm, learning_rate_at_edge=True, selection=lost)
+    assert "did best" not in drawn(replace(summary, ranking=(arm, *summary.ranking[1:])))
+
+
 def test_a_comparison_without_tuning_or_any_result(make_comparison):
     arm = make_comparison().ranking[0]
     nothing = replace(arm.test_accuracy, count=0, mean=math.nan, std=math.nan)
