@@ -251,6 +251,16 @@ def _recorded(paths: Paths) -> dict[str, Any]:
     }
 
 
+def _unknown_job(engine: Engine, job_id: str) -> UserError:
+    """Return the error for a job that an engine reports as ended, but was not running."""
+    kind = type(engine)
+    return UserError(
+        f"{kind.__name__}.poll returned Ended({job_id!r}), but no job with this id is running.",
+        where=f"{kind.__module__}.{kind.__qualname__}.poll",
+        hint="Ended(job.id), once for each job that `submit` received",
+    )
+
+
 # The work -----------------------------------------------------------------------------------
 
 
@@ -343,8 +353,11 @@ class _Study:
         """Read the outcome of an ended job; let a failed trial run once more.
 
         Raises:
-            UserError: if the config is at fault, so that no trial of the arm can run.
+            UserError: if the config is at fault, so that no trial of the arm can run; or if the
+                engine reports a job that it was not running.
         """
+        if ended.id not in self._submitted:
+            raise _unknown_job(self._engine, ended.id)
         trial, until = self._submitted.pop(ended.id)
         self._began.pop(trial.id, None)
         outcome = self._store.read(trial.id)

@@ -51,6 +51,18 @@ class Unreachable(CountingEngine):
         raise ConnectionError("nobody answers")
 
 
+class Confused(CountingEngine):
+    """Makes up an id, or reports each job twice."""
+
+    def __init__(self, made_up: str = "") -> None:
+        super().__init__("confused")
+        self.made_up = made_up
+
+    def poll(self, timeout):
+        ended = super().poll(timeout)
+        return [Ended(self.made_up)] if self.made_up else [*ended, *ended]
+
+
 class NoEngine:
     def submit(self, job):
         pass
@@ -64,6 +76,7 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "configs" / "engine").mkdir(parents=True)
     for name, text in {
         "counting": "_target_: my_engines.CountingEngine\nlabel: mine\n",
+        "confused": "_target_: my_engines.Confused\n",
         "no_engine": "_target_: my_engines.NoEngine\n",
         "unreachable": "_target_: my_engines.Unreachable\n",
         "gone": "_target_: my_engines.Gone\n",
@@ -87,6 +100,19 @@ def test_a_comparison_runs_on_it(own, tmp_path):
     assert engine.closed
     # `scale` said that it runs one trial at a time, and the record says so, too.
     assert comparison.directory.state["result"]["jobs"] == 1
+
+
+@pytest.mark.parametrize("made_up", ["job-1", ""])
+def test_one_that_reports_a_job_it_does_not_run_is_named_with_the_id(own, tmp_path, made_up):
+    asked = {"optimizers": ["sgd"], "seeds": 1, "engine": "confused", "runs_dir": tmp_path / "runs"}
+    with pytest.raises(UserError) as caught:
+        gradcli.compare(*SMALL, f"engine.made_up={made_up!r}", **asked, **own)
+    (run,) = (tmp_path / "runs").glob("*/trials/*")
+    job_id = made_up or run.name
+    assert caught.value.problem == (
+        f"Confused.poll returned Ended('{job_id}'), but no job with this id is running."
+    )
+    assert caught.value.where == "my_engines.Confused.poll"
 
 
 def mistake(own, engine, *words, allow_import=("my_engines",)):
