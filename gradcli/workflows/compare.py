@@ -452,7 +452,9 @@ class _Study:
         while waiting and time.monotonic() < deadline:
             for ended in self._engine.poll(0.1):
                 waiting.discard(ended.id)
-                self._store.read(ended.id)
+        # The directories decide, not the engine: some trials ended before it could say so.
+        for trial in self._submitted:
+            self._store.read(trial)
 
     def _conclude(self, caught: Sequence[int]) -> ComparisonSummary:
         """Summarise, save the result, draw the pictures, and show the end."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +10,14 @@ import gradcli
 from gradcli.config import compose_comparison
 from gradcli.engines import LocalEngine, opened_engines
 from gradcli.errors import UserError
+from gradcli.runs import ComparisonDirectory
+from gradcli.views.compare.compare_view import QuietCompareView
+from gradcli.workflows.compare import read_comparison
 
 OWN = '''
 """Runs trials here, and counts them."""
+
+import signal
 
 from gradcli.engines import Ended, SerialEngine
 
@@ -63,6 +69,16 @@ class Confused(CountingEngine):
         return [Ended(self.made_up)] if self.made_up else [*ended, *ended]
 
 
+class Interrupted(CountingEngine):
+    """The user presses Ctrl-C after a trial has ended, but before anyone hears of it."""
+
+    def poll(self, timeout):
+        if super().poll(timeout) and len(self.ran) == 2:
+            signal.raise_signal(signal.SIGINT)
+            return []
+        return [Ended(self.ran[-1])] if len(self.ran) == 1 else []
+
+
 class NoEngine:
     def submit(self, job):
         pass
@@ -77,6 +93,7 @@ def own(tmp_path, monkeypatch):
     for name, text in {
         "counting": "_target_: my_engines.CountingEngine\nlabel: mine\n",
         "confused": "_target_: my_engines.Confused\n",
+        "interrupted": "_target_: my_engines.Interrupted\nlabel: hers\n",
         "no_engine": "_target_: my_engines.NoEngine\n",
         "unreachable": "_target_: my_engines.Unreachable\n",
         "gone": "_target_: my_engines.Gone\n",
@@ -100,6 +117,22 @@ def test_a_comparison_runs_on_it(own, tmp_path):
     assert engine.closed
     # `scale` said that it runs one trial at a time, and the record says so, too.
     assert comparison.directory.state["result"]["jobs"] == 1
+
+
+def test_after_ctrl_c_the_end_counts_the_trials_that_the_directory_has(own, tmp_path):
+    class Witness(QuietCompareView):
+        def finish(self, summary):
+            self.summary = summary
+
+    view = Witness()
+    asked = {"optimizers": ["sgd"], "seeds": 4, "engine": "interrupted", "view": view}
+    with pytest.raises(KeyboardInterrupt):
+        gradcli.compare(*SMALL, **asked, runs_dir=tmp_path, **own)
+    directory = ComparisonDirectory(Path(view.summary.info.path))
+    shown = read_comparison(directory, directory.paths)
+    assert [one.status for one in shown.trials] == ["finished", "finished"]
+    assert [one.id for one in view.summary.trials] == [one.id for one in shown.trials]
+    assert len(directory.state["result"]["trials"]) == 2
 
 
 @pytest.mark.parametrize("made_up", ["job-1", ""])
