@@ -200,13 +200,14 @@ class ComparisonInfo:
     """The validation accuracy that is timed."""
     arms: tuple[ArmInfo, ...]
     engine: str
+    """That of the latest call of the comparison, as are `jobs` and `already_done`."""
     jobs: int
     """Trials that run at the same time."""
     device: str
     threads: int
     """CPU threads of each trial."""
     already_done: int
-    """Trials that an earlier call of the same comparison finished."""
+    """Trials that had ended before this call of the comparison began."""
 
 
 # On the way ---------------------------------------------------------------------------------

@@ -62,6 +62,17 @@ class TrialStore:
         """The header of the comparison."""
         return self.plan.info
 
+    def begin_call(self, engine: str, jobs: int, already_done: int) -> ComparisonInfo:
+        """Note in the header, on the disk too, what this call of the comparison runs on.
+
+        A comparison may be resumed on another engine, or with another number of jobs.
+        """
+        call = {"engine": engine, "jobs": jobs, "already_done": already_done}
+        self.directory.update(info={**self.directory.state["info"], **call})
+        info = replace(self.info, engine=engine, jobs=jobs, already_done=already_done)
+        self.plan = replace(self.plan, info=info)
+        return info
+
     def read(self, trial: str) -> Outcome:
         """Read a trial's outcome from its run directory."""
         outcome = trials.outcome(self.directory.trial(trial))

@@ -292,13 +292,7 @@ class _Study:
             self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
             self._store = TrialStore(self._directory)
             self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
-            self._info = replace(
-                self._store.info,
-                path=str(self._directory.path),
-                engine=self._engine_name,
-                jobs=self._jobs,
-                already_done=len(self._shown),
-            )
+            self._info = self._store.begin_call(self._engine_name, self._jobs, len(self._shown))
             self._view.start(self._info)
             with caught_signals(lambda: None) as caught:
                 self._work(caught)

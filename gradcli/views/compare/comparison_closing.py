@@ -246,9 +246,17 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
         yield Labelled("halving", Text(halving_result(summary.halving)))
     counts = Counter(one.status for one in summary.trials)
     parts = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    yield Labelled("trials", Text(f"{parts or 'none'}; {_effort(summary)}"))
+
+
+def _effort(summary: ComparisonSummary) -> str:
+    """Say how long the comparison took, and how many trials ran at a time."""
+    time = numbers.duration(summary.seconds)
     jobs = numbers.count(summary.info.jobs, "job")
-    text = f"{parts or 'none'}; {numbers.duration(summary.seconds)} with {jobs} at a time"
-    yield Labelled("trials", Text(text))
+    if not summary.info.already_done:
+        return f"{time} with {jobs} at a time"
+    earlier = f"{summary.info.already_done} of them by earlier calls"
+    return f"{earlier}; {time} in all, the last call with {jobs} at a time"
 
 
 def _was_tuned_in_vain(arm: RankedArm) -> bool:

@@ -133,6 +133,15 @@ def test_an_arm_that_only_diverged_did_not_do_best_at_an_end(make_comparison):
     assert "did best" not in drawn(replace(summary, ranking=(arm, *summary.ranking[1:])))
 
 
+def test_a_resumed_comparison_tells_the_last_call_from_the_earlier_ones(
+    make_comparison, make_comparison_info
+):
+    info = make_comparison_info(engine="serial", jobs=1, already_done=4)
+    text = drawn(make_comparison(info=info), 140)
+    said = "9 finished; 4 of them by earlier calls; 52 s in all, the last call with 1 job at a time"
+    assert f"trials      {said}\n" in text
+
+
 def test_a_comparison_without_tuning_or_any_result(make_comparison):
     arm = make_comparison().ranking[0]
     nothing = replace(arm.test_accuracy, count=0, mean=math.nan, std=math.nan)
