@@ -1,5 +1,8 @@
 """The config of a comparison: its own keys, and the arms that follow from them."""
 
+import re
+import shlex
+
 import pytest
 
 from gradcli.config import compose_comparison, compose_train, load_config
@@ -116,6 +119,65 @@ def test_what_is_not_a_comparison_is_answered_with_one_that_is(word, hint):
 @pytest.mark.parametrize("word", ["data=mnist,mnist5k", "seed=1,2", "protocol=quick,standard"])
 def test_what_arms_must_share_cannot_be_varied(word):
     assert "cannot be varied" in mistake(vary=[word]).problem
+
+
+@pytest.mark.parametrize(
+    ("word", "choice", "hint"),
+    [
+        ("foo", "clip", "--vary clip=none,norm"),
+        ("foo=1,2", "clip", "--vary clip=none,norm"),
+        ("clp=none,norm", "clip", "--vary clip=none,norm"),
+        ("schedul", "schedule", "--vary schedule=constant,cosine"),
+        ("clip=nrm,none", "norm", "--vary clip=norm,none"),
+        ("activation=relu,swish", "silu", "--vary activation=relu,silu"),
+        ("model.hiddn=[4],[4,4]", "model.hidden", "--vary 'model.hidden=[4],[4,4]'"),
+        ("optimzer.lr=0.1,0.2", "optimizer.lr", "--lrs 0.1,0.2"),
+        ("model.cell=tanh,gru", "model=rnn", "model=rnn --vary model.cell=tanh,gru"),
+        ("optimizer.nesterov=true,false", "optimizer=sgd", "--optimizers momentum --vary "),
+    ],
+)
+def test_a_mistake_in_vary_is_answered_with_a_vary_that_works(word, choice, hint):
+    asked = ["optimizers=[adagrad]"]
+    error = mistake(*asked, vary=[word])
+    assert word.partition("=")[0].rpartition(".")[2] in error.problem
+    assert error.where.startswith("--vary")
+    assert choice in error.choices
+    assert error.hint.startswith(hint)
+    given = shlex.split(error.hint)
+    overrides = [one for one in given if re.match("model=", one)]
+    for option, key in (("--optimizers", "optimizers"), ("--lrs", "lrs")):
+        if option in given:
+            overrides.append(f"{key}=[{given[given.index(option) + 1]}]")
+    vary = [given[given.index("--vary") + 1]] if "--vary" in given else []
+    arms = compose_comparison([*asked, *overrides], vary).arms("mnist5k")
+    assert len(arms) == (2 if vary else 1)
+
+
+def test_of_several_vary_the_wrong_one_is_named():
+    error = mistake(vary=["clip=none,norm", "modl=mlp,cnn"])
+    assert error.where == "--vary modl=mlp"
+    assert error.hint == "--vary model=mlp,cnn"
+
+
+def test_a_mistake_that_all_arms_share_is_not_one_in_vary():
+    error = mistake("optimizer.lrr=0.1", "optimizers=[sgd]", vary=["clip=none,norm"])
+    assert error.where == "configs/optimizer/sgd.yaml"
+    assert error.hint == "optimizer.lr=0.1"
+
+
+def test_seeds_are_counted_not_varied():
+    assert mistake(vary=["seed=1,2,3"]).hint == "--seeds 3"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("engine=nope", "--engine local"), ("engine=seril", "--engine serial"),
+     ("protocol=quik", "--protocol quick")],
+)  # fmt: skip
+def test_an_unknown_engine_or_protocol_is_answered_with_the_option_to_type(word, hint):
+    error = mistake(word)
+    assert error.hint == hint
+    assert hint.split()[1] in error.choices
 
 
 def test_a_learning_rate_may_be_varied_if_none_is_tuned():
