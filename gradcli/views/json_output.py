@@ -20,13 +20,8 @@ from gradcli.probes.registry import known_probes
 from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
 
 if TYPE_CHECKING:
-    from gradcli.comparison.results import (
-        ComparisonSummary,
-        GridResult,
-        PairResult,
-        RankedArm,
-        TrialResult,
-    )
+    from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
+    from gradcli.comparison.verdicts import PairResult
     from gradcli.diagnosis.loss_trend import Convergence
     from gradcli.inspection.inspection import (
         Inspection,

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from gradcli.comparison.engine import OpenEngine, PlanRequest
 from gradcli.comparison.plan import Plan, plan_from_json
-from gradcli.comparison.results import ComparisonSummary, PairResult, RankedArm, TrialResult
+from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult
 from gradcli.comparison.trial_store import TrialStore
+from gradcli.comparison.verdicts import PairResult
 from gradcli.config import (
     ComposedComparison,
     add_allowed_columns,

@@ -14,15 +14,12 @@ from gradcli.comparison.results import (
     ComparisonSummary,
     GridCell,
     GridResult,
-    LearningRateSensitivity,
-    PairResult,
     ProtocolInfo,
     RankedArm,
     RunningTrial,
-    Selection,
-    Summary,
     TrialResult,
 )
+from gradcli.comparison.verdicts import LearningRateSensitivity, PairResult, Selection, Summary
 from gradcli.inspection.inspection import (
     Convergence,
     Inspection,

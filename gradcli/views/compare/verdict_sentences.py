@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_groups
-from gradcli.comparison.results import ConfidenceInterval, Halving, PairResult
+from gradcli.comparison.results import Halving
+from gradcli.comparison.verdicts import ConfidenceInterval, PairResult
 from gradcli.notation import numbers
 
 

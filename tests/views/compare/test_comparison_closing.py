@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gradcli.comparison.results import (
-    ArmInfo,
-    ComparisonWarning,
-    Halving,
-    PairResult,
-    Selection,
-)
+from gradcli.comparison.results import ArmInfo, Halving
 from gradcli.comparison.statistics import summarise_scores
+from gradcli.comparison.verdicts import ComparisonWarning, PairResult, Selection
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.verdict_sentences import (
     accuracy_interval,
