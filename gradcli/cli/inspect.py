@@ -17,7 +17,7 @@ EPILOG = (
     "Without a TARGET, a fresh model is inspected before any training: gradcli inspect-gradients "
     "model=deep_mlp activation=sigmoid. Probes: signals, histograms, noise, sharpness, descent, "
     "hidden-states, cosine, alpha. A package that you name with --allow-import can add its own "
-    "(PROBES)."
+    "(PROBES). If a probe fails, the rest is shown and the exit code is 2, or 1 for a shipped one."
 )
 _FAILED = 3
 _PANEL = "The inspection"
@@ -102,7 +102,7 @@ def inspect_gradients(
     from gradcli.views.console import probe_progress, show_message, show_result, train_view
     from gradcli.views.inspect.inspection_screen import inspection_screen
     from gradcli.views.json_output import dumps, inspection_json
-    from gradcli.workflows.inspect import inspect_target, picture_folder
+    from gradcli.workflows.inspect import exit_code_of_probes, inspect_target, picture_folder
 
     given = [
         *inspection_overrides(probe=probe, check=check),
@@ -124,6 +124,9 @@ def inspect_gradients(
         pictures = plot_inspection(picture_folder(inspection, paths), inspection)
         for line in whole_lines("pictures", [str(picture) for picture in pictures]):
             show_message(line)
+    failure = exit_code_of_probes(inspection)
+    if failure:
+        raise typer.Exit(failure)
     severities = {finding.severity for finding in inspection.findings}
     if ("error" in severities and fail_on) or ("warning" in severities and fail_on == "warning"):
         raise typer.Exit(_FAILED)
