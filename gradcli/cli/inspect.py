@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -101,7 +100,7 @@ def inspect_gradients(
 
     from gradcli.views.console import probe_progress, show_message, show_result, train_view
     from gradcli.views.inspect.inspection_screen import inspection_screen
-    from gradcli.views.json_output import dumps, inspection_json
+    from gradcli.views.json_output import inspection_json
     from gradcli.workflows.inspect import exit_code_of_probes, inspect_target, picture_folder
 
     given = [
@@ -114,7 +113,7 @@ def inspect_gradients(
     with probe_progress(live=not (quiet or as_json)) as announce:
         inspection = inspect_target(target, [*given, *overrides], vary or [], paths, view, announce)
     if as_json:
-        sys.stdout.write(dumps(inspection_json(inspection)) + "\n")
+        options.write_json(inspection_json(inspection))
     else:
         show_result(inspection_screen(inspection))
     if plot:
