@@ -37,7 +37,7 @@ def _sentences(noise: GradientNoise, batch_size: int) -> list[str]:
         meaning = f"a batch of {batch_size} may be mostly noise or mostly signal"
     examples = numbers.count(noise.examples, "example")
     tests = (
-        f"with a batch of that many: norm test {numbers.norm(noise.norm_test)}, inner-product "
+        f"for a batch of {numbers.count(noise.examples)}: norm test {numbers.norm(noise.norm_test)}, inner-product "
         f"test {numbers.norm(noise.inner_product_test)}, GSNR excess "
         f"{numbers.norm(noise.gsnr_excess)}"
     )
