@@ -134,6 +134,16 @@ def test_one_that_fails_is_told_next_to_the_rest_of_the_inspection(lab, gradcli,
     assert set(probes["cosine"]) == {"result", "cost"}
 
 
+def test_one_that_fails_is_told_for_each_of_several_models(lab, gradcli):
+    broken(lab, "    return 1 / 0")
+    words = ("inspect-gradients", *SMALL, "examples=64", *ASK, "--vary", "activation=relu,tanh")
+    answer = gradcli(*words)
+    assert answer.code == 2, answer.err
+    said = " ".join(answer.out.split())
+    for label in ("activation=relu", "activation=tanh"):
+        assert f"{label}: weight-size failed: ZeroDivisionError" in said
+
+
 def test_one_that_fails_leaves_the_model_as_it_was(lab, gradcli):
     words = ("inspect-gradients", *SMALL, "examples=64", *ASK[:-1], "weight-size,cosine", "--json")
     right = json.loads(gradcli(*words).out)
