@@ -6,7 +6,9 @@ Library code raises `UserError`; only the command line shows it. Nothing here pr
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -61,6 +63,30 @@ def user_error_from_json(values: Mapping[str, Any]) -> UserError:
     return UserError(
         values["problem"], where=values["where"], choices=values["choices"], hint=values["hint"]
     )
+
+
+def in_words(error: Exception) -> str:
+    """Return an exception's message with its type, which alone may be all there is to read."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if str(error) else kind
+
+
+def place_in_own_code(error: Exception, others: Sequence[Path]) -> str:
+    """Return FILE:LINE of the deepest frame that is in none of the folders `others`.
+
+    Empty if there is none. The file is relative to the working directory if it is in there.
+    """
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(package) for package in others)
+    ]
+    if not own:
+        return ""
+    file = Path(own[-1].filename)
+    here = Path.cwd()
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    return f"{shown}:{own[-1].lineno}"
 
 
 def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:

@@ -138,7 +138,7 @@ class FaultRecord:
 class ProbeRecord:
     """One probe at one step: its result in a few numbers and as a whole, and its cost.
 
-    Numbers that a probe does not have are NaN, as are all numbers of a refused one.
+    Numbers that a probe does not have are NaN, as are all numbers of one without a result.
     """
 
     step: int
@@ -157,7 +157,7 @@ class ProbeRecord:
     passes: float = math.nan
     """The cost in forward-backward passes of one training batch."""
     refused: str = ""
-    """The reason; empty if the probe was run."""
+    """Why there is no result: the probe does not apply to the model, or it failed; else empty."""
     result: Any = None
     """All that was found, as plain values: what `inspect-gradients --probe --json` prints."""
 

@@ -212,7 +212,7 @@ def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
 
 
 def _probes(probes: ProbeResults) -> dict[str, Any]:
-    """Return for each requested probe its result and its cost, or the reason for refusing it."""
+    """Return for each requested probe its result and its cost, or why it has no result."""
     results: dict[str, dict[str, Any]] = {name: {} for name in probes.costs}
     for probe in known_probes():
         found = probes.of(probe)

@@ -20,6 +20,7 @@ from gradcli.errors import UserError
 from gradcli.inspection.assemble import inspect_model, inspect_run
 from gradcli.inspection.inspection import Inspection, SideBySide
 from gradcli.probes.probe import Announce, silently
+from gradcli.probes.registry import SHIPPED
 from gradcli.runs import ComparisonDirectory, Run, find_any
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
@@ -64,6 +65,14 @@ def inspect_target(
     if isinstance(found, Run):
         return _run(found, how, paths, view, announce)
     return _comparison(found, how, paths, view, announce)
+
+
+def exit_code_of_probes(inspection: Inspection | SideBySide) -> int:
+    """Return 1 if a shipped probe failed, which is a bug; 2 if one of the user's did; else 0."""
+    failed = inspection.failed_probes()
+    if not failed:
+        return 0
+    return 1 if any(probe.name in failed for probe in SHIPPED) else 2
 
 
 def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gradcli.inspection.inspection import NOT_TESTED, Event, Inspection, NormHistory, SideBySide
 from gradcli.notation import numbers
+from gradcli.probes.probe import no_result
 from gradcli.probes.registry import known_probes
 from gradcli.views.findings import by_severity, finding_lines, verdict_style, with_override
 from gradcli.views.heading import joined
@@ -170,7 +171,7 @@ def _observations(inspection: Inspection) -> Iterator[RenderableType]:
 
 
 def _probes(inspection: Inspection) -> Iterator[RenderableType]:
-    """Give each probe's result and cost, then those that were refused, and why."""
+    """Give each probe's result and cost, then the others, and why they have none."""
     for name, sentences in probe_sentences(inspection).items():
         *others, last = sentences
         text = Text(last)
@@ -180,7 +181,7 @@ def _probes(inspection: Inspection) -> Iterator[RenderableType]:
         yield from _paragraphs(label, others)
         yield Labelled("" if others else label, text)
     for name, reason in inspection.probes.refused.items():
-        yield Labelled(_probe_label(name), Text(f"refused: {reason}", "yellow"))
+        yield Labelled(_probe_label(name), Text(no_result(reason), "yellow"))
 
 
 def _probe_label(name: str) -> str:

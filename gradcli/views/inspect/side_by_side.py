@@ -59,6 +59,7 @@ class _SideBySideScreen:
         yield from _depth_map(inspections, options)
         yield ""
         yield from _diagnosis(inspections)
+        yield from _failed_probes(inspections)
         yield from whole_lines("next", commands_after_side_by_side(self._all))
 
 
@@ -70,6 +71,13 @@ def _headline(inspections: SideBySide, width: int) -> Iterator[RenderableType]:
     if common:
         yield Text(joined(common, ", ", width), TITLE)
     yield from map(Text, inspections.notes)
+
+
+def _failed_probes(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
+    """Say which probes failed, and why: the command's exit code follows from it."""
+    for one in inspections:
+        for name in sorted(one.failed_probes()):
+            yield Text(f"{one.label}: {name} {one.probes.refused[name]}", "yellow")
 
 
 def _in_common(settings: Sequence[Sequence[str]]) -> list[str]:
