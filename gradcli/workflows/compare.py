@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -218,9 +219,10 @@ def _refuse_changes(arguments: Sequence[str]) -> None:
     for word in arguments:
         if word.partition("=")[0].partition(".")[0] != "engine":
             raise UserError(
-                f"'{word}' would change a comparison that has already begun.",
+                f"'{word}' would change a comparison that has already begun. A new one can have "
+                "another config.",
                 where="--resume",
-                hint=f"gradcli compare-optimizers {word}, as a new one",
+                hint=shlex.join(["gradcli", "compare-optimizers", word]),
             )
 
 

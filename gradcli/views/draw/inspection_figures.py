@@ -6,6 +6,7 @@ Each probe draws its own result. Matplotlib is imported on use.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,7 +152,7 @@ def _name(target: str, inspections: Sequence[Inspection]) -> str:
     A run is named without the folder that it is in, which may be too long for a title.
     """
     if all(one.kind != "fresh" for one in inspections):
-        target = Path(target).name
+        target = Path(*shlex.split(target)).name  # targets are quoted, for commands
     models = {one.model for one in inspections if one.model}
     if len(models) != 1:
         return target

@@ -109,6 +109,7 @@ def test_titles_name_the_model(make_inspection):
 def test_titles_name_a_run_without_its_folder(make_run_inspection):
     run = make_run_inspection(target="/a/long/folder/runs/20260101T000000Z-a-0000", model="mlp")
     assert _name(run.target, [run]) == "mlp (20260101T000000Z-a-0000)"
+    assert _name("'/my runs/20260101T000000Z-a-0000'", [run]) == "mlp (20260101T000000Z-a-0000)"
 
 
 def test_the_profile_has_no_empty_half(make_inspection, make_layer_report):
