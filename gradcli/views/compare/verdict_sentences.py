@@ -85,6 +85,17 @@ def overlapping_note(pairs: Sequence[PairResult]) -> str:
     )
 
 
+def best_at_an_end(arms: Sequence[str]) -> list[str]:
+    """Say in one sentence which arms did best at an end of their learning rates; [] if none did."""
+    if not arms:
+        return []
+    if len(arms) == 1:
+        return [f"{arms[0]} did best at an end of its learning rates: a better one may lie beyond."]
+    return [
+        f"{_listed(arms)} did best at an end of their learning rates: better ones may lie beyond."
+    ]
+
+
 def interval(ends: ConfidenceInterval) -> str:
     """Write an interval of differences; one without ends as absent."""
     low, high = ends

@@ -12,6 +12,7 @@ from gradcli.comparison.results import (
     ArmInfo,
     ComparisonWarning,
     Halving,
+    LearningRateSensitivity,
     PairResult,
     Selection,
 )
@@ -118,6 +119,30 @@ def test_a_reader_is_warned(make_comparison):
     assert "adam did best at an end of its learning rates" in text
 
 
+def test_arms_that_did_best_at_an_end_share_one_sentence(make_comparison):
+    summary = make_comparison()
+    ranking = tuple(replace(arm, learning_rate_at_edge=True) for arm in summary.ranking)
+    text = " ".join(drawn(replace(summary, ranking=ranking)).split())
+    assert "adam, rmsprop and sgd did best at an end of their learning rates: better ones" in text
+    assert text.count("did best") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "open_ended", "said"),
+    [
+        (0.002, False, "0.002 only"),
+        (0.002, True, "0.002 or beyond"),
+        (0.001, False, "0.001 to 0.002 (0.3 decades)"),
+        (0.001, True, "0.001 to 0.002 (at least 0.3 decades)"),
+    ],
+)
+def test_a_range_of_one_learning_rate_has_no_width(make_comparison, low, open_ended, said):
+    first, *others = make_comparison().ranking
+    known = LearningRateSensitivity(0.002, low, 0.002, False, open_ended)
+    ranking = (replace(first, sensitivity=known), *others)
+    assert said in drawn(replace(make_comparison(), ranking=ranking), 140)
+
+
 def test_an_interrupted_comparison_says_how_to_go_on(make_comparison):
     resume = "gradcli compare-optimizers --resume runs/20260105-101500-compare-77aa"
     text = drawn(make_comparison(status="interrupted", resume_command=resume, winner_command=""))
@@ -211,6 +236,7 @@ def test_the_pairs_that_answer_vary_come_first(make_comparison, make_comparison_
         assert first.startswith("adam clip=none is better than adam clip=norm: 0.0123 apart")
         assert second.startswith("sgd clip=norm is better than sgd clip=none: 0.0123 apart")
         assert len([line for line in others if "better than" in line]) == (4 if all_pairs else 3)
+        assert any("In brackets: the 95% interval over seeds" in line for line in others)
 
 
 def test_an_arm_without_a_score_is_in_no_group(make_comparison, make_comparison_info, make_pair):
