@@ -204,11 +204,13 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
     for name in config.optimizers:
         if name not in options:
             unknown = unknown_option("optimizer", name, options)
+            likely = (unknown.hint or "").removeprefix("optimizer=")
+            corrected = [likely if one == name else one for one in config.optimizers]
             raise UserError(
                 unknown.problem,
                 where="--optimizers",
                 choices=unknown.choices,
-                hint=f"--optimizers {unknown.choices[0]}",
+                hint=f"--optimizers {','.join(corrected)}" if likely in options else unknown.hint,
             )
     lrs = config.lrs
     is_grid = isinstance(lrs, list) and lrs and all(0 < rate < math.inf for rate in lrs)
@@ -242,8 +244,14 @@ def _values(word: str) -> list[str]:
     """Return an override for each value of `KEY=V1,V2`.
 
     Raises:
-        UserError: for a key that the arms of a comparison must share.
+        UserError: for a key that the arms of a comparison must share, or without values.
     """
+    if "=" not in word:
+        raise UserError(
+            f"'{word}' names no values; --vary takes KEY=VALUE,VALUE.",
+            where="--vary",
+            hint="--vary clip=none,norm",
+        )
     override = parse_override(word)
     key = override.key_or_group
     if key.partition(".")[0] in _NOT_VARIED and not key.startswith("optimizer."):

@@ -91,7 +91,7 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
     """Return the error for an option that a group does not have, with what to type instead."""
     synonym = _SYNONYMS.get(group, {}).get(str(option).lower())
     likely = [synonym] if synonym else nearest(str(option), options)
-    hint = f"{group}={(likely or options)[0]}"
+    hint = f"{group}={likely[0]}" if likely else f"gradcli configs {group}"
     problem = f"{group} has no option '{option}'."
     if group == "clip" and isinstance(option, int | float) and not isinstance(option, bool):
         likely, hint = ["norm", "value", "per_layer"], f"clip.max_norm={option}"
