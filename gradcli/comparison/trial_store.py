@@ -174,9 +174,9 @@ class TrialStore:
 def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> str:
     """Return the command that repeats the first measuring trial of an arm, to the bit.
 
-    Empty if nothing was measured.
+    Empty if nothing was measured: the first of arms without any score is not the best.
     """
-    if not winner.seeds:
+    if not winner.seeds or not (winner.test_accuracy.count or winner.val_accuracy.count):
         return ""
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")

@@ -28,6 +28,7 @@ from gradcli.views.compare.verdict_sentences import (
     halving_result,
     overlapping_note,
     verdict,
+    warning_sentences,
 )
 from gradcli.views.heading import STATUS_STYLES, joined
 from gradcli.views.labelled import Labelled, whole_lines
@@ -238,7 +239,7 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
-    remarks = [warning.message for warning in summary.warnings]
+    remarks = warning_sentences(summary.warnings)
     remarks += best_at_an_end([arm.name for arm in summary.ranking if arm.learning_rate_at_edge])
     yield from _paragraphs("caution", remarks, "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]

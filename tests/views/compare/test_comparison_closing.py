@@ -24,6 +24,7 @@ from gradcli.views.compare.verdict_sentences import (
     halving_result,
     interval,
     verdict,
+    warning_sentences,
 )
 from gradcli.views.json_output import comparison_json
 
@@ -117,6 +118,24 @@ def test_a_reader_is_warned(make_comparison):
     text = drawn(summary)
     assert "momentum lost to sgd." in text
     assert "adam did best at an end of its learning rates" in text
+
+
+def test_the_same_warning_about_several_arms_is_one_sentence():
+    several = [
+        ComparisonWarning("few-seeds", ("a", "b", "c"), "3 seeds are few."),
+        *(
+            ComparisonWarning("missing", (arm,), f"{arm} has no result at 2 of 2 seeds.")
+            for arm in "abc"
+        ),
+        ComparisonWarning("missing", ("d",), "d has no result at 1 of 2 seeds."),
+        ComparisonWarning("no-arm-named", ("a",), "A sentence about it."),
+    ]
+    assert warning_sentences(several) == [
+        "3 seeds are few.",
+        "a, b and c: each has no result at 2 of 2 seeds.",
+        "d has no result at 1 of 2 seeds.",
+        "A sentence about it.",
+    ]
 
 
 def test_arms_that_did_best_at_an_end_share_one_sentence(make_comparison):
