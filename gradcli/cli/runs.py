@@ -300,4 +300,8 @@ def _require_writable(output: Path, name: str, *, force: bool) -> None:
             hint=f"mkdir -p {output.parent}",
         )
     if output.is_file() and not force:
-        raise UserError(f"{output} exists already.", where="-o", hint="--force to overwrite it")
+        raise UserError(
+            f"{output} exists already. --force overwrites it.",
+            where="-o",
+            hint=shlex.join(["-o", str(output), "--force"]),
+        )
