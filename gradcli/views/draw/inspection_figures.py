@@ -269,7 +269,7 @@ def _finish_depth(titles: Mapping[Axes, str], inspections: Sequence[Inspection])
     """Give each panel its title, and name the layers; number them if models differ in theirs."""
     names = {tuple(layer.name for layer in one.layers) for one in inspections}
     deepest = max(map(len, names))
-    shown = np.unique(np.linspace(0, deepest - 1, min(deepest, MOST_DEPTH_NAMES)).astype(int))
+    shown = _ticks(deepest)
     for axes, title in titles.items():
         axes.grid(alpha=0.3)
         axes.set_xlabel("layer, from input to output")
@@ -282,6 +282,12 @@ def _finish_depth(titles: Mapping[Axes, str], inspections: Sequence[Inspection])
             axes.set_xticks(shown, [only[place] for place in shown], rotation=45, ha="right")
         else:
             axes.set_xticks(shown, [str(place + 1) for place in shown])
+
+
+def _ticks(deepest: int) -> range:
+    """Return the evenly spaced places whose names are shown: as many as do not overlap."""
+    apart = math.ceil(deepest / MOST_DEPTH_NAMES)
+    return range((deepest - 1) % apart, deepest, apart)  # the last, the output, is one of them
 
 
 # Probes over a run ---------------------------------------------------------------------------

@@ -11,7 +11,13 @@ from gradcli.probes.measuring.activations import Moments
 from gradcli.probes.measuring.slope import LogSlope
 from gradcli.probes.measuring.through_time import HiddenStateGradients
 from gradcli.records import DECADES
-from gradcli.views.draw.inspection_figures import _depth_figure, _name, plot_inspection
+from gradcli.views.draw.inspection_figures import (
+    MOST_DEPTH_NAMES,
+    _depth_figure,
+    _name,
+    _ticks,
+    plot_inspection,
+)
 
 NOTHING_TO_TELL = LogSlope(np.nan, np.nan, 0)
 
@@ -121,3 +127,11 @@ def test_the_profile_has_no_empty_half(make_inspection, make_layer_report):
     assert len(panels(input_grad_norm=0.0)) == 2  # which is known: the gradient has vanished
     unknown = make_inspection(layers=(make_layer_report(input_grad_norm=np.nan),))
     assert len(_depth_figure([unknown], "").axes) == 1
+
+
+@pytest.mark.parametrize("deepest", [1, 2, 11, 12, 13, 21, 24, 100])
+def test_the_names_along_the_depth_are_evenly_spaced(deepest):
+    ticks = list(_ticks(deepest))
+    assert 1 <= len(ticks) <= MOST_DEPTH_NAMES
+    assert ticks[-1] == deepest - 1
+    assert len(set(np.diff(ticks))) <= 1
