@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -178,7 +179,7 @@ def rm(
             raise UserError(
                 "stdin is not a terminal, so confirmation is impossible.",
                 where="gradcli runs rm",
-                hint="pass --yes",
+                hint=shlex.join(["gradcli", "runs", "rm", "--yes", *map(str, found)]),
             )
         for one in found.values():
             sys.stderr.write(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}\n")
@@ -203,9 +204,10 @@ def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
     for word, one in named.items():
         if word not in ("latest", one.name) and Path(word).resolve() != one.path.resolve():
             raise UserError(
-                f"'{word}' is only part of a name; --yes needs full names.",
+                f"'{word}' is only part of a name; --yes needs full names. Without --yes you are "
+                "asked.",
                 choices=[one.name],
-                hint=f"gradcli runs rm {word}, which asks for confirmation",
+                hint=shlex.join(["gradcli", "runs", "rm", word]),
             )
 
 
@@ -303,4 +305,8 @@ def _require_writable(output: Path, name: str, *, force: bool) -> None:
             hint=f"mkdir -p {output.parent}",
         )
     if output.is_file() and not force:
-        raise UserError(f"{output} exists already.", where="-o", hint="--force to overwrite it")
+        raise UserError(
+            f"{output} exists already. --force overwrites it.",
+            where="-o",
+            hint=shlex.join(["-o", str(output), "--force"]),
+        )

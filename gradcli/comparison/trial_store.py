@@ -192,7 +192,7 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
 
     Empty if the arm has no score: a trial that diverged is not worth repeating.
     """
-    if not winner.test_accuracy.count:
+    if not (winner.test_accuracy.count or winner.val_accuracy.count):
         return ""
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")

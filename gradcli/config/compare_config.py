@@ -226,11 +226,13 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
     for name in config.optimizers:
         if name not in options:
             unknown = unknown_option("optimizer", name, options)
+            likely = (unknown.hint or "").removeprefix("optimizer=")
+            corrected = [likely if one == name else one for one in config.optimizers]
             raise UserError(
                 unknown.problem,
                 where="--optimizers",
                 choices=unknown.choices,
-                hint=f"--optimizers {unknown.choices[0]}",
+                hint=f"--optimizers {','.join(corrected)}" if likely in options else unknown.hint,
             )
     lrs = config.lrs
     is_grid = isinstance(lrs, list) and lrs and all(0 < rate < math.inf for rate in lrs)

@@ -93,8 +93,12 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
     """Return the error for an option that a group does not have, with what to type instead."""
     synonym = _SYNONYMS.get(group, {}).get(str(option).lower())
     likely = [synonym] if synonym else nearest(str(option), options)
-    best = (likely or options)[0]
-    hint = f"--{group} {best}" if group in COMPARISON_GROUPS else f"{group}={best}"
+    if not likely:
+        hint = f"gradcli configs {group}"
+    elif group in COMPARISON_GROUPS:
+        hint = f"--{group} {likely[0]}"
+    else:
+        hint = f"{group}={likely[0]}"
     problem = f"{group} has no option '{option}'."
     if group == "clip" and isinstance(option, int | float) and not isinstance(option, bool):
         likely, hint = ["norm", "value", "per_layer"], f"clip.max_norm={option}"

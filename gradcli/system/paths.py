@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _DEFAULT_RUNS = Path("runs")
@@ -18,6 +18,15 @@ class Paths:
     data_dir: Path | None = None
     config_dir: Path | None = None
     allow_import: Sequence[str] = ()
+
+    def completed_by(self, recorded: Paths) -> Paths:
+        """Fill in what built a run and was not given again: the next command needs it, too."""
+        return replace(
+            self,
+            data_dir=self.data_dir or recorded.data_dir,
+            config_dir=self.config_dir or recorded.config_dir,
+            allow_import=tuple(dict.fromkeys([*self.allow_import, *recorded.allow_import])),
+        )
 
     def arguments(self, *, runs: bool = True) -> list[str]:
         """Return the options that give these paths again, for a command to paste.

@@ -11,6 +11,7 @@ if a package that the user allows imports it: this process imports those for the
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -202,9 +203,10 @@ def _refuse_changes(arguments: Sequence[str]) -> None:
     for word in arguments:
         if word.partition("=")[0].partition(".")[0] != "engine":
             raise UserError(
-                f"'{word}' would change a comparison that has already begun.",
+                f"'{word}' would change a comparison that has already begun. A new one can have "
+                "another config.",
                 where="--resume",
-                hint=f"gradcli compare-optimizers {word}, as a new one",
+                hint=shlex.join(["gradcli", "compare-optimizers", word]),
             )
 
 

@@ -109,10 +109,10 @@ def _refuse_to_rebuild(target: str, arguments: Sequence[str]) -> None:
     """
     if arguments:
         raise UserError(
-            f"'{arguments[0]}' would change what {target} was trained with.",
+            f"'{arguments[0]}' would change what {target} was trained with. Of a run you can set "
+            "only probes, check and examples; a fresh model can have another config.",
             where=arguments[0].partition("=")[0],
-            hint=f"gradcli inspect-gradients {arguments[0]}, for a fresh model; of a run you can "
-            "set only probes, check and examples",
+            hint=shlex.join(["gradcli", "inspect-gradients", arguments[0]]),
         )
 
 
@@ -156,18 +156,8 @@ def _run(
     add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
     inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
     # The target is a path: --runs-dir does not matter to it.
-    arguments = _with_recorded(paths, run.paths).arguments(runs=False)
+    arguments = paths.completed_by(run.paths).arguments(runs=False)
     return replace(inspection, path_arguments=tuple(arguments))
-
-
-def _with_recorded(given: Paths, recorded: Paths) -> Paths:
-    """Fill in what built a run and was not given again: the next command needs it, too."""
-    return replace(
-        given,
-        data_dir=given.data_dir or recorded.data_dir,
-        config_dir=given.config_dir or recorded.config_dir,
-        allow_import=tuple(dict.fromkeys([*given.allow_import, *recorded.allow_import])),
-    )
 
 
 def _comparison(

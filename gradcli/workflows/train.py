@@ -6,6 +6,7 @@ saved between records; a signal ends the run with its state saved.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -40,6 +41,7 @@ from gradcli.system.interrupts import caught_signals
 from gradcli.system.paths import Paths
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
+from gradcli.views.findings import with_override
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import (
     build_recorders,
@@ -123,8 +125,8 @@ def resume_run(
     composed = load_config(
         run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
     )
-    epochs = _extension(overrides, composed, run)
-    _refuse_ended(run, composed, epochs)
+    epochs = _extension(overrides, composed, run, paths)
+    _refuse_ended(run, composed, epochs, paths)
     if epochs is not None:
         composed = composed.with_epochs(epochs)
     with closing(view):
@@ -200,7 +202,7 @@ def run_trial(
         writer.close()
 
 
-def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | None:
+def _extension(overrides: Sequence[str], composed: Composed, run: Run, paths: Paths) -> int | None:
     """Return the number of epochs to which the overrides extend a run.
 
     Raises:
@@ -212,9 +214,9 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | 
         if key != "epochs" or not value.isdigit():
             raise UserError(
                 f"'{override}' would change a run that has begun. Only epochs=N is allowed, to "
-                "extend it.",
+                "extend it. A new run can have another config.",
                 where="--resume",
-                hint=f"gradcli train {override}, as a new run",
+                hint=_new_run(run, override, paths),
             )
         epochs = int(value)
     if epochs is not None and epochs < composed.config.epochs:
@@ -236,7 +238,7 @@ def _refuse_own_loop(run: Run) -> None:
         )
 
 
-def _refuse_ended(run: Run, composed: Composed, epochs: int | None) -> None:
+def _refuse_ended(run: Run, composed: Composed, epochs: int | None, paths: Paths) -> None:
     """Refuse to continue a run that has ended."""
     config = composed.config
     if run.status == "diverged":
@@ -255,8 +257,16 @@ def _refuse_ended(run: Run, composed: Composed, epochs: int | None) -> None:
     if run.status == "finished" and config.max_steps is not None:
         raise UserError(
             f"{run.name} ended at max_steps={config.max_steps}. More epochs do not extend it.",
-            hint=f"gradcli train epochs={epochs}, as a new run",
+            hint=_new_run(run, f"epochs={epochs} max_steps=null", paths),
         )
+
+
+def _new_run(run: Run, override: str, paths: Paths) -> str | None:
+    """Return the command that trains the run's config anew with other values, if it is recorded."""
+    if not run.has_overrides:
+        return None
+    options = paths.completed_by(run.paths).arguments()
+    return shlex.join(["gradcli", "train", *options, *with_override(run.overrides, override)])
 
 
 def _rate_jump(composed: Composed, trainer: Trainer, checkpoint: dict[str, Any]) -> str:

@@ -200,3 +200,19 @@ def test_an_optimizer_of_the_users_own_is_an_arm(tmp_path):
     (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.SGD\nmomentum: 0.5\n")
     (arm,) = compose_comparison(["optimizers=[mine]"], config_dir=tmp_path).arms("mnist5k")
     assert arm.learning_rate == 1e-3  # PyTorch's own default
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "hint"),
+    [
+        ("[sgd,adamm]", "--optimizers sgd,adam"),
+        ("[sgd,lion]", "gradcli configs optimizer"),  # near none, so any would be a wrong guess
+    ],
+)
+def test_an_unknown_optimizer_is_corrected_in_its_list_or_the_menu_shown(optimizers, hint):
+    assert mistake(f"optimizers={optimizers}").hint == hint
+
+
+def test_a_key_without_values_cannot_be_varied():
+    error = mistake(vary=["clip"])
+    assert (error.where, error.hint) == ("--vary", "--vary clip=none,norm")

@@ -12,13 +12,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import gradcli
 from gradcli.comparison.plan import plan_from_json
 from gradcli.comparison.results import SERIES
-from gradcli.comparison.trial_store import TrialStore
+from gradcli.comparison.statistics import summarise_scores
+from gradcli.comparison.trial_store import TrialStore, winner_command
 from gradcli.errors import UserError
 from gradcli.runs import ComparisonDirectory
 from gradcli.views.compare.compare_view import QuietCompareView
@@ -203,6 +205,14 @@ def test_a_comparison_that_only_diverged_has_no_best_but_a_command_that_works(ru
         for hidden in ("[4]", "[4,4]")
     }
     assert found["winner_command"].startswith("gradcli train")
+
+
+def test_an_arm_without_a_score_is_not_the_best(undisturbed):
+    plan = plan_from_json(undisturbed.directory.state)
+    none = summarise_scores(np.array([]))
+    first = undisturbed.summary.ranking[0]
+    assert winner_command(plan, first).startswith("gradcli train")
+    assert winner_command(plan, replace(first, test_accuracy=none, val_accuracy=none)) == ""
 
 
 def test_the_same_call_again_runs_nothing(undisturbed, runs):

@@ -22,11 +22,13 @@ from gradcli.views.compare.column_cells import reported_columns
 from gradcli.views.compare.rate_strip import heat_strips
 from gradcli.views.compare.verdict_sentences import (
     accuracy_interval,
+    best_at_an_end,
     grounds,
     grouped_verdicts,
     halving_result,
     overlapping_note,
     verdict,
+    warning_sentences,
 )
 from gradcli.views.heading import STATUS_STYLES, joined
 from gradcli.views.labelled import Labelled, whole_lines
@@ -186,10 +188,16 @@ def _range(grid: list[GridCell]) -> str:
 
 
 def _good_range(arm: RankedArm) -> str:
-    """Write the range of learning rates that do nearly as well, and its width in decades."""
+    """Write the range of learning rates that do nearly as well, and its width in decades.
+
+    A range of one rate has no width to name, only whether it may be wider.
+    """
     good = arm.sensitivity
     if good is None or math.isnan(good.best):
         return numbers.ABSENT
+    if good.low == good.high:
+        beyond = "or beyond" if good.open_ended else "only"
+        return f"{learning_rate(good.low)} {beyond}"
     least = "at least " if good.open_ended else ""
     ends = f"{learning_rate(good.low)} to {learning_rate(good.high)}"
     return f"{ends} ({least}{good.decades:.1f} decades)"
@@ -221,7 +229,8 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
         if grouped:
             show = _show(summary, "--all-pairs")
             overlapping = overlapping_note(summary.pairs)
-            note = f"Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
+            brackets = "In brackets: the 95% interval over seeds. " if answering else ""
+            note = f"{brackets}Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
             yield Labelled("", Text(note, TITLE))
             yield from whole_lines("", [show])
         else:
@@ -230,12 +239,14 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
-    remarks = [warning.message for warning in summary.warnings]
-    remarks += [
-        f"{arm.name} did best at an end of its learning rates: a better one may lie beyond."
-        for arm in summary.ranking
-        if arm.learning_rate_at_edge and not _was_tuned_in_vain(arm)
-    ]
+    remarks = warning_sentences(summary.warnings)
+    remarks += best_at_an_end(
+        [
+            arm.name
+            for arm in summary.ranking
+            if arm.learning_rate_at_edge and not _was_tuned_in_vain(arm)
+        ]
+    )
     yield from _paragraphs("caution", remarks, "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]
     if len(failures) > MOST_FAILURES:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_groups
 from gradcli.comparison.results import Halving
-from gradcli.comparison.verdicts import ConfidenceInterval, PairResult
+from gradcli.comparison.verdicts import ComparisonWarning, ConfidenceInterval, PairResult
 from gradcli.notation import numbers
 
 
@@ -84,6 +84,34 @@ def overlapping_note(pairs: Sequence[PairResult]) -> str:
         f"{twice} is in several groups: it ties with the arms of each, and some of those "
         "differ from one another."
     )
+
+
+def warning_sentences(warnings: Sequence[ComparisonWarning]) -> list[str]:
+    """Say what the warnings say, with one sentence for all arms of which the same is said."""
+    arms_of: dict[tuple[str, str], list[str]] = {}
+    for warning in warnings:
+        about_one = len(warning.arms) == 1 and warning.message.startswith(f"{warning.arms[0]} ")
+        arm = warning.arms[0] if about_one else ""
+        said = warning.message[len(arm) :].lstrip()
+        arms_of.setdefault((warning.code, said), []).append(arm)
+    sentences = []
+    for (_, said), arms in arms_of.items():
+        if len(arms) > 1:
+            sentences.append(f"{_listed(arms)}: each {said}")
+        else:
+            sentences.append(f"{arms[0]} {said}".strip())
+    return sentences
+
+
+def best_at_an_end(arms: Sequence[str]) -> list[str]:
+    """Say in one sentence which arms did best at an end of their learning rates; [] if none did."""
+    if not arms:
+        return []
+    if len(arms) == 1:
+        return [f"{arms[0]} did best at an end of its learning rates: a better one may lie beyond."]
+    return [
+        f"{_listed(arms)} did best at an end of their learning rates: better ones may lie beyond."
+    ]
 
 
 def interval(ends: ConfidenceInterval) -> str:

@@ -35,6 +35,7 @@ from gradcli.views.inspect.inspection_sentences import (
     describe_state,
     event_sentences,
     untested_sentences,
+    verdict_in_words,
 )
 from gradcli.views.inspect.layer_table import LONGEST_NAME, MOST_LAYERS, chosen_layers, layer_lines
 from gradcli.views.inspect.probe_history import history_lines
@@ -86,7 +87,7 @@ class _InspectionScreen:
 def _headline(inspection: Inspection, width: int) -> Iterator[RenderableType]:
     target = inspection.target or "the default model"
     style = verdict_style(inspection.verdict, inspection.findings)
-    yield Text.assemble((inspection.verdict, style), "  ", (target, STRONG))
+    yield Text.assemble((verdict_in_words(inspection), style), "  ", (target, STRONG))
     yield Text(joined(describe_setting(inspection), ", ", width), TITLE)
     yield Text(describe_state(inspection), TITLE)
     yield from map(Text, inspection.notes)
@@ -194,6 +195,8 @@ def _diagnosis(inspection: Inspection) -> Iterator[RenderableType]:
     findings = by_severity(inspection.findings)
     if not findings:
         nothing = "not tested" if inspection.verdict == NOT_TESTED else "nothing to report"
+        if inspection.verdict == NOT_TESTED and inspection.tested:
+            nothing = "no finding, but too little was tested to call it healthy"
         yield Labelled("diagnosis", Text(nothing))
     for row, finding in enumerate(findings):
         yield from finding_lines(finding, "" if row else "diagnosis", rule=True)

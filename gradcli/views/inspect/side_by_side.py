@@ -15,7 +15,7 @@ from gradcli.notation import numbers
 from gradcli.views.findings import by_severity, finding_lines, verdict_style
 from gradcli.views.heading import joined
 from gradcli.views.inspect.heat_map import ASCII_GLYPHS, GLYPHS, Shades, columns_of, styled
-from gradcli.views.inspect.inspection_sentences import describe_setting
+from gradcli.views.inspect.inspection_sentences import describe_setting, verdict_in_words
 from gradcli.views.inspect.layer_table import decades, log10_norms
 from gradcli.views.labelled import whole_lines
 from gradcli.views.table import (
@@ -103,7 +103,7 @@ def _columns(inspections: Sequence[Inspection]) -> list[Column]:
         Column("", [shorten(one.label, LONGEST_LABEL) for one in inspections], styles=STRONG),
         Column(
             "verdict",
-            [one.verdict for one in inspections],
+            [verdict_in_words(one) for one in inspections],
             styles=[verdict_style(one.verdict, one.findings) for one in inspections],
         ),
         column("log10", "per layer", decades, lambda one: one.depth_slope.decades, 1),
