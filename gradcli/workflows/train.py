@@ -16,7 +16,7 @@ import torch
 
 from gradcli.config import Composed, DataConfig, flattened, load_config
 from gradcli.data import Dataset
-from gradcli.errors import UserError
+from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import (
     EvalRecord,
@@ -75,7 +75,8 @@ def start_run(
         recorders: receive every record, in addition to those that the config names.
 
     Raises:
-        UserError: if the data is not available, or no run directory can be made.
+        UserError: if the data is not available, no run directory can be made, or the user's own
+            code raises an exception.
     """
     with closing(view):
         dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
@@ -117,7 +118,8 @@ def resume_run(
         recorders: receive every record, in addition to those that the run's config names.
 
     Raises:
-        UserError: if there is nothing to continue, or the data has changed.
+        UserError: if there is nothing to continue, the data has changed, or the user's own code
+            raises an exception.
     """
     _refuse_own_loop(run)
     composed = load_config(
@@ -194,7 +196,7 @@ def run_trial(
     except UserError as error:
         writer.set_status("failed", user_error=error.as_json())
     except Exception as error:
-        writer.set_status("failed", error=repr(error))
+        writer.set_status("failed", error=_with_place(error))
         raise
     finally:
         writer.close()
@@ -288,6 +290,10 @@ def _train(
 
     A trial saves a checkpoint when one is due and at its end, keeps no best one and draws no
     pictures.
+
+    Raises:
+        UserError: if the user's own code raises an exception, which is then the cause. In a trial
+            that exception comes out as it is.
     """
     config = composed.config
     torch.set_num_threads(trainer.plan.threads)
@@ -339,10 +345,21 @@ def _train(
         return summary
     except Exception as error:
         with suppress(OSError):  # a full disk must not hide what went wrong
-            writer.set_status("failed", error=repr(error))
-        raise
+            writer.set_status("failed", error=_with_place(error))
+        place = place_in_own_code(error, even_if_gradcli_raised=False)
+        if is_trial or isinstance(error, UserError) or not place:
+            raise
+        raise UserError(
+            f"Training failed after step {trainer.step}: {exception_in_words(error)}", where=place
+        ) from error
     finally:
         recorders.close()
+
+
+def _with_place(error: Exception) -> str:
+    """Return an exception in a line, with FILE:LINE if it arose in the user's own code."""
+    place = place_in_own_code(error, even_if_gradcli_raised=False)
+    return f"{error!r} at {place}" if place else repr(error)
 
 
 def _probe(probes: RunProbes, recorders: Recorders, caught: Sequence[int]) -> None:
