@@ -36,8 +36,8 @@ def built_with(paths: Paths) -> dict[str, Any]:
     Runs of older releases lack these keys.
     """
     return {
-        "data_dir": str(paths.data_dir.absolute()) if paths.data_dir else None,
-        "config_dir": str(paths.config_dir.absolute()) if paths.config_dir else None,
+        "data_dir": str(paths.absolute(paths.data_dir)) if paths.data_dir else None,
+        "config_dir": str(paths.absolute(paths.config_dir)) if paths.config_dir else None,
         "allow_import": list(paths.allow_import),
     }
 

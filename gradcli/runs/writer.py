@@ -84,7 +84,8 @@ class RunWriter:
         facts: dict[str, Any],
         earlier: dict[str, Any] | None = None,
     ) -> None:
-        self.directory = directory
+        # Absolute: the user's own code may change the working directory during the run.
+        self.directory = directory = directory.absolute()
         try:
             self._lock = RunLock(directory)
         except BlockingIOError:

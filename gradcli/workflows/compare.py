@@ -47,7 +47,7 @@ from gradcli.runs import (
 )
 from gradcli.runs.provenance import built_with
 from gradcli.system.interrupts import caught_signals
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.system.processes import quick_imports
 
 if TYPE_CHECKING:
@@ -90,10 +90,11 @@ def run_comparison(
             trial finds it.
     """
     with closing(view):
-        composed = compose_comparison(
-            overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
-        )
-        add_allowed_columns(paths.allow_import)
+        with returning_to(paths.started_in):  # this imports code of the user's own
+            composed = compose_comparison(
+                overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
+            )
+            add_allowed_columns(paths.allow_import)
         arguments = composed.config.engine.arguments
         engine = open_engine(composed.engine_class, arguments)
         jobs = engine.scale(arguments.get("jobs") or _default_jobs(composed))
@@ -185,8 +186,8 @@ def _plan_request(
         overrides=overrides,
         vary=vary,
         jobs=jobs,
-        config_dir=None if paths.config_dir is None else str(paths.config_dir),
-        data_dir=None if paths.data_dir is None else str(paths.data_dir),
+        config_dir=None if paths.config_dir is None else str(paths.absolute(paths.config_dir)),
+        data_dir=None if paths.data_dir is None else str(paths.absolute(paths.data_dir)),
         allow_import=paths.allow_import,
     )
 
@@ -335,7 +336,7 @@ class _Study:
             directory=str(self._directory.trial_path(trial.id).absolute()),
             config=json.dumps(trial.config),  # JSON is YAML
             until=until,
-            data_dir=None if data_dir is None else str(data_dir),
+            data_dir=None if data_dir is None else str(self._paths.absolute(data_dir)),
             allow_import=self._paths.allow_import,
         )
 

@@ -21,7 +21,7 @@ from gradcli.inspection.assemble import inspect_model, inspect_run
 from gradcli.inspection.inspection import Inspection, SideBySide
 from gradcli.probes.probe import Announce, silently
 from gradcli.runs import ComparisonDirectory, Run, find_any
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.views.train.train_view import TrainView
 
 _LONGEST_NAME = 60
@@ -50,20 +50,21 @@ def inspect_target(
     Raises:
         UserError: if something is wrong with the target, the config, the data or the paths.
     """
-    composed = compose_inspection(
-        overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
-    )
-    how = composed.config
-    if target is None:
-        inspections = _fresh_models(composed, paths, view, announce)
-        if not vary:
-            return inspections[0]
-        return SideBySide(shlex.join(composed.overrides), "variants", inspections)
-    _refuse_to_rebuild(target, [*composed.overrides, *vary])
-    found = find_any(target, paths.runs_dir)
-    if isinstance(found, Run):
-        return _run(found, how, paths, view, announce)
-    return _comparison(found, how, paths, view, announce)
+    with returning_to(paths.started_in):
+        composed = compose_inspection(
+            overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
+        )
+        how = composed.config
+        if target is None:
+            inspections = _fresh_models(composed, paths, view, announce)
+            if not vary:
+                return inspections[0]
+            return SideBySide(shlex.join(composed.overrides), "variants", inspections)
+        _refuse_to_rebuild(target, [*composed.overrides, *vary])
+        found = find_any(target, paths.runs_dir)
+        if isinstance(found, Run):
+            return _run(found, how, paths, view, announce)
+        return _comparison(found, how, paths, view, announce)
 
 
 def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:
@@ -143,7 +144,8 @@ def _run(
     if how.probes or how.check:
         from gradcli.workflows.restoring import measure_checkpoint
 
-        measures = measure_checkpoint(run, how, paths, view, announce)
+        with returning_to(paths.started_in):  # the run's path may be relative to it
+            measures = measure_checkpoint(run, how, paths, view, announce)
     add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
     inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
     # The target is a path: --runs-dir does not matter to it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from gradcli.runs import (
 from gradcli.runs.provenance import built_with, provenance
 from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
 from gradcli.system.interrupts import caught_signals
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
 from gradcli.views.train.train_view import TrainView
@@ -78,14 +79,15 @@ def start_run(
         UserError: if the data is not available, no run directory can be made, or the user's own
             code raises an exception.
     """
-    with closing(view):
-        dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
+    with closing(view), returning_to(paths.started_in):
+        data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
+        dataset = obtain_data(composed.config.data, data_dir, view.download)
         composed = composed.with_data(dataset.info.name)
         config = composed.config
         name = config.name or f"{config.model.option}-{config.optimizer.option}"
         others = [view, *build_recorders(composed), *recorders]
         with built_trainer(composed, dataset) as trainer:
-            directory = create_run_directory(paths.runs_dir, name)
+            directory = create_run_directory(paths.absolute(paths.runs_dir), name)
             facts = {
                 **provenance(),
                 **built_with(paths),
@@ -93,7 +95,16 @@ def start_run(
                 "seed": config.seed,
             }
             writer = RunWriter(directory, composed.yaml(), facts)
-            return _train(composed, dataset, trainer, writer, others, started, checkpoint=None)
+            return _train(
+                composed,
+                dataset,
+                trainer,
+                writer,
+                others,
+                started,
+                checkpoint=None,
+                shown_as=paths.runs_dir / directory.name,
+            )
 
 
 def resume_run(
@@ -122,24 +133,33 @@ def resume_run(
             raises an exception.
     """
     _refuse_own_loop(run)
-    composed = load_config(
-        run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
-    )
+    directory = paths.absolute(run.path)
+    with returning_to(paths.started_in):
+        composed = load_config(
+            run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
+        )
     epochs = _extension(overrides, composed, run)
     _refuse_ended(run, composed, epochs)
     if epochs is not None:
         composed = composed.with_epochs(epochs)
-    with closing(view):
+    with closing(view), returning_to(paths.started_in):
         dataset = obtain_data_of(run, composed.config.data, paths, view.download)
         others = [view, *build_recorders(composed), *recorders]
-        checkpoint = load_checkpoint(run.path)
+        checkpoint = load_checkpoint(directory)
         with built_trainer(composed, dataset, checkpoint) as trainer:
             facts = {**provenance(), "overrides": list(overrides)}
-            writer = RunWriter(run.path, composed.yaml(), facts, earlier=run.state)
+            writer = RunWriter(directory, composed.yaml(), facts, earlier=run.state)
             if checkpoint is not None and (jump := _rate_jump(composed, trainer, checkpoint)):
                 view.note(jump)
             return _train(
-                composed, dataset, trainer, writer, others, started, checkpoint=checkpoint
+                composed,
+                dataset,
+                trainer,
+                writer,
+                others,
+                started,
+                checkpoint=checkpoint,
+                shown_as=run.path,
             )
 
 
@@ -190,6 +210,7 @@ def run_trial(
                 others,
                 time.time(),
                 checkpoint=checkpoint,
+                shown_as=directory,
                 until=until,
                 is_trial=True,
             )
@@ -283,13 +304,14 @@ def _train(
     started: float,
     *,
     checkpoint: dict[str, Any] | None,
+    shown_as: Path,
     until: int | None = None,
     is_trial: bool = False,
 ) -> TrainSummary:
     """Run the trainer; hand over and save what it yields; end with a verdict.
 
-    A trial saves a checkpoint when one is due and at its end, keeps no best one and draws no
-    pictures.
+    The summary names the run directory as `shown_as`. A trial saves a checkpoint when one is due
+    and at its end, keeps no best one and draws no pictures.
 
     Raises:
         UserError: if the user's own code raises an exception, which is then the cause. In a trial
@@ -338,7 +360,7 @@ def _train(
             writer.note(rungs={**writer.noted("rungs", {}), str(until): _rung(trainer)})
         _save(writer, trainer, best=False)
         writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
-        summary = summarise_run(load_run(writer.directory))
+        summary = replace(summarise_run(load_run(writer.directory)), path=str(shown_as))
         if not is_trial:
             _draw(writer)
         recorders.finish(summary)
