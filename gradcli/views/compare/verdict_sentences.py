@@ -24,6 +24,11 @@ def verdict(pair: PairResult) -> str:
             return f"{pair.a} and {pair.b} tie"
 
 
+def shows_interval(pair: PairResult) -> bool:
+    """Whether `grounds` gives the confidence interval of a difference, in brackets."""
+    return pair.seeds > 0 and pair.difference != 0 and pair.evidence not in ("divergence", "none")
+
+
 def grounds(pair: PairResult) -> str:
     """Say what a verdict is based on.
 
