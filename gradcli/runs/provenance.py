@@ -31,7 +31,7 @@ def provenance() -> dict[str, Any]:
 
 
 def built_with(paths: Paths) -> dict[str, Any]:
-    """Return the places that a config needs to be built again, as absolute paths, for `run.json`.
+    """Return the paths that rebuilding a config takes, made absolute, for `run.json`.
 
     Runs of older releases lack these keys.
     """
@@ -45,7 +45,7 @@ def built_with(paths: Paths) -> dict[str, Any]:
 def process_started() -> float:
     """Return when this process began, in seconds since the epoch.
 
-    Linux knows it; on other systems it is the time of this call.
+    Only Linux reports it; on other systems it is the time of this call.
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()

@@ -19,7 +19,7 @@ class RunDirectoryRecorder(Recorder):
 
     Args:
         writer: of the directory; `close` closes it.
-        log_bytes: the part of each log that stays, as the checkpoint that is resumed says; empty
+        log_bytes: how much of each log to keep, as the resumed checkpoint says; empty
             for a run that starts at step 0.
     """
 
@@ -54,7 +54,7 @@ class RunDirectoryRecorder(Recorder):
 class Recorders:
     """Hands everything to the run directory, then to the others, in their order.
 
-    An error of the run directory's ends the run. Any other recorder that raises is dropped.
+    An error in writing the run directory ends the run. Any other recorder that raises is dropped.
 
     Args:
         directory: the run directory.
@@ -101,7 +101,7 @@ class Recorders:
     def _drop(self, recorder: Recorder, error: Exception) -> None:
         """Continue without a recorder that failed, and say so."""
         self._others.remove(recorder)
-        with suppress(Exception):  # it has failed already, and how is about to be said
+        with suppress(Exception):  # it has failed already; the note below says how
             recorder.close()
         name = type(recorder).__name__
         writer = self._directory.writer

@@ -1,7 +1,7 @@
 """The folders that a command works with, as its options or the environment give them.
 
-Code of the user's own may change the working directory, as it is imported or later. What a command
-names is relative to the directory that it was started in.
+The user's own code may change the working directory, on import or later. The paths of a command
+are relative to the directory that it was started in.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Paths:
 
 @contextmanager
 def returning_to(folder: Path) -> Iterator[None]:
-    """Make `folder` the working directory at the end, whatever the block does."""
+    """Change to `folder` at the end of the block, even after an exception."""
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ _ABOUT_RECORDERS = (
     "--config-dir DIR."
 )
 _LONG_OVERRIDE = 40
-"""From this length on, an override is not one to align the comments of others with."""
+"""An override of at least this length does not move the comments of the others."""
 
 
 def menu_screen(menu: Mapping[str, Sequence[Option]]) -> RenderableType:

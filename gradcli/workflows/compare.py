@@ -1,4 +1,4 @@
-"""A comparison from overrides to verdicts: joins the rooms, and owns their order.
+"""A comparison, from overrides to verdicts.
 
 Everything that `gradcli compare-optimizers` does beyond parsing and showing happens here: an
 engine plans the comparison and runs the trials that its protocol asks for, and their run
@@ -256,7 +256,7 @@ def _recorded(paths: Paths) -> dict[str, Any]:
 
 
 class _Study:
-    """A comparison at work: wanted trials go to the engine, ended ones into the trial store."""
+    """A running comparison: wanted trials go to the engine, ended ones into the trial store."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class _Study:
         """Let the engine run trials until none is wanted, or a signal arrives."""
         self._submit()
         while self._submitted and not caught:
-            # Briefly: a signal is seen between two polls.
+            # Not for long: a signal is only noticed between two polls.
             until_look = max(0.0, self._next_look - time.monotonic())
             ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
             for one in ended:

@@ -1,4 +1,4 @@
-"""An inspection from target to verdict: joins the rooms.
+"""An inspection, from target to verdict.
 
 This module finds what is to be inspected. `restoring` rebuilds a model that is to be probed,
 `inspection` puts the numbers together, and `diagnosis` judges them. A run's records are read
@@ -45,7 +45,7 @@ def inspect_target(
         vary: overrides with several values, `KEY=V1,V2`: fresh models side by side.
         paths: where runs, data and configs are.
         view: shows a download.
-        announce: called with the probe that runs next.
+        announce: called with each probe before it runs.
 
     Raises:
         UserError: if something is wrong with the target, the config, the data or the paths.
@@ -148,7 +148,7 @@ def _run(
             measures = measure_checkpoint(run, how, paths, view, announce)
     add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
     inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
-    # The target is a path: --runs-dir does not matter to it.
+    # The target is a path, so --runs-dir does not matter.
     arguments = _with_recorded(paths, run.paths).arguments(runs=False)
     return replace(inspection, path_arguments=tuple(arguments))
 

@@ -1,6 +1,6 @@
 """Models rebuilt to be probed: fresh from a config, or from a run's last checkpoint.
 
-The part of an inspection that needs torch. What the measures say is in `inspection`.
+The part of an inspection that needs torch. `inspection` says what the measures mean.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def start_run(
 
     Args:
         composed: the config. It is composed before this module is imported, so that a mistake
-            in it is answered without waiting for torch.
+            in it is reported without waiting for torch.
         overrides: those that it was composed of.
         paths: where runs, data and configs are.
         view: shows everything as it happens.
@@ -157,9 +157,8 @@ def run_trial(
 ) -> None:
     """Train one trial of a comparison, or continue it, in the run directory `directory`.
 
-    It is the training that `start_run` makes of the same config, to the last bit, without
-    pictures and with fewer checkpoints: trials are short and many. The directory tells how it
-    went.
+    The training is that of `start_run` with the same config, to the last bit. There are no pictures
+    and fewer checkpoints, because trials are short and many. The directory says how it went.
 
     Args:
         directory: is made if it does not exist. A trial that was begun there continues from its

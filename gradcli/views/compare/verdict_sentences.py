@@ -91,7 +91,7 @@ def overlapping_note(pairs: Sequence[PairResult]) -> str:
 
 
 def interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of differences; one without ends as absent."""
+    """Write an interval of differences; one without ends is absent."""
     low, high = ends
     if math.isinf(low):
         return numbers.ABSENT
@@ -99,7 +99,7 @@ def interval(ends: ConfidenceInterval) -> str:
 
 
 def accuracy_interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of accuracies, cut at 0 and 1; one without ends as absent."""
+    """Write an interval of accuracies, cut at 0 and 1; one without ends is absent."""
     low, high = ends
     return interval(ends if math.isinf(low) else (max(low, 0.0), min(high, 1.0)))
 

@@ -58,7 +58,7 @@ def plot_inspection(folder: Path, inspection: Inspection | SideBySide) -> list[P
 
     Args:
         folder: an existing folder.
-        inspection: what is not known of it is not drawn. Of several side by side only the
+        inspection: what is not known is not drawn. Of several side by side only the
             profiles along the depth are drawn, in one picture.
     """
     if isinstance(inspection, SideBySide):
@@ -146,7 +146,7 @@ def _mark_events(norm: Axes, loss: Axes, events: Iterable[Event]) -> None:
 
 
 def _name(target: str, inspections: Sequence[Inspection]) -> str:
-    """Name the model in a title, and what was inspected; models that `--vary` compares are many."""
+    """Name in a title what was inspected; the model too, unless `--vary` compares several."""
     models = {one.model for one in inspections if one.model}
     if len(models) != 1:
         return target
