@@ -181,6 +181,11 @@ class Finding:
     """A complete override that can be pasted; None if no override fixes it."""
 
 
+#: Data with fewer examples to train and validate on is small: an epoch with the default batch size
+#: of 128 has fewer than 80 steps.
+SMALL_DATA = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class DataInfo:
     """Which data a run used.
@@ -199,6 +204,14 @@ class DataInfo:
     classes: int
     note: str = ""
     """What the user must know about the choice (why the sample is used); usually empty."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether an epoch is so short that a comparison needs more of them, as of `mnist5k`.
+
+        The split into training and validation examples does not matter.
+        """
+        return self.train + self.val < SMALL_DATA
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
 from gradcli.config.targets import keywords, members_of
 from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError, nearest
+from gradcli.records import DataInfo
 
 _TRAIN_KEYS = {field.name for field in fields(TrainConfig)}
 _OWN_KEYS = {field.name for field in fields(CompareConfig)} - _TRAIN_KEYS
@@ -76,15 +77,15 @@ class ComposedComparison:
         """
         return with_source(self.config.data, file=self.data_file, allow_import=self.allow_import)
 
-    def epochs(self, data: str) -> int:
-        """Return the length of a trial on the data set `data`."""
+    def epochs(self, data: DataInfo) -> int:
+        """Return the length of a trial on a data set."""
         if self.config.epochs is not None:
             return self.config.epochs
         protocol = self.config.protocol
-        return protocol.epochs_of_sample if data == "mnist5k" else protocol.epochs
+        return protocol.epochs_of_sample if data.is_small else protocol.epochs
 
-    def arms(self, data: str) -> tuple[ComposedArm, ...]:
-        """Compose the arms, each optimizer in each variation, for the data set `data`.
+    def arms(self, data: DataInfo) -> tuple[ComposedArm, ...]:
+        """Compose the arms, each optimizer in each variation, for a data set.
 
         Raises:
             UserError: if one of the arms could not be trained with its config.
@@ -93,7 +94,7 @@ class ComposedComparison:
         arms = [self._arm(*arm, data) for arm in itertools.product(optimizers, variations)]
         return tuple(map(replace_name, arms, _unique([arm.name for arm in arms])))
 
-    def _arm(self, optimizer: str, variation: tuple[str, ...], data: str) -> ComposedArm:
+    def _arm(self, optimizer: str, variation: tuple[str, ...], data: DataInfo) -> ComposedArm:
         shared = [*self.overrides, f"optimizer={optimizer}", f"epochs={self.epochs(data)}"]
         try:
             composed = self._train([*shared, *variation])
@@ -101,7 +102,7 @@ class ComposedComparison:
             for word in variation:
                 self._check_variation(shared, word)
             raise
-        composed = composed.with_data(data)
+        composed = composed.with_data(data.name)
         name = " ".join([optimizer, *variation])
         return ComposedArm(name, optimizer, variation, composed, _learning_rate(composed))
 

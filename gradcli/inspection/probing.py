@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -12,12 +13,11 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradcli.errors import UserError, in_words, place_in_own_code
+from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers, layer_module
 from gradcli.gradients.non_finite import locate_fault
@@ -162,7 +162,7 @@ class Timer:
     def fail(self, probe: Probe[Any], error: Exception) -> None:
         """Note that the code of a probe raised an exception, and where it did."""
         self.costs.pop(probe.name, None)
-        self.refused[probe.name] = f"{FAILED}{in_words(error)}{_place(error)}"
+        self.refused[probe.name] = f"{FAILED}{exception_in_words(error)}{_place(error)}"
 
     def timed(self, probe: Probe[Result], target: ProbeTarget) -> Result:
         """Run a probe, note its cost, and return its result; whatever it raises is raised."""
@@ -194,10 +194,14 @@ def _place(error: Exception) -> str:
 
     The user's own line is named if there is one, else that of a probe that ships.
     """
-    libraries = (Path(torch.__file__).parent, Path(np.__file__).parent)
-    here = Path(__file__).parent
-    place = place_in_own_code(error, (*libraries, here.parent))
-    place = place or place_in_own_code(error, (*libraries, here))
+    probes = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(Path(__file__).parents[1] / "probes")
+    ]
+    place = place_in_own_code(error)
+    if not place and probes:
+        place = f"{probes[-1].filename}:{probes[-1].lineno}"
     return f" ({place})" if place else ""
 
 

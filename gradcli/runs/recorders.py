@@ -20,7 +20,7 @@ class RunDirectoryRecorder(Recorder):
 
     Args:
         writer: of the directory; `close` closes it.
-        log_bytes: the part of each log that stays, as the checkpoint that is resumed says; empty
+        log_bytes: how much of each log to keep, as the resumed checkpoint says; empty
             for a run that starts at step 0.
     """
 
@@ -55,7 +55,7 @@ class RunDirectoryRecorder(Recorder):
 class Recorders:
     """Hands everything to the run directory, then to the others, in their order.
 
-    An error of the run directory's ends the run. Any other recorder that raises is dropped.
+    An error in writing the run directory ends the run. Any other recorder that raises is dropped.
 
     Args:
         directory: the run directory.
@@ -107,7 +107,7 @@ class Recorders:
         place = next(place for place, one in enumerate(self._others) if one is recorder)
         del self._others[place]
         name = self._names.pop(place)
-        with suppress(Exception):  # it has failed already, and how is about to be said
+        with suppress(Exception):  # it has failed already; the note below says how
             recorder.close()
         writer = self._directory.writer
         dropped = {**writer.noted("dropped_recorders", {}), name: repr(error)}

@@ -1,4 +1,4 @@
-"""A comparison from overrides to verdicts: joins the rooms, and owns their order.
+"""A comparison, from overrides to verdicts.
 
 Everything that `gradcli compare-optimizers` does beyond parsing and showing begins here: an
 engine plans the comparison, or an earlier one is found to be resumed or shown. `study` runs it.
@@ -40,7 +40,7 @@ from gradcli.runs import (
     load_run,
 )
 from gradcli.runs.provenance import built_with
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.system.processes import quick_imports
 from gradcli.workflows.study import Study
 
@@ -75,10 +75,11 @@ def run_comparison(
             trial finds it.
     """
     with closing(view):
-        composed = compose_comparison(
-            overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
-        )
-        add_allowed_columns(paths.allow_import)
+        with returning_to(paths.started_in):  # this imports code of the user's own
+            composed = compose_comparison(
+                overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
+            )
+            add_allowed_columns(paths.allow_import)
         arguments = composed.config.engine.arguments
         engine = open_engine(composed.engine_class, arguments)
         jobs = engine.scale(arguments.get("jobs") or _default_jobs(composed))
@@ -170,8 +171,8 @@ def _plan_request(
         overrides=overrides,
         vary=vary,
         jobs=jobs,
-        config_dir=None if paths.config_dir is None else str(paths.config_dir),
-        data_dir=None if paths.data_dir is None else str(paths.data_dir),
+        config_dir=None if paths.config_dir is None else str(paths.absolute(paths.config_dir)),
+        data_dir=None if paths.data_dir is None else str(paths.absolute(paths.data_dir)),
         allow_import=paths.allow_import,
     )
 

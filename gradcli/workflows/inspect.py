@@ -1,4 +1,4 @@
-"""An inspection from target to verdict: joins the rooms.
+"""An inspection, from target to verdict.
 
 This module finds what is to be inspected. `restoring` rebuilds a model that is to be probed,
 `inspection` puts the numbers together, and `diagnosis` judges them. A run's records are read
@@ -22,7 +22,7 @@ from gradcli.inspection.inspection import Inspection, SideBySide
 from gradcli.probes.probe import Announce, silently
 from gradcli.probes.registry import SHIPPED
 from gradcli.runs import ComparisonDirectory, Run, find_any
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.views.train.train_view import TrainView
 
 _LONGEST_NAME = 60
@@ -46,25 +46,26 @@ def inspect_target(
         vary: overrides with several values, `KEY=V1,V2`: fresh models side by side.
         paths: where runs, data and configs are.
         view: shows a download.
-        announce: called with the probe that runs next.
+        announce: called with each probe before it runs.
 
     Raises:
         UserError: if something is wrong with the target, the config, the data or the paths.
     """
-    composed = compose_inspection(
-        overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
-    )
-    how = composed.config
-    if target is None:
-        inspections = _fresh_models(composed, paths, view, announce)
-        if not vary:
-            return inspections[0]
-        return SideBySide(shlex.join(composed.overrides), "variants", inspections)
-    _refuse_to_rebuild(target, [*composed.overrides, *vary])
-    found = find_any(target, paths.runs_dir)
-    if isinstance(found, Run):
-        return _run(found, how, paths, view, announce)
-    return _comparison(found, how, paths, view, announce)
+    with returning_to(paths.started_in):
+        composed = compose_inspection(
+            overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
+        )
+        how = composed.config
+        if target is None:
+            inspections = _fresh_models(composed, paths, view, announce)
+            if not vary:
+                return inspections[0]
+            return SideBySide(shlex.join(composed.overrides), "variants", inspections)
+        _refuse_to_rebuild(target, [*composed.overrides, *vary])
+        found = find_any(target, paths.runs_dir)
+        if isinstance(found, Run):
+            return _run(found, how, paths, view, announce)
+        return _comparison(found, how, paths, view, announce)
 
 
 def exit_code_of_probes(inspection: Inspection | SideBySide) -> int:
@@ -152,10 +153,11 @@ def _run(
     if how.probes or how.check:
         from gradcli.workflows.restoring import measure_checkpoint
 
-        measures = measure_checkpoint(run, how, paths, view, announce)
+        with returning_to(paths.started_in):  # the run's path may be relative to it
+            measures = measure_checkpoint(run, how, paths, view, announce)
     add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
     inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
-    # The target is a path: --runs-dir does not matter to it.
+    # The target is a path, so --runs-dir does not matter.
     arguments = paths.completed_by(run.paths).arguments(runs=False)
     return replace(inspection, path_arguments=tuple(arguments))
 

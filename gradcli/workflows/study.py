@@ -40,7 +40,7 @@ _NO_REASON = "its process was ended from outside"
 
 
 class Study:
-    """A comparison at work: wanted trials go to the engine, ended ones into the trial store."""
+    """A running comparison: wanted trials go to the engine, ended ones into the trial store."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Study:
         """Let the engine run trials until none is wanted, or a signal arrives."""
         self._submit()
         while self._submitted and not caught:
-            # Briefly: a signal is seen between two polls.
+            # Not for long: a signal is only noticed between two polls.
             until_look = max(0.0, self._next_look - time.monotonic())
             ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
             for one in ended:
@@ -114,7 +114,7 @@ class Study:
             directory=str(self._directory.trial_path(trial.id).absolute()),
             config=json.dumps(trial.config),  # JSON is YAML
             until=until,
-            data_dir=None if data_dir is None else str(data_dir),
+            data_dir=None if data_dir is None else str(self._paths.absolute(data_dir)),
             allow_import=self._paths.allow_import,
         )
 

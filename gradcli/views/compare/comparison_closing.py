@@ -27,6 +27,7 @@ from gradcli.views.compare.verdict_sentences import (
     grouped_verdicts,
     halving_result,
     overlapping_note,
+    shows_interval,
     verdict,
     warning_sentences,
 )
@@ -213,8 +214,8 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
     if not all_pairs and len(summary.pairs) > MOST_PAIRS:
         answering = answering[:MOST_ANSWERS]
         others = []
-    lines = [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in answering]
-    lines += [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in others]
+    shown = [*answering, *others]
+    lines = [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in shown]
     grouped = len(lines) < len(summary.pairs)
     if grouped:
         lines += [
@@ -223,18 +224,19 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
         ]
     for row, line in enumerate(lines):
         yield Labelled("verdicts" if row == 0 else "", line)
-    if summary.pairs:
-        pairs = numbers.count(len(summary.pairs), "pair")
+    pairs = numbers.count(len(summary.pairs), "pair")
+    if grouped:
+        overlapping = overlapping_note(summary.pairs)
+        intervals = any(map(shows_interval, shown))
+        brackets = "In brackets: the 95% interval over seeds. " if intervals else ""
+        note = f"{brackets}Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
+        yield Labelled("", Text(note, TITLE))
+        yield from whole_lines("", [_show(summary, "--all-pairs")])
+    elif any(map(shows_interval, shown)):
         note = f"In brackets: the 95% interval over seeds, corrected for {pairs} (Holm)."
-        if grouped:
-            show = _show(summary, "--all-pairs")
-            overlapping = overlapping_note(summary.pairs)
-            brackets = "In brackets: the 95% interval over seeds. " if answering else ""
-            note = f"{brackets}Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
-            yield Labelled("", Text(note, TITLE))
-            yield from whole_lines("", [show])
-        else:
-            yield Labelled("", Text(note, TITLE))
+        yield Labelled("", Text(note, TITLE))
+    elif any(one.evidence == "divergence" for one in shown):
+        yield Labelled("", Text(f"p is corrected for {pairs} (Holm).", TITLE))
 
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:

@@ -25,6 +25,11 @@ def verdict(pair: PairResult) -> str:
             return f"{pair.a} and {pair.b} tie"
 
 
+def shows_interval(pair: PairResult) -> bool:
+    """Whether `grounds` gives the confidence interval of a difference, in brackets."""
+    return pair.seeds > 0 and pair.difference != 0 and pair.evidence not in ("divergence", "none")
+
+
 def grounds(pair: PairResult) -> str:
     """Say what a verdict is based on.
 
@@ -115,7 +120,7 @@ def best_at_an_end(arms: Sequence[str]) -> list[str]:
 
 
 def interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of differences; one without ends as absent."""
+    """Write an interval of differences; one without ends is absent."""
     low, high = ends
     if math.isinf(low):
         return numbers.ABSENT
@@ -123,7 +128,7 @@ def interval(ends: ConfidenceInterval) -> str:
 
 
 def accuracy_interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of accuracies, cut at 0 and 1; one without ends as absent."""
+    """Write an interval of accuracies, cut at 0 and 1; one without ends is absent."""
     low, high = ends
     return interval(ends if math.isinf(low) else (max(low, 0.0), min(high, 1.0)))
 

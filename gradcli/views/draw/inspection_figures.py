@@ -59,7 +59,7 @@ def plot_inspection(folder: Path, inspection: Inspection | SideBySide) -> list[P
 
     Args:
         folder: an existing folder.
-        inspection: what is not known of it is not drawn. Of several side by side only the
+        inspection: what is not known is not drawn. Of several side by side only the
             profiles along the depth are drawn, in one picture.
     """
     if isinstance(inspection, SideBySide):

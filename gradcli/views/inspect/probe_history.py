@@ -61,7 +61,7 @@ def describe_probes(made: Sequence[ProbeRecord]) -> str:
 
 
 def _moments(inspection: Inspection, name: str) -> list[ProbeRecord]:
-    """Return a probe's records that have a result; an even selection if they are many."""
+    """Return a probe's records that have a result; evenly spaced ones if there are many."""
     records = [one for one in inspection.probe_history if one.probe == name and not one.refused]
     if len(records) <= MOST_MOMENTS:
         return records

@@ -68,6 +68,18 @@ def test_the_ending_at_80_columns(make_comparison):
     ]
 
 
+@pytest.mark.parametrize(
+    ("evidence", "corrected"), [("none", False), ("divergence", True), ("scores", True)]
+)
+def test_brackets_are_explained_only_if_there_are_any(make_comparison, evidence, corrected):
+    pairs = [replace(pair, evidence=evidence) for pair in make_comparison().pairs]
+    text = drawn(make_comparison(pairs=tuple(pairs)), 140)
+    assert ("In brackets:" in text) == (evidence == "scores") == (" (0.0125 to" in text)
+    assert ("corrected for 3 pairs (Holm)." in text) == corrected
+    same = tuple(replace(pair, evidence=evidence, difference=0.0) for pair in pairs)
+    assert "In brackets:" not in drawn(make_comparison(pairs=same), 140)
+
+
 def test_a_wide_terminal_and_a_pipe_show_more(make_comparison):
     for text in (drawn(make_comparison(), 140), drawn(make_comparison(), 80, terminal=False)):
         for word in ("0.0812", "0.512", "34%", "1.9 s", "5: 0.0003 to 0.01", "0.001 to 0.005"):
