@@ -93,10 +93,10 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
     """Return the error for an option that a group does not have, with what to type instead."""
     synonym = _SYNONYMS.get(group, {}).get(str(option).lower())
     likely = [synonym] if synonym else nearest(str(option), options)
-    if not likely:
+    if group in COMPARISON_GROUPS:
+        hint = f"--{group} {(likely or options)[0]}"
+    elif not likely:
         hint = f"gradcli configs {group}"
-    elif group in COMPARISON_GROUPS:
-        hint = f"--{group} {likely[0]}"
     else:
         hint = f"{group}={likely[0]}"
     problem = f"{group} has no option '{option}'."

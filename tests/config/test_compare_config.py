@@ -162,7 +162,7 @@ def test_a_mistake_in_vary_is_answered_with_a_vary_that_works(word, choice, hint
         if option in given:
             overrides.append(f"{key}=[{given[given.index(option) + 1]}]")
     vary = [given[given.index("--vary") + 1]] if "--vary" in given else []
-    arms = compose_comparison([*asked, *overrides], vary).arms("mnist5k")
+    arms = compose_comparison([*asked, *overrides], vary).arms(SAMPLE)
     assert len(arms) == (2 if vary else 1)
 
 
@@ -228,4 +228,4 @@ def test_an_unknown_optimizer_is_corrected_in_its_list_or_the_menu_shown(optimiz
 
 def test_a_key_without_values_cannot_be_varied():
     error = mistake(vary=["clip"])
-    assert (error.where, error.hint) == ("--vary", "--vary clip=none,norm")
+    assert (error.where, error.hint) == ("--vary", "--vary clip=agc,autoclip")
