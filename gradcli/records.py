@@ -88,7 +88,9 @@ class StepRecords:
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """What is measured of each layer every `monitor.every` steps; one value per layer.
+    """What is measured of each layer at the first steps and every `monitor.every` steps.
+
+    There is one value per layer.
 
     A value that does not exist is NaN (a frozen layer has no update ratio).
     """
@@ -99,7 +101,9 @@ class LayerRecord:
     update_ratio: tuple[float, ...]
     """||new - old|| / ||old|| over the layer's parameters, without zero-initialised biases."""
     input_grad_norm: tuple[float, ...]
-    """The norm of the gradient of the batch's mean loss w.r.t. the layer's input."""
+    """The norm of the gradient of the batch's mean loss w.r.t. the layer's input.
+
+    Only of the backward passes whose gradients the update is made of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class Observation:
         model: the model.
         layers: its layers.
         optimizer: that makes the updates.
-        every: the updates from one `LayerRecord` to the next; 0 for none.
+        every: the updates from one `LayerRecord` to the next, which are closer together at the
+            start; 0 for none.
         called: what the loop calls as its model; None is `model` itself.
         inside: whether modules inside the model may be hooked: not if they are compiled.
     """

@@ -100,8 +100,8 @@ class GradientMonitor:
         optimizer: any `torch.optim.Optimizer`, or a wrapper with one as `.optimizer`.
         name: part of the directory's name.
         scaler: the loop's `torch.amp.GradScaler`.
-        every: updates between two measurements of weights, updates and inputs' gradients;
-            0 for none.
+        every: updates between two measurements of weights, updates and inputs' gradients, which
+            are closer together at the start; 0 for none.
         stop_on_fault: whether `step` raises at the first non-finite loss or gradient, before the
             update. Otherwise it is recorded, with its layer, you are warned once, and your
             training continues. On an accelerator, stopping means waiting for the device at each

@@ -44,7 +44,8 @@ class LoopMonitor:
         optimizer: of the model's parameters; if it is a wrapper, its `optimizer` is watched.
         emit: is called with each record.
         scaler: the loop's `torch.amp.GradScaler`; norms are then those without its scale.
-        every: the updates from one `LayerRecord` to the next; 0 for none.
+        every: the updates from one `LayerRecord` to the next, which are closer together at the
+            start; 0 for none.
         stop_on_fault: whether `step` raises at a non-finite value. On an accelerator it then
             waits for the device at each step.
 
