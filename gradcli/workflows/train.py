@@ -49,6 +49,7 @@ from gradcli.workflows.building import (
     obtain_data,
     obtain_data_of,
 )
+from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.run_probes import RunProbes
 
 _VISIBLE_JUMP = 0.01  # of a learning rate: a hundredth of the larger one
@@ -75,13 +76,16 @@ def start_run(
         recorders: receive every record, in addition to those that the config names.
 
     Raises:
-        UserError: if the data is not available, or no run directory can be made.
+        UserError: if the data is not available, the config cannot be trained on it, or no run
+            directory can be made.
     """
     with closing(view):
         dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
         composed = composed.with_data(dataset.info.name)
         config = composed.config
         name = config.name or f"{config.model.option}-{config.optimizer.option}"
+        for remark in remarks_before_training(composed, dataset):
+            view.note(remark)
         others = [view, *build_recorders(composed), *recorders]
         with built_trainer(composed, dataset) as trainer:
             directory = create_run_directory(paths.runs_dir, name)
