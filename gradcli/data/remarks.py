@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from gradcli.data.batches import Normalize
 from gradcli.data.dataset import Dataset, Split, objection_to
@@ -72,7 +73,7 @@ def _on_labels(dataset: Dataset, where: str) -> list[str]:
             where=where,
             hint="examples of at least two classes, labelled 0, 1, ...",
         )
-    used = torch.unique(labels)
+    used = _distinct(labels, classes)
     if classes > _MANY_CLASSES and len(used) < _FEWEST_USED * classes:
         raise UserError(
             f"The labels go up to {int(used[-1]):,}, but only {len(used):,} different ones occur. "
@@ -83,17 +84,29 @@ def _on_labels(dataset: Dataset, where: str) -> list[str]:
     if len(used) == 1:
         return [f"All {count} have the label {int(used)}: the model can only learn to say so."]
     remarks = []
-    first = int(used[0])
+    first = min(int(split.labels.min()) for _, split in _splits(dataset))
     if first > 0:
+        outputs = "an output" if first == 1 else f"{first} outputs"
         remarks.append(
-            f"The training labels begin at {first}, not at 0, so that the model has {classes} "
-            f"outputs for {len(used)} classes. Subtract {first} from the labels."
+            f"The labels begin at {first}, not at 0, so that the model has {outputs} that no "
+            f"example needs. Subtract {first} from the labels."
         )
-    present = torch.zeros(classes, dtype=torch.bool).index_fill_(0, used, True)
-    empty = (~present[first:]).nonzero().flatten() + first
-    if len(empty):
+    if len(used) < classes - first:
+        absent = torch.ones(classes, dtype=torch.bool).index_fill_(0, used, False)
+        empty = absent[first:].nonzero().flatten() + first
         remarks.append(_on_empty_classes(empty.tolist(), dataset))
     return remarks
+
+
+def _distinct(labels: Tensor, classes: int) -> Tensor:
+    """Return the labels that occur, in order.
+
+    To count 50,000 takes 0.06 ms, to sort them 2.5. But for many classes the counters may not fit
+    into memory.
+    """
+    many = classes > _MANY_CLASSES
+    used: Tensor = labels.unique() if many else labels.bincount().nonzero().flatten()
+    return used
 
 
 def _on_empty_classes(empty: Sequence[int], dataset: Dataset) -> str:

@@ -36,9 +36,15 @@ def test_nothing_is_said_about_usual_data(normalize):
 def test_labels_that_begin_at_1():
     (remark,) = remarks_on(dataset([1, 2, 3] * 20, [1, 2, 3]), "mean_std")
     assert remark == (
-        "The training labels begin at 1, not at 0, so that the model has 4 outputs for 3 classes. "
+        "The labels begin at 1, not at 0, so that the model has an output that no example needs. "
         "Subtract 1 from the labels."
     )
+
+
+def test_a_first_class_that_only_the_test_has_is_an_empty_one():
+    (remark,) = remarks_on(dataset([1, 2] * 20, [0, 1, 2]), "mean_std")
+    assert "1 of 3 classes have no training example: 0." in remark
+    assert "1 of 3 test examples wrong" in remark
 
 
 def test_classes_without_a_training_example():
@@ -59,7 +65,7 @@ def test_many_empty_classes_are_not_all_named():
 
 def test_labels_that_begin_later_and_have_a_gap():
     begin, gap = remarks_on(dataset([2, 4] * 20, [2, 4]), "mean_std")
-    assert "begin at 2, not at 0" in begin
+    assert "begin at 2, not at 0, so that the model has 2 outputs" in begin
     assert "1 of 5 classes have no training example: 3." in gap
 
 
