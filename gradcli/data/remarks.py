@@ -105,7 +105,7 @@ def _distinct(labels: Tensor, classes: int) -> Tensor:
     into memory.
     """
     many = classes > _MANY_CLASSES
-    used: Tensor = labels.unique() if many else labels.bincount().nonzero().flatten()
+    used: Tensor = torch.unique(labels) if many else labels.bincount().nonzero().flatten()
     return used
 
 
