@@ -253,11 +253,15 @@ def sum_of_squares(tensor: Tensor | None) -> float:
 
 def _norm_by_rows(tensor: Tensor) -> float:
     """Return the norm of a dense float32 tensor: of rows in float32, of their norms in float64."""
-    flat, rest = tensor.contiguous().view(-1), 0.0
-    if odd := len(flat) % _ROW:
-        flat, last = flat[:-odd], flat[-odd:]
+    # Each call costs about 5 us after a backward pass, so the usual tensor gets as few as possible.
+    if not tensor.is_contiguous():
+        tensor = tensor.contiguous()
+    odd, rest = tensor.numel() % _ROW, 0.0
+    if odd:
+        flat = tensor.view(-1)
+        tensor, last = flat[:-odd], flat[-odd:]
         rest = math.sqrt(torch.dot(last, last).item())
-    norms = torch.linalg.vector_norm(flat.view(-1, _ROW), 2, 1)
+    norms = torch.linalg.vector_norm(tensor.view(-1, _ROW), 2, 1)
     # Of the ways to sum few numbers in float64 this is the cheapest: 3 us, converting them 14.
     norm: float = torch.linalg.vector_norm(norms, dtype=torch.float64).item()
     return math.hypot(norm, rest) if odd else norm
