@@ -22,6 +22,8 @@ class Plan:
     protocol: Protocol
     train_overrides: tuple[str, ...]
     """The user's overrides of a training run's keys: what every trial has in common."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know before any trial runs."""
 
     @property
     def request_id(self) -> str:
@@ -42,6 +44,7 @@ class Plan:
             "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),
             "train_overrides": list(self.train_overrides),
+            "remarks": list(self.remarks),
         }
 
 
@@ -61,6 +64,7 @@ def plan_from_json(state: Mapping[str, Any]) -> Plan:
         arms=arms,
         protocol=Protocol(**_with_tuples(state["protocol"])),
         train_overrides=tuple(state["train_overrides"]),
+        remarks=tuple(state.get("remarks", ())),
     )
 
 

@@ -126,7 +126,7 @@ def split_dataset(
             to train on.
     """
     for kind, split in (("training", train), ("test", test)):
-        if objection := _objection(split):
+        if objection := objection_to(split):
             raise UserError(
                 f"The {kind} examples of {name} cannot be used: {objection}.",
                 where="split_dataset",
@@ -141,7 +141,7 @@ def split_dataset(
     return split_off(prepare(train, test), val, name=name, target_accuracy=target_accuracy)
 
 
-def _objection(split: Split) -> str:
+def objection_to(split: Split) -> str:
     """Say in what a split of the user's own is not as `Split` says; empty if it is."""
     images, labels = split.images, split.labels
     for name, value, dtype, axes in (

@@ -3,13 +3,20 @@
 A file is a magic number (two zero bytes, the type, the number of dimensions), the dimensions
 as big-endian 32-bit integers, and the values (http://yann.lecun.com/exdb/mnist/). Only unsigned
 bytes are read, plain or gzipped. Anything wrong with a file is a `UserError` that names it.
+
+Programs that unpack the published files give them other names: `train-images.idx3-ubyte`, which is
+the name that the `.gz` file remembers, or a folder `train-images-idx3-ubyte` that holds the file.
+These are read too.
 """
 
 from __future__ import annotations
 
+import filecmp
 import gzip
 import math
+import os
 import zlib
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -29,12 +36,18 @@ NAMES: Final = (
 )
 
 _UNSIGNED_BYTE: Final = 8
+# In an error about a folder without the files.
+_NAMES_SHOWN: Final = 8
+_FOLDERS_TRIED: Final = 100
 
 
 def present(folder: Path) -> list[Path]:
     """Return those of the four files that a folder holds, in the order of `NAMES`.
 
     If a file exists both gzipped and plain, the gzipped one is used: it is a fifth of the size.
+
+    Raises:
+        UserError: if two files with other names could be one of the four, and differ.
     """
     return [path for name in NAMES if (path := _find(folder, name))]
 
@@ -64,23 +77,63 @@ def locate(folder: Path) -> list[Path]:
     """Return the paths of the four files, in the order of `NAMES`.
 
     Raises:
-        UserError: if the folder or one of the files is missing.
+        UserError: if the folder or one of the files is missing, or a name is ambiguous.
     """
     if not folder.is_dir():
         raise UserError("There is no such folder.", where=str(folder))
     for name in NAMES:
         if _find(folder, name) is None:
             raise UserError(
-                f"The file {name} (or {name}.gz) is missing.",
+                f"The file {name} (or {name}.gz) is missing. {_content(folder)}",
                 where=str(folder),
-                hint=f"the folder must hold all of {', '.join(NAMES)}, plain or .gz",
+                hint=_deeper(folder)
+                or f"the folder must hold all of {', '.join(NAMES)}, plain or .gz",
             )
     return present(folder)
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    candidates = (folder / f"{name}.gz", folder / name)
-    return next((path for path in candidates if path.is_file()), None)
+    """Return the file of this name, or of one that unpacking gave it; None if there is none.
+
+    Raises:
+        UserError: if it could be either of two files, which differ.
+    """
+    for path in (folder / f"{name}.gz", folder / name):
+        if path.is_file():
+            return path
+    dotted = name.replace("-idx", ".idx")
+    if (path := folder / f"{dotted}.gz").is_file():
+        return path
+    others = [folder / dotted]
+    others += [folder / outer / inner for outer in (name, dotted) for inner in (name, dotted)]
+    found = [path for path in others if path.is_file()]
+    for path in found[1:]:
+        if not filecmp.cmp(found[0], path, shallow=False):
+            raise UserError(
+                f"Both {found[0].relative_to(folder)} and {path.relative_to(folder)} could be "
+                f"{name}, and they differ.",
+                where=str(folder),
+                hint="remove the one that is not wanted",
+            )
+    return found[0] if found else None
+
+
+def _content(folder: Path) -> str:
+    """Say what a folder holds instead of the four files."""
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    if not names:
+        return "The folder is empty."
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"The folder holds {', '.join(names[:_NAMES_SHOWN])}{more}."
+
+
+def _deeper(folder: Path) -> str:
+    """Return the override that names a folder below which holds all four files; or nothing."""
+    for pattern in ("*/", "*/*/"):
+        for path in sorted(islice(folder.glob(pattern), _FOLDERS_TRIED)):
+            if os.access(path, os.X_OK) and all(_find(path, name) for name in NAMES):
+                return f"data.folder={path}"
+    return ""
 
 
 def _read_split(images_path: Path, labels_path: Path) -> Split:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -109,3 +110,52 @@ def _rehearse(model: nn.Module, input_shape: tuple[int, int, int], classes: int)
             f"for two images it gave {shape}",
             where="model",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a model cannot take a batch: which module objects, of what type, and in which words."""
+
+    module: str
+    """Its name in the model; empty if it is the model itself."""
+    kind: str
+    words: str
+    place: str
+    """FILE:LINE in the user's own code, if it is there."""
+
+
+@torch.no_grad()
+def refusal_of_one_example(
+    model: nn.Module, input_shape: tuple[int, int, int], classes: int
+) -> Refusal | None:
+    """Return why a model cannot be trained on a batch of one example; None if it can.
+
+    Batch norm cannot, unless it normalises over pixels too; nor can a model that squeezes its
+    output. One blank image is sent through.
+
+    Args:
+        model: on the CPU, and not used afterwards: its buffers change.
+        input_shape: (channels, height, width) of an image.
+        classes: the number of logits.
+    """
+    entered: list[str] = []
+
+    def leave(*_: object) -> None:
+        entered.pop()
+
+    for name, module in model.named_modules():
+        module.register_forward_pre_hook(lambda *_, name=name: entered.append(name))
+        module.register_forward_hook(leave)
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            logits = model(torch.zeros(1, *input_shape))
+        except Exception as error:
+            name = entered[-1] if entered else ""
+            kind = type(model.get_submodule(name)).__name__
+            return Refusal(name, kind, exception_in_words(error), place_in_own_code(error))
+    shape = tuple(logits.shape)
+    if shape != (1, classes):
+        words = f"it gives logits of shape {shape}, not (1, {classes})"
+        return Refusal("", type(model).__name__, words, "")
+    return None

@@ -87,6 +87,8 @@ def run_comparison(
         if resume is None:
             request = _plan_request(overrides, vary, paths, jobs)
             plan = plan_from_json(engine.plan(request, view.download))
+            for remark in plan.remarks:
+                view.note(remark)
             earlier = _asked_before(plan, paths.runs_dir)
         else:
             _refuse_changes([*overrides, *vary])

@@ -31,6 +31,7 @@ from gradcli.workflows.building import (
     device_name,
     trained_size,
 )
+from gradcli.workflows.preflight import remarks_before_training
 
 
 def plan_comparison(
@@ -61,6 +62,7 @@ def plan_comparison(
     data = dataset.info
     arms = composed.arms(data)
     shown = arms[0].composed
+    remarks = [one for arm in arms for one in remarks_before_training(arm.composed, dataset)]
     tuned = [_arm(arm, composed, data.train) for arm in arms]
     tunes = any(len(arm.rates) > 1 for arm in tuned)
     first = config.seed + (protocol.tuning_seeds if tunes else 0)
@@ -102,6 +104,7 @@ def plan_comparison(
         arms=tuple(tuned),
         protocol=Protocol(tuning_seeds, seeds, protocol.widenings, protocol.widen_by, rungs),
         train_overrides=composed.overrides,
+        remarks=tuple(dict.fromkeys(remarks)),
     )
 
 

@@ -27,7 +27,7 @@ def probe_target_of(
         trainer: not used elsewhere, since a probe may train its model further.
         config: what the trainer was built from.
         dataset: what the trainer was built from.
-        examples: how many; fewer if there are no more.
+        examples: how many; fewer if there are no more, or if one would be a batch of its own.
     """
     size = min(max(config.batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
     source = Batches(
@@ -39,6 +39,8 @@ def probe_target_of(
         device=trainer.device,
     )
     order = epoch_order(source.size, config.seed, 1)[:examples].to(trainer.device)
+    if len(order) % size == 1 and len(order) > 1:
+        order = order[:-1]  # batch norm cannot take a batch of one
     batches = [
         (inputs.clone(), labels.clone())
         for inputs, labels in (source.gather(indices) for indices in torch.split(order, size))

@@ -19,6 +19,7 @@ from gradcli.runs import Run, load_checkpoint
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import built_trainer, describe_run, obtain_data, obtain_data_of
+from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.probe_target import probe_target_of
 
 
@@ -34,6 +35,8 @@ def measure_fresh(
     data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
     dataset = obtain_data(composed.config.data, data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
+    for remark in remarks_before_training(composed, dataset):
+        view.note(remark)
     with built_trainer(composed, dataset) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
         measures = measure(target, probes, announce)

@@ -35,6 +35,7 @@ from gradcli.workflows.building import (
     obtain_data,
     obtain_data_of,
 )
+from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.recorded_training import train_and_record, with_place
 
 _VISIBLE_JUMP = 0.01  # of a learning rate: a hundredth of the larger one
@@ -61,8 +62,8 @@ def start_run(
         recorders: receive every record, in addition to those that the config names.
 
     Raises:
-        UserError: if the data is not available, no run directory can be made, or the user's own
-            code raises an exception.
+        UserError: if the data is not available, the config cannot be trained on it, no run
+            directory can be made, or the user's own code raises an exception.
     """
     with closing(view), returning_to(paths.started_in):
         data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
@@ -70,6 +71,8 @@ def start_run(
         composed = composed.with_data(dataset.info.name)
         config = composed.config
         name = config.name or f"{config.model.option}-{config.optimizer.option}"
+        for remark in remarks_before_training(composed, dataset):
+            view.note(remark)
         others = [view, *build_recorders(composed), *recorders]
         with built_trainer(composed, dataset) as trainer:
             directory = create_run_directory(paths.absolute(paths.runs_dir), name)

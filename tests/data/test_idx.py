@@ -121,3 +121,80 @@ def test_a_file_of_another_number_of_dimensions_is_refused(tiny, tmp_path):
     path.write_bytes(gzip.compress(struct.pack(">III", 0x802, 60, 1) + bytes(60)))
     with pytest.raises(UserError, match="in 1 dimension"):
         idx.read_folder(tmp_path)
+
+
+def dotted(name):
+    return name.replace("-idx", ".idx")
+
+
+LAYOUTS = {
+    "the name within the .gz": dotted,
+    "a folder that holds the file": lambda name: f"{name}/{name}",
+    "a folder that holds the name within the .gz": lambda name: f"{name}/{dotted(name)}",
+    "a folder with a dot": lambda name: f"{dotted(name)}/{dotted(name)}",
+}
+
+
+def write_as(folder, layout, contents):
+    for name, content in contents.items():
+        path = folder / layout(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_are_read_under_the_names_that_unpacking_gives_them(tiny, tmp_path, layout):
+    write_as(tmp_path, LAYOUTS[layout], tiny.contents())
+    train, test = idx.read_folder(tmp_path)
+    assert np.array_equal(train.images.numpy()[:, 0], tiny.train_images)
+    assert np.array_equal(test.labels.numpy(), tiny.test_labels)
+
+
+def test_a_gzipped_file_may_have_the_dot_too(tiny, tmp_path):
+    contents = {f"{dotted(name)}.gz": gzip.compress(c) for name, c in tiny.contents().items()}
+    write_as(tmp_path, str, contents)
+    assert len(idx.present(tmp_path)) == 4
+
+
+def test_two_equal_files_may_be_one_of_the_four(tiny, tmp_path):
+    # One archive holds the files under both names.
+    for layout in list(LAYOUTS.values())[:3]:
+        write_as(tmp_path, layout, tiny.contents())
+    train, _ = idx.read_folder(tmp_path)
+    assert np.array_equal(train.images.numpy()[:, 0], tiny.train_images)
+
+
+def test_two_different_files_may_not(tiny, tmp_path):
+    for layout in list(LAYOUTS.values())[:2]:
+        write_as(tmp_path, layout, tiny.contents())
+    (tmp_path / dotted(LABELS)).write_bytes(b"other")
+    with pytest.raises(UserError, match="could be train-labels-idx1-ubyte, and they differ"):
+        idx.read_folder(tmp_path)
+
+
+def test_the_usual_name_comes_before_all_others(tiny, tmp_path):
+    tiny.write(tmp_path)
+    (tmp_path / dotted(LABELS)).write_bytes(b"other")
+    assert idx.locate(tmp_path)[1] == tmp_path / LABELS
+
+
+def test_a_folder_without_the_files_is_described(tmp_path):
+    for number in range(10):
+        (tmp_path / f"{number}.png").touch()
+    with pytest.raises(
+        UserError, match=r"The folder holds 0.png, 1.png, .* and 2 more\."
+    ) as caught:
+        idx.locate(tmp_path)
+    assert "must hold all of" in caught.value.hint
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match="The folder is empty"):
+        idx.locate(empty)
+
+
+@pytest.mark.parametrize("below", ["mnist", "MNIST/raw"])
+def test_a_folder_below_that_holds_them_is_suggested(tiny, tmp_path, below):
+    tiny.write(tmp_path / below)
+    with pytest.raises(UserError, match="is missing") as caught:
+        idx.locate(tmp_path)
+    assert caught.value.hint == f"data.folder={tmp_path / below}"

@@ -276,3 +276,19 @@ def test_statistics_carry_over(make):
 def test_limits_out_of_range_are_refused(make):
     with pytest.raises(UserError, match="must be"):
         make()
+
+
+@pytest.mark.parametrize("size", [300, 600, 5_000, 32_768, 131_072, 200_704])
+@pytest.mark.parametrize("layers", [1, 9])
+@pytest.mark.parametrize("max_value", [0.01, 0.7, 100.0])
+def test_norms_of_gradients_limited_by_value_are_exact(size, layers, max_value):
+    """Nearly all elements are equal then, and each rounding of their sum goes the same way."""
+    model = nn.ModuleList(nn.Linear(size, 1, bias=False) for _ in range(layers))
+    generator = torch.Generator().manual_seed(size)
+    for parameter in model.parameters():
+        parameter.grad = 10 * torch.randn(parameter.shape, generator=generator)
+    gradients = Gradients(model, find_layers(model))
+    norms = ClipValue(max_value)(gradients, gradients.norms())
+    exact = [parameter.grad.double().norm().item() for parameter in model.parameters()]
+    tolerance = 1e-6 if max_value < 100 else 1e-5  # 100 limits nothing
+    assert norms == pytest.approx(exact, rel=tolerance)

@@ -1,0 +1,70 @@
+"""What a training would run into, said before it starts: in the data, and in its batches."""
+
+from __future__ import annotations
+
+from gradcli.config import Composed
+from gradcli.data import Dataset, steps_per_epoch
+from gradcli.data.remarks import remarks_on
+from gradcli.errors import UserError
+from gradcli.models.build import Refusal, refusal_of_one_example
+from gradcli.training import total_steps
+from gradcli.workflows.building import build_network
+
+# A batch that is too small for batch norm becomes at least as large in what is suggested.
+_SUGGESTED_BATCH = 32
+
+
+def remarks_before_training(composed: Composed, dataset: Dataset) -> list[str]:
+    """Return what the user should know before a config is trained on a data set.
+
+    Raises:
+        UserError: if training would fail at a batch of one example, which batch norm cannot take,
+            or if the data cannot be trained on.
+    """
+    remarks = remarks_on(dataset, composed.config.data.normalize)
+    if _meets_one_example(composed, len(dataset.train)):
+        info = dataset.info
+        network = build_network(composed, dataset)
+        if refusal := refusal_of_one_example(network, info.shape, info.classes):
+            raise _error(composed, len(dataset.train), refusal)
+    return remarks
+
+
+def _meets_one_example(composed: Composed, examples: int) -> bool:
+    """Whether one of the batches of the whole training has a single example."""
+    config = composed.config
+    if config.batch_size == 1 or examples == 1:
+        return True
+    per_epoch = steps_per_epoch(examples, config.batch_size, drop_last=False)
+    return (
+        examples % config.batch_size == 1
+        and not config.data.drop_last
+        and total_steps(per_epoch, config.epochs, config.max_steps) >= per_epoch
+    )
+
+
+def _error(composed: Composed, examples: int, refusal: Refusal) -> UserError:
+    """Return the error that says which module refuses which batch, and what to do."""
+    batch = composed.config.batch_size
+    norm = composed.config.model.arguments.get("norm") == "batch"
+    place = refusal.place or ("model.norm" if norm else refusal.module or "model")
+    module = f"{refusal.module} ({refusal.kind})" if refusal.module else refusal.kind
+    problem = f"{module} cannot be trained on a batch of one example"
+    if "BatchNorm" not in refusal.kind:
+        problem += f": {refusal.words}"
+    if examples == 1:
+        return UserError(
+            f"{problem}, and there is only one training example.",
+            where=place,
+            hint="a smaller data.val, or more data",
+        )
+    others = range(_SUGGESTED_BATCH if batch == 1 else batch + 1, examples)
+    another = next((size for size in others if examples % size != 1), examples)
+    where, hint = f"batch_size / {place}", f"batch_size={another}"
+    if batch == 1:
+        return UserError(f"{problem}.", where=where, hint=hint)
+    return UserError(
+        f"{problem}, and of {examples:,} training examples in batches of {batch} one is left over.",
+        where=where,
+        hint=f"data.drop_last=true, or {hint}",
+    )
