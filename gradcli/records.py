@@ -180,6 +180,14 @@ class SetupRecord:
     loss_path: tuple[str, ...] = ()
     """The operations from the loss backwards while there is only one way, without views:
     `("NllLoss", "LogSoftmax", "Softmax", "Addmm")` for cross-entropy after a softmax."""
+    output_at: int = -1
+    """How many operations of `loss_path` come before the model's output; -1 if it is not on it."""
+    without_gradient: tuple[int, ...] = ()
+    """The parameters whose gradient is None, not zero: nothing of the loss depends on them."""
+    identical_units: tuple[int, ...] = ()
+    """The layers whose units all have the same weights: they compute and learn the same."""
+    dropout: tuple[str, float] = ("", 0.0)
+    """The module in training mode that drops the largest share, and this share."""
     updates_watched: int = 0
     """The updates before which it was seen whether the gradients had been cleared."""
     not_cleared: int = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 # Where the layers' marks are kept: a node has a dictionary for whoever wants to note something.
 _MARK = "gradcli.layers"
+_OUTPUT = "gradcli.output"
 # Operations that change the shape or the type of values, not the values.
 _VIEWS = frozenset(
     {
@@ -28,20 +29,33 @@ def mark(node: Any, layer: int) -> None:
         node.metadata.setdefault(_MARK, set()).add(layer)
 
 
-def loss_path(node: Any) -> tuple[str, ...]:
+def mark_output(node: Any) -> None:
+    """Note at a node of the graph (None for none) that it made the model's output."""
+    if node is not None:
+        node.metadata[_OUTPUT] = True
+
+
+def loss_path(node: Any) -> tuple[tuple[str, ...], int]:
     """Return the operations from a loss backwards, while there is only one way, without views.
 
     Args:
         node: the loss's `grad_fn`; None if it has none.
+
+    Returns:
+        The operations, and how many of them come before the model's output; -1 if it is not among
+        them.
     """
     names: list[str] = []
+    output_at = -1
     while node is not None and len(names) < _LONGEST_PATH:
+        if output_at < 0 and node.metadata.get(_OUTPUT):
+            output_at = len(names)
         name = re.sub(r"Backwards?\d*$", "", node.name())
         if name not in _VIEWS:
             names.append(name)
         ways = [one for one, _ in node.next_functions if one is not None and not _is_leaf(one)]
         node = ways[0] if len(ways) == 1 else None
-    return tuple(names)
+    return tuple(names), output_at
 
 
 def is_single_path(node: Any, order: Sequence[int]) -> bool | None:

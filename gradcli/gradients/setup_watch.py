@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from gradcli.fast.backward_pass import current_backward_pass
 from gradcli.gradients.backward_log import BackwardLog, Hook
 from gradcli.gradients.layers import layer_module, layer_parameters
-from gradcli.gradients.loss_graph import is_single_path, loss_path, mark
+from gradcli.gradients.loss_graph import is_single_path, loss_path, mark, mark_output
 from gradcli.gradients.tensors import tensor_range, tensors_in
 from gradcli.records import LayerInfo, ParameterGroup, SetupRecord, TensorRange
 
@@ -61,6 +61,10 @@ class _Seen:
     unmade: tuple[str, ...] = ()
     requires_grad: tuple[bool, ...] = ()
     path: tuple[str, ...] = ()
+    output_at: int = -1
+    without_gradient: tuple[int, ...] = ()
+    identical_units: tuple[int, ...] = ()
+    dropout: tuple[str, float] = ("", 0.0)
     single_path: bool | None = None
     watched: bool = False
     kept: bool = False
@@ -134,13 +138,22 @@ class SetupWatch:
             call = self._calls[-1]
         _count_per_pass(call)
         root = getattr(loss, "grad_fn", None)
+        path, output_at = loss_path(root)
         self._seen = _Seen(
             call=call,
             output_grad_norm=math.nan if latest is None else norms[latest],
             eval_mode=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "eval"))),
             unmade=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "unmade"))),
             requires_grad=tuple(parameter.requires_grad for parameter in self._parameters),
-            path=loss_path(root),
+            path=path,
+            output_at=output_at,
+            without_gradient=tuple(
+                index for index, one in enumerate(self._parameters) if one.grad is None
+            ),
+            identical_units=tuple(
+                index for index, module in enumerate(self._modules) if _has_identical_units(module)
+            ),
+            dropout=_largest_dropout(self._model),
             single_path=_single_path(root, call),
             watched=self._log.added,
             kept=self._log.kept,
@@ -177,6 +190,10 @@ class SetupWatch:
             output_sums=call.output_sums,
             output_grad_norm=seen.output_grad_norm * math.sqrt(call.rows) / scale,
             loss_path=seen.path,
+            output_at=seen.output_at,
+            without_gradient=seen.without_gradient,
+            identical_units=seen.identical_units,
+            dropout=seen.dropout,
             updates_watched=self._updates_watched,
             not_cleared=self._not_cleared,
         )
@@ -243,6 +260,8 @@ class SetupWatch:
         tensor = _main_output(output)
         if tensor is None:
             return
+        if index >= 0:
+            mark_output(tensor.grad_fn)
         if tensor.requires_grad:
             tensor.register_hook(_Output(self._log, index))  # type: ignore[no-untyped-call]
         call.rows = tensor.shape[0] if tensor.ndim else 1
@@ -339,6 +358,30 @@ def depends_on_mode(module: nn.Module) -> bool:
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
         return module.dropout > 0
     return isinstance(module, nn.RReLU)
+
+
+def _largest_dropout(model: nn.Module) -> tuple[str, float]:
+    """Return the module in training mode that drops the largest share, and this share."""
+    found = ("", 0.0)
+    for name, module in model.named_modules():
+        if not module.training or not depends_on_mode(module):
+            continue
+        for key in _PROBABILITIES:
+            share = getattr(module, key, None)
+            if isinstance(share, float) and share > found[1]:
+                found = (name, share)
+    return found
+
+
+@torch.no_grad()
+def _has_identical_units(module: nn.Module) -> bool:
+    """Whether all output units of a linear or convolutional layer have the same weights, not 0."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return False
+    if not isinstance(weight, Tensor) or weight.ndim < 2 or weight.shape[0] < 2:
+        return False
+    return bool((weight == weight[:1]).all()) and bool(weight[:1].any())
 
 
 def parameter_groups(

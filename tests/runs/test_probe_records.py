@@ -72,6 +72,10 @@ SETUP = SetupRecord(
     output_sums=(1.0, 1.0),
     output_grad_norm=0.9,
     loss_path=("NllLoss", "LogSoftmax", "Softmax", "Addmm"),
+    output_at=3,
+    without_gradient=(1,),
+    identical_units=(0,),
+    dropout=("drop", 0.5),
     updates_watched=3,
     not_cleared=2,
 )
