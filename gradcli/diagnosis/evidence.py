@@ -48,6 +48,7 @@ from gradcli.records import (
 _SAMPLED_STEPS = 2000
 # The losses of classification, as autograd names them.
 _CLASS_LOSSES = ("NllLoss", "LogSoftmax")
+_MATRIX_PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 _TWO_CLASS_LOSSES = ("BinaryCrossEntropy",)
 _LOSSES_OF_TARGETS = ("MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "PoissonNllLoss")
 
@@ -184,7 +185,10 @@ class Evidence:
             return self.info.data.classes
         if self.setup is None or self.setup.outputs is None:
             return 0
-        shape, path = self.setup.outputs.shape, self.setup.loss_path
+        shape, path = self.setup.outputs.shape, self.setup.loss_path[: self.setup.output_at + 1]
+        # A loss that reads something else, as that of a generator does, is not of these outputs.
+        if self.setup.output_at < 0 or any(name.startswith(_MATRIX_PRODUCTS) for name in path[:-1]):
+            return 0
         if any(name.startswith(_TWO_CLASS_LOSSES) for name in path):
             return 2
         is_classification = any(name.startswith(_CLASS_LOSSES) for name in path)
@@ -334,6 +338,13 @@ class Evidence:
             return (False,) * len(self.layers)
         held = {index for group in self.setup.groups for index in group.parameters}
         return tuple(held.isdisjoint(self.parameters_of(layer)) for layer in self.layers)
+
+    def has_flat_units(self, layer: int) -> bool:
+        """Whether the gradients of a layer exist, so that zeros mean that its units are flat."""
+        if self.setup is None or not self.setup.requires_grad:
+            return False
+        missing = set(self.setup.without_gradient)
+        return missing.isdisjoint(self.parameters_of(self.layers[layer]))
 
     def is_moved(self, layer: int) -> bool:
         """Whether a layer's weights changed between two measurements, by whatever means."""

@@ -24,7 +24,11 @@ from gradcli.records import Finding, Floats, Integers
 
 
 def no_gradient(evidence: Evidence) -> Iterator[Finding]:
-    """A layer whose gradient is exactly zero at every step."""
+    """A layer whose gradient is exactly zero at every step.
+
+    If its gradient exists and is zero, its units are dead: the loss depends on them, but they are
+    flat. If there is none, the graph is cut.
+    """
     flow = evidence.of_the_flow
     if not len(flow.norms):
         return
@@ -37,6 +41,9 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
         if evidence.probed is not None and evidence.probed.dead_fraction[last] == 1:
             continue  # `dead_units` reports it
         behind = f", or the layers before it from {names[block[0]]} on" if len(block) > 1 else ""
+        if evidence.has_flat_units(last):
+            yield _dead_from_the_start(evidence, names[last], len(block) - 1)
+            continue
         yield Finding(
             code="no-gradient",
             severity="error",
@@ -47,8 +54,23 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
             "weights, so it cannot learn.",
             override=remedies.keep_units_alive(evidence),
             mend=f"Look for what cuts the graph behind {names[last]}: detach(), torch.no_grad(), "
-            ".data, .item(), an integer or a rounding, or a layer that forward never uses.",
+            ".data, .item(), an integer or a rounding, or a layer whose output is never used.",
         )
+
+
+def _dead_from_the_start(evidence: Evidence, name: str, others: int) -> Finding:
+    return Finding(
+        code="dead-units",
+        severity="error",
+        layer=name,
+        evidence={"since_step": 1, "layers": 1 + others, "steps": len(evidence.norms)},
+        threshold="a gradient that exists and is exactly 0 at every step",
+        message=f"All units of {name} are dead from the start: the gradient of its weights exists, "
+        f"but is exactly 0 at every step.{_and_others(others)}",
+        override=remedies.keep_units_alive(evidence),
+        mend=f"Initialise the biases of {name} with 0 and its weights with the default "
+        "initialisation, or use leaky ReLU.",
+    )
 
 
 def fell_silent(evidence: Evidence) -> Iterator[Finding]:

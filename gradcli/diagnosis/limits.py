@@ -109,6 +109,17 @@ SPIKE = Limit(
     "A norm of ten times the median of the 25 steps before.",
     "measured: at most 10 times in healthy runs",
 )
+BATCH_LOSS = Limit(
+    4.0,
+    "One batch differs from the next by less than its own loss, unless one of its examples is not "
+    "like the others.",
+    "measured: at most 3 times with batches of 8 and more",
+)
+DROPOUT = Limit(
+    0.8,
+    "Of a layer that drops four fifths of its values at random, too little is left to learn from.",
+    "Srivastava et al. 2014, JMLR 15, section 7.3: 0.2 to 0.6 work well",
+)
 SPIKE_HARM = Limit(
     1.5,
     "A spike is a fault if the loss stays half as high again for the next 20 steps; most leave no "

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from gradcli.diagnosis.limits import RATE_CHANGE, SPIKE
+from gradcli.diagnosis.limits import BATCH_LOSS, RATE_CHANGE, SPIKE
 from gradcli.records import Floats, Integers, LayerInfo, StepRecords, norm_by_layer
 
 #: With fewer steps than this, how training goes cannot be judged.
@@ -67,6 +67,16 @@ class Spike:
     loss_before: float
     loss_after: float
     """The median losses of up to 20 steps on either side."""
+    loss_at: float = math.nan
+    """The loss of the step itself: of its batch, before the update."""
+    loss_next: float = math.nan
+    """The lowest loss of the three steps after it."""
+
+    @property
+    def is_of_the_batch(self) -> bool:
+        """Whether the batch itself is to blame: its own loss stands out, those after it do not."""
+        stands_out = self.loss_at > BATCH_LOSS.value * self.loss_before
+        return stands_out and self.loss_next < self.loss_at / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +158,8 @@ def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spik
                 factor=float(factors[group].max()),
                 loss_before=_median(before),
                 loss_after=_median(after),
+                loss_at=float(steps.loss[finite[first]]),
+                loss_next=float(np.min(after[:3])) if len(after) else math.nan,
             )
         )
     return tuple(spikes)

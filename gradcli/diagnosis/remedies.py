@@ -20,6 +20,7 @@ _CLIP_LIMITS = {
     "agc": "clip.clip_factor",
 }
 _LARGEST_BATCH = 1024
+_WITH_DROPOUT = ("mlp", "deep_mlp", "cnn", "cnn_2c2d", "rnn")
 _WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
 
 
@@ -82,6 +83,14 @@ def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
     """Propose a learning rate higher by the power of ten that makes updates as large as usual."""
     tens = math.ceil(math.log10(USUAL_UPDATE.value / update_ratio)) if update_ratio > 0 else 1
     return _learning_rate(evidence, 10.0 ** max(1, tens))
+
+
+def raise_learning_rate_in_words(evidence: Evidence, update_ratio: float) -> str:
+    """Say to which learning rate to go up."""
+    tens = math.ceil(math.log10(USUAL_UPDATE.value / update_ratio)) if update_ratio > 0 else 1
+    rate = evidence.info.learning_rate
+    target = f" to {rate * 10.0 ** max(1, tens):.3g}" if 0 < rate < math.inf else ""
+    return f"Raise the learning rate{target}."
 
 
 def raise_clip_limit(evidence: Evidence, coefficient: float) -> str | None:
@@ -159,3 +168,8 @@ def usual_momentum(evidence: Evidence) -> str | None:
 def usual_epsilon(evidence: Evidence) -> str | None:
     """Propose the usual epsilon."""
     return None if evidence.info.is_own_loop else "optimizer.eps=1e-8"
+
+
+def lower_dropout(evidence: Evidence) -> str | None:
+    """Propose to drop less, for the models that have the key."""
+    return "model.dropout=0.2" if evidence.info.model in _WITH_DROPOUT else None

@@ -134,7 +134,9 @@ RULES = (
     Rule(("not-updated",), wiring.not_updated, _updates),
     Rule(("frozen",), wiring.frozen, _gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, _setup),
+    Rule(("dropout-too-high",), wiring.dropout_too_high, _setup),
     Rule(("initial-scale",), starting_point.initial_scale, _start, unless=("unscaled-inputs",)),
+    Rule((), starting_point.identical_units, _setup, unless=("initial-scale",)),
     Rule(
         ("weight-decay-too-strong",),
         optimizer_settings.weight_decay_too_strong,
@@ -153,7 +155,7 @@ RULES = (
         _setup_and_steps,
         unless=_STARTS_WRONG,
     ),
-    Rule(("spike",), step_size.spike, _steps),
+    Rule(("spike", "bad-batch"), step_size.spike, _steps),
     Rule(
         ("lr-too-high",),
         step_size.learning_rate_too_high,
@@ -186,7 +188,8 @@ RULES = (
         step_size.noise_dominated,
         _noise,
         unless=(
-            *("vanishing", "exploding", "saturated", "spike", "data-order"),
+            *("vanishing", "exploding", "saturated", "spike", "bad-batch", "data-order"),
+            "dropout-too-high",
             *_STARTS_WRONG,
             *_STEPS_WRONG,
         ),
@@ -199,6 +202,7 @@ RULES = (
             *("non-finite", "wrong-gradient", "no-gradient", "dead-units", "saturated"),
             *("vanishing", "exploding", "spike", "lr-too-low", "always-clipped", "data-order"),
             *("noise-dominated", "batch-norm-mode", "softmax-before-loss", "not-updated"),
+            *("dropout-too-high", "bad-batch"),
             *("epsilon-too-large", *_STARTS_WRONG, *_STEPS_WRONG),
         ),
     ),
@@ -210,6 +214,7 @@ RULES = (
             *("non-finite", "wrong-gradient", "no-gradient", "dead-units", "saturated"),
             *("vanishing", "exploding", "spike", "lr-too-low", "always-clipped", "data-order"),
             *("noise-dominated", "batch-norm-mode", "softmax-before-loss", "not-updated"),
+            *("dropout-too-high", "bad-batch"),
             *("epsilon-too-large", "labels", *_STARTS_WRONG, *_STEPS_WRONG),
         ),
     ),
@@ -226,10 +231,13 @@ _CAUSES = (
     "lr-too-high",
 )
 EXPLAINED_BY: dict[str, tuple[str, ...]] = {
-    "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike"),
+    "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike", "bad-batch"),
     "spike": _CAUSES,
-    "dead-units": (*_CAUSES, "exploding", "spike"),
-    "no-gradient": ("initial-scale", "weight-decay-too-strong", "lr-too-high", "dead-units"),
+    "dead-units": (*_CAUSES, "softmax-before-loss", "exploding", "spike", "bad-batch"),
+    "no-gradient": (
+        *("softmax-before-loss", "initial-scale", "weight-decay-too-strong", "lr-too-high"),
+        "dead-units",
+    ),
     "saturated": (*_CAUSES, "exploding"),
     "vanishing": (*_CAUSES, "saturated", "softmax-before-loss", "batch-norm-mode"),
     "exploding": ("unscaled-inputs", "initial-scale", "loss-scale", "lr-too-high"),

@@ -84,7 +84,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
             else "signals grow, and activations saturate"
         )
         override = remedies.keep_signals_small(evidence)
-    elif small.any() and evidence.steps > 1 and evidence.loss_kept > 0.9:
+    elif small.any() and evidence.steps > 1 and evidence.loss_left > 1 / 2:
         place = int(np.flatnonzero(small)[0])
         relation, size = "small", "below"
         consequence = "signals shrink from layer to layer, and gradients with them"
@@ -111,6 +111,32 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
         override=override,
         mend=f"Initialise {name} with a standard deviation of 1/sqrt(fan_in), as PyTorch's own "
         "initialisation nearly does.",
+    )
+
+
+def identical_units(evidence: Evidence) -> Iterator[Finding]:
+    """All units of a layer have the same weights, so they compute and learn the same."""
+    setup = evidence.setup
+    if setup is None:
+        return
+    trained = [
+        index
+        for index in setup.identical_units
+        if not evidence.is_frozen(evidence.info.layers[index].name)
+    ]
+    if not trained:
+        return
+    name = evidence.info.layers[trained[0]].name
+    yield Finding(
+        code="initial-scale",
+        severity="warning",
+        layer=name,
+        evidence={"layers": len(trained)},
+        threshold="a layer whose units all have exactly the same weights, while it trains",
+        message=f"All units of {name} have the same weights: they compute the same value and get the "
+        "same gradient, so they stay one unit.",
+        override=remedies.default_initialisation(evidence),
+        mend=f"Initialise {name} with random weights.",
     )
 
 

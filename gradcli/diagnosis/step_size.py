@@ -11,6 +11,7 @@ from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
     ALWAYS,
+    BATCH_LOSS,
     CLIPPED_TO,
     DISTANCE,
     LARGE_UPDATE,
@@ -24,12 +25,14 @@ from gradcli.diagnosis.limits import (
     STILL_TO_LEARN,
     UPDATE_JUMP,
 )
-from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS, Spike
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
 
 # The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3
+# Where a value that is not finite may be the work of updates; inputs and labels are not.
+_PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
 
 def spike(evidence: Evidence) -> Iterator[Finding]:
@@ -40,6 +43,9 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
         harmful = one.loss_after > SPIKE_HARM.value * one.loss_before
         if not harmful or rise < SPIKE_HARM_AT_LEAST.value * first_loss:
             continue
+        if one.is_of_the_batch:
+            yield _bad_batch(one)
+            return
         jumps = [
             change
             for change in evidence.rate_changes
@@ -71,6 +77,31 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             else remedies.limit_spikes(evidence),
         )
         return  # later ones happen to a model that the first one has disturbed
+
+
+def _bad_batch(one: Spike) -> Finding:
+    return Finding(
+        code="bad-batch",
+        severity="warning",
+        layer=one.layer,
+        evidence={
+            "step": one.step,
+            "factor": one.factor,
+            "loss_before": one.loss_before,
+            "loss_at": one.loss_at,
+            "loss_after": one.loss_after,
+        },
+        threshold=f"a norm above {SPIKE} times the median of the 25 steps before, in a batch whose "
+        f"own loss is above {BATCH_LOSS} times that before, and a loss that stays "
+        f"{SPIKE_HARM} times as high ({BATCH_LOSS.source})",
+        message=f"The batch of step {one.step} has an outlier: its loss was "
+        f"{numbers.norm(one.loss_at)}, while that of the steps before was "
+        f"{numbers.norm(one.loss_before)}, and its gradient {numbers.norm(one.factor)} times as "
+        f"large as usual. The update with it left the loss at {numbers.norm(one.loss_after)}.",
+        override=None,
+        mend=f"Look at the examples of the batch of step {one.step} for an outlier, and remove it "
+        "or clip the gradients.",
+    )
 
 
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
@@ -118,8 +149,10 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     """Say what too large updates did, the first thing first; empty if they did no harm."""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     if evidence.fault is not None:
+        if evidence.fault.phase not in _PHASES_OF_TRAINING:
+            return ""
         grew = len(evidence.losses) > 0 and evidence.losses.max() > LOSS_BLOWN_UP.value * first
-        if ratio > LARGE_UPDATE.value or grew:
+        if ratio > UPDATE_JUMP.value or grew:
             return f"At step {evidence.fault.step} the first value was no longer finite."
         return ""
     usual = evidence.usual_update_ratios
@@ -175,6 +208,7 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
         f"layer's weights by more than {distance:.1%} ({name} moved most), and the loss "
         f"{_hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
         override=remedies.raise_learning_rate(evidence, ratio),
+        mend=remedies.raise_learning_rate_in_words(evidence, ratio),
     )
 
 

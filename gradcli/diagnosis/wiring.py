@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
+from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding
@@ -73,6 +73,7 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
     if found is None:
         return
     squashing, loss = found
+    last = evidence.layers[-1].name
     floor = ""
     if squashing == "softmax" and evidence.classes > 1:
         lowest = float(np.log(np.e + evidence.classes - 1) - 1)
@@ -80,7 +81,7 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         code="softmax-before-loss",
         severity="warning",
-        layer=None,
+        layer=last,
         evidence={
             "operation": squashing,
             "loss": loss,
@@ -109,7 +110,9 @@ def _squashed(evidence: Evidence) -> tuple[str, str] | None:
 def loss_scale(evidence: Evidence) -> Iterator[Finding]:
     """The gradient at the model's output is far from that of a mean loss of classification."""
     setup = evidence.setup
-    if setup is None or evidence.classes < 2 or evidence.steps < FEWEST_STEPS:
+    if setup is None or evidence.classes < 2:
+        return
+    if evidence.steps < FEWEST_STEPS and evidence.fault is None:
         return
     norm = setup.output_grad_norm
     if not norm > 0 or _squashed(evidence) is not None:
@@ -119,7 +122,7 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
     tiny = norm < OUTPUT_GRADIENT_TINY.value * min(1.0, kept)
     if not tiny and not norm > OUTPUT_GRADIENT.value:
         return
-    if evidence.has_learned and not tiny:
+    if evidence.has_learned and not tiny and evidence.fault is None:
         return  # a sum instead of a mean, say, at a learning rate that fits it
     yield Finding(
         code="loss-scale",
@@ -134,6 +137,27 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
         "cross-entropy is about 1.",
         override=None,
         mend="Take the mean of the loss over the batch, and remove the factor in front of it.",
+    )
+
+
+def dropout_too_high(evidence: Evidence) -> Iterator[Finding]:
+    """A dropout drops nearly everything."""
+    setup = evidence.setup
+    if setup is None or evidence.steps < FEWEST_STEPS:
+        return
+    name, share = setup.dropout
+    if not share > DROPOUT.value:
+        return
+    yield Finding(
+        code="dropout-too-high",
+        severity="warning",
+        layer=name,
+        evidence={"dropout": share, "last_loss": evidence.convergence.last_loss},
+        threshold=f"a dropout of more than {DROPOUT} in training mode ({DROPOUT.source})",
+        message=f"{name} drops {share:.0%} of its values in training: too little is left to learn "
+        "from.",
+        override=remedies.lower_dropout(evidence),
+        mend=f"Lower the dropout of {name} to 0.5 or less.",
     )
 
 

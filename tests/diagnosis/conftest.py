@@ -100,6 +100,7 @@ def setup_record():
         output_sums=(-2.0, 2.0),
         output_grad_norm=0.9,
         loss_path=("NllLoss", "LogSoftmax", "Addmm"),
+        output_at=2,
         updates_watched=4,
         not_cleared=0,
     )
