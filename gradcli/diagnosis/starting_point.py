@@ -133,8 +133,8 @@ def identical_units(evidence: Evidence) -> Iterator[Finding]:
         layer=name,
         evidence={"layers": len(trained)},
         threshold="a layer whose units all have exactly the same weights, while it trains",
-        message=f"All units of {name} have the same weights: they compute the same value and get the "
-        "same gradient, so they stay one unit.",
+        message=f"All units of {name} have the same weights: they compute the same value and "
+        "get the same gradient, so they stay one unit.",
         override=remedies.default_initialisation(evidence),
         mend=f"Initialise {name} with random weights.",
     )
