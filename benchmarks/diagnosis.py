@@ -37,10 +37,12 @@ OF_EACH_FAULT, OF_EACH_SOUND = 8, 12
 
 @cache
 def all_kinds() -> tuple[Kind, ...]:
-    from diagnosis_corpus import fresh, loop_faults, sound, train_faults
+    from diagnosis_corpus import fresh, loop_faults, loop_settings, sound, train_faults
 
     return tuple(
-        kind for source in (train_faults, loop_faults, fresh, sound) for kind in source.kinds()
+        kind
+        for source in (train_faults, loop_faults, loop_settings, fresh, sound)
+        for kind in source.kinds()
     )
 
 
@@ -90,6 +92,8 @@ def describe(trial: Trial) -> str:
         for one in trial.said
     )
     levels = (("level", trial.level), ("twin", trial.twin_level), ("tried", trial.tried_level))
+    if trial.try_error:
+        said += f" (the try was refused: {trial.try_error.splitlines()[0]})"
     return f"said {said} " + " ".join(f"{name} {at:.2f}" for name, at in levels if at is not None)
 
 
@@ -114,8 +118,8 @@ def main() -> int:
         results = []
         for case, (trial, judged, seconds) in zip(cases, pool.imap(judge, keys), strict=True):
             results.append((case, trial, judged, seconds))
-            if sys.stderr.isatty():
-                print(f"\r{len(results)}/{len(cases)}", end="", file=sys.stderr, flush=True)
+            if sys.stderr.isatty() or len(results) % 50 == 0:
+                print(f"{len(results)}/{len(cases)}", file=sys.stderr, flush=True)
     scored = [(case, judged) for case, _, judged, _ in results]
     said = {case.name: describe(trial) for case, trial, _, _ in results}
     print(f"part {arguments.part}: {len(cases)} cases in {time.perf_counter() - began:.0f} s\n")

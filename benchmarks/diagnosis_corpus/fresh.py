@@ -51,7 +51,11 @@ def kinds() -> Iterator[Kind]:
         (scale, "vanishing"),
         lambda r: ["init=normal", f"init.std={_number(r, -8, -4)}"],
     )
-    yield _kind("zero weights", (scale, "no-gradient"), lambda r: ["init=normal", "init.std=0"])
+    yield _kind(
+        "tiny gain",
+        (scale, "vanishing"),
+        lambda r: ["init=orthogonal", f"init.gain={_number(r, -12, -6)}"],
+    )
     yield _kind(
         "negative biases",
         ("dead-units", scale),

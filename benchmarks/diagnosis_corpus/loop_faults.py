@@ -58,7 +58,7 @@ def kind_of_fault(
         again = random.Random()
         again.setstate(state)
         layers = fault(make(setting, again), again)
-        return Training(Answer(codes, layers, mend), plan, twin)
+        return Training(Answer(codes, tuple(layers), mend), plan, twin)
 
     return Kind(name=name, way="own", draw=draw, codes=codes, **of_kind)
 
@@ -268,14 +268,14 @@ def _detached(loop: Loop, drawn: random.Random) -> tuple[str, ...]:
     block = some_block(loop, drawn)
     index = int(block.rpartition(".")[2])
     loop.model.blocks[index] = nn.Sequential(loop.model.blocks[index], Detach())
-    return up_to(loop, block)
+    return layers_under(loop.model, block)
 
 
 def _without_grad(loop: Loop, drawn: random.Random) -> tuple[str, ...]:
     block = some_block(loop, drawn)
     index = int(block.rpartition(".")[2])
     loop.model.blocks[index] = WithoutGrad(loop.model.blocks[index])
-    return up_to(loop, block)
+    return layers_under(loop.model, block)
 
 
 def _unused(loop: Loop, drawn: random.Random) -> tuple[str, ...]:
@@ -386,9 +386,7 @@ def kinds() -> Iterator[Kind]:
     yield kind_of_fault("not cleared", ("not-cleared",), _not_cleared, (("zero_grad",),), **certain)
     held = (("optimizer",),)
     yield kind_of_fault("left out", ("not-updated",), _left_out, held, **certain)
-    yield kind_of_fault(
-        "rate of 0", ("not-updated",), _rate_of_zero, (("rate", "lr"),), **certain
-    )
+    yield kind_of_fault("rate of 0", ("not-updated",), _rate_of_zero, (("rate", "lr"),), **certain)
     yield kind_of_fault("head replaced", ("not-updated",), _replaced_head, held, **certain)
     graph = (("detach", "no_grad"),)
     every = {"architectures": ARCHITECTURES}
@@ -411,4 +409,4 @@ def kinds() -> Iterator[Kind]:
     )
 
 
-__all__ = ["CHAINS", "kind_of_fault", "kinds", "layers_under", "some_block"]
+__all__ = ["CHAINS", "kind_of_fault", "kinds", "layers_under", "some_block", "up_to"]

@@ -58,7 +58,7 @@ def score(case: Case, trial: Trial, answer: Answer) -> Score:
     if not case.kind.is_fault:
         return _score_healthy("healthy", trial, first)
     if trial.twin_level is not None and trial.level is not None and not trial.error:
-        if not case.kind.structural and trial.twin_level < TWIN_LEARNS:
+        if trial.twin_level < TWIN_LEARNS:
             return Score("void", first)
         if is_too_weak(trial.level, trial.twin_level) and not case.kind.structural:
             return _score_healthy("weak", trial, first)
@@ -73,9 +73,14 @@ def score(case: Case, trial: Trial, answer: Answer) -> Score:
         root_first=first in answer.codes,
         mend=names_mend(best, answer.mend) if answer.mend else None,
         try_given=bool(said and said[0].override) if tried else None,
-        try_helps=reaches(trial.tried_level, trial.twin_level) if tried else None,
+        try_helps=_helps(trial) if tried else None,
         try_harms=harms(trial.tried_level, trial.level) if tried else None,
     )
+
+
+def _helps(trial: Trial) -> bool | None:
+    # Advice that the command refuses helps nobody.
+    return False if trial.try_error else reaches(trial.tried_level, trial.twin_level)
 
 
 def _score_healthy(status: str, trial: Trial, first: str) -> Score:

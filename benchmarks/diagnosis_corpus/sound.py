@@ -247,9 +247,7 @@ class Sometimes(nn.Module):
 def _stochastic_depth(setting: Setting, drawn: random.Random) -> Loop:
     loop = digit_loop(setting, drawn)
     chooser = random.Random(drawn.random())
-    loop.model.blocks = nn.Sequential(
-        *(Sometimes(block, chooser) for block in loop.model.blocks)
-    )
+    loop.model.blocks = nn.Sequential(*(Sometimes(block, chooser) for block in loop.model.blocks))
     loop.make_optimizer()
     return loop
 
@@ -393,7 +391,9 @@ def kinds() -> Iterator[Kind]:
     )
     yield _configured("some dropout", lambda drawn, setting: ["model.dropout=0.2"])
     yield _configured(
-        "pixels of 0 to 1", lambda drawn, setting: ["data.normalize=0-1"], architectures=("mlp", "cnn")
+        "pixels of 0 to 1",
+        lambda drawn, setting: ["data.normalize=0-1"],
+        architectures=("mlp", "cnn"),
     )
     yield _configured(
         "long plateau",

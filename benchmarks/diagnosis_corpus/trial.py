@@ -34,7 +34,9 @@ class Trial:
     """The accuracy reached, 0 to 1; None where nothing was trained."""
     twin_level: float | None = None
     tried_level: float | None = None
-    """With the first finding's override; None if it has none or none was asked for."""
+    """With the first finding's override; None if it has none, or it could not be run."""
+    try_error: str = ""
+    """Why it could not be run."""
     error: str = ""
     """The exception that ended it, if one did."""
 
@@ -56,14 +58,19 @@ def run_case(case: Case) -> Trial:
 
 
 def _train(case: Case, runs_dir: str) -> Trial:
+    import gradcli
+
     training = case.training()
     said, level = _trained(training.plan, runs_dir)
     twin = None if training.twin is None else _trained(training.twin, runs_dir)[1]
-    tried = None
+    tried, refused = None, ""
     first = next((one for one in said if one.severity != "info"), None)
     if case.kind.is_fault and first is not None and first.override:
-        tried = _trained([*training.plan, *first.override.split()], runs_dir)[1]
-    return Trial(said, level, twin, tried)
+        try:
+            tried = _trained([*training.plan, *first.override.split()], runs_dir)[1]
+        except gradcli.UserError as error:
+            refused = str(error)
+    return Trial(said, level, twin, tried, refused)
 
 
 def _trained(overrides: list[str], runs_dir: str) -> tuple[tuple[Said, ...], float]:
