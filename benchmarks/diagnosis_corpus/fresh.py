@@ -6,16 +6,20 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from diagnosis_corpus.cases import Answer, Kind, Setting, Training
-from diagnosis_corpus.train_faults import CONFIGURED, sound_config
+from diagnosis_corpus.cases import ARCHITECTURES, Answer, Kind, Setting, Training
+from diagnosis_corpus.train_faults import hidden, sound_config
 
 Change = Callable[[random.Random], list[str]]
 
 
-def _kind(name: str, codes: tuple[str, ...], change: Change, **of_kind: Any) -> Kind:
+def _kind(
+    name: str, codes: tuple[str, ...], change: Change, checked: bool = False, **of_kind: Any
+) -> Kind:
     def draw(drawn: random.Random, setting: Setting) -> Training:
-        overrides = [*sound_config(drawn, setting), *change(drawn)]
-        return Training(Answer(codes), (overrides, {}))
+        overrides = change(drawn)
+        if not any(one.startswith("model=") for one in overrides):
+            overrides = [*sound_config(drawn, setting), *overrides]
+        return Training(Answer(codes), (overrides, {"check": checked}))
 
     given = {"architectures": ("mlp", "cnn"), "structural": True, **of_kind}
     return Kind(name=name, way="fresh", draw=draw, codes=codes, **given)
@@ -26,7 +30,7 @@ def _number(drawn: random.Random, low: float, high: float) -> str:
 
 
 def _deep(drawn: random.Random, low: int, high: int) -> str:
-    return "model.hidden=[" + ",".join(["32"] * drawn.randint(low, high)) + "]"
+    return hidden(32, drawn.randint(low, high))
 
 
 def kinds() -> Iterator[Kind]:
@@ -67,7 +71,19 @@ def kinds() -> Iterator[Kind]:
         lambda r: ["activation=tanh", "init=normal", f"init.std={_number(r, 0.3, 1.3)}"],
     )
     yield _kind("inputs of 0 to 255", ("unscaled-inputs",), lambda r: ["data.normalize=none"])
-    yield _kind("sound", (), lambda r: [], architectures=CONFIGURED)
+    yield _kind(
+        "wrong derivative",
+        ("wrong-gradient",),
+        lambda r: [
+            "data=mnist5k",
+            "model=wrong_backward",
+            f"model.factor={r.choice((-1, 0.5, 0.9, 1.1, 2))}",
+        ],
+        checked=True,
+        **deep,
+    )
+    yield _kind("sound, checked", (), lambda r: [], checked=True, **deep)
+    yield _kind("sound", (), lambda r: [], architectures=ARCHITECTURES)
     yield _kind("sound, kaiming", (), lambda r: ["activation=relu", "init=kaiming"])
     yield _kind("sound, xavier", (), lambda r: ["activation=tanh", "init=xavier"])
     yield _kind(

@@ -28,6 +28,8 @@ RATES = {
 }
 #: By how much they differ between the architectures.
 RATE_FACTORS = {
+    ("mlp", "sgd"): 3.0,
+    ("cnn", "sgd"): 2.0,
     ("rnn", "sgd"): 8.0,
     ("rnn", "momentum"): 5.0,
     ("rnn", "nesterov"): 5.0,

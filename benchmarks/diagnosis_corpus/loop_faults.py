@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from diagnosis_corpus.broken_modules import Detach, Unused, WithoutGrad, Wrong
 from diagnosis_corpus.cases import (
     ARCHITECTURES,
     Answer,
@@ -245,25 +246,6 @@ def _inside(name: str, block: str) -> bool:
 # The graph.
 
 
-class Detach(nn.Module):
-    """Passes values, and no gradient."""
-
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        return signal.detach()
-
-
-class WithoutGrad(nn.Module):
-    """Runs a module under `no_grad`."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return self.inner(signal)
-
-
 def _detached(loop: Loop, drawn: random.Random) -> tuple[str, ...]:
     block = some_block(loop, drawn)
     index = int(block.rpartition(".")[2])
@@ -281,42 +263,8 @@ def _without_grad(loop: Loop, drawn: random.Random) -> tuple[str, ...]:
 def _unused(loop: Loop, drawn: random.Random) -> tuple[str, ...]:
     """A block that is computed, and whose output nobody uses."""
     index = drawn.randrange(len(loop.model.blocks))
-    loop.model.blocks[index] = _Unused(loop.model.blocks[index])
+    loop.model.blocks[index] = Unused(loop.model.blocks[index])
     return layers_under(loop.model, f"blocks.{index}")
-
-
-class _Unused(nn.Module):
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        self.inner(signal)
-        return signal
-
-
-class _Wrong(torch.autograd.Function):
-    """The identity, with a backward pass that is not its derivative."""
-
-    @staticmethod
-    def forward(context: Any, signal: torch.Tensor, factor: float) -> torch.Tensor:
-        context.factor = factor
-        return signal.view_as(signal)
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return context.factor * gradient, None
-
-
-class Wrong(nn.Module):
-    """Scales gradients by a factor that it has no right to."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, signal: torch.Tensor) -> torch.Tensor:
-        return _Wrong.apply(signal, self.factor)
 
 
 def _wrong_sign(loop: Loop, drawn: random.Random) -> tuple[str, ...]:

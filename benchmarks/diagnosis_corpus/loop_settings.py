@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from diagnosis_corpus.broken_modules import Broken
 from diagnosis_corpus.cases import ADAPTIVE, OPTIMIZERS, Kind, Setting
 from diagnosis_corpus.loop import Loop, digit_loop
 from diagnosis_corpus.loop_faults import CHAINS, kind_of_fault, layers_under, some_block, up_to
@@ -258,26 +259,6 @@ def _recurrence(loop: Loop, drawn: random.Random) -> Layers:
 
 
 # Modules.
-
-
-class Broken(nn.Module):
-    """Arithmetic that fails for some values."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def forward(self, signal: Tensor) -> Tensor:
-        match self.name:
-            case "log":
-                return torch.log(signal + 1.5)
-            case "sqrt":
-                return torch.sqrt(torch.relu(signal))
-            case "division":
-                return signal / torch.relu(signal).round().sum(1, keepdim=True)
-            case "exp":
-                return torch.exp(40 * signal.abs()) / torch.exp(40 * signal.abs()).sum()
-        raise ValueError(self.name)
 
 
 def _not_finite(loop: Loop, drawn: random.Random) -> Layers:

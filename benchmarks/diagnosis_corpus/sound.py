@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from diagnosis_corpus.cases import OPTIMIZERS, Answer, Kind, Setting, Training
 from diagnosis_corpus.loop import RATES, Loop, digit_loop, make_optimizer
 from diagnosis_corpus.loop_faults import CHAINS
 from diagnosis_corpus.nets import WIDTH, Residual
+from diagnosis_corpus.odd_nets import LayerScaled, Lora, Pair, Sometimes, Texts, Tied
 from diagnosis_corpus.tasks import Task, curve, words
-from diagnosis_corpus.train_faults import CONFIGURED, sound_config
+from diagnosis_corpus.train_faults import SHIPPED, sound_config
 
 ADAMS = ("adam", "adamw", "nadam")
 
@@ -39,7 +40,7 @@ def _configured(name: str, change: Callable[[random.Random, Setting], list[str]]
     def draw(drawn: random.Random, setting: Setting) -> Training:
         return Training(Answer(), [*sound_config(drawn, setting), *change(drawn, setting)])
 
-    return Kind(name=name, way="train", draw=draw, **{"architectures": CONFIGURED, **of_kind})
+    return Kind(name=name, way="train", draw=draw, **of_kind)
 
 
 # Own loops.
@@ -54,20 +55,6 @@ def _frozen_base(setting: Setting, drawn: random.Random) -> Loop:
     return loop
 
 
-class Lora(nn.Module):
-    """A frozen linear layer and a trained difference of low rank that begins at zero."""
-
-    def __init__(self, base: nn.Linear, rank: int) -> None:
-        super().__init__()
-        self.base = base.requires_grad_(False)
-        self.down = nn.Linear(base.in_features, rank, bias=False)
-        self.up = nn.Linear(rank, base.out_features, bias=False)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        return self.base(signal) + self.up(self.down(signal))
-
-
 def _lora(setting: Setting, drawn: random.Random) -> Loop:
     loop = digit_loop(setting, drawn)
     rank = drawn.choice((2, 4, 8))
@@ -75,19 +62,6 @@ def _lora(setting: Setting, drawn: random.Random) -> Loop:
         block[0] = Lora(block[0], rank)
     loop.make_optimizer([one for one in loop.model.parameters() if one.requires_grad])
     return loop
-
-
-class Texts(nn.Module):
-    """Word indices (b, n) to two logits: an embedding, a recurrent layer, a head."""
-
-    def __init__(self, rows: int, width: int = 24) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(rows, width)
-        self.cell = nn.GRU(width, width, batch_first=True)
-        self.head = nn.Linear(width, 2)
-
-    def forward(self, texts: Tensor) -> Tensor:
-        return self.head(self.cell(self.embed(texts))[0].mean(1))
 
 
 def _embedding(setting: Setting, drawn: random.Random) -> Loop:
@@ -98,18 +72,6 @@ def _embedding(setting: Setting, drawn: random.Random) -> Loop:
     rows = drawn.choice((2_000, 10_000, 20_000))  # most words never occur
     rate = 4e-3 * 10 ** drawn.uniform(-0.2, 0.2)
     return Loop(Texts(rows), task, setting[1], rate, drawn.randrange(150, 220), 64, generator)
-
-
-class LayerScaled(nn.Module):
-    """x + scale * f(x), with a scale that begins next to nothing (Touvron et al. 2021)."""
-
-    def __init__(self, width: int, scale: float) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.full((width,), scale))
-        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
-
-    def forward(self, signal: Tensor) -> Tensor:
-        return signal + self.scale * self.body(signal)
 
 
 def _layer_scale(setting: Setting, drawn: random.Random) -> Loop:
@@ -231,38 +193,12 @@ def _sharpness_aware(setting: Setting, drawn: random.Random) -> Loop:
     return loop
 
 
-class Sometimes(nn.Module):
-    """A residual block that is left out of some steps (Huang et al. 2016)."""
-
-    def __init__(self, body: nn.Module, drawn: random.Random) -> None:
-        super().__init__()
-        self.body, self._drawn = body, drawn
-
-    def forward(self, signal: Tensor) -> Tensor:
-        if self.training and self._drawn.random() < 0.3:
-            return signal
-        return signal + self.body(signal)
-
-
 def _stochastic_depth(setting: Setting, drawn: random.Random) -> Loop:
     loop = digit_loop(setting, drawn)
     chooser = random.Random(drawn.random())
     loop.model.blocks = nn.Sequential(*(Sometimes(block, chooser) for block in loop.model.blocks))
     loop.make_optimizer()
     return loop
-
-
-class Tied(nn.Module):
-    """An autoencoder whose decoder is the encoder's matrix, transposed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Linear(196, WIDTH)
-        self.bias = nn.Parameter(torch.zeros(196))
-
-    def forward(self, images: Tensor) -> Tensor:
-        hidden = torch.tanh(self.encoder(images.flatten(1)))
-        return F.linear(hidden, self.encoder.weight.t(), self.bias)
 
 
 def _weight_tying(setting: Setting, drawn: random.Random) -> Loop:
@@ -274,15 +210,6 @@ def _weight_tying(setting: Setting, drawn: random.Random) -> Loop:
     loop.loss = F.mse_loss
     loop.make_optimizer()
     return loop
-
-
-class Pair(nn.Module):
-    """A generator and a discriminator of points in the plane."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
-        self.discriminator = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
 
 
 def _adversaries(loop: Loop, monitor: Any) -> None:
@@ -389,7 +316,9 @@ def kinds() -> Iterator[Kind]:
         "some decay",
         lambda drawn, setting: ["optimizer.weight_decay=1e-4"],
     )
-    yield _configured("some dropout", lambda drawn, setting: ["model.dropout=0.2"])
+    yield _configured(
+        "some dropout", lambda drawn, setting: ["model.dropout=0.2"], architectures=SHIPPED
+    )
     yield _configured(
         "pixels of 0 to 1",
         lambda drawn, setting: ["data.normalize=0-1"],

@@ -11,7 +11,11 @@ from typing import Any
 
 from diagnosis_corpus.cases import Case
 
-CORPUS = Path(__file__).resolve().parent
+#: The corpus's own models, which a config may name.
+OWN: dict[str, Any] = {
+    "config_dir": Path(__file__).resolve().parent / "configs",
+    "allow_import": ["diagnosis_corpus"],
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _train(case: Case, runs_dir: str) -> Trial:
 def _trained(overrides: list[str], runs_dir: str) -> tuple[tuple[Said, ...], float]:
     import gradcli
 
-    run = gradcli.train(*overrides, runs_dir=runs_dir)
+    run = gradcli.train(*overrides, runs_dir=runs_dir, **OWN)
     evals = [one for one in run.evals if one.step == run.evals[-1].step] if run.evals else []
     # Both splits together, so that a point is ten images and not five.
     level = sum(one.accuracy for one in evals) / len(evals) if evals else 0.0
@@ -99,13 +103,13 @@ def _fresh(case: Case, runs_dir: str) -> Trial:
     import gradcli
 
     overrides, options = case.training().plan
-    return Trial(_said(gradcli.inspect(*overrides, runs_dir=runs_dir, **options)))
+    return Trial(_said(gradcli.inspect(*overrides, runs_dir=runs_dir, **options, **OWN)))
 
 
 def _findings(path: Any, runs_dir: str) -> tuple[Said, ...]:
     import gradcli
 
-    return _said(gradcli.inspect(path, runs_dir=runs_dir))
+    return _said(gradcli.inspect(path, runs_dir=runs_dir, **OWN))
 
 
 def _said(inspection: Any) -> tuple[Said, ...]:
