@@ -32,7 +32,7 @@ from diagnosis_corpus.scoring import Score, score
 from diagnosis_corpus.trial import Trial, run_case
 
 #: How many of each kind of fault, and of sound training, unless a number is given.
-OF_EACH_FAULT, OF_EACH_SOUND = 8, 12
+OF_EACH_FAULT, OF_EACH_SOUND = 8, 14
 
 
 @cache
@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("--ways", default="train,own,fresh")
     parser.add_argument("--kinds", help="words of kinds' names, or codes, with commas between")
     parser.add_argument("--faults", type=int, help="the number of faults; else 8 of each kind")
-    parser.add_argument("--healthy", type=int, help="of sound ones; else 12 of each kind")
+    parser.add_argument("--healthy", type=int, help="of sound ones; else 14 of each kind")
     parser.add_argument("--limit", type=int, help="run no more than so many")
     parser.add_argument("--only", metavar="CASE", help="one case: way/kind/part/index")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())

@@ -1,4 +1,4 @@
-"""Nets that look odd and are sound: most rows unused, branches that begin at zero, shared weights."""
+"""Nets that look odd and are sound: rows nobody uses, branches that begin at zero, tied weights."""
 
 from __future__ import annotations
 

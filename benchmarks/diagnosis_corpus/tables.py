@@ -32,6 +32,7 @@ def figures(scored: Scored) -> dict[str, tuple[int, int]]:
         "code and layer": share(score.right for score in faults),
         "root cause first": share(score.root_first for score in faults),
         "false alarms": share(score.false_alarm for score in sound),
+        "of sound ones": share(score.false_alarm for score in sound if score.status == "healthy"),
         "undetermined": share(score.undetermined for score in sound),
         "try given": share(score.try_given for score in faults),
         "try helps": share(score.try_helps for score in faults),

@@ -25,6 +25,7 @@ def sound_config(drawn: random.Random, setting: Setting) -> Overrides:
         "data=mnist5k",
         "batch_size=64",
         "threads=1",
+        "device=cpu",
         "checkpoint.seconds=1e9",
         f"seed={drawn.randrange(1_000_000)}",
         "epochs=3",
