@@ -8,7 +8,8 @@ also architectures and optimizers that `tuning` never uses.
     python benchmarks/diagnosis.py [--part tuning|held] [--ways train,own,fresh] [--kinds WORDS]
         [--faults N] [--healthy N] [--limit N] [--jobs N] [--json FILE] [--list-wrong] [--only CASE]
 
-Prints what was right with Wilson intervals, by way and by kind, and a table of confusions.
+Prints what was right with Wilson intervals, by way and by kind, a table of confusions, and what is
+not as wanted; it exits with 1 if anything is not.
 """
 
 from __future__ import annotations
@@ -141,7 +142,9 @@ def main() -> int:
             for case, trial, judged, seconds in results
         ]
         arguments.json.write_text(json.dumps(lines, indent=1))
-    return 0
+    missed = list(tables.misses(scored))
+    print("\n".join(["not as wanted:", *missed]) if missed else "all is as wanted")
+    return int(bool(missed))
 
 
 if __name__ == "__main__":

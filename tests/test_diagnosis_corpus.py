@@ -284,3 +284,17 @@ def test_tables_count_faults_and_sound_ones_apart():
         f"{'healthy':24} lr-too-high 1, healthy 1",
         f"{'lr-too-high':24} lr-too-high 1, plateau 1",
     ]
+
+
+def test_what_is_not_as_wanted_is_listed():
+    answer = Answer(("lr-too-high",))
+    fault = case_of()
+
+    def scored(right, wrong):
+        answers = [said("lr-too-high")] * right + [said("plateau")] * wrong
+        return [(fault, scoring.score(fault, Trial((one,), 0.1, 0.9), answer)) for one in answers]
+
+    assert list(tables.misses(scored(20, 0))) == []
+    listed = [line.partition(" (")[0].rpartition(" ")[0] for line in tables.misses(scored(7, 3))]
+    assert listed == ["own: code and layer", "own: root cause first", "own: planted"]
+    assert len(list(tables.misses(scored(9, 1)))) == 1

@@ -139,16 +139,6 @@ def _huge_layer(loop: Loop, drawn: random.Random) -> Layers:
 
 
 @torch.no_grad()
-def _tiny_layer(loop: Loop, drawn: random.Random) -> Layers:
-    name, layer = drawn.choice(
-        [found for place in ("stem", "blocks") for found in _weighted(loop.model, place)]
-    )
-    layer.weight.mul_(10 ** drawn.uniform(-10, -6))
-    layer.bias.zero_()
-    return (name,)
-
-
-@torch.no_grad()
 def _constant_layer(loop: Loop, drawn: random.Random) -> Layers:
     """All units of a hidden layer begin alike, and stay alike."""
     name, layer = drawn.choice(
@@ -318,7 +308,6 @@ def kinds() -> Iterator[Kind]:
     )
     yield kind_of_fault("zero weights", (scale,), _all_zero, start)
     yield kind_of_fault("huge layer", (scale,), _huge_layer, start, **plain)
-    yield kind_of_fault("tiny layer", (scale, "vanishing"), _tiny_layer, start, **plain)
     yield kind_of_fault("constant layer", (scale,), _constant_layer, start, **plain)
     yield kind_of_fault(
         "negative biases",
