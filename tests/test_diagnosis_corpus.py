@@ -213,9 +213,11 @@ def test_a_fault_within_a_point_of_its_twin_is_scored_as_healthy_unless_it_is_st
     assert scoring.score(case_of(structural=True), near, answer).status == "fault"
 
 
-def test_a_twin_that_learns_nothing_proves_nothing():
+def test_what_learns_nothing_proves_nothing():
     score = scoring.score(case_of(), Trial((), 0.1, 0.15), Answer(("lr-too-high",)))
     assert (score.status, score.right) == ("void", None)
+    score = scoring.score(case_of(()), Trial((said("plateau"),), 0.15), Answer())
+    assert (score.status, score.false_alarm) == ("void", None)
 
 
 @pytest.mark.parametrize(

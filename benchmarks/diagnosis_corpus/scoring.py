@@ -1,8 +1,8 @@
 """What counts as right: pure functions of what was planted and what was said.
 
 A fault counts only if it matters: unless its kind is structural, a training that ends within
-`TOO_WEAK` of its twin is scored as a healthy one. A twin that does not learn itself proves
-nothing, and its case is left out. `undetermined` is wrong for a fault.
+`TOO_WEAK` of its twin is scored as a healthy one. A twin or a sound training that does not learn
+proves nothing, and its case is left out and counted as `void`. `undetermined` is wrong for a fault.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ TOO_WEAK = 0.01
 #: A `try` helps if it comes this close to the twin, and harms if it ends this far below the fault.
 #: Two standard deviations of the difference of two accuracies of 0.9 on 1,000 images: 0.027.
 MARGIN = 0.03
-#: A twin must reach this share of what can be learnt beyond guessing one of ten classes.
-TWIN_LEARNS = 0.4
+#: A twin, and a training that is to be judged as a sound one, must reach this level. Guessing
+#: among ten classes has 0.1; between 0.1 and here it is open whether a training is sound.
+LEARNS = 0.4
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ def score(case: Case, trial: Trial, answer: Answer) -> Score:
     said = [one for one in trial.said if one.severity != "info"]
     first = said[0].code if said else ("error" if trial.error else "healthy")
     if not case.kind.is_fault:
+        if trial.level is not None and trial.level < LEARNS:
+            return Score("void", first)
         return _score_healthy("healthy", trial, first)
     if trial.twin_level is not None and trial.level is not None and not trial.error:
-        if trial.twin_level < TWIN_LEARNS:
+        if trial.twin_level < LEARNS:
             return Score("void", first)
         if is_too_weak(trial.level, trial.twin_level) and not case.kind.structural:
             return _score_healthy("weak", trial, first)

@@ -213,7 +213,7 @@ def kinds() -> Iterator[Kind]:
     )
     yield _kind("lr too low", ("lr-too-low",), _rate_too_low)
     yield _kind("weight decay", ("weight-decay-too-strong",), _decay_too_strong)
-    yield _kind("inputs of 0 to 255", ("unscaled-inputs",), _unscaled)
+    yield _kind("inputs of 0 to 255", ("unscaled-inputs",), _unscaled, architectures=("mlp", "cnn"))
     yield _kind("huge weights", (scale,), _huge_weights, architectures=SHIPPED)
     yield _kind("tiny weights", (scale,), _tiny_weights, architectures=tiny)
     yield _kind("tiny gain", (scale,), _tiny_gain, architectures=tiny)
