@@ -27,10 +27,19 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from diagnosis_corpus import tables
+from diagnosis_corpus import scoring, tables
 from diagnosis_corpus.cases import Case, Kind, draw_cases, tunable
 from diagnosis_corpus.scoring import Score, score
 from diagnosis_corpus.trial import Trial, run_case
+
+LEGEND = f"""\
+twin:  the same training without the fault
+weak:  a fault that costs at most {100 * scoring.TOO_WEAK:g} point of accuracy; scored as a healthy
+       training, among the false alarms, but not among those "of sound ones"
+void:  its twin, or a sound training itself, stays below {100 * scoring.LEARNS:g}%; not scored
+helps: a try comes within {100 * scoring.MARGIN:g} points of the twin
+harms: it ends more than {100 * scoring.MARGIN:g} points below the fault
+"""
 
 #: How many of each kind of fault, and of sound training, unless a number is given.
 OF_EACH_FAULT, OF_EACH_SOUND = 8, 14
@@ -124,6 +133,7 @@ def main() -> int:
     scored = [(case, judged) for case, _, judged, _ in results]
     said = {case.name: describe(trial) for case, trial, _, _ in results}
     print(f"part {arguments.part}: {len(cases)} cases in {time.perf_counter() - began:.0f} s\n")
+    print(LEGEND)
     for part in (tables.by_way, tables.by_kind, tables.confusion):
         print("\n".join(part(scored)), end="\n\n")
     if arguments.list_wrong or arguments.only:
