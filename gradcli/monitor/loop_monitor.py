@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import is_
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,12 +26,18 @@ from gradcli.errors import UserError
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.non_finite import Phase, broken_layer
+from gradcli.gradients.fault_place import Place
+from gradcli.gradients.non_finite import broken_parameters, place_after_update
 from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, on_host, scaled
+from gradcli.monitor.every_pass_watch import EveryPassWatch
 from gradcli.monitor.forward_watch import ForwardWatch
 from gradcli.monitor.loss_scale import LossScale
 from gradcli.monitor.wrappers import is_compiled, refuse_unwatchable, unwrap_model
+from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords
+
+#: How closely the values of forward passes are watched.
+Watch = Literal["every_step", "every_pass"]
 
 _SECONDS_BETWEEN_FLUSHES = 1.0
 # Version counters tell whether the loop changed gradients between `step` and the update, and save
@@ -72,6 +78,8 @@ class LoopMonitor:
         every: the updates from one `LayerRecord` to the next; 0 for none.
         stop_on_fault: whether `step` raises at a non-finite value. On an accelerator it then
             waits for the device at each step.
+        watch: `every_step` looks at the loss and the gradients of each step, and repeats the
+            passes of the first that is not finite; `every_pass` looks at every value.
 
     Attributes:
         layers: the model's layers.
@@ -94,6 +102,7 @@ class LoopMonitor:
         scaler: Any = None,
         every: int = 100,
         stop_on_fault: bool = False,
+        watch: Watch = "every_step",
     ) -> None:
         self.model = unwrap_model(model)
         refuse_unwatchable(self.model, optimizer)
@@ -119,9 +128,11 @@ class LoopMonitor:
         self._distrust = False
         self._distrusted: list[int] = []
 
-        # Without a scaler, autocast makes no value overflow earlier in the forward pass.
-        self._forward = ForwardWatch(
-            self._device, self._before_forward, autocast=scaler is not None
+        # Looking waits for an accelerator; `flush` does so anyway.
+        self._looks = self._device.type == "cpu" or stop_on_fault or watch == "every_pass"
+        watch_class = EveryPassWatch if watch == "every_pass" else ForwardWatch
+        self._forward = watch_class(
+            self.model, self.layers, self._device, self._before_forward, waits=self._looks
         )
         self._optimizer, self._handles = self._hook(optimizer)
         try:
@@ -152,6 +163,7 @@ class LoopMonitor:
         self.epoch = self.epoch if epoch is None else epoch
         if not self.updates:
             self._refuse_no_gradient()
+        self._forward.settle()
         gradients = self._gradients.current()
         self._measured = _Measured(
             self._one_number(loss),
@@ -160,9 +172,8 @@ class LoopMonitor:
             _versions(gradients),
             self._scale.current(),
         )
-        # On an accelerator this would wait for the device; `flush` does it there.
-        if self._device.type == "cpu" or self._stop_on_fault:
-            self._look(self._measured)
+        if self._looks:
+            self._look(self._measured, loss)
         self._forward.forget()
         if self._stop_on_fault and self.fault is not None:
             raise FloatingPointError(fault_message(self.fault))
@@ -199,6 +210,7 @@ class LoopMonitor:
                 self._measured = None
         self.flush()
         self._supersede()
+        self._look_at_weights()
 
     @property
     def optimizer_name(self) -> str:
@@ -240,6 +252,7 @@ class LoopMonitor:
         self._updates_under_way -= 1
         if self._updates_under_way:
             return
+        self._forward.updated()
         measured, self._measured = self._measured, None
         if measured is None:
             self._pass_over()
@@ -336,28 +349,51 @@ class LoopMonitor:
 
     # Steps that are not finite, or have no update.
 
-    def _look(self, measured: _Measured) -> None:
+    def _look(self, measured: _Measured, loss_graph: Tensor | float | None = None) -> None:
         """Look for a fault on the host, while the inputs of the model are known."""
         loss = float(measured.loss)
         if math.isfinite(loss + _sum(measured.before)):
             return
         if self._scale.active and math.isfinite(loss):
             return  # infinite gradients are how a scaler finds its scale
-        self._note_fault(self.updates + 1, loss, on_host(measured.before))
+        self._note_fault(self.updates + 1, loss, on_host(measured.before), loss_graph)
 
-    def _note_fault(self, step: int, loss: float, norms: Floats) -> None:
+    def _note_fault(
+        self, step: int, loss: float, norms: Floats, loss_graph: Tensor | float | None = None
+    ) -> None:
         """Emit the first fault; `norms` (P,) are those before clipping."""
         if self.fault is not None:
             return
-        phase: Phase = "backward"
-        layer = None
-        if math.isfinite(loss):
-            layer = broken_layer(self.layers, norms)
+        broken = broken_parameters(self.layers, norms)
+        graph = loss_graph if isinstance(loss_graph, Tensor) else None
+        place = self._forward.place(loss, graph, broken)
+        if place.phase == "parameters" and self.updates and place.tensor in self._updated():
+            self._emit_fault(step - 1, loss, place_after_update(place, self._optimizer, self.model))
         else:
-            layer = self._forward.first_non_finite(self.model)
-            phase = "loss" if layer is None else "forward"
-        self.fault = FaultRecord(step, self.epoch, phase, layer, loss, ())
+            self._emit_fault(step, loss, place)
+
+    def _emit_fault(self, step: int, loss: float, place: Place) -> None:
+        self.fault = place.record(step, self.epoch, loss)
         self._emit(self.fault)
+
+    def _look_at_weights(self) -> None:
+        """Look for a weight that the last update made non-finite: no later step shows it."""
+        if self.fault is not None or not self.updates:
+            return
+        for layer in self.layers:
+            for parameter in layer.parameters:
+                value = self.model.get_parameter(parameter.name).detach()
+                if parameter.name in self._updated() and not bool(torch.isfinite(value).all()):
+                    place = Place("update", layer.name, tensor=parameter.name)
+                    place = place_after_update(place, self._optimizer, self.model)
+                    self._emit_fault(self.updates, math.nan, place)
+                    self.last_is_finite = False
+                    return
+
+    def _updated(self) -> frozenset[str]:
+        """Return the names of the parameters that the optimizer updates."""
+        held = {id(one) for group in self._optimizer.param_groups for one in group["params"]}
+        return frozenset(name for name, one in self.model.named_parameters() if id(one) in held)
 
     def _supersede(self) -> None:
         """Forget a measurement that no update followed, but count an update that was skipped."""
@@ -425,9 +461,7 @@ def _sum(norms: Norms) -> float:
 
 def fault_message(fault: FaultRecord) -> str:
     """Say where the first non-finite value arose, for a warning or an error."""
-    place = {
-        "forward": f"the output of {fault.layer}",
-        "loss": "the loss",
-        "backward": f"the gradient of {fault.layer}",
-    }[fault.phase]
-    return f"At step {fault.step}, the first non-finite value (inf or NaN) was {place}."
+    text = fault_sentences(fault)
+    if fault.unsure:
+        return f"{text} {WATCH_LINE} tells."
+    return " ".join(filter(None, (text, fault_mend(fault))))
