@@ -43,11 +43,7 @@ _SLOPES = {
     "Atanh": "the slope of atanh is infinite at -1 and 1",
     "Acosh": "the slope of acosh is infinite at 1",
     "Atan2": "the derivative of atan2 does not exist at (0, 0)",
-    "Std": "the derivative of a standard deviation does not exist if all values are equal",
-    "LinalgVectorNorm": "the derivative of a norm does not exist at 0",
-    "Cdist": "the derivative of a distance does not exist at 0",
     "Logit": "the slope of logit is infinite at 0 and 1",
-    "Prod": "the derivative of a product divides by its factors",
 }
 
 
@@ -101,7 +97,9 @@ def is_fully_masked(operation: str, arguments: Sequence[Any]) -> bool:
 
 
 def _of_too_few(operation: str, values: Tensor, result: Tensor) -> str:
-    name = {"mean": "mean", "std": "standard deviation", "var": "variance"}[operation[:4].strip("_")]
+    name = {"mean": "mean", "std": "standard deviation", "var": "variance"}[
+        operation[:4].strip("_")
+    ]
     if not values.numel():
         return f"the {name} of no values at all"
     if operation != "mean" and values.numel() == result.numel():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 _CONTAINERS = list, dict, set, deque
+_VALUE = "value"
 
 
 class StateChanges:
@@ -22,10 +23,11 @@ class StateChanges:
     Attributes:
         seen: whether an attribute or a buffer changed, other than the statistics that a batch
             norm collects while it trains, which its output does not depend on.
+        counted: whether a number or a word changed, on which any branch may depend.
     """
 
     def __init__(self) -> None:
-        self.seen = False
+        self.seen = self.counted = False
 
 
 @contextmanager
@@ -68,11 +70,12 @@ def state_kept(model: nn.Module, device: torch.device) -> Iterator[StateChanges]
     try:
         yield changes
     finally:
-        changes.seen = any(
-            _fingerprint(module) != earlier
-            for module, earlier in zip(modules, before, strict=True)
-            if not (isinstance(module, _NormBase) and module.training)
-        )
+        for module, earlier in zip(modules, before, strict=True):
+            if isinstance(module, _NormBase) and module.training:
+                continue
+            now = _fingerprint(module)
+            changes.seen |= now != earlier
+            changes.counted |= _plain(now) != _plain(earlier)
         for module, saved in zip(modules, attributes, strict=True):
             vars(module).clear()
             vars(module).update(saved)
@@ -102,9 +105,16 @@ def _fingerprint(module: nn.Module) -> list[Any]:
         if isinstance(value, Tensor) and not value.is_inference()
         else (name, id(value), len(value))
         if isinstance(value, _CONTAINERS)
-        else (name, value if isinstance(value, int | float | str) else id(value))
+        else (name, _VALUE, value)
+        if isinstance(value, int | float | str)
+        else (name, id(value))
         for name, value in values
     ]
+
+
+def _plain(fingerprint: list[Any]) -> list[Any]:
+    """Return the part of a fingerprint on numbers and words."""
+    return [one for one in fingerprint if len(one) == 3 and one[1] == _VALUE]
 
 
 def _refill(container: Any, content: Any) -> None:

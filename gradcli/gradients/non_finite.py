@@ -129,8 +129,7 @@ def locate_fault_in_passes(
 
 
 def may_be_random(model: nn.Module) -> bool:
-    """Whether a pass of `model` may draw random numbers: if it holds dropout, or code of its own
-    outside PyTorch and gradcli."""
+    """Whether `model` may draw random numbers: it holds dropout, or code that is not known."""
     return any(
         "dropout" in type(one).__name__.lower()
         or isinstance(one, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d)

@@ -60,6 +60,7 @@ class _Input:
     """What made it, if that was seen."""
     parameter: Place | None = None
     """The place, if it is a parameter or a buffer."""
+    size: int = 0
     argument: str = ""
     """Its name among the arguments of the model."""
 
@@ -89,7 +90,7 @@ class PassFinding:
         return self.nan or self.infinity
 
 
-class PassTrace(TorchDispatchMode):
+class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Finds the first non-finite value of a forward pass; use it as a context around the pass.
 
     Args:
@@ -101,7 +102,7 @@ class PassTrace(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._model = model
         self.names = {id(module): name or _MODEL for name, module in model.named_modules()}
         self.begin({})
@@ -141,8 +142,7 @@ class PassTrace(TorchDispatchMode):
         """Return the origin of what was computed last after the model, if it is not finite."""
         if self._last_outside is None:
             return None
-        source = self._source(self._last_outside)
-        return None if self._is_on_purpose(source) else self._described(source, self._last_outside)
+        return self._origin(self._last_outside)
 
     def enter_module(self, module: nn.Module) -> None:
         """Note that `module` is called."""
@@ -236,14 +236,15 @@ class PassTrace(TorchDispatchMode):
             self._awaiting.append((frame, event))
 
     def _input(self, tensor: Tensor, values: Tensor) -> _Input:
-        key = _storage(tensor)
+        key, size = _storage(tensor), tensor.numel()
+        has_nan = bool(torch.isnan(values).any())
         event = self._events[key][0] if key in self._events else None
-        return _Input(
-            bool(torch.isnan(values).any()),
-            event,
-            self._owners().get(key) if event is None else None,
-            self._arguments.get(key, "") if event is None else "",
-        )
+        if event is None:
+            place, argument = self._owners().get(key), self._arguments.get(key, "")
+            return _Input(has_nan, None, place, size, argument)
+        # What was made of a parameter alone, such as its transpose, stands for it.
+        only = event.inputs[0] if len(event.inputs) == 1 else None
+        return only if only is not None and only.parameter else _Input(has_nan, event, size=size)
 
     def _owners(self) -> dict[int, Place]:
         """Return the places of parameters and buffers, by storage."""
@@ -277,10 +278,11 @@ class PassTrace(TorchDispatchMode):
                 carriers = [one for one in carriers if not self._is_deliberate(one)]
             if not carriers:
                 return event
-            known = [one for one in carriers if one.parameter] or carriers
-            if known[0].event is None:
-                return known[0]
-            event = known[0].event
+            # A parameter is there before the pass; a layer's weight comes before its bias.
+            carriers = sorted(carriers, key=lambda one: (one.parameter is None, -one.size))
+            if carriers[0].event is None:
+                return carriers[0]
+            event = carriers[0].event
 
     def _is_deliberate(self, given: _Input) -> bool:
         """Whether an infinity is one that the code asked for, or a constant."""
@@ -325,8 +327,7 @@ def in_backward() -> bool:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the floating-point and complex tensors in a nested value, such as what a module
-    returns, including the fields of a dataclass."""
+    """Yield the floating-point and complex tensors in a nested value, also in dataclasses."""
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
             yield value
@@ -375,7 +376,8 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _storage(tensor: Tensor) -> int:
     """Return what tensors with the same memory share."""
-    return tensor.untyped_storage()._cdata
+    key: int = tensor.untyped_storage()._cdata
+    return key
 
 
 def all_finite(tensors: Iterable[Tensor | None]) -> bool:
@@ -383,4 +385,3 @@ def all_finite(tensors: Iterable[Tensor | None]) -> bool:
     return all(
         bool(torch.isfinite(one).all()) for one in tensors if one is not None and _is_plain(one)
     )
-

@@ -5,6 +5,7 @@ The model itself is run again, because many cannot be copied. `state_kept` undoe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from gradcli.gradients.pass_trace import PassTrace, mapped, tensors_in
 
 # Of the made-up gradient w.r.t. the outputs: any values do that are neither 0 nor alike.
 _SEED = 20_000
+_STATEFUL = "the model's output may depend on the passes before"
 
 
 @dataclass(slots=True)
@@ -91,7 +93,9 @@ def repeat(
     """
     repeated = Repeated()
     try:
-        _repeat(model, call, device, loss_of, repeated)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the pass itself has given them
+            _repeat(model, call, device, loss_of, repeated)
     except Exception as error:  # the user's own code may not survive being run again
         repeated.unsure = f"the pass cannot be repeated ({type(error).__name__})"
     return repeated
@@ -109,6 +113,9 @@ def _repeat(
         trusted = [one.detach().clone() for one in tensors_in(first)]
     if repeated.forward is not None or repeated.broken or not changes.seen:
         return
+    if changes.counted:
+        repeated.unsure = _STATEFUL
+        return
     # The model changes its own state in a pass. It does not matter if the outputs stay the same.
     with state_kept(model, device), torch.no_grad():
         for _ in range(2):
@@ -116,7 +123,7 @@ def _repeat(
     if len(second) != len(trusted) or not all(
         torch.equal(one, other) for one, other in zip(second, trusted, strict=True)
     ):
-        repeated.unsure = "the model's output depends on the passes before"
+        repeated.unsure = _STATEFUL
 
 
 def _outputs(
@@ -201,7 +208,9 @@ def _copied(call: Call) -> Call:
 
 def argument_names(module: nn.Module, arguments: tuple[Any, ...]) -> list[str]:
     """Name the arguments of a call as the module's `forward` does, or else by their places."""
-    code = getattr(getattr(type(module).forward, "__wrapped__", type(module).forward), "__code__", None)
+    code = getattr(
+        getattr(type(module).forward, "__wrapped__", type(module).forward), "__code__", None
+    )
     names = list(code.co_varnames[1 : code.co_argcount]) if code is not None else []
     return [
         names[index] if index < len(names) else f"input {index + 1}"

@@ -163,7 +163,9 @@ class EveryPassWatch(ForwardWatch):
     def _backward_begins(self, gradient: Tensor) -> None:
         """Look at the gradient w.r.t. an output: what comes next is the model's backward pass."""
         if not self._backward and not all_finite([gradient]):
-            place = Place("backward", None, cause=f"the loss function passes back {_kind(gradient)}")
+            place = Place(
+                "backward", None, cause=f"the loss function passes back {_kind(gradient)}"
+            )
             self._backward.append((self._count, place))
 
     def _numbered(self, place: Place, number: int) -> Place:
@@ -173,12 +175,12 @@ class EveryPassWatch(ForwardWatch):
         if not self._entered_mode:
             # A mode of the loop's own would be left in the wrong order if it ended before the loss.
             self._spans_loss = not _len_torch_dispatch_stack()
-            self._trace.__enter__()
+            self._trace.__enter__()  # type: ignore[no-untyped-call]
             self._entered_mode = True
 
     def _leave_mode(self) -> None:
         if self._entered_mode and _get_current_dispatch_mode() is self._trace:
-            self._trace.__exit__(None, None, None)
+            self._trace.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._entered_mode = False
 
 

@@ -24,9 +24,9 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcli.errors import UserError
 from gradcli.gradients.buffer import StepBuffer, select_rows
+from gradcli.gradients.fault_place import Place
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.fault_place import Place
 from gradcli.gradients.non_finite import broken_parameters, place_after_update
 from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, on_host, scaled
 from gradcli.monitor.every_pass_watch import EveryPassWatch
@@ -200,6 +200,7 @@ class LoopMonitor:
     def close(self) -> None:
         """Emit what is left and remove all hooks; safe to call again."""
         self._remove_hooks()
+        self._forward.settle()
         self._probe.__exit__(None, None, None)
         measured, number = self._measured, self.updates + 1
         if measured is not None:

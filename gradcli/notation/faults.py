@@ -33,7 +33,7 @@ def fault_place(fault: FaultRecord) -> str:
 
 def fault_sentences(fault: FaultRecord) -> str:
     """Say where the first non-finite value arose, in which pass, and why, as far as it is known."""
-    text = f"At step {fault.step}{_pass(fault)} the first non-finite value (inf or NaN) was "
+    text = f"At step {fault.step},{_pass(fault)} the first non-finite value (inf or NaN) was "
     text += fault_place(fault)
     if fault.operation:
         text += f", made by {fault.operation}"
@@ -72,8 +72,6 @@ _MENDS = (
     ("the slope of the square", "Take the root of x + 1e-8: its slope stays finite."),
     ("the slope of the log", "Take the logarithm of x.clamp_min(1e-8), before any torch.where."),
     ("the derivative of a quotient", "Make the denominator 1 before the division where it is 0."),
-    ("the derivative of a norm", "Take the root of the sum of squares plus 1e-8 instead."),
-    ("the derivative of a standard", "Take the root of the variance plus 1e-8 instead."),
     ("eps=0", "Give the optimizer an eps, such as 1e-8."),
 )
 
@@ -86,7 +84,7 @@ def _pass(fault: FaultRecord) -> str:
     if fault.forward_passes < 2:
         return ""
     number = fault.forward_pass
-    return f", in forward pass {number} of {fault.forward_passes} (micro-batch {number}),"
+    return f" in forward pass {number} of {fault.forward_passes} (micro-batch {number}),"
 
 
 def _between(fault: FaultRecord) -> str:
