@@ -24,10 +24,11 @@ class StateChanges:
         seen: whether an attribute or a buffer changed, other than the statistics that a batch
             norm collects while it trains, which its output does not depend on.
         counted: whether a number or a word changed, on which any branch may depend.
+        random: whether random numbers were drawn.
     """
 
     def __init__(self) -> None:
-        self.seen = self.counted = False
+        self.seen = self.counted = self.random = False
 
 
 @contextmanager
@@ -70,6 +71,7 @@ def state_kept(model: nn.Module, device: torch.device) -> Iterator[StateChanges]
     try:
         yield changes
     finally:
+        changes.random = not torch.equal(states[2], torch.get_rng_state())
         for module, earlier in zip(modules, before, strict=True):
             if isinstance(module, _NormBase) and module.training:
                 continue

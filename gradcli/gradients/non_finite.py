@@ -52,7 +52,7 @@ def locate_fault(
     if repeated.forward is not None:
         return repeated.forward
     if repeated.loss is not None and not bool(torch.isfinite(repeated.loss)):
-        return Place("loss", unsure=repeated.unsure)
+        return Place("loss", cause=_of_finite_outputs([repeated]), unsure=repeated.unsure)
     broken = broken_parameters(layers, on_host(parameter_norms))
     if not broken:
         return _unknown(repeated.unsure or "the repeated pass has finite values only")
@@ -111,7 +111,7 @@ def locate_fault_in_passes(
     if not isfinite(loss):
         if unsure:
             return _unknown(unsure)
-        return Place("loss")
+        return Place("loss", cause=_of_finite_outputs(every))
     of_loss = _slope_of_loss(loss_graph, loss)
     if of_loss is not None:
         return of_loss
@@ -122,7 +122,7 @@ def locate_fault_in_passes(
                     "forward_pass": made_before + number if passes else 0,
                     "forward_passes": made_before + passes if passes else 0,
                 }
-                place = repeated.backward or _of_a_hook(layers, repeated.broken)
+                place = repeated.backward or of_a_hook(layers, repeated.broken)
                 return replace(place, **numbered)  # type: ignore[arg-type]
     order = tuple(name for one in every for name in one.order)
     return nearest_the_loss(layers, broken, order, unsure or _NOT_SHOWN)
@@ -197,6 +197,14 @@ def number_passes(modules: Sequence[int]) -> tuple[list[int], int]:
     return [index // length + 1 for index in range(count)], count // length if whole else 0
 
 
+def _of_finite_outputs(repeated: Sequence[Repeated]) -> str:
+    largest = max(one.largest_output for one in repeated)
+    return (
+        f"the outputs of the model are finite, up to {largest:.3g}, so the loss function made it, "
+        "or the targets did"
+    )
+
+
 def _of_a_module(place: Place, model: nn.Module, calls: Sequence[Call], index: int) -> Place:
     """Return the place if the loop calls the model's modules one by one."""
     names = {id(module): name for name, module in model.named_modules()}
@@ -206,15 +214,15 @@ def _of_a_module(place: Place, model: nn.Module, calls: Sequence[Call], index: i
     return Place("forward", None, after=before, before=now)
 
 
-def _of_a_hook(layers: tuple[LayerInfo, ...], broken: frozenset[str]) -> Place:
-    """Return the place if all operations returned finite gradients."""
+def of_a_hook(layers: tuple[LayerInfo, ...], broken: frozenset[str]) -> Place:
+    """Return the place if all operations returned finite gradients of the parameters."""
     layer, name = next(
         (layer.name, parameter.name)
         for layer in layers
         for parameter in layer.parameters
         if parameter.name in broken
     )
-    return Place("backward", layer, tensor=name, cause=f"a hook on the gradient of {name}")
+    return Place("backward", layer, tensor=name, cause="a hook on that gradient, or a sum of them")
 
 
 def nearest_the_loss(

@@ -117,8 +117,8 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._awaiting: list[tuple[_Frame, _Event]] = []
         self._arguments = {
             _storage(tensor): name
-            for name, value in arguments.items()
-            for tensor in tensors_in(value)
+            for argument, value in arguments.items()
+            for name, tensor in _named(value, argument)
             if _is_plain(tensor)
         }
         self._parameters: dict[int, Place] | None = None
@@ -340,6 +340,18 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         for name in value.__dataclass_fields__:
             yield from tensors_in(getattr(value, name, None))
+
+
+def _named(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in an argument with the expressions that get them: `batch['images']`."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _named(item, f"{name}[{key!r}]")
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            yield from _named(item, f"{name}[{index}]")
+    else:
+        yield from ((name, tensor) for tensor in tensors_in(value))
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

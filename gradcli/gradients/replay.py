@@ -60,6 +60,8 @@ class Repeated:
     """The parameters whose gradients are not finite in the repeated backward pass."""
     order: tuple[str, ...] = ()
     """The modules in the order of their calls."""
+    largest_output: float = 0.0
+    """The largest magnitude among the outputs."""
     unsure: str = ""
     """Why the pass may differ from the one repeated; empty if it cannot."""
 
@@ -69,10 +71,10 @@ def versions_of(
 ) -> tuple[int, ...]:
     """Return the version counters of the tensors among the arguments, and of `weights`."""
     given = [*arguments, *keywords.values()] if keywords else arguments
-    return tuple(
-        [one._version for one in given if isinstance(one, Tensor) and not one.is_inference()]
-        + [one._version for one in weights]
-    )
+    try:
+        return tuple([one._version for one in (*given, *weights) if isinstance(one, Tensor)])
+    except RuntimeError:  # tensors made in inference mode have none
+        return ()
 
 
 def repeat(
@@ -111,7 +113,11 @@ def _repeat(
     with state_kept(model, device) as changes, torch.enable_grad():
         first = _outputs(model, call, device, loss_of, repeated)
         trusted = [one.detach().clone() for one in tensors_in(first)]
-    if repeated.forward is not None or repeated.broken or not changes.seen:
+    if repeated.forward is not None or repeated.broken:
+        return
+    if changes.random and call.random_state is None:
+        repeated.unsure = "the random numbers of the pass are not known"
+    if repeated.unsure or not changes.seen:
         return
     if changes.counted:
         repeated.unsure = _STATEFUL
@@ -148,6 +154,9 @@ def _outputs(
     repeated.forward, repeated.order = trace.finding.place, tuple(trace.entered)
     if repeated.forward is not None:
         return outputs
+    repeated.largest_output = max(
+        (float(one.detach().abs().max()) for one in tensors_in(outputs) if one.numel()), default=0.0
+    )
     if loss_of is not None:
         repeated.loss = loss_of(outputs)
         if not bool(torch.isfinite(repeated.loss).all()):

@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from gradcli.errors import UserError
 from gradcli.gradients.backward_trace import BackwardTrace
 from gradcli.gradients.fault_place import Place
-from gradcli.gradients.non_finite import nearest_the_loss
+from gradcli.gradients.non_finite import nearest_the_loss, of_a_hook
 from gradcli.gradients.pass_trace import PassTrace, all_finite, in_backward, tensors_in
 from gradcli.gradients.replay import argument_names
 from gradcli.monitor.forward_watch import ForwardWatch
@@ -114,7 +114,9 @@ class EveryPassWatch(ForwardWatch):
         if self._backward:
             number, place = self._backward[0]
             return self._numbered(place, number)
-        reason = "all values seen in the backward pass were finite"
+        if self._passes and broken:
+            return of_a_hook(self._layers, broken)
+        reason = "no forward pass was seen"
         return nearest_the_loss(self._layers, broken, tuple(self._trace.entered), reason)
 
     def enter_module(self, module: nn.Module, given: tuple[Any, ...], keywords: Any) -> None:

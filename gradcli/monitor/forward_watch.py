@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,21 @@ from gradcli.records import LayerInfo
 # Passes that are remembered: all of an accumulation, as a rule. A loop that evaluates without
 # `torch.no_grad` would otherwise fill the memory with its inputs.
 _MOST_CALLS = 64
+# Copying the state of the random generator is half of what a note costs. A model that has drawn no
+# random numbers in its first passes is taken for one that never does; if it does after all, the
+# repeated pass shows that, and its result is called uncertain.
+_PASSES_UNTIL_SETTLED = 16
+_AUTOCAST = torch.is_autocast_enabled
+# The fields of a `Call`, which are noted in a tuple because that is quicker.
+_Noted: TypeAlias = tuple[
+    nn.Module,
+    tuple[Any, ...],
+    dict[str, Any],
+    torch.dtype | None,
+    Tensor | None,
+    Tensor | None,
+    tuple[int, ...],
+]
 
 
 class ForwardWatch:
@@ -50,7 +65,11 @@ class ForwardWatch:
         self._on_forward = on_forward
         self._ends = ends_of((*model.parameters(),))
         self._cuda = device if device.type == "cuda" and waits else None
-        self._calls: deque[Call] = deque(maxlen=_MOST_CALLS)
+        self._calls: deque[_Noted] = deque(maxlen=_MOST_CALLS)
+        self._kind = device.type
+        self._get_state = torch.default_generator.get_state
+        self._saves_state = True
+        self._passes_without_random = 0
         self._made = 0
         self._of_modules: list[RemovableHandle] = []
 
@@ -71,6 +90,8 @@ class ForwardWatch:
 
     def settle(self) -> None:
         """End what may still be watched of the passes; they are about to be measured."""
+        if self._saves_state and self._passes_without_random < _PASSES_UNTIL_SETTLED:
+            self._see_whether_random()
 
     def forget(self) -> None:
         """Release the inputs of the passes that have been measured."""
@@ -92,7 +113,7 @@ class ForwardWatch:
         return locate_fault_in_passes(
             self._model,
             self._layers,
-            [*self._calls],
+            [Call(*noted) for noted in self._calls],
             self._device,
             loss=loss,
             loss_graph=loss_graph,
@@ -108,21 +129,31 @@ class ForwardWatch:
             module = self._model
             if self._of_modules:
                 self._forget_modules()
-        kind = self._device.type
-        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        kind = self._kind
         self._made += 1
         self._calls.append(
-            Call(
+            (
                 module,
                 arguments,
                 keywords,
-                autocast,
-                torch.get_rng_state(),
+                torch.get_autocast_dtype(kind) if _AUTOCAST(kind) else None,
+                self._get_state() if self._saves_state else None,
                 None if self._cuda is None else torch.cuda.get_rng_state(self._cuda),
                 versions_of(arguments, keywords, self._ends),
             )
         )
         self._on_forward()
+
+    def _see_whether_random(self) -> None:
+        """Stop copying random states once enough passes have drawn no random number."""
+        if not self._calls:
+            return
+        state = self._calls[0][4]
+        if state is None or not torch.equal(state, self._get_state()):
+            self._passes_without_random = _PASSES_UNTIL_SETTLED
+            return
+        self._passes_without_random += 1
+        self._saves_state = self._passes_without_random < _PASSES_UNTIL_SETTLED
 
     def _forget_modules(self) -> None:
         """Stop watching the modules: the loop calls the model."""

@@ -14,7 +14,7 @@ def fault_place(fault: FaultRecord) -> str:
         case "inputs":
             return fault.tensor if " " in fault.tensor else f"the model's input `{fault.tensor}`"
         case "parameters":
-            return f"`{fault.tensor}`"
+            return f"`{fault.tensor}`, already before the pass"
         case "update":
             return f"`{fault.tensor}` after the update, although its gradient was finite"
         case "loss":
@@ -72,6 +72,10 @@ _MENDS = (
     ("the slope of the square", "Take the root of x + 1e-8: its slope stays finite."),
     ("the slope of the log", "Take the logarithm of x.clamp_min(1e-8), before any torch.where."),
     ("the derivative of a quotient", "Make the denominator 1 before the division where it is 0."),
+    ("an overflow of float16", "Compute it in float32, outside autocast."),
+    ("an overflow of bfloat16", "Compute it in float32, outside autocast."),
+    ("the learning rate is", "Keep the learning rate finite in every step."),
+    ("the update is too large", "Lower the learning rate."),
     ("eps=0", "Give the optimizer an eps, such as 1e-8."),
 )
 
@@ -84,7 +88,8 @@ def _pass(fault: FaultRecord) -> str:
     if fault.forward_passes < 2:
         return ""
     number = fault.forward_pass
-    return f" in forward pass {number} of {fault.forward_passes} (micro-batch {number}),"
+    text = f" in forward pass {number} of {fault.forward_passes}"
+    return f"{text} (micro-batch {number} if gradients are accumulated),"
 
 
 def _between(fault: FaultRecord) -> str:
