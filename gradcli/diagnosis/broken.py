@@ -39,7 +39,7 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
             "step": fault.step,
             "loss": fault.loss,
             "phase": fault.phase,
-            **_known(fault, ("operation", "cause", "tensor", "after", "before", "unsure")),
+            **_known(fault, ("operation", "tensor", "after", "before")),
             **_known(fault, ("forward_pass", "forward_passes")),
         },
         threshold="any NaN or infinity in the loss or a gradient",
@@ -79,7 +79,9 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
         )
     if fault.cause:
         mend = fault_mend(fault)
-        return f"Neither the loss nor the updates had grown before it. {mend}".rstrip(), None
+        no_epsilon = fault.phase == "update" and fault.cause.startswith("eps=0")
+        override = "optimizer.eps=1e-8" if no_epsilon and not evidence.info.is_own_loop else None
+        return f"Neither the loss nor the updates had grown before it. {mend}".rstrip(), override
     return (
         "Neither the loss nor the updates had grown before it. Look there for a division by "
         "zero, or a logarithm or root of a negative number, and look at the batch.",

@@ -10,6 +10,7 @@ from math import isfinite
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from gradcli.gradients.causes import slope_cause
 from gradcli.gradients.fault_place import Place
@@ -131,12 +132,16 @@ def locate_fault_in_passes(
 def may_be_random(model: nn.Module) -> bool:
     """Whether `model` may draw random numbers: it holds dropout, or code that is not known."""
     return any(
-        "dropout" in type(one).__name__.lower()
+        (isinstance(one, _DropoutNd) and one.p > 0)
         or isinstance(one, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d)
-        or getattr(one, "dropout", 0.0) not in (0.0, None)
+        or _is_positive(getattr(one, "dropout", 0.0))
         or type(one).__module__.split(".")[0] not in ("torch", "gradcli")
         for one in model.modules()
     )
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, float) and value > 0
 
 
 def broken_parameters(layers: tuple[LayerInfo, ...], parameter_norms: Floats) -> frozenset[str]:
