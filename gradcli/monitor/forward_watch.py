@@ -71,6 +71,7 @@ class ForwardWatch:
         self._saves_state = True
         self._passes_without_random = 0
         self._made = 0
+        self._repeats = False
         self._of_modules: list[RemovableHandle] = []
 
     def attach(self, outer: nn.Module) -> list[RemovableHandle]:
@@ -110,21 +111,27 @@ class ForwardWatch:
             loss_graph: the loss as a tensor, if the loop gave one.
             broken: the names of the parameters whose gradients are not finite.
         """
-        return locate_fault_in_passes(
-            self._model,
-            self._layers,
-            [Call(*noted) for noted in self._calls],
-            self._device,
-            loss=loss,
-            loss_graph=loss_graph,
-            broken=broken,
-            made_before=self._made - len(self._calls),
-        )
+        self._repeats = True
+        try:
+            return locate_fault_in_passes(
+                self._model,
+                self._layers,
+                [Call(*noted) for noted in self._calls],
+                self._device,
+                loss=loss,
+                loss_graph=loss_graph,
+                broken=broken,
+                made_before=self._made - len(self._calls),
+            )
+        finally:
+            self._repeats = False
 
     def note(
         self, module: nn.Module | None, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> None:
         """Remember a call of a module, None for the model; its hook calls this."""
+        if self._repeats:
+            return
         if module is None:
             module = self._model
             if self._of_modules:

@@ -654,6 +654,84 @@ def test_the_training_goes_on_bit_identically(watch):
         assert (fault.step, fault.phase, fault.layer) == (3, "forward", "log")
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru, self.output = nn.GRU(6, 7, batch_first=True), nn.Linear(7, 1)
+
+    def forward(self, sequence):
+        return self.output(self.gru(sequence)[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (Recurrent, (4, 5, 6)),
+        (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (4, 5, 8)),
+        (lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.GELU()), (4, 1, 6, 6)),
+    ],
+)
+def test_watching_every_pass_changes_no_bit(make, shape):
+    def train(watch):
+        torch.manual_seed(0)
+        model = make()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        monitor = LoopMonitor(model, optimizer, emit=[].append, watch=watch) if watch else None
+        for _ in range(4):
+            optimizer.zero_grad()
+            for _ in range(2):
+                loss = model(torch.randn(shape)).square().mean()
+                loss.backward()
+            if monitor:
+                monitor.step(loss)
+            optimizer.step()
+            with torch.no_grad():
+                model(torch.randn(shape))
+        if monitor:
+            monitor.close()
+        return model.state_dict()
+
+    plain, watched = train(None), train("every_pass")
+    for name in plain:
+        assert torch.equal(plain[name], watched[name]), name
+
+
+def test_copies_are_not_watched_in_every_pass():
+    model = net(torch.tanh)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    faults = []
+    monitor = LoopMonitor(model, optimizer, emit=faults.append, watch="every_pass", every=0)
+    twin = copy.deepcopy(model)
+    twin(torch.full((2, 6), math.nan))
+    with torch.no_grad():
+        model(torch.full((2, 6), math.nan))
+    loss = model(batch(4, 6)).mean()
+    loss.backward()
+    monitor.step(loss)
+    optimizer.step()
+    monitor.close()
+    assert not any(isinstance(one, FaultRecord) for one in faults)
+
+
+def test_the_repeated_pass_is_not_taken_for_one_of_the_loop():
+    """Its hooks, too, see it; a fault at a step whose layers are measured next would start that."""
+    model = net(torch.log)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    records = []
+    monitor = LoopMonitor(model, optimizer, emit=records.append, every=1)
+    weights = model[0].weight.detach().clone()
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = model(batch(4, 6)).mean()
+        loss.backward()
+        monitor.step(loss)
+    assert torch.equal(model[0].weight, weights)
+    (fault,) = [one for one in records if isinstance(one, FaultRecord)]
+    assert (fault.forward_pass, fault.forward_passes) == (1, 1)
+    assert not any(module._forward_pre_hooks for module in model[1:])
+    monitor.close()
+
+
 @pytest.mark.parametrize("functional", [True, False])
 def test_dropout_is_repeated_with_the_random_state_of_the_pass(functional):
     """Only the mask that drops the one value other than 0 leads to the logarithm of 0."""
