@@ -27,6 +27,7 @@ _NORMS = {
     "_fused_rms_norm": 3,
     "_batch_norm_with_update": 6,
 }
+_PRODUCTS = ("addmm", "mm", "bmm", "baddbmm", "mv", "dot", "convolution", "_convolution", "linear")
 _SOFTMAX = ("_softmax", "_log_softmax", "_safe_softmax", "logsumexp")
 _SLOPES = {
     "Sqrt": "the slope of the square root is infinite at 0",
@@ -75,6 +76,8 @@ def cause(operation: str, arguments: Sequence[Any], result: Tensor) -> str:
         return rule(arguments, result) or _overflow(values, result)
     if operation in _OUTSIDE and values:
         return f"{operation} of a number outside {_OUTSIDE[operation]}"
+    if operation in _PRODUCTS and all(map(_is_finite, values)):
+        return _too_large(values, result)  # infinity minus infinity within the sum may be NaN
     return _overflow(values, result)
 
 
@@ -189,7 +192,11 @@ def _overflow(values: Sequence[Tensor], result: Tensor) -> str:
     known = [one for one in values if one.numel()]
     if not known or bool(result.isnan().all()) or not all(map(_is_finite, known)):
         return ""
-    largest = max(float(one.abs().max()) for one in known)
+    return _too_large(known, result)
+
+
+def _too_large(values: Sequence[Tensor], result: Tensor) -> str:
+    largest = max((float(one.abs().max()) for one in values if one.numel()), default=0.0)
     return f"an overflow of {_type(result)}, from inputs of up to {largest:.3g}"
 
 

@@ -25,10 +25,12 @@ class StateChanges:
             norm collects while it trains, which its output does not depend on.
         counted: whether a number or a word changed, on which any branch may depend.
         random: whether random numbers were drawn.
+        replaced: the tensors in whose place attributes now have others.
     """
 
     def __init__(self) -> None:
         self.seen = self.counted = self.random = False
+        self.replaced: list[Tensor] = []
 
 
 @contextmanager
@@ -66,11 +68,18 @@ def state_kept(model: nn.Module, device: torch.device) -> Iterator[StateChanges]
         _replace_tensors(module._buffers, copies)
         _replace_tensors(vars(module), copies)
     before = [_fingerprint(module) for module in modules]
+    started = [dict(vars(module)) for module in modules]
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
         yield changes
     finally:
+        changes.replaced = [
+            value
+            for module, at_start in zip(modules, started, strict=True)
+            for name, value in at_start.items()
+            if isinstance(value, Tensor) and vars(module).get(name) is not value
+        ]
         changes.random = not torch.equal(states[2], torch.get_rng_state())
         for module, earlier in zip(modules, before, strict=True):
             if isinstance(module, _NormBase) and module.training:

@@ -99,11 +99,13 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         finding: what was found.
         entered: the modules' names in the order of their calls.
+        reads: the storages that operations were given; None, the default, to collect none.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._model = model
+        self.reads: set[int] | None = None
         self.names = {id(module): name or _MODEL for name, module in model.named_modules()}
         self.begin({})
 
@@ -178,6 +180,8 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         keywords = kwargs or {}
+        if self.reads is not None:
+            self.reads.update(_storage(one) for one in tensors_in(args) if _is_plain(one))
         operation = func.overloadpacket.__name__.removesuffix("_")
         if not self.active or operation in _ALLOCATIONS or in_backward():
             return func(*args, **keywords)
@@ -291,7 +295,13 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _is_on_purpose(self, source: _Event | _Input) -> bool:
         if isinstance(source, _Event):
             return source.deliberate
-        return not (source.parameter or source.argument)
+        is_buffer = source.parameter is not None and source.parameter.cause == BUFFER
+        return not source.has_nan and (is_buffer or not (source.parameter or source.argument))
+
+    def has_read(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether an operation was given one of `tensors`."""
+        reads = self.reads or set()
+        return any(_is_plain(one) and _storage(one) in reads for one in tensors)
 
     def _origin(self, event: _Event) -> Place:
         return self._described(self._source(event), event)

@@ -111,9 +111,16 @@ def _repeat(
     repeated: Repeated,
 ) -> None:
     with state_kept(model, device) as changes, torch.enable_grad():
-        first = _outputs(model, call, device, loss_of, repeated)
+        first, trace = _outputs(model, call, device, loss_of, repeated)
         trusted = [one.detach().clone() for one in tensors_in(first)]
-    if repeated.forward is not None or repeated.broken:
+    if trace.has_read(changes.replaced):
+        repeated.unsure = _STATEFUL
+        return
+    if repeated.forward is not None:
+        if changes.seen and not _is_found_again(model, call, device, repeated.forward):
+            repeated.unsure = _STATEFUL
+        return
+    if repeated.broken:
         return
     if changes.random and call.random_state is None:
         repeated.unsure = "the random numbers of the pass are not known"
@@ -132,15 +139,28 @@ def _repeat(
         repeated.unsure = _STATEFUL
 
 
+def _is_found_again(model: nn.Module, call: Call, device: torch.device, place: Place) -> bool:
+    """Whether one more pass, from the state that the first one left, finds the same place."""
+    with state_kept(model, device), torch.enable_grad():
+        _called(call, device)
+        again = Repeated()
+        _outputs(model, call, device, None, again)
+    return again.forward is not None and (again.forward.layer, again.forward.operation) == (
+        place.layer,
+        place.operation,
+    )
+
+
 def _outputs(
     model: nn.Module,
     call: Call,
     device: torch.device,
     loss_of: Callable[[Any], Tensor] | None,
     repeated: Repeated,
-) -> Any:
+) -> tuple[Any, PassTrace]:
     """Run the pass with traces, and fill in what they find."""
     trace, graph = PassTrace(model), BackwardTrace(model)
+    trace.reads = set()
     copied = _copied(call)
     names = argument_names(call.module, copied.arguments)
     trace.begin({**dict(zip(names, copied.arguments, strict=True)), **copied.keywords})
@@ -153,14 +173,14 @@ def _outputs(
             handle.remove()
     repeated.forward, repeated.order = trace.finding.place, tuple(trace.entered)
     if repeated.forward is not None:
-        return outputs
+        return outputs, trace
     repeated.largest_output = max(
         (float(one.detach().abs().max()) for one in tensors_in(outputs) if one.numel()), default=0.0
     )
     if loss_of is not None:
         repeated.loss = loss_of(outputs)
         if not bool(torch.isfinite(repeated.loss).all()):
-            return outputs
+            return outputs, trace
         roots = [repeated.loss]
         gradients = [torch.ones_like(repeated.loss)]
     else:
@@ -171,7 +191,7 @@ def _outputs(
         ]
     parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
     if not roots or not parameters:
-        return outputs
+        return outputs, trace
     graph.watch()
     found = torch.autograd.grad(
         roots, [*parameters.values()], gradients, allow_unused=True, retain_graph=False
@@ -184,7 +204,7 @@ def _outputs(
         and gradient.layout == torch.strided
         and not bool(torch.isfinite(gradient).all())
     )
-    return outputs
+    return outputs, trace
 
 
 def _called(call: Call, device: torch.device, *, copy: bool = True) -> Any:

@@ -125,6 +125,7 @@ class LoopMonitor:
         self._measured: _Measured | None = None
         self._learning_rate = math.nan
         self._updates_under_way = 0
+        self._after: Norms | None = None
         self._distrust = False
         self._distrusted: list[int] = []
 
@@ -263,6 +264,7 @@ class LoopMonitor:
         if self._probing and self._scale.active:
             self.flush()  # it may count updates that the scaler skipped
         self.updates += 1
+        self._after = after
         self._append(self.updates, measured, after)
         if self._probing:
             self._record_probe(measured)
@@ -369,7 +371,7 @@ class LoopMonitor:
         graph = loss_graph if isinstance(loss_graph, Tensor) else None
         place = self._forward.place(loss, graph, broken)
         if place.phase == "parameters" and self.updates and place.tensor in self._updated():
-            self._emit_fault(step - 1, loss, place_after_update(place, self._optimizer, self.model))
+            self._emit_fault(step - 1, loss, self._of_the_update(place))
         else:
             self._emit_fault(step, loss, place)
 
@@ -386,10 +388,17 @@ class LoopMonitor:
                 value = self.model.get_parameter(parameter.name).detach()
                 if parameter.name in self._updated() and not bool(torch.isfinite(value).all()):
                     place = Place("update", layer.name, tensor=parameter.name)
-                    place = place_after_update(place, self._optimizer, self.model)
+                    place = self._of_the_update(place)
                     self._emit_fault(self.updates, math.nan, place)
                     self.last_is_finite = False
                     return
+
+    def _of_the_update(self, place: Place) -> Place:
+        """Return the place of a parameter that the last update made non-finite, with the reason."""
+        if self._after is not None and not math.isfinite(sum(on_host(self._after))):
+            reason = "the loop made its gradients non-finite after monitor.step, before the update"
+            return replace(place, phase="update", cause=reason)
+        return place_after_update(place, self._optimizer, self.model)
 
     def _updated(self) -> frozenset[str]:
         """Return the names of the parameters that the optimizer updates."""

@@ -16,7 +16,7 @@ def fault_place(fault: FaultRecord) -> str:
         case "parameters":
             return f"`{fault.tensor}`, already before the pass"
         case "update":
-            return f"`{fault.tensor}` after the update, although its gradient was finite"
+            return f"`{fault.tensor}` after the update, although the gradients had been finite"
         case "loss":
             return f"the loss{_between(fault)}"
         case "backward" if fault.layer is None:
@@ -74,6 +74,7 @@ _MENDS = (
     ("the derivative of a quotient", "Make the denominator 1 before the division where it is 0."),
     ("an overflow of float16", "Compute it in float32, outside autocast."),
     ("an overflow of bfloat16", "Compute it in float32, outside autocast."),
+    ("the loop made its gradients", "Look at what clips or changes them before optimizer.step()."),
     ("the learning rate is", "Keep the learning rate finite in every step."),
     ("the update is too large", "Lower the learning rate."),
     ("eps=0", "Give the optimizer an eps, such as 1e-8."),

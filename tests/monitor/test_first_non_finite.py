@@ -559,6 +559,78 @@ class Counting(nn.Module):
         return output / (0.0 if self.passes == 3 else 1.0)
 
 
+class Carries(nn.Module):
+    """Carries a state from pass to pass, so that a repeated pass breaks elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last, self.state = nn.Linear(6, 6), nn.Linear(6, 1), torch.zeros(6)
+
+    def forward(self, signal):
+        hidden = self.layer(signal) + self.state
+        self.state = hidden.detach().mean(0) * 1e20
+        return self.last(hidden.square() + 1)
+
+
+def test_a_place_that_differs_from_pass_to_pass_is_uncertain():
+    def loop(model):
+        def run(monitor, optimizer):
+            for _ in range(3):
+                optimizer.zero_grad()
+                loss = model(batch(4, 6)).mean()
+                loss.backward()
+                monitor.step(loss)
+                if math.isfinite(loss.item()):
+                    optimizer.step()
+
+        return run
+
+    torch.manual_seed(0)
+    model = Carries()
+    (fault,) = faults_of(loop(model), model)
+    assert "passes before" in fault.unsure
+    torch.manual_seed(0)
+    model = Carries()
+    (fault,) = faults_of(loop(model), model, watch="every_pass")
+    assert (fault.phase, fault.operation, fault.unsure) == ("forward", "pow", "")
+    assert (fault.after, fault.before) == ("layer", "last")
+
+
+def test_a_mask_that_the_model_keeps_is_no_fault():
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.mask = nn.Linear(4, 4), Apply(lambda scores, mask: scores + mask)
+            self.register_buffer("future", torch.full((4, 4), -math.inf).triu(1))
+            self.root = Apply(SLOPES["root"][0])
+
+        def forward(self, signal):
+            scores = self.layer(signal) @ signal.transpose(0, 1)
+            return self.root(torch.softmax(self.mask(scores, self.future), -1))
+
+    fault = fault_of(Causal(), batch(4, 4))
+    assert (fault.phase, fault.layer, fault.operation) == ("backward", "root", "SqrtBackward0")
+
+
+@pytest.mark.parametrize("watch", WATCHES)
+def test_what_the_loop_does_to_gradients_before_the_update_is_named(watch):
+    model = nn.Sequential(nn.Linear(6, 2))
+
+    def loop(monitor, optimizer):
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = (model(batch(4, 6)) * 0).mean()
+            loss.backward()
+            monitor.step(loss)
+            for parameter in model.parameters():
+                parameter.grad.div_(parameter.grad.norm())
+            optimizer.step()
+
+    (fault,) = faults_of(loop, model, watch=watch)
+    assert (fault.step, fault.phase, fault.layer) == (1, "update", "0")
+    assert "after monitor.step" in fault.cause
+
+
 def test_an_output_that_depends_on_the_passes_before_makes_it_uncertain():
     def loop(model):
         def run(monitor, optimizer):
