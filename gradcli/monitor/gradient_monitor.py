@@ -110,8 +110,9 @@ class GradientMonitor:
         watch: how the first non-finite value is found. `every_step` looks at the loss and the
             gradients of each step. When they are not finite, it repeats the step's forward passes
             with the random state and the inputs that they had, and finds the module and the
-            operation. The model's state is restored; hooks of your own are called again. Where the repeated pass may differ (inputs changed in place, an output that
-            depends on the passes before, an accelerator), the place is said to be uncertain.
+            operation. The model's state is restored; hooks of your own are called again. If the
+            repeated pass may differ (inputs changed in place, an output that depends on the passes
+            before, an accelerator), the place is said to be uncertain.
             `every_pass` looks at every value in every pass, also of the loss and of the backward
             pass, when it is made. Each operation is then checked on the host, which also waits
             for an accelerator: steps take 2 to 10 times as long, most in deep and narrow models.
