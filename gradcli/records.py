@@ -216,14 +216,34 @@ class FaultRecord:
     """The first non-finite value (inf or NaN): its place and its batch. Training stops there."""
 
     step: int
-    """The step whose update was not made."""
+    """The step whose update was not made; if the phase is `update`, the one whose update did it."""
     epoch: int
-    phase: Literal["forward", "loss", "backward"]
+    phase: Literal["inputs", "parameters", "forward", "loss", "backward", "update"]
+    """`inputs`: what the model or the loss was given. `parameters`: a parameter or a buffer, before
+    any update. `update`: a parameter, although the gradients were finite."""
     layer: str | None
-    """The layer whose output or gradient is the first non-finite one; None for the loss."""
+    """The layer whose output, gradient or parameter is the first non-finite one; None for the
+    inputs, for the loss, and between two layers that the loop calls one by one."""
     loss: float
     batch: tuple[int, ...]
     """The examples' indices in the training split."""
+    operation: str = ""
+    """What made the value, as PyTorch names it: `log`, or `SqrtBackward0` in the backward pass."""
+    cause: str = ""
+    """Why it did, in words: the logarithm of 0."""
+    tensor: str = ""
+    """The name of the input, parameter or buffer."""
+    after: str = ""
+    """The last place before it that was finite, where a module is not known or calls others."""
+    before: str = ""
+    """The next place, which was given the value."""
+    unsure: str = ""
+    """Why the place is not certain, as a clause; empty if it is."""
+    forward_pass: int = 0
+    """Which of the update's forward passes it was, from 1: the micro-batch of an accumulation.
+    0 if it is not known."""
+    forward_passes: int = 0
+    """How many there were until it was found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "comparison": "runs",
     "config": "comparison data gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs",
-    "monitor": "gradients inspection runs",
+    "monitor": "gradients inspection notation runs",
     "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
     "workflows": "comparison config data gradients inspection models optim probes runs system "

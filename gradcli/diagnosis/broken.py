@@ -10,7 +10,8 @@ from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_BLOWN_UP
 from gradcli.notation import numbers
-from gradcli.records import Finding
+from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
+from gradcli.records import FaultRecord, Finding
 
 
 def non_finite(evidence: Evidence) -> Iterator[Finding]:
@@ -18,32 +19,45 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
     fault = evidence.fault
     if fault is None:
         return
-    place = {
-        "forward": f"the output of layer `{fault.layer}`",
-        "loss": "the loss",
-        "backward": f"the gradient of layer `{fault.layer}`",
-    }[fault.phase]
-    if evidence.info.is_own_loop:
+    own_loop = evidence.info.is_own_loop
+    if fault.phase == "update":
+        consequence = "All later steps compute with it."
+    elif own_loop:
         consequence = "An update made with it puts it into the weights."
     elif evidence.steps:
         consequence = "The update was skipped, so the weights are those from before it."
     else:
         consequence = "No update came before it, so the initial weights or the data cause it."
+    if fault.unsure and own_loop:
+        consequence += f" {WATCH_LINE} tells the place."
     cause, override = _cause_of_fault(evidence)
     yield Finding(
         code="non-finite",
         severity="error",
         layer=fault.layer,
-        evidence={"step": fault.step, "loss": fault.loss, "phase": fault.phase},
+        evidence={
+            "step": fault.step,
+            "loss": fault.loss,
+            "phase": fault.phase,
+            **_known(fault, ("operation", "tensor", "after", "before")),
+            **_known(fault, ("forward_pass", "forward_passes")),
+        },
         threshold="any NaN or infinity in the loss or a gradient",
-        message=f"At step {fault.step} the first non-finite value (inf or NaN) was {place}. "
-        f"{consequence} {cause}",
+        message=f"{fault_sentences(fault)} {consequence} {cause}",
         override=override,
+        mend=fault_mend(fault),
     )
+
+
+def _known(fault: FaultRecord, names: tuple[str, ...]) -> dict[str, str | int]:
+    """Return the fields of a fault that are not empty."""
+    return {name: getattr(fault, name) for name in names if getattr(fault, name)}
 
 
 def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
     """Say what caused a fault, as far as the steps before it show, and what to try."""
+    fault = evidence.fault
+    assert fault is not None
     if evidence.began_exploded:
         return "The loss was far too large from the start.", remedies.keep_signals_small(evidence)
     if evidence.rate_changes:
@@ -52,6 +66,8 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
             f"The learning rate was multiplied by {numbers.norm(jump.factor)} at step {jump.step}.",
             remedies.smooth_schedule(evidence),
         )
+    if fault.phase in ("inputs", "parameters"):
+        return fault_mend(fault), None
     ratios = evidence.update_ratios
     largest = float(np.nanmax(ratios)) if np.isfinite(ratios).any() else 0.0
     rose = len(evidence.losses) > 0 and (
@@ -62,6 +78,11 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
             "The loss or the updates had grown before it: the learning rate is too high.",
             remedies.lower_learning_rate(evidence, largest / LARGE_UPDATE.value),
         )
+    if fault.cause:
+        mend = fault_mend(fault)
+        no_epsilon = fault.phase == "update" and fault.cause.startswith("eps=0")
+        override = "optimizer.eps=1e-8" if no_epsilon and not evidence.info.is_own_loop else None
+        return f"Neither the loss nor the updates had grown before it. {mend}".rstrip(), override
     return (
         "Neither the loss nor the updates had grown before it. Look there for a division by "
         "zero, or a logarithm or root of a negative number, and look at the batch.",
@@ -81,4 +102,6 @@ def wrong_gradient(evidence: Evidence) -> Iterator[Finding]:
             message=f"The backward pass of {name} does not match its forward pass: it does not "
             "return the derivative, so steps do not go downhill.",
             override=None,
+            mend=f"Correct backward of the torch.autograd.Function in {name}; "
+            "torch.autograd.gradcheck tests it.",
         )

@@ -260,8 +260,8 @@ def loss_and_fault(target: ProbeTarget) -> tuple[float, FaultRecord | None]:
         total += float(loss) * len(labels)
         norms = gradients.norms()
         if fault is None and not bool(torch.isfinite(loss + total_norm(norms))):
-            phase, layer = locate_fault(twin, inputs, labels, norms)
-            fault = FaultRecord(target.steps_made + 1, 0, phase, layer, float(loss), ())
+            place = locate_fault(twin, inputs, labels, norms)
+            fault = place.record(target.steps_made + 1, 0, float(loss))
     return total / sum(len(labels) for _, labels in target.batches), fault
 
 

@@ -142,7 +142,8 @@ def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> P
 def _steps_made(run: Run) -> int:
     """Return the number of updates that a run has made, as far as it is recorded."""
     logged = int(run.steps.step[-1]) if len(run.steps) else 0
-    if run.fault is not None and run.fault.step == logged:
+    fault = run.fault
+    if fault is not None and fault.step + (fault.phase == "update") == logged:
         logged -= 1  # the last logged step made no update
     noted: int = run.state.get("progress", {}).get("steps", 0)
     return max(logged, noted)

@@ -13,22 +13,29 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gradcli.errors import UserError
 from gradcli.gradients.buffer import StepBuffer, select_rows
+from gradcli.gradients.fault_place import Place
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.non_finite import Phase, broken_layer
+from gradcli.gradients.non_finite import broken_parameters, place_after_update
 from gradcli.gradients.norms import Gradients, Norms, on_host
 from gradcli.gradients.observation import Observation
 from gradcli.monitor.clipping_watch import ClippingWatch, Measured, versions_of
+from gradcli.monitor.every_pass_watch import EveryPassWatch
 from gradcli.monitor.forward_watch import ForwardWatch
 from gradcli.monitor.loss_scale import LossScale
 from gradcli.monitor.wrappers import hook_updates, is_compiled, refuse_unwatchable, unwrap_model
+from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Floats, LayerRecord, SetupRecord, StepRecords
+
+#: How closely the values of forward passes are watched.
+Watch = Literal["every_step", "every_pass"]
 
 _SECONDS_BETWEEN_FLUSHES = 1.0
 # A scaler starts at 65536 and halves its scale at each overflow. Below 1 it makes gradients
@@ -48,6 +55,8 @@ class LoopMonitor:
             start; 0 for none.
         stop_on_fault: whether `step` raises at a non-finite value. On an accelerator it then
             waits for the device at each step.
+        watch: `every_step` looks at the loss and the gradients of each step, and repeats the
+            passes of the first that is not finite; `every_pass` looks at every value.
 
     Attributes:
         layers: the model's layers.
@@ -70,6 +79,7 @@ class LoopMonitor:
         scaler: Any = None,
         every: int = 100,
         stop_on_fault: bool = False,
+        watch: Watch = "every_step",
     ) -> None:
         self.model = unwrap_model(model)
         refuse_unwatchable(self.model, optimizer)
@@ -88,10 +98,13 @@ class LoopMonitor:
         self._measured: Measured | None = None
         self._learning_rate = math.nan
         self._updates_under_way = 0
+        self._after: Norms | None = None
 
-        # Without a scaler, autocast makes no value overflow earlier in the forward pass.
-        self._forward = ForwardWatch(
-            self._device, self._before_forward, autocast=scaler is not None
+        # Looking waits for an accelerator; `flush` does so anyway.
+        self._looks = self._device.type == "cpu" or stop_on_fault or watch == "every_pass"
+        watch_class = EveryPassWatch if watch == "every_pass" else ForwardWatch
+        self._forward = watch_class(
+            self.model, self.layers, self._device, self._before_forward, waits=self._looks
         )
         self._optimizer, self._handles = hook_updates(
             optimizer, self._before_update, self._after_update
@@ -136,6 +149,7 @@ class LoopMonitor:
         self.epoch = self.epoch if epoch is None else epoch
         if not self.updates:
             self._refuse_no_gradient()
+        self._forward.settle()
         gradients = self._gradients.current()
         self._measured = Measured(
             self._one_number(loss),
@@ -144,9 +158,8 @@ class LoopMonitor:
             versions_of(gradients),
             self._scale.current(),
         )
-        # On an accelerator this would wait for the device; `flush` does it there.
-        if self._device.type == "cpu" or self._stop_on_fault:
-            self._look(self._measured)
+        if self._looks:
+            self._look(self._measured, loss)
         self._forward.forget()
         if self._stop_on_fault and self.fault is not None:
             raise FloatingPointError(fault_message(self.fault))
@@ -174,6 +187,7 @@ class LoopMonitor:
         """Emit what is left and remove all hooks; safe to call again."""
         self._remove_hooks()
         self._observation.detach()
+        self._forward.settle()
         measured, number = self._measured, self.updates + 1
         if measured is not None:
             self._look(measured)
@@ -183,6 +197,7 @@ class LoopMonitor:
                 self._measured = None
         self.flush()
         self._supersede()
+        self._look_at_weights()
 
     @property
     def optimizer_name(self) -> str:
@@ -217,6 +232,7 @@ class LoopMonitor:
         self._updates_under_way -= 1
         if self._updates_under_way:
             return
+        self._forward.updated()
         measured, self._measured = self._measured, None
         if measured is None:
             self._pass_over()
@@ -229,6 +245,7 @@ class LoopMonitor:
         if observed and self._scale.active:
             self.flush()  # it may count updates that the scaler skipped
         self.updates += 1
+        self._after = after
         self._append(self.updates, measured, after)
         if observed:
             self._emit_observed(measured)
@@ -281,28 +298,58 @@ class LoopMonitor:
 
     # Steps that are not finite, or have no update.
 
-    def _look(self, measured: Measured) -> None:
+    def _look(self, measured: Measured, loss_graph: Tensor | float | None = None) -> None:
         """Look for a fault on the host, while the inputs of the model are known."""
         loss = float(measured.loss)
         if math.isfinite(loss + _sum(measured.before)):
             return
         if self._scale.active and math.isfinite(loss):
             return  # infinite gradients are how a scaler finds its scale
-        self._note_fault(self.updates + 1, loss, on_host(measured.before))
+        self._note_fault(self.updates + 1, loss, on_host(measured.before), loss_graph)
 
-    def _note_fault(self, step: int, loss: float, norms: Floats) -> None:
+    def _note_fault(
+        self, step: int, loss: float, norms: Floats, loss_graph: Tensor | float | None = None
+    ) -> None:
         """Emit the first fault; `norms` (P,) are those before clipping."""
         if self.fault is not None:
             return
-        phase: Phase = "backward"
-        layer = None
-        if math.isfinite(loss):
-            layer = broken_layer(self.layers, norms)
+        broken = broken_parameters(self.layers, norms)
+        graph = loss_graph if isinstance(loss_graph, Tensor) else None
+        place = self._forward.place(loss, graph, broken)
+        if place.phase == "parameters" and self.updates and place.tensor in self._updated():
+            self._emit_fault(step - 1, loss, self._of_the_update(place))
         else:
-            layer = self._forward.first_non_finite(self.model)
-            phase = "loss" if layer is None else "forward"
-        self.fault = FaultRecord(step, self.epoch, phase, layer, loss, ())
+            self._emit_fault(step, loss, place)
+
+    def _emit_fault(self, step: int, loss: float, place: Place) -> None:
+        self.fault = place.record(step, self.epoch, loss)
         self._emit(self.fault)
+
+    def _look_at_weights(self) -> None:
+        """Look for a weight that the last update made non-finite: no later step shows it."""
+        if self.fault is not None or not self.updates:
+            return
+        for layer in self.layers:
+            for parameter in layer.parameters:
+                value = self.model.get_parameter(parameter.name).detach()
+                if parameter.name in self._updated() and not bool(torch.isfinite(value).all()):
+                    place = Place("update", layer.name, tensor=parameter.name)
+                    place = self._of_the_update(place)
+                    self._emit_fault(self.updates, math.nan, place)
+                    self.last_is_finite = False
+                    return
+
+    def _of_the_update(self, place: Place) -> Place:
+        """Return the place of a parameter that the last update made non-finite, with the reason."""
+        if self._after is not None and not math.isfinite(sum(on_host(self._after))):
+            reason = "the loop made its gradients non-finite after monitor.step, before the update"
+            return replace(place, phase="update", cause=reason)
+        return place_after_update(place, self._optimizer, self.model)
+
+    def _updated(self) -> frozenset[str]:
+        """Return the names of the parameters that the optimizer updates."""
+        held = {id(one) for group in self._optimizer.param_groups for one in group["params"]}
+        return frozenset(name for name, one in self.model.named_parameters() if id(one) in held)
 
     def _supersede(self) -> None:
         """Forget a measurement that no update followed, but count an update that was skipped."""
@@ -350,9 +397,7 @@ def _sum(norms: Norms) -> float:
 
 def fault_message(fault: FaultRecord) -> str:
     """Say where the first non-finite value arose, for a warning or an error."""
-    place = {
-        "forward": f"the output of {fault.layer}",
-        "loss": "the loss",
-        "backward": f"the gradient of {fault.layer}",
-    }[fault.phase]
-    return f"At step {fault.step}, the first non-finite value (inf or NaN) was {place}."
+    text = fault_sentences(fault)
+    if fault.unsure:
+        return f"{text} {WATCH_LINE} tells."
+    return " ".join(filter(None, (text, fault_mend(fault))))

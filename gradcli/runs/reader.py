@@ -146,6 +146,7 @@ class Run(StateDirectory):
                 **described,
                 "loss": number(described["loss"]),
                 "batch": tuple(described["batch"]),
+                **self.state.get("fault_details", {}),
             }
         )
 

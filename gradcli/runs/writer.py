@@ -34,6 +34,8 @@ EVALS_FILE = "evals.jsonl"
 PROBES_FILE = "probes.jsonl"
 CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
+#: The keys of `fault` in `run.json`; all others of a fault are in `fault_details`.
+FIRST_FAULT_KEYS = ("step", "epoch", "phase", "layer", "loss", "batch")
 #: What `run.json` keeps about each process that trained the run; the top level is the first's.
 _PART = ("argv", "overrides")
 
@@ -147,7 +149,7 @@ class RunWriter:
             case ProbeRecord():
                 self._append(PROBES_FILE, {"kind": "probe", **asdict(record)})
             case FaultRecord():
-                self.set_status("running", fault=asdict(record))
+                self.set_status("running", **_fault(record))
 
     def save_checkpoint(self, state: dict[str, Any], *, best: bool = False) -> None:
         """Save `last.pt`, and `best.pt` if `best` is true, after the logs are on the disk.
@@ -224,6 +226,24 @@ def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | Non
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def _fault(record: FaultRecord) -> dict[str, Any]:
+    """Return what `run.json` keeps of a fault.
+
+    `fault` has the keys and phases that gradcli knew first, and `fault_details` those added since,
+    which earlier readers of schema 1 leave out.
+    """
+    whole = asdict(record)
+    fault = {name: whole.pop(name) for name in FIRST_FAULT_KEYS}
+    details = {**whole, "phase": fault["phase"], "step": fault["step"]}
+    if record.phase in ("inputs", "parameters", "update"):
+        fault["phase"] = "loss" if record.layer is None else "forward"
+    elif record.layer is None:
+        fault["phase"] = "loss"
+    if record.phase == "update":
+        fault["step"] += 1  # there the value was met
+    return {"fault": fault, "fault_details": details}
 
 
 def _short(record: LayerRecord) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from gradcli.fast.without_dynamo import state_dict
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.non_finite import locate_fault
+from gradcli.gradients.non_finite import locate_fault, may_be_random, place_after_update
 from gradcli.gradients.norms import Gradients, Norms
 from gradcli.gradients.observation import Observation
 from gradcli.optim import LearningRate, load_optimizer_state
@@ -101,6 +101,10 @@ class Trainer:
         self._examples = 0
         self._batch_sizes: list[int] = []
         self._stop_requested = False
+
+        self._trained = {name for name, one in model.named_parameters() if one.requires_grad}
+        self._is_random = may_be_random(model) and self.device.type == "cpu"
+        self._random_state: Tensor | None = None
 
         gradients = Gradients(model, self.layers)
         self.clock = PhaseClock(self.device)
@@ -193,6 +197,8 @@ class Trainer:
         self.clock.start(probed=observation is not None)
         inputs, labels = self.splits["train"].gather(indices)
         self.learning_rate.set(self.step)
+        if self._is_random:
+            self._random_state = torch.get_rng_state()
         self.clock.lap("data")
         result = self._training_step(inputs, labels, observation)
         self._note(number, epoch, indices, inputs, labels, result)
@@ -272,8 +278,18 @@ class Trainer:
         loss: float,
         norms: Norms,
     ) -> FaultRecord:
-        phase, layer = locate_fault(self.model, inputs, labels, norms)
-        return FaultRecord(step, epoch, phase, layer, loss, tuple(indices.tolist()))
+        place = locate_fault(
+            self.model,
+            inputs,
+            labels,
+            norms,
+            random_state=self._random_state,
+            autocast=torch.bfloat16 if self.plan.bfloat16 else None,
+        )
+        if place.phase == "parameters" and self.step and place.tensor in self._trained:
+            step -= 1
+            place = place_after_update(place, self.optimizer, self.model)
+        return place.record(step, epoch, loss, tuple(indices.tolist()))
 
     def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord:
         loss, accuracy = evaluate(self.model, self.splits[split], lambda: self._stop_requested)

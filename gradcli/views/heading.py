@@ -56,5 +56,14 @@ def joined(phrases: Iterable[str], separator: str, width: int) -> str:
 
 def describe_fault(fault: FaultRecord) -> str:
     """Say in one line where the first non-finite value arose."""
-    place = "the loss" if fault.layer is None else fault.layer
-    return f"not finite: first in {place}, {fault.phase} pass, step {numbers.count(fault.step)}"
+    step = f"step {numbers.count(fault.step)}"
+    if fault.phase in ("inputs", "parameters", "update"):
+        return f"not finite: first in {fault.tensor}, {fault.phase}, {step}"
+    if fault.layer is not None:
+        place = fault.layer
+    elif fault.after and fault.phase == "forward":
+        place = f"between {fault.after} and {fault.before}"
+    else:
+        place = "the loss"
+    made = f" ({fault.operation})" if fault.operation else ""
+    return f"not finite: first in {place}{made}, {fault.phase} pass, {step}"

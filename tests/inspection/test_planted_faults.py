@@ -75,6 +75,7 @@ FAULTS = (
     Case("fresh", "model=infinite_loss", "non-finite"),
     Case("after", "model=infinite_loss", "non-finite"),
     Case("after", "optimizer=sgd optimizer.lr=50 clip=none", "non-finite", ANY),
+    Case("after", "optimizer.eps=0", "non-finite", ANY),
     # Derivatives that are none
     Case("fresh", "model=wrong", "wrong-gradient", SECOND, look="check=true"),
     # Steps that are too long, too short, or go anywhere

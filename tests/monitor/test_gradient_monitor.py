@@ -190,7 +190,7 @@ def test_a_fault_that_the_loop_survives_is_not_a_divergence(parts, runs_dir):
         last = [one_step(model, optimizer, monitor) for _ in range(2)]
     run = load_run(monitor.run)
     assert run.status == "finished"
-    assert (run.fault.step, run.fault.phase, run.fault.layer) == (2, "forward", "0")
+    assert (run.fault.step, run.fault.phase, run.fault.tensor) == (2, "inputs", "input")
     assert run.columns()["step"].tolist() == [1, 2, 3]
     assert summarise_run(run).train_loss == pytest.approx(np.mean(run.columns()["loss"]))
     np.testing.assert_allclose(run.columns()["loss"][1:], last, rtol=1e-6)

@@ -287,3 +287,41 @@ def test_a_list_opens_one_file_of_each_run(tmp_path, monkeypatch):
     assert [row.findings for row in rows] == [("spike",)] * 5
     assert [path.name for path in opened] == ["run.json"] * 5
     assert [path.parent.name for path in opened] == [row.run for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        (
+            FaultRecord(3, 1, "inputs", None, math.nan, (), tensor="x"),
+            {"phase": "loss", "layer": None, "step": 3},
+        ),
+        (
+            FaultRecord(3, 1, "update", "hidden1", math.nan, (), tensor="hidden1.weight"),
+            {"phase": "forward", "layer": "hidden1", "step": 4},
+        ),
+        (
+            FaultRecord(3, 1, "forward", None, math.nan, (1, 2), after="a", before="b"),
+            {"phase": "loss", "layer": None, "step": 3},
+        ),
+    ],
+)
+def test_a_fault_is_kept_whole_and_readable_for_earlier_readers(tmp_path, fault, first):
+    """They build it from `fault` alone, and know three phases."""
+    writer = RunWriter(tmp_path, "", {})
+    writer.write(fault)
+    writer.close()
+    state = json.loads((tmp_path / "run.json").read_text())
+    assert set(state["fault"]) == {"step", "epoch", "phase", "layer", "loss", "batch"}
+    assert {key: state["fault"][key] for key in first} == first
+    assert repr(load_run(tmp_path).fault) == repr(fault)
+
+
+def test_a_fault_without_details_is_read(tmp_path):
+    writer = RunWriter(tmp_path, "", {})
+    writer.write(FaultRecord(3, 1, "forward", "hidden1", math.inf, (1,)))
+    writer.close()
+    state = json.loads((tmp_path / "run.json").read_text())
+    del state["fault_details"]
+    (tmp_path / "run.json").write_text(json.dumps(state))
+    assert load_run(tmp_path).fault == FaultRecord(3, 1, "forward", "hidden1", math.inf, (1,))

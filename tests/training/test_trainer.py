@@ -251,7 +251,8 @@ def test_the_first_non_finite_value_stops_training_before_the_update(dataset, ba
     assert isinstance(fault, FaultRecord)
     assert (fault.step, fault.epoch, trainer.step) == (4, 1, 3)
     assert fault.phase == ("backward" if backward else "forward")
-    assert fault.layer == ("hidden2.inner" if backward else "hidden2")
+    assert fault.layer == "hidden2"
+    assert fault.operation == ("SqrtBackward0" if backward else "mul")
     assert list(fault.batch) == epoch_order(1000, 0, 1)[3 * 128 : 4 * 128].tolist()
     assert torch.equal(weights(trainer), weights(healthy)), "the weights are those of step 3"
     norms = columns(records, "grad_norm_before_clip")
