@@ -23,15 +23,16 @@ MAY_IMPORT = {
     "models": "",
     "optim": "fast",
     "gradients": "fast",
-    "training": "data fast gradients optim",
+    "tracing": "fast gradients",
+    "training": "data fast gradients optim tracing",
     "probes": "gradients notation",
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "notation",
     "runs": "system",
     "comparison": "runs",
     "config": "comparison data gradients models optim probes",
-    "inspection": "config diagnosis gradients probes runs",
-    "monitor": "gradients inspection notation runs",
+    "inspection": "config diagnosis gradients probes runs tracing",
+    "monitor": "gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
     "workflows": "comparison config data gradients inspection models optim probes runs system "

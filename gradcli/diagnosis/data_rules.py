@@ -15,6 +15,8 @@ from gradcli.records import Finding, Floats
 
 # How far above chance an accuracy must be to count, in its own standard deviations.
 _BEYOND_CHANCE = 3.0
+# In fewer steps a sound model may not have left the loss of guessing yet.
+_FEWEST_STEPS = 60
 # A block of one class: a loss that fell below this share of that of guessing, then jumped above it.
 _LEARNED_BY_HEART = 0.3
 _FEWEST_JUMPS = 3
@@ -23,7 +25,7 @@ _SETTLED = 4
 
 def labels(evidence: Evidence) -> Iterator[Finding]:
     """The model moves and gets gradients, but learns nothing that holds for other examples."""
-    if evidence.steps < FEWEST_STEPS or not evidence.classes > 1 or evidence.fault is not None:
+    if evidence.steps < _FEWEST_STEPS or not evidence.classes > 1 or evidence.fault is not None:
         return
     if not np.isfinite(evidence.update_ratios).any():
         return
@@ -34,7 +36,9 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
     last, guessing = evidence.convergence.last_loss, evidence.loss_of_guessing
     accuracy, chance = _validation(evidence)
     memorised = not math.isnan(accuracy) and last < AT_CHANCE.value * guessing and chance
-    stuck = last >= AT_CHANCE.value * guessing and (math.isnan(accuracy) or chance)
+    stuck = last >= AT_CHANCE.value * guessing and (
+        chance or (math.isnan(accuracy) and evidence.convergence.trend != "falling")
+    )
     if not memorised and not stuck:
         return
     seen = (
@@ -57,8 +61,9 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"updates that add up to more than {MOVED} of the weights, and a loss above "
         f"{AT_CHANCE} of that of guessing, or an accuracy on other examples within "
         f"{_BEYOND_CHANCE:g} deviations of guessing ({MOVED.source})",
-        message=f"The labels do not seem to belong to the inputs: gradients arrive and the weights "
-        f"move, but {seen}. Compare some inputs with their labels.",
+        message="The labels do not seem to belong to the inputs, or the model does not see the "
+        f"inputs: gradients arrive and the weights move, but {seen}. Compare some inputs with their "
+        "labels.",
         override=None,
         mend="Keep inputs and labels in the same order: shuffle both with one permutation, and "
         "look at some pairs.",

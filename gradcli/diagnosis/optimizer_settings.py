@@ -22,6 +22,7 @@ from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
 
 # Its epsilon sets the size of the first steps by design (Zeiler 2012, section 3.3).
+_LARGEST_USUAL_EPSILON = 1e-6
 _EPSILON_BY_DESIGN = ("Adadelta", "Adafactor")
 
 
@@ -131,6 +132,8 @@ def epsilon_too_large(evidence: Evidence) -> Iterator[Finding]:
         return
     if evidence.info.optimizer.startswith(_EPSILON_BY_DESIGN):
         return
+    if not max((group.epsilon for group in setup.groups), default=0.0) > _LARGEST_USUAL_EPSILON:
+        return  # then it is the gradient that is too small
     shares = _epsilon_shares(evidence)
     if not np.isfinite(shares).any():
         return

@@ -31,6 +31,8 @@ from gradcli.records import Finding, was_clipped
 
 # The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3
+# How slow a loop may be at first is not known, so it is given more steps than a run of our own.
+_FEWEST_STEPS_OF_A_LOOP = 60
 # Where a value that is not finite may be the work of updates; inputs and labels are not.
 _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
@@ -43,14 +45,14 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
         harmful = one.loss_after > SPIKE_HARM.value * one.loss_before
         if not harmful or rise < SPIKE_HARM_AT_LEAST.value * first_loss:
             continue
-        if one.is_of_the_batch:
-            yield _bad_batch(one)
-            return
         jumps = [
             change
             for change in evidence.rate_changes
             if 0 <= one.step - change.step <= FEWEST_STEPS
         ]
+        if one.is_of_the_batch and not jumps:
+            yield _bad_batch(one)
+            return
         cause = (
             f", right after the learning rate was multiplied by {numbers.norm(jumps[-1].factor)} "
             f"at step {jumps[-1].step}"
@@ -287,6 +289,8 @@ def plateau(evidence: Evidence) -> Iterator[Finding]:
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     on_its_way = evidence.convergence.trend == "falling" and last < LOSS_KEPT.value * first
     if evidence.steps < FEWEST_STEPS or on_its_way or not evidence.loss_kept > LOSS_KEPT.value:
+        return
+    if evidence.info.is_own_loop and evidence.steps < _FEWEST_STEPS_OF_A_LOOP:
         return
     guessing = evidence.loss_of_guessing
     aside = "" if math.isnan(guessing) else f" Guessing has {numbers.norm(guessing)}."

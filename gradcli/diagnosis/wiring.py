@@ -167,8 +167,12 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
         return
     gets_gradient = evidence.norms.max(axis=0) > 0
     exactly_still = ~evidence.moved_by_updates & gets_gradient & ~np.array(evidence.frozen)
+    # A gradient may be so small that an update rounds to nothing, in a layer that is held.
+    known = evidence.setup is not None
     still = exactly_still & (
-        np.array(evidence.not_held) | np.array([not evidence.is_moved(i) for i in _range(evidence)])
+        np.array(evidence.not_held)
+        if known
+        else np.array([not evidence.is_moved(place) for place in range(len(evidence.layers))])
     )
     places = np.flatnonzero(still)
     if not len(places):
@@ -241,10 +245,6 @@ def _has_zero_rate(evidence: Evidence, places: list[int]) -> bool:
     indices = {i for place in places for i in evidence.parameters_of(evidence.layers[place])}
     rates = [group.learning_rate for group in setup.groups if indices & set(group.parameters)]
     return bool(indices & held) and not any(rates)
-
-
-def _range(evidence: Evidence) -> range:
-    return range(len(evidence.layers))
 
 
 def _names(names: list[str]) -> str:

@@ -10,7 +10,6 @@
     backward_log tells which backward passes made the gradients at hand
     loss_graph   what autograd's graph tells of a loss
     tensors      tensors in what modules take and return
-    non_finite   finds where a non-finite value appeared first
 
 Import from the modules: reading a run must not import torch.
 """

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers, layer_module
-from gradcli.gradients.non_finite import locate_fault
 from gradcli.gradients.norms import Gradients, sum_of_squares, total_norm
 from gradcli.inspection.inspection import ProbeCost, ProbeResults
 from gradcli.inspection.measures import Measures
@@ -30,6 +29,7 @@ from gradcli.probes.probe import FAILED, Announce, Probe, ProbeTarget, Result, p
 from gradcli.probes.registry import SHIPPED, known_probes
 from gradcli.probes.signals import SIGNALS
 from gradcli.records import FaultRecord, LayerInfo
+from gradcli.tracing.non_finite import locate_fault
 
 #: Why a probe is not run if gradients are NaN or infinite.
 NOT_FINITE = "the loss or a gradient is not finite"

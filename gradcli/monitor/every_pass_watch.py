@@ -20,14 +20,14 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.errors import UserError
-from gradcli.gradients.backward_trace import BackwardTrace
-from gradcli.gradients.fault_place import Place
-from gradcli.gradients.non_finite import nearest_the_loss, of_a_hook
-from gradcli.gradients.pass_trace import PassTrace, all_finite, in_backward, tensors_in
-from gradcli.gradients.replay import argument_names
 from gradcli.monitor.forward_watch import ForwardWatch
 from gradcli.monitor.wrappers import is_compiled
 from gradcli.records import LayerInfo
+from gradcli.tracing.backward_trace import BackwardTrace
+from gradcli.tracing.fault_place import Place
+from gradcli.tracing.non_finite import nearest_the_loss, of_a_hook
+from gradcli.tracing.pass_trace import PassTrace, all_finite, in_backward, tensors_in
+from gradcli.tracing.replay import argument_names
 
 _MOST_PASSES = 1024
 

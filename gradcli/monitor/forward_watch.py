@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gradcli.gradients.fault_place import Place
-from gradcli.gradients.non_finite import ends_of, locate_fault_in_passes
-from gradcli.gradients.pass_trace import in_backward
-from gradcli.gradients.replay import Call, versions_of
 from gradcli.monitor.wrappers import is_compiled
 from gradcli.records import LayerInfo
+from gradcli.tracing.fault_place import Place
+from gradcli.tracing.non_finite import ends_of, locate_fault_in_passes
+from gradcli.tracing.pass_trace import in_backward
+from gradcli.tracing.replay import Call, versions_of
 
 # Passes that are remembered: all of an accumulation, as a rule. A loop that evaluates without
 # `torch.no_grad` would otherwise fill the memory with its inputs.
@@ -178,7 +178,9 @@ class _Hook:
     def __call__(
         self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> None:
-        if self._watch is not None and torch.is_grad_enabled() and not in_backward():
+        if self._watch is None or torch.compiler.is_compiling():
+            return
+        if torch.is_grad_enabled() and not in_backward():
             self._watch.note(self._module, arguments, keywords)
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[None, None]]:

@@ -21,9 +21,7 @@ from torch import Tensor, nn
 
 from gradcli.errors import UserError
 from gradcli.gradients.buffer import StepBuffer, select_rows
-from gradcli.gradients.fault_place import Place
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.non_finite import broken_parameters, place_after_update
 from gradcli.gradients.norms import Gradients, Norms, on_host
 from gradcli.gradients.observation import Observation
 from gradcli.monitor.clipping_watch import ClippingWatch, Measured, versions_of
@@ -33,6 +31,8 @@ from gradcli.monitor.loss_scale import LossScale
 from gradcli.monitor.wrappers import hook_updates, is_compiled, refuse_unwatchable, unwrap_model
 from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Floats, LayerRecord, SetupRecord, StepRecords
+from gradcli.tracing.fault_place import Place
+from gradcli.tracing.non_finite import broken_parameters, place_after_update
 
 #: How closely the values of forward passes are watched.
 Watch = Literal["every_step", "every_pass"]

@@ -23,11 +23,11 @@ from gradcli.fast.without_dynamo import state_dict
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.non_finite import locate_fault, may_be_random, place_after_update
 from gradcli.gradients.norms import Gradients, Norms
 from gradcli.gradients.observation import Observation
 from gradcli.optim import LearningRate, load_optimizer_state
 from gradcli.records import PHASES, EvalRecord, FaultRecord, Record, StepRecords
+from gradcli.tracing.non_finite import locate_fault, may_be_random, place_after_update
 from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate
 from gradcli.training.step import StepResult, TrainingStep

@@ -173,7 +173,7 @@ def test_a_users_own_loop_is_inspected_like_any_other(tmp_path, inspect):
             monitor.step(loss)
             optimizer.step()
     found = inspect(target=monitor.run)
-    assert [finding.code for finding in found.findings] == ["no-gradient"]
+    assert [finding.code for finding in found.findings] == ["frozen", "healthy"]
     assert (found.findings[0].layer, found.findings[0].override) == ("0", None)
     assert found.step == 30
     with pytest.raises(UserError, match="a loop of your own"):

@@ -51,12 +51,10 @@ FAULTS = (
     Case("after", "init=normal init.std=1", "exploding", ("hidden1",)),
     # Layers and units that take no part
     Case("fresh", "model=dead", "dead-units", SECOND),
-    Case("after", "model=dead", "no-gradient", SECOND),
+    Case("after", "model=dead", "dead-units", SECOND),
     Case("after", "model=dead", "dead-units", SECOND, look="probes=[signals]"),
     Case("fresh", "model=mostly_dead", "dead-units", SECOND),
     Case("after", "model=mostly_dead", "dead-units", SECOND, look="probes=[signals]"),
-    Case("fresh", "model=frozen", "no-gradient", SECOND),
-    Case("after", "model=frozen", "no-gradient", SECOND),
     Case("fresh", "activation=tanh init=normal init.std=1", "saturated", ("hidden1", "hidden2")),
     Case("fresh", "activation=sigmoid init=normal init.std=1", "saturated", ("hidden1", "hidden2")),
     Case(
@@ -98,7 +96,7 @@ FAULTS = (
         "non-finite",
         ANY,
     ),
-    Case("after", "model=blind", "plateau"),
+    Case("after", "model=blind", "labels"),
 )
 
 HEALTHY_MODELS = (
@@ -163,6 +161,14 @@ def test_a_healthy_model_gets_no_warning(when, overrides, findings):
     assert "healthy" in {finding.code for finding in found}
 
 
+@pytest.mark.parametrize("when", ["fresh", "after"])
+def test_a_frozen_layer_is_a_remark_and_no_fault(when, findings):
+    found = findings(when, ["model=frozen"], "")
+    assert (found[0].code, found[0].severity) == ("frozen", "info")
+    assert found[0].layer in SECOND
+    assert graver(found) == set()
+
+
 def test_the_advice_for_a_fault_is_an_improvement_that_can_be_measured(train, inspect):
     """Beyond the findings: the numbers get better by orders of magnitude."""
     ill = inspect("model=deep_mlp", "activation=sigmoid", "init=xavier")
@@ -179,7 +185,7 @@ def test_the_advice_for_a_fault_is_an_improvement_that_can_be_measured(train, in
 def test_there_are_enough_cases_and_every_code_is_among_them():
     assert len(FAULTS) >= 25
     assert {case.code for case in FAULTS} == {
-        *("vanishing", "exploding", "no-gradient", "dead-units", "saturated", "non-finite"),
-        *("spike", "lr-too-high", "lr-too-low", "always-clipped", "noise-dominated", "plateau"),
+        *("vanishing", "exploding", "dead-units", "saturated", "non-finite", "labels"),
+        *("spike", "lr-too-high", "lr-too-low", "always-clipped", "noise-dominated"),
         "wrong-gradient",
     }

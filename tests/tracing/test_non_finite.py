@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.non_finite import (
+from gradcli.gradients.norms import Gradients
+from gradcli.models import CNN, MLP
+from gradcli.tracing.non_finite import (
     locate_fault,
     may_be_random,
     nearest_the_loss,
     number_passes,
 )
-from gradcli.gradients.norms import Gradients
-from gradcli.models import CNN, MLP
 
 IMAGES = {"input_shape": (1, 6, 6), "classes": 3, "activation": nn.ReLU}
 LABELS = torch.tensor([0, 1, 2, 1])

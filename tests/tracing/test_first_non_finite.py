@@ -800,7 +800,6 @@ def test_the_repeated_pass_is_not_taken_for_one_of_the_loop():
     assert torch.equal(model[0].weight, weights)
     (fault,) = [one for one in records if isinstance(one, FaultRecord)]
     assert (fault.forward_pass, fault.forward_passes) == (1, 1)
-    assert not any(module._forward_pre_hooks for module in model[1:])
     monitor.close()
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils.hooks import RemovableHandle
 
-from gradcli.gradients.causes import slope_cause
-from gradcli.gradients.fault_place import Place
-from gradcli.gradients.pass_trace import END, START, all_finite, tensors_in
+from gradcli.tracing.causes import slope_cause
+from gradcli.tracing.fault_place import Place
+from gradcli.tracing.pass_trace import END, START, all_finite, tensors_in
 
 _MODEL = "(model)"
 _LEAF = "AccumulateGrad"

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from gradcli.gradients.causes import slope_cause
-from gradcli.gradients.fault_place import Place
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Norms, on_host
-from gradcli.gradients.replay import Call, Repeated, repeat
 from gradcli.records import Floats, LayerInfo
+from gradcli.tracing.causes import slope_cause
+from gradcli.tracing.fault_place import Place
+from gradcli.tracing.replay import Call, Repeated, repeat
 
 #: As `Place.after` and `Place.before`: the ends of the forward pass.
 INPUTS, LOSS = "the model's inputs", "the loss"

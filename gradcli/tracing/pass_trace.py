@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
-from gradcli.gradients.causes import cause, is_fully_masked
-from gradcli.gradients.fault_place import Place
+from gradcli.fast.backward_pass import current_backward_pass
+from gradcli.tracing.causes import cause, is_fully_masked
+from gradcli.tracing.fault_place import Place
 
 # What these return is not initialised, so it means nothing.
 _ALLOCATIONS = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "resize"})
@@ -333,7 +334,7 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def in_backward() -> bool:
     """Whether a backward pass is running, in which a checkpoint repeats forward passes."""
-    return torch._C._current_graph_task_id() != -1
+    return current_backward_pass() != -1
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

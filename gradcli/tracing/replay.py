@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradcli.gradients.backward_trace import BackwardTrace
-from gradcli.gradients.fault_place import Place
-from gradcli.gradients.kept_state import state_kept
-from gradcli.gradients.pass_trace import PassTrace, mapped, tensors_in
+from gradcli.tracing.backward_trace import BackwardTrace
+from gradcli.tracing.fault_place import Place
+from gradcli.tracing.kept_state import state_kept
+from gradcli.tracing.pass_trace import PassTrace, mapped, tensors_in
 
 # Of the made-up gradient w.r.t. the outputs: any values do that are neither 0 nor alike.
 _SEED = 20_000
