@@ -62,8 +62,8 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
         f"{AT_CHANCE} of that of guessing, or an accuracy on other examples within "
         f"{_BEYOND_CHANCE:g} deviations of guessing ({MOVED.source})",
         message="The labels do not seem to belong to the inputs, or the model does not see the "
-        f"inputs: gradients arrive and the weights move, but {seen}. Compare some inputs with their "
-        "labels.",
+        f"inputs: gradients arrive and the weights move, but {seen}. Compare some inputs with "
+        "their labels.",
         override=None,
         mend="Keep inputs and labels in the same order: shuffle both with one permutation, and "
         "look at some pairs.",
