@@ -184,6 +184,10 @@ class SetupRecord:
     """How many operations of `loss_path` come before the model's output; -1 if it is not on it."""
     without_gradient: tuple[int, ...] = ()
     """The parameters whose gradient is None, not zero: nothing of the loss depends on them."""
+    weight_gains: tuple[float, ...] = ()
+    """Of each layer, the weights' root mean square times sqrt(fan_in), (L,): 1 keeps the size of a
+    linear signal. NaN for layers that do not multiply a signal by a matrix, such as lookup
+    tables."""
     identical_units: tuple[int, ...] = ()
     """The layers whose units all have the same weights: they compute and learn the same."""
     dropout: tuple[str, float] = ("", 0.0)

@@ -71,10 +71,25 @@ def _train(case: Case, runs_dir: str) -> Trial:
     first = next((one for one in said if one.severity != "info"), None)
     if case.kind.is_fault and first is not None and first.override:
         try:
-            tried = _trained([*training.plan, *first.override.split()], runs_dir)[1]
+            tried = _trained(with_override(training.plan, first.override), runs_dir)[1]
         except gradcli.UserError as error:
             refused = str(error)
     return Trial(said, level, twin, tried, refused)
+
+
+def with_override(words: list[str], override: str) -> list[str]:
+    """Return a command's words with advice in the place of what it replaces.
+
+    As the printed `next` line has it: an option chosen anew takes no key of the one before.
+    """
+    added = override.split()
+    replaced = {word.partition("=")[0] for word in added}
+
+    def stays(word: str) -> bool:
+        key = word.partition("=")[0]
+        return key not in replaced and key.partition(".")[0] not in replaced
+
+    return [word for word in words if stays(word)] + added
 
 
 def _trained(overrides: list[str], runs_dir: str) -> tuple[tuple[Said, ...], float]:

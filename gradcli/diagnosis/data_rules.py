@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import AT_CHANCE, MOVED
+from gradcli.diagnosis.limits import AT_CHANCE, MOVED, TINY_BATCH
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
@@ -86,6 +86,8 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
     """The classes come one after the other: the loss falls to nothing, and jumps, repeatedly."""
     if evidence.steps < FEWEST_STEPS or not evidence.classes > 2 or not evidence.judges_loss:
         return
+    if 0 < evidence.batch_size <= TINY_BATCH.value:
+        return  # from one or two examples to the next, the loss jumps anyway
     relative = evidence.losses / evidence.loss_of_guessing
     jumps = block_starts(relative)
     if len(jumps) < _FEWEST_JUMPS:

@@ -112,6 +112,8 @@ class Evidence:
     fault: FaultRecord | None
     probed: Probed | None = None
     setup: SetupRecord | None = None
+    first_setup: SetupRecord | None = None
+    """As `setup`, but observed at the first step: before anything has gone wrong."""
     order: tuple[int, ...] = ()
     """For each of `layers`, its place among those with a matrix as registered; empty if these
     orders are the same."""
@@ -269,6 +271,14 @@ class Evidence:
         return self.convergence.first_loss > LOSS_OF_GUESSING.value * self.loss_of_guessing
 
     @property
+    def batch_size(self) -> int:
+        """How many examples a forward pass takes; 0 if that is not known."""
+        if self.info.batch_size or self.setup is None or self.setup.inputs is None:
+            return self.info.batch_size
+        shape = self.setup.inputs.shape
+        return shape[0] if len(shape) > 1 else 0
+
+    @property
     def has_learned(self) -> bool:
         """Whether the loss has fallen, as far as it can be judged."""
         return self.loss_kept <= LOSS_KEPT.value
@@ -378,6 +388,7 @@ def collect_evidence(
     evals: tuple[EvalRecord, ...],
     fault: FaultRecord | None,
     setup: SetupRecord | None = None,
+    first_setup: SetupRecord | None = None,
 ) -> Evidence:
     """Gather what the rules need from a run's records, however long the run is."""
     registered = matrix_layers(info.layers)
@@ -409,6 +420,7 @@ def collect_evidence(
         evals=evals,
         fault=fault,
         setup=setup,
+        first_setup=first_setup or setup,
         order=tuple(order) if order != sorted(order) else (),
         record_steps=np.array([record.step for record in layer_records], dtype=np.int64),
         weight_norms=_rows(layer_records, "weight_norm", info)[:, matrices],

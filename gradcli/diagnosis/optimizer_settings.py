@@ -97,7 +97,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
     if setup is None or evidence.steps < FEWEST_STEPS:
         return
     momentum = max((group.momentum for group in setup.groups), default=math.nan)
-    if not momentum > MOMENTUM.value or not evidence.loss_left > 1 / 2:
+    if not momentum > MOMENTUM.value or not evidence.loss_left > 1 / 5:
         return
     ratios = evidence.update_ratios
     if not np.isfinite(ratios).any():
@@ -115,7 +115,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
             "largest_update_ratio": largest,
             "last_loss": evidence.convergence.last_loss,
         },
-        threshold=f"a momentum above {MOMENTUM}, with more than half of the loss left "
+        threshold=f"a momentum above {MOMENTUM}, with more than a fifth of the loss left "
         f"({MOMENTUM.source})",
         message=f"The momentum of {momentum:g} is too high: an update keeps going for about "
         f"{1 / (1 - min(momentum, 1 - 1e-9)):.0f} steps, so that steps add up (from "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import USUAL_UPDATE
+from gradcli.diagnosis.limits import FIRST_UPDATE
 
 _PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
@@ -80,25 +80,28 @@ def lower_learning_rate_in_words(evidence: Evidence, factor: float) -> str:
 
 
 def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
-    """Propose a learning rate higher by the power of ten that makes updates as large as usual."""
-    tens = math.ceil(math.log10(USUAL_UPDATE.value / update_ratio)) if update_ratio > 0 else 1
-    return _learning_rate(evidence, 10.0 ** max(1, tens))
+    """Propose the learning rate at which an update changes a layer by a hundredth at first."""
+    return _learning_rate(evidence, _raising_factor(update_ratio))
+
+
+def _raising_factor(update_ratio: float) -> float:
+    """Return what makes updates as large as those of the first steps usually are."""
+    return max(3.0, FIRST_UPDATE.value / update_ratio) if update_ratio > 0 else 10.0
 
 
 def raise_learning_rate_in_words(evidence: Evidence, update_ratio: float) -> str:
     """Say to which learning rate to go up."""
-    tens = math.ceil(math.log10(USUAL_UPDATE.value / update_ratio)) if update_ratio > 0 else 1
     rate = evidence.info.learning_rate
-    target = f" to {rate * 10.0 ** max(1, tens):.3g}" if 0 < rate < math.inf else ""
+    target = f" to {rate * _raising_factor(update_ratio):.2g}" if 0 < rate < math.inf else ""
     return f"Raise the learning rate{target}."
 
 
 def raise_clip_limit(evidence: Evidence, coefficient: float) -> str | None:
-    """Propose a limit at twice the usual norm, given the usual coefficient."""
+    """Propose a limit at ten times the usual norm, given the usual coefficient."""
     rule, _, number = evidence.info.clip.partition(" ")
     if rule not in _CLIP_LIMITS or evidence.info.is_own_loop:
         return None
-    return f"{_CLIP_LIMITS[rule]}={2 * float(number) / coefficient:.2g}"
+    return f"{_CLIP_LIMITS[rule]}={10 * float(number) / coefficient:.2g}"
 
 
 def larger_batches(evidence: Evidence, factor: float) -> str | None:
@@ -126,7 +129,7 @@ def _learning_rate(evidence: Evidence, factor: float) -> str | None:
     rate = evidence.info.learning_rate
     if evidence.info.is_own_loop or not 0 < rate < math.inf:
         return None
-    return f"optimizer.lr={rate * factor:.3g}"
+    return f"optimizer.lr={rate * factor:.2g}"
 
 
 def set_learning_rate(evidence: Evidence) -> str | None:

@@ -68,11 +68,12 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
     if not known.any():
         return
     large, small = gains > LARGE_WEIGHTS.value, gains < SMALL_WEIGHTS.value
-    small &= ~np.array(evidence.frozen)
+    # Some layers begin at exactly zero on purpose: adapters, the last of a residual branch, heads.
+    small &= ~np.array(evidence.frozen) & ((gains > 0) | (gains[known] == 0).all())
     first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
     if large.any() and (
         first > LARGE_FIRST_LOSS.value * guessing
-        or not evidence.has_learned
+        or not evidence.loss_left <= 1 / 2
         or _saturated(evidence)
     ):
         place = int(np.flatnonzero(large)[0])
@@ -84,7 +85,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
             else "signals grow, and activations saturate"
         )
         override = remedies.keep_signals_small(evidence)
-    elif small.any() and evidence.steps > 1 and evidence.loss_left > 1 / 2:
+    elif small.any() and evidence.steps > 1 and evidence.loss_left > 1 / 3:
         place = int(np.flatnonzero(small)[0])
         relation, size = "small", "below"
         consequence = "signals shrink from layer to layer, and gradients with them"
@@ -116,7 +117,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
 
 def identical_units(evidence: Evidence) -> Iterator[Finding]:
     """All units of a layer have the same weights, so they compute and learn the same."""
-    setup = evidence.setup
+    setup = evidence.first_setup
     if setup is None:
         return
     trained = [
@@ -146,6 +147,10 @@ def initial_gains(evidence: Evidence) -> Floats:
     1 keeps the size of a linear signal (LeCun et al. 1998, section 4.6).
     """
     gains = np.full(len(evidence.layers), math.nan)
+    seen = evidence.first_setup
+    if seen is not None and seen.weight_gains:
+        places = {layer.name: at for at, layer in enumerate(evidence.info.layers)}
+        return np.array([seen.weight_gains[places[layer.name]] for layer in evidence.layers])
     for at, layer in enumerate(evidence.layers):
         if not layer.kind.startswith(_MULTIPLYING) or len(layer.shape) < 2:
             continue

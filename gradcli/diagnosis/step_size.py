@@ -23,6 +23,7 @@ from gradcli.diagnosis.limits import (
     SPIKE_HARM,
     SPIKE_HARM_AT_LEAST,
     STILL_TO_LEARN,
+    TINY_BATCH,
     UPDATE_JUMP,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS, Spike
@@ -39,6 +40,8 @@ _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
 def spike(evidence: Evidence) -> Iterator[Finding]:
     """After a norm far above those before it, the loss rose and stayed high."""
+    if 0 < evidence.batch_size <= TINY_BATCH.value:
+        return  # from one or two examples to the next, losses and norms jump anyway
     first_loss = evidence.convergence.first_loss
     for one in evidence.spikes:
         rise = one.loss_after - one.loss_before
@@ -243,6 +246,9 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
 def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
     """A batch holds more noise than signal while there is still much to learn."""
     scatter = evidence.convergence.scatter
+    if 0 < evidence.batch_size <= TINY_BATCH.value and evidence.loss_left > STILL_TO_LEARN.value:
+        yield _tiny_batches(evidence)
+        return
     scale = evidence.probed.noise_scale if evidence.probed is not None else None
     size = evidence.info.batch_size
     if scatter > SCATTER.value and evidence.loss_left > STILL_TO_LEARN.value:
@@ -282,6 +288,24 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
             ),
             override=remedies.larger_batches(evidence, min(scale[0], scale[1] * 2) / size),
         )
+
+
+def _tiny_batches(evidence: Evidence) -> Finding:
+    size = evidence.batch_size
+    scatter = evidence.convergence.scatter
+    return Finding(
+        code="noise-dominated",
+        severity="warning",
+        layer=None,
+        evidence={"batch_size": size, "loss_scatter": scatter, "loss_left": evidence.loss_left},
+        threshold=f"batches of at most {TINY_BATCH}, with more than {STILL_TO_LEARN} of the loss "
+        f"left ({TINY_BATCH.source})",
+        message=f"Noise dominates: a batch has {numbers.count(size, 'example')}, so single steps "
+        "go in almost random directions. Larger batches reduce the noise with the square root of "
+        "their size; a lower learning rate averages over steps.",
+        override=remedies.larger_batches(evidence, 64 / size),
+        mend=f"Raise the batch size from {size} to 32 or more, or lower the learning rate.",
+    )
 
 
 def plateau(evidence: Evidence) -> Iterator[Finding]:

@@ -114,12 +114,12 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
         return
     if evidence.steps < FEWEST_STEPS and evidence.fault is None:
         return
-    norm = setup.output_grad_norm
+    # At the first step, before anything has gone wrong; later ones are small as the loss is.
+    first = evidence.first_setup or setup
+    norm = first.output_grad_norm
     if not norm > 0 or _squashed(evidence) is not None:
         return
-    # Once most examples are learned, the gradient at the output is small, too.
-    kept = evidence.loss_kept if evidence.judges_loss else 1.0
-    tiny = norm < OUTPUT_GRADIENT_TINY.value * min(1.0, kept)
+    tiny = norm < OUTPUT_GRADIENT_TINY.value
     if not tiny and not norm > OUTPUT_GRADIENT.value:
         return
     if evidence.has_learned and not tiny and evidence.fault is None:

@@ -18,11 +18,13 @@ from gradcli.fast.backward_pass import current_backward_pass
 from gradcli.gradients.backward_log import BackwardLog, Hook
 from gradcli.gradients.layers import layer_module, layer_parameters
 from gradcli.gradients.loss_graph import is_single_path, loss_path, mark, mark_output
+from gradcli.gradients.norms import sum_of_squares
 from gradcli.gradients.tensors import tensor_range, tensors_in
 from gradcli.records import LayerInfo, ParameterGroup, SetupRecord, TensorRange
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_MULTIPLYING = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _DROPOUTS = (
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
     *(nn.AlphaDropout, nn.FeatureAlphaDropout),
@@ -63,6 +65,7 @@ class _Seen:
     path: tuple[str, ...] = ()
     output_at: int = -1
     without_gradient: tuple[int, ...] = ()
+    weight_gains: tuple[float, ...] = ()
     identical_units: tuple[int, ...] = ()
     dropout: tuple[str, float] = ("", 0.0)
     single_path: bool | None = None
@@ -150,6 +153,7 @@ class SetupWatch:
             without_gradient=tuple(
                 index for index, one in enumerate(self._parameters) if one.grad is None
             ),
+            weight_gains=tuple(map(_gain, self._modules)),
             identical_units=tuple(
                 index for index, module in enumerate(self._modules) if _has_identical_units(module)
             ),
@@ -192,6 +196,7 @@ class SetupWatch:
             loss_path=seen.path,
             output_at=seen.output_at,
             without_gradient=seen.without_gradient,
+            weight_gains=seen.weight_gains,
             identical_units=seen.identical_units,
             dropout=seen.dropout,
             updates_watched=self._updates_watched,
@@ -374,10 +379,20 @@ def _largest_dropout(model: nn.Module) -> tuple[str, float]:
 
 
 @torch.no_grad()
+def _gain(module: nn.Module) -> float:
+    """Return rms * sqrt(fan_in) of the weights of a linear or convolutional layer, else NaN."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(module, _MULTIPLYING) or not isinstance(weight, Tensor) or weight.ndim < 2:
+        return math.nan
+    norm = math.sqrt(sum_of_squares(weight.detach().cpu()))
+    return norm / math.sqrt(weight.shape[0])
+
+
+@torch.no_grad()
 def _has_identical_units(module: nn.Module) -> bool:
     """Whether all output units of a linear or convolutional layer have the same weights, not 0."""
     weight = getattr(module, "weight", None)
-    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    if not isinstance(module, _MULTIPLYING):
         return False
     if not isinstance(weight, Tensor) or weight.ndim < 2 or weight.shape[0] < 2:
         return False

@@ -103,7 +103,9 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
         run: the run.
         steps: all its steps, or only the last of them.
     """
-    evidence = collect_evidence(run.info, steps, run.layer_records, run.evals, run.fault, run.setup)
+    evidence = collect_evidence(
+        run.info, steps, run.layer_records, run.evals, run.fault, run.setup, run.first_setup
+    )
     last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
     return evidence.with_probed(_probed(last, run.layers))
 

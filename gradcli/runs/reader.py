@@ -127,8 +127,16 @@ class Run(StateDirectory):
     @cached_property
     def setup(self) -> SetupRecord | None:
         """How the training was set up, as last observed; None if it was not."""
-        lines = _lines(self.path / PROBES_FILE, kind="setup")
-        return _setup_record(lines[-1]) if lines else None
+        return _setup_record(self._setups[-1]) if self._setups else None
+
+    @cached_property
+    def first_setup(self) -> SetupRecord | None:
+        """How the training was set up at its first step; None if it was not observed."""
+        return _setup_record(self._setups[0]) if self._setups else None
+
+    @cached_property
+    def _setups(self) -> list[dict[str, Any]]:
+        return _lines(self.path / PROBES_FILE, kind="setup")
 
     @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:

@@ -141,7 +141,7 @@ def test_exploding_is_growth_towards_the_input_and_names_the_strongest_layer():
 
 
 def test_large_weights_explain_large_gradients():
-    assert codes(evidence([1.0, 1.0, 1.0], weights=[1e5, 1.0, 1e-2])) == ["healthy"]
+    assert codes(evidence([1.0, 1.0, 1.0], weights=[1e5, 1.0, 0.5])) == ["healthy"]
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.1e-3, "healthy"), (0.9e-3, "vanishing")])
@@ -293,16 +293,16 @@ def test_a_learning_rate_too_low_leaves_weights_and_loss_where_they_were():
     flat = np.full(40, 2.3)
     (found,) = diagnose(evidence([1.0, 1.0], ratio=3e-5, losses=flat))
     assert (found.code, found.layer) == ("lr-too-low", None)
-    assert found.override == "optimizer.lr=10"
+    assert found.override == "optimizer.lr=33"
     assert codes(evidence([1.0, 1.0], ratio=3e-5)) == ["healthy"]  # the loss falls all the same
 
 
 @pytest.mark.parametrize(
     ("clip", "override"),
     [
-        ("norm 0.01", "clip.max_norm=1"),
-        ("per_layer 0.1", "clip.max_norm=10"),
-        ("value 0.001", "clip.max_value=0.1"),
+        ("norm 0.01", "clip.max_norm=5"),
+        ("per_layer 0.1", "clip.max_norm=50"),
+        ("value 0.001", "clip.max_value=0.5"),
         ("autoclip 10.0", None),
     ],
 )

@@ -74,6 +74,7 @@ SETUP = SetupRecord(
     loss_path=("NllLoss", "LogSoftmax", "Softmax", "Addmm"),
     output_at=3,
     without_gradient=(1,),
+    weight_gains=(0.58, math.nan),
     identical_units=(0,),
     dropout=("drop", 0.5),
     updates_watched=3,
