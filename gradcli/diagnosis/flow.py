@@ -16,6 +16,7 @@ from gradcli.diagnosis.limits import (
     SILENT_STEPS,
     SMALL_UPDATE,
     THROUGH_TIME,
+    WELL_LEARNED,
     Limit,
 )
 from gradcli.diagnosis.starting_point import wild_guesses
@@ -123,7 +124,8 @@ def _harmless(evidence: Evidence, finding: Finding) -> bool:
     and a scale of 1e-6 makes a branch's gradients small on purpose. If the loss falls and the
     layer's updates are no smaller than usual, its gradient is small, but it does learn.
     """
-    if evidence.fault or not evidence.has_learned or not len(evidence.update_ratios):
+    learns_well = evidence.loss_kept < WELL_LEARNED.value
+    if evidence.fault or not learns_well or not len(evidence.update_ratios):
         return False
     name = finding.evidence["weakest_in"]
     place = next(at for at, layer in enumerate(evidence.layers) if layer.name == name)

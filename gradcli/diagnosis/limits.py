@@ -226,6 +226,11 @@ AT_CHANCE = Limit(
     "A last loss within a twentieth of that of guessing, or above it.",
     "measured",
 )
+WELL_LEARNED = Limit(
+    0.6,
+    "With two fifths of the loss gone, whatever the gradients look like, the model learns.",
+    "measured: deep sigmoids keep 0.8 and more, embeddings and scaled branches 0.5 and less",
+)
 HAD_LEARNED = Limit(
     0.8,
     "A loss below this share of the reference, for five steps, is below chance.",

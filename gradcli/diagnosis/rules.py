@@ -130,7 +130,7 @@ RULES = (
     Rule(("not-cleared",), wiring.not_cleared, _setup),
     Rule(("batch-norm-mode",), wiring.batch_norm_mode, _setup),
     Rule(("softmax-before-loss",), wiring.softmax_before_loss, _setup),
-    Rule(("loss-scale",), wiring.loss_scale, _setup_and_steps),
+    Rule(("loss-scale",), wiring.loss_scale, _setup),
     Rule(("not-updated",), wiring.not_updated, _updates),
     Rule(("frozen",), wiring.frozen, _gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, _setup),
@@ -162,7 +162,8 @@ RULES = (
         _updates_or_fault,
         unless=(
             *_STARTS_WRONG,
-            *("spike", "weight-decay-too-strong", "momentum-too-high", "not-cleared"),
+            *("spike", "bad-batch", "weight-decay-too-strong", "momentum-too-high"),
+            "not-cleared",
         ),
     ),
     Rule(("non-finite",), broken.non_finite, _gradients),

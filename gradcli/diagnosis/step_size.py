@@ -179,8 +179,11 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     certain_loss = evidence.classes > 1
     if evidence.blown_up and (certain_loss or ratio > LARGE_UPDATE.value):
         return course
-    if not evidence.judges_loss or evidence.has_learned:
+    if not evidence.judges_loss:
         return ""
+    half_learned = jump is not None and evidence.loss_left > 1 / 3
+    if evidence.has_learned:
+        return course if half_learned and certain_loss else ""
     if jumps_about or jump or (evidence.fell_back and ratio > LARGE_UPDATE.value / 2):
         return course
     return ""

@@ -23,7 +23,7 @@ from gradcli.inspection.inspection import (
 from gradcli.inspection.measures import Measures
 from gradcli.inspection.run_summary import gather_evidence, summarise_run
 from gradcli.probes.measuring.slope import log_slope
-from gradcli.records import LayerInfo, RunInfo, TrainSummary
+from gradcli.records import LayerInfo, ParameterGroup, RunInfo, SetupRecord, TrainSummary
 from gradcli.runs import Run
 
 _MOST_EVENTS = 50
@@ -168,6 +168,23 @@ def _evidence_of_model(info: RunInfo, measures: Measures) -> Evidence:
         evals=(),
         fault=measures.fault,
         probed=measures.probed(),
+        setup=_setup_of_model(info, measures),
+    )
+
+
+def _setup_of_model(info: RunInfo, measures: Measures) -> SetupRecord:
+    """Return how a model would be trained: by an optimizer that holds all its parameters."""
+    frozen = [
+        still
+        for layer, still in zip(info.layers, measures.frozen, strict=True)
+        for _ in layer.parameters
+    ]
+    everything = ParameterGroup(tuple(range(len(frozen))), info.learning_rate)
+    return SetupRecord(
+        step=0,
+        groups=(everything,),
+        requires_grad=tuple(not still for still in frozen),
+        inputs=measures.inputs,
     )
 
 

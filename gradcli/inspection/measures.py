@@ -14,7 +14,7 @@ from gradcli.inspection.inspection import ProbeResults
 from gradcli.probes.check import CHECK
 from gradcli.probes.hidden_states import HIDDEN_STATES
 from gradcli.probes.noise import NOISE
-from gradcli.records import FaultRecord, LayerInfo
+from gradcli.records import FaultRecord, LayerInfo, TensorRange
 
 if TYPE_CHECKING:
     from gradcli.probes.measuring.activations import SignalReport
@@ -38,6 +38,8 @@ class Measures:
     update_ratio: tuple[float, ...]
     """Of the first update; NaN if none was tried."""
     probes: ProbeResults
+    inputs: TensorRange | None = None
+    """The range of the examples' values."""
 
     def probed(self) -> Probed:
         """Return what the diagnosis needs, for the layers with a matrix."""

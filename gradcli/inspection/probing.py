@@ -21,6 +21,7 @@ from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers, layer_module
 from gradcli.gradients.norms import Gradients, sum_of_squares, total_norm
+from gradcli.gradients.tensors import tensor_range
 from gradcli.inspection.inspection import ProbeCost, ProbeResults
 from gradcli.inspection.measures import Measures
 from gradcli.probes.measuring.through_time import recurrent_modules
@@ -99,6 +100,7 @@ def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announc
         weight_norm=weight_norm,
         update_ratio=update_ratio,
         probes=ProbeResults(found=found, costs=timer.costs, refused=timer.refused),
+        inputs=tensor_range(target.batches[0][0]),
     )
 
 

@@ -259,7 +259,8 @@ def test_a_learning_rate_too_high_needs_large_updates_and_a_loss_that_does_not_f
     assert [finding.code for finding in found] == ["lr-too-high"]
     assert found[0].override == "optimizer.lr=0.001"
     assert codes(evidence([1.0, 1.0], ratio=1e-3, losses=flat)) == ["plateau"]
-    assert codes(evidence([1.0, 1.0], ratio=5.0)) == ["healthy"]
+    well = np.geomspace(2.3, 0.02, 40)
+    assert codes(evidence([1.0, 1.0], ratio=5.0, losses=well)) == ["healthy"]
 
 
 def test_a_loss_that_came_down_from_its_own_explosion_has_not_fallen():
