@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, as a value that can be shown.
+"""The one exception for a user's mistake, and where in the user's own code an exception arose.
 
 Library code raises `UserError`; only the command line shows it. Nothing here prints.
 """
@@ -6,8 +6,12 @@ Library code raises `UserError`; only the command line shows it. Nothing here pr
 from __future__ import annotations
 
 import difflib
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 
 class UserError(Exception):
@@ -73,3 +77,52 @@ def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:
     matches = difflib.get_close_matches(word.lower(), lowered, n=len(lowered) or 1, cutoff=0.5)
     matches.sort(key=lambda match: sorted(match) != sorted(word.lower()))
     return [lowered[match] for match in matches[:most]]
+
+
+def exception_in_words(error: BaseException) -> str:
+    """Return an exception's message with its type, which alone may be all there is to read."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if str(error) else kind
+
+
+def place_in_own_code(error: BaseException, *, even_if_gradcli_raised: bool = True) -> str:
+    """Return FILE:LINE of the deepest frame of the traceback in the user's own code.
+
+    Installed packages other than torch and gradcli count as the user's own only if there is no
+    nearer code of theirs.
+
+    Args:
+        error: a caught exception.
+        even_if_gradcli_raised: whether it matters not that the user's code called gradcli and
+            the exception arose there.
+
+    Returns:
+        The place, relative to the working directory if it is below; empty if there is none.
+    """
+    frames = [
+        (_owner(Path(frame.filename)), frame) for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    owners = [owner for owner, _ in frames if owner in ("user", "gradcli")]
+    if not even_if_gradcli_raised and owners[-1:] == ["gradcli"]:
+        return ""
+    own = [frame for owner, frame in frames if owner == "user"]
+    own = own or [frame for owner, frame in frames if owner == "package"]
+    if not own:
+        return ""
+    file, here = Path(own[-1].filename), Path.cwd()
+    return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{own[-1].lineno}"
+
+
+def _owner(file: Path) -> Literal["gradcli", "torch", "package", "python", "user"]:
+    """Say whose code a file is."""
+    torch = sys.modules.get("torch")
+    folders = sysconfig.get_paths()
+    if file.is_relative_to(Path(__file__).parent):
+        return "gradcli"
+    if torch is not None and torch.__file__ and file.is_relative_to(Path(torch.__file__).parent):
+        return "torch"
+    if any(file.is_relative_to(folders[name]) for name in ("purelib", "platlib")):
+        return "package"
+    # Code without a file, such as <frozen importlib> and <string>, is nothing to point at.
+    is_pythons = not file.is_absolute() or file.is_relative_to(folders["stdlib"])
+    return "python" if is_pythons else "user"

@@ -209,7 +209,7 @@ class FaultRecord:
 class ProbeRecord:
     """One probe at one step: its result in a few numbers and as a whole, and its cost.
 
-    Numbers that a probe does not have are NaN, as are all numbers of a refused one.
+    Numbers that a probe does not have are NaN, as are all numbers of one without a result.
     """
 
     step: int
@@ -228,7 +228,7 @@ class ProbeRecord:
     passes: float = math.nan
     """The cost in forward-backward passes of one training batch."""
     refused: str = ""
-    """The reason; empty if the probe was run."""
+    """Why there is no result: the probe does not apply to the model, or it failed; else empty."""
     result: Any = None
     """All that was found, as plain values: what `inspect-gradients --probe --json` prints."""
 
@@ -252,6 +252,11 @@ class Finding:
     """A complete override that can be pasted; None if no override fixes it."""
 
 
+#: Data with fewer examples to train and validate on is small: an epoch with the default batch size
+#: of 128 has fewer than 80 steps.
+SMALL_DATA = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class DataInfo:
     """Which data a run used.
@@ -270,6 +275,14 @@ class DataInfo:
     classes: int
     note: str = ""
     """What the user must know about the choice (why the sample is used); usually empty."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether an epoch is so short that a comparison needs more of them, as of `mnist5k`.
+
+        The split into training and validation examples does not matter.
+        """
+        return self.train + self.val < SMALL_DATA
 
 
 @dataclass(frozen=True, slots=True)

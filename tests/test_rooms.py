@@ -70,7 +70,7 @@ WITHOUT_TORCH = {
 }
 #: The same of single modules in rooms that do see tensors.
 MODULES_WITHOUT_TORCH = {
-    *("gradcli.workflows.compare", "gradcli.workflows.inspect"),
+    *("gradcli.workflows.compare", "gradcli.workflows.inspect", "gradcli.workflows.study"),
     *("gradcli.inspection.assemble", "gradcli.inspection.history"),
     *("gradcli.inspection.inspection", "gradcli.inspection.run_difference"),
     *("gradcli.inspection.run_summary", "gradcli.inspection.measures"),

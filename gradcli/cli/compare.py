@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -151,9 +150,9 @@ def compare_optimizers(
 def _show(summary: ComparisonSummary, *, as_json: bool, all_pairs: bool) -> None:
     from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
-    from gradcli.views.json_output import comparison_json, dumps
+    from gradcli.views.json_output import comparison_json
 
     if as_json:
-        sys.stdout.write(dumps(comparison_json(summary)) + "\n")
+        options.write_json(comparison_json(summary))
     else:
         show_result(comparison_closing_screen(summary, all_pairs=all_pairs))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from gradcli.cli.options import ConfigDirOption, JsonOption
+from gradcli.cli.options import ConfigDirOption, JsonOption, write_json
 
 EPILOG = (
     "gradcli configs optimizer shows the keys and values of every optimizer. An option is a YAML "
@@ -30,11 +29,10 @@ def configs(
     """List what can be chosen: the options of each group, such as optimizer=adam."""
     from gradcli.config.menu import menu
     from gradcli.views.console import show_result
-    from gradcli.views.json_output import dumps
     from gradcli.views.menu_screen import menu_json, menu_screen
 
     found = menu(config_dir, group)
     if as_json:
-        sys.stdout.write(dumps(menu_json(found)) + "\n")
+        write_json(menu_json(found))
     else:
         show_result(menu_screen(found))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ EPILOG = (
     "Without a TARGET, a fresh model is inspected before any training: gradcli inspect-gradients "
     "model=deep_mlp activation=sigmoid. Probes: signals, histograms, noise, sharpness, descent, "
     "hidden-states, cosine, alpha. A package that you name with --allow-import can add its own "
-    "(PROBES)."
+    "(PROBES). If a probe fails, the rest is shown and the exit code is 2, or 1 for a shipped one."
 )
 _FAILED = 3
 _PANEL = "The inspection"
@@ -101,8 +100,8 @@ def inspect_gradients(
 
     from gradcli.views.console import probe_progress, show_message, show_result, train_view
     from gradcli.views.inspect.inspection_screen import inspection_screen
-    from gradcli.views.json_output import dumps, inspection_json
-    from gradcli.workflows.inspect import inspect_target, picture_folder
+    from gradcli.views.json_output import inspection_json
+    from gradcli.workflows.inspect import exit_code_of_probes, inspect_target, picture_folder
 
     given = [
         *inspection_overrides(probe=probe, check=check),
@@ -114,7 +113,7 @@ def inspect_gradients(
     with probe_progress(live=not (quiet or as_json)) as announce:
         inspection = inspect_target(target, [*given, *overrides], vary or [], paths, view, announce)
     if as_json:
-        sys.stdout.write(dumps(inspection_json(inspection)) + "\n")
+        options.write_json(inspection_json(inspection))
     else:
         show_result(inspection_screen(inspection))
     if plot:
@@ -124,6 +123,9 @@ def inspect_gradients(
         pictures = plot_inspection(picture_folder(inspection, paths), inspection)
         for line in whole_lines("pictures", [str(picture) for picture in pictures]):
             show_message(line)
+    failure = exit_code_of_probes(inspection)
+    if failure:
+        raise typer.Exit(failure)
     severities = {finding.severity for finding in inspection.findings}
     if ("error" in severities and fail_on) or ("warning" in severities and fail_on == "warning"):
         raise typer.Exit(_FAILED)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -49,10 +51,41 @@ AllowImportOption = Annotated[
         rich_help_panel="Paths and output",
     ),
 ]
+#: The stream for the result of a command that was given `--json`.
+_json_stream: ContextVar[TextIO] = ContextVar("json_stream")
+
+
+def _keep_stdout_for_json(context: typer.Context, wanted: bool) -> bool:
+    """Send what anything but `write_json` prints during the command to stderr.
+
+    A user's model, optimizer or data set may print, but stdout must hold only one JSON object.
+    """
+    if wanted:
+        before = _json_stream.set(sys.stdout)
+        context.call_on_close(lambda: _json_stream.reset(before))
+        context.with_resource(redirect_stdout(sys.stderr))
+    return wanted
+
+
+def result_stream() -> TextIO:
+    """Return the stream for the result of a command: stdout, whatever `--json` does to it."""
+    return _json_stream.get(sys.stdout)
+
+
+def write_json(value: Any) -> None:
+    """Print the JSON object of a command that was given `--json`."""
+    from gradcli.views.json_output import dumps
+
+    result_stream().write(dumps(value) + "\n")
+
+
 JsonOption = Annotated[
     bool,
     typer.Option(
-        "--json", help="Print one JSON object on stdout.", rich_help_panel="Paths and output"
+        "--json",
+        help="Print one JSON object on stdout.",
+        rich_help_panel="Paths and output",
+        callback=_keep_stdout_for_json,
     ),
 ]
 AllPairsOption = Annotated[

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradcli.cli.options import AllPairsOption, JsonOption, RunsDirOption, settle_latest
+from gradcli.cli.options import (
+    AllPairsOption,
+    JsonOption,
+    RunsDirOption,
+    settle_latest,
+    write_json,
+)
 from gradcli.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -40,14 +47,13 @@ def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -
     from gradcli.runs import list_rows
     from gradcli.views.console import show_message, show_result
     from gradcli.views.error_panel import error_panel
-    from gradcli.views.json_output import dumps
     from gradcli.views.runs.runs_table import runs_table
 
     rows, refused = list_rows(runs_dir)
     for error in refused:
         show_message(error_panel(error))
     if as_json:
-        sys.stdout.write(dumps({"schema": 1, "runs": [asdict(row) for row in rows]}) + "\n")
+        write_json({"schema": 1, "runs": [asdict(row) for row in rows]})
     else:
         show_result(runs_table(rows))
 
@@ -63,7 +69,7 @@ def show(
     """Show the closing screen of a run or a comparison, as of its end or as it stands now."""
     from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.views.console import show_result
-    from gradcli.views.json_output import dumps, train_json
+    from gradcli.views.json_output import train_json
     from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
     _add_columns(allow_import)
@@ -75,7 +81,7 @@ def show(
 
     summary = summarise_run(found)
     if as_json:
-        sys.stdout.write(dumps(train_json(summary)) + "\n")
+        write_json(train_json(summary))
     else:
         overrides = found.overrides if found.has_overrides else None
         commands = commands_after_run(summary, overrides, found.paths)
@@ -93,12 +99,12 @@ def _add_columns(allow_import: list[str] | None) -> None:
 def _show_comparison(comparison: ComparisonDirectory, *, as_json: bool, all_pairs: bool) -> None:
     from gradcli.views.compare.comparison_closing import comparison_closing_screen
     from gradcli.views.console import show_result
-    from gradcli.views.json_output import comparison_json, dumps
+    from gradcli.views.json_output import comparison_json
     from gradcli.workflows.compare import read_comparison
 
     summary = read_comparison(comparison, comparison.paths)
     if as_json:
-        sys.stdout.write(dumps(comparison_json(summary)) + "\n")
+        write_json(comparison_json(summary))
     else:
         show_result(comparison_closing_screen(summary, all_pairs=all_pairs))
 
@@ -113,7 +119,7 @@ def diff(
     """Show how two runs differ: settings, code, results, and the first step that differs."""
     from gradcli.inspection.run_difference import difference
     from gradcli.views.console import show_result
-    from gradcli.views.json_output import difference_json, dumps
+    from gradcli.views.json_output import difference_json
     from gradcli.views.runs.difference_screen import difference_screen
 
     one, other = (_one_run(word, runs_dir, silent=as_json) for word in (a, b))
@@ -125,7 +131,7 @@ def diff(
         )
     found = difference(one, other)
     if as_json:
-        sys.stdout.write(dumps(difference_json(found)) + "\n")
+        write_json(difference_json(found))
     else:
         show_result(difference_screen(found))
 
@@ -173,7 +179,7 @@ def rm(
             raise UserError(
                 "stdin is not a terminal, so confirmation is impossible.",
                 where="gradcli runs rm",
-                hint="pass --yes",
+                hint=shlex.join(["gradcli", "runs", "rm", "--yes", *map(str, found)]),
             )
         for one in found.values():
             sys.stderr.write(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}\n")
@@ -198,9 +204,10 @@ def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
     for word, one in named.items():
         if word not in ("latest", one.name) and Path(word).resolve() != one.path.resolve():
             raise UserError(
-                f"'{word}' is only part of a name; --yes needs full names.",
+                f"'{word}' is only part of a name; --yes needs full names. Without --yes you are "
+                "asked.",
                 choices=[one.name],
-                hint=f"gradcli runs rm {word}, which asks for confirmation",
+                hint=shlex.join(["gradcli", "runs", "rm", word]),
             )
 
 
@@ -298,4 +305,8 @@ def _require_writable(output: Path, name: str, *, force: bool) -> None:
             hint=f"mkdir -p {output.parent}",
         )
     if output.is_file() and not force:
-        raise UserError(f"{output} exists already.", where="-o", hint="--force to overwrite it")
+        raise UserError(
+            f"{output} exists already. --force overwrites it.",
+            where="-o",
+            hint=shlex.join(["-o", str(output), "--force"]),
+        )

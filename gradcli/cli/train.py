@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +62,7 @@ def train(
     if show_config:
         from gradcli.config import annotated_yaml
 
-        sys.stdout.write(annotated_yaml(_compose(arguments, paths)))
+        options.result_stream().write(annotated_yaml(_compose(arguments, paths)))
         return
 
     from gradcli.views.console import show_result, train_view
@@ -74,13 +73,13 @@ def train(
     summary = _train(arguments, resume, paths, view)
 
     from gradcli.runs import load_run
-    from gradcli.views.json_output import dumps, train_json
+    from gradcli.views.json_output import train_json
     from gradcli.views.train.live_screen import LiveView
     from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
     run = load_run(summary.path)
     if as_json:
-        sys.stdout.write(dumps(train_json(summary)) + "\n")
+        options.write_json(train_json(summary))
     else:
         begun_with = run.overrides if resume is not None else []
         places = paths if resume is None else run.paths

@@ -1,6 +1,7 @@
 """Comparisons: which optimizer is better, and whether there are enough seeds to say so.
 
     results      what a comparison says, as plain values: what screens are drawn from
+    verdicts     the part of it that statistics computes from scores
     protocol     which trials are needed next, from the outcomes so far
     plan         what is compared and how, as stored in `comparison.json`
     engine       what runs the trials: the protocol that every engine follows

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 
-from gradcli.comparison.results import ArmInfo, PairResult
+from gradcli.comparison.results import ArmInfo
+from gradcli.comparison.verdicts import PairResult
 
 
 def tied_groups(pairs: Sequence[PairResult]) -> tuple[tuple[str, ...], ...]:

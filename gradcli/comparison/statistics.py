@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from gradcli.comparison.results import (
+from gradcli.comparison.verdicts import (
     ArmResult,
     ConfidenceInterval,
     LearningRateSensitivity,

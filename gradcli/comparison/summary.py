@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from gradcli.comparison.columns import mean, measured_of_arm
 from gradcli.comparison.protocol import ArmState
 from gradcli.comparison.results import (
-    ArmResult,
     ComparisonInfo,
     GridCell,
     GridResult,
     Halving,
     RankedArm,
-    Selection,
     TrialResult,
     TrialStatus,
 )
@@ -26,6 +24,7 @@ from gradcli.comparison.statistics import (
     learning_rate_sensitivity,
     summarise_scores,
 )
+from gradcli.comparison.verdicts import ArmResult, Selection
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import math
 import shlex
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Literal
 
 from gradcli.comparison import summary, trials
@@ -28,6 +29,9 @@ from gradcli.runs import ComparisonDirectory
 
 #: The statuses of a trial that is over.
 ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
+
+# No common optimizer needs more, so a comparison that began above it restarts from here.
+_HIGHEST_SENSIBLE_RATE = 1.0
 
 
 class TrialStore:
@@ -57,6 +61,17 @@ class TrialStore:
     def info(self) -> ComparisonInfo:
         """The header of the comparison."""
         return self.plan.info
+
+    def begin_call(self, engine: str, jobs: int, already_done: int) -> ComparisonInfo:
+        """Note in the header, on the disk too, what this call of the comparison runs on.
+
+        A comparison may be resumed on another engine, or with another number of jobs.
+        """
+        call = {"engine": engine, "jobs": jobs, "already_done": already_done}
+        self.directory.update(info={**self.directory.state["info"], **call})
+        info = replace(self.info, engine=engine, jobs=jobs, already_done=already_done)
+        self.plan = replace(self.plan, info=info)
+        return info
 
     def read(self, trial: str) -> Outcome:
         """Read a trial's outcome from its run directory."""
@@ -132,6 +147,7 @@ class TrialStore:
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
             winner_command=winner_command(self.plan, ranking[0], paths),
+            retry_command=retry_command(self.plan, ranking, arms, paths),
             resume_command=""
             if status == "finished"
             else shlex.join(["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]),
@@ -174,9 +190,9 @@ class TrialStore:
 def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> str:
     """Return the command that repeats the first measuring trial of an arm, to the bit.
 
-    Empty if nothing was measured.
+    Empty if the arm has no score: a trial that diverged is not worth repeating.
     """
-    if not winner.seeds:
+    if not (winner.test_accuracy.count or winner.val_accuracy.count):
         return ""
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
@@ -195,3 +211,34 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
     if not math.isnan(winner.learning_rate):
         overrides.append(f"optimizer.lr={winner.learning_rate:g}")
     return shlex.join(["gradcli", "train", *paths, *overrides])
+
+
+def retry_command(
+    plan: Plan, ranking: Sequence[RankedArm], arms: Sequence[ArmTrials], paths: Sequence[str] = ()
+) -> str:
+    """Return the command that compares the arms again at lower learning rates.
+
+    Empty unless every arm diverged at every fresh seed.
+    """
+    if not all(arm.seeds and arm.diverged == len(arm.seeds) for arm in ranking):
+        return ""
+    varied: dict[str, dict[str, None]] = {}
+    for word in (word for arm in plan.arms for word in arm.info.overrides):
+        key, _, value = word.partition("=")
+        varied.setdefault(key, {})[value] = None
+    tried = [rate for arm in arms for rate in arm.state.rates if not math.isnan(rate)]
+    highest = min([*tried, _HIGHEST_SENSIBLE_RATE])
+    rates = ",".join(f"{highest / divisor:g}" for divisor in (10, 100, 1000))
+    words = [
+        *("--optimizers", ",".join(dict.fromkeys(arm.optimizer for arm in plan.arms))),
+        *(("--lrs", rates) if tried else ()),
+        *chain.from_iterable(
+            ("--vary", f"{key}={','.join(values)}")
+            for key, values in varied.items()
+            if key != "optimizer.lr"
+        ),
+        *("--protocol", plan.info.protocol.name),
+        *("--seeds", str(len(plan.protocol.seeds))),
+        *(word for word in plan.train_overrides if word.partition("=")[0] != "optimizer.lr"),
+    ]
+    return shlex.join(["gradcli", "compare-optimizers", *paths, *words])

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradcli.comparison.results import ArmResult, ComparisonWarning, PairResult
 from gradcli.comparison.statistics import (
     LEVEL,
     POWER,
@@ -17,6 +16,7 @@ from gradcli.comparison.statistics import (
     seeds_to_separate,
     separable_effect,
 )
+from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, PairResult
 
 # With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. Too few seeds
 # to detect this say nothing about the small differences that people argue about.

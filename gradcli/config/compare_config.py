@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -22,11 +24,12 @@ from gradcli.config.compose import (
 )
 from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
 from gradcli.config.data_config import with_source
-from gradcli.config.overrides import parse_override, unknown_option
+from gradcli.config.overrides import SHOW_CONFIG, parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
 from gradcli.config.targets import keywords, members_of
 from gradcli.config.values import CHOICES, typed
-from gradcli.errors import UserError
+from gradcli.errors import UserError, nearest
+from gradcli.records import DataInfo
 
 _TRAIN_KEYS = {field.name for field in fields(TrainConfig)}
 _OWN_KEYS = {field.name for field in fields(CompareConfig)} - _TRAIN_KEYS
@@ -74,15 +77,15 @@ class ComposedComparison:
         """
         return with_source(self.config.data, file=self.data_file, allow_import=self.allow_import)
 
-    def epochs(self, data: str) -> int:
-        """Return the length of a trial on the data set `data`."""
+    def epochs(self, data: DataInfo) -> int:
+        """Return the length of a trial on a data set."""
         if self.config.epochs is not None:
             return self.config.epochs
         protocol = self.config.protocol
-        return protocol.epochs_of_sample if data == "mnist5k" else protocol.epochs
+        return protocol.epochs_of_sample if data.is_small else protocol.epochs
 
-    def arms(self, data: str) -> tuple[ComposedArm, ...]:
-        """Compose the arms, each optimizer in each variation, for the data set `data`.
+    def arms(self, data: DataInfo) -> tuple[ComposedArm, ...]:
+        """Compose the arms, each optimizer in each variation, for a data set.
 
         Raises:
             UserError: if one of the arms could not be trained with its config.
@@ -91,19 +94,39 @@ class ComposedComparison:
         arms = [self._arm(*arm, data) for arm in itertools.product(optimizers, variations)]
         return tuple(map(replace_name, arms, _unique([arm.name for arm in arms])))
 
-    def _arm(self, optimizer: str, variation: tuple[str, ...], data: str) -> ComposedArm:
-        arguments = [
-            *self.overrides,
-            f"optimizer={optimizer}",
-            f"epochs={self.epochs(data)}",
-            *variation,
-        ]
-        resolved = _resolve(arguments, self.files, self.allow_import)
-        plain = {key: value for key, value in resolved.plain.items() if key in _TRAIN_KEYS}
-        plain["name"] = None
-        composed = typed_train(replace(resolved, plain=plain), self.allow_import).with_data(data)
+    def _arm(self, optimizer: str, variation: tuple[str, ...], data: DataInfo) -> ComposedArm:
+        shared = [*self.overrides, f"optimizer={optimizer}", f"epochs={self.epochs(data)}"]
+        try:
+            composed = self._train([*shared, *variation])
+        except UserError:
+            for word in variation:
+                self._check_variation(shared, word)
+            raise
+        composed = composed.with_data(data.name)
         name = " ".join([optimizer, *variation])
         return ComposedArm(name, optimizer, variation, composed, _learning_rate(composed))
+
+    def _train(self, overrides: Sequence[str]) -> Composed:
+        """Compose a training run from the overrides of an arm."""
+        resolved = _resolve(overrides, self.files, self.allow_import)
+        plain = {key: value for key, value in resolved.plain.items() if key in _TRAIN_KEYS}
+        plain["name"] = None
+        return typed_train(replace(resolved, plain=plain), self.allow_import)
+
+    def _check_variation(self, shared: Sequence[str], word: str) -> None:
+        """Compose an arm that has only `word` of its variation.
+
+        Raises:
+            UserError: with the `--vary` to type instead if `word` is wrong; the mistake itself if
+                it is in what all arms share.
+        """
+        self._train(shared)
+        try:
+            self._train([*shared, word])
+        except UserError as error:
+            key = word.partition("=")[0]
+            words = [one for arm in self.variations for one in arm if one.startswith(f"{key}=")]
+            raise _in_vary(error, word, list(dict.fromkeys(words)), self.config) from None
 
 
 def compose_comparison(
@@ -139,7 +162,7 @@ def compose_comparison(
         allow_import=allow_import,
     )
     _check(config, files)
-    varied = [_values(word) for word in vary]
+    varied = [_values(word, files) for word in vary]
     _refuse_ambiguous_rates(config, [*overrides, *vary])
     return ComposedComparison(
         config=config,
@@ -204,11 +227,13 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
     for name in config.optimizers:
         if name not in options:
             unknown = unknown_option("optimizer", name, options)
+            likely = (unknown.hint or "").removeprefix("optimizer=")
+            corrected = [likely if one == name else one for one in config.optimizers]
             raise UserError(
                 unknown.problem,
                 where="--optimizers",
                 choices=unknown.choices,
-                hint=f"--optimizers {unknown.choices[0]}",
+                hint=f"--optimizers {','.join(corrected)}" if likely in options else unknown.hint,
             )
     lrs = config.lrs
     is_grid = isinstance(lrs, list) and lrs and all(0 < rate < math.inf for rate in lrs)
@@ -238,23 +263,71 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
         )
 
 
-def _values(word: str) -> list[str]:
+def _values(word: str, files: ConfigFiles) -> list[str]:
     """Return an override for each value of `KEY=V1,V2`.
 
     Raises:
-        UserError: for a key that the arms of a comparison must share.
+        UserError: for a word without values, or a key that the arms of a comparison must share.
     """
+    if "=" not in word:
+        problem = f"'{word}' names no values; --vary takes a key and its values, KEY=A,B."
+        likely = nearest(word, (group for group in GROUPS if group not in _NOT_VARIED))
+        if not likely:
+            raise _no_such_key(problem, word, ())
+        options = ",".join(files.options(likely[0])[:2])
+        raise UserError(
+            problem, where="--vary", choices=likely, hint=f"--vary {likely[0]}={options}"
+        )
     override = parse_override(word)
     key = override.key_or_group
     if key.partition(".")[0] in _NOT_VARIED and not key.startswith("optimizer."):
+        instead = {"optimizer": "--optimizers sgd,adam", "seed": f"--seeds {word.count(',') + 1}"}
         raise UserError(
             f"'{key}' cannot be varied: it is the same for all arms, or set by the protocol.",
             where="--vary",
-            hint="--optimizers sgd,adam" if key == "optimizer" else None,
+            hint=instead.get(key),
         )
     if not override.is_sweep_override():
         return [word]
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _in_vary(error: UserError, word: str, words: Sequence[str], config: CompareConfig) -> UserError:
+    """Return the error for an override in `--vary`, with the whole `--vary` to type instead.
+
+    Args:
+        error: what composing an arm said of the override.
+        word: the override.
+        words: those of all values of its key.
+        config: of the comparison.
+    """
+    try_instead = (error.hint or "").split(" ")
+    if error.hint == SHOW_CONFIG:
+        return _no_such_key(error.problem, word, error.choices)
+    if not all(re.match(r"[\w.]+=", one) for one in try_instead):
+        return UserError(
+            error.problem, where=f"--vary {word}", choices=error.choices, hint=error.hint
+        )
+    *others, better = try_instead
+    key, _, value = better.partition("=")
+    values = [one.partition("=")[2] for one in words]
+    if key == word.partition("=")[0].lstrip("+"):
+        values = [value if one == word else was for one, was in zip(words, values, strict=True)]
+    listed = ",".join(dict.fromkeys(values))
+    if key == "optimizer.lr" and config.protocol.tune:
+        hint = f"--lrs {listed}"
+    else:
+        others = [re.sub("^optimizer=", "--optimizers ", one) for one in others]
+        hint = " ".join([*others, "--vary", shlex.quote(f"{key}={listed}")])
+    return UserError(error.problem, where=f"--vary {word}", choices=error.choices, hint=hint)
+
+
+def _no_such_key(problem: str, word: str, choices: Sequence[str]) -> UserError:
+    """Return the error for a `--vary` that no key is near to."""
+    often = [group for group in GROUPS if group not in _NOT_VARIED]
+    return UserError(
+        problem, where=f"--vary {word}", choices=choices or often, hint="--vary clip=none,norm"
+    )
 
 
 def _refuse_ambiguous_rates(config: CompareConfig, arguments: Sequence[str]) -> None:

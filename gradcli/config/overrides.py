@@ -17,12 +17,14 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.config_files import GROUPS, RECORDER_GROUP, ConfigFiles
+from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, RECORDER_GROUP, ConfigFiles
 from gradcli.config.loading import as_plain
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
 
+#: What to type instead of a key that no key is near to.
+SHOW_CONFIG = "gradcli train --show-config"
 #: How similar a word must be to an option, from 0 to 1, to count as a misspelling of it.
 _MISSPELT = 0.8
 #: Other names of the options of a group. `nearest` cannot tell that they mean the same.
@@ -91,7 +93,12 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
     """Return the error for an option that a group does not have, with what to type instead."""
     synonym = _SYNONYMS.get(group, {}).get(str(option).lower())
     likely = [synonym] if synonym else nearest(str(option), options)
-    hint = f"{group}={(likely or options)[0]}"
+    if group in COMPARISON_GROUPS:
+        hint = f"--{group} {(likely or options)[0]}"
+    elif not likely:
+        hint = f"gradcli configs {group}"
+    else:
+        hint = f"{group}={likely[0]}"
     problem = f"{group} has no option '{option}'."
     if group == "clip" and isinstance(option, int | float) and not isinstance(option, bool):
         likely, hint = ["norm", "value", "per_layer"], f"clip.max_norm={option}"
@@ -218,7 +225,7 @@ class SettableKeys:
             f"There is no key '{key}'.",
             where=place,
             choices=likely or of_section,
-            hint=f"{likely[0]}={value or 'VALUE'}" if likely else "gradcli train --show-config",
+            hint=f"{likely[0]}={value or 'VALUE'}" if likely else SHOW_CONFIG,
         )
 
     def _options_that_take(self, group: str, name: str) -> list[str]:

@@ -10,7 +10,6 @@ import importlib
 import inspect
 import math
 import sys
-import traceback
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any, TypeVar
 
 from gradcli.comparison.engine import Engine
 from gradcli.config.schema import Section
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 from gradcli.records import Recorder
 
 Member = TypeVar("Member")
@@ -101,11 +100,9 @@ def construct(target: type, arguments: Mapping[str, Any], group: str) -> Any:
     except UserError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:]
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise UserError(
-            f"{target.__name__} cannot be built: {said}",
-            where=f"{frames[-1].filename}:{frames[-1].lineno}" if frames else group,
+            f"{target.__name__} cannot be built: {exception_in_words(error)}",
+            where=place_in_own_code(error) or group,
         ) from error
 
 

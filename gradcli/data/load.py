@@ -12,7 +12,7 @@ from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset
 from gradcli.data.download import DownloadProgress
 from gradcli.data.sources import Auto, FashionMnist, Idx, Mnist, Mnist5k
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 
 #: The shipped data sets, by the names of their files in `configs/data/`.
 SHIPPED: Final[dict[str, type[DataSource]]] = {
@@ -52,8 +52,8 @@ def load_dataset(
         cache_dir: where prepared files are kept; None is the platform's cache folder.
 
     Raises:
-        UserError: if the name is unknown, the data is not available, a file is broken, or `val` is
-            too large.
+        UserError: if the name is unknown, the data is not available, a file is broken, `val` is
+            too large, or a class of the user's own raises any exception.
     """
     if source is None:
         if name not in SHIPPED:
@@ -64,17 +64,16 @@ def load_dataset(
             )
         source = SHIPPED[name]()
     cache_dir = platformdirs.user_cache_path("gradcli") if cache_dir is None else cache_dir
-    dataset = source.load(
-        DataRequest(
-            name=name,
-            val=val,
-            folder=folder,
-            data_dir=cache_dir / "data" if data_dir is None else data_dir,
-            cache_dir=cache_dir,
-            progress=progress,
-            mirrors=mirrors,
-        )
+    request = DataRequest(
+        name=name,
+        val=val,
+        folder=folder,
+        data_dir=cache_dir / "data" if data_dir is None else data_dir,
+        cache_dir=cache_dir,
+        progress=progress,
+        mirrors=mirrors,
     )
+    dataset = _load(source, request)
     if not isinstance(dataset, Dataset):
         raise UserError(
             f"{type(source).__name__}.load returned a {type(dataset).__name__}, not a Dataset.",
@@ -82,3 +81,23 @@ def load_dataset(
             hint="return gradcli.data.split_dataset(...)",
         )
     return dataset
+
+
+def _load(source: DataSource, request: DataRequest) -> Dataset:
+    """Let a source load its data.
+
+    Raises:
+        UserError: the source's own; if its class is not a shipped one, for any other exception
+            too, which is then the cause.
+    """
+    try:
+        return source.load(request)
+    except UserError:
+        raise
+    except Exception as error:
+        if type(source) in SHIPPED.values():
+            raise  # ours to mend
+        raise UserError(
+            f"{type(source).__name__}.load failed: {exception_in_words(error)}",
+            where=place_in_own_code(error) or f"data={request.name}",
+        ) from error

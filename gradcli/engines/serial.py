@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcli.comparison.engine import Download, Ended, Job, PlanRequest
 from gradcli.runs import load_run
+from gradcli.system.paths import returning_to
 
 if TYPE_CHECKING:
     from gradcli.config import DataConfig
@@ -43,7 +44,8 @@ class SerialEngine:
         from gradcli.engines import work
 
         self._download = download
-        return work.plan(request, self._loader(request.data_dir))
+        with returning_to(Path.cwd()):  # the caller's paths may be relative to it
+            return work.plan(request, self._loader(request.data_dir))
 
     def submit(self, job: Job) -> None:
         """Keep a job for `poll`."""
@@ -58,7 +60,8 @@ class SerialEngine:
             return []
         job = self._waiting.popleft()
         try:
-            work.run(job, self._loader(job.data_dir), provenance())
+            with returning_to(Path.cwd()):
+                work.run(job, self._loader(job.data_dir), provenance())
         except Exception:
             if self._raise_errors:
                 raise

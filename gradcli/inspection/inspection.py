@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.diagnosis.loss_trend import Convergence
 from gradcli.probes.measuring.slope import LogSlope
-from gradcli.probes.probe import Probe, Result
+from gradcli.probes.probe import FAILED, Probe, Result
 from gradcli.records import Finding, Floats, Integers, ProbeRecord, Status
 
 if TYPE_CHECKING:
@@ -148,10 +148,10 @@ class ProbeResults:
     """The results."""
     costs: dict[str, ProbeCost] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    """The reasons."""
+    """Why the others have no result: they do not apply to the model, or they failed."""
 
     def of(self, probe: Probe[Result]) -> Result | None:
-        """Return what a probe found; None if it was not run, or refused."""
+        """Return what a probe found; None if it was not run, or has no result."""
         return self.found.get(probe.name)
 
 
@@ -210,6 +210,11 @@ class Inspection:
     path_arguments: tuple[str, ...] = ()
     """The options that say where things are, for commands that continue from here."""
 
+    def failed_probes(self) -> frozenset[str]:
+        """Return the probes whose own code failed just now, not earlier in the run."""
+        reasons = self.probes.refused.items()
+        return frozenset(name for name, reason in reasons if reason.startswith(FAILED))
+
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
@@ -225,3 +230,7 @@ class SideBySide:
     def findings(self) -> tuple[Finding, ...]:
         """Those of all inspections."""
         return tuple(finding for one in self.inspections for finding in one.findings)
+
+    def failed_probes(self) -> frozenset[str]:
+        """Return the probes whose own code failed in any of the inspections."""
+        return frozenset().union(*(one.failed_probes() for one in self.inspections))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
-from collections.abc import Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
@@ -14,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradcli.errors import UserError
+from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers, layer_module
 from gradcli.gradients.non_finite import locate_fault
@@ -23,12 +26,12 @@ from gradcli.inspection.inspection import ProbeCost, ProbeResults
 from gradcli.inspection.measures import Measures
 from gradcli.probes.measuring.through_time import recurrent_modules
 from gradcli.probes.measuring.untouched import random_states_kept
-from gradcli.probes.probe import Announce, Probe, ProbeTarget, Result
-from gradcli.probes.registry import known_probes
+from gradcli.probes.probe import FAILED, Announce, Probe, ProbeTarget, Result, plain
+from gradcli.probes.registry import SHIPPED, known_probes
 from gradcli.probes.signals import SIGNALS
 from gradcli.records import FaultRecord, LayerInfo
 
-#: Why a probe is refused if gradients are NaN or infinite.
+#: Why a probe is not run if gradients are NaN or infinite.
 NOT_FINITE = "the loss or a gradient is not finite"
 
 _REFERENCE_PASSES = 5
@@ -37,9 +40,9 @@ _REFERENCE_PASSES = 5
 def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announce) -> Measures:
     """Look at every layer's signals, and run the requested probes.
 
-    A probe that cannot be run on this model is noted with its reason, as are all if the
-    gradients are not finite. On a fresh model the first update is measured too. Probes that make
-    training steps run last.
+    A probe that does not apply to this model, or fails, is noted with its reason, as are all if
+    the gradients are not finite. On a fresh model the first update is measured too. Probes that
+    make training steps run last.
 
     Args:
         target: the model; its weights are others afterwards if steps were made.
@@ -58,8 +61,7 @@ def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announc
     total = 1 + len(wanted)
     timer = Timer(target)
     announce(SIGNALS.name, 1, total)
-    signals = timer.run(SIGNALS, target)
-    assert signals is not None
+    signals = timer.timed(SIGNALS, target)  # nothing can be said without it
     loss, fault = loss_and_fault(target)
     weight_norm = tuple(_weight_norm(layer_module(model, layer)) for layer in layers)
     update_ratio = (math.nan,) * len(layers)
@@ -68,8 +70,9 @@ def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announc
     def run(some: Sequence[Probe[Any]], start: int) -> None:
         for number, probe in enumerate(some, start):
             announce(probe.name, number, total)
-            result = timer.run(probe, target)
-            if result is not None:
+            with _restored_on_failure(probe, timer, model):
+                result = timer.run(probe, target)
+            if probe.name not in timer.refused:
                 found[probe.name] = result
 
     if fault is None:
@@ -99,8 +102,26 @@ def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announc
     )
 
 
+@contextmanager
+def _restored_on_failure(probe: Probe[Any], timer: Timer, model: nn.Module) -> Iterator[None]:
+    """Restore the model if a user's own probe fails: the next probe must find it as it was.
+
+    The shipped probes restore it themselves.
+    """
+    if probe in SHIPPED or probe.takes_steps:
+        yield
+        return
+    state = copy.deepcopy(model.state_dict())
+    training = {module: module.training for module in model.modules()}
+    yield
+    if probe.name in timer.refused:
+        model.load_state_dict(state)
+        for module, mode in training.items():
+            module.training = mode
+
+
 class Timer:
-    """Runs probes, and notes what each cost or why it was refused.
+    """Runs probes, and notes what each cost or why it has no result.
 
     Args:
         target: a model like those that will be probed. A forward-backward pass of its first
@@ -123,17 +144,65 @@ class Timer:
         self.refused: dict[str, str] = {}
 
     def run(self, probe: Probe[Result], target: ProbeTarget) -> Result | None:
-        """Run a probe, and return its result; None if it is refused."""
-        _rehearse(probe, target)
-        stopwatch = _Stopwatch(self._device)
+        """Run a probe, and return its result; None if it does not apply to the model or fails.
+
+        A probe that fails must not end a training or the rest of an inspection.
+        """
         try:
-            result = probe.run(target)
+            result = self.timed(probe, target)
+            _require_plain(result)
         except UserError as error:
             self.refused[probe.name] = error.problem
-            return None
+        except Exception as error:
+            self.fail(probe, error)
+        else:
+            return result
+        return None
+
+    def fail(self, probe: Probe[Any], error: Exception) -> None:
+        """Note that the code of a probe raised an exception, and where it did."""
+        self.costs.pop(probe.name, None)
+        self.refused[probe.name] = f"{FAILED}{exception_in_words(error)}{_place(error)}"
+
+    def timed(self, probe: Probe[Result], target: ProbeTarget) -> Result:
+        """Run a probe, note its cost, and return its result; whatever it raises is raised."""
+        _rehearse(probe, target)
+        stopwatch = _Stopwatch(self._device)
+        result = probe.run(target)
         seconds, work = stopwatch.read()
         self.costs[probe.name] = ProbeCost(seconds, work / self._work_per_pass)
         return result
+
+
+def _require_plain(result: Any) -> None:
+    """Make sure that a result can be written to a run and printed as JSON.
+
+    Raises:
+        TypeError: if it holds anything but plain values.
+    """
+    try:
+        json.dumps(plain(result))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"its result cannot be written as JSON ({error}); a probe returns numbers, text, NumPy "
+            "arrays, or dataclasses, tuples, lists or dicts of them"
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    """Return where the code of a probe raised an exception; empty if that is not known.
+
+    The user's own line is named if there is one, else that of a probe that ships.
+    """
+    probes = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(Path(__file__).parents[1] / "probes")
+    ]
+    place = place_in_own_code(error)
+    if not place and probes:
+        place = f"{probes[-1].filename}:{probes[-1].lineno}"
+    return f" ({place})" if place else ""
 
 
 class _Stopwatch:
@@ -165,7 +234,8 @@ def _rehearse(probe: Probe[Any], target: ProbeTarget) -> None:
     if probe.takes_steps:
         return
     device = target.batches[0][0].device
-    with random_states_kept(target.model), suppress(UserError):
+    # A failure on the toy means nothing: only the one on the model counts.
+    with random_states_kept(target.model), suppress(Exception):
         toy = nn.Linear(8, 8, device=device)
         batch = torch.eye(4, 8, device=device), torch.arange(4, device=device)
         probe.run(replace(target, model=toy, batches=(batch,)))

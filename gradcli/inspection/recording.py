@@ -15,8 +15,8 @@ def record_probes(
 ) -> Iterator[ProbeRecord]:
     """Run probes, and yield the record of each as soon as it is done.
 
-    Each gets its own copy, so its result does not depend on which others run: some
-    train it on.
+    Each gets its own copy, so its result does not depend on which others run: some train it on.
+    The record of a probe that does not apply to the model, or fails, says why in `refused`.
 
     Args:
         probes: to run, in this order.
@@ -30,14 +30,20 @@ def record_probes(
             yield ProbeRecord(target.steps_made, probe.name, refused=NOT_FINITE)
             continue
         result = timer.run(probe, copy_of_model())
-        if probe.name in timer.refused:
+        summary = None
+        if probe.name not in timer.refused:
+            try:
+                summary = probe.summary(result)._asdict()
+            except Exception as error:
+                timer.fail(probe, error)
+        if summary is None:
             yield ProbeRecord(target.steps_made, probe.name, refused=timer.refused[probe.name])
             continue
         cost = timer.costs[probe.name]
         yield ProbeRecord(
             target.steps_made,
             probe.name,
-            **probe.summary(result)._asdict(),
+            **summary,
             seconds=cost.seconds,
             passes=cost.passes,
             result=plain(result),

@@ -21,6 +21,9 @@ from gradcli.diagnosis import (
     diagnose,
 )
 from gradcli.diagnosis.evidence import matrix_layers
+from gradcli.probes.hidden_states import HIDDEN_STATES
+from gradcli.probes.noise import NOISE
+from gradcli.probes.signals import SIGNALS
 from gradcli.records import (
     PHASES,
     EvalRecord,
@@ -108,11 +111,11 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
 def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> Probed | None:
     """Return what the probes of one step found in the layers; None if `signals` did not run."""
     made = {name: record for name, record in records.items() if not record.refused}
-    if "signals" not in made:
+    if SIGNALS.name not in made:
         return None
-    signals = [made["signals"].result["layers"][index] for index in matrix_layers(layers)]
+    signals = [made[SIGNALS.name].result["layers"][index] for index in matrix_layers(layers)]
     kinds = {layer.name: layer.kind for layer in layers}
-    noise, states = made.get("noise"), made.get("hidden-states")
+    noise, states = made.get(NOISE.name), made.get(HIDDEN_STATES.name)
     return Probed(
         dead_fraction=np.array(
             [one["dead_units"] / one["units"] if one["units"] else math.nan for one in signals]

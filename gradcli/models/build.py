@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from gradcli.errors import UserError
+from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.models.activation import Activation
 from gradcli.models.initialisation import Initialisation
 
@@ -59,8 +57,8 @@ def build_model(
             raise
         except Exception as error:
             raise UserError(
-                f"{model_class.__name__} cannot be built: {_in_words(error)}",
-                where=_place_in_own_code(error) or "model",
+                f"{model_class.__name__} cannot be built: {exception_in_words(error)}",
+                where=place_in_own_code(error) or "model",
             ) from error
         _refuse_in_place(model)
         # Lazy modules get their shapes here, so this comes before the initialisation.
@@ -99,8 +97,9 @@ def _rehearse(model: nn.Module, input_shape: tuple[int, int, int], classes: int)
         logits = model(torch.zeros(2, *input_shape))
     except Exception as error:
         raise UserError(
-            f"{type(model).__name__} cannot take images of shape {input_shape}: {_in_words(error)}",
-            where=_place_in_own_code(error) or "model",
+            f"{type(model).__name__} cannot take images of shape {input_shape}: "
+            f"{exception_in_words(error)}",
+            where=place_in_own_code(error) or "model",
         ) from error
     model.train()
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -110,28 +109,3 @@ def _rehearse(model: nn.Module, input_shape: tuple[int, int, int], classes: int)
             f"for two images it gave {shape}",
             where="model",
         )
-
-
-def _in_words(error: Exception) -> str:
-    """Return an exception's message with its kind, which alone may be all there is to read."""
-    kind = type(error).__name__
-    return f"{kind}: {error}" if str(error) else kind
-
-
-def _place_in_own_code(error: Exception) -> str:
-    """Return FILE:LINE of the deepest frame that is in neither torch nor gradcli.
-
-    Empty if there is none, as for a model that is shipped.
-    """
-    others = (Path(torch.__file__).parent, Path(__file__).parents[1])
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(Path(frame.filename).is_relative_to(package) for package in others)
-    ]
-    if not own:
-        return ""
-    file = Path(own[-1].filename)
-    here = Path.cwd()
-    shown = file.relative_to(here) if file.is_relative_to(here) else file
-    return f"{shown}:{own[-1].lineno}"

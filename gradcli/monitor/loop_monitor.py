@@ -11,54 +11,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from operator import is_
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from gradcli.errors import UserError
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.layer_probe import LayerProbe, zero_parameters
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.non_finite import Phase, broken_layer
-from gradcli.gradients.norms import Gradients, Norms, accumulator_dtype, on_host, scaled
+from gradcli.gradients.norms import Gradients, Norms, on_host
+from gradcli.monitor.clipping_watch import ClippingWatch, Measured, versions_of
 from gradcli.monitor.forward_watch import ForwardWatch
 from gradcli.monitor.loss_scale import LossScale
-from gradcli.monitor.wrappers import is_compiled, refuse_unwatchable, unwrap_model
+from gradcli.monitor.wrappers import hook_updates, is_compiled, refuse_unwatchable, unwrap_model
 from gradcli.records import FaultRecord, Floats, LayerRecord, StepRecords
 
 _SECONDS_BETWEEN_FLUSHES = 1.0
-# Version counters tell whether the loop changed gradients between `step` and the update, and save
-# a second pass if it did not. But writes through `.data` or NumPy escape them, so the first steps,
-# and one in this many later ones, are measured twice whatever the counters say. After the first
-# change that they missed, all steps are measured twice.
-_DISTRUSTED_STEPS = 100
-_DISTRUST_EVERY = 64
 # A scaler starts at 65536 and halves its scale at each overflow. Below 1 it makes gradients
 # smaller, so it can no longer be the reason that they are not finite.
 _SMALLEST_CALIBRATING_SCALE = 1.0
-
-
-@dataclass(slots=True)
-class _Measured:
-    """What `step` measured, kept until the update or the next measurement."""
-
-    loss: Tensor | float
-    before: Norms
-    gradients: list[Tensor | None] | None
-    """Kept until the update, which then finds them again at a third of the cost; dropped at
-    another forward pass of the model, which may need their memory."""
-    versions: list[int]
-    scale: Tensor | None
-    after: Norms | None = None
-    distrusted: bool = False
-    """Whether `after` was measured although the version counters show no change."""
 
 
 class LoopMonitor:
@@ -113,19 +88,20 @@ class LoopMonitor:
         self._probing = False
         # Hooks in compiled code would be compiled with it.
         self._watches_inputs = not is_compiled(model)
-        self._measured: _Measured | None = None
+        self._measured: Measured | None = None
         self._learning_rate = math.nan
         self._updates_under_way = 0
-        self._distrust = False
-        self._distrusted: list[int] = []
 
         # Without a scaler, autocast makes no value overflow earlier in the forward pass.
         self._forward = ForwardWatch(
             self._device, self._before_forward, autocast=scaler is not None
         )
-        self._optimizer, self._handles = self._hook(optimizer)
+        self._optimizer, self._handles = hook_updates(
+            optimizer, self._before_update, self._after_update
+        )
         try:
             self._scale = LossScale(scaler, (optimizer, self._optimizer), self._device)
+            self._clipping = ClippingWatch(self._gradients, self._scale)
             self._handles += self._forward.attach(model)
         except Exception:
             self._remove_hooks()
@@ -153,11 +129,11 @@ class LoopMonitor:
         if not self.updates:
             self._refuse_no_gradient()
         gradients = self._gradients.current()
-        self._measured = _Measured(
+        self._measured = Measured(
             self._one_number(loss),
-            self._norms(gradients),
+            self._clipping.norms(gradients),
             gradients,
-            _versions(gradients),
+            versions_of(gradients),
             self._scale.current(),
         )
         # On an accelerator this would wait for the device; `flush` does it there.
@@ -173,7 +149,7 @@ class LoopMonitor:
         if not len(self._buffer):
             return
         records = self._buffer.flush({})
-        self._check_trust(records)
+        self._clipping.check_trust(records)
         if self._scale.active:
             records = self._without_skipped(records)
         if not len(records):
@@ -230,7 +206,7 @@ class LoopMonitor:
         if self._updates_under_way > 1:
             return  # the `step` of a subclass calls its parent's
         if self._measured is not None:
-            self._measured.after = self._norms_after(self._measured)
+            self._measured.after = self._clipping.norms_after(self._measured, self.updates)
         # If it is a tensor on an accelerator (`capturable`), this waits for the device.
         self._learning_rate = float(self._optimizer.param_groups[0].get("lr", math.nan))
         if self._is_probe_due():
@@ -245,7 +221,9 @@ class LoopMonitor:
             self._pass_over()
             return
         # If a closure ran the backward pass and `step` in the update, the gradients still exist.
-        after = self._norms_after(measured) if measured.after is None else measured.after
+        after = measured.after
+        if after is None:
+            after = self._clipping.norms_after(measured, self.updates)
         if self._probing and self._scale.active:
             self.flush()  # it may count updates that the scaler skipped
         self.updates += 1
@@ -266,7 +244,7 @@ class LoopMonitor:
         self.updates += 1
         self._leave_probe()
 
-    def _record_probe(self, measured: _Measured) -> None:
+    def _record_probe(self, measured: Measured) -> None:
         number = self.updates
         record = self._probe.record(number)
         self._leave_probe()
@@ -284,35 +262,6 @@ class LoopMonitor:
 
     # What is measured.
 
-    def _norms(self, gradients: list[Tensor | None]) -> Norms:
-        """Return the gradient norms of the parameters, without the scaler's scale."""
-        norms = self._gradients.norms(gradients)
-        scale = self._scale.of_gradients()
-        if scale is None:
-            return norms
-        return scaled(norms, scale.to(accumulator_dtype(scale.device)).reciprocal())
-
-    def _norms_after(self, measured: _Measured) -> Norms:
-        """Return the norms that the update sees: those before clipping if nothing has changed."""
-        gradients = self._gradients.current()
-        told = (
-            measured.gradients is None
-            or not all(map(is_, gradients, measured.gradients))
-            or _versions(gradients) != measured.versions
-        )
-        wary = self.updates < _DISTRUSTED_STEPS or self.updates % _DISTRUST_EVERY == 0
-        if not (told or wary or self._distrust):
-            return measured.before
-        measured.distrusted = not told
-        return self._norms(gradients)
-
-    def _check_trust(self, records: StepRecords) -> None:
-        """Find out whether gradients changed without a change of the version counters."""
-        before = records.parameter_grad_norm_before_clip[self._distrusted]
-        after = records.parameter_grad_norm_after_clip[self._distrusted]
-        self._distrust |= not np.array_equal(before, after, equal_nan=True)
-        self._distrusted = []
-
     def _one_number(self, loss: Tensor | float) -> Tensor | float:
         """Return the loss as a number if that does not wait for a device, else as a copy, ()."""
         if not isinstance(loss, Tensor):
@@ -327,16 +276,16 @@ class LoopMonitor:
             return loss.item()
         return loss.detach().reshape(()).clone()
 
-    def _append(self, number: int, measured: _Measured, after: Norms) -> None:
+    def _append(self, number: int, measured: Measured, after: Norms) -> None:
         if measured.distrusted:
-            self._distrusted.append(len(self._buffer))
+            self._clipping.note_row(len(self._buffer))
         self._buffer.append(
             number, self.epoch, self._learning_rate, measured.loss, measured.before, after
         )
 
     # Steps that are not finite, or have no update.
 
-    def _look(self, measured: _Measured) -> None:
+    def _look(self, measured: Measured) -> None:
         """Look for a fault on the host, while the inputs of the model are known."""
         loss = float(measured.loss)
         if math.isfinite(loss + _sum(measured.before)):
@@ -393,30 +342,10 @@ class LoopMonitor:
                 hint="call it after loss.backward() and before optimizer.zero_grad()",
             )
 
-    def _hook(self, optimizer: Any) -> tuple[torch.optim.Optimizer, list[RemovableHandle]]:
-        """Hook the optimizer, or the one that a wrapper of it holds."""
-        candidates: tuple[Any, Any] = (optimizer, getattr(optimizer, "optimizer", None))
-        for candidate in candidates:
-            with suppress(AttributeError):
-                return candidate, [
-                    candidate.register_step_pre_hook(self._before_update),
-                    candidate.register_step_post_hook(self._after_update),
-                ]
-        raise UserError(
-            f"{type(optimizer).__name__} has no step hooks, so its updates cannot be watched.",
-            where="optimizer",
-            hint="derive it from torch.optim.Optimizer, and call super().__init__()",
-        )
-
     def _remove_hooks(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-
-
-def _versions(gradients: list[Tensor | None]) -> list[int]:
-    """Return the version counters, which grow when a gradient is written to."""
-    return [one._version for one in gradients if one is not None]
 
 
 def _sum(norms: Norms) -> float:

@@ -1,11 +1,15 @@
-"""Unwraps the models of training loops, and refuses those that cannot be watched."""
+"""Unwraps the models and optimizers of training loops, and refuses those that cannot be watched."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.hooks import RemovableHandle
 
 from gradcli.errors import UserError
 
@@ -62,3 +66,28 @@ def refuse_unwatchable(model: nn.Module, optimizer: Any) -> None:
             where="optimizer",
             hint="make the optimizer from model.parameters()",
         )
+
+
+def hook_updates(
+    optimizer: Any, before: Callable[..., None], after: Callable[..., None]
+) -> tuple[torch.optim.Optimizer, list[RemovableHandle]]:
+    """Hook the optimizer, or the one that a wrapper of it holds.
+
+    Returns:
+        The optimizer that makes the updates, and the hooks' handles.
+
+    Raises:
+        UserError: if it has no step hooks.
+    """
+    candidates: tuple[Any, Any] = (optimizer, getattr(optimizer, "optimizer", None))
+    for candidate in candidates:
+        with suppress(AttributeError):
+            return candidate, [
+                candidate.register_step_pre_hook(before),
+                candidate.register_step_post_hook(after),
+            ]
+    raise UserError(
+        f"{type(optimizer).__name__} has no step hooks, so its updates cannot be watched.",
+        where="optimizer",
+        hint="derive it from torch.optim.Optimizer, and call super().__init__()",
+    )

@@ -37,8 +37,9 @@ def _sentences(noise: GradientNoise, batch_size: int) -> list[str]:
         meaning = f"a batch of {batch_size} may be mostly noise or mostly signal"
     examples = numbers.count(noise.examples, "example")
     tests = (
-        f"with a batch of that many: norm test {numbers.norm(noise.norm_test)}, inner-product "
-        f"test {numbers.norm(noise.inner_product_test)}, GSNR excess "
+        f"for a batch of {numbers.count(noise.examples)}: norm test "
+        f"{numbers.norm(noise.norm_test)}, inner-product test "
+        f"{numbers.norm(noise.inner_product_test)}, GSNR excess "
         f"{numbers.norm(noise.gsnr_excess)}"
     )
     return [f"noise scale {_interval(scale)}, from {examples}; {meaning}", tests]

@@ -116,8 +116,9 @@ class Probe(Generic[Result]):
         name: what `--probe` and `monitor.probes` call it.
         cost: in forward-backward passes of one batch, as text.
         run: looks at the target and returns a result of plain numbers, NumPy arrays, and
-            dataclasses, tuples or lists of them. It raises `UserError` to refuse a model, and
-            leaves the model as it was unless `takes_steps`.
+            dataclasses, tuples or lists of them. It raises `UserError` for a model to which it
+            does not apply; any other exception is a failure of the probe. It leaves the model as
+            it was unless `takes_steps`.
         summary: the result in a few numbers.
         sentences: the result as text, one paragraph each; given the training batch size too.
         reading: how the summary is read.
@@ -149,6 +150,16 @@ class Probe(Generic[Result]):
 def spread(value: float, parts: Sequence[float]) -> ProbeSummary:
     """Return a value with the smallest and the largest of the parts that it stands for."""
     return ProbeSummary(value, min(parts, default=math.nan), max(parts, default=math.nan))
+
+
+#: Begins the reason why a probe has no result if its own code failed, as opposed to a model that
+#: it cannot look at.
+FAILED = "failed: "
+
+
+def no_result(reason: str) -> str:
+    """Say why a probe has no result: it failed, or it does not apply to the model."""
+    return reason if reason.startswith(FAILED) else f"not applicable: {reason}"
 
 
 def plain(result: Any) -> Any:

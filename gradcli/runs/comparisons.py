@@ -18,7 +18,7 @@ COMPARISON_FILE = "comparison.json"
 
 
 class ComparisonDirectory(StateDirectory):
-    """A comparison on the disk.
+    """A comparison on disk.
 
     `comparison.json` holds the plan; the run directories of the trials hold the progress.
     """

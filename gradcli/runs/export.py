@@ -46,14 +46,14 @@ def step_table_of_trials(trials: Sequence[tuple[Mapping[str, Any], Run]]) -> Tab
 
 
 def write_csv(table: Table, file: TextIO) -> None:
-    """Write CSV with a header; NaN and infinities as `nan` and `inf`, what is absent as empty."""
+    """Write CSV with a header; NaN and infinities as `nan` and `inf`, missing values as empty."""
     writer = csv.DictWriter(file, table.columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(table.rows)
 
 
 def write_jsonl(table: Table, file: TextIO) -> None:
-    """Write one JSON object per row; NaN and infinities as strings, without what is absent."""
+    """Write one JSON object per row; NaN and infinities as strings, without missing values."""
     for row in table.rows:
         file.write(json.dumps(plain(row)) + "\n")
 

@@ -13,13 +13,13 @@ from typing import IO, Any
 import gradcli
 from gradcli.errors import UserError
 
-#: The version of what is written into the directories of runs and comparisons. A reader takes
-#: every earlier one. It rises with any change that an earlier reader would misread or choke on.
+#: The version of what is written into the directories of runs and comparisons. A reader accepts
+#: every earlier one. It rises with any change that an earlier reader would misread or fail on.
 SCHEMA = 1
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replace `path` by a new file that `write` fills; it is on the disk before it replaces."""
+    """Replace `path` with a file that `write` fills, once all of it is on the disk."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:

@@ -1,6 +1,6 @@
 """Which run or comparison a target names: a directory, a name, a unique part of one, or `latest`.
 
-`latest` is one thing for every command: the run or comparison in the runs directory that was begun
+`latest` means the same to every command: the run or comparison in the runs directory that was begun
 last. The trials of a comparison are inside it and are never the latest.
 """
 
@@ -104,7 +104,7 @@ def _at(path: Path) -> Run | ComparisonDirectory | None:
 def _match_kind(
     target: str, found: Sequence[_Found], runs_dir: Path
 ) -> _Found | Run | ComparisonDirectory:
-    """Return the one of a kind that `target` names; if none of them, one of the other kind."""
+    """Return what `target` names among `found`; if nothing, what it names among all."""
     kind = [one for one in found if target in one.name]
     return _match(target, found, runs_dir) if kind else find_any(target, runs_dir)
 

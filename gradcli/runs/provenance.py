@@ -31,13 +31,13 @@ def provenance() -> dict[str, Any]:
 
 
 def built_with(paths: Paths) -> dict[str, Any]:
-    """Return the places that a config needs to be built again, as absolute paths, for `run.json`.
+    """Return the paths that rebuilding a config takes, made absolute, for `run.json`.
 
     Runs of older releases lack these keys.
     """
     return {
-        "data_dir": str(paths.data_dir.absolute()) if paths.data_dir else None,
-        "config_dir": str(paths.config_dir.absolute()) if paths.config_dir else None,
+        "data_dir": str(paths.absolute(paths.data_dir)) if paths.data_dir else None,
+        "config_dir": str(paths.absolute(paths.config_dir)) if paths.config_dir else None,
         "allow_import": list(paths.allow_import),
     }
 
@@ -45,7 +45,7 @@ def built_with(paths: Paths) -> dict[str, Any]:
 def process_started() -> float:
     """Return when this process began, in seconds since the epoch.
 
-    Linux knows it; on other systems it is the time of this call.
+    Only Linux reports it; on other systems it is the time of this call.
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()

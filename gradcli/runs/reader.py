@@ -37,7 +37,7 @@ _PROBE_FLOATS = ("value", "low", "high", "limit", "seconds", "passes")
 
 
 class Run(StateDirectory):
-    """A run on the disk, in whatever state its process left it."""
+    """A run on disk, in whatever state its process left it."""
 
     state_file = RUN_FILE
 

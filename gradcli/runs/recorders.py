@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,7 +20,7 @@ class RunDirectoryRecorder(Recorder):
 
     Args:
         writer: of the directory; `close` closes it.
-        log_bytes: the part of each log that stays, as the checkpoint that is resumed says; empty
+        log_bytes: how much of each log to keep, as the resumed checkpoint says; empty
             for a run that starts at step 0.
     """
 
@@ -54,7 +55,7 @@ class RunDirectoryRecorder(Recorder):
 class Recorders:
     """Hands everything to the run directory, then to the others, in their order.
 
-    An error of the run directory's ends the run. Any other recorder that raises is dropped.
+    An error in writing the run directory ends the run. Any other recorder that raises is dropped.
 
     Args:
         directory: the run directory.
@@ -63,6 +64,7 @@ class Recorders:
 
     def __init__(self, directory: RunDirectoryRecorder, others: Sequence[Recorder]) -> None:
         self._directory, self._others = directory, list(others)
+        self._names = _unique_names(others)
 
     def begin(self, info: RunInfo, settings: Mapping[str, Any]) -> None:
         """Tell all that the run begins."""
@@ -93,6 +95,8 @@ class Recorders:
 
     def _tell(self, call: Callable[[Recorder], None]) -> None:
         for recorder in tuple(self._others):
+            if not any(one is recorder for one in self._others):
+                continue  # it was dropped meanwhile: the note on another one failed in it
             try:
                 call(recorder)
             except Exception as error:
@@ -100,10 +104,11 @@ class Recorders:
 
     def _drop(self, recorder: Recorder, error: Exception) -> None:
         """Continue without a recorder that failed, and say so."""
-        self._others.remove(recorder)
-        with suppress(Exception):  # it has failed already, and how is about to be said
+        place = next(place for place, one in enumerate(self._others) if one is recorder)
+        del self._others[place]
+        name = self._names.pop(place)
+        with suppress(Exception):  # it has failed already; the note below says how
             recorder.close()
-        name = type(recorder).__name__
         writer = self._directory.writer
         dropped = {**writer.noted("dropped_recorders", {}), name: repr(error)}
         writer.set_status(writer.noted("status"), dropped_recorders=dropped)
@@ -112,3 +117,14 @@ class Recorders:
             self.note(text)
         else:
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def _unique_names(recorders: Sequence[Recorder]) -> list[str]:
+    """Name recorders by their classes; number the later ones of a class: `Tracker#2`."""
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for recorder in recorders:
+        name = type(recorder).__name__
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return names

@@ -18,10 +18,10 @@ def size_bytes(found: Run | ComparisonDirectory) -> int:
 
 
 def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
-    """Refuse a run or a comparison in which a process is working, also in one of its trials.
+    """Refuse a run or a comparison if a process is working in it or in one of its trials.
 
     Raises:
-        UserError: if one is.
+        UserError: if so.
     """
     trials = found.trials() if isinstance(found, ComparisonDirectory) else []
     paths = [found.path, *(trial.path for trial in trials)]
@@ -40,7 +40,7 @@ def remove(found: Run | ComparisonDirectory) -> None:
 
     `run.json` or `comparison.json` is deleted after all other files: if the removal is interrupted,
     the rest is still found and can be removed. The lock is deleted last, so that no process
-    begins to work there before.
+    starts to work there earlier.
 
     Raises:
         UserError: if a process is working in it, or a file cannot be deleted.

@@ -13,7 +13,7 @@ from gradcli.runs.files import refuse_unknown_schema, write_json
 
 STEPS_FILE = "steps.bin"
 _DESCRIPTION = "steps.json"
-#: The version of the log's layout. `docs/architecture.md` lays down the next one.
+#: The version of the log's layout. `docs/architecture.md` describes the next one.
 _SCHEMA = 1
 
 

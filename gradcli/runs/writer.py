@@ -34,7 +34,7 @@ EVALS_FILE = "evals.jsonl"
 PROBES_FILE = "probes.jsonl"
 CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
-#: What `run.json` keeps of each process that trained the run; at its top level, of the first.
+#: What `run.json` keeps about each process that trained the run; the top level is the first's.
 _PART = ("argv", "overrides")
 
 
@@ -85,7 +85,8 @@ class RunWriter:
         facts: dict[str, Any],
         earlier: dict[str, Any] | None = None,
     ) -> None:
-        self.directory = directory
+        # Absolute: the user's own code may change the working directory during the run.
+        self.directory = directory = directory.absolute()
         try:
             self._lock = RunLock(directory)
         except BlockingIOError:
@@ -107,7 +108,7 @@ class RunWriter:
             "pid": os.getpid(),
             "host": socket.gethostname(),
         }
-        self._state["schema"] = SCHEMA  # of what is written from here on, also into an older run
+        self._state["schema"] = SCHEMA  # of what is written from here on, even into an older run
         if earlier is not None:
             self._state["resumed"] = [*earlier.get("resumed", []), _now()]
         self._log: StepLog | None = None
@@ -118,7 +119,7 @@ class RunWriter:
 
         Args:
             info: the header of the run.
-            log_bytes: how much of each log stays, as the resumed checkpoint says.
+            log_bytes: how much of each log to keep, as the resumed checkpoint says.
         """
         write_json(self.directory / LAYERS_FILE, [asdict(layer) for layer in info.layers])
         self._log = StepLog(self.directory, info.layers, log_bytes.get(STEPS_FILE, 0))
@@ -209,7 +210,7 @@ def _parts_of(earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the parts of a run so far: one per process that trained, with its command."""
     if not earlier or "info" not in earlier:
         return []
-    # Runs from before parts were kept tell the command of one process only.
+    # Older runs, without parts, record the command of one process only.
     only = {**{key: earlier.get(key, []) for key in _PART}, "start_step": 0}
     return list(earlier.get("parts", [only]))
 

@@ -15,7 +15,8 @@ def caught_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
     """Let the first Ctrl-C or SIGTERM call `stop`; a second one ends the process immediately.
 
     Yields:
-        The signals caught so far. None outside the main thread, the only one to handle signals.
+        The signals caught so far. None outside the main thread, because only that one
+        handles signals.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The lock of a run directory, which ends with its process, however that ends."""
+"""The lock of a run directory. It ends with its process, however the process ends."""
 
 from __future__ import annotations
 

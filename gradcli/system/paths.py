@@ -1,10 +1,15 @@
-"""The folders that a command works with, as its options or the environment give them."""
+"""The folders that a command works with, as its options or the environment give them.
+
+The user's own code may change the working directory, on import or later. The paths of a command
+are relative to the directory that it was started in.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _DEFAULT_RUNS = Path("runs")
@@ -18,6 +23,21 @@ class Paths:
     data_dir: Path | None = None
     config_dir: Path | None = None
     allow_import: Sequence[str] = ()
+    started_in: Path = field(default_factory=Path.cwd, compare=False)
+    """The working directory when the command began."""
+
+    def absolute(self, path: Path) -> Path:
+        """Return a path that the command was given, wherever the process is now."""
+        return self.started_in / path
+
+    def completed_by(self, recorded: Paths) -> Paths:
+        """Fill in what built a run and was not given again: the next command needs it, too."""
+        return replace(
+            self,
+            data_dir=self.data_dir or recorded.data_dir,
+            config_dir=self.config_dir or recorded.config_dir,
+            allow_import=tuple(dict.fromkeys([*self.allow_import, *recorded.allow_import])),
+        )
 
     def arguments(self, *, runs: bool = True) -> list[str]:
         """Return the options that give these paths again, for a command to paste.
@@ -38,3 +58,12 @@ class Paths:
         for package in self.allow_import:
             arguments += ["--allow-import", package]
         return arguments
+
+
+@contextmanager
+def returning_to(folder: Path) -> Iterator[None]:
+    """Change to `folder` at the end of the block, even after an exception."""
+    try:
+        yield
+    finally:
+        os.chdir(folder)

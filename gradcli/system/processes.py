@@ -37,7 +37,7 @@ def quick_imports() -> Iterator[None]:
 def end_quickly() -> None:
     """Let this process end without a last search for garbage among its modules.
 
-    With torch, SciPy and matplotlib loaded, it took 0.5 to 0.7 s.
+    With torch, SciPy and matplotlib loaded, that search took 0.5 to 0.7 s.
     """
     atexit.register(gc.freeze)
 
@@ -51,7 +51,7 @@ def keep_freed_memory() -> bool:
     time on two cores, and its evaluation 0.55 to 0.63. The peak of memory grows by a tenth.
 
     Returns:
-        Whether it does: only in glibc, and only if the user has not configured it.
+        Whether it does: only with glibc, and only if the user has not configured it.
     """
     if not _is_glibc() or any(name.startswith(("MALLOC_", "GLIBC_TUN")) for name in os.environ):
         return False

@@ -1,4 +1,4 @@
-"""Evaluation: mean loss and accuracy over all of a split."""
+"""Evaluation: mean loss and accuracy over a whole split."""
 
 from __future__ import annotations
 

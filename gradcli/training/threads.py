@@ -23,8 +23,8 @@ def worthwhile_threads(model: nn.Module, batch_size: int, available: int) -> int
            64   0.9 million                  1.02
            96   1.7 million                  1.23
 
-    Only gradcli's own models of linear layers are judged. For others, the size of a weight does not
-    tell how often a step uses it.
+    Only gradcli's own models of linear layers are considered. For others, the size of a weight
+    does not tell how often a step uses it.
 
     Args:
         model: the model to train.

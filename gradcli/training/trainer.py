@@ -149,7 +149,7 @@ class Trainer:
 
     @property
     def seconds_total(self) -> float:
-        """Seconds in `run`, including those before a resumption."""
+        """Seconds in `run`, including those before the run was resumed."""
         return self.seconds_before + perf_counter() - self._began
 
     def _rest_of_epoch(self) -> Iterator[Record]:

@@ -68,7 +68,7 @@ def write_what_streams_can(environment: Mapping[str, str] = os.environ) -> None:
 
     Under `LC_ALL=C` Python writes UTF-8 regardless (PEP 540); setting it asks for ASCII,
     unless `PYTHONIOENCODING` or `PYTHONUTF8` says otherwise. A stream that a program has put in
-    the place of the process's own is left as it is.
+    place of the process's own is left as it is.
     """
     codecs.register_error(_HANDLER, _replace)
     explicit = environment.get("PYTHONIOENCODING") or environment.get("PYTHONUTF8")

@@ -20,13 +20,8 @@ from gradcli.probes.registry import known_probes
 from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
 
 if TYPE_CHECKING:
-    from gradcli.comparison.results import (
-        ComparisonSummary,
-        GridResult,
-        PairResult,
-        RankedArm,
-        TrialResult,
-    )
+    from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
+    from gradcli.comparison.verdicts import PairResult
     from gradcli.diagnosis.loss_trend import Convergence
     from gradcli.inspection.inspection import (
         Inspection,
@@ -217,7 +212,7 @@ def _inspected_layer(layer: LayerReport) -> dict[str, Any]:
 
 
 def _probes(probes: ProbeResults) -> dict[str, Any]:
-    """Return for each requested probe its result and its cost, or the reason for refusing it."""
+    """Return for each requested probe its result and its cost, or why it has no result."""
     results: dict[str, dict[str, Any]] = {name: {} for name in probes.costs}
     for probe in known_probes():
         found = probes.of(probe)

@@ -46,7 +46,7 @@ def whole_lines(label: str, texts: Sequence[str]) -> Iterator[RenderableType]:
 
 
 def labelled_lines(label: str, lines: Sequence[Line]) -> Iterator[RenderableType]:
-    """Put a label in front of the first line, and indent the others as far."""
+    """Put a label in front of the first line, and indent the others to match."""
     for row, line in enumerate(lines):
         yield Lines([[_margin(label if row == 0 else ""), *line]])
 

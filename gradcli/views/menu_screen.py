@@ -22,7 +22,7 @@ _ABOUT_RECORDERS = (
     "--config-dir DIR."
 )
 _LONG_OVERRIDE = 40
-"""From this length on, an override is not one to align the comments of others with."""
+"""An override of at least this length does not move the comments of the others."""
 
 
 def menu_screen(menu: Mapping[str, Sequence[Option]]) -> RenderableType:
@@ -55,10 +55,10 @@ class _MenuScreen:
                 yield Labelled(label, Text(option.summary), len(label), style="")
             yield ""
         yield Text(
-            f"{_DEFAULT} is the default. Choose with GROUP=OPTION, such as optimizer=sgd. "
-            "gradcli configs GROUP shows the keys of its options.",
-            TITLE,
+            f"{_DEFAULT} is the default. Choose with GROUP=OPTION, such as optimizer=sgd.", TITLE
         )
+        # A command stays on one line, so that it can be pasted.
+        yield Lines([[piece("The keys of a group's options: gradcli configs GROUP", TITLE)]])
 
 
 def menu_json(menu: Mapping[str, Sequence[Option]]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class BoundedSeries:
         while len(rows):
             wanted = self.rows_per_point - self._pending
             part, rows = rows[:wanted], rows[wanted:]
-            with np.errstate(invalid="ignore"):  # inf - inf shall be NaN
+            with np.errstate(invalid="ignore"):  # inf - inf is NaN
                 self._sum += part.sum(axis=0)
             self._pending += len(part)
             if self._pending == self.rows_per_point:

@@ -63,7 +63,8 @@ def obtain_data_of(
     Raises:
         UserError: if the data is not available, or has changed.
     """
-    dataset = obtain_data(data, paths.data_dir, download)
+    data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
+    dataset = obtain_data(data, data_dir, download)
     if "info" in run.state:  # else the process ended before it loaded any data
         refuse_other_data(dataset, run.info.data.sha256, where=str(run.path / "config.yaml"))
     return dataset

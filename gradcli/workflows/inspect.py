@@ -1,4 +1,4 @@
-"""An inspection from target to verdict: joins the rooms.
+"""An inspection, from target to verdict.
 
 This module finds what is to be inspected. `restoring` rebuilds a model that is to be probed,
 `inspection` puts the numbers together, and `diagnosis` judges them. A run's records are read
@@ -20,8 +20,9 @@ from gradcli.errors import UserError
 from gradcli.inspection.assemble import inspect_model, inspect_run
 from gradcli.inspection.inspection import Inspection, SideBySide
 from gradcli.probes.probe import Announce, silently
+from gradcli.probes.registry import SHIPPED
 from gradcli.runs import ComparisonDirectory, Run, find_any
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.views.train.train_view import TrainView
 
 _LONGEST_NAME = 60
@@ -45,25 +46,34 @@ def inspect_target(
         vary: overrides with several values, `KEY=V1,V2`: fresh models side by side.
         paths: where runs, data and configs are.
         view: shows a download.
-        announce: called with the probe that runs next.
+        announce: called with each probe before it runs.
 
     Raises:
         UserError: if something is wrong with the target, the config, the data or the paths.
     """
-    composed = compose_inspection(
-        overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
-    )
-    how = composed.config
-    if target is None:
-        inspections = _fresh_models(composed, paths, view, announce)
-        if not vary:
-            return inspections[0]
-        return SideBySide(shlex.join(composed.overrides), "variants", inspections)
-    _refuse_to_rebuild(target, [*composed.overrides, *vary])
-    found = find_any(target, paths.runs_dir)
-    if isinstance(found, Run):
-        return _run(found, how, paths, view, announce)
-    return _comparison(found, how, paths, view, announce)
+    with returning_to(paths.started_in):
+        composed = compose_inspection(
+            overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
+        )
+        how = composed.config
+        if target is None:
+            inspections = _fresh_models(composed, paths, view, announce)
+            if not vary:
+                return inspections[0]
+            return SideBySide(shlex.join(composed.overrides), "variants", inspections)
+        _refuse_to_rebuild(target, [*composed.overrides, *vary])
+        found = find_any(target, paths.runs_dir)
+        if isinstance(found, Run):
+            return _run(found, how, paths, view, announce)
+        return _comparison(found, how, paths, view, announce)
+
+
+def exit_code_of_probes(inspection: Inspection | SideBySide) -> int:
+    """Return 1 if a shipped probe failed, which is a bug; 2 if one of the user's did; else 0."""
+    failed = inspection.failed_probes()
+    if not failed:
+        return 0
+    return 1 if any(probe.name in failed for probe in SHIPPED) else 2
 
 
 def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:
@@ -100,10 +110,10 @@ def _refuse_to_rebuild(target: str, arguments: Sequence[str]) -> None:
     """
     if arguments:
         raise UserError(
-            f"'{arguments[0]}' would change what {target} was trained with.",
+            f"'{arguments[0]}' would change what {target} was trained with. Of a run you can set "
+            "only probes, check and examples; a fresh model can have another config.",
             where=arguments[0].partition("=")[0],
-            hint=f"gradcli inspect-gradients {arguments[0]}, for a fresh model; of a run you can "
-            "set only probes, check and examples",
+            hint=shlex.join(["gradcli", "inspect-gradients", arguments[0]]),
         )
 
 
@@ -143,22 +153,13 @@ def _run(
     if how.probes or how.check:
         from gradcli.workflows.restoring import measure_checkpoint
 
-        measures = measure_checkpoint(run, how, paths, view, announce)
+        with returning_to(paths.started_in):  # the run's path may be relative to it
+            measures = measure_checkpoint(run, how, paths, view, announce)
     add_allowed_probes([record.probe for record in run.probe_records], paths.allow_import)
     inspection = inspect_run(run, shlex.quote(str(run.path)), measures)
-    # The target is a path: --runs-dir does not matter to it.
-    arguments = _with_recorded(paths, run.paths).arguments(runs=False)
+    # The target is a path, so --runs-dir does not matter.
+    arguments = paths.completed_by(run.paths).arguments(runs=False)
     return replace(inspection, path_arguments=tuple(arguments))
-
-
-def _with_recorded(given: Paths, recorded: Paths) -> Paths:
-    """Fill in what built a run and was not given again: the next command needs it, too."""
-    return replace(
-        given,
-        data_dir=given.data_dir or recorded.data_dir,
-        config_dir=given.config_dir or recorded.config_dir,
-        allow_import=tuple(dict.fromkeys([*given.allow_import, *recorded.allow_import])),
-    )
 
 
 def _comparison(

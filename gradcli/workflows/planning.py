@@ -59,7 +59,7 @@ def plan_comparison(
     config, protocol = composed.config, composed.config.protocol
     dataset = load_data(composed.data())
     data = dataset.info
-    arms = composed.arms(data.name)
+    arms = composed.arms(data)
     shown = arms[0].composed
     tuned = [_arm(arm, composed, data.train) for arm in arms]
     tunes = any(len(arm.rates) > 1 for arm in tuned)

@@ -55,7 +55,7 @@ def probe_target_of(
 
 
 def _next(trainer: Trainer, step: int) -> int:
-    """Return the step that sets the learning rate; after its end a run keeps the last one."""
+    """Return the step that sets the learning rate; a finished run keeps its last one."""
     return min(step, trainer.total_steps - 1)
 
 

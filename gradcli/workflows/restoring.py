@@ -1,6 +1,6 @@
 """Models rebuilt to be probed: fresh from a config, or from a run's last checkpoint.
 
-The part of an inspection that needs torch. What the measures say is in `inspection`.
+The part of an inspection that needs torch. `inspection` says what the measures mean.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def measure_fresh(
         UserError: if something is wrong with the config or the data, or a probe is unknown.
     """
     probes = _asked_for(how, paths)
-    dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
+    data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
+    dataset = obtain_data(composed.config.data, data_dir, view.download)
     composed = composed.with_data(dataset.info.name)
     with built_trainer(composed, dataset) as trainer:
         target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)

@@ -59,7 +59,7 @@ class RunProbes:
     def make(
         self, keep: Callable[[ProbeRecord], object], should_stop: Callable[[], bool]
     ) -> list[ProbeRecord]:
-        """Run what is due at the trainer's present step and not done yet.
+        """Run the probes that are due at the trainer's current step and have not run yet.
 
         Args:
             keep: is given each record as soon as its probe is done.

@@ -1,31 +1,21 @@
-"""A training run from config to verdict: joins the rooms, and decides their order.
+"""A training run from config to verdict: begun, resumed, or as a trial of a comparison.
 
-A trainer is built from the config; each of its records goes to the recorders; checkpoints are
-saved between records; a signal ends the run with its state saved.
+The data and the trainer are made here, and the run directory; `recorded_training` does the rest.
 """
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from gradcli.config import Composed, DataConfig, flattened, load_config
+from gradcli.config import Composed, DataConfig, load_config
 from gradcli.data import Dataset
 from gradcli.errors import UserError
-from gradcli.inspection.run_summary import summarise_run
-from gradcli.records import (
-    EvalRecord,
-    FaultRecord,
-    Recorder,
-    Status,
-    StepRecords,
-    TrainSummary,
-)
+from gradcli.records import Recorder, TrainSummary
 from gradcli.runs import (
     Run,
     RunWriter,
@@ -35,21 +25,17 @@ from gradcli.runs import (
     load_run,
 )
 from gradcli.runs.provenance import built_with, provenance
-from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
-from gradcli.system.interrupts import caught_signals
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.training import Trainer
-from gradcli.training.evaluation import evaluate
+from gradcli.views.findings import with_override
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import (
     build_recorders,
-    build_trainer,
     built_trainer,
-    describe_run,
     obtain_data,
     obtain_data_of,
 )
-from gradcli.workflows.run_probes import RunProbes
+from gradcli.workflows.recorded_training import train_and_record, with_place
 
 _VISIBLE_JUMP = 0.01  # of a learning rate: a hundredth of the larger one
 
@@ -67,7 +53,7 @@ def start_run(
 
     Args:
         composed: the config. It is composed before this module is imported, so that a mistake
-            in it is answered without waiting for torch.
+            in it is reported without waiting for torch.
         overrides: those that it was composed of.
         paths: where runs, data and configs are.
         view: shows everything as it happens.
@@ -75,16 +61,18 @@ def start_run(
         recorders: receive every record, in addition to those that the config names.
 
     Raises:
-        UserError: if the data is not available, or no run directory can be made.
+        UserError: if the data is not available, no run directory can be made, or the user's own
+            code raises an exception.
     """
-    with closing(view):
-        dataset = obtain_data(composed.config.data, paths.data_dir, view.download)
+    with closing(view), returning_to(paths.started_in):
+        data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
+        dataset = obtain_data(composed.config.data, data_dir, view.download)
         composed = composed.with_data(dataset.info.name)
         config = composed.config
         name = config.name or f"{config.model.option}-{config.optimizer.option}"
         others = [view, *build_recorders(composed), *recorders]
         with built_trainer(composed, dataset) as trainer:
-            directory = create_run_directory(paths.runs_dir, name)
+            directory = create_run_directory(paths.absolute(paths.runs_dir), name)
             facts = {
                 **provenance(),
                 **built_with(paths),
@@ -92,7 +80,16 @@ def start_run(
                 "seed": config.seed,
             }
             writer = RunWriter(directory, composed.yaml(), facts)
-            return _train(composed, dataset, trainer, writer, others, started, checkpoint=None)
+            return train_and_record(
+                composed,
+                dataset,
+                trainer,
+                writer,
+                others,
+                started,
+                checkpoint=None,
+                shown_as=paths.runs_dir / directory.name,
+            )
 
 
 def resume_run(
@@ -117,27 +114,37 @@ def resume_run(
         recorders: receive every record, in addition to those that the run's config names.
 
     Raises:
-        UserError: if there is nothing to continue, or the data has changed.
+        UserError: if there is nothing to continue, the data has changed, or the user's own code
+            raises an exception.
     """
     _refuse_own_loop(run)
-    composed = load_config(
-        run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
-    )
-    epochs = _extension(overrides, composed, run)
-    _refuse_ended(run, composed, epochs)
+    directory = paths.absolute(run.path)
+    with returning_to(paths.started_in):
+        composed = load_config(
+            run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
+        )
+    epochs = _extension(overrides, composed, run, paths)
+    _refuse_ended(run, composed, epochs, paths)
     if epochs is not None:
         composed = composed.with_epochs(epochs)
-    with closing(view):
+    with closing(view), returning_to(paths.started_in):
         dataset = obtain_data_of(run, composed.config.data, paths, view.download)
         others = [view, *build_recorders(composed), *recorders]
-        checkpoint = load_checkpoint(run.path)
+        checkpoint = load_checkpoint(directory)
         with built_trainer(composed, dataset, checkpoint) as trainer:
             facts = {**provenance(), "overrides": list(overrides)}
-            writer = RunWriter(run.path, composed.yaml(), facts, earlier=run.state)
+            writer = RunWriter(directory, composed.yaml(), facts, earlier=run.state)
             if checkpoint is not None and (jump := _rate_jump(composed, trainer, checkpoint)):
                 view.note(jump)
-            return _train(
-                composed, dataset, trainer, writer, others, started, checkpoint=checkpoint
+            return train_and_record(
+                composed,
+                dataset,
+                trainer,
+                writer,
+                others,
+                started,
+                checkpoint=checkpoint,
+                shown_as=run.path,
             )
 
 
@@ -152,9 +159,8 @@ def run_trial(
 ) -> None:
     """Train one trial of a comparison, or continue it, in the run directory `directory`.
 
-    It is the training that `start_run` makes of the same config, to the last bit, without
-    pictures and with fewer checkpoints: trials are short and many. The directory tells how it
-    went.
+    The training is that of `start_run` with the same config, to the last bit. There are no pictures
+    and fewer checkpoints, because trials are short and many. The directory says how it went.
 
     Args:
         directory: is made if it does not exist. A trial that was begun there continues from its
@@ -180,7 +186,7 @@ def run_trial(
         others = build_recorders(composed)
         checkpoint = load_checkpoint(directory)
         with built_trainer(composed, dataset, checkpoint) as trainer:
-            _train(
+            train_and_record(
                 composed,
                 dataset,
                 trainer,
@@ -188,19 +194,20 @@ def run_trial(
                 others,
                 time.time(),
                 checkpoint=checkpoint,
+                shown_as=directory,
                 until=until,
                 is_trial=True,
             )
     except UserError as error:
         writer.set_status("failed", user_error=error.as_json())
     except Exception as error:
-        writer.set_status("failed", error=repr(error))
+        writer.set_status("failed", error=with_place(error))
         raise
     finally:
         writer.close()
 
 
-def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | None:
+def _extension(overrides: Sequence[str], composed: Composed, run: Run, paths: Paths) -> int | None:
     """Return the number of epochs to which the overrides extend a run.
 
     Raises:
@@ -212,9 +219,9 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run) -> int | 
         if key != "epochs" or not value.isdigit():
             raise UserError(
                 f"'{override}' would change a run that has begun. Only epochs=N is allowed, to "
-                "extend it.",
+                "extend it. A new run can have another config.",
                 where="--resume",
-                hint=f"gradcli train {override}, as a new run",
+                hint=_new_run(run, override, paths),
             )
         epochs = int(value)
     if epochs is not None and epochs < composed.config.epochs:
@@ -236,7 +243,7 @@ def _refuse_own_loop(run: Run) -> None:
         )
 
 
-def _refuse_ended(run: Run, composed: Composed, epochs: int | None) -> None:
+def _refuse_ended(run: Run, composed: Composed, epochs: int | None, paths: Paths) -> None:
     """Refuse to continue a run that has ended."""
     config = composed.config
     if run.status == "diverged":
@@ -255,8 +262,16 @@ def _refuse_ended(run: Run, composed: Composed, epochs: int | None) -> None:
     if run.status == "finished" and config.max_steps is not None:
         raise UserError(
             f"{run.name} ended at max_steps={config.max_steps}. More epochs do not extend it.",
-            hint=f"gradcli train epochs={epochs}, as a new run",
+            hint=_new_run(run, f"epochs={epochs} max_steps=null", paths),
         )
+
+
+def _new_run(run: Run, override: str, paths: Paths) -> str | None:
+    """Return the command that trains the run's config anew with other values, if it is recorded."""
+    if not run.has_overrides:
+        return None
+    options = paths.completed_by(run.paths).arguments()
+    return shlex.join(["gradcli", "train", *options, *with_override(run.overrides, override)])
 
 
 def _rate_jump(composed: Composed, trainer: Trainer, checkpoint: dict[str, Any]) -> str:
@@ -270,125 +285,3 @@ def _rate_jump(composed: Composed, trainer: Trainer, checkpoint: dict[str, Any])
         f"The learning rate jumps from {before:.3g} to {after:.3g} after step {trainer.step}: "
         f"schedule={config.schedule.option} now runs over {config.epochs} epochs."
     )
-
-
-def _train(
-    composed: Composed,
-    dataset: Dataset,
-    trainer: Trainer,
-    writer: RunWriter,
-    others: Sequence[Recorder],
-    started: float,
-    *,
-    checkpoint: dict[str, Any] | None,
-    until: int | None = None,
-    is_trial: bool = False,
-) -> TrainSummary:
-    """Run the trainer; hand over and save what it yields; end with a verdict.
-
-    A trial saves a checkpoint when one is due and at its end, keeps no best one and draws no
-    pictures.
-    """
-    config = composed.config
-    torch.set_num_threads(trainer.plan.threads)
-    log_bytes = checkpoint["log_bytes"] if checkpoint else {}
-    recorders = Recorders(RunDirectoryRecorder(writer, log_bytes), others)
-    try:
-        info = describe_run(composed, dataset, trainer, writer.directory.name)
-        # From here on there is a run, which an interruption must leave in good order.
-        with caught_signals(trainer.stop) as caught:
-            recorders.begin(info, flattened(composed.plain))
-            probes = RunProbes(
-                trainer,
-                config,
-                dataset,
-                build=lambda: build_trainer(composed, dataset),
-                made=load_run(writer.directory).probe_records,
-            )
-            first = checkpoint is None
-            last_saved = time.monotonic()
-            before = time.monotonic()
-            _probe(probes, recorders, caught)
-            trainer.seconds_before += time.monotonic() - before
-            for record in trainer.run(until, probes.steps):
-                if first and isinstance(record, StepRecords):
-                    writer.note(seconds_first_step=time.time() - started)
-                    first = False
-                recorders.record(record)
-                if isinstance(record, FaultRecord):
-                    _save_fault(writer, dataset, record)
-                at_rest = isinstance(record, EvalRecord | StepRecords)
-                if at_rest:
-                    _probe(probes, recorders, caught)
-                due = time.monotonic() - last_saved > config.checkpoint.seconds
-                evaluated = isinstance(record, EvalRecord) and not is_trial
-                if evaluated or (due and at_rest):
-                    _save(writer, trainer, best=not is_trial and _is_best(record, writer))
-                    last_saved = time.monotonic()
-        status: Status = (
-            "diverged" if trainer.fault else "finished" if trainer.finished else "interrupted"
-        )
-        if status == "interrupted" and trainer.step == until:
-            writer.note(rungs={**writer.noted("rungs", {}), str(until): _rung(trainer)})
-        _save(writer, trainer, best=False)
-        writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
-        summary = summarise_run(load_run(writer.directory))
-        if not is_trial:
-            _draw(writer)
-        recorders.finish(summary)
-        return summary
-    except Exception as error:
-        with suppress(OSError):  # a full disk must not hide what went wrong
-            writer.set_status("failed", error=repr(error))
-        raise
-    finally:
-        recorders.close()
-
-
-def _probe(probes: RunProbes, recorders: Recorders, caught: Sequence[int]) -> None:
-    """Make the probes that are due, hand them over, and say what they found and cost."""
-    made = probes.make(keep=recorders.record, should_stop=lambda: bool(caught))
-    if made:
-        from gradcli.views.inspect.probe_history import describe_probes
-
-        recorders.note(describe_probes(made))
-
-
-def _rung(trainer: Trainer) -> float:
-    """Return the validation accuracy now.
-
-    Unlike the trainer's own evaluations it leaves no trace: a run that pauses for it is the same
-    as one that does not pause.
-    """
-    return evaluate(trainer.model, trainer.splits["val"])[1]
-
-
-def _draw(writer: RunWriter) -> None:
-    """Draw the run's pictures."""
-    from gradcli.views.draw.run_figures import plot_run
-
-    run = load_run(writer.directory)
-    plot_run(writer.plots, run.info, run.steps, run.evals)
-
-
-def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:
-    writer.note(
-        progress={"steps": trainer.step, "epochs": trainer.epochs_done},
-        phase_seconds=dict(trainer.phase_seconds),
-        seconds_total=trainer.seconds_total,
-        seconds_train=trainer.clock.seconds_train,
-    )
-    writer.save_checkpoint(trainer.state_dict(), best=best)
-
-
-def _is_best(record: object, writer: RunWriter) -> bool:
-    """Whether a record is the best evaluation on the validation split so far."""
-    if not isinstance(record, EvalRecord) or record.split != "val":
-        return False
-    earlier = [one.accuracy for one in load_run(writer.directory).evals if one.split == "val"]
-    return record.accuracy > max(earlier[:-1], default=-1.0)
-
-
-def _save_fault(writer: RunWriter, dataset: Dataset, fault: FaultRecord) -> None:
-    indices = torch.tensor(fault.batch)
-    writer.save_fault_batch(dataset.train.images[indices], dataset.train.labels[indices])

@@ -22,6 +22,12 @@ def test_every_shipped_option_is_listed_in_one_line_with_its_default(gradcli):
     assert any(line.startswith("* adam ") for line in lines)
 
 
+@pytest.mark.parametrize("columns", ["30", "80"])
+def test_the_command_to_type_next_is_on_one_line(gradcli, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert gradcli("configs").out.splitlines()[-1].endswith("gradcli configs GROUP")
+
+
 def test_every_option_describes_itself():
     for group, options in menu().items():
         assert sum(option.is_default for option in options) == (group != RECORDER_GROUP), group

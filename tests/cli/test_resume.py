@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -116,14 +117,26 @@ def test_resuming_a_finished_run_says_so_and_epochs_extend_it(undisturbed, tmp_p
     with pytest.raises(gradcli.UserError, match="has already finished") as error:
         gradcli.train(resume=short.path, runs_dir=tmp_path)
     assert error.value.hint == f"gradcli train --resume {short.path} epochs=2"
-    with pytest.raises(gradcli.UserError, match="Only epochs=N"):
+    with pytest.raises(gradcli.UserError, match="Only epochs=N") as error:
         gradcli.train("optimizer.lr=1", resume=short.path, runs_dir=tmp_path)
+    anew = error.value.hint.split()
+    assert anew[:2] == ["gradcli", "train"]
+    assert {"--runs-dir", "schedule=constant", "epochs=1", "optimizer.lr=1"} <= set(anew)
     longer = gradcli.train("epochs=2", resume=short.path, runs_dir=tmp_path)
     whole = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=2", "threads=1",
                           runs_dir=tmp_path)  # fmt: skip
     for name, value in load_checkpoint(whole.path)["model"].items():
         assert torch.equal(value, load_checkpoint(longer.path)["model"][name])
     assert [e.split for e in longer.evals] == ["val", "test", "val", "test"]
+
+
+def test_the_hint_for_a_run_that_ended_at_max_steps_trains_longer(tmp_path):
+    run = gradcli.train("data=mnist5k", "model=logreg", "max_steps=2", "threads=1",
+                        runs_dir=tmp_path)  # fmt: skip
+    with pytest.raises(gradcli.UserError, match="More epochs do not extend it") as error:
+        gradcli.train("epochs=9", resume=run.path, runs_dir=tmp_path)
+    overrides = shlex.split(error.value.hint)[4:]  # after --runs-dir and its value
+    assert overrides == ["data=mnist5k", "model=logreg", "threads=1", "epochs=9", "max_steps=null"]
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])

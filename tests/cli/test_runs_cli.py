@@ -146,7 +146,8 @@ def test_an_export_says_what_is_wrong_with_its_file(gradcli, names, tmp_path):
     file.write_text("mine")
     code, said = export("-o", str(file))
     assert (code, file.read_text()) == (2, "mine")
-    assert f"{file} exists already." in said and "--force" in said
+    assert f"{file} exists already. --force overwrites it." in said
+    assert f"try: -o {file} --force" in said
     assert export("-o", str(file), "--force") == (0, "")
     assert file.read_text().startswith("step,epoch,loss")
     assert export("-o", "/dev/null") == (0, "")

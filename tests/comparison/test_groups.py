@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gradcli.comparison.groups import arms_without_scores, tied_groups
-from gradcli.comparison.results import PairResult
 from gradcli.comparison.statistics import compare_arms
+from gradcli.comparison.verdicts import PairResult
 
 
 def pair(a, b, verdict, seeds=3, evidence="scores"):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradcli.comparison.results import Selection
 from gradcli.comparison.statistics import (
     DIVERGED,
     LEVEL,
@@ -27,6 +26,7 @@ from gradcli.comparison.statistics import (
     summarise_scores,
     time_to_target,
 )
+from gradcli.comparison.verdicts import Selection
 
 NAN = math.nan
 A = [0.971, 0.974, 0.969, 0.977, 0.972]

@@ -1,14 +1,23 @@
 """The config of a comparison: its own keys, and the arms that follow from them."""
 
+import re
+import shlex
+from dataclasses import replace
+
 import pytest
 
 from gradcli.config import compose_comparison, compose_train, load_config
 from gradcli.errors import UserError
+from gradcli.records import DataInfo
+
+MNIST = DataInfo("mnist", 50_000, 10_000, 10_000, "", (1, 28, 28), 10)
+SAMPLE = DataInfo("mnist5k", 4_000, 500, 500, "", (1, 28, 28), 10)
+OWN_SMALL = DataInfo("fashion_mnist", 9_000, 999, 500, "", (1, 28, 28), 10)
 
 
 def mistake(*overrides, vary=(), **paths):
     with pytest.raises(UserError) as caught:
-        compose_comparison(overrides, vary, **paths).arms("mnist5k")
+        compose_comparison(overrides, vary, **paths).arms(SAMPLE)
     return caught.value
 
 
@@ -16,7 +25,7 @@ def test_by_default_three_optimizers_are_tuned():
     composed = compose_comparison()
     assert (composed.protocol, composed.engine) == ("quick", "local")
     assert composed.config.protocol.tune
-    arms = composed.arms("mnist5k")
+    arms = composed.arms(SAMPLE)
     assert [arm.name for arm in arms] == ["sgd", "adam", "rmsprop"]
     for arm in arms:
         trained = compose_train([f"optimizer={arm.optimizer}"])
@@ -26,7 +35,7 @@ def test_by_default_three_optimizers_are_tuned():
 def test_an_arms_config_is_that_of_a_training_run():
     """The same as that of `train` with the same overrides, except for what a comparison sets."""
     words = ["data=mnist5k", "model.hidden=[32]", "clip=none", "optimizer.weight_decay=0.1"]
-    arm = compose_comparison([*words, "optimizers=[momentum]"]).arms("mnist5k")[0]
+    arm = compose_comparison([*words, "optimizers=[momentum]"]).arms(SAMPLE)[0]
     trained = compose_train(
         [*words, "optimizer=momentum", "epochs=10", "threads=1", "monitor.every=0"]
     )
@@ -36,19 +45,26 @@ def test_an_arms_config_is_that_of_a_training_run():
 
 @pytest.mark.parametrize(
     ("data", "overrides", "epochs"),
-    [("mnist", [], 2), ("mnist5k", [], 10), ("mnist5k", ["epochs=3"], 3)],
+    [(MNIST, [], 2), (SAMPLE, [], 10), (SAMPLE, ["epochs=3"], 3), (OWN_SMALL, [], 10)],
+    ids=lambda value: value.name if isinstance(value, DataInfo) else str(value),
 )
 def test_the_protocol_sets_the_length_of_trials_unless_the_user_does(data, overrides, epochs):
     arms = compose_comparison(overrides).arms(data)
     assert {arm.composed.config.epochs for arm in arms} == {epochs}
-    assert {arm.composed.config.data.name for arm in arms} == {data}
+    assert {arm.composed.config.data.name for arm in arms} == {data.name}
+
+
+@pytest.mark.parametrize("data", [MNIST, SAMPLE])
+def test_the_size_of_the_validation_split_does_not_change_the_length(data):
+    other = replace(data, train=data.train + data.val - 100, val=100)
+    assert other.is_small == data.is_small == (data is SAMPLE)
 
 
 def test_what_is_varied_is_crossed_with_the_optimizers():
     composed = compose_comparison(
         ["optimizers=[sgd,adam]"], ["clip=none,norm", "model.hidden=[8],[8,8]"]
     )
-    arms = composed.arms("mnist5k")
+    arms = composed.arms(SAMPLE)
     assert len(arms) == 2 * 2 * 2
     assert len({arm.name for arm in arms}) == 8
     first, last = arms[0], arms[-1]
@@ -58,7 +74,7 @@ def test_what_is_varied_is_crossed_with_the_optimizers():
 
 
 def test_the_same_optimizer_twice_is_two_arms():
-    arms = compose_comparison(["optimizers=[adam,sgd,adam]"]).arms("mnist5k")
+    arms = compose_comparison(["optimizers=[adam,sgd,adam]"]).arms(SAMPLE)
     assert [arm.name for arm in arms] == ["adam", "sgd", "adam#2"]
     assert arms[0].composed.plain == arms[2].composed.plain
 
@@ -118,11 +134,70 @@ def test_what_arms_must_share_cannot_be_varied(word):
     assert "cannot be varied" in mistake(vary=[word]).problem
 
 
+@pytest.mark.parametrize(
+    ("word", "choice", "hint"),
+    [
+        ("foo", "clip", "--vary clip=none,norm"),
+        ("foo=1,2", "clip", "--vary clip=none,norm"),
+        ("clp=none,norm", "clip", "--vary clip=none,norm"),
+        ("schedul", "schedule", "--vary schedule=constant,cosine"),
+        ("clip=nrm,none", "norm", "--vary clip=norm,none"),
+        ("activation=relu,swish", "silu", "--vary activation=relu,silu"),
+        ("model.hiddn=[4],[4,4]", "model.hidden", "--vary 'model.hidden=[4],[4,4]'"),
+        ("optimzer.lr=0.1,0.2", "optimizer.lr", "--lrs 0.1,0.2"),
+        ("model.cell=tanh,gru", "model=rnn", "model=rnn --vary model.cell=tanh,gru"),
+        ("optimizer.nesterov=true,false", "optimizer=sgd", "--optimizers momentum --vary "),
+    ],
+)
+def test_a_mistake_in_vary_is_answered_with_a_vary_that_works(word, choice, hint):
+    asked = ["optimizers=[adagrad]"]
+    error = mistake(*asked, vary=[word])
+    assert word.partition("=")[0].rpartition(".")[2] in error.problem
+    assert error.where.startswith("--vary")
+    assert choice in error.choices
+    assert error.hint.startswith(hint)
+    given = shlex.split(error.hint)
+    overrides = [one for one in given if re.match("model=", one)]
+    for option, key in (("--optimizers", "optimizers"), ("--lrs", "lrs")):
+        if option in given:
+            overrides.append(f"{key}=[{given[given.index(option) + 1]}]")
+    vary = [given[given.index("--vary") + 1]] if "--vary" in given else []
+    arms = compose_comparison([*asked, *overrides], vary).arms(SAMPLE)
+    assert len(arms) == (2 if vary else 1)
+
+
+def test_of_several_vary_the_wrong_one_is_named():
+    error = mistake(vary=["clip=none,norm", "modl=mlp,cnn"])
+    assert error.where == "--vary modl=mlp"
+    assert error.hint == "--vary model=mlp,cnn"
+
+
+def test_a_mistake_that_all_arms_share_is_not_one_in_vary():
+    error = mistake("optimizer.lrr=0.1", "optimizers=[sgd]", vary=["clip=none,norm"])
+    assert error.where == "configs/optimizer/sgd.yaml"
+    assert error.hint == "optimizer.lr=0.1"
+
+
+def test_seeds_are_counted_not_varied():
+    assert mistake(vary=["seed=1,2,3"]).hint == "--seeds 3"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("engine=nope", "--engine local"), ("engine=seril", "--engine serial"),
+     ("protocol=quik", "--protocol quick")],
+)  # fmt: skip
+def test_an_unknown_engine_or_protocol_is_answered_with_the_option_to_type(word, hint):
+    error = mistake(word)
+    assert error.hint == hint
+    assert hint.split()[1] in error.choices
+
+
 def test_a_learning_rate_may_be_varied_if_none_is_tuned():
     composed = compose_comparison(
         ["optimizers=[adam]", "protocol.tune=false"], ["optimizer.lr=0.1,0.2"]
     )
-    assert [arm.learning_rate for arm in composed.arms("mnist5k")] == [0.1, 0.2]
+    assert [arm.learning_rate for arm in composed.arms(SAMPLE)] == [0.1, 0.2]
     assert "--lrs" in mistake(vary=["optimizer.lr=0.1,0.2"]).hint
 
 
@@ -136,5 +211,21 @@ def test_an_impossible_learning_rate_is_refused_before_any_trial(rate):
 def test_an_optimizer_of_the_users_own_is_an_arm(tmp_path):
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.SGD\nmomentum: 0.5\n")
-    (arm,) = compose_comparison(["optimizers=[mine]"], config_dir=tmp_path).arms("mnist5k")
+    (arm,) = compose_comparison(["optimizers=[mine]"], config_dir=tmp_path).arms(SAMPLE)
     assert arm.learning_rate == 1e-3  # PyTorch's own default
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "hint"),
+    [
+        ("[sgd,adamm]", "--optimizers sgd,adam"),
+        ("[sgd,lion]", "gradcli configs optimizer"),  # near none, so any would be a wrong guess
+    ],
+)
+def test_an_unknown_optimizer_is_corrected_in_its_list_or_the_menu_shown(optimizers, hint):
+    assert mistake(f"optimizers={optimizers}").hint == hint
+
+
+def test_a_key_without_values_cannot_be_varied():
+    error = mistake(vary=["clip"])
+    assert (error.where, error.hint) == ("--vary", "--vary clip=agc,autoclip")

@@ -20,7 +20,6 @@ from gradcli.config.schema import (
     TrainConfig,
     check_limits,
 )
-from gradcli.data.sources import SAMPLE_FOLDER
 from gradcli.workflows import compare, planning
 
 SMALL = ("data=mnist5k", "max_steps=1", "model.hidden=[4]", "device=cpu")
@@ -92,13 +91,14 @@ def test_every_key_of_a_training_is_read(monkeypatch, runs_dir):
 
 
 def test_every_key_of_a_comparison_is_read(monkeypatch, runs_dir, trials_in_this_process):
-    """Of two comparisons: some keys are for the sample alone, others for other data or halving."""
+    """Of two comparisons: some keys are for small data alone, others for large data or halving."""
     classes = (CompareConfigAndMore, ProtocolConfig)
     compose = with_more(compare.compose_comparison, CompareConfigAndMore)
     monkeypatch.setattr(compare, "compose_comparison", compose)
     monkeypatch.setattr(planning, "compose_comparison", compose)
     with keys_read(*classes) as read:
-        for words in ((), ("data=idx", f"data.folder={SAMPLE_FOLDER}", "protocol.halving=true")):
+        for words, small in (((), 10_000), (("protocol.halving=true",), 1_000)):
+            monkeypatch.setattr("gradcli.records.SMALL_DATA", small)
             gradcli.compare(*SMALL, *words, optimizers=["sgd"], seeds=1, runs_dir=runs_dir)
     assert keys(*classes) - read == {"CompareConfigAndMore.unread"}
 

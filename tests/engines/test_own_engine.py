@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +10,14 @@ import gradcli
 from gradcli.config import compose_comparison
 from gradcli.engines import LocalEngine, opened_engines
 from gradcli.errors import UserError
+from gradcli.runs import ComparisonDirectory
+from gradcli.views.compare.compare_view import QuietCompareView
+from gradcli.workflows.compare import read_comparison
 
 OWN = '''
 """Runs trials here, and counts them."""
+
+import signal
 
 from gradcli.engines import Ended, SerialEngine
 
@@ -51,6 +57,28 @@ class Unreachable(CountingEngine):
         raise ConnectionError("nobody answers")
 
 
+class Confused(CountingEngine):
+    """Makes up an id, or reports each job twice."""
+
+    def __init__(self, made_up: str = "") -> None:
+        super().__init__("confused")
+        self.made_up = made_up
+
+    def poll(self, timeout):
+        ended = super().poll(timeout)
+        return [Ended(self.made_up)] if self.made_up else [*ended, *ended]
+
+
+class Interrupted(CountingEngine):
+    """The user presses Ctrl-C after a trial has ended, but before anyone hears of it."""
+
+    def poll(self, timeout):
+        if super().poll(timeout) and len(self.ran) == 2:
+            signal.raise_signal(signal.SIGINT)
+            return []
+        return [Ended(self.ran[-1])] if len(self.ran) == 1 else []
+
+
 class NoEngine:
     def submit(self, job):
         pass
@@ -64,6 +92,8 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "configs" / "engine").mkdir(parents=True)
     for name, text in {
         "counting": "_target_: my_engines.CountingEngine\nlabel: mine\n",
+        "confused": "_target_: my_engines.Confused\n",
+        "interrupted": "_target_: my_engines.Interrupted\nlabel: hers\n",
         "no_engine": "_target_: my_engines.NoEngine\n",
         "unreachable": "_target_: my_engines.Unreachable\n",
         "gone": "_target_: my_engines.Gone\n",
@@ -87,6 +117,35 @@ def test_a_comparison_runs_on_it(own, tmp_path):
     assert engine.closed
     # `scale` said that it runs one trial at a time, and the record says so, too.
     assert comparison.directory.state["result"]["jobs"] == 1
+
+
+def test_after_ctrl_c_the_end_counts_the_trials_that_the_directory_has(own, tmp_path):
+    class Witness(QuietCompareView):
+        def finish(self, summary):
+            self.summary = summary
+
+    view = Witness()
+    asked = {"optimizers": ["sgd"], "seeds": 4, "engine": "interrupted", "view": view}
+    with pytest.raises(KeyboardInterrupt):
+        gradcli.compare(*SMALL, **asked, runs_dir=tmp_path, **own)
+    directory = ComparisonDirectory(Path(view.summary.info.path))
+    shown = read_comparison(directory, directory.paths)
+    assert [one.status for one in shown.trials] == ["finished", "finished"]
+    assert [one.id for one in view.summary.trials] == [one.id for one in shown.trials]
+    assert len(directory.state["result"]["trials"]) == 2
+
+
+@pytest.mark.parametrize("made_up", ["job-1", ""])
+def test_one_that_reports_a_job_it_does_not_run_is_named_with_the_id(own, tmp_path, made_up):
+    asked = {"optimizers": ["sgd"], "seeds": 1, "engine": "confused", "runs_dir": tmp_path / "runs"}
+    with pytest.raises(UserError) as caught:
+        gradcli.compare(*SMALL, f"engine.made_up={made_up!r}", **asked, **own)
+    (run,) = (tmp_path / "runs").glob("*/trials/*")
+    job_id = made_up or run.name
+    assert caught.value.problem == (
+        f"Confused.poll returned Ended('{job_id}'), but no job with this id is running."
+    )
+    assert caught.value.where == "my_engines.Confused.poll"
 
 
 def mistake(own, engine, *words, allow_import=("my_engines",)):

@@ -10,6 +10,7 @@ import gradcli
 from gradcli.comparison.engine import Job
 from gradcli.engines import SerialEngine
 from gradcli.views.compare.compare_view import QuietCompareView
+from gradcli.workflows.compare import read_comparison
 
 SMALL = ("data=mnist5k", "model.hidden=[4]", "max_steps=4", "protocol.tune=false", "engine=serial")
 
@@ -129,6 +130,18 @@ def test_a_comparison_can_be_resumed_on_another_engine(own, tmp_path):
     assert comparison.summary.status == "finished"
     processes = {comparison.run(trial).state["pid"] for trial in comparison.summary.trials}
     assert os.getpid() not in processes
+
+
+def test_resumed_elsewhere_it_says_what_it_ran_on_last(own, tmp_path):
+    asked = {"optimizers": ["sgd", "interrupts"], "seeds": 2, "runs_dir": tmp_path / "runs", **own}
+    with pytest.raises(KeyboardInterrupt):
+        gradcli.compare(*SMALL, **asked)
+    del asked["optimizers"], asked["seeds"]
+    comparison = gradcli.compare(resume="latest", engine="local", jobs=2, **asked)
+    shown = read_comparison(comparison.directory, comparison.directory.paths)
+    for info in (comparison.summary.info, shown.info):
+        assert (info.engine, info.jobs, info.already_done) == ("local", 2, 1)
+    assert comparison.directory.state["result"]["jobs"] == 2
 
 
 def test_the_signal_of_an_earlier_call_ends_nothing(tmp_path):

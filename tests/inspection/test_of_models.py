@@ -228,8 +228,9 @@ def test_only_what_is_looked_at_can_be_varied(inspect):
 
 
 def test_a_run_cannot_be_rebuilt_otherwise(inspect, train):
-    with pytest.raises(UserError, match="would change what"):
+    with pytest.raises(UserError, match="would change what") as error:
         inspect("model=cnn", target=train("max_steps=60"))
+    assert error.value.hint == "gradcli inspect-gradients model=cnn"
     with pytest.raises(UserError, match="would change what"):
         inspect(target=train("max_steps=60"), vary=("activation=relu,tanh",))
 

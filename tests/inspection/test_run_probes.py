@@ -269,7 +269,7 @@ def test_a_view_receives_what_was_found_and_what_it_cost(tmp_path):
     for note in view.notes:
         assert "gradient cosine" in note
         assert "forward-backward passes" in note
-        assert note.endswith("refused: hidden-states")
+        assert note.endswith("not applicable: hidden-states")
 
 
 def test_the_time_in_all_includes_probes_and_that_of_training_does_not(probed):

@@ -160,4 +160,5 @@ def test_noise_is_compared_with_the_batch(ends, meaning):
     text = "\n".join(NOISE.sentences(noise, 128))
     assert meaning in text
     assert "noise scale 420 (95%: " in text
+    assert "for a batch of 512: norm test " in text
     assert "GSNR excess 0.250" in text or "GSNR excess 0.0123" in text

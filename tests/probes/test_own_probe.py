@@ -105,6 +105,94 @@ def test_a_stored_run_is_read_without_the_package_that_probed_it(lab, gradcli, m
     assert "largest weight norm" in known.out
 
 
+FAILURES = {
+    "raises": ("    return 1 / 0", "ZeroDivisionError: division by zero (weight_lab.py:8)"),
+    "a tensor": ("    return target.batches[0][0]", "TypeError: its result cannot be written as"),
+}
+
+
+def broken(lab, body):
+    """Replace the body of the probe's `run`; a body starts at line 8."""
+    begin, end = FILE.index("    if not any"), FILE.index("\n\n\ndef summary")
+    (lab / "weight_lab.py").write_text(FILE[:begin] + body + FILE[end:])
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_one_that_fails_is_told_next_to_the_rest_of_the_inspection(lab, gradcli, failure):
+    body, says = FAILURES[failure]
+    broken(lab, body)
+    words = ("inspect-gradients", *SMALL, "examples=64", *ASK[:-1], "weight-size,cosine")
+    answer = gradcli(*words)
+    assert answer.code == 2, answer.err
+    said = " ".join(answer.out.split())
+    assert f"failed: {says}" in said
+    assert "cosine mean" in said
+    answer = gradcli(*words, "--json")
+    assert answer.code == 2, answer.err
+    probes = json.loads(answer.out)["probes"]
+    assert probes["weight-size"]["refused"].startswith(f"failed: {says}")
+    assert set(probes["cosine"]) == {"result", "cost"}
+
+
+def test_one_that_fails_is_told_for_each_of_several_models(lab, gradcli):
+    broken(lab, "    return 1 / 0")
+    words = ("inspect-gradients", *SMALL, "examples=64", *ASK, "--vary", "activation=relu,tanh")
+    answer = gradcli(*words)
+    assert answer.code == 2, answer.err
+    said = " ".join(answer.out.split())
+    for label in ("activation=relu", "activation=tanh"):
+        assert f"{label}: weight-size failed: ZeroDivisionError" in said
+
+
+def test_one_that_fails_leaves_the_model_as_it_was(lab, gradcli):
+    words = ("inspect-gradients", *SMALL, "examples=64", *ASK[:-1], "weight-size,cosine", "--json")
+    right = json.loads(gradcli(*words).out)
+    spoil = "    target.model.eval()\n    next(target.model.parameters()).data.zero_()"
+    broken(lab, f"{spoil}\n    return 1 / 0")
+    sys.modules.pop("weight_lab")
+    registry._added.clear()
+    wrong = json.loads(gradcli(*words).out)
+    assert "failed" in wrong["probes"]["weight-size"]["refused"]
+    assert wrong["probes"]["cosine"]["result"] == right["probes"]["cosine"]["result"]
+    assert wrong["layers"] == right["layers"]
+
+
+@pytest.mark.parametrize("part", ["run", "summary"])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_one_that_fails_does_not_end_a_training(lab, gradcli, failure, part):
+    body, says = FAILURES[failure]
+    if part == "run":
+        broken(lab, body)
+    else:
+        says = "KeyError: 'nothing' (weight_lab.py:14)"
+        text = FILE.replace("    return spread(", "    return norms['nothing'] and spread(")
+        (lab / "weight_lab.py").write_text(text)
+    words = (*SMALL, "max_steps=3", "monitor.probes=[weight-size,cosine]", "--no-live")
+    answer = gradcli("train", *words, "--allow-import", "weight_lab")
+    assert answer.code == 0, answer.err
+    assert f"weight-size failed: {says}" in " ".join(answer.err.split())
+    told = json.loads(gradcli("inspect-gradients", "latest", "--json").out)
+    history = [(one["step"], one["probe"], one["refused"]) for one in told["probe_history"]]
+    assert [(step, probe) for step, probe, _ in history] == [
+        (step, probe) for step in (0, 3) for probe in ("cosine", "weight-size")
+    ]
+    assert all(
+        reason.startswith(f"failed: {says}") if probe == "weight-size" else reason is None
+        for _, probe, reason in history
+    )
+    assert "weight-size failed: " in gradcli("inspect-gradients", "latest").out
+
+
+def test_a_shipped_one_that_fails_is_a_bug_and_says_where(lab, gradcli, monkeypatch):
+    def fail(model, inputs, labels):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("gradcli.probes.histograms.gradient_histograms", fail)
+    answer = gradcli("inspect-gradients", *SMALL, "examples=64", "--probe", "histograms")
+    assert answer.code == 1, answer.err
+    assert "failed: RuntimeError: a bug (" in " ".join(answer.out.split())
+
+
 def test_all_includes_it(lab, gradcli):
     answer = gradcli(
         *("inspect-gradients", *SMALL, "examples=64", "--allow-import", "weight_lab"),

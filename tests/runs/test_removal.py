@@ -62,7 +62,7 @@ def test_without_a_terminal_it_is_an_error_and_nothing_is_removed(home, gradcli)
     answer = gradcli("runs", "rm", "latest")
     assert (answer.code, answer.out) == (2, "")
     assert "stdin is not a terminal" in answer.err
-    assert "try: pass --yes" in answer.err
+    assert f"try: gradcli runs rm --yes {run}" in answer.err
     assert run.exists()
 
 

@@ -14,15 +14,12 @@ from gradcli.comparison.results import (
     ComparisonSummary,
     GridCell,
     GridResult,
-    LearningRateSensitivity,
-    PairResult,
     ProtocolInfo,
     RankedArm,
     RunningTrial,
-    Selection,
-    Summary,
     TrialResult,
 )
+from gradcli.comparison.verdicts import LearningRateSensitivity, PairResult, Selection, Summary
 from gradcli.inspection.inspection import (
     Convergence,
     Inspection,
@@ -392,6 +389,7 @@ def make_comparison(make_comparison_info, make_trial) -> Callable[..., Compariso
             "halving": None,
             "seconds": 52.0,
             "winner_command": "gradcli train optimizer=adam optimizer.lr=0.002 seed=101 threads=1",
+            "retry_command": "",
             "resume_command": "",
         }
         return ComparisonSummary(**(values | changes))

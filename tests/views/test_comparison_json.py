@@ -2,7 +2,8 @@ import json
 import math
 from dataclasses import replace
 
-from gradcli.comparison.results import ComparisonWarning, Halving
+from gradcli.comparison.results import Halving
+from gradcli.comparison.verdicts import ComparisonWarning
 from gradcli.views.json_output import comparison_json, dumps
 
 #: The keys that the contract names, in its order; others may stand between and behind them.

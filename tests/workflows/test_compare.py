@@ -12,13 +12,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import gradcli
 from gradcli.comparison.plan import plan_from_json
 from gradcli.comparison.results import SERIES
-from gradcli.comparison.trial_store import TrialStore
+from gradcli.comparison.statistics import summarise_scores
+from gradcli.comparison.trial_store import TrialStore, winner_command
 from gradcli.errors import UserError
 from gradcli.runs import ComparisonDirectory
 from gradcli.views.compare.compare_view import QuietCompareView
@@ -184,6 +186,33 @@ def test_the_winners_command_trains_to_the_same_bits(undisturbed, runs, tmp_path
     ours, theirs = weights(undisturbed.run(trial)), weights(run)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert run.evals[-1].accuracy == trial.test_accuracy
+
+
+def test_a_comparison_that_only_diverged_has_no_best_but_a_command_that_works(runs, gradcli):
+    words = (*SMALL, "protocol.tune=false", "optimizer.lr=1e30", "--runs-dir", str(runs / "lost"))
+    asked = ("--optimizers", "sgd,adam", "--seeds", "1", "--vary", "model.hidden=[4],[4,4]")
+    lost = gradcli("compare-optimizers", *words, *asked, "-j", "1", "-q")
+    assert "best        none: every arm diverged at every fresh seed." in lost.out
+    assert "gradcli train" not in lost.out
+    assert "did best" not in lost.out
+    (command,) = (line for line in lost.out.splitlines() if "gradcli compare-optimizers" in line)
+    again = shlex.split(command)[1:]
+    assert again[again.index("--lrs") + 1] == "0.1,0.01,0.001"
+    found = json.loads(gradcli(*again, "-j", "1", "--json", "-q").out)
+    assert {arm["arm"] for arm in found["ranking"]} == {
+        f"{optimizer} model.hidden={hidden}"
+        for optimizer in ("sgd", "adam")
+        for hidden in ("[4]", "[4,4]")
+    }
+    assert found["winner_command"].startswith("gradcli train")
+
+
+def test_an_arm_without_a_score_is_not_the_best(undisturbed):
+    plan = plan_from_json(undisturbed.directory.state)
+    none = summarise_scores(np.array([]))
+    first = undisturbed.summary.ranking[0]
+    assert winner_command(plan, first).startswith("gradcli train")
+    assert winner_command(plan, replace(first, test_accuracy=none, val_accuracy=none)) == ""
 
 
 def test_the_same_call_again_runs_nothing(undisturbed, runs):

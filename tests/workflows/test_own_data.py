@@ -153,6 +153,32 @@ def test_it_must_be_allowed_and_of_the_right_kind(own, runs_dir):
     assert not runs_dir.exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("raise RuntimeError('the disk is gone')", "RuntimeError: the disk is gone"),
+        ("raise ValueError", "ValueError"),
+        ("import json; json.loads('no')", "JSONDecodeError: Expecting value"),
+        ("split_dataset(None, None, name='x', val=0)", "AttributeError: 'NoneType'"),
+    ],
+)
+def test_an_exception_in_its_load_is_answered_with_its_file_and_line(
+    gradcli, own, runs_dir, line, says
+):
+    module = own.parent / "my_data.py"
+    before, head, after = STRIPES.partition("    def load(self, request):\n")
+    module.write_text(f"{before}{head}        {line}\n{after}")
+    number = (before + head).count("\n") + 1
+    options = ["data=stripes", "--config-dir", str(own), "--allow-import", "my_data"]
+    for command in (["train"], ["compare-optimizers", "engine=serial"]):
+        answer = gradcli(*command, *options)
+        assert answer.code == 2
+        assert f"Stripes.load failed: {says}" in answer.message
+        assert f"where: {module}:{number}" in answer.message
+        assert "Traceback" not in answer.err
+    assert not runs_dir.exists()
+
+
 # What is stored of a shipped one -----------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -212,6 +213,38 @@ def test_one_that_fails_is_dropped_with_a_warning_and_the_run_continues(runs_dir
     assert run.state["dropped_recorders"] == {"Witness": "ConnectionError('nobody answers')"}
 
 
+@pytest.mark.filterwarnings("ignore:The recorder Witness:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("failing", "dropped"),
+    [
+        ((True, True), {"Witness", "Witness#2"}),
+        ((True, False), {"Witness"}),
+        ((False, True), {"Witness#2"}),
+    ],
+)
+def test_two_of_one_class_are_told_apart(runs_dir, failing, dropped):
+    witnesses = [Witness(fails_in="record" if one else "") for one in failing]
+    run = gc.train(*SMALL, runs_dir=runs_dir, recorders=witnesses)
+    assert set(run.state["dropped_recorders"]) == dropped
+    for witness, failed in zip(witnesses, failing, strict=True):
+        assert ("finish" in witness.calls) is not failed
+
+
+@pytest.mark.filterwarnings("ignore:The recorder:RuntimeWarning")
+def test_one_that_fails_when_told_of_another_one_is_dropped_too(runs_dir):
+    class Deaf(Witness):
+        shows_notes = True
+
+        def note(self, text):
+            raise ConnectionError("nobody reads notes")
+
+    run = gc.train(
+        *SMALL, runs_dir=runs_dir, recorders=[Witness(fails_in="record"), Deaf(fails_in="record")]
+    )
+    assert run.status == "finished"
+    assert set(run.state["dropped_recorders"]) == {"Witness", "Deaf"}
+
+
 def test_the_screen_says_which_one_failed(gradcli, own, runs_dir):
     (own / "own" / "recorder" / "mine.yaml").write_text(
         f"_target_: my_tracker.Tracker\nfolder: {own / 'told'}\nfails_in: record\n"
@@ -249,6 +282,32 @@ def test_a_comparison_says_once_which_one_failed(own, runs_dir, trials_in_this_p
     assert "ConnectionError('nobody answers')" in note
 
 
+def test_a_comparison_names_both_that_failed_of_one_class(own, runs_dir, trials_in_this_process):
+    notes = []
+
+    class Notes(QuietCompareView):
+        def note(self, text):
+            notes.append(text)
+
+    file = own / "own" / "recorder" / "mine.yaml"
+    file.write_text(file.read_text() + "fails_in: begin\n")
+    file.with_name("other.yaml").write_text(file.read_text())
+    with pytest.warns(RuntimeWarning, match="The recorder Tracker(#2)? failed"):
+        gc.compare(
+            *SMALL,
+            "recorders=[mine,other]",
+            "protocol.tune=false",
+            optimizers=["sgd"],
+            seeds=2,
+            config_dir=own / "own",
+            allow_import=["my_tracker"],
+            runs_dir=runs_dir,
+            view=Notes(),
+        )
+    named = [note.partition(" failed in ")[0] for note in notes]
+    assert named == ["The recorder Tracker", "The recorder Tracker#2"]
+
+
 def test_in_a_users_own_loop_too(runs_dir):
     with pytest.warns(RuntimeWarning, match="The recorder Witness failed"):
         run = own_loop(runs_dir, recorders=[Witness(fails_in="record")])
@@ -256,9 +315,8 @@ def test_in_a_users_own_loop_too(runs_dir):
 
 
 def test_the_run_directory_may_not_fail(runs_dir, monkeypatch):
-    def full(self, record):
-        raise OSError(28, "No space left on device")
-
+    # A mock, because an exception that this file raised would count as the user's own code's.
+    full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr("gradcli.runs.writer.RunWriter.write", full)
     witness = Witness()
     with pytest.raises(OSError, match="No space left"):

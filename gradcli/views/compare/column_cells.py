@@ -12,7 +12,7 @@ from gradcli.views.table import Column
 
 
 def written(style: NumberStyle, value: float) -> str:
-    """Write a column's number; one that does not exist as absent."""
+    """Write a column's number; a missing one as absent."""
     match style:
         case "score":
             return numbers.score(value)

@@ -42,7 +42,7 @@ class CompareView(Protocol):
         """Show how the comparison ended."""
 
     def close(self) -> None:
-        """Restore the terminal. May be called at any time, and again."""
+        """Restore the terminal. May be called at any time, and more than once."""
 
 
 class QuietCompareView:

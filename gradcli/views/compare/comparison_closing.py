@@ -22,11 +22,14 @@ from gradcli.views.compare.column_cells import reported_columns
 from gradcli.views.compare.rate_strip import heat_strips
 from gradcli.views.compare.verdict_sentences import (
     accuracy_interval,
+    best_at_an_end,
     grounds,
     grouped_verdicts,
     halving_result,
     overlapping_note,
+    shows_interval,
     verdict,
+    warning_sentences,
 )
 from gradcli.views.heading import STATUS_STYLES, joined
 from gradcli.views.labelled import Labelled, whole_lines
@@ -186,10 +189,16 @@ def _range(grid: list[GridCell]) -> str:
 
 
 def _good_range(arm: RankedArm) -> str:
-    """Write the range of learning rates that do nearly as well, and its width in decades."""
+    """Write the range of learning rates that do nearly as well, and its width in decades.
+
+    A range of one rate has no width to name, only whether it may be wider.
+    """
     good = arm.sensitivity
     if good is None or math.isnan(good.best):
         return numbers.ABSENT
+    if good.low == good.high:
+        beyond = "or beyond" if good.open_ended else "only"
+        return f"{learning_rate(good.low)} {beyond}"
     least = "at least " if good.open_ended else ""
     ends = f"{learning_rate(good.low)} to {learning_rate(good.high)}"
     return f"{ends} ({least}{good.decades:.1f} decades)"
@@ -205,8 +214,8 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
     if not all_pairs and len(summary.pairs) > MOST_PAIRS:
         answering = answering[:MOST_ANSWERS]
         others = []
-    lines = [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in answering]
-    lines += [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in others]
+    shown = [*answering, *others]
+    lines = [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in shown]
     grouped = len(lines) < len(summary.pairs)
     if grouped:
         lines += [
@@ -215,27 +224,31 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
         ]
     for row, line in enumerate(lines):
         yield Labelled("verdicts" if row == 0 else "", line)
-    if summary.pairs:
-        pairs = numbers.count(len(summary.pairs), "pair")
+    pairs = numbers.count(len(summary.pairs), "pair")
+    if grouped:
+        overlapping = overlapping_note(summary.pairs)
+        intervals = any(map(shows_interval, shown))
+        brackets = "In brackets: the 95% interval over seeds. " if intervals else ""
+        note = f"{brackets}Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
+        yield Labelled("", Text(note, TITLE))
+        yield from whole_lines("", [_show(summary, "--all-pairs")])
+    elif any(map(shows_interval, shown)):
         note = f"In brackets: the 95% interval over seeds, corrected for {pairs} (Holm)."
-        if grouped:
-            show = _show(summary, "--all-pairs")
-            overlapping = overlapping_note(summary.pairs)
-            note = f"Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
-            yield Labelled("", Text(note, TITLE))
-            yield from whole_lines("", [show])
-        else:
-            yield Labelled("", Text(note, TITLE))
+        yield Labelled("", Text(note, TITLE))
+    elif any(one.evidence == "divergence" for one in shown):
+        yield Labelled("", Text(f"p is corrected for {pairs} (Holm).", TITLE))
 
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
-    remarks = [warning.message for warning in summary.warnings]
-    remarks += [
-        f"{arm.name} did best at an end of its learning rates: a better one may lie beyond."
-        for arm in summary.ranking
-        if arm.learning_rate_at_edge
-    ]
+    remarks = warning_sentences(summary.warnings)
+    remarks += best_at_an_end(
+        [
+            arm.name
+            for arm in summary.ranking
+            if arm.learning_rate_at_edge and not _was_tuned_in_vain(arm)
+        ]
+    )
     yield from _paragraphs("caution", remarks, "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]
     if len(failures) > MOST_FAILURES:
@@ -246,9 +259,22 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
         yield Labelled("halving", Text(halving_result(summary.halving)))
     counts = Counter(one.status for one in summary.trials)
     parts = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    yield Labelled("trials", Text(f"{parts or 'none'}; {_effort(summary)}"))
+
+
+def _effort(summary: ComparisonSummary) -> str:
+    """Say how long the comparison took, and how many trials ran at a time."""
+    time = numbers.duration(summary.seconds)
     jobs = numbers.count(summary.info.jobs, "job")
-    text = f"{parts or 'none'}; {numbers.duration(summary.seconds)} with {jobs} at a time"
-    yield Labelled("trials", Text(text))
+    if not summary.info.already_done:
+        return f"{time} with {jobs} at a time"
+    earlier = f"{summary.info.already_done} of them by earlier calls"
+    return f"{earlier}; {time} in all, the last call with {jobs} at a time"
+
+
+def _was_tuned_in_vain(arm: RankedArm) -> bool:
+    """Whether none of an arm's learning rates has a score, so that none did best."""
+    return arm.selection is not None and math.isnan(arm.selection.selected_score)
 
 
 def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[RenderableType]:
@@ -260,6 +286,10 @@ def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """List the commands to type next."""
     if summary.winner_command:
         yield from whole_lines("best", [summary.winner_command])
+    if summary.retry_command:
+        none = "none: every arm diverged at every fresh seed. Try lower learning rates:"
+        yield Labelled("best", Text(none))
+        yield from whole_lines("", [summary.retry_command])
     yield from whole_lines("comparison", [summary.info.path])
     yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])
 

@@ -12,13 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from gradcli.comparison.results import (
-    ArmProgress,
-    ComparisonInfo,
-    ComparisonProgress,
-    RunningTrial,
-    Summary,
-)
+from gradcli.comparison.results import ArmProgress, ComparisonInfo, ComparisonProgress, RunningTrial
+from gradcli.comparison.verdicts import Summary
 from gradcli.notation import numbers
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_trial, learning_rate
 from gradcli.views.compare.column_cells import written

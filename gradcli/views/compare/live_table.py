@@ -29,7 +29,7 @@ class CompareLiveView:
 
     Args:
         console: a console on a terminal.
-        clock: seconds that never run backwards.
+        clock: returns seconds, and never goes backwards.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.perf_counter) -> None:

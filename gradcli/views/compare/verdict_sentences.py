@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_groups
-from gradcli.comparison.results import ConfidenceInterval, Halving, PairResult
+from gradcli.comparison.results import Halving
+from gradcli.comparison.verdicts import ComparisonWarning, ConfidenceInterval, PairResult
 from gradcli.notation import numbers
 
 
@@ -22,6 +23,11 @@ def verdict(pair: PairResult) -> str:
             return f"{pair.a} and {pair.b} have no verdict"
         case "tie":
             return f"{pair.a} and {pair.b} tie"
+
+
+def shows_interval(pair: PairResult) -> bool:
+    """Whether `grounds` gives the confidence interval of a difference, in brackets."""
+    return pair.seeds > 0 and pair.difference != 0 and pair.evidence not in ("divergence", "none")
 
 
 def grounds(pair: PairResult) -> str:
@@ -85,8 +91,36 @@ def overlapping_note(pairs: Sequence[PairResult]) -> str:
     )
 
 
+def warning_sentences(warnings: Sequence[ComparisonWarning]) -> list[str]:
+    """Say what the warnings say, with one sentence for all arms of which the same is said."""
+    arms_of: dict[tuple[str, str], list[str]] = {}
+    for warning in warnings:
+        about_one = len(warning.arms) == 1 and warning.message.startswith(f"{warning.arms[0]} ")
+        arm = warning.arms[0] if about_one else ""
+        said = warning.message[len(arm) :].lstrip()
+        arms_of.setdefault((warning.code, said), []).append(arm)
+    sentences = []
+    for (_, said), arms in arms_of.items():
+        if len(arms) > 1:
+            sentences.append(f"{_listed(arms)}: each {said}")
+        else:
+            sentences.append(f"{arms[0]} {said}".strip())
+    return sentences
+
+
+def best_at_an_end(arms: Sequence[str]) -> list[str]:
+    """Say in one sentence which arms did best at an end of their learning rates; [] if none did."""
+    if not arms:
+        return []
+    if len(arms) == 1:
+        return [f"{arms[0]} did best at an end of its learning rates: a better one may lie beyond."]
+    return [
+        f"{_listed(arms)} did best at an end of their learning rates: better ones may lie beyond."
+    ]
+
+
 def interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of differences; one without ends as absent."""
+    """Write an interval of differences; one without ends is absent."""
     low, high = ends
     if math.isinf(low):
         return numbers.ABSENT
@@ -94,7 +128,7 @@ def interval(ends: ConfidenceInterval) -> str:
 
 
 def accuracy_interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of accuracies, cut at 0 and 1; one without ends as absent."""
+    """Write an interval of accuracies, cut at 0 and 1; one without ends is absent."""
     low, high = ends
     return interval(ends if math.isinf(low) else (max(low, 0.0), min(high, 1.0)))
 

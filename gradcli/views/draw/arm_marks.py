@@ -146,7 +146,7 @@ def apart(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def subject(summary: ComparisonSummary) -> str:
-    """Name the model and the data for a title; models that `--vary` compares are not one."""
+    """Name the model and the data for a title; not the model if `--vary` compares several."""
     overrides = [one for arm in summary.info.arms for one in arm.overrides]
     several = any(one.partition("=")[0] == "model" for one in overrides)
     model = "several models" if several else summary.info.model

@@ -6,6 +6,7 @@ Each probe draws its own result. Matplotlib is imported on use.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def plot_inspection(folder: Path, inspection: Inspection | SideBySide) -> list[P
 
     Args:
         folder: an existing folder.
-        inspection: what is not known of it is not drawn. Of several side by side only the
+        inspection: what is not known is not drawn. Of several side by side only the
             profiles along the depth are drawn, in one picture.
     """
     if isinstance(inspection, SideBySide):
@@ -146,7 +147,12 @@ def _mark_events(norm: Axes, loss: Axes, events: Iterable[Event]) -> None:
 
 
 def _name(target: str, inspections: Sequence[Inspection]) -> str:
-    """Name the model in a title, and what was inspected; models that `--vary` compares are many."""
+    """Name the model in a title, and what was inspected; models that `--vary` compares are many.
+
+    A run is named without the folder that it is in, which may be too long for a title.
+    """
+    if all(one.kind != "fresh" for one in inspections):
+        target = Path(*shlex.split(target)).name  # targets are quoted, for commands
     models = {one.model for one in inspections if one.model}
     if len(models) != 1:
         return target
@@ -171,9 +177,12 @@ def _info(layer: LayerReport) -> LayerInfo:
 
 
 def _depth_figure(inspections: Sequence[Inspection], target: str) -> Figure:
-    """Draw the gradients w.r.t. weights and inputs along the depth, one line per inspection."""
+    """Draw the gradients w.r.t. weights and inputs along the depth, one line per inspection.
+
+    The panel of the inputs is left out if no inspection knows their gradients, as for trials, which
+    measure none.
+    """
     figure = blank_figure(4.6 + LEGEND_LINE * len(inspections))
-    by_weights, by_inputs = figure.subplots(1, 2, sharex=True)
     weights = [
         ([layer.weight_grad_norm for layer in one.layers], _slope_label(one, one.depth_slope))
         for one in inspections
@@ -182,11 +191,14 @@ def _depth_figure(inspections: Sequence[Inspection], target: str) -> Figure:
         ([layer.input_grad_norm for layer in one.layers], _slope_label(one, one.input_depth_slope))
         for one in inspections
     ]
-    _profiles(by_weights, weights)
-    _profiles(by_inputs, inputs)
-    by_weights.set_ylabel("norm of the gradient of the loss")
-    titles = ("w.r.t. the layer's weights", "w.r.t. the layer's input")
-    _finish_depth({by_weights: titles[0], by_inputs: titles[1]}, inspections)
+    panels = {"w.r.t. the layer's weights": weights, "w.r.t. the layer's input": inputs}
+    if not any(np.isfinite(norms).any() for norms, _ in inputs):
+        del panels["w.r.t. the layer's input"]
+    columns = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
+    for axes, profiles in zip(columns, panels.values(), strict=True):
+        _profiles(axes, profiles)
+    columns[0].set_ylabel("norm of the gradient of the loss")
+    _finish_depth(dict(zip(columns, panels, strict=True)), inspections)
     figure.suptitle(f"Gradients along the depth: {_name(target, inspections)}", fontsize="medium")
     return figure
 
@@ -257,7 +269,7 @@ def _finish_depth(titles: Mapping[Axes, str], inspections: Sequence[Inspection])
     """Give each panel its title, and name the layers; number them if models differ in theirs."""
     names = {tuple(layer.name for layer in one.layers) for one in inspections}
     deepest = max(map(len, names))
-    shown = np.unique(np.linspace(0, deepest - 1, min(deepest, MOST_DEPTH_NAMES)).astype(int))
+    shown = _ticks(deepest)
     for axes, title in titles.items():
         axes.grid(alpha=0.3)
         axes.set_xlabel("layer, from input to output")
@@ -270,6 +282,12 @@ def _finish_depth(titles: Mapping[Axes, str], inspections: Sequence[Inspection])
             axes.set_xticks(shown, [only[place] for place in shown], rotation=45, ha="right")
         else:
             axes.set_xticks(shown, [str(place + 1) for place in shown])
+
+
+def _ticks(deepest: int) -> range:
+    """Return the evenly spaced places whose names are shown: as many as do not overlap."""
+    apart = math.ceil(deepest / MOST_DEPTH_NAMES)
+    return range((deepest - 1) % apart, deepest, apart)  # the last, the output, is one of them
 
 
 # Probes over a run ---------------------------------------------------------------------------

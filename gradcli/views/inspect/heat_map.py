@@ -1,6 +1,6 @@
 """A heat map as text: shades that stand for powers of ten, readable without colour.
 
-Layout only. What the logarithms are of, and what is next to the map, belongs to the screens.
+Layout only. The screens decide what is drawn, and what is next to it.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gradcli.inspection.inspection import NOT_TESTED, Event, Inspection, NormHistory, SideBySide
 from gradcli.notation import numbers
+from gradcli.probes.probe import no_result
 from gradcli.probes.registry import known_probes
 from gradcli.views.findings import by_severity, finding_lines, verdict_style, with_override
 from gradcli.views.heading import joined
@@ -34,6 +35,7 @@ from gradcli.views.inspect.inspection_sentences import (
     describe_state,
     event_sentences,
     untested_sentences,
+    verdict_in_words,
 )
 from gradcli.views.inspect.layer_table import LONGEST_NAME, MOST_LAYERS, chosen_layers, layer_lines
 from gradcli.views.inspect.probe_history import history_lines
@@ -85,7 +87,7 @@ class _InspectionScreen:
 def _headline(inspection: Inspection, width: int) -> Iterator[RenderableType]:
     target = inspection.target or "the default model"
     style = verdict_style(inspection.verdict, inspection.findings)
-    yield Text.assemble((inspection.verdict, style), "  ", (target, STRONG))
+    yield Text.assemble((verdict_in_words(inspection), style), "  ", (target, STRONG))
     yield Text(joined(describe_setting(inspection), ", ", width), TITLE)
     yield Text(describe_state(inspection), TITLE)
     yield from map(Text, inspection.notes)
@@ -170,7 +172,7 @@ def _observations(inspection: Inspection) -> Iterator[RenderableType]:
 
 
 def _probes(inspection: Inspection) -> Iterator[RenderableType]:
-    """Give each probe's result and cost, then those that were refused, and why."""
+    """Give each probe's result and cost, then the others, and why they have none."""
     for name, sentences in probe_sentences(inspection).items():
         *others, last = sentences
         text = Text(last)
@@ -180,7 +182,7 @@ def _probes(inspection: Inspection) -> Iterator[RenderableType]:
         yield from _paragraphs(label, others)
         yield Labelled("" if others else label, text)
     for name, reason in inspection.probes.refused.items():
-        yield Labelled(_probe_label(name), Text(f"refused: {reason}", "yellow"))
+        yield Labelled(_probe_label(name), Text(no_result(reason), "yellow"))
 
 
 def _probe_label(name: str) -> str:
@@ -193,6 +195,8 @@ def _diagnosis(inspection: Inspection) -> Iterator[RenderableType]:
     findings = by_severity(inspection.findings)
     if not findings:
         nothing = "not tested" if inspection.verdict == NOT_TESTED else "nothing to report"
+        if inspection.verdict == NOT_TESTED and inspection.tested:
+            nothing = "no finding, but too little was tested to call it healthy"
         yield Labelled("diagnosis", Text(nothing))
     for row, finding in enumerate(findings):
         yield from finding_lines(finding, "" if row else "diagnosis", rule=True)

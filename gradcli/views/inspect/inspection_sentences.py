@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from gradcli.inspection.inspection import Convergence, Event, Inspection
+from gradcli.inspection.inspection import NOT_TESTED, Convergence, Event, Inspection
 from gradcli.notation import numbers
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ EVENT_NOUNS = {
     "non-finite": "non-finite value",
     "lr-change": "learning-rate change",
 }
+
+
+def verdict_in_words(inspection: Inspection) -> str:
+    """Return the verdict; `no finding` if rules were applied, but too few to call it healthy."""
+    if inspection.verdict == NOT_TESTED and inspection.tested:
+        return "no finding"
+    return inspection.verdict
 
 
 def describe_setting(inspection: Inspection) -> list[str]:

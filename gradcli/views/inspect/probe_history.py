@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gradcli.inspection.inspection import Inspection, ProbeCost
 from gradcli.notation import numbers
+from gradcli.probes.probe import FAILED, no_result
 from gradcli.probes.registry import known_probes, reading_of
 from gradcli.records import ProbeRecord
 from gradcli.views.inspect.probe_sentences import cost_phrase
@@ -32,7 +33,7 @@ def history_lines(inspection: Inspection, width: int | None) -> list[Line]:
         wide = total_width(columns) if width is None else width
         lines += table(fitting(columns, wide), wide)
     refused = {one.probe: one.refused for one in inspection.probe_history if one.refused}
-    lines += [[piece(f"{name} refused: {reason}", "yellow")] for name, reason in refused.items()]
+    lines += [[piece(f"{name} {no_result(reason)}", "yellow")] for name, reason in refused.items()]
     return lines
 
 
@@ -46,19 +47,21 @@ def recorded_probes(records: Sequence[ProbeRecord]) -> list[str]:
 def describe_probes(made: Sequence[ProbeRecord]) -> str:
     """Say in a line what the probes of one step found and cost."""
     found = [one for one in made if not one.refused]
-    refused = [one.probe for one in made if one.refused]
+    failed = [one for one in made if one.refused.startswith(FAILED)]
+    inapplicable = [one.probe for one in made if one.refused and one not in failed]
     phrases = []
     if found:
         phrases.append(", ".join(f"{reading_of(one.probe).meaning} {_value(one)}" for one in found))
         cost = ProbeCost(sum(one.seconds for one in found), sum(one.passes for one in found))
         phrases.append(cost_phrase(cost))
-    if refused:
-        phrases.append(f"refused: {', '.join(refused)}")
+    if inapplicable:
+        phrases.append(f"not applicable: {', '.join(inapplicable)}")
+    phrases += [f"{one.probe} {one.refused}" for one in failed]
     return f"probes at step {numbers.count(made[0].step)}: {'; '.join(phrases)}"
 
 
 def _moments(inspection: Inspection, name: str) -> list[ProbeRecord]:
-    """Return a probe's records that have a result; an even selection if they are many."""
+    """Return a probe's records that have a result; evenly spaced ones if there are many."""
     records = [one for one in inspection.probe_history if one.probe == name and not one.refused]
     if len(records) <= MOST_MOMENTS:
         return records

@@ -15,7 +15,7 @@ from gradcli.notation import numbers
 from gradcli.views.findings import by_severity, finding_lines, verdict_style
 from gradcli.views.heading import joined
 from gradcli.views.inspect.heat_map import ASCII_GLYPHS, GLYPHS, Shades, columns_of, styled
-from gradcli.views.inspect.inspection_sentences import describe_setting
+from gradcli.views.inspect.inspection_sentences import describe_setting, verdict_in_words
 from gradcli.views.inspect.layer_table import decades, log10_norms
 from gradcli.views.labelled import whole_lines
 from gradcli.views.table import (
@@ -59,6 +59,7 @@ class _SideBySideScreen:
         yield from _depth_map(inspections, options)
         yield ""
         yield from _diagnosis(inspections)
+        yield from _failed_probes(inspections)
         yield from whole_lines("next", commands_after_side_by_side(self._all))
 
 
@@ -70,6 +71,13 @@ def _headline(inspections: SideBySide, width: int) -> Iterator[RenderableType]:
     if common:
         yield Text(joined(common, ", ", width), TITLE)
     yield from map(Text, inspections.notes)
+
+
+def _failed_probes(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
+    """Say which probes failed, and why: the command's exit code follows from it."""
+    for one in inspections:
+        for name in sorted(one.failed_probes()):
+            yield Text(f"{one.label}: {name} {one.probes.refused[name]}", "yellow")
 
 
 def _in_common(settings: Sequence[Sequence[str]]) -> list[str]:
@@ -95,7 +103,7 @@ def _columns(inspections: Sequence[Inspection]) -> list[Column]:
         Column("", [shorten(one.label, LONGEST_LABEL) for one in inspections], styles=STRONG),
         Column(
             "verdict",
-            [one.verdict for one in inspections],
+            [verdict_in_words(one) for one in inspections],
             styles=[verdict_style(one.verdict, one.findings) for one in inspections],
         ),
         column("log10", "per layer", decades, lambda one: one.depth_slope.decades, 1),

@@ -176,7 +176,7 @@ def steps_sentence(difference: RunDifference) -> str:
 
 
 def difference_verdict(difference: RunDifference) -> str:
-    """Say how the runs differ, and what their results allow to conclude."""
+    """Say how the runs differ, and what can be concluded from their results."""
     if not difference.decisions:
         return _verdict_on_like_settings(difference)
     said = _verdict_on_settings(difference)

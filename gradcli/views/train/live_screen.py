@@ -33,8 +33,8 @@ from gradcli.views.train.training_screen import screen
 
 SHORTEST_PAUSE_SECONDS = 0.1
 PAUSE_PER_COST = 200
-"""After a draw, nothing is drawn for this many times its cost. Drawing so takes at most 0.5% of
-the time, and taking in the records has as much again of the 1% that the screen may cost."""
+"""After a draw, nothing is drawn for this many times its cost. So drawing takes at most 0.5% of
+the time. Taking in the records may take as much again: the screen may cost 1% in all."""
 
 
 class LiveView(TrainView):
@@ -127,7 +127,7 @@ class PictureInPlace(RenderHook):
     Rich's `Live` erases every line before it draws it again, which flickers, and it loses its
     place when the terminal becomes narrower. Here lines are overwritten, only what remains of a
     longer one is erased, and moving back up counts the rows into which a narrower terminal has
-    wrapped the lines. Whatever anyone prints meanwhile appears above the picture. The cursor rests
+    wrapped the lines. Anything printed meanwhile appears above the picture. The cursor rests
     at the start of the last row: at its end, the ^C that a terminal echoes would begin a new row.
     """
 
@@ -191,7 +191,7 @@ TO_LINE_START = Segment("\r", None, [(ControlType.CARRIAGE_RETURN,)])
 
 
 class _Overwrite:
-    """Goes to the top of the picture, prints what is to stand above it, and draws it again."""
+    """Goes to the top of the picture, prints what belongs above it, and draws it again."""
 
     def __init__(self, top: Control, above: list[ConsoleRenderable], lines: list[Line]) -> None:
         self._top = top

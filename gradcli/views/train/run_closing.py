@@ -36,7 +36,7 @@ LONGEST_BAR = 60
 MOST_FINDINGS = 2
 MOST_LAYERS = 24
 TEXTURES = "█▓▒░▚·"
-"""Of the phases of a step in the time bar, in their order: told apart without any colour."""
+"""The textures of a step's phases in the time bar, in order: distinct even without colour."""
 
 
 def commands_after_run(
@@ -133,7 +133,7 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
 
 
 def _layers(summary: TrainSummary, width: int) -> list[Line]:
-    """Lay out the gradient norms of the layers over the run; of very many, an even selection."""
+    """Lay out the gradient norms of the layers over the run; of very many, evenly spaced ones."""
     shown = visible_layers([None] * len(summary.layers), MOST_LAYERS)
     layers = [summary.layers[index] for index in shown]
     shapes = {layer.name: layer.shape for layer in summary.info.layers}

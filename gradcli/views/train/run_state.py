@@ -48,15 +48,24 @@ class RunState:
         self.fault: FaultRecord | None = None
         self._clipped_steps: Doubles = np.zeros(layers)
         self._steps_seen = 0
+        self._has_begun = False
+        self._held: LayerRecord | None = None
+        """The first layer record, until the steps arrive: it comes before its own step does."""
 
     def add(self, record: Record) -> None:
         """Take in one record."""
         match record:
             case StepRecords():
                 self._add_steps(record)
+                self._has_begun = True
+                if self._held is not None:
+                    self._add_layers(self._held)
+                    self._held = None
             case LayerRecord():
-                self.weight_norm = np.asarray(record.weight_norm, dtype=np.float64)
-                self.update_ratio = np.asarray(record.update_ratio, dtype=np.float64)
+                if self._has_begun:
+                    self._add_layers(record)
+                else:
+                    self._held = record
             case EvalRecord():
                 self.evaluations[record.split] = record
                 if record.split == "val":
@@ -77,6 +86,10 @@ class RunState:
         if total == 0:
             return {}
         return {phase: seconds / total for phase, seconds in self.phase_seconds.items()}
+
+    def _add_layers(self, record: LayerRecord) -> None:
+        self.weight_norm = np.asarray(record.weight_norm, dtype=np.float64)
+        self.update_ratio = np.asarray(record.update_ratio, dtype=np.float64)
 
     def _add_steps(self, steps: StepRecords) -> None:
         if not len(steps):

@@ -41,7 +41,7 @@ CLOCK_WIDTH = len("59 min 59 s left")
 
 TABLE_TITLES = 2
 ROOMY_HEIGHT = 22
-"""From this height up, blank lines separate the parts of the screen."""
+"""From this height on, blank lines separate the parts of the screen."""
 FEWEST_LAYERS = 3
 """If these do not fit, everything below the table is left out, except for the progress bar."""
 

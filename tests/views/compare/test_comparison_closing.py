@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gradcli.comparison.results import (
-    ArmInfo,
-    ComparisonWarning,
-    Halving,
-    PairResult,
-    Selection,
-)
+from gradcli.comparison.results import ArmInfo, Halving, LearningRateSensitivity
 from gradcli.comparison.statistics import summarise_scores
+from gradcli.comparison.verdicts import ComparisonWarning, PairResult, Selection
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.verdict_sentences import (
     accuracy_interval,
@@ -23,6 +18,7 @@ from gradcli.views.compare.verdict_sentences import (
     halving_result,
     interval,
     verdict,
+    warning_sentences,
 )
 from gradcli.views.json_output import comparison_json
 
@@ -72,6 +68,18 @@ def test_the_ending_at_80_columns(make_comparison):
     ]
 
 
+@pytest.mark.parametrize(
+    ("evidence", "corrected"), [("none", False), ("divergence", True), ("scores", True)]
+)
+def test_brackets_are_explained_only_if_there_are_any(make_comparison, evidence, corrected):
+    pairs = [replace(pair, evidence=evidence) for pair in make_comparison().pairs]
+    text = drawn(make_comparison(pairs=tuple(pairs)), 140)
+    assert ("In brackets:" in text) == (evidence == "scores") == (" (0.0125 to" in text)
+    assert ("corrected for 3 pairs (Holm)." in text) == corrected
+    same = tuple(replace(pair, evidence=evidence, difference=0.0) for pair in pairs)
+    assert "In brackets:" not in drawn(make_comparison(pairs=same), 140)
+
+
 def test_a_wide_terminal_and_a_pipe_show_more(make_comparison):
     for text in (drawn(make_comparison(), 140), drawn(make_comparison(), 80, terminal=False)):
         for word in ("0.0812", "0.512", "34%", "1.9 s", "5: 0.0003 to 0.01", "0.001 to 0.005"):
@@ -118,11 +126,70 @@ def test_a_reader_is_warned(make_comparison):
     assert "adam did best at an end of its learning rates" in text
 
 
+def test_the_same_warning_about_several_arms_is_one_sentence():
+    several = [
+        ComparisonWarning("few-seeds", ("a", "b", "c"), "3 seeds are few."),
+        *(
+            ComparisonWarning("missing", (arm,), f"{arm} has no result at 2 of 2 seeds.")
+            for arm in "abc"
+        ),
+        ComparisonWarning("missing", ("d",), "d has no result at 1 of 2 seeds."),
+        ComparisonWarning("no-arm-named", ("a",), "A sentence about it."),
+    ]
+    assert warning_sentences(several) == [
+        "3 seeds are few.",
+        "a, b and c: each has no result at 2 of 2 seeds.",
+        "d has no result at 1 of 2 seeds.",
+        "A sentence about it.",
+    ]
+
+
+def test_arms_that_did_best_at_an_end_share_one_sentence(make_comparison):
+    summary = make_comparison()
+    ranking = tuple(replace(arm, learning_rate_at_edge=True) for arm in summary.ranking)
+    text = " ".join(drawn(replace(summary, ranking=ranking)).split())
+    assert "adam, rmsprop and sgd did best at an end of their learning rates: better ones" in text
+    assert text.count("did best") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "open_ended", "said"),
+    [
+        (0.002, False, "0.002 only"),
+        (0.002, True, "0.002 or beyond"),
+        (0.001, False, "0.001 to 0.002 (0.3 decades)"),
+        (0.001, True, "0.001 to 0.002 (at least 0.3 decades)"),
+    ],
+)
+def test_a_range_of_one_learning_rate_has_no_width(make_comparison, low, open_ended, said):
+    first, *others = make_comparison().ranking
+    known = LearningRateSensitivity(0.002, low, 0.002, False, open_ended)
+    ranking = (replace(first, sensitivity=known), *others)
+    assert said in drawn(replace(make_comparison(), ranking=ranking), 140)
+
+
 def test_an_interrupted_comparison_says_how_to_go_on(make_comparison):
     resume = "gradcli compare-optimizers --resume runs/20260105-101500-compare-77aa"
     text = drawn(make_comparison(status="interrupted", resume_command=resume, winner_command=""))
     assert f"next        {resume}" in text
     assert "best  " not in text
+
+
+def test_an_arm_that_only_diverged_did_not_do_best_at_an_end(make_comparison):
+    summary = make_comparison()
+    arm = summary.ranking[0]
+    lost = replace(arm.selection, selected_score=math.nan)
+    arm = replace(arm, learning_rate_at_edge=True, selection=lost)
+    assert "did best" not in drawn(replace(summary, ranking=(arm, *summary.ranking[1:])))
+
+
+def test_a_resumed_comparison_tells_the_last_call_from_the_earlier_ones(
+    make_comparison, make_comparison_info
+):
+    info = make_comparison_info(engine="serial", jobs=1, already_done=4)
+    text = drawn(make_comparison(info=info), 140)
+    said = "9 finished; 4 of them by earlier calls; 52 s in all, the last call with 1 job at a time"
+    assert f"trials      {said}\n" in text
 
 
 def test_a_comparison_without_tuning_or_any_result(make_comparison):
@@ -211,6 +278,7 @@ def test_the_pairs_that_answer_vary_come_first(make_comparison, make_comparison_
         assert first.startswith("adam clip=none is better than adam clip=norm: 0.0123 apart")
         assert second.startswith("sgd clip=norm is better than sgd clip=none: 0.0123 apart")
         assert len([line for line in others if "better than" in line]) == (4 if all_pairs else 3)
+        assert any("In brackets: the 95% interval over seeds" in line for line in others)
 
 
 def test_an_arm_without_a_score_is_in_no_group(make_comparison, make_comparison_info, make_pair):

@@ -11,7 +11,13 @@ from gradcli.probes.measuring.activations import Moments
 from gradcli.probes.measuring.slope import LogSlope
 from gradcli.probes.measuring.through_time import HiddenStateGradients
 from gradcli.records import DECADES
-from gradcli.views.draw.inspection_figures import _name, plot_inspection
+from gradcli.views.draw.inspection_figures import (
+    MOST_DEPTH_NAMES,
+    _depth_figure,
+    _name,
+    _ticks,
+    plot_inspection,
+)
 
 NOTHING_TO_TELL = LogSlope(np.nan, np.nan, 0)
 
@@ -104,3 +110,28 @@ def test_titles_name_the_model(make_inspection):
     assert _name("", [fresh]) == "mlp"
     other = make_inspection(target="model=cnn", model="cnn")
     assert _name("data=mnist5k", [fresh, other]) == "data=mnist5k"
+
+
+def test_titles_name_a_run_without_its_folder(make_run_inspection):
+    run = make_run_inspection(target="/a/long/folder/runs/20260101T000000Z-a-0000", model="mlp")
+    assert _name(run.target, [run]) == "mlp (20260101T000000Z-a-0000)"
+    assert _name("'/my runs/20260101T000000Z-a-0000'", [run]) == "mlp (20260101T000000Z-a-0000)"
+
+
+def test_the_profile_has_no_empty_half(make_inspection, make_layer_report):
+    def panels(**layer):
+        inspection = make_inspection(layers=(make_layer_report(**layer),))
+        return [axes for axes in _depth_figure([inspection], "").axes if axes.lines]
+
+    assert len(panels(input_grad_norm=0.5)) == 2
+    assert len(panels(input_grad_norm=0.0)) == 2  # which is known: the gradient has vanished
+    unknown = make_inspection(layers=(make_layer_report(input_grad_norm=np.nan),))
+    assert len(_depth_figure([unknown], "").axes) == 1
+
+
+@pytest.mark.parametrize("deepest", [1, 2, 11, 12, 13, 21, 24, 100])
+def test_the_names_along_the_depth_are_evenly_spaced(deepest):
+    ticks = list(_ticks(deepest))
+    assert 1 <= len(ticks) <= MOST_DEPTH_NAMES
+    assert ticks[-1] == deepest - 1
+    assert len(set(np.diff(ticks))) <= 1

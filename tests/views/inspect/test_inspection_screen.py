@@ -234,6 +234,16 @@ def test_what_was_not_tested_is_not_called_healthy(make_run_inspection):
     assert "healthy" not in text
 
 
+def test_a_run_without_findings_of_which_too_little_was_tested_is_not_called_not_tested(
+    make_run_inspection,
+):
+    run = make_run_inspection(verdict=NOT_TESTED, findings=(), tested=("vanishing", "plateau"))
+    text = drawn(run)
+    assert text.startswith("no finding  ")
+    assert "diagnosis   no finding, but too little was tested to call it healthy" in text
+    assert "no finding" in drawn(SideBySide("runs/one", "comparison", (run, run)))
+
+
 def test_advice_on_a_fresh_model_is_inspected_and_then_trained(make_inspection):
     better = "model=deep_mlp activation=relu init=kaiming"
     assert commands_after_inspection(make_inspection()) == [

@@ -68,10 +68,10 @@ def test_sharpness_is_held_against_its_threshold(laid_out, changes, words):
 
 def test_a_refusal_is_reported_once_with_its_reason(laid_out):
     lines = laid_out(NOISE, REFUSED, replace(REFUSED, step=32))
-    assert [line for line in lines if "refused" in line] == [
-        "hidden-states refused: the model has none"
+    assert [line for line in lines if "not applicable" in line] == [
+        "hidden-states not applicable: the model has none"
     ]
-    assert laid_out(REFUSED)[1:] == ["hidden-states refused: the model has none"]
+    assert laid_out(REFUSED)[1:] == ["hidden-states not applicable: the model has none"]
 
 
 @pytest.mark.parametrize("count", [1, MOST_MOMENTS, MOST_MOMENTS + 1, 500])
@@ -109,9 +109,9 @@ def test_a_run_that_probed_shows_it_and_others_do_not(make_run_inspection):
 def test_a_line_says_what_was_found_and_what_it_cost():
     assert describe_probes([NOISE, SHARPNESS, REFUSED]) == (
         "probes at step 0: noise scale 106, sharpness 12.0; "
-        "cost: 2.0 s, 300 forward-backward passes; refused: hidden-states"
+        "cost: 2.0 s, 300 forward-backward passes; not applicable: hidden-states"
     )
-    assert describe_probes([REFUSED]) == "probes at step 0: refused: hidden-states"
+    assert describe_probes([REFUSED]) == "probes at step 0: not applicable: hidden-states"
 
 
 def test_json_has_every_record_whole(make_run_inspection):

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from gradcli.gradients.buffer import select_rows
 from gradcli.records import EvalRecord, LayerRecord
 from gradcli.views.train import layer_marks as m
 from gradcli.views.train.run_state import RunState
@@ -52,6 +53,23 @@ def test_each_mark_is_set_by_what_it_names(make_info, make_steps):
     run_state.add(LayerRecord(1, (1.0,) * 6, (0.0, 0.0, 0.0, 0.0, 0.0, 0.11), (1.0,) * 6))
     expected = [m.NON_FINITE, None, m.VANISHING, None, m.NO_GRADIENT, m.LARGE_UPDATE]
     assert m.marks(run_state) == expected
+
+
+def test_a_layer_record_is_shown_together_with_its_step(make_info, make_steps):
+    """The record of the first step arrives before the step does."""
+    first, second = (LayerRecord(n, (1.0, 2.0), (0.1 * n, 0.5), (1.0, 1.0)) for n in (1, 2))
+    logged = make_steps([[1.0, 1.0]])
+    for steps in (logged, select_rows(logged, np.array([False]))):
+        run_state = RunState(make_info(2))
+        run_state.add(first)
+        assert np.isnan(run_state.update_ratio).all()
+        assert np.isnan(run_state.weight_norm).all()
+        assert m.marks(run_state) == [None, None]
+        run_state.add(steps)  # empty if no step is logged
+        assert run_state.update_ratio.tolist() == [0.1, 0.5]
+        assert run_state.weight_norm.tolist() == [1.0, 2.0]
+        run_state.add(second)
+        assert run_state.update_ratio.tolist() == [0.2, 0.5]
 
 
 def test_clipping_is_marked_from_more_than_half_of_the_steps_on(make_info, make_steps):

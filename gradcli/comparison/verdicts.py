@@ -1,0 +1,123 @@
+"""What the scores of a comparison say, as plain values: means, places, verdicts, cautions.
+
+`statistics` computes them; screens, JSON and pictures are drawn from them. Importing this is light:
+neither torch nor SciPy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+ConfidenceInterval = tuple[float, float]
+Verdict = Literal["a", "b", "tie"]
+PairEvidence = Literal["scores", "divergence", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The scores of one arm over the seeds that have one."""
+
+    count: int
+    mean: float
+    """NaN without any score."""
+    std: float
+    """The sample deviation (n - 1 in the denominator); NaN with fewer than two scores."""
+    ci95: ConfidenceInterval
+    """mean ± t(n-1) · std / √n; unbounded with fewer than two scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One arm's place in the ranking. The pairs say whether a place is more than luck."""
+
+    rank: int
+    """One more than the number of arms with a higher mean; arms without any score come last."""
+    name: str
+    score: Summary
+    diverged: int
+    """Trials that diverged."""
+    missing: int
+    """Trials that have no result."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """Two arms, a ranked no lower than b, over the seeds at which both have a score."""
+
+    a: str
+    b: str
+    seeds: int
+    difference: float
+    """The mean of a - b; NaN if no seed has both scores."""
+    deviation: float
+    """The deviation of a - b between seeds; NaN with fewer than two."""
+    ci95: ConfidenceInterval
+    """The paired t interval of the difference, for this pair alone."""
+    holm_interval: ConfidenceInterval
+    """The same, widened by Holm's correction: if scores were tested, it excludes 0 exactly if the
+    verdict is not a tie."""
+    p_adjusted: float
+    """After Holm's correction for all pairs; 1 if nothing could be tested."""
+    verdict: Verdict
+    evidence: PairEvidence
+    """What was tested."""
+    seeds_needed: int | None
+    """For a tie: the seeds that would separate the arms if the observed difference is the true one.
+    None for a verdict, and if `MOST_SEEDS` are too few."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonWarning:
+    """A reason to read a result with caution."""
+
+    code: Literal["few-seeds", "special-case", "diverged", "missing"]
+    arms: tuple[str, ...]
+    """The arms concerned."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The score that chose an arm's settings, and the scores of fresh seeds.
+
+    The best of several noisy scores is lucky (the winner's curse), so it drops when measured again.
+    Both must be scores on the same split, or the splits are compared, too.
+    """
+
+    arm: str
+    selected_score: float
+    """The best score while tuning."""
+    fresh: Summary
+    """The scores of the chosen settings with seeds that the choice did not use."""
+
+    @property
+    def optimism(self) -> float:
+        """How far the selected score is above the fresh mean."""
+        return self.selected_score - self.fresh.mean
+
+    @property
+    def ci95(self) -> ConfidenceInterval:
+        """The interval of the optimism over fresh seeds, given the selected score."""
+        low, high = self.fresh.ci95
+        return self.selected_score - high, self.selected_score - low
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRateSensitivity:
+    """The learning rates around the best one with which an optimizer does nearly as well."""
+
+    best: float
+    """The learning rate with the highest score, the lowest if several tie; NaN without a score."""
+    low: float
+    high: float
+    best_at_edge: bool
+    """The best is an end of the grid: the true best may be beyond it."""
+    open_ended: bool
+    """The range reaches an end of the grid, so it may be wider."""
+
+    @property
+    def decades(self) -> float:
+        """The width of the range, log10(high / low): 0 if it is the best alone."""
+        return math.log10(self.high / self.low)
