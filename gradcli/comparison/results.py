@@ -234,10 +234,14 @@ class GridResult:
 class RankedArm:
     """An arm at the end: its place, its scores on the fresh seeds, and how it was tuned."""
 
-    rank: int
+    rank: int | None
+    """By the mean alone; None without any score."""
+    places: tuple[int, int] | None
+    """The best and the worst place that the verdicts leave open; None without any score."""
     name: str
     optimizer: str
     learning_rate: float
+    """NaN if none was chosen."""
     seeds: tuple[int, ...]
     test_accuracy: Summary
     val_accuracy: Summary
@@ -275,7 +279,7 @@ class ComparisonSummary:
 
     info: ComparisonInfo
     status: Literal["finished", "interrupted", "failed"]
-    """`failed`: some trials have no result after a second try."""
+    """`failed`: some trials have no result after a second try, or all trials of an arm diverged."""
     ranking: tuple[RankedArm, ...]
     """The best first; every arm of `info.arms`."""
     pairs: tuple[PairResult, ...]
@@ -293,10 +297,14 @@ class ComparisonSummary:
     """Trains the best-ranked arm with the first fresh seed, on the same machine to the same bits;
     empty if no arm has a score."""
     retry_command: str
-    """Compares the same arms at lower learning rates; empty unless every arm diverged at every
-    fresh seed."""
+    """Compares the same arms at lower learning rates; empty unless every trial diverged."""
     resume_command: str
     """Runs what is missing; empty if nothing is."""
+
+    @property
+    def all_diverged(self) -> bool:
+        """Whether every trial ended by divergence."""
+        return bool(self.trials) and all(trial.status == "diverged" for trial in self.trials)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,14 +98,21 @@ def summarise_scores(scores: ArrayLike) -> Summary:
 
 
 def rank_arms(scores: Mapping[str, NDArray[np.float64]]) -> tuple[ArmResult, ...]:
-    """Order the arms by their mean score, best first; equal arms keep their order and rank."""
+    """Order the arms by their mean score, best first; equal arms keep their order and rank.
+
+    Arms without any score come last, and have no rank.
+    """
     summaries = {name: summarise_scores(values) for name, values in scores.items()}
     shortfall = {
         name: -summary.mean if summary.count else math.inf for name, summary in summaries.items()
     }
     return tuple(
         ArmResult(
-            rank=1 + sum(other < shortfall[name] for other in shortfall.values()),
+            rank=(
+                1 + sum(other < shortfall[name] for other in shortfall.values())
+                if summaries[name].count
+                else None
+            ),
             name=name,
             score=summaries[name],
             diverged=int(np.sum(scores[name] == DIVERGED)),

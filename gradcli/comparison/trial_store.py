@@ -24,7 +24,6 @@ from gradcli.comparison.results import (
     TrialStatus,
 )
 from gradcli.comparison.summary import ArmTrials
-from gradcli.comparison.warnings import find_warnings
 from gradcli.runs import ComparisonDirectory
 
 #: The statuses of a trial that is over.
@@ -127,7 +126,8 @@ class TrialStore:
         """Summarise the comparison.
 
         Args:
-            status: of the comparison.
+            status: of the comparison. One that is `finished` has `failed` all the same if any arm
+                has no score: it does not answer what was asked.
             seconds: the time it took so far.
             paths: the options that `Paths.arguments` returns, for the commands to type next.
         """
@@ -135,22 +135,28 @@ class TrialStore:
         compared = summary.compare_results(arms, self.info)
         ranking = summary.rank(arms, compared)
         ended = tuple(self.ended())
+        failed = len({trial.id for trial in ended if trial.status == "failed"})
+        if status == "finished" and not all(arm.test_accuracy.count for arm in ranking):
+            status = "failed"
+        missing = status == "interrupted" or failed
         return ComparisonSummary(
             info=self.info,
             status=status,
             ranking=ranking,
             pairs=compared.pairs,
-            warnings=find_warnings(compared),
+            warnings=summary.warn(arms, compared),
             tuning=summary.grid_results(arms),
             trials=ended,
-            failed=len({trial.id for trial in ended if trial.status == "failed"}),
+            failed=failed,
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
             winner_command=winner_command(self.plan, ranking[0], paths),
-            retry_command=retry_command(self.plan, ranking, arms, paths),
-            resume_command=""
-            if status == "finished"
-            else shlex.join(["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]),
+            retry_command=retry_command(self.plan, arms, paths),
+            resume_command=shlex.join(
+                ["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]
+            )
+            if missing
+            else "",
         )
 
     def records(self, results: ComparisonSummary) -> Iterator[TrialRecords]:
@@ -213,14 +219,13 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
     return shlex.join(["gradcli", "train", *paths, *overrides])
 
 
-def retry_command(
-    plan: Plan, ranking: Sequence[RankedArm], arms: Sequence[ArmTrials], paths: Sequence[str] = ()
-) -> str:
+def retry_command(plan: Plan, arms: Sequence[ArmTrials], paths: Sequence[str] = ()) -> str:
     """Return the command that compares the arms again at lower learning rates.
 
-    Empty unless every arm diverged at every fresh seed.
+    Empty unless every trial diverged.
     """
-    if not all(arm.seeds and arm.diverged == len(arm.seeds) for arm in ranking):
+    trials = [trial for arm in arms for trial in (*arm.tuning, *arm.measuring)]
+    if not trials or any(trial.status != "diverged" for trial in trials):
         return ""
     varied: dict[str, dict[str, None]] = {}
     for word in (word for arm in plan.arms for word in arm.info.overrides):

@@ -32,8 +32,8 @@ class Summary:
 class ArmResult:
     """One arm's place in the ranking. The pairs say whether a place is more than luck."""
 
-    rank: int
-    """One more than the number of arms with a higher mean; arms without any score come last."""
+    rank: int | None
+    """One more than the number of arms with a higher mean; None without any score."""
     name: str
     score: Summary
     diverged: int
@@ -72,7 +72,7 @@ class PairResult:
 class ComparisonWarning:
     """A reason to read a result with caution."""
 
-    code: Literal["few-seeds", "special-case", "diverged", "missing"]
+    code: Literal["few-seeds", "special-case", "diverged", "missing", "no-result"]
     arms: tuple[str, ...]
     """The arms concerned."""
     message: str

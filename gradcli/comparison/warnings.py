@@ -6,9 +6,10 @@ look: small samples, and optimizers that contain one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gradcli.comparison.results import TrialStatus
 from gradcli.comparison.statistics import (
     LEVEL,
     POWER,
@@ -56,6 +57,8 @@ def find_warnings(comparison: ScoreComparison) -> tuple[ComparisonWarning, ...]:
       could not (Choi et al. 2019), so the search was too narrow. An arm whose name is not in
       `SPECIAL_CASES` has no known special case.
     * `diverged`, `missing`: an arm's numbers are those of only some of the seeds.
+
+    `warn_of_no_result` is for an arm of which no learning rate has a score.
     """
     return (
         *_few_seeds(comparison.pairs),
@@ -127,6 +130,24 @@ def _incomplete(arm: ArmResult) -> Iterator[ComparisonWarning]:
     if arm.missing:
         message = f"{arm.name} has no result at {arm.missing} of {trials}{rest}."
         yield ComparisonWarning("missing", (arm.name,), message)
+
+
+def warn_of_no_result(arm: str, statuses: Sequence[TrialStatus]) -> ComparisonWarning:
+    """Warn that none of an arm's learning rates has a score, so that none is chosen.
+
+    Args:
+        arm: its name.
+        statuses: of its tuning trials.
+    """
+    lost = [one for one in ("diverged", "failed") if one in statuses]
+    trials = _count(len(statuses), "tuning trial")
+    if len(lost) == 1 and len(set(statuses)) == 1:
+        what = f"all {trials} {lost[0]}" if len(statuses) > 1 else f"its {trials[2:]} {lost[0]}"
+    else:
+        what = ", ".join(f"{statuses.count(one)} of {trials} {one}" for one in lost)
+    return ComparisonWarning(
+        "no-result", (arm,), f"{arm} has no result: {what}, so no learning rate was chosen."
+    )
 
 
 def _count(number: int, noun: str) -> str:

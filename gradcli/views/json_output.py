@@ -98,6 +98,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "failed": summary.failed,
         "seconds": summary.seconds,
         "winner_command": summary.winner_command or None,
+        "retry_command": summary.retry_command or None,
         "resume_command": summary.resume_command or None,
     }
     written: dict[str, Any] = jsonable(result)
@@ -241,6 +242,7 @@ def _ranked(arm: RankedArm) -> dict[str, Any]:
     scores = arm.test_accuracy
     return {
         "rank": arm.rank,
+        "places": arm.places,
         "arm": arm.name,
         "optimizer": arm.optimizer,
         "lr": arm.learning_rate,

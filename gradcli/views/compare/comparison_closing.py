@@ -86,7 +86,7 @@ def _headline(summary: ComparisonSummary, width: int) -> Iterator[RenderableType
 
 def _ranking(summary: ComparisonSummary) -> list[Column]:
     arms = summary.ranking
-    lost = [_lost(arm) for arm in arms]
+    lost = [_lost(arm, summary) for arm in arms]
     columns = [
         *_names(arms),
         Column("lr", [learning_rate(arm.learning_rate) for arm in arms]),
@@ -111,13 +111,19 @@ def _names(arms: Sequence[RankedArm]) -> list[Column]:
 
 
 def _rank(arm: RankedArm) -> str:
-    """Return an arm's place; it has one once a trial with a fresh seed has ended."""
-    return str(arm.rank) if arm.test_accuracy.count or arm.diverged else numbers.ABSENT
+    """Return an arm's place, or those that the verdicts leave open: `1-2`."""
+    if arm.places is None:
+        return numbers.ABSENT
+    best, worst = arm.places
+    return f"{best}" if best == worst else f"{best}-{worst}"
 
 
-def _lost(arm: RankedArm) -> str:
-    """Say how many trials are not part of the arm's numbers."""
+def _lost(arm: RankedArm, summary: ComparisonSummary) -> str:
+    """Say how many trials are not part of the arm's numbers: of those that measure, or of all."""
     counts = {"diverged": arm.diverged, "missing": arm.missing}
+    if not arm.seeds:
+        statuses = [trial.status for trial in summary.trials if trial.arm == arm.name]
+        counts = {one: statuses.count(one) for one in ("diverged", "failed")}
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
 
@@ -242,13 +248,7 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
     remarks = warning_sentences(summary.warnings)
-    remarks += best_at_an_end(
-        [
-            arm.name
-            for arm in summary.ranking
-            if arm.learning_rate_at_edge and not _was_tuned_in_vain(arm)
-        ]
-    )
+    remarks += best_at_an_end([arm.name for arm in summary.ranking if arm.learning_rate_at_edge])
     yield from _paragraphs("caution", remarks, "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]
     if len(failures) > MOST_FAILURES:
@@ -272,11 +272,6 @@ def _effort(summary: ComparisonSummary) -> str:
     return f"{earlier}; {time} in all, the last call with {jobs} at a time"
 
 
-def _was_tuned_in_vain(arm: RankedArm) -> bool:
-    """Whether none of an arm's learning rates has a score, so that none did best."""
-    return arm.selection is not None and math.isnan(arm.selection.selected_score)
-
-
 def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[RenderableType]:
     for row, text in enumerate(texts):
         yield Labelled(label if row == 0 else "", Text(text, style))
@@ -287,8 +282,7 @@ def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
     if summary.winner_command:
         yield from whole_lines("best", [summary.winner_command])
     if summary.retry_command:
-        none = "none: every arm diverged at every fresh seed. Try lower learning rates:"
-        yield Labelled("best", Text(none))
+        yield Labelled("result", Text("none: every trial diverged. Try lower learning rates:"))
         yield from whole_lines("", [summary.retry_command])
     yield from whole_lines("comparison", [summary.info.path])
     yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])
