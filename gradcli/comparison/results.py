@@ -9,8 +9,11 @@ one seed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradcli.comparison.verdicts import (
     ComparisonWarning,
@@ -210,6 +213,8 @@ class TrialResult:
     """From the run's beginning to its end."""
     error: str
     """What went wrong with a failed trial; else empty."""
+    correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    """Whether each test example is right, of a finished measuring trial; None if not recorded."""
 
 
 # The end ------------------------------------------------------------------------------------

@@ -55,8 +55,11 @@ class ArmTrials:
 def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreComparison:
     """Compare the arms by the test accuracies of the measuring trials."""
     seeds = len(info.protocol.seeds)
-    scores = {arm.name: arm.test_scores(seeds) for arm in arms}
-    return compare_arms(scores, resolution=1 / max(1, info.data.test))
+    return compare_arms(
+        {arm.name: arm.test_scores(seeds) for arm in arms},
+        resolution=1 / max(1, info.data.test),
+        correct={arm.name: [one.correct for one in arm.measuring] for arm in arms},
+    )
 
 
 def rank(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[RankedArm, ...]:

@@ -19,7 +19,7 @@ _IDENTIFYING = {
     "seed": "seed",
     "stage": "stage",
 }
-_NOT_RESULTS = {*_IDENTIFYING.values(), "measured"}
+_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "correct"}
 
 
 def trials_table(summary: ComparisonSummary) -> Table:

@@ -27,7 +27,15 @@ from gradcli.gradients.layers import find_layers
 from gradcli.gradients.non_finite import locate_fault
 from gradcli.gradients.norms import Gradients, Norms
 from gradcli.optim import LearningRate, load_optimizer_state
-from gradcli.records import PHASES, EvalRecord, FaultRecord, LayerRecord, Record, StepRecords
+from gradcli.records import (
+    PHASES,
+    EvalRecord,
+    FaultRecord,
+    LayerRecord,
+    Record,
+    StepRecords,
+    packed_bits,
+)
 from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate
 from gradcli.training.step import StepResult, TrainingStep
@@ -279,7 +287,7 @@ class Trainer:
         return FaultRecord(step, epoch, phase, layer, loss, tuple(indices.tolist()))
 
     def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord:
-        loss, accuracy = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
+        found = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
         train_loss = self._loss_sum / self._examples if self._examples else math.nan
         if split == "val" or not self.splits["val"].size:
             self._loss_sum = 0.0
@@ -288,11 +296,12 @@ class Trainer:
             step=self.step,
             epoch=self.epochs_done + 1 if self._batches_done else self.epochs_done,
             split=split,
-            loss=loss,
-            accuracy=accuracy,
+            loss=found.loss,
+            accuracy=found.accuracy,
             train_loss=train_loss,
             seconds=self.seconds_total,
             seconds_train=self.clock.seconds_train,
+            correct=packed_bits(found.correct.cpu().numpy()) if split == "test" else "",
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -283,6 +283,9 @@ def _pair(pair: PairResult) -> dict[str, Any]:
         "deviation": pair.deviation,
         "holm_interval": pair.holm_interval,
         "evidence": pair.evidence,
+        "tested_on": pair.tested_on,
+        "examples": pair.examples,
+        "example_deviation": pair.example_deviation,
     }
 
 
@@ -302,7 +305,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
     """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate = values.pop("learning_rate")
-    del values["measured"]
+    del values["measured"], values["correct"]
     return {
         "id": values.pop("id"),
         "arm": values.pop("arm"),
