@@ -42,7 +42,7 @@ EFFECTS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 SEEDS = (2, 3, 4, 5, 6, 8, 10, 20)
 ARMS = 3
 DIFFICULTY = 2.0
-"""The deviation of the log odds between examples: some are right nearly always, some nearly never."""
+"""The deviation of the log odds between examples: some are nearly always right, some rarely."""
 BOUND = 0.99
 
 

@@ -301,10 +301,18 @@ class ComparisonSummary:
     winner_command: str
     """Trains the best-ranked arm with the first fresh seed, on the same machine to the same bits;
     empty if no arm has a score."""
+    extend_command: str
+    """Compares again with learning rates beyond the end at which the best-ranked arm did best;
+    empty if it did not."""
     retry_command: str
     """Compares the same arms at lower learning rates; empty unless every trial diverged."""
     resume_command: str
     """Runs what is missing; empty if nothing is."""
+
+    @property
+    def winner_at_edge(self) -> bool:
+        """Whether the best-ranked arm did best at an end of the learning rates tried."""
+        return bool(self.winner_command) and self.ranking[0].learning_rate_at_edge
 
     @property
     def all_diverged(self) -> bool:

@@ -25,8 +25,13 @@ from gradcli.comparison.statistics import (
     learning_rate_sensitivity,
     summarise_scores,
 )
-from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, Selection
-from gradcli.comparison.warnings import find_warnings, warn_of_no_result
+from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, Selection, Summary
+from gradcli.comparison.warnings import (
+    find_warnings,
+    warn_of_no_result,
+    warn_of_seeds_alone,
+    warn_where_validation_disagrees,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ class ArmTrials:
     def name(self) -> str:
         """The arm's name."""
         return self.state.arm.name
+
+    @property
+    def validation(self) -> Summary:
+        """The validation accuracies of its measuring trials."""
+        return summarise_scores([_of_finished(one, one.val_accuracy) for one in self.measuring])
 
     def test_scores(self, seeds: int) -> list[float]:
         """Return the test accuracy for each of the seeds; NaN if there is none."""
@@ -104,6 +114,8 @@ def warn(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[Comparis
             if not (warning.code == "missing" and warning.arms[0] in hopeless)
         ),
         *(warn_of_no_result(name, statuses) for name, statuses in hopeless.items()),
+        *warn_where_validation_disagrees(compared, {arm.name: arm.validation for arm in arms}),
+        *warn_of_seeds_alone(compared.pairs),
     )
 
 
@@ -145,7 +157,7 @@ def halving(arms: Sequence[ArmTrials]) -> Halving:
 
 def _ranked(arm: ArmTrials, placed: ArmResult, places: tuple[int, int] | None) -> RankedArm:
     state, measuring = arm.state, arm.measuring
-    validation = summarise_scores([_of_finished(trial, trial.val_accuracy) for trial in measuring])
+    validation = arm.validation
     tuned = _by_rate(arm)
     scores = [mean([_of_finished(one, one.val_accuracy) for one in tuned[rate]]) for rate in tuned]
     return RankedArm(

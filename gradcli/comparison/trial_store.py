@@ -151,6 +151,7 @@ class TrialStore:
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
             winner_command=winner_command(self.plan, ranking[0], paths),
+            extend_command=extend_command(self.plan, ranking[0], arms, paths),
             retry_command=retry_command(self.plan, arms, paths),
             resume_command=shlex.join(
                 ["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]
@@ -227,16 +228,36 @@ def retry_command(plan: Plan, arms: Sequence[ArmTrials], paths: Sequence[str] = 
     trials = [trial for arm in arms for trial in (*arm.tuning, *arm.measuring)]
     if not trials or any(trial.status != "diverged" for trial in trials):
         return ""
+    tried = [rate for arm in arms for rate in arm.state.rates if not math.isnan(rate)]
+    highest = min([*tried, _HIGHEST_SENSIBLE_RATE])
+    return _compare_again(plan, [highest / by for by in (10, 100, 1000)] if tried else [], paths)
+
+
+def extend_command(
+    plan: Plan, winner: RankedArm, arms: Sequence[ArmTrials], paths: Sequence[str] = ()
+) -> str:
+    """Return the command that compares the arms again with learning rates beyond the winner's.
+
+    The rates are those of the winner's grid and three more beyond the end, at the distance of the
+    last two. Empty if the winner's learning rate is not an end of its grid.
+    """
+    if not winner.learning_rate_at_edge or not winner.test_accuracy.count:
+        return ""
+    rates = next(arm.state.rates for arm in arms if arm.name == winner.name)
+    best, beside = (rates[-1], rates[-2]) if winner.learning_rate == rates[-1] else rates[:2]
+    beyond = [best * (best / beside) ** step for step in (1, 2, 3)]
+    return _compare_again(plan, sorted([*rates, *(float(f"{rate:.2g}") for rate in beyond)]), paths)
+
+
+def _compare_again(plan: Plan, rates: Sequence[float], paths: Sequence[str]) -> str:
+    """Return the command that makes the same comparison with these learning rates for all arms."""
     varied: dict[str, dict[str, None]] = {}
     for word in (word for arm in plan.arms for word in arm.info.overrides):
         key, _, value = word.partition("=")
         varied.setdefault(key, {})[value] = None
-    tried = [rate for arm in arms for rate in arm.state.rates if not math.isnan(rate)]
-    highest = min([*tried, _HIGHEST_SENSIBLE_RATE])
-    rates = ",".join(f"{highest / divisor:g}" for divisor in (10, 100, 1000))
     words = [
         *("--optimizers", ",".join(dict.fromkeys(arm.optimizer for arm in plan.arms))),
-        *(("--lrs", rates) if tried else ()),
+        *(("--lrs", ",".join(f"{rate:g}" for rate in rates)) if rates else ()),
         *chain.from_iterable(
             ("--vary", f"{key}={','.join(values)}")
             for key, values in varied.items()

@@ -78,7 +78,15 @@ class PairResult:
 class ComparisonWarning:
     """A reason to read a result with caution."""
 
-    code: Literal["few-seeds", "special-case", "diverged", "missing", "no-result"]
+    code: Literal[
+        "few-seeds",
+        "special-case",
+        "diverged",
+        "missing",
+        "no-result",
+        "validation-disagrees",
+        "seeds-only",
+    ]
     arms: tuple[str, ...]
     """The arms concerned."""
     message: str

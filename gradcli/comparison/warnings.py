@@ -6,7 +6,8 @@ look: small samples, and optimizers that contain one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradcli.comparison.results import TrialStatus
@@ -17,7 +18,7 @@ from gradcli.comparison.statistics import (
     seeds_to_separate,
     separable_effect,
 )
-from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, PairResult
+from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, PairResult, Summary
 
 # With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. Too few seeds
 # to detect this say nothing about the small differences that people argue about.
@@ -130,6 +131,57 @@ def _incomplete(arm: ArmResult) -> Iterator[ComparisonWarning]:
     if arm.missing:
         message = f"{arm.name} has no result at {arm.missing} of {trials}{rest}."
         yield ComparisonWarning("missing", (arm.name,), message)
+
+
+def warn_where_validation_disagrees(
+    comparison: ScoreComparison, validation: Mapping[str, Summary]
+) -> Iterator[ComparisonWarning]:
+    """Warn of verdicts, and of a first place, that the validation scores would turn around.
+
+    Args:
+        comparison: of the test scores.
+        validation: each arm's scores on validation, over the same fresh seeds.
+    """
+    first = comparison.arms[0].name
+    warned = set()
+    for pair in comparison.pairs:
+        winner, loser = (pair.b, pair.a) if pair.verdict == "b" else (pair.a, pair.b)
+        behind = validation[loser].mean - validation[winner].mean
+        if pair.verdict == "tie" or not behind > 0:
+            continue
+        warned.add((winner, loser))
+        yield ComparisonWarning(
+            "validation-disagrees",
+            (winner, loser),
+            f"{winner} is better than {loser} on the test examples, but {behind:.4f} worse on "
+            "validation: the difference may be one between these examples.",
+        )
+    scored = {name: summary.mean for name, summary in validation.items() if summary.count}
+    best = max(scored, key=scored.__getitem__, default=first)
+    ahead = scored.get(best, math.nan) - scored.get(first, math.nan)
+    if best != first and ahead > 0 and (first, best) not in warned:
+        yield ComparisonWarning(
+            "validation-disagrees",
+            (first, best),
+            f"{first} is first on the test examples, but on validation {best} is, by {ahead:.4f}.",
+        )
+
+
+def warn_of_seeds_alone(pairs: Sequence[PairResult]) -> Iterator[ComparisonWarning]:
+    """Warn of verdicts that hold for these test examples alone, because no others were recorded."""
+    arms = [
+        name
+        for pair in pairs
+        if pair.verdict != "tie" and pair.evidence == "scores" and pair.tested_on == "seeds"
+        for name in (pair.a, pair.b)
+    ]
+    if arms:
+        yield ComparisonWarning(
+            "seeds-only",
+            tuple(dict.fromkeys(arms)),
+            "The trials did not record which test examples were right, so the verdicts hold for "
+            "new seeds, but perhaps not for other test examples.",
+        )
 
 
 def warn_of_no_result(arm: str, statuses: Sequence[TrialStatus]) -> ComparisonWarning:

@@ -83,6 +83,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "model": {"name": info.model, "parameters": info.model_size},
         "protocol": asdict(info.protocol),
         "target_accuracy": info.target_accuracy,
+        "test_example_worth": 1 / info.data.test if info.data.test else math.nan,
         "epochs": info.epochs,
         "steps": info.steps,
         "device": info.device,
@@ -98,6 +99,8 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "failed": summary.failed,
         "seconds": summary.seconds,
         "winner_command": summary.winner_command or None,
+        "winner_at_edge": summary.winner_at_edge,
+        "extend_command": summary.extend_command or None,
         "retry_command": summary.retry_command or None,
         "resume_command": summary.resume_command or None,
     }
