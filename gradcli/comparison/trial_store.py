@@ -31,6 +31,8 @@ ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
 
 # No common optimizer needs more, so a comparison that began above it restarts from here.
 _HIGHEST_SENSIBLE_RATE = 1.0
+# Rates further apart than a decade leap over what is good.
+_WIDEST_STEP = 10.0
 
 
 class TrialStore:
@@ -239,13 +241,14 @@ def extend_command(
     """Return the command that compares the arms again with learning rates beyond the winner's.
 
     The rates are those of the winner's grid and three more beyond the end, at the distance of the
-    last two. Empty if the winner's learning rate is not an end of its grid.
+    last two, but at most a decade. Empty if the winner's learning rate is not an end of its grid.
     """
     if not winner.learning_rate_at_edge or not winner.test_accuracy.count:
         return ""
     rates = next(arm.state.rates for arm in arms if arm.name == winner.name)
     best, beside = (rates[-1], rates[-2]) if winner.learning_rate == rates[-1] else rates[:2]
-    beyond = [best * (best / beside) ** step for step in (1, 2, 3)]
+    factor = min(max(best / beside, 1 / _WIDEST_STEP), _WIDEST_STEP)
+    beyond = [best * factor**step for step in (1, 2, 3)]
     return _compare_again(plan, sorted([*rates, *(float(f"{rate:.2g}") for rate in beyond)]), paths)
 
 
