@@ -7,6 +7,7 @@ or the file system.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -213,6 +214,29 @@ class EvalRecord:
     """Wall-clock seconds since the run began, including earlier parts of a resumed run."""
     seconds_train: float
     """Seconds in training steps alone."""
+    correct: str = ""
+    """Which test examples are right, in the order of the split, as `packed_bits` writes them;
+    empty on `val`, of a loop of your own, and in runs from before it was recorded."""
+
+    def correct_examples(self, size: int) -> NDArray[np.bool_] | None:
+        """Return for each of the `size` examples of the split whether it is right, if recorded."""
+        return unpacked_bits(self.correct, size)
+
+
+def packed_bits(values: NDArray[np.bool_]) -> str:
+    """Write truth values (n,) as text: eight to a byte, the first in the highest bit, in base64."""
+    return base64.b64encode(np.packbits(values).tobytes()).decode("ascii")
+
+
+def unpacked_bits(text: str, size: int) -> NDArray[np.bool_] | None:
+    """Read back the `size` values that `packed_bits` wrote; None if the text has another size."""
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    except ValueError:
+        return None
+    if not size or len(packed) != -(-size // 8):
+        return None
+    return np.unpackbits(packed, count=size).astype(bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ EPILOG = (
     "An override sets a key for every trial: gradcli compare-optimizers model=cnn epochs=3. "
     "If this comparison already exists, it is resumed. gradcli configs lists what can be chosen."
 )
-EXIT_CODES = {"finished": 0, "failed": 3}
+_SOME_FAILED, _ALL_DIVERGED = 3, 4
 _PANEL = "The comparison"
 
 
@@ -144,7 +144,8 @@ def compare_optimizers(
         from gradcli.runs import ComparisonDirectory
 
         raise typer.Exit(128 + ComparisonDirectory(Path(summary.info.path)).state["signal"])
-    raise typer.Exit(EXIT_CODES[summary.status])
+    if summary.status == "failed":
+        raise typer.Exit(_ALL_DIVERGED if summary.all_diverged else _SOME_FAILED)
 
 
 def _show(summary: ComparisonSummary, *, as_json: bool, all_pairs: bool) -> None:

@@ -276,7 +276,7 @@ def _require_one_of(option: str, word: str, choices: list[str]) -> None:
 
 def _comparison_table(comparison: ComparisonDirectory, what: str) -> Table:
     """Return a comparison's trials, or their steps, each with what identifies the trial."""
-    from gradcli.comparison.tables import trial_steps_table, trials_table
+    from gradcli.comparison.columns import trial_steps_table, trials_table
     from gradcli.workflows.compare import read_comparison
 
     summary = read_comparison(comparison, comparison.paths)

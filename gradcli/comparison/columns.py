@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 
-from gradcli.comparison.results import RankedArm, TrialResult, TrialStatus
+from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult, TrialStatus
 from gradcli.comparison.statistics import median_time, time_to_target
 from gradcli.errors import UserError
 from gradcli.records import EvalRecord, Floats, StepRecords, was_clipped
+from gradcli.runs import ComparisonDirectory
+from gradcli.runs.export import Table, step_table_of_trials
 from gradcli.runs.files import number
 
 #: How a number is written: the names of functions in `notation.numbers`. `count` and `duration`
@@ -195,3 +197,43 @@ _TAKEN = {
     *(one.name for cls in (TrialResult, RankedArm) for one in fields(cls)),
     *("arm", "lr", "lr_at_edge", "lr_sensitivity"),
 }
+
+
+# Exports -----------------------------------------------------------------------------------
+
+#: The columns that identify a trial, as `--json` names them.
+_IDENTIFYING = {
+    "trial": "id",
+    "arm": "arm",
+    "optimizer": "optimizer",
+    "lr": "learning_rate",
+    "seed": "seed",
+    "stage": "stage",
+}
+_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "correct"}
+
+
+def trials_table(summary: ComparisonSummary) -> Table:
+    """Return one row per ended trial and arm: what identifies it, and its results."""
+    others = [one.name for one in fields(TrialResult) if one.name not in _NOT_RESULTS]
+    keys = [column.key for column in COLUMNS]
+    rows = (
+        {**_labels(trial), **_values(trial, others), **trial.measured} for trial in summary.trials
+    )
+    return Table((*_IDENTIFYING, *others, *keys), rows)
+
+
+def trial_steps_table(summary: ComparisonSummary, directory: ComparisonDirectory) -> Table:
+    """Return the logged steps of all ended trials; one that arms share is there once."""
+    trials = {trial.id: trial for trial in reversed(summary.trials)}
+    found = [(_labels(one), directory.trial(one.id)) for one in reversed(trials.values())]
+    return step_table_of_trials([(labels, run) for labels, run in found if run is not None])
+
+
+def _labels(trial: TrialResult) -> dict[str, Any]:
+    return {column: getattr(trial, name) for column, name in _IDENTIFYING.items()}
+
+
+def _values(trial: TrialResult, names: list[str]) -> dict[str, Any]:
+    values = asdict(trial)
+    return {name: values[name] for name in names}

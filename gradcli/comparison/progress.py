@@ -79,7 +79,7 @@ def _arm(
     ended = [trial for trial in arm.measuring if trial.status in ("finished", "diverged")]
     finished = [trial for trial in arm.measuring if trial.status == "finished"]
     done = sum(trial.status in _DONE for trial in trials)
-    total = len(arm.tuning) + (len(arm.measuring) or seeds)
+    total = len(arm.tuning) + (len(arm.measuring) or (0 if arm.is_hopeless else seeds))
     # A running trial is the latest one as soon as it has recorded a step.
     latest = next((snapshot for snapshot in reversed(snapshots) if len(snapshot.losses)), None)
     if latest is not None:

@@ -150,10 +150,11 @@ class ArmState:
     rates: tuple[float, ...]
     """The grid with what widening has added, rising."""
     chosen: float | None
-    """The learning rate that is measured; None until it is chosen."""
+    """The learning rate that is measured; None until it is chosen, and for good if none of those
+    tried has a score."""
     tuning: tuple[Trial, ...]
     measuring: tuple[Trial, ...]
-    """None before a learning rate is chosen."""
+    """None unless a learning rate is chosen."""
     stopped: frozenset[str]
     """The ids of tuning trials that successive halving stopped."""
     wanted: tuple[tuple[Trial, int | None], ...]
@@ -262,6 +263,11 @@ class _Tuning:
         return max(self.rates, key=self.scores.__getitem__)
 
     @property
+    def has_choice(self) -> bool:
+        """Whether a learning rate may be chosen: the only one, or one that has a score."""
+        return not self.trials or self.scores[self.best] > -math.inf
+
+    @property
     def is_at_edge(self) -> bool:
         return len(self.rates) > 1 and self.best in (self.rates[0], self.rates[-1])
 
@@ -318,7 +324,7 @@ def _state(
     data_sha256: str,
     outcomes: Outcomes,
 ) -> ArmState:
-    best = tuning.best if chosen else None
+    best = tuning.best if chosen and tuning.has_choice else None
     measuring = (
         ()
         if best is None

@@ -9,8 +9,11 @@ one seed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradcli.comparison.verdicts import (
     ComparisonWarning,
@@ -210,6 +213,8 @@ class TrialResult:
     """From the run's beginning to its end."""
     error: str
     """What went wrong with a failed trial; else empty."""
+    correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    """Whether each test example is right, of a finished measuring trial; None if not recorded."""
 
 
 # The end ------------------------------------------------------------------------------------
@@ -234,10 +239,14 @@ class GridResult:
 class RankedArm:
     """An arm at the end: its place, its scores on the fresh seeds, and how it was tuned."""
 
-    rank: int
+    rank: int | None
+    """By the mean alone; None without any score."""
+    places: tuple[int, int] | None
+    """The best and the worst place that the verdicts leave open; None without any score."""
     name: str
     optimizer: str
     learning_rate: float
+    """NaN if none was chosen."""
     seeds: tuple[int, ...]
     test_accuracy: Summary
     val_accuracy: Summary
@@ -275,7 +284,7 @@ class ComparisonSummary:
 
     info: ComparisonInfo
     status: Literal["finished", "interrupted", "failed"]
-    """`failed`: some trials have no result after a second try."""
+    """`failed`: some trials have no result after a second try, or all trials of an arm diverged."""
     ranking: tuple[RankedArm, ...]
     """The best first; every arm of `info.arms`."""
     pairs: tuple[PairResult, ...]
@@ -292,11 +301,23 @@ class ComparisonSummary:
     winner_command: str
     """Trains the best-ranked arm with the first fresh seed, on the same machine to the same bits;
     empty if no arm has a score."""
+    extend_command: str
+    """Compares again with learning rates beyond the end at which the best-ranked arm did best;
+    empty if it did not."""
     retry_command: str
-    """Compares the same arms at lower learning rates; empty unless every arm diverged at every
-    fresh seed."""
+    """Compares the same arms at lower learning rates; empty unless every trial diverged."""
     resume_command: str
     """Runs what is missing; empty if nothing is."""
+
+    @property
+    def winner_at_edge(self) -> bool:
+        """Whether the best-ranked arm did best at an end of the learning rates tried."""
+        return bool(self.winner_command) and self.ranking[0].learning_rate_at_edge
+
+    @property
+    def all_diverged(self) -> bool:
+        """Whether every trial ended by divergence."""
+        return bool(self.trials) and all(trial.status == "diverged" for trial in self.trials)
 
 
 @dataclass(frozen=True, slots=True)

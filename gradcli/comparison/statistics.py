@@ -15,13 +15,14 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from gradcli.comparison.crossed import DifferenceVariance, variance_from_examples
 from gradcli.comparison.verdicts import (
     ArmResult,
     ConfidenceInterval,
@@ -52,13 +53,24 @@ class ScoreComparison:
     pairs: tuple[PairResult, ...]
 
 
-def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) -> ScoreComparison:
+#: For each seed of an arm: whether it was right at each test example (N,); None if not recorded.
+CorrectAtSeeds = Sequence[NDArray[np.bool_] | None]
+
+
+def compare_arms(
+    scores: Mapping[str, ArrayLike],
+    *,
+    resolution: float = 0.0,
+    correct: Mapping[str, CorrectAtSeeds] | None = None,
+) -> ScoreComparison:
     """Rank the arms and give a verdict on every pair.
 
     A pair's null hypothesis is that its arms are equal, and one of two things is tested:
 
-    * *scores*, if two or more seeds have both: Student's paired t-test, two-sided, on the
-      differences at those seeds.
+    * *scores*, if two or more seeds have both: the mean difference at those seeds, two-sided,
+      against its variance over seeds and over test examples (`crossed`). If it is not recorded
+      which examples were right, against that over seeds alone: Student's paired t-test. Its
+      verdict may then be the luck of these examples.
     * *divergence*, if every trial of one arm diverged and none of the other. If both arms
       diverge at a seed with the same chance q and independently, n seeds show that with
       probability 2 qⁿ (1 - q)ⁿ, which is at most 2 / 4ⁿ: the p-value (Barnard's exact
@@ -75,14 +87,20 @@ def compare_arms(scores: Mapping[str, ArrayLike], *, resolution: float = 0.0) ->
         resolution: the distance of neighbouring scores, 1 / examples for an accuracy. Rounding
             alone gives a difference of two scores the variance resolution² / 6 (Sheppard
             1898), and less is never assumed: a few seeds that happen to agree prove nothing.
+        correct: for each arm and seed, which examples of the same test set were right.
 
     Raises:
         ValueError: the arms have different numbers of scores.
     """
     checked = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
     arms = rank_arms(checked)
+    known = correct or {}
     tests = [
-        _test_pair((a.name, checked[a.name]), (b.name, checked[b.name]), resolution)
+        _test_pair(
+            (a.name, checked[a.name], known.get(a.name)),
+            (b.name, checked[b.name], known.get(b.name)),
+            resolution,
+        )
         for a, b in itertools.combinations(arms, 2)
     ]
     return ScoreComparison(arms, _verdicts(tests))
@@ -98,14 +116,21 @@ def summarise_scores(scores: ArrayLike) -> Summary:
 
 
 def rank_arms(scores: Mapping[str, NDArray[np.float64]]) -> tuple[ArmResult, ...]:
-    """Order the arms by their mean score, best first; equal arms keep their order and rank."""
+    """Order the arms by their mean score, best first; equal arms keep their order and rank.
+
+    Arms without any score come last, and have no rank.
+    """
     summaries = {name: summarise_scores(values) for name, values in scores.items()}
     shortfall = {
         name: -summary.mean if summary.count else math.inf for name, summary in summaries.items()
     }
     return tuple(
         ArmResult(
-            rank=1 + sum(other < shortfall[name] for other in shortfall.values()),
+            rank=(
+                1 + sum(other < shortfall[name] for other in shortfall.values())
+                if summaries[name].count
+                else None
+            ),
             name=name,
             score=summaries[name],
             diverged=int(np.sum(scores[name] == DIVERGED)),
@@ -135,6 +160,10 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
+#: An arm's name, its scores (n,) and which examples were right.
+_Arm = tuple[str, NDArray[np.float64], CorrectAtSeeds | None]
+
+
 @dataclass(frozen=True, slots=True)
 class _PairTest:
     """A pair before the correction for the others."""
@@ -142,6 +171,10 @@ class _PairTest:
     a: str
     b: str
     differences: Summary
+    variance: DifferenceVariance | None
+    """Of the mean difference; None with fewer than two differences."""
+    examples: int
+    """The test examples that the variance is over; 0 if it is over seeds alone."""
     ahead: Verdict
     p: float
     evidence: PairEvidence
@@ -150,12 +183,12 @@ class _PairTest:
 
 
 def _test_pair(
-    first: tuple[str, NDArray[np.float64]],
-    second: tuple[str, NDArray[np.float64]],
+    first: _Arm,
+    second: _Arm,
     resolution: float,
 ) -> _PairTest:
-    """Test whether two arms, each a name and its scores (n,), are equal; see `compare_arms`."""
-    (a, a_scores), (b, b_scores) = first, second
+    """Test whether two arms are equal; see `compare_arms`."""
+    (a, a_scores, a_correct), (b, b_scores, b_correct) = first, second
     ended = ~(np.isnan(a_scores) | np.isnan(b_scores))
     a_ended, b_ended = a_scores[ended], b_scores[ended]
     a_diverged, b_diverged = a_ended == DIVERGED, b_ended == DIVERGED
@@ -166,15 +199,38 @@ def _test_pair(
     evidence: PairEvidence = "none"
     ahead: Verdict = "tie"
     p = 1.0
+    variance, examples = None, 0
     if differences.count >= 2:
         evidence = "scores"
         ahead = _sign(differences.mean)
-        p = _paired_t_p_value(differences)
+        at = np.flatnonzero(ended)[scored]
+        table = _difference_table(a_correct, b_correct, at)
+        examples = 0 if table is None else table.shape[1]
+        variance = DifferenceVariance(
+            seeds=differences.count,
+            from_seeds=differences.std**2 / differences.count,
+            from_examples=0.0 if table is None else variance_from_examples(table),
+        )
+        p = variance.p_value(differences.mean)
     elif len(a_ended) and abs(np.mean(a_diverged) - np.mean(b_diverged)) == 1:
         evidence = "divergence"
         ahead = "b" if a_diverged.all() else "a"
         p = 2 * 0.25 ** len(a_ended)
-    return _PairTest(a, b, differences, ahead, p, evidence, len(a_ended))
+    return _PairTest(a, b, differences, variance, examples, ahead, p, evidence, len(a_ended))
+
+
+def _difference_table(
+    a: CorrectAtSeeds | None, b: CorrectAtSeeds | None, seeds: NDArray[np.integer]
+) -> NDArray[np.float32] | None:
+    """Return right minus right at some of the seeds and all examples; None unless all are known."""
+    if a is None or b is None:
+        return None
+    ours, theirs = [a[seed] for seed in seeds], [b[seed] for seed in seeds]
+    known = [one for one in (*ours, *theirs) if one is not None]
+    if len(known) < 2 * len(seeds) or len({len(one) for one in known}) > 1 or len(known[0]) < 2:
+        return None
+    table = np.array(known, dtype=np.float32)
+    return table[: len(seeds)] - table[len(seeds) :]
 
 
 def _verdicts(tests: Sequence[_PairTest]) -> tuple[PairResult, ...]:
@@ -201,22 +257,36 @@ def _verdict(test: _PairTest, p_adjusted: float, level: float) -> PairResult:
         seeds=differences.count,
         difference=differences.mean,
         deviation=differences.std,
-        ci95=differences.ci95,
-        holm_interval=_t_interval(differences.mean, differences.std, differences.count, level),
+        ci95=_interval(test, LEVEL),
+        holm_interval=_interval(test, level),
         p_adjusted=p_adjusted,
         verdict=verdict,
         evidence=test.evidence,
         seeds_needed=_seeds_needed(test, level) if verdict == "tie" else None,
+        tested_on="seeds-and-examples" if test.examples else "seeds",
+        examples=test.examples,
+        example_deviation=(
+            math.sqrt(test.variance.from_examples) if test.variance and test.examples else math.nan
+        ),
     )
+
+
+def _interval(test: _PairTest, level: float) -> ConfidenceInterval:
+    """Return the interval that misses the true mean difference with probability `level`."""
+    if test.variance is None:
+        return _EVERYTHING
+    half_width = test.variance.critical(level) * test.variance.error
+    return test.differences.mean - half_width, test.differences.mean + half_width
 
 
 def _seeds_needed(tie: _PairTest, level: float) -> int | None:
     """Return how many seeds would turn the observed tie into a verdict."""
     if tie.evidence == "divergence":
         return math.floor(math.log(2 / level, 4)) + 1  # the least n with 2 / 4ⁿ < level
-    if tie.ahead == "tie":
+    if tie.ahead == "tie" or tie.variance is None:
         return None
-    return seeds_to_separate(abs(tie.differences.mean) / tie.differences.std, level)
+    variance, mean = tie.variance, tie.differences.mean
+    return _least_seeds(lambda seeds: variance.with_seeds(seeds).power(mean, level))
 
 
 def _summarise_finite(values: NDArray[np.float64], least_std: float = 0.0) -> Summary:
@@ -233,16 +303,6 @@ def _t_interval(mean: float, std: float, count: int, level: float) -> Confidence
         return _EVERYTHING
     half_width = _critical_t(count, level) * std / math.sqrt(count)
     return mean - half_width, mean + half_width
-
-
-def _paired_t_p_value(differences: Summary) -> float:
-    """Return the two-sided p-value of a true mean of 0; 0 or 1 if nothing varies."""
-    if differences.mean == 0:
-        return 1.0
-    if differences.std == 0:
-        return 0.0
-    t = abs(differences.mean) / differences.std * math.sqrt(differences.count)
-    return 2 * float(special.stdtr(differences.count - 1, -t))
 
 
 def _critical_t(count: int, level: float) -> float:
@@ -279,8 +339,13 @@ def seeds_to_separate(effect: float, level: float = LEVEL) -> int | None:
     None if `MOST_SEEDS` are too few, as for an effect of 0. The arguments are those of `power`. If
     the effect was estimated, the answer is as rough as the estimate.
     """
+    return _least_seeds(lambda seeds: power(effect, seeds, level))
+
+
+def _least_seeds(power_with: Callable[[int], float]) -> int | None:
+    """Return the least number of seeds with enough power; None if `MOST_SEEDS` have too little."""
     counts = range(2, MOST_SEEDS + 1)
-    index = bisect_left(counts, POWER, key=lambda seeds: power(effect, seeds, level))
+    index = bisect_left(counts, POWER, key=power_with)
     return counts[index] if index < len(counts) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,13 @@ from gradcli.comparison.statistics import (
     learning_rate_sensitivity,
     summarise_scores,
 )
-from gradcli.comparison.verdicts import ArmResult, Selection
+from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, Selection, Summary
+from gradcli.comparison.warnings import (
+    find_warnings,
+    warn_of_no_result,
+    warn_of_seeds_alone,
+    warn_where_validation_disagrees,
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,19 @@ class ArmTrials:
     measuring: tuple[TrialResult, ...]
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether none of its learning rates has a score, so that none is measured."""
+        return self.state.stage == "done" and self.state.chosen is None
+
+    @property
     def name(self) -> str:
         """The arm's name."""
         return self.state.arm.name
+
+    @property
+    def validation(self) -> Summary:
+        """The validation accuracies of its measuring trials."""
+        return summarise_scores([_of_finished(one, one.val_accuracy) for one in self.measuring])
 
     def test_scores(self, seeds: int) -> list[float]:
         """Return the test accuracy for each of the seeds; NaN if there is none."""
@@ -48,14 +65,36 @@ class ArmTrials:
 def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreComparison:
     """Compare the arms by the test accuracies of the measuring trials."""
     seeds = len(info.protocol.seeds)
-    scores = {arm.name: arm.test_scores(seeds) for arm in arms}
-    return compare_arms(scores, resolution=1 / max(1, info.data.test))
+    return compare_arms(
+        {arm.name: arm.test_scores(seeds) for arm in arms},
+        resolution=1 / max(1, info.data.test),
+        correct={arm.name: [one.correct for one in arm.measuring] for arm in arms},
+    )
 
 
 def rank(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[RankedArm, ...]:
     """Return the arms in the order of their ranks, with everything known of each."""
     by_name = {arm.name: arm for arm in arms}
-    return tuple(_ranked(by_name[result.name], result) for result in compared.arms)
+    places = possible_places(compared)
+    return tuple(
+        _ranked(by_name[result.name], result, places.get(result.name)) for result in compared.arms
+    )
+
+
+def possible_places(compared: ScoreComparison) -> dict[str, tuple[int, int]]:
+    """Return for each arm with a score the best and the worst place that the verdicts allow it.
+
+    An arm is behind those that are better by a verdict, and ahead of those that are worse by one.
+    """
+    scored = [arm.name for arm in compared.arms if arm.score.count]
+    better, worse = Counter[str](), Counter[str]()
+    for pair in compared.pairs:
+        if pair.verdict == "tie" or not {pair.a, pair.b} <= set(scored):
+            continue
+        won, lost = (pair.a, pair.b) if pair.verdict == "a" else (pair.b, pair.a)
+        better[lost] += 1
+        worse[won] += 1
+    return {name: (1 + better[name], len(scored) - worse[name]) for name in scored}
 
 
 def leader(compared: ScoreComparison) -> str | None:
@@ -63,6 +102,21 @@ def leader(compared: ScoreComparison) -> str | None:
     best = compared.arms[0].name
     rivals = [pair for pair in compared.pairs if best in (pair.a, pair.b)]
     return best if rivals and all(pair.verdict == "a" for pair in rivals) else None
+
+
+def warn(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[ComparisonWarning, ...]:
+    """Return the reasons to read a comparison with caution."""
+    hopeless = {arm.name: [one.status for one in arm.tuning] for arm in arms if arm.is_hopeless}
+    return (
+        *(
+            warning
+            for warning in find_warnings(compared)
+            if not (warning.code == "missing" and warning.arms[0] in hopeless)
+        ),
+        *(warn_of_no_result(name, statuses) for name, statuses in hopeless.items()),
+        *warn_where_validation_disagrees(compared, {arm.name: arm.validation for arm in arms}),
+        *warn_of_seeds_alone(compared.pairs),
+    )
 
 
 def grid(arm: ArmTrials) -> tuple[GridCell, ...]:
@@ -101,13 +155,14 @@ def halving(arms: Sequence[ArmTrials]) -> Halving:
     )
 
 
-def _ranked(arm: ArmTrials, placed: ArmResult) -> RankedArm:
+def _ranked(arm: ArmTrials, placed: ArmResult, places: tuple[int, int] | None) -> RankedArm:
     state, measuring = arm.state, arm.measuring
-    validation = summarise_scores([_of_finished(trial, trial.val_accuracy) for trial in measuring])
+    validation = arm.validation
     tuned = _by_rate(arm)
     scores = [mean([_of_finished(one, one.val_accuracy) for one in tuned[rate]]) for rate in tuned]
     return RankedArm(
         rank=placed.rank,
+        places=places,
         name=arm.name,
         optimizer=state.arm.optimizer,
         learning_rate=math.nan if state.chosen is None else state.chosen,

@@ -24,7 +24,6 @@ from gradcli.comparison.results import (
     TrialStatus,
 )
 from gradcli.comparison.summary import ArmTrials
-from gradcli.comparison.warnings import find_warnings
 from gradcli.runs import ComparisonDirectory
 
 #: The statuses of a trial that is over.
@@ -32,6 +31,8 @@ ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
 
 # No common optimizer needs more, so a comparison that began above it restarts from here.
 _HIGHEST_SENSIBLE_RATE = 1.0
+# Rates further apart than a decade leap over what is good.
+_WIDEST_STEP = 10.0
 
 
 class TrialStore:
@@ -127,7 +128,8 @@ class TrialStore:
         """Summarise the comparison.
 
         Args:
-            status: of the comparison.
+            status: of the comparison. One that is `finished` has `failed` all the same if any arm
+                has no score: it does not answer what was asked.
             seconds: the time it took so far.
             paths: the options that `Paths.arguments` returns, for the commands to type next.
         """
@@ -135,22 +137,29 @@ class TrialStore:
         compared = summary.compare_results(arms, self.info)
         ranking = summary.rank(arms, compared)
         ended = tuple(self.ended())
+        failed = len({trial.id for trial in ended if trial.status == "failed"})
+        if status == "finished" and not all(arm.test_accuracy.count for arm in ranking):
+            status = "failed"
+        missing = status == "interrupted" or failed
         return ComparisonSummary(
             info=self.info,
             status=status,
             ranking=ranking,
             pairs=compared.pairs,
-            warnings=find_warnings(compared),
+            warnings=summary.warn(arms, compared),
             tuning=summary.grid_results(arms),
             trials=ended,
-            failed=len({trial.id for trial in ended if trial.status == "failed"}),
+            failed=failed,
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
             winner_command=winner_command(self.plan, ranking[0], paths),
-            retry_command=retry_command(self.plan, ranking, arms, paths),
-            resume_command=""
-            if status == "finished"
-            else shlex.join(["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]),
+            extend_command=extend_command(self.plan, ranking[0], arms, paths),
+            retry_command=retry_command(self.plan, arms, paths),
+            resume_command=shlex.join(
+                ["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]
+            )
+            if missing
+            else "",
         )
 
     def records(self, results: ComparisonSummary) -> Iterator[TrialRecords]:
@@ -213,25 +222,45 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
     return shlex.join(["gradcli", "train", *paths, *overrides])
 
 
-def retry_command(
-    plan: Plan, ranking: Sequence[RankedArm], arms: Sequence[ArmTrials], paths: Sequence[str] = ()
-) -> str:
+def retry_command(plan: Plan, arms: Sequence[ArmTrials], paths: Sequence[str] = ()) -> str:
     """Return the command that compares the arms again at lower learning rates.
 
-    Empty unless every arm diverged at every fresh seed.
+    Empty unless every trial diverged.
     """
-    if not all(arm.seeds and arm.diverged == len(arm.seeds) for arm in ranking):
+    trials = [trial for arm in arms for trial in (*arm.tuning, *arm.measuring)]
+    if not trials or any(trial.status != "diverged" for trial in trials):
         return ""
+    tried = [rate for arm in arms for rate in arm.state.rates if not math.isnan(rate)]
+    highest = min([*tried, _HIGHEST_SENSIBLE_RATE])
+    return _compare_again(plan, [highest / by for by in (10, 100, 1000)] if tried else [], paths)
+
+
+def extend_command(
+    plan: Plan, winner: RankedArm, arms: Sequence[ArmTrials], paths: Sequence[str] = ()
+) -> str:
+    """Return the command that compares the arms again with learning rates beyond the winner's.
+
+    The rates are those of the winner's grid and three more beyond the end, at the distance of the
+    last two, but at most a decade. Empty if the winner's learning rate is not an end of its grid.
+    """
+    if not winner.learning_rate_at_edge or not winner.test_accuracy.count:
+        return ""
+    rates = next(arm.state.rates for arm in arms if arm.name == winner.name)
+    best, beside = (rates[-1], rates[-2]) if winner.learning_rate == rates[-1] else rates[:2]
+    factor = min(max(best / beside, 1 / _WIDEST_STEP), _WIDEST_STEP)
+    beyond = [best * factor**step for step in (1, 2, 3)]
+    return _compare_again(plan, sorted([*rates, *(float(f"{rate:.2g}") for rate in beyond)]), paths)
+
+
+def _compare_again(plan: Plan, rates: Sequence[float], paths: Sequence[str]) -> str:
+    """Return the command that makes the same comparison with these learning rates for all arms."""
     varied: dict[str, dict[str, None]] = {}
     for word in (word for arm in plan.arms for word in arm.info.overrides):
         key, _, value = word.partition("=")
         varied.setdefault(key, {})[value] = None
-    tried = [rate for arm in arms for rate in arm.state.rates if not math.isnan(rate)]
-    highest = min([*tried, _HIGHEST_SENSIBLE_RATE])
-    rates = ",".join(f"{highest / divisor:g}" for divisor in (10, 100, 1000))
     words = [
         *("--optimizers", ",".join(dict.fromkeys(arm.optimizer for arm in plan.arms))),
-        *(("--lrs", rates) if tried else ()),
+        *(("--lrs", ",".join(f"{rate:g}" for rate in rates)) if rates else ()),
         *chain.from_iterable(
             ("--vary", f"{key}={','.join(values)}")
             for key, values in varied.items()

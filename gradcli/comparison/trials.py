@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcli.comparison.columns import TrialReadings, measured_of_trial
 from gradcli.comparison.protocol import Outcome, Trial
@@ -72,6 +73,7 @@ def result(
     measured = run is not None and bool(run.layers)
     evals = run.evals if run is not None else ()
     finished = status == "finished"
+    tested = finished and trial.stage == "measuring"
     rungs = outcome(run).rungs
     val_accuracy = rungs[max(rungs)] if status == "stopped" and rungs else math.nan
     return TrialResult(
@@ -85,14 +87,13 @@ def result(
         run=path,
         steps=int(steps),
         val_accuracy=_accuracy(evals, "val") if finished else val_accuracy,
-        test_accuracy=(
-            _accuracy(evals, "test") if finished and trial.stage == "measuring" else math.nan
-        ),
+        test_accuracy=_accuracy(evals, "test") if tested else math.nan,
         measured=measured_of_trial(
             TrialReadings(run.steps if run and measured else None, evals, state, target)
         ),
         seconds=number(state.get("seconds_total", math.nan)),
         error=_error(run, problem) if status == "failed" else "",
+        correct=_correct(evals, run.info.data.test) if tested and run is not None else None,
     )
 
 
@@ -152,6 +153,12 @@ def thinned(values: Floats) -> tuple[float, ...]:
 def _accuracy(evals: Sequence[EvalRecord], split: str) -> float:
     """Return the last accuracy on a split; NaN without any."""
     return next((one.accuracy for one in reversed(evals) if one.split == split), math.nan)
+
+
+def _correct(evals: Sequence[EvalRecord], examples: int) -> NDArray[np.bool_] | None:
+    """Return which test examples were right at the last evaluation; None if not recorded."""
+    last = next((one for one in reversed(evals) if one.split == "test"), None)
+    return None if last is None else last.correct_examples(examples)
 
 
 def _error(run: Run | None, problem: str) -> str:

@@ -32,8 +32,8 @@ class Summary:
 class ArmResult:
     """One arm's place in the ranking. The pairs say whether a place is more than luck."""
 
-    rank: int
-    """One more than the number of arms with a higher mean; arms without any score come last."""
+    rank: int | None
+    """One more than the number of arms with a higher mean; None without any score."""
     name: str
     score: Summary
     diverged: int
@@ -54,7 +54,7 @@ class PairResult:
     deviation: float
     """The deviation of a - b between seeds; NaN with fewer than two."""
     ci95: ConfidenceInterval
-    """The paired t interval of the difference, for this pair alone."""
+    """The interval of the difference, for this pair alone, over what `tested_on` says."""
     holm_interval: ConfidenceInterval
     """The same, widened by Holm's correction: if scores were tested, it excludes 0 exactly if the
     verdict is not a tie."""
@@ -65,14 +65,28 @@ class PairResult:
     """What was tested."""
     seeds_needed: int | None
     """For a tie: the seeds that would separate the arms if the observed difference is the true one.
-    None for a verdict, and if `MOST_SEEDS` are too few."""
+    None for a verdict, and if `MOST_SEEDS` are too few: perhaps the test set is too small."""
+    tested_on: Literal["seeds", "seeds-and-examples"] = "seeds"
+    """What the verdict holds for: new seeds alone, or also new test examples."""
+    examples: int = 0
+    """The test examples that both arms were scored on; 0 if only seeds were tested."""
+    example_deviation: float = math.nan
+    """How far the mean difference varies between test sets of this size; NaN if not tested."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonWarning:
     """A reason to read a result with caution."""
 
-    code: Literal["few-seeds", "special-case", "diverged", "missing"]
+    code: Literal[
+        "few-seeds",
+        "special-case",
+        "diverged",
+        "missing",
+        "no-result",
+        "validation-disagrees",
+        "seeds-only",
+    ]
     arms: tuple[str, ...]
     """The arms concerned."""
     message: str

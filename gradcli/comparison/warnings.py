@@ -6,9 +6,11 @@ look: small samples, and optimizers that contain one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gradcli.comparison.results import TrialStatus
 from gradcli.comparison.statistics import (
     LEVEL,
     POWER,
@@ -16,7 +18,7 @@ from gradcli.comparison.statistics import (
     seeds_to_separate,
     separable_effect,
 )
-from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, PairResult
+from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, PairResult, Summary
 
 # With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. Too few seeds
 # to detect this say nothing about the small differences that people argue about.
@@ -56,6 +58,8 @@ def find_warnings(comparison: ScoreComparison) -> tuple[ComparisonWarning, ...]:
       could not (Choi et al. 2019), so the search was too narrow. An arm whose name is not in
       `SPECIAL_CASES` has no known special case.
     * `diverged`, `missing`: an arm's numbers are those of only some of the seeds.
+
+    `warn_of_no_result` is for an arm of which no learning rate has a score.
     """
     return (
         *_few_seeds(comparison.pairs),
@@ -127,6 +131,75 @@ def _incomplete(arm: ArmResult) -> Iterator[ComparisonWarning]:
     if arm.missing:
         message = f"{arm.name} has no result at {arm.missing} of {trials}{rest}."
         yield ComparisonWarning("missing", (arm.name,), message)
+
+
+def warn_where_validation_disagrees(
+    comparison: ScoreComparison, validation: Mapping[str, Summary]
+) -> Iterator[ComparisonWarning]:
+    """Warn of verdicts, and of a first place, that the validation scores would turn around.
+
+    Args:
+        comparison: of the test scores.
+        validation: each arm's scores on validation, over the same fresh seeds.
+    """
+    first = comparison.arms[0].name
+    warned = set()
+    for pair in comparison.pairs:
+        winner, loser = (pair.b, pair.a) if pair.verdict == "b" else (pair.a, pair.b)
+        behind = validation[loser].mean - validation[winner].mean
+        if pair.verdict == "tie" or not behind > 0:
+            continue
+        warned.add((winner, loser))
+        yield ComparisonWarning(
+            "validation-disagrees",
+            (winner, loser),
+            f"{winner} is better than {loser} on the test examples, but {behind:.4f} worse on "
+            "validation: the difference may be one between these examples.",
+        )
+    scored = {name: summary.mean for name, summary in validation.items() if summary.count}
+    best = max(scored, key=scored.__getitem__, default=first)
+    ahead = scored.get(best, math.nan) - scored.get(first, math.nan)
+    if best != first and ahead > 0 and (first, best) not in warned:
+        yield ComparisonWarning(
+            "validation-disagrees",
+            (first, best),
+            f"{first} is first on the test examples, but on validation {best} is, by {ahead:.4f}.",
+        )
+
+
+def warn_of_seeds_alone(pairs: Sequence[PairResult]) -> Iterator[ComparisonWarning]:
+    """Warn of verdicts that hold for these test examples alone, because no others were recorded."""
+    arms = [
+        name
+        for pair in pairs
+        if pair.verdict != "tie" and pair.evidence == "scores" and pair.tested_on == "seeds"
+        for name in (pair.a, pair.b)
+    ]
+    if arms:
+        yield ComparisonWarning(
+            "seeds-only",
+            tuple(dict.fromkeys(arms)),
+            "The trials did not record which test examples were right, so the verdicts hold for "
+            "new seeds, but perhaps not for other test examples.",
+        )
+
+
+def warn_of_no_result(arm: str, statuses: Sequence[TrialStatus]) -> ComparisonWarning:
+    """Warn that none of an arm's learning rates has a score, so that none is chosen.
+
+    Args:
+        arm: its name.
+        statuses: of its tuning trials.
+    """
+    lost = [one for one in ("diverged", "failed") if one in statuses]
+    trials = _count(len(statuses), "tuning trial")
+    if len(lost) == 1 and len(set(statuses)) == 1:
+        what = f"all {trials} {lost[0]}" if len(statuses) > 1 else f"its {trials[2:]} {lost[0]}"
+    else:
+        what = ", ".join(f"{statuses.count(one)} of {trials} {one}" for one in lost)
+    return ComparisonWarning(
+        "no-result", (arm,), f"{arm} has no result: {what}, so no learning rate was chosen."
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -170,7 +170,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
         if evidence.highest_loss > 1.1 * first
         else f"The loss began at {numbers.norm(first)} and ended at {numbers.norm(last)}."
     )
-    if silent and jump and not evidence.has_learned:
+    if silent and (jump or ratio > LARGE_UPDATE.value) and not evidence.has_learned:
         place = min(silent, key=lambda at: evidence.silent_since[at])
         return (
             f"From step {evidence.silent_since[place]} on no gradient reaches "

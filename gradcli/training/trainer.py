@@ -26,7 +26,14 @@ from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients, Norms
 from gradcli.gradients.observation import Observation
 from gradcli.optim import LearningRate, load_optimizer_state
-from gradcli.records import PHASES, EvalRecord, FaultRecord, Record, StepRecords
+from gradcli.records import (
+    PHASES,
+    EvalRecord,
+    FaultRecord,
+    Record,
+    StepRecords,
+    packed_bits,
+)
 from gradcli.tracing.non_finite import locate_fault, may_be_random, place_after_update
 from gradcli.training.clock import PhaseClock
 from gradcli.training.evaluation import EvaluationStopped, evaluate
@@ -292,7 +299,7 @@ class Trainer:
         return place.record(step, epoch, loss, tuple(indices.tolist()))
 
     def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord:
-        loss, accuracy = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
+        found = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
         train_loss = self._loss_sum / self._examples if self._examples else math.nan
         if split == "val" or not self.splits["val"].size:
             self._loss_sum = 0.0
@@ -301,11 +308,12 @@ class Trainer:
             step=self.step,
             epoch=self.epochs_done + 1 if self._batches_done else self.epochs_done,
             split=split,
-            loss=loss,
-            accuracy=accuracy,
+            loss=found.loss,
+            accuracy=found.accuracy,
             train_loss=train_loss,
             seconds=self.seconds_total,
             seconds_train=self.clock.seconds_train,
+            correct=packed_bits(found.correct.cpu().numpy()) if split == "test" else "",
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "model": {"name": info.model, "parameters": info.model_size},
         "protocol": asdict(info.protocol),
         "target_accuracy": info.target_accuracy,
+        "test_example_worth": 1 / info.data.test if info.data.test else math.nan,
         "epochs": info.epochs,
         "steps": info.steps,
         "device": info.device,
@@ -98,6 +99,9 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "failed": summary.failed,
         "seconds": summary.seconds,
         "winner_command": summary.winner_command or None,
+        "winner_at_edge": summary.winner_at_edge,
+        "extend_command": summary.extend_command or None,
+        "retry_command": summary.retry_command or None,
         "resume_command": summary.resume_command or None,
     }
     written: dict[str, Any] = jsonable(result)
@@ -244,6 +248,7 @@ def _ranked(arm: RankedArm) -> dict[str, Any]:
     scores = arm.test_accuracy
     return {
         "rank": arm.rank,
+        "places": arm.places,
         "arm": arm.name,
         "optimizer": arm.optimizer,
         "lr": arm.learning_rate,
@@ -284,6 +289,9 @@ def _pair(pair: PairResult) -> dict[str, Any]:
         "deviation": pair.deviation,
         "holm_interval": pair.holm_interval,
         "evidence": pair.evidence,
+        "tested_on": pair.tested_on,
+        "examples": pair.examples,
+        "example_deviation": pair.example_deviation,
     }
 
 
@@ -303,7 +311,7 @@ def _trial(trial: TrialResult) -> dict[str, Any]:
     """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate = values.pop("learning_rate")
-    del values["measured"]
+    del values["measured"], values["correct"]
     return {
         "id": values.pop("id"),
         "arm": values.pop("arm"),

@@ -95,9 +95,10 @@ def run_comparison(
             earlier = find_comparison(resume, paths.runs_dir)
             plan = plan_from_json(earlier.state)
             _check_data(plan, paths, view, earlier)
-        if earlier is not None and earlier.status == "finished":
+        if earlier is not None and _has_ended(earlier):
+            ended = "has already failed" if earlier.status == "failed" else "is already finished"
             view.note(
-                f"{earlier.path} is already finished; nothing was run. For a new comparison, "
+                f"{earlier.path} {ended}; nothing was run. For a new comparison, "
                 f"change the seed, for example seed={plan.info.protocol.seeds[-1] + 1}."
             )
             return read_comparison(earlier, paths)
@@ -189,6 +190,12 @@ def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
         ),
         None,
     )
+
+
+def _has_ended(comparison: ComparisonDirectory) -> bool:
+    """Whether no trial is missing. One that has failed is missing; one that diverged is not."""
+    failed_without_problem = comparison.status == "failed" and not comparison.state.get("problems")
+    return comparison.status == "finished" or failed_without_problem
 
 
 def _new_directory(plan: Plan, name: str | None, paths: Paths) -> ComparisonDirectory:

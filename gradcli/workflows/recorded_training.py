@@ -151,7 +151,7 @@ def _rung(trainer: Trainer) -> float:
     Unlike the trainer's own evaluations it leaves no trace: a run that pauses for it is the same
     as one that does not pause.
     """
-    return evaluate(trainer.model, trainer.splits["val"])[1]
+    return evaluate(trainer.model, trainer.splits["val"]).accuracy
 
 
 def _draw(writer: RunWriter) -> None:

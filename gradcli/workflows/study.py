@@ -241,7 +241,7 @@ class Study:
         seconds = before + time.monotonic() - self._start
         summary = self._store.summarise(status, seconds, self._paths.arguments())
         self._directory.update(
-            status=status,
+            status=summary.status,
             seconds=seconds,
             problems=self._store.problems,
             signal=caught[0] if caught and missing else None,

@@ -120,9 +120,14 @@ def test_a_learning_rate_that_diverges_with_one_seed_is_not_chosen():
     assert state.chosen in (0.046, 0.22)
 
 
-def test_if_all_diverge_the_smallest_learning_rate_is_measured():
-    (state,), _ = play([arm("a")], Protocol((0,), (1,), 0, 2, ()), {"a": lambda trial: None})
-    assert state.chosen == min(state.rates)
+def test_if_all_diverge_none_is_chosen_and_nothing_is_measured():
+    protocol = Protocol((0,), (1,), 0, 2, ())
+    (dead, well), run = play(
+        [arm("a"), arm("b")], protocol, {"a": lambda trial: None, "b": peak_at(0.1)}
+    )
+    assert (dead.chosen, dead.measuring, dead.stage, dead.at_edge) == (None, (), "done", False)
+    assert (well.chosen, len(well.measuring), well.stage) == (0.1, 1, "done")
+    assert all(trial.stage == "tuning" for _, trial, _ in run if trial.arm == "a")
 
 
 @pytest.mark.parametrize("order", range(10))

@@ -95,8 +95,8 @@ def test_arms_are_ranked_by_their_mean_and_those_without_a_score_come_last():
         ("a", 2),
         ("b", 3),
         ("twin", 3),
-        ("dead", 5),
-        ("failed", 5),
+        ("dead", None),
+        ("failed", None),
     ]
 
 

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from gradcli.comparison.statistics import DIVERGED, compare_arms
-from gradcli.comparison.warnings import SPECIAL_CASES, find_warnings
+from gradcli.comparison.statistics import DIVERGED, compare_arms, summarise_scores
+from gradcli.comparison.warnings import (
+    SPECIAL_CASES,
+    find_warnings,
+    warn_of_no_result,
+    warn_of_seeds_alone,
+    warn_where_validation_disagrees,
+)
 
 HIGH = np.array([0.97, 0.98, 0.975, 0.972, 0.978])
 LOW = HIGH - [0.02, 0.021, 0.019, 0.022, 0.02]
@@ -164,3 +170,52 @@ def test_arms_without_a_common_seed_do_not_lack_seeds():
     found = find_warnings(compare_arms({"adam": HIGH, "mine": LOW, "other": none}))
     assert "0 seeds" not in " ".join(warning.message for warning in found)
     assert "missing" in [warning.code for warning in found]
+
+
+def validation_of(**scores):
+    return {name: summarise_scores(values) for name, values in scores.items()}
+
+
+def test_validation_that_turns_a_verdict_around_is_a_caution():
+    compared = compare_arms({"adam": [0.95, 0.951, 0.949], "sgd": [0.90, 0.902, 0.899]})
+    assert compared.pairs[0].verdict == "a"
+    against = validation_of(adam=[0.90, 0.91], sgd=[0.93, 0.94])
+    (warning,) = warn_where_validation_disagrees(compared, against)
+    assert (warning.code, warning.arms) == ("validation-disagrees", ("adam", "sgd"))
+    assert "adam is better than sgd on the test examples, but 0.0300 worse" in warning.message
+    agreeing = validation_of(adam=[0.93, 0.94], sgd=[0.90, 0.91])
+    assert list(warn_where_validation_disagrees(compared, agreeing)) == []
+
+
+def test_validation_that_puts_another_arm_first_is_a_caution():
+    compared = compare_arms({"adam": [0.95, 0.93], "sgd": [0.92, 0.94]})
+    against = validation_of(adam=[0.90, 0.91], sgd=[0.92, 0.92])
+    (warning,) = warn_where_validation_disagrees(compared, against)
+    assert warning.message == (
+        "adam is first on the test examples, but on validation sgd is, by 0.0150."
+    )
+    nothing = validation_of(adam=[], sgd=[])
+    assert list(warn_where_validation_disagrees(compared, nothing)) == []
+
+
+def test_verdicts_over_seeds_alone_say_so():
+    compared = compare_arms({"adam": [0.95, 0.951, 0.949], "sgd": [0.90, 0.902, 0.899]})
+    (warning,) = warn_of_seeds_alone(compared.pairs)
+    assert (warning.code, warning.arms) == ("seeds-only", ("adam", "sgd"))
+    tie = compare_arms({"adam": [0.95, 0.93], "sgd": [0.92, 0.94]})
+    assert list(warn_of_seeds_alone(tie.pairs)) == []
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        (["diverged"] * 3, "all 3 tuning trials diverged"),
+        (["failed"] * 2, "all 2 tuning trials failed"),
+        (["diverged"], "its tuning trial diverged"),
+        (["diverged", "failed", "finished"], "1 of 3 tuning trials diverged, 1 of 3 tuning trials"),
+    ],
+)
+def test_an_arm_without_a_result_says_why(statuses, said):
+    warning = warn_of_no_result("sgd", statuses)
+    assert warning.message.startswith(f"sgd has no result: {said}")
+    assert warning.message.endswith("so no learning rate was chosen.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 import pytest
@@ -34,6 +35,22 @@ def test_the_arms_stand_side_by_side(comparison, inspect):
     slow, well = found.inspections
     assert slow.convergence.last_loss > 2 * well.convergence.last_loss
     assert found.findings
+
+
+def test_each_arm_gets_a_verdict_from_what_its_trials_record_by_default(paths, inspect):
+    """Also one that only diverged, of which no learning rate is measured."""
+    words = ["data=mnist5k", "optimizers=[sgd]", "max_steps=60", "epochs=2", "engine.jobs=1"]
+    words += ["lrs=[0.1,0.2]", "protocol.seeds=1", "seed=3", "clip=none", "model.hidden=[8]"]
+    with opened_engines(words) as open_engine:
+        vary = ["optimizer.weight_decay=0,1e30"]
+        summary = run_comparison(words, vary, paths, QuietCompareView(), open_engine)
+    found = inspect(target=summary.info.path)
+    assert [one.label for one in found.inspections] == [arm.name for arm in summary.info.arms]
+    well, dead = found.inspections
+    assert "undetermined" not in (well.verdict, dead.verdict)
+    assert not any(math.isnan(layer.update_ratio) for layer in well.layers)
+    assert dead.status == "diverged"
+    assert dead.verdict == "non-finite"
 
 
 def test_the_checkpoints_of_trials_can_be_probed(comparison, inspect):

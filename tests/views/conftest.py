@@ -324,6 +324,7 @@ def make_comparison(make_comparison_info, make_trial) -> Callable[..., Compariso
         scores = score_summary(SCORES[name])
         return RankedArm(
             rank=rank,
+            places=(3, 3) if name == "sgd" else (1, 2),
             name=name,
             optimizer=name,
             learning_rate=CHOSEN[name],
@@ -389,6 +390,7 @@ def make_comparison(make_comparison_info, make_trial) -> Callable[..., Compariso
             "halving": None,
             "seconds": 52.0,
             "winner_command": "gradcli train optimizer=adam optimizer.lr=0.002 seed=101 threads=1",
+            "extend_command": "",
             "retry_command": "",
             "resume_command": "",
         }

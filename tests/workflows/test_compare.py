@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,9 @@ from gradcli.comparison.statistics import summarise_scores
 from gradcli.comparison.trial_store import TrialStore, winner_command
 from gradcli.errors import UserError
 from gradcli.runs import ComparisonDirectory
+from gradcli.system.paths import Paths
 from gradcli.views.compare.compare_view import QuietCompareView
+from gradcli.workflows.compare import read_comparison
 
 #: Two optimizers, three learning rates and two seeds: ten trials of a dozen steps.
 SMALL = [
@@ -78,6 +81,9 @@ def table(summary):
         ),
         summary.failed,
         summary.halving,
+        tuple(
+            None if trial.correct is None else trial.correct.tobytes() for trial in summary.trials
+        ),
     )
 
 
@@ -150,6 +156,36 @@ def test_its_numbers_are_those_of_the_runs(undisturbed):
         assert len(run.steps) == 12
 
 
+def test_trials_record_which_test_examples_are_right(undisturbed):
+    measuring = [one for one in undisturbed.summary.trials if one.stage == "measuring"]
+    for trial in measuring:
+        run = undisturbed.run(trial)
+        assert len(trial.correct) == run.info.data.test == 500
+        assert trial.correct.mean() == pytest.approx(trial.test_accuracy)
+        assert [bool(one.correct) for one in run.evals] == [
+            one.split == "test" for one in run.evals
+        ]
+    assert {one.correct is None for one in undisturbed.summary.trials} == {True, False}
+    (pair,) = undisturbed.pairs
+    assert (pair.tested_on, pair.examples) == ("seeds-and-examples", 500)
+
+
+def test_trials_that_did_not_record_it_are_tested_over_seeds_alone(undisturbed, tmp_path):
+    """As those of older versions; the comparison still reads, and says what it rests on."""
+    copy = shutil.copytree(undisturbed.path, tmp_path / "older-compare-0000")
+    for evals in copy.glob("trials/*/evals.jsonl"):
+        lines = [json.loads(line) for line in evals.read_text().splitlines()]
+        for line in lines:
+            del line["correct"]
+        evals.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary = read_comparison(ComparisonDirectory(copy), Paths(runs_dir=tmp_path))
+    (pair,) = summary.pairs
+    (known,) = undisturbed.pairs
+    assert (pair.tested_on, pair.examples, pair.difference) == ("seeds", 0, known.difference)
+    cautions = [one.code for one in summary.warnings]
+    assert ("seeds-only" in cautions) == (pair.verdict != "tie")
+
+
 def test_all_arms_of_a_seed_begin_alike(undisturbed):
     first = {
         (trial.arm, trial.seed): undisturbed.run(trial).steps.loss[0]
@@ -192,7 +228,10 @@ def test_a_comparison_that_only_diverged_has_no_best_but_a_command_that_works(ru
     words = (*SMALL, "protocol.tune=false", "optimizer.lr=1e30", "--runs-dir", str(runs / "lost"))
     asked = ("--optimizers", "sgd,adam", "--seeds", "1", "--vary", "model.hidden=[4],[4,4]")
     lost = gradcli("compare-optimizers", *words, *asked, "-j", "1", "-q")
-    assert "best        none: every arm diverged at every fresh seed." in lost.out
+    assert lost.code == 4
+    assert "failed  " in lost.out
+    assert "result      none: every trial diverged." in lost.out
+    assert not any(line.startswith("best") for line in lost.out.splitlines())
     assert "gradcli train" not in lost.out
     assert "did best" not in lost.out
     (command,) = (line for line in lost.out.splitlines() if "gradcli compare-optimizers" in line)

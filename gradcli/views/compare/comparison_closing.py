@@ -16,6 +16,7 @@ from rich.text import Text
 
 from gradcli.comparison.groups import answering_first
 from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
+from gradcli.comparison.verdicts import PairResult
 from gradcli.notation import numbers
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
 from gradcli.views.compare.column_cells import reported_columns
@@ -23,10 +24,12 @@ from gradcli.views.compare.rate_strip import heat_strips
 from gradcli.views.compare.verdict_sentences import (
     accuracy_interval,
     best_at_an_end,
+    example_worth,
     grounds,
     grouped_verdicts,
     halving_result,
     overlapping_note,
+    ranked_sets,
     shows_interval,
     verdict,
     warning_sentences,
@@ -86,7 +89,7 @@ def _headline(summary: ComparisonSummary, width: int) -> Iterator[RenderableType
 
 def _ranking(summary: ComparisonSummary) -> list[Column]:
     arms = summary.ranking
-    lost = [_lost(arm) for arm in arms]
+    lost = [_lost(arm, summary) for arm in arms]
     columns = [
         *_names(arms),
         Column("lr", [learning_rate(arm.learning_rate) for arm in arms]),
@@ -111,13 +114,19 @@ def _names(arms: Sequence[RankedArm]) -> list[Column]:
 
 
 def _rank(arm: RankedArm) -> str:
-    """Return an arm's place; it has one once a trial with a fresh seed has ended."""
-    return str(arm.rank) if arm.test_accuracy.count or arm.diverged else numbers.ABSENT
+    """Return an arm's place, or those that the verdicts leave open: `1-2`."""
+    if arm.places is None:
+        return numbers.ABSENT
+    best, worst = arm.places
+    return f"{best}" if best == worst else f"{best}-{worst}"
 
 
-def _lost(arm: RankedArm) -> str:
-    """Say how many trials are not part of the arm's numbers."""
+def _lost(arm: RankedArm, summary: ComparisonSummary) -> str:
+    """Say how many trials are not part of the arm's numbers: of those that measure, or of all."""
     counts = {"diverged": arm.diverged, "missing": arm.missing}
+    if not arm.seeds:
+        statuses = [trial.status for trial in summary.trials if trial.arm == arm.name]
+        counts = {one: statuses.count(one) for one in ("diverged", "failed")}
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
 
@@ -131,7 +140,7 @@ def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[Ren
         *_names(arms),
         Column("tried", [_range(grids[arm.name]) for arm in arms], rank=4, above="learning rates"),
         Column("by lr", strips.texts, rank=3, styles=PICTURE, above="val acc"),
-        Column("chosen", [learning_rate(arm.learning_rate) for arm in arms], above="lr"),
+        Column("chosen", [_chosen(arm) for arm in arms], above="lr"),
         Column(
             "when chosen",
             [numbers.score(one.selected_score) if one else numbers.ABSENT for one in selected],
@@ -163,6 +172,11 @@ def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[Ren
     if not options.ascii_only:
         legend = GAP.join(f"{symbol} {meaning}" for symbol, meaning in strips.legend())
         yield Text(f"val acc by lr, the lowest first: {legend}", TITLE)
+
+
+def _chosen(arm: RankedArm) -> str:
+    """Write the chosen learning rate, marked if it is an end of those tried."""
+    return f"{learning_rate(arm.learning_rate)}{' (end)' if arm.learning_rate_at_edge else ''}"
 
 
 def _change(optimism: float) -> str:
@@ -222,33 +236,36 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
             Text.assemble((subject, STRONG), f": {said}.")
             for subject, said in grouped_verdicts(summary.pairs)
         ]
+    sets = ranked_sets(summary.ranking)
+    if sets and len(summary.pairs) <= MOST_PAIRS:
+        yield Labelled("ranking", Text(sets, STRONG))
     for row, line in enumerate(lines):
         yield Labelled("verdicts" if row == 0 else "", line)
     pairs = numbers.count(len(summary.pairs), "pair")
     if grouped:
         overlapping = overlapping_note(summary.pairs)
         intervals = any(map(shows_interval, shown))
-        brackets = "In brackets: the 95% interval over seeds. " if intervals else ""
+        brackets = f"In brackets: the 95% interval over {_over(shown)}. " if intervals else ""
         note = f"{brackets}Tests at 95%, corrected for {pairs} (Holm). {overlapping}".strip()
         yield Labelled("", Text(note, TITLE))
         yield from whole_lines("", [_show(summary, "--all-pairs")])
     elif any(map(shows_interval, shown)):
-        note = f"In brackets: the 95% interval over seeds, corrected for {pairs} (Holm)."
+        note = f"In brackets: the 95% interval over {_over(shown)}, corrected for {pairs} (Holm)."
         yield Labelled("", Text(note, TITLE))
     elif any(one.evidence == "divergence" for one in shown):
         yield Labelled("", Text(f"p is corrected for {pairs} (Holm).", TITLE))
 
 
+def _over(pairs: Sequence[PairResult]) -> str:
+    """Say what the intervals of pairs are over."""
+    with_examples = {pair.tested_on == "seeds-and-examples" for pair in pairs if pair.seeds > 1}
+    return "seeds and test images" if with_examples == {True} else "seeds"
+
+
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
     remarks = warning_sentences(summary.warnings)
-    remarks += best_at_an_end(
-        [
-            arm.name
-            for arm in summary.ranking
-            if arm.learning_rate_at_edge and not _was_tuned_in_vain(arm)
-        ]
-    )
+    remarks += best_at_an_end([arm.name for arm in summary.ranking if arm.learning_rate_at_edge])
     yield from _paragraphs("caution", remarks, "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]
     if len(failures) > MOST_FAILURES:
@@ -260,6 +277,8 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     counts = Counter(one.status for one in summary.trials)
     parts = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     yield Labelled("trials", Text(f"{parts or 'none'}; {_effort(summary)}"))
+    if summary.info.data.test and summary.pairs:
+        yield Labelled("test set", Text(example_worth(summary.info.data.test)))
 
 
 def _effort(summary: ComparisonSummary) -> str:
@@ -272,11 +291,6 @@ def _effort(summary: ComparisonSummary) -> str:
     return f"{earlier}; {time} in all, the last call with {jobs} at a time"
 
 
-def _was_tuned_in_vain(arm: RankedArm) -> bool:
-    """Whether none of an arm's learning rates has a score, so that none did best."""
-    return arm.selection is not None and math.isnan(arm.selection.selected_score)
-
-
 def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[RenderableType]:
     for row, text in enumerate(texts):
         yield Labelled(label if row == 0 else "", Text(text, style))
@@ -284,11 +298,16 @@ def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[Renderable
 
 def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """List the commands to type next."""
-    if summary.winner_command:
+    if summary.winner_at_edge:
+        rate = learning_rate(summary.ranking[0].learning_rate)
+        so_far = f"best so far, at the end of the rates tried (lr {rate}): not yet the answer"
+        yield Labelled("so far", Text(so_far, "yellow"))
+        yield from whole_lines("", [summary.winner_command])
+        yield from whole_lines("extend", [summary.extend_command])
+    elif summary.winner_command:
         yield from whole_lines("best", [summary.winner_command])
     if summary.retry_command:
-        none = "none: every arm diverged at every fresh seed. Try lower learning rates:"
-        yield Labelled("best", Text(none))
+        yield Labelled("result", Text("none: every trial diverged. Try lower learning rates:"))
         yield from whole_lines("", [summary.retry_command])
     yield from whole_lines("comparison", [summary.info.path])
     yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])

@@ -62,7 +62,9 @@ class ComparePlainView:
         for arm in progress.arms:
             if not math.isnan(arm.learning_rate) and arm.name not in self._chosen:
                 self._chosen.add(arm.name)
-                self.note(f"{arm.name}: lr {learning_rate(arm.learning_rate)} chosen")
+                ends = (arm.grid[0].learning_rate, arm.grid[-1].learning_rate) if arm.grid else ()
+                at_end = ", at the end of the rates tried" if arm.learning_rate in ends else ""
+                self.note(f"{arm.name}: lr {learning_rate(arm.learning_rate)} chosen{at_end}")
 
     def trial(self, trial: TrialResult) -> None:
         """Write a line with the result of the trial."""

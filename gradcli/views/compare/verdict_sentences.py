@@ -6,9 +6,14 @@ import math
 from collections.abc import Sequence
 
 from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_groups
-from gradcli.comparison.results import Halving
+from gradcli.comparison.results import Halving, RankedArm
 from gradcli.comparison.verdicts import ComparisonWarning, ConfidenceInterval, PairResult
 from gradcli.notation import numbers
+
+#: That of `comparison.statistics`, which takes SciPy to import.
+LEVEL = 0.05
+#: Of two arms, their verdict says all.
+_FEWEST_TO_RANK = 3
 
 
 def verdict(pair: PairResult) -> str:
@@ -76,6 +81,39 @@ def grouped_verdicts(pairs: Sequence[PairResult]) -> list[tuple[str, str]]:
     if unscored:
         lines.append((_listed(unscored), "no score, so no verdict"))
     return lines
+
+
+def ranked_sets(arms: Sequence[RankedArm]) -> str:
+    """Say in one sentence what the verdicts leave of the ranking: sets, not places.
+
+    Empty if they overlap: then `grouped_verdicts` says which arms tie.
+    """
+    scored = [arm for arm in arms if arm.places is not None]
+    sets: dict[tuple[int, int], list[str]] = {}
+    for arm in scored:
+        if arm.places is not None:
+            sets.setdefault(arm.places, []).append(arm.name)
+    whole = all(len(names) == worst - best + 1 for (best, worst), names in sets.items())
+    if len(scored) < _FEWEST_TO_RANK or not whole:
+        return ""
+    said: list[str] = []
+    before = 0
+    for names in sets.values():
+        behind = {0: "", 1: "behind it", 2: "behind both"}.get(before, "behind all of these")
+        if len(names) > 1:
+            said.append(
+                ", ".join(filter(None, [f"{{{', '.join(names)}}} cannot be told apart", behind]))
+            )
+        else:
+            said.append(f"{names[0]} is {behind or 'ahead'}")
+        before += len(names)
+    return "; ".join(said) + "."
+
+
+def example_worth(examples: int) -> str:
+    """Say what one test image is worth, in points of accuracy."""
+    images = numbers.count(examples, "image")
+    return f"{images}: one test image is {100 / examples:.2g} points of accuracy"
 
 
 def overlapping_note(pairs: Sequence[PairResult]) -> str:
@@ -163,9 +201,15 @@ def _at_most(inside: Sequence[PairResult]) -> str:
 
 def _seeds_needed(pair: PairResult) -> str:
     if pair.seeds_needed is None:
-        return "No affordable number of seeds would separate them."
+        on = f" on {numbers.count(pair.examples)} test images" if pair.examples else ""
+        return f"No affordable number of seeds would separate them{on}."
     return f"About {numbers.count(pair.seeds_needed, 'seed')} would separate them."
 
 
 def _p(pair: PairResult) -> str:
-    return "p<0.0001" if pair.p_adjusted < 0.0001 else f"p={pair.p_adjusted:.2g}"
+    """Write the p-value, with digits enough to see on which side of the level it is."""
+    p = pair.p_adjusted
+    if p < 0.0001:
+        return "p<0.0001"
+    texts = (f"{p:.{digits}g}" for digits in range(2, 17))
+    return f"p={next((text for text in texts if float(text) != LEVEL), f'{p:.2g}')}"

@@ -17,6 +17,7 @@ from gradcli.views.compare.verdict_sentences import (
     grounds,
     halving_result,
     interval,
+    ranked_sets,
     verdict,
     warning_sentences,
 )
@@ -39,19 +40,20 @@ def test_the_ending_at_80_columns(make_comparison):
         "finished  20260105-101500-compare-77aa",
         "mnist 50,000 images, mlp 235,146 parameters, protocol quick, 1 epoch",
         "",
-        "                     test accuracy                                     steps",
-        "   optimizer  lr     mean           95% interval      std     seeds  to 0.97",
-        "1  adam       0.002  0.9785         0.9773 to 0.9797  0.0005      3      390",
-        "2  rmsprop    0.001  0.9778         0.9758 to 0.9798  0.0008      3      390",
-        "3  sgd        0.2    0.9656         0.9641 to 0.9671  0.0006      3    never",
+        "                       test accuracy                                     steps",
+        "     optimizer  lr     mean           95% interval      std     seeds  to 0.97",
+        "1-2  adam       0.002  0.9785         0.9773 to 0.9797  0.0005      3      390",
+        "1-2  rmsprop    0.001  0.9778         0.9758 to 0.9798  0.0008      3      390",
+        "  3  sgd        0.2    0.9656         0.9641 to 0.9671  0.0006      3    never",
         "",
-        "              val acc  lr      val accuracy  val accuracy",
-        "   optimizer  by lr    chosen  when chosen   fresh seeds    change",
-        "1  adam       ▁▄█▄▁    0.002   0.9805        0.9785        -0.0020",
-        "2  rmsprop    ▁▄█▄▁    0.001   0.9798        0.9778        -0.0020",
-        "3  sgd        ▁▄█▄×    0.2     0.9676        0.9656        -0.0020",
+        "                val acc  lr      val accuracy  val accuracy",
+        "     optimizer  by lr    chosen  when chosen   fresh seeds    change",
+        "1-2  adam       ▁▄█▄▁    0.002   0.9805        0.9785        -0.0020",
+        "1-2  rmsprop    ▁▄█▄▁    0.001   0.9798        0.9778        -0.0020",
+        "  3  sgd        ▁▄█▄×    0.2     0.9676        0.9656        -0.0020",
         "val acc by lr, the lowest first: ▁ 0.9500  █ 0.9700  × diverged",
         "",
+        "ranking     {adam, rmsprop} cannot be told apart; sgd is behind both.",
         "verdicts    adam and rmsprop tie: 0.0007 apart (-0.0002 to 0.0016, p=0.12, 3",
         "            seeds). About 7 seeds would separate them.",
         "            adam is better than sgd: 0.0129 apart (0.0125 to 0.0133, p=0.0021, 3",
@@ -61,6 +63,7 @@ def test_the_ending_at_80_columns(make_comparison):
         "            In brackets: the 95% interval over seeds, corrected for 3 pairs",
         "            (Holm).",
         "trials      9 finished; 52 s with 2 jobs at a time",
+        "test set    10,000 images: one test image is 0.01 points of accuracy",
         "",
         "best        gradcli train optimizer=adam optimizer.lr=0.002 seed=101 threads=1",
         "comparison  runs/20260105-101500-compare-77aa",
@@ -175,12 +178,61 @@ def test_an_interrupted_comparison_says_how_to_go_on(make_comparison):
     assert "best  " not in text
 
 
-def test_an_arm_that_only_diverged_did_not_do_best_at_an_end(make_comparison):
-    summary = make_comparison()
-    arm = summary.ranking[0]
-    lost = replace(arm.selection, selected_score=math.nan)
-    arm = replace(arm, learning_rate_at_edge=True, selection=lost)
-    assert "did best" not in drawn(replace(summary, ranking=(arm, *summary.ranking[1:])))
+def test_a_best_rate_at_an_end_is_not_presented_as_the_answer(make_comparison):
+    summary = make_comparison(extend_command="gradcli compare-optimizers --lrs 1,2,4")
+    ranking = (replace(summary.ranking[0], learning_rate_at_edge=True), *summary.ranking[1:])
+    at_end = replace(summary, ranking=ranking)
+    text = drawn(at_end, 140)
+    assert "so far      best so far, at the end of the rates tried (lr 0.002)" in text
+    assert "extend      gradcli compare-optimizers --lrs 1,2,4" in text
+    assert "0.002 (end)" in text
+    assert not any(line.startswith("best") for line in text.splitlines())
+    found = comparison_json(at_end)
+    assert (found["winner_at_edge"], found["extend_command"]) == (True, summary.extend_command)
+    assert comparison_json(make_comparison())["winner_at_edge"] is False
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ([(1, 2), (1, 2), (3, 3)], "{adam, rmsprop} cannot be told apart; sgd is behind both."),
+        (
+            [(1, 1), (2, 3), (2, 3)],
+            "adam is ahead; {rmsprop, sgd} cannot be told apart, behind it.",
+        ),
+        ([(1, 3)] * 3, "{adam, rmsprop, sgd} cannot be told apart."),
+        ([(1, 1), (2, 2), (3, 3)], "adam is ahead; rmsprop is behind it; sgd is behind both."),
+        ([(1, 2), (1, 3), (2, 3)], ""),
+        ([(1, 2), (1, 2), None], ""),
+    ],
+)
+def test_the_ranking_is_one_of_sets(make_comparison, places, said):
+    arms = [
+        replace(arm, places=place)
+        for arm, place in zip(make_comparison().ranking, places, strict=True)
+    ]
+    assert ranked_sets(arms) == said
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (0.0503, "p=0.0503"),
+        (0.04996, "p=0.04996"),
+        (0.0500004, "p=0.0500004"),
+        (0.05, "p=0.05"),
+        (0.12, "p=0.12"),
+        (0.00002, "p<0.0001"),
+    ],
+)
+def test_a_p_value_shows_on_which_side_of_the_level_it_is(make_comparison, p, said):
+    pair = replace(make_comparison().pairs[0], p_adjusted=p)
+    assert f", {said}, 3 seeds)" in grounds(pair)
+
+
+def test_a_tie_that_only_more_images_would_end_says_so(make_comparison):
+    pair = replace(make_comparison().pairs[0], seeds_needed=None, examples=500)
+    assert "No affordable number of seeds would separate them on 500 test images." in grounds(pair)
 
 
 def test_a_resumed_comparison_tells_the_last_call_from_the_earlier_ones(
@@ -198,6 +250,8 @@ def test_a_comparison_without_tuning_or_any_result(make_comparison):
     nothing = replace(nothing, ci95=(-math.inf, math.inf))
     bare = replace(
         arm,
+        rank=None,
+        places=None,
         learning_rate=math.nan,
         test_accuracy=nothing,
         val_accuracy=nothing,
@@ -306,7 +360,7 @@ def test_the_change_has_no_sign_of_zero_and_no_nan(make_comparison, selected, fr
     selection = Selection("adam", selected, summarise_scores(np.array(fresh)))
     ranking = (replace(first, selection=selection), *others)
     lines = drawn(make_comparison(ranking=ranking)).splitlines()
-    (row,) = [line for line in lines if line.startswith("1  adam") and "▁" in line]
+    (row,) = [line for line in lines if line.startswith("1-2  adam") and "▁" in line]
     assert row.split()[-1] == change
 
 
