@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "comparison": "runs",
     "config": "comparison data gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs tracing",
-    "monitor": "gradients inspection notation runs tracing",
+    "monitor": "fast gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
     "workflows": "comparison config data gradients inspection models optim probes runs system "

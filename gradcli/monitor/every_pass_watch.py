@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C import _len_torch_dispatch_stack
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.errors import UserError
+from gradcli.fast.dispatch import current_dispatch_mode, is_any_mode_active
 from gradcli.monitor.forward_watch import ForwardWatch
 from gradcli.monitor.wrappers import is_compiled
 from gradcli.records import LayerInfo
@@ -176,13 +175,13 @@ class EveryPassWatch(ForwardWatch):
     def _enter_mode(self) -> None:
         if not self._entered_mode:
             # A mode of the loop's own would be left in the wrong order if it ended before the loss.
-            self._spans_loss = not _len_torch_dispatch_stack()
+            self._spans_loss = not is_any_mode_active()
             self._trace.__enter__()  # type: ignore[no-untyped-call]
             self._entered_mode = True
 
     def _leave_mode(self) -> None:
-        if self._entered_mode and _get_current_dispatch_mode() is self._trace:
-            self._trace.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        if self._entered_mode and current_dispatch_mode() is self._trace:
+            self._trace.__exit__(None, None, None)
             self._entered_mode = False
 
 

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
+_NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
 _CONTAINERS = list, dict, set, deque
 _VALUE = "value"
 
@@ -82,7 +85,7 @@ def state_kept(model: nn.Module, device: torch.device) -> Iterator[StateChanges]
         ]
         changes.random = not torch.equal(states[2], torch.get_rng_state())
         for module, earlier in zip(modules, before, strict=True):
-            if isinstance(module, _NormBase) and module.training:
+            if isinstance(module, _NORMS) and module.training:
                 continue
             now = _fingerprint(module)
             changes.seen |= now != earlier

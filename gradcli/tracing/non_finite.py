@@ -10,7 +10,6 @@ from math import isfinite
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Norms, on_host
@@ -21,6 +20,10 @@ from gradcli.tracing.replay import Call, Repeated, repeat
 
 #: As `Place.after` and `Place.before`: the ends of the forward pass.
 INPUTS, LOSS = "the model's inputs", "the loss"
+_DROPOUTS = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 _NOT_SHOWN = "repeating the backward pass did not show it"
 
 
@@ -132,7 +135,7 @@ def locate_fault_in_passes(
 def may_be_random(model: nn.Module) -> bool:
     """Whether `model` may draw random numbers: it holds dropout, or code that is not known."""
     return any(
-        (isinstance(one, _DropoutNd) and one.p > 0)
+        (isinstance(one, _DROPOUTS) and one.p > 0)
         or isinstance(one, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d)
         or _is_positive(getattr(one, "dropout", 0.0))
         or type(one).__module__.split(".")[0] not in ("torch", "gradcli")

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.fast.backward_pass import current_backward_pass
+from gradcli.fast.dispatch import TorchDispatchMode
 from gradcli.tracing.causes import cause, is_fully_masked
 from gradcli.tracing.fault_place import Place
 

@@ -156,7 +156,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "try": finding.override,
         "mend": finding.mend,
         "follows_from": finding.follows_from,
-        "certainty": finding.certainty,
+        "certainty": None if math.isnan(finding.certainty) else finding.certainty,
     }
 
 

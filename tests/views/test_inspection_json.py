@@ -37,7 +37,10 @@ def test_the_keys_are_those_of_the_contract_and_come_first(make_inspection):
     assert result["layers"][1]["name"] == "output"
     assert result["layers"][1]["weight_grad_norm"] == 0.1
     (finding,) = result["findings"]
-    assert list(finding) == ["code", "severity", "layer", "evidence", "threshold", "message", "try"]
+    assert list(finding) == [
+        *("code", "severity", "layer", "evidence", "threshold", "message", "try"),
+        *("mend", "follows_from", "certainty"),
+    ]
     assert finding["try"] == "activation=relu init=kaiming"
 
 

@@ -70,7 +70,10 @@ def test_numbers_come_through_unchanged(make_summary):
 def test_findings_say_what_to_try(make_summary):
     finding = Finding("vanishing", "error", "hidden1", {"norm": 0.0}, "rule", "message", "a=b")
     (result,) = train_json(make_summary(findings=(finding,)))["findings"]
-    assert list(result) == ["code", "severity", "layer", "evidence", "threshold", "message", "try"]
+    assert list(result) == [
+        *("code", "severity", "layer", "evidence", "threshold", "message", "try"),
+        *("mend", "follows_from", "certainty"),
+    ]
     assert result["try"] == "a=b"
 
 

@@ -242,7 +242,7 @@ def test_a_wrong_list_and_a_wrong_difference_are_refused(printed, kept):
 def test_the_values_that_they_list_are_those_of_the_code():
     codes = [code for rule in RULES for code in rule.codes]
     definitions = SCHEMAS["inspect-gradients"]["$defs"]
-    assert set(definitions["code"]["enum"]) == {"healthy", *codes}
+    assert set(definitions["code"]["enum"]) == {"healthy", "undetermined", *codes}
     assert set(definitions["run_status"]["enum"]) == set(get_args(Status))
     assert set(definitions["probes"]["properties"]) == {probe.name for probe in SHIPPED}
     trial = SCHEMAS["compare-optimizers"]["$defs"]["trial_status"]

@@ -82,7 +82,8 @@ def test_a_learning_rate_of_a_hundred_ends_with_a_finding(tmp_path):
     assert clipped.findings[0].code == "lr-too-high"
     diverged = summarise_run(train(tmp_path, "optimizer=sgd", "optimizer.lr=100", "clip=none"))
     assert diverged.status == "diverged"
-    assert diverged.findings[0].code == "non-finite"
+    codes = [(one.code, one.follows_from) for one in diverged.findings[:2]]
+    assert codes == [("lr-too-high", None), ("non-finite", "lr-too-high")]
     assert diverged.fault is not None
     assert (Path(diverged.path) / "checkpoints" / "fault.pt").exists()
 
