@@ -105,8 +105,15 @@ class Run(StateDirectory):
     @cached_property
     def evals(self) -> tuple[EvalRecord, ...]:
         """All evaluations."""
+        correct = {
+            (line["step"], line["split"]): line["bits"]
+            for line in _lines(self.path / PROBES_FILE, kind="correct")
+        }
         return tuple(
-            EvalRecord(**{**line, **{name: number(line[name]) for name in _FLOATS}})
+            EvalRecord(
+                **{**line, **{name: number(line[name]) for name in _FLOATS}},
+                correct=correct.get((line["step"], line["split"]), ""),
+            )
             for line in _lines(self.path / EVALS_FILE)
         )
 

@@ -141,7 +141,12 @@ class RunWriter:
                 assert self._log is not None, "begin() comes first"
                 self._log.append(record)
             case EvalRecord():
-                self._append(EVALS_FILE, asdict(record))
+                described = asdict(record)
+                # In the file whose readers pass over kinds of lines that they do not know.
+                if correct := described.pop("correct"):
+                    at = {"step": record.step, "split": record.split}
+                    self._append(PROBES_FILE, {"kind": "correct", **at, "bits": correct})
+                self._append(EVALS_FILE, described)
             case LayerRecord():
                 self._append(PROBES_FILE, {"kind": "layers", **_short(record)})
             case SetupRecord():
