@@ -22,13 +22,16 @@ from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
 
 # Its epsilon sets the size of the first steps by design (Zeiler 2012, section 3.3).
+_OVERSHOOTING = 40.0
 _LARGEST_USUAL_EPSILON = 1e-6
 _EPSILON_BY_DESIGN = ("Adadelta", "Adafactor")
 
 
 def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
     """The decay pulls harder than the gradient pushes, and the weights shrink."""
-    if evidence.setup is None or not len(evidence.weight_norms) or evidence.steps < FEWEST_STEPS:
+    if evidence.setup is None or not len(evidence.weight_norms):
+        return
+    if evidence.steps < FEWEST_STEPS and evidence.fault is None:
         return
     pulls = decay_pulls(evidence)
     left = evidence.weight_norms[-1] / np.where(
@@ -37,10 +40,14 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
     if not np.isfinite(pulls).any() or not np.isfinite(left).any():
         return
     pull, remaining = float(np.nanmedian(pulls)), float(np.nanmedian(left))
+    place = int(np.nanargmin(left))
+    # So strong a decay does not shrink the weights but turns them over, further each time.
+    if evidence.fault is not None and pull > _OVERSHOOTING * DECAY_PULL.value:
+        yield _decay_that_overshoots(evidence, place, pull)
+        return
     shrinks = pull > DECAY_PULL.value and remaining < WEIGHTS_LEFT.value
     if not shrinks or not evidence.loss_left > 1 / 2:
         return
-    place = int(np.nanargmin(left))
     name = evidence.layers[place].name
     decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
     yield Finding(
@@ -59,6 +66,24 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
         f"{numbers.norm(pull)} times as hard as the gradient, and the weights of {name} shrink to "
         f"{numbers.norm(float(left[place]))} times their size. The loss ends at "
         f"{numbers.norm(evidence.convergence.last_loss)}.",
+        override=remedies.lower_weight_decay(evidence, decay, pull),
+        mend=f"Lower weight_decay to {remedies.gentle_decay(decay, pull):g} or less.",
+    )
+
+
+def _decay_that_overshoots(evidence: Evidence, place: int, pull: float) -> Finding:
+    assert evidence.setup is not None
+    decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
+    return Finding(
+        code="weight-decay-too-strong",
+        severity="error",
+        layer=evidence.layers[place].name,
+        evidence={"weight_decay": decay, "pull": pull},
+        threshold=f"a decay of more than {_OVERSHOOTING * DECAY_PULL.value:g} times the gradient "
+        "at the start, in a run that ended with a non-finite value",
+        message=f"The weight decay of {decay:g} is too strong: at the start it pulls "
+        f"{numbers.norm(pull)} times as hard as the gradient, so that each update throws the "
+        "weights further than the one before.",
         override=remedies.lower_weight_decay(evidence, decay, pull),
         mend=f"Lower weight_decay to {remedies.gentle_decay(decay, pull):g} or less.",
     )

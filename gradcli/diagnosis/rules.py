@@ -140,7 +140,7 @@ RULES = (
     Rule(
         ("weight-decay-too-strong",),
         optimizer_settings.weight_decay_too_strong,
-        _setup_and_steps,
+        _setup,
         unless=_STARTS_WRONG,
     ),
     Rule(

@@ -25,7 +25,7 @@ from gradcli.comparison.engine import Download, Ended, Job, PlanRequest
 from gradcli.errors import user_error_from_json
 
 _SECONDS_TO_DIE = 5.0
-_SECONDS_TO_TIDY = 1.0
+_SECONDS_TO_TIDY = 3.0
 _TAIL_CHARACTERS = 2000
 _PLANNERS = 2  # this many workers may die while planning before it is an error
 

@@ -50,7 +50,7 @@ def test_each_arm_gets_a_verdict_from_what_its_trials_record_by_default(paths, i
     assert "undetermined" not in (well.verdict, dead.verdict)
     assert not any(math.isnan(layer.update_ratio) for layer in well.layers)
     assert dead.status == "diverged"
-    assert dead.verdict == "non-finite"
+    assert dead.verdict == "weight-decay-too-strong"
 
 
 def test_the_checkpoints_of_trials_can_be_probed(comparison, inspect):
