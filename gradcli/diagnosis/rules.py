@@ -108,11 +108,17 @@ def _check(evidence: Evidence) -> str:
 def _setup(evidence: Evidence) -> str:
     if evidence.setup is not None:
         return ""
-    return "a run: only its steps show how it is set up" if evidence.steps < 2 else "a newer run"
+    return "a run that a newer gradcli recorded"
+
+
+def _observed(evidence: Evidence) -> str:
+    if evidence.steps < 2 and evidence.fault is None:
+        return "a run: only its steps show how it is set up"
+    return _setup(evidence)
 
 
 def _setup_and_steps(evidence: Evidence) -> str:
-    return _setup(evidence) or _updates(evidence)
+    return _observed(evidence) or _updates(evidence)
 
 
 def _start(evidence: Evidence) -> str:
@@ -127,20 +133,20 @@ _STEPS_WRONG = ("weight-decay-too-strong", "momentum-too-high", "lr-too-high", "
 #: and if training has killed units, the model is not at fault.
 RULES = (
     Rule(("wrong-gradient",), broken.wrong_gradient, _check),
-    Rule(("not-cleared",), wiring.not_cleared, _setup),
-    Rule(("batch-norm-mode",), wiring.batch_norm_mode, _setup),
-    Rule(("softmax-before-loss",), wiring.softmax_before_loss, _setup),
-    Rule(("loss-scale",), wiring.loss_scale, _setup),
+    Rule(("not-cleared",), wiring.not_cleared, _observed),
+    Rule(("batch-norm-mode",), wiring.batch_norm_mode, _observed),
+    Rule(("softmax-before-loss",), wiring.softmax_before_loss, _observed),
+    Rule(("loss-scale",), wiring.loss_scale, _observed),
     Rule(("not-updated",), wiring.not_updated, _updates),
     Rule(("frozen",), wiring.frozen, _gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, _setup),
-    Rule(("dropout-too-high",), wiring.dropout_too_high, _setup),
+    Rule(("dropout-too-high",), wiring.dropout_too_high, _observed),
     Rule(("initial-scale",), starting_point.initial_scale, _start, unless=("unscaled-inputs",)),
-    Rule((), starting_point.identical_units, _setup, unless=("initial-scale",)),
+    Rule((), starting_point.identical_units, _observed, unless=("initial-scale",)),
     Rule(
         ("weight-decay-too-strong",),
         optimizer_settings.weight_decay_too_strong,
-        _setup,
+        _observed,
         unless=_STARTS_WRONG,
     ),
     Rule(

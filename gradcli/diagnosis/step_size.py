@@ -145,8 +145,8 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         f"{LARGE_UPDATE} ({LARGE_UPDATE.source})",
         message=f"The learning rate is too high: {when}one update changed the weights of {name} by "
         f"{size:.0%} of their norm. {consequence}",
-        override=remedies.lower_learning_rate(evidence, ratio / LARGE_UPDATE.value),
-        mend=remedies.lower_learning_rate_in_words(evidence, ratio / LARGE_UPDATE.value),
+        override=remedies.lower_learning_rate(evidence, size / LARGE_UPDATE.value),
+        mend=remedies.lower_learning_rate_in_words(evidence, size / LARGE_UPDATE.value),
     )
 
 
