@@ -13,7 +13,8 @@ A rule is a function from `Evidence` to findings, its constants in `limits`, and
 `rules.RULES`.
 """
 
-from gradcli.diagnosis.evidence import Evidence, Probed, ThroughTime, collect_evidence
+from gradcli.diagnosis.collecting import collect_evidence
+from gradcli.diagnosis.evidence import Evidence, Probed, ThroughTime
 from gradcli.diagnosis.rules import Diagnosis, diagnose, examine
 
 __all__ = [

@@ -6,6 +6,7 @@
     buffer       step records on their way to the host
     layer_probe  weights, updates and input gradients, at some steps
     setup_watch  what a training is set up to do, observed in a step
+    set_up       what modules and optimizers tell of themselves
     observation  both of them, in one step
     backward_log tells which backward passes made the gradients at hand
     loss_graph   what autograd's graph tells of a loss
