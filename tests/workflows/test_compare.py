@@ -173,11 +173,11 @@ def test_trials_record_which_test_examples_are_right(undisturbed):
 def test_trials_that_did_not_record_it_are_tested_over_seeds_alone(undisturbed, tmp_path):
     """As those of older versions; the comparison still reads, and says what it rests on."""
     copy = shutil.copytree(undisturbed.path, tmp_path / "older-compare-0000")
-    for evals in copy.glob("trials/*/evals.jsonl"):
-        lines = [json.loads(line) for line in evals.read_text().splitlines()]
-        for line in lines:
-            del line["correct"]
-        evals.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for probes in copy.glob("trials/*/probes.jsonl"):
+        lines = probes.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["kind"] != "correct"]
+        assert len(kept) < len(lines) or not (probes.parent / "evals.jsonl").read_text()
+        probes.write_text("".join(kept))
     summary = read_comparison(ComparisonDirectory(copy), Paths(runs_dir=tmp_path))
     (pair,) = summary.pairs
     (known,) = undisturbed.pairs
