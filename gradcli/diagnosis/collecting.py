@@ -21,6 +21,7 @@ from gradcli.records import (
     RunInfo,
     SetupRecord,
     StepRecords,
+    layers_in_call_order,
     norm_by_layer,
 )
 
@@ -39,7 +40,8 @@ def collect_evidence(
 ) -> Evidence:
     """Gather what the rules need from a run's records, however long the run is."""
     registered = matrix_layers(info.layers)
-    order = _call_order(registered, setup)
+    called = {layer: at for at, layer in enumerate(layers_in_call_order(info.layers, setup))}
+    order = sorted(range(len(registered)), key=lambda place: called[registered[place]])
     matrices = [registered[place] for place in order]
     rows = finite_rows(steps)
     silent = silent_since(steps, rows, info.layers)[matrices]
@@ -75,19 +77,6 @@ def collect_evidence(
         first_learning_rate=float(np.max(steps.learning_rate[rows[:FEWEST_STEPS]], initial=0.0)),
         silent_since=silent,
     )
-
-
-def _call_order(registered: list[int], setup: SetupRecord | None) -> list[int]:
-    """Return the places of the registered layers in the order in which they are called.
-
-    Those that were not called stay where they are registered, after the one before them.
-    """
-    called = {} if setup is None else {layer: at for at, layer in enumerate(setup.call_order)}
-    keys, latest = [], -1
-    for layer in registered:
-        latest = called.get(layer, latest)
-        keys.append(latest)
-    return sorted(range(len(registered)), key=keys.__getitem__)
 
 
 def _rows(records: tuple[LayerRecord, ...], name: str, info: RunInfo) -> NDArray[np.float64]:

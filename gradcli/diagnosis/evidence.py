@@ -286,11 +286,6 @@ class Evidence:
         return self.info.layers[self.setup.call_order[0]]
 
     @property
-    def ends_at_chance(self) -> bool:
-        """Whether the loss ends at that of guessing, or above."""
-        return self.convergence.last_loss >= AT_CHANCE.value * self.loss_of_guessing
-
-    @property
     def fell_silent(self) -> tuple[int, ...]:
         """The trained layers that got a gradient once, but none in the last steps."""
         if not len(self.silent_since) or not len(self.norms):

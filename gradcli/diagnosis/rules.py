@@ -187,7 +187,7 @@ RULES = (
         _updates,
         unless=(
             *("vanishing", "exploding", "no-gradient", "always-clipped", "not-updated"),
-            *("epsilon-too-large", "initial-scale", "loss-scale"),
+            *("epsilon-too-large", "dead-units", *_STARTS_WRONG, *_STEPS_WRONG),
         ),
     ),
     Rule(
