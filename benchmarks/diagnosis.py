@@ -7,6 +7,7 @@ also architectures and optimizers that `tuning` never uses.
 
     python benchmarks/diagnosis.py [--part tuning|held] [--ways train,own,fresh] [--kinds WORDS]
         [--faults N] [--healthy N] [--limit N] [--jobs N] [--json FILE] [--list-wrong] [--only CASE]
+        [--keep FOLDER]
 
 Prints what was right with Wilson intervals, by way and by kind, a table of confusions, and what is
 not as wanted; it exits with 1 if anything is not.
@@ -21,7 +22,7 @@ import os
 import sys
 import time
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -84,12 +85,12 @@ def cases_of(arguments: argparse.Namespace) -> list[Case]:
     return list(draw_cases(kinds, arguments.part, faults, healthy))[: arguments.limit]
 
 
-def judge(key: tuple[str, str, str, int]) -> tuple[Trial, Score, float]:
+def judge(key: tuple[str, str, str, int], keep: Path | None) -> tuple[Trial, Score, float]:
     """Run one case in a worker, which finds it by its key."""
     way, name, part, index = key
     kind = next(one for one in all_kinds() if (one.way, one.name) == (way, name))
     case, began = Case(kind, part, index), time.perf_counter()
-    trial = run_case(case)
+    trial = run_case(case, keep)
     return trial, score(case, trial, case.training().answer), time.perf_counter() - began
 
 
@@ -118,15 +119,18 @@ def main() -> int:
     parser.add_argument("--only", metavar="CASE", help="one case: way/kind/part/index")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every case there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep the trainings; judge those kept anew"
+    )
     parser.add_argument("--list-wrong", action="store_true")
     arguments = parser.parse_args()
 
     cases = cases_of(arguments)
     keys = [(case.kind.way, case.kind.name, case.part, case.index) for case in cases]
-    began = time.perf_counter()
+    began, run = time.perf_counter(), partial(judge, keep=arguments.keep)
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         results = []
-        for case, (trial, judged, seconds) in zip(cases, pool.imap(judge, keys), strict=True):
+        for case, (trial, judged, seconds) in zip(cases, pool.imap(run, keys), strict=True):
             results.append((case, trial, judged, seconds))
             if sys.stderr.isatty() or len(results) % 50 == 0:
                 print(f"{len(results)}/{len(cases)}", file=sys.stderr, flush=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,36 +47,68 @@ class Trial:
     """The exception that ended it, if one did."""
 
 
-def run_case(case: Case) -> Trial:
-    """Run a case to its end."""
+def run_case(case: Case, keep: Path | None = None) -> Trial:
+    """Run a case to its end.
+
+    Args:
+        case: which one.
+        keep: where its trainings are kept. If they are there already they are not run again, and
+            what they recorded is judged anew: rules can be tuned on them in seconds.
+    """
     import torch
 
     torch.set_num_threads(1)
-    runs_dir = tempfile.mkdtemp(prefix="gradcli-diagnosis-")
+    folder = Path(tempfile.mkdtemp(prefix="gradcli-")) if keep is None else keep / case.name
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return {"train": _train, "own": _own, "fresh": _fresh}[case.kind.way](case, runs_dir)
+            return {"train": _train, "own": _own, "fresh": _fresh}[case.kind.way](case, folder)
     except Exception as error:  # a crash of the tool is an answer, and a wrong one
         return Trial((), error=f"{type(error).__name__}: {error}")
     finally:
-        shutil.rmtree(runs_dir, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _train(case: Case, runs_dir: str) -> Trial:
+@dataclass(frozen=True)
+class Trained:
+    """A training that has run: its run directory and the accuracy it reached."""
+
+    path: str
+    level: float
+
+
+def _once(folder: Path, name: str, train: Callable[[Path], Trained]) -> Trained:
+    """Return what `train` returned, now or when it was first called for this folder and name."""
+    kept = folder / f"{name}.json"
+    if kept.is_file():
+        return Trained(**json.loads(kept.read_text()))
+    trained = train(folder / "runs")
+    kept.write_text(json.dumps(asdict(trained)))
+    return trained
+
+
+def _train(case: Case, folder: Path) -> Trial:
     import gradcli
 
     training = case.training()
-    said, level = _trained(training.plan, runs_dir)
-    twin = None if training.twin is None else _trained(training.twin, runs_dir)[1]
+
+    def trained(name: str, words: list[str]) -> Trained:
+        return _once(folder, name, lambda runs_dir: _trained(words, runs_dir))
+
+    fault = trained("fault", training.plan)
+    said = _findings(fault.path)
+    twin = None if training.twin is None else trained("twin", training.twin).level
     tried, refused = None, ""
     first = next((one for one in said if one.severity != "info"), None)
     if case.kind.is_fault and first is not None and first.override:
+        words = with_override(training.plan, first.override)
         try:
-            tried = _trained(with_override(training.plan, first.override), runs_dir)[1]
+            tried = trained(f"try {first.override}".replace("/", "_"), words).level
         except gradcli.UserError as error:
             refused = str(error)
-    return Trial(said, level, twin, tried, refused)
+    return Trial(said, fault.level, twin, tried, refused)
 
 
 def with_override(words: list[str], override: str) -> list[str]:
@@ -92,39 +126,44 @@ def with_override(words: list[str], override: str) -> list[str]:
     return [word for word in words if stays(word)] + added
 
 
-def _trained(overrides: list[str], runs_dir: str) -> tuple[tuple[Said, ...], float]:
+def _trained(overrides: list[str], runs_dir: Path) -> Trained:
     import gradcli
 
     run = gradcli.train(*overrides, runs_dir=runs_dir, **OWN)
     evals = [one for one in run.evals if one.step == run.evals[-1].step] if run.evals else []
     # Both splits together, so that a point is ten images and not five.
     level = sum(one.accuracy for one in evals) / len(evals) if evals else 0.0
-    if run.status == "diverged":
-        level = 0.0
-    return _findings(run.path, runs_dir), level
+    return Trained(str(run.path), 0.0 if run.status == "diverged" else level)
 
 
-def _own(case: Case, runs_dir: str) -> Trial:
+def _own(case: Case, folder: Path) -> Trial:
     from diagnosis_corpus.loop import run_loop
 
     training = case.training()
-    path, level = run_loop(training.plan(), runs_dir)
-    said = _findings(path, runs_dir)
-    twin = None if training.twin is None else run_loop(training.twin(), runs_dir)[1]
-    return Trial(said, level, twin)
+
+    def trained(name: str, plan: Callable[[], Any]) -> Trained:
+        def train(runs_dir: Path) -> Trained:
+            path, level = run_loop(plan(), runs_dir)
+            return Trained(str(path), level)
+
+        return _once(folder, name, train)
+
+    fault = trained("fault", training.plan)
+    twin = None if training.twin is None else trained("twin", training.twin).level
+    return Trial(_findings(fault.path), fault.level, twin)
 
 
-def _fresh(case: Case, runs_dir: str) -> Trial:
+def _fresh(case: Case, folder: Path) -> Trial:
     import gradcli
 
     overrides, options = case.training().plan
-    return Trial(_said(gradcli.inspect(*overrides, runs_dir=runs_dir, **options, **OWN)))
+    return Trial(_said(gradcli.inspect(*overrides, runs_dir=folder, **options, **OWN)))
 
 
-def _findings(path: Any, runs_dir: str) -> tuple[Said, ...]:
+def _findings(path: str) -> tuple[Said, ...]:
     import gradcli
 
-    return _said(gradcli.inspect(path, runs_dir=runs_dir, **OWN))
+    return _said(gradcli.inspect(path, runs_dir=Path(path).parent, **OWN))
 
 
 def _said(inspection: Any) -> tuple[Said, ...]:
