@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import AT_CHANCE, MOVED, TINY_BATCH
+from gradcli.diagnosis.limits import AT_CHANCE, LOSS_KEPT, MOVED, TINY_BATCH
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
@@ -17,10 +17,13 @@ from gradcli.records import Finding, Floats
 _BEYOND_CHANCE = 3.0
 # In fewer steps a sound model may not have left the loss of guessing yet.
 _FEWEST_STEPS = 60
-# A block of one class: a loss that fell below this share of that of guessing, then jumped above it.
-_LEARNED_BY_HEART = 0.3
-_FEWEST_JUMPS = 3
-_SETTLED = 4
+# A block of one class: the loss falls for so many steps (but one) to below this share of that of
+# guessing, then rises by this much and above guessing within a few steps.
+_FALL = 8
+_BELOW_GUESSING = 0.9
+_HEIGHT = 0.3
+_RISE = 4
+_FEWEST_BLOCKS = 3
 
 
 def labels(evidence: Evidence) -> Iterator[Finding]:
@@ -36,8 +39,8 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
     last, guessing = evidence.convergence.last_loss, evidence.loss_of_guessing
     accuracy, chance = _validation(evidence)
     memorised = not math.isnan(accuracy) and last < AT_CHANCE.value * guessing and chance
-    stuck = last >= AT_CHANCE.value * guessing and (
-        chance or (math.isnan(accuracy) and evidence.convergence.trend != "falling")
+    stuck = (last >= AT_CHANCE.value * guessing and chance) or (
+        math.isnan(accuracy) and last >= LOSS_KEPT.value * guessing and not evidence.is_on_its_way
     )
     if not memorised and not stuck:
         return
@@ -83,25 +86,29 @@ def _validation(evidence: Evidence) -> tuple[float, bool]:
 
 
 def data_order(evidence: Evidence) -> Iterator[Finding]:
-    """The classes come one after the other: the loss falls to nothing, and jumps, repeatedly."""
-    if evidence.steps < FEWEST_STEPS or not evidence.classes > 2 or not evidence.judges_loss:
+    """The classes come one after the other: the loss falls, and rises at once, repeatedly."""
+    if evidence.steps < FEWEST_STEPS or not evidence.classes > 2:
         return
+    if not (evidence.losses >= 0).all():
+        return
+    if any(change.factor > 1 for change in evidence.rate_changes):
+        return  # which throws the loss up by itself
     if 0 < evidence.batch_size <= TINY_BATCH.value:
         return  # from one or two examples to the next, the loss jumps anyway
     relative = evidence.losses / evidence.loss_of_guessing
-    jumps = block_starts(relative)
-    if len(jumps) < _FEWEST_JUMPS:
+    blocks = block_starts(relative)
+    if len(blocks) < _FEWEST_BLOCKS:
         return
     yield Finding(
         code="data-order",
         severity="warning",
         layer=None,
-        evidence={"jumps": len(jumps), "last_loss": evidence.convergence.last_loss},
-        threshold=f"{_FEWEST_JUMPS} or more times a loss that stayed below {_LEARNED_BY_HEART} of "
-        "that of guessing, then jumped above it within a step",
-        message=f"The examples are not shuffled: {len(jumps)} times the loss fell to almost "
-        "nothing and jumped above that of guessing within a step, as it does when the classes come "
-        "one after the other.",
+        evidence={"blocks": len(blocks), "last_loss": evidence.convergence.last_loss},
+        threshold=f"{_FEWEST_BLOCKS} or more times a loss that fell for {_FALL} steps to below "
+        f"{_BELOW_GUESSING} of that of guessing, then rose above it within {_RISE} steps",
+        message=f"The examples are not shuffled: {len(blocks)} times the loss fell step by step "
+        "and then rose at once above that of guessing, as it does when the classes come one after "
+        "the other.",
         override=None,
         mend="Shuffle the examples (DataLoader(..., shuffle=True)), so that each batch has all "
         "classes.",
@@ -109,15 +116,23 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
 
 
 def block_starts(relative: Floats) -> list[int]:
-    """Return the places at which the loss jumps from almost nothing to above guessing.
+    """Return the places at which the loss rises above guessing after it has fallen step by step.
+
+    The loss of shuffled batches goes up and down by chance. In a block of one class it falls at
+    nearly each step, and rises within a few steps when the next block begins.
 
     Args:
         relative: the losses as multiples of that of guessing, (n,).
     """
+    falls = np.diff(relative, prepend=math.inf) <= 0
     found: list[int] = []
-    for at in range(_SETTLED + 1, len(relative)):
-        # One batch may hold examples of both classes.
-        settled = relative[at - _SETTLED - 1 : at - 1].max() < _LEARNED_BY_HEART
-        if settled and relative[at] > 1.0 >= relative[at - 1]:
-            found.append(at)
+    at = _FALL
+    while at < len(relative) - 1:
+        fell = falls[at - _FALL + 1 : at + 1].sum() >= _FALL - 1 and relative[at] < _BELOW_GUESSING
+        ahead = relative[at + 1 : at + 1 + _RISE]
+        lowest = relative[at] <= ahead[0]
+        if fell and lowest and ahead.max() > max(1.0, relative[at] + _HEIGHT):
+            found.append(at + 1)
+            at += _RISE
+        at += 1
     return found

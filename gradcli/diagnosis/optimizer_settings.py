@@ -13,6 +13,7 @@ from gradcli.diagnosis.limits import (
     DECAY_PULL,
     EPSILON_SHARE,
     LARGE_UPDATE,
+    LEARNED_ANYWAY,
     LOSS_KEPT,
     MOMENTUM,
     WEIGHTS_LEFT,
@@ -122,7 +123,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
     if setup is None or evidence.steps < FEWEST_STEPS:
         return
     momentum = max((group.momentum for group in setup.groups), default=math.nan)
-    if not momentum > MOMENTUM.value or not evidence.loss_left > 1 / 5:
+    if not momentum > MOMENTUM.value or evidence.learned_anyway:
         return
     ratios = evidence.update_ratios
     if not np.isfinite(ratios).any():
@@ -140,7 +141,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
             "largest_update_ratio": largest,
             "last_loss": evidence.convergence.last_loss,
         },
-        threshold=f"a momentum above {MOMENTUM}, with more than a fifth of the loss left "
+        threshold=f"a momentum above {MOMENTUM}, with more than {LEARNED_ANYWAY} of the loss left "
         f"({MOMENTUM.source})",
         message=f"The momentum of {momentum:g} is too high: an update keeps going for about "
         f"{1 / (1 - min(momentum, 1 - 1e-9)):.0f} steps, so that steps add up (from "
