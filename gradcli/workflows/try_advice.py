@@ -1,0 +1,200 @@
+"""The advice of an inspection, tried: two short trainings of the run's config, with and without it.
+
+Both are the first steps of whole runs, with the seed, the batches, the schedule and the clipping
+of these. Nothing is written: the inspected run stays as it is, no run directory is made, and an
+interruption leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from gradcli.config import Composed, changed, load_config
+from gradcli.data import Dataset
+from gradcli.errors import UserError, exception_in_words, place_in_own_code
+from gradcli.inspection.advice_trial import AdviceTrial, TrialScore, judged, steps_of_trial
+from gradcli.inspection.inspection import Inspection
+from gradcli.records import Finding, StepRecords
+from gradcli.runs import Run
+from gradcli.system.paths import Paths
+from gradcli.training import Trainer
+from gradcli.training.evaluation import evaluate
+from gradcli.views.findings import by_severity, with_override
+from gradcli.views.inspect.trial_progress import TrialProgress
+from gradcli.views.train.train_view import TrainView
+from gradcli.workflows.building import built_trainer, obtain_data_of
+
+_WITHOUT, _WITH = "as it was", "with the advice"
+
+
+def try_advice(
+    run: Run,
+    inspection: Inspection,
+    paths: Paths,
+    view: TrainView,
+    progress: TrialProgress,
+    steps: int | None,
+) -> AdviceTrial:
+    """Try the first advice that an inspection of a run gives.
+
+    Args:
+        run: what was inspected.
+        inspection: its findings have the advice.
+        paths: where runs, data and configs are.
+        view: shows a download.
+        progress: shows the trainings.
+        steps: how many each training has; None lets `steps_of_trial` decide.
+
+    Raises:
+        UserError: if the run's own config cannot be trained any more, it has no validation
+            examples, or fewer steps than asked for. What is wrong with the advice is in the result.
+    """
+    finding = _first_advice(inspection)
+    if finding is None or finding.override is None:
+        return AdviceTrial("nothing-to-try", reason=_why_nothing(inspection))
+    where = str(run.path / "config.yaml")
+    composed = load_config(run.config, where=where, allow_import=paths.allow_import)
+    trial = AdviceTrial(
+        "refused",
+        code=finding.code,
+        override=finding.override,
+        seed=composed.config.seed,
+        command=_command(run, finding.override, paths),
+    )
+    config_dir = paths.completed_by(run.paths).config_dir
+    try:
+        advised = changed(
+            composed,
+            finding.override.split(),
+            config_dir=config_dir,
+            allow_import=paths.allow_import,
+        )
+    except UserError as error:
+        return replace(trial, reason=error.problem)
+    dataset = obtain_data_of(run, composed.config.data, paths, view.download)
+    if not dataset.info.val:
+        raise UserError(
+            f"{run.name} has no validation examples, and a trial is never judged by the test set.",
+            where="data.val",
+            hint=f"gradcli inspect-gradients {run.path}",
+        )
+    total = _total_steps(composed, dataset)
+    length = _length(run, finding, inspection.step, total, steps)
+    try:
+        other = obtain_data_of(run, advised.config.data, paths, view.download)
+        in_all = _total_steps(advised, other)
+    except UserError as error:
+        return replace(trial, reason=error.problem)
+    without = _trained(composed, dataset, length, progress, _WITHOUT)
+    try:
+        # The same share of the training: advice about the batches changes how many steps that is.
+        with_advice = _trained(
+            advised, other, max(1, round(length * in_all / total)), progress, _WITH
+        )
+    except UserError as error:
+        return replace(trial, reason=error.problem)
+    trial = replace(trial, steps=length, examples=dataset.info.val)
+    return judged(trial, without, with_advice)
+
+
+def _first_advice(inspection: Inspection) -> Finding | None:
+    """Return the first finding that has an override, remarks left out."""
+    for finding in by_severity(inspection.findings):
+        if finding.severity != "info" and finding.override:
+            return finding
+    return None
+
+
+def _why_nothing(inspection: Inspection) -> str:
+    """Say why there is nothing to try, and what to do instead if it is known."""
+    serious = [one for one in by_severity(inspection.findings) if one.severity != "info"]
+    if not serious:
+        return "no finding asks for a change"
+    if inspection.is_own_loop:
+        why = "the run was trained in a loop of your own, which gradcli cannot repeat"
+    else:
+        why = f"no override mends {serious[0].code}"
+    mend = next((one.mend for one in serious if one.mend), "")
+    return f"{why}. What to change: {mend}".rstrip(".") if mend else why
+
+
+def _command(run: Run, override: str, paths: Paths) -> tuple[str, ...]:
+    if not run.has_overrides:
+        return ()
+    places = replace(paths.completed_by(run.paths), runs_dir=run.paths.runs_dir)
+    return ("gradcli", "train", *places.arguments(), *with_override(run.overrides, override))
+
+
+def _length(run: Run, finding: Finding, made: int, total: int, wanted: int | None) -> int:
+    """Return the steps of the trial.
+
+    Raises:
+        UserError: if the run has fewer than are wanted.
+    """
+    if wanted is not None and wanted > total:
+        raise UserError(
+            f"{run.name} has {total:,} steps, so a trial cannot have {wanted:,}.",
+            where="--try-steps",
+            hint=f"--try-steps {total}",
+        )
+    event = finding.evidence.get("step", 0)
+    event = int(event) if isinstance(event, int | float) else 0
+    return wanted or steps_of_trial(made, total, event)
+
+
+def _total_steps(composed: Composed, dataset: Dataset) -> int:
+    """Return the updates of the whole run.
+
+    The trainer is built for it: what cannot be built is then known before anything is trained.
+
+    Raises:
+        UserError: if it cannot be built.
+    """
+    with built_trainer(composed, dataset) as trainer:
+        return trainer.total_steps
+
+
+def _trained(
+    composed: Composed, dataset: Dataset, steps: int, progress: TrialProgress, label: str
+) -> TrialScore:
+    """Make the first steps of a run, and evaluate the model on the validation examples.
+
+    Raises:
+        UserError: if the config cannot be trained, or the user's own code raises an exception.
+    """
+    with built_trainer(composed, dataset) as trainer:
+        torch.set_num_threads(trainer.plan.threads)
+        progress.begin(label, steps)
+        try:
+            score = _score(trainer, steps, progress)
+        except Exception as error:
+            place = place_in_own_code(error, even_if_gradcli_raised=False)
+            if isinstance(error, UserError) or not place:
+                raise
+            raise UserError(
+                f"Training failed after step {trainer.step}: {exception_in_words(error)}",
+                where=place,
+            ) from error
+    progress.end(score)
+    return score
+
+
+def _score(trainer: Trainer, steps: int, progress: TrialProgress) -> TrialScore:
+    # Until the last step is yielded, and not further: the run would go on to its evaluations.
+    for record in trainer.run(steps, flush_at={steps}):
+        if isinstance(record, StepRecords):
+            progress.step(trainer.step, float(record.loss[-1]) if len(record) else math.nan)
+            if trainer.step >= steps:
+                break
+    score = TrialScore(trainer.step, trainer.total_steps, math.nan, math.nan)
+    if trainer.fault is not None:
+        return replace(score, diverged_at=trainer.fault.step)
+    found = evaluate(trainer.model, trainer.splits["val"])
+    if math.isnan(found.loss):  # the last update has ruined the weights
+        return replace(score, diverged_at=trainer.step)
+    return replace(
+        score, accuracy=found.accuracy, loss=found.loss, correct=found.correct.cpu().numpy()
+    )
