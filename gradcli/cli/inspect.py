@@ -154,9 +154,14 @@ def inspect_gradients(
         probe_progress(live=not (quiet or as_json)) as announce,
     ):
         trial = TrialRequest(progress, try_steps) if try_advice else None
-        inspection = inspect_target(
-            target, [*given, *overrides], vary or [], paths, view, announce, trial
-        )
+        try:
+            inspection = inspect_target(
+                target, [*given, *overrides], vary or [], paths, view, announce, trial
+            )
+        except KeyboardInterrupt:
+            if progress.has_begun and not quiet:
+                show_message("The trial was interrupted. Nothing was written.")
+            raise
     if as_json:
         options.write_json(inspection_json(inspection))
     else:

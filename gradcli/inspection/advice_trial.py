@@ -25,7 +25,7 @@ _SHARE = 0.25
 _FEWEST_STEPS = 100
 #: and it goes this much further than the step at which the finding saw something happen, since
 #: before that step the two trainings may well be the same.
-_BEYOND_EVENT = 1.25
+_BEYOND_EVENT = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ interruption leaves nothing behind.
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import replace
 
 import torch
@@ -68,7 +69,7 @@ def try_advice(
     try:
         advised = changed(
             composed,
-            finding.override.split(),
+            shlex.split(finding.override),
             config_dir=config_dir,
             allow_import=paths.allow_import,
         )

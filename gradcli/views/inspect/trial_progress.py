@@ -37,6 +37,11 @@ class TrialProgress:
     def __enter__(self) -> TrialProgress:
         return self
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a training has begun."""
+        return self._number > 0
+
     def begin(self, label: str, steps: int) -> None:
         """Show that a training of so many steps begins."""
         self._number += 1
