@@ -28,6 +28,8 @@ from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import built_trainer, obtain_data_of
 
+#: The keys of a finding's evidence that hold the step at which something happened.
+_STEP_KEYS = ("step", "at_step", "since_step")
 _WITHOUT, _WITH = "as it was", "with the advice"
 
 
@@ -83,7 +85,7 @@ def try_advice(
             hint=f"gradcli inspect-gradients {run.path}",
         )
     total = _total_steps(composed, dataset)
-    length = _length(run, finding, inspection.step, total, steps)
+    length = _length(run, inspection, finding, total, steps)
     try:
         other = obtain_data_of(run, advised.config.data, paths, view.download)
         in_all = _total_steps(advised, other)
@@ -129,7 +131,9 @@ def _command(run: Run, override: str, paths: Paths) -> tuple[str, ...]:
     return ("gradcli", "train", *places.arguments(), *with_override(run.overrides, override))
 
 
-def _length(run: Run, finding: Finding, made: int, total: int, wanted: int | None) -> int:
+def _length(
+    run: Run, inspection: Inspection, finding: Finding, total: int, wanted: int | None
+) -> int:
     """Return the steps of the trial.
 
     Raises:
@@ -141,9 +145,18 @@ def _length(run: Run, finding: Finding, made: int, total: int, wanted: int | Non
             where="--try-steps",
             hint=f"--try-steps {total}",
         )
-    event = finding.evidence.get("step", 0)
-    event = int(event) if isinstance(event, int | float) else 0
-    return wanted or steps_of_trial(made, total, event)
+    return wanted or steps_of_trial(inspection.step, total, _event_step(inspection, finding))
+
+
+def _event_step(inspection: Inspection, finding: Finding) -> int:
+    """Return the last step at which the finding, or what follows from it, saw something happen."""
+    concerned = [
+        one for one in inspection.findings if one is finding or one.follows_from == finding.code
+    ]
+    steps = [one.evidence[key] for one in concerned for key in _STEP_KEYS if key in one.evidence]
+    if inspection.status == "diverged":
+        steps.append(inspection.step)
+    return max((int(step) for step in steps), default=0)
 
 
 def _total_steps(composed: Composed, dataset: Dataset) -> int:

@@ -150,9 +150,13 @@ def test_advice_about_the_batches_gets_the_same_share_of_the_training(home, advi
     assert "Tried for the first 32% of the training, same seed:" in " ".join(answer.out.split())
 
 
-def test_the_trial_goes_beyond_the_step_at_which_it_happened(sound, advise):
-    advise("monitor.every=7", step=39)
-    assert tried(sound).without.steps == 40
+@pytest.mark.parametrize("key", ["step", "at_step", "since_step"])
+def test_the_trial_goes_beyond_the_step_at_which_it_happened(sound, advise, monkeypatch, key):
+    monkeypatch.setattr("gradcli.inspection.advice_trial._FEWEST_STEPS", 3)
+    advise("monitor.every=7")
+    assert tried(sound).without.steps == 10
+    advise("monitor.every=7", **{key: 12})
+    assert tried(sound).without.steps == 24
 
 
 @pytest.mark.parametrize(
