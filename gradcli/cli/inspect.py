@@ -149,19 +149,18 @@ def inspect_gradients(
     paths = options.given_paths(context)
     view = train_view(live=False, quiet=quiet)
     keep_freed_memory()
-    with (
-        trial_progress(live=not as_json, quiet=quiet) as progress,
-        probe_progress(live=not (quiet or as_json)) as announce,
-    ):
-        trial = TrialRequest(progress, try_steps) if try_advice else None
-        try:
+    announce = probe_progress(live=not (quiet or as_json))
+    progress = trial_progress(announce, live=not as_json, quiet=quiet)
+    trial = TrialRequest(progress, try_steps) if try_advice else None
+    try:
+        with announce, progress:
             inspection = inspect_target(
                 target, [*given, *overrides], vary or [], paths, view, announce, trial
             )
-        except KeyboardInterrupt:
-            if progress.has_begun and not quiet:
-                show_message("The trial was interrupted. Nothing was written.")
-            raise
+    except KeyboardInterrupt:
+        if progress.has_begun and not quiet:
+            show_message("The trial was interrupted. Nothing was written.")
+        raise
     if as_json:
         options.write_json(inspection_json(inspection))
     else:

@@ -64,15 +64,21 @@ def probe_progress(*, live: bool) -> ProbeProgress:
     return ProbeProgress(console_on(sys.stderr) if live and can_draw_live(sys.stderr) else None)
 
 
-def trial_progress(*, live: bool, quiet: bool) -> TrialProgress:
-    """Return what shows the trial of an advice: a live line if it is wanted and possible."""
+def trial_progress(after: ProbeProgress, *, live: bool, quiet: bool) -> TrialProgress:
+    """Return what shows the trial of an advice: a live line if it is wanted and possible.
+
+    Args:
+        after: the line of the probes, which come first.
+        live: whether a live line is wanted.
+        quiet: whether nothing is.
+    """
     from gradcli.views.inspect.trial_progress import TrialProgress
 
     if quiet:
         return TrialProgress()
     if live and can_draw_live(sys.stderr):
-        return TrialProgress(console=console_on(sys.stderr))
-    return TrialProgress(stream=sys.stderr)
+        return TrialProgress(console_on(sys.stderr), after=after)
+    return TrialProgress(stream=sys.stderr, after=after)
 
 
 def compare_view(*, live: bool, quiet: bool) -> CompareView:

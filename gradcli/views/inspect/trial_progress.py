@@ -13,6 +13,7 @@ from gradcli.notation import numbers
 
 if TYPE_CHECKING:
     from gradcli.inspection.advice_trial import TrialScore
+    from gradcli.views.inspect.probe_progress import ProbeProgress
 
 _SECONDS_BETWEEN_DRAWS = 0.1
 
@@ -24,10 +25,16 @@ class TrialProgress:
         console: a terminal, on which one line is kept up to date, and cleared at the end.
         stream: takes a line when a training ends, if there is no such console. None for both
             shows nothing.
+        after: what has shown the probes, and is cleared when a training begins.
     """
 
-    def __init__(self, console: Console | None = None, stream: TextIO | None = None) -> None:
-        self._console, self._stream = console, stream
+    def __init__(
+        self,
+        console: Console | None = None,
+        stream: TextIO | None = None,
+        after: ProbeProgress | None = None,
+    ) -> None:
+        self._console, self._stream, self._after = console, stream, after
         self._status: Status | None = None
         self._number = 0
         self._steps = 0
@@ -44,6 +51,8 @@ class TrialProgress:
 
     def begin(self, label: str, steps: int) -> None:
         """Show that a training of so many steps begins."""
+        if self._after is not None:
+            self._after.clear()
         self._number += 1
         self._label, self._steps = label, steps
         self._draw(f"{self._title()}: {numbers.count(steps, 'step')}")
