@@ -27,6 +27,7 @@ from gradcli.views.findings import by_severity, with_override
 from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import built_trainer, obtain_data_of
+from gradcli.workflows.preflight import remarks_before_training
 
 #: The keys of a finding's evidence that hold the step at which something happened.
 _STEP_KEYS = ("step", "at_step", "since_step")
@@ -67,16 +68,6 @@ def try_advice(
         seed=composed.config.seed,
         command=_command(run, finding.override, paths),
     )
-    config_dir = paths.completed_by(run.paths).config_dir
-    try:
-        advised = changed(
-            composed,
-            shlex.split(finding.override),
-            config_dir=config_dir,
-            allow_import=paths.allow_import,
-        )
-    except UserError as error:
-        return replace(trial, reason=error.problem)
     dataset = obtain_data_of(run, composed.config.data, paths, view.download)
     if not dataset.info.val:
         raise UserError(
@@ -87,20 +78,45 @@ def try_advice(
     total = _total_steps(composed, dataset)
     length = _length(run, inspection, finding, total, steps)
     try:
-        other = obtain_data_of(run, advised.config.data, paths, view.download)
-        in_all = _total_steps(advised, other)
+        advised, its_data, its_total = _advised(run, composed, dataset, finding, paths, view)
     except UserError as error:
         return replace(trial, reason=error.problem)
     without = _trained(composed, dataset, length, progress, _WITHOUT)
+    # The same share of the training: advice about the batches changes how many steps that is.
+    share = max(1, round(length * its_total / total))
     try:
-        # The same share of the training: advice about the batches changes how many steps that is.
-        with_advice = _trained(
-            advised, other, max(1, round(length * in_all / total)), progress, _WITH
-        )
+        with_advice = _trained(advised, its_data, share, progress, _WITH)
     except UserError as error:
-        return replace(trial, reason=error.problem)
+        place = f" ({error.where})" if error.where else ""
+        return replace(trial, reason=f"{error.problem}{place}")
     trial = replace(trial, steps=length, examples=dataset.info.val)
     return judged(trial, without, with_advice)
+
+
+def _advised(
+    run: Run,
+    composed: Composed,
+    dataset: Dataset,
+    finding: Finding,
+    paths: Paths,
+    view: TrainView,
+) -> tuple[Composed, Dataset, int]:
+    """Return the config with the advice, its data, and the updates of the whole run.
+
+    Raises:
+        UserError: if the config does not take the advice, or cannot be trained with it.
+    """
+    advised = changed(
+        composed,
+        shlex.split(finding.override or ""),
+        config_dir=paths.completed_by(run.paths).config_dir,
+        allow_import=paths.allow_import,
+    )
+    data = obtain_data_of(run, advised.config.data, paths, view.download)
+    if data.info.val != dataset.info.val:
+        raise UserError("it changes the validation examples, so there is nothing to compare by.")
+    remarks_before_training(advised, data)  # an error if it cannot be trained on the data
+    return advised, data, _total_steps(advised, data)
 
 
 def _first_advice(inspection: Inspection) -> Finding | None:

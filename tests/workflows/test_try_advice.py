@@ -165,6 +165,7 @@ def test_the_trial_goes_beyond_the_step_at_which_it_happened(sound, advise, monk
         ("init.gain=2", "init=normal takes no 'gain'"),
         ("optimizer.lr=fast", "optimizer.lr"),
         ("activation=reul", "has no option 'reul'"),
+        ("data.val=100", "it changes the validation examples"),
     ],
 )
 def test_refused_advice_is_said_to_be_refused(sound, advise, gradcli, override, reason):
@@ -179,6 +180,37 @@ def test_refused_advice_is_said_to_be_refused(sound, advise, gradcli, override, 
     assert told["trial"]["outcome"] == "refused"
     assert reason in told["trial"]["reason"]
     assert told["trial"]["without"] is told["trial"]["with"] is None
+
+
+def test_advice_that_does_not_fit_the_data_is_refused_before_anything_is_trained(home, advise):
+    run = gradcli.train(*SMALL, "batch_size=43", "epochs=1", runs_dir=home)
+    advise("model.norm=batch")  # and the last batch of an epoch has one image
+    trial = tried(run)
+    assert trial.outcome == "refused"
+    assert "batch" in trial.reason
+    assert trial.without is None
+
+
+def test_an_exception_in_code_of_ones_own_is_a_refusal_with_its_place(home, advise, monkeypatch):
+    run = train(home, "max_steps=20")
+    advise("monitor.every=7")
+    from gradcli.workflows import try_advice
+
+    calls = []
+
+    def break_the_second(model, split):
+        calls.append(split)
+        if len(calls) == 2:
+            raise ValueError("my activation is broken")
+        return evaluate(model, split)
+
+    evaluate = try_advice.evaluate
+    monkeypatch.setattr(try_advice, "evaluate", break_the_second)
+    trial = tried(run)
+    assert trial.outcome == "refused"
+    reason, _, place = trial.reason.partition(" (")
+    assert reason == "Training failed after step 20: ValueError: my activation is broken"
+    assert "test_try_advice.py:" in place
 
 
 def test_a_divergence_is_worse_than_none(home):
