@@ -26,7 +26,7 @@ from gradcli.training.evaluation import evaluate
 from gradcli.views.findings import by_severity, with_override
 from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
-from gradcli.workflows.building import built_trainer, obtain_data_of
+from gradcli.workflows.building import built_trainer, obtain_data, obtain_data_of
 from gradcli.workflows.preflight import remarks_before_training
 
 #: The keys of a finding's evidence that hold the step at which something happened.
@@ -112,9 +112,10 @@ def _advised(
         config_dir=paths.completed_by(run.paths).config_dir,
         allow_import=paths.allow_import,
     )
-    data = obtain_data_of(run, advised.config.data, paths, view.download)
-    if data.info.val != dataset.info.val:
-        raise UserError("it changes the validation examples, so there is nothing to compare by.")
+    data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
+    data = obtain_data(advised.config.data, data_dir, view.download)
+    if data.info.sha256 != dataset.info.sha256:
+        raise UserError("it changes the examples, so there is nothing to compare by.")
     remarks_before_training(advised, data)  # an error if it cannot be trained on the data
     return advised, data, _total_steps(advised, data)
 

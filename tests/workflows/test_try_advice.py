@@ -165,7 +165,7 @@ def test_the_trial_goes_beyond_the_step_at_which_it_happened(sound, advise, monk
         ("init.gain=2", "init=normal takes no 'gain'"),
         ("optimizer.lr=fast", "optimizer.lr"),
         ("activation=reul", "has no option 'reul'"),
-        ("data.val=100", "it changes the validation examples"),
+        ("data.val=100", "it changes the examples"),
     ],
 )
 def test_refused_advice_is_said_to_be_refused(sound, advise, gradcli, override, reason):
