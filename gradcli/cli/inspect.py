@@ -17,7 +17,8 @@ EPILOG = (
     "Without a TARGET, a fresh model is inspected before any training: gradcli inspect-gradients "
     "model=deep_mlp activation=sigmoid. Probes: signals, histograms, noise, sharpness, descent, "
     "hidden-states, cosine, alpha. A package that you name with --allow-import can add its own "
-    "(PROBES). If a probe fails, the rest is shown and the exit code is 2, or 1 for a shipped one."
+    "(PROBES). If a probe fails, the rest is shown and the exit code is 2, or 1 for a shipped one. "
+    "--try writes nothing; if the config does not take the advice, the exit code is 2."
 )
 _FAILED = 3
 _PANEL = "The inspection"
@@ -117,7 +118,7 @@ def inspect_gradients(
     """See what the gradients do, what is wrong with them, and what to try."""
     if try_steps is not None and not try_advice:
         raise UserError(
-            "--try-steps says how long --try trains.",
+            "--try-steps says how long --try trains, and --try was not given.",
             where="--try-steps",
             hint=f"--try --try-steps {try_steps}",
         )
