@@ -340,3 +340,12 @@ def test_a_trial_of_a_comparison_can_be_tried_but_not_the_whole(
     trial = tried(load_run(path))
     assert trial.outcome in ("helps", "worse", "no-difference")
     assert trial.command == ()  # its overrides are not recorded
+
+
+def test_whole_epochs_with_dropout_are_repeated_to_the_bit(home, advise):
+    run = train(home, "model.norm=batch", "model.dropout=0.5", "epochs=2")
+    advise("model.dropout=0.1")
+    recorded = [one for one in run.evals if one.split == "val"][-1]
+    trial = tried(run, try_steps=run.info.total_steps)
+    assert (trial.without.accuracy, trial.without.loss) == (recorded.accuracy, recorded.loss)
+    assert trial.with_advice.loss != recorded.loss
