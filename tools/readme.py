@@ -4,10 +4,10 @@
 
 An example is a fenced block that begins with ```console and holds commands after `$ `. After
 `console` may follow `exit=N`, the exit code that the commands end with (0 unless said),
-`lines=N`, how much of the output is shown, and `labels`: only the lines' first words are
-compared, because which of several close scores is the best may differ between processors. All
-commands of one document run in order in one empty folder, without a data folder, so that they
-see what a new user sees.
+`lines=N`, how much of the output is shown, `from=WORD`, the beginning of the first line that is
+shown, and `labels`: only the lines' first words are compared, because which of several close scores
+is the best may differ between processors. All commands of one document run in order in one empty
+folder, without a data folder, so that they see what a new user sees.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ class Example:
         """How many lines of output are shown; None is all."""
         found = re.search(r"lines=(\d+)", self.options)
         return int(found[1]) if found else None
+
+    @property
+    def first_word(self) -> str:
+        """What the first line of output that is shown begins with; empty is any."""
+        found = re.search(r"from=(\w+)", self.options)
+        return found[1] if found else ""
 
 
 def examples(document: str) -> list[Example]:
@@ -84,9 +90,11 @@ def run_example(example: Example, folder: Path) -> str:
         # A failing command says why on stderr; of others that is the progress.
         output = done.stdout or done.stderr
         lines = output.rstrip().splitlines()
+        while lines and not lines[0].startswith(example.first_word):
+            del lines[0]
         if example.shown_lines is not None and len(lines) > example.shown_lines:
             lines = [line[:76] + "…" for line in lines[: example.shown_lines]]
-        text += f"$ {command}\n" + "\n".join(lines) + "\n"
+        text += "".join(f"{line}\n" for line in (f"$ {command}", *lines))
     return text
 
 
