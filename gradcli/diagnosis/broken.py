@@ -8,13 +8,16 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_BLOWN_UP, MOVED, SETTLED_TOO_LARGE
+from gradcli.diagnosis.limits import (
+    LARGE_UPDATE,
+    LOSS_BLOWN_UP,
+    MOVED,
+    SETTLED_TOO_LARGE,
+    SLOW_START,
+)
 from gradcli.notation import numbers
 from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Finding
-
-# In fewer steps a sound model may not have left the loss of guessing yet.
-_FEWEST_STEPS = 60
 
 
 def non_finite(evidence: Evidence) -> Iterator[Finding]:
@@ -116,7 +119,7 @@ def backward_by_hand(evidence: Evidence) -> Iterator[Finding]:
     Whether it is wrong is not known before it is checked.
     """
     setup = evidence.setup
-    if setup is None or not setup.own_functions or evidence.steps < _FEWEST_STEPS:
+    if setup is None or not setup.own_functions or evidence.steps < SLOW_START.value:
         return
     if not evidence.judges_loss or evidence.has_learned:
         return

@@ -8,27 +8,29 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import AT_CHANCE, LOSS_KEPT, MOVED, TINY_BATCH
+from gradcli.diagnosis.limits import (
+    AT_CHANCE,
+    BEYOND_CHANCE,
+    BLOCK_FALL,
+    BLOCK_HEIGHT,
+    BLOCK_LOW,
+    BLOCKS,
+    LOSS_KEPT,
+    MOVED,
+    SLOW_START,
+    TINY_BATCH,
+)
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
 
-# How far above chance an accuracy must be to count, in its own standard deviations.
-_BEYOND_CHANCE = 3.0
-# In fewer steps a sound model may not have left the loss of guessing yet.
-_FEWEST_STEPS = 60
-# A block of one class: the loss falls for so many steps (but one) to below this share of that of
-# guessing, then rises by this much and above guessing within a few steps.
-_FALL = 8
-_BELOW_GUESSING = 0.9
-_HEIGHT = 0.3
+# Within so many steps of a block's end, the loss has risen: a batch or two may hold two classes.
 _RISE = 4
-_FEWEST_BLOCKS = 3
 
 
 def labels(evidence: Evidence) -> Iterator[Finding]:
     """The model moves and gets gradients, but learns nothing that holds for other examples."""
-    if evidence.steps < _FEWEST_STEPS or not evidence.classes > 1 or evidence.fault is not None:
+    if evidence.steps < SLOW_START.value or not evidence.classes > 1 or evidence.fault is not None:
         return
     if not np.isfinite(evidence.update_ratios).any():
         return
@@ -63,7 +65,7 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
         },
         threshold=f"updates that add up to more than {MOVED} of the weights, and a loss above "
         f"{AT_CHANCE} of that of guessing, or an accuracy on other examples within "
-        f"{_BEYOND_CHANCE:g} deviations of guessing ({MOVED.source})",
+        f"{BEYOND_CHANCE} deviations of guessing ({MOVED.source})",
         message="The labels do not seem to belong to the inputs, or the model does not see the "
         f"inputs: gradients arrive and the weights move, but {seen}. Compare some inputs with "
         "their labels.",
@@ -82,7 +84,7 @@ def _validation(evidence: Evidence) -> tuple[float, bool]:
     share = 1 / evidence.classes
     count = evidence.info.data.val or evidence.info.data.test or 100
     deviation = math.sqrt(share * (1 - share) / count)
-    return accuracy, accuracy < share + _BEYOND_CHANCE * deviation
+    return accuracy, accuracy < share + BEYOND_CHANCE.value * deviation
 
 
 def data_order(evidence: Evidence) -> Iterator[Finding]:
@@ -97,15 +99,16 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
         return  # from one or two examples to the next, the loss jumps anyway
     relative = evidence.losses / evidence.loss_of_guessing
     blocks = block_starts(relative)
-    if len(blocks) < _FEWEST_BLOCKS:
+    if len(blocks) < BLOCKS.value:
         return
     yield Finding(
         code="data-order",
         severity="warning",
         layer=None,
         evidence={"blocks": len(blocks), "last_loss": evidence.convergence.last_loss},
-        threshold=f"{_FEWEST_BLOCKS} or more times a loss that fell for {_FALL} steps to below "
-        f"{_BELOW_GUESSING} of that of guessing, then rose above it within {_RISE} steps",
+        threshold=f"{BLOCKS} or more times a loss that fell for {BLOCK_FALL} steps to below "
+        f"{BLOCK_LOW} of that of guessing, then rose above it within {_RISE} steps "
+        f"({BLOCKS.source})",
         message=f"The examples are not shuffled: {len(blocks)} times the loss fell step by step "
         "and then rose at once above that of guessing, as it does when the classes come one after "
         "the other.",
@@ -126,12 +129,13 @@ def block_starts(relative: Floats) -> list[int]:
     """
     falls = np.diff(relative, prepend=math.inf) <= 0
     found: list[int] = []
-    at = _FALL
+    fall = int(BLOCK_FALL.value)
+    at = fall
     while at < len(relative) - 1:
-        fell = falls[at - _FALL + 1 : at + 1].sum() >= _FALL - 1 and relative[at] < _BELOW_GUESSING
+        fell = falls[at - fall + 1 : at + 1].sum() >= fall - 1 and relative[at] < BLOCK_LOW.value
         ahead = relative[at + 1 : at + 1 + _RISE]
         lowest = relative[at] <= ahead[0]
-        if fell and lowest and ahead.max() > max(1.0, relative[at] + _HEIGHT):
+        if fell and lowest and ahead.max() > max(1.0, relative[at] + BLOCK_HEIGHT.value):
             found.append(at + 1)
             at += _RISE
         at += 1

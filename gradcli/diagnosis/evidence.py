@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradcli.diagnosis.limits import (
     AT_CHANCE,
+    FIRST_UPDATES,
     HAD_LEARNED,
     LEARNED_ANYWAY,
     LOSS_BLOWN_UP,
@@ -19,6 +20,7 @@ from gradcli.diagnosis.limits import (
     LOSS_OF_GUESSING,
     LOSS_THROWN_UP,
     SILENT_STEPS,
+    SLOW_START,
     TINY_BATCH,
     UPDATE_JUMP,
 )
@@ -39,9 +41,6 @@ from gradcli.records import (
     SetupRecord,
 )
 
-FEWEST_STEPS_OF_A_LOOP = 60
-# How many updates are the first ones.
-FIRST_UPDATES = 2
 # The losses of classification, as autograd names them.
 _CLASS_LOSSES = ("NllLoss", "LogSoftmax")
 _MATRIX_PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
@@ -287,7 +286,7 @@ class Evidence:
 
         How slow an own loop is at first is not known, so it is given more steps.
         """
-        fewest = FEWEST_STEPS_OF_A_LOOP if self.info.is_own_loop else FEWEST_STEPS
+        fewest = SLOW_START.value if self.info.is_own_loop else FEWEST_STEPS
         return self.steps >= fewest
 
     @property
@@ -355,7 +354,7 @@ class Evidence:
         trainings too.
         """
         jump = self.first_jump
-        if jump is None or jump[0] > FIRST_UPDATES:
+        if jump is None or jump[0] > FIRST_UPDATES.value:
             return jump
         is_tiny = 0 < self.batch_size <= TINY_BATCH.value  # then the loss jumps anyway
         thrown_up = self.highest_loss > LOSS_THROWN_UP.value * self.convergence.first_loss

@@ -149,7 +149,7 @@ BATCH_NORM = Limit(
 BATCH_LOSS_BEFORE = Limit(
     3.0,
     "In a sound training, a norm or a loss of three times the usual one is still chance.",
-    "measured",
+    "measured: its error rates",
 )
 DROPOUT = Limit(
     0.8,
@@ -166,7 +166,7 @@ SPIKE_HARM_AT_LEAST = Limit(
     0.05,
     "Late in training a loss may double and still be tiny: the rise must also be a noticeable "
     "share of the first loss.",
-    "measured",
+    "measured: its error rates",
 )
 RATE_CHANGE = Limit(
     5.0,
@@ -247,12 +247,12 @@ DECAY_PULL = Limit(
     0.5,
     "If the decay pulls about as hard as the gradient pushes when training begins, weights shrink "
     "before they can learn.",
-    "measured",
+    "measured: its error rates",
 )
 WEIGHTS_LEFT = Limit(
     0.7,
     "In healthy runs the weights of most layers grow, or shrink by a few hundredths.",
-    "measured",
+    "measured: its error rates",
 )
 MOMENTUM = Limit(
     0.97,
@@ -277,7 +277,7 @@ LOSS_THROWN_UP = Limit(
 AT_CHANCE = Limit(
     0.95,
     "A last loss within a twentieth of that of guessing, or above it.",
-    "measured",
+    "measured: its error rates",
 )
 WELL_LEARNED = Limit(
     0.6,
@@ -287,16 +287,84 @@ WELL_LEARNED = Limit(
 HAD_LEARNED = Limit(
     0.8,
     "A loss below this share of the reference, for five steps, is below chance.",
-    "measured",
+    "measured: its error rates",
 )
 SILENT_STEPS = Limit(
     10.0,
     "A layer may be unused in a few steps; without any gradient for this many, it has died.",
-    "measured",
+    "measured: its error rates",
 )
 MOVED = Limit(
     0.2,
     "Updates that add up to a fifth of the weights are enough to learn something from labels that "
     "belong to the inputs.",
-    "measured",
+    "measured: its error rates",
+)
+SLOW_START = Limit(
+    60.0,
+    "In fewer steps a sound model may not have left the loss of guessing yet.",
+    "measured: its error rates",
+)
+BEYOND_CHANCE = Limit(
+    3.0,
+    "Three standard errors: by chance, a difference is that large once in 370 times.",
+    "normal distribution",
+)
+NOISY = Limit(
+    0.25,
+    "If consecutive batches differ by more than a quarter of the loss, a flat loss is noise.",
+    "measured: its error rates",
+)
+BLOCKS = Limit(
+    3.0,
+    "One or two such falls and rises happen when a learning rate is too high.",
+    "measured: 3 to 9 if the examples are sorted by class",
+)
+BLOCK_FALL = Limit(
+    8.0,
+    "While batches are of one class the loss falls at every step but one; in noise, eight steps do "
+    "so once in 700 times.",
+    "503 of the 9! orders of nine numbers fall seven times or more (Eulerian numbers)",
+)
+BLOCK_LOW = Limit(
+    0.9,
+    "Within a block the loss falls below that of guessing: the model learns that class by heart.",
+    "measured: below 0.1 in most blocks, 0.8 in some when the rate is low",
+)
+BLOCK_HEIGHT = Limit(
+    0.3,
+    "At the next class the loss rises by at least this share of that of guessing.",
+    "measured: 0.4 to 4",
+)
+FIRST_UPDATES = Limit(
+    2.0,
+    "The first updates of RMSprop are ten times as large as those that follow.",
+    "its mean of squares begins at zero: 1/sqrt(1 - alpha), with alpha = 0.99",
+)
+SOON = Limit(
+    3.0,
+    "What dies within three steps of an outlier was killed by it: momentum carries its update on.",
+    "measured: its error rates",
+)
+HALF_LEFT = Limit(
+    0.5,
+    "With half of the loss gone, the model learns in spite of this.",
+    "measured: its error rates",
+)
+FIRST_TOO_LARGE = Limit(
+    0.5,
+    "If already the first update, which no momentum has touched, changes a layer by half, then the "
+    "learning rate is to blame.",
+    "measured: its error rates",
+)
+DECAY_OVERSHOOTS = Limit(
+    20.0,
+    "A decay that pulls so much harder than the gradient turns the weights over, further each time, "
+    "instead of shrinking them.",
+    "w - lr * decay * w grows if lr * decay > 2; measured: its error rates",
+)
+USUAL_EPSILON = Limit(
+    1e-6,
+    "If epsilon is that small and still most of the denominator, the gradient is to blame.",
+    "the default of PyTorch's optimizers is 1e-8; larger ones up to 1e-6 are in use",
 )

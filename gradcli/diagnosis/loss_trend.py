@@ -14,6 +14,8 @@ from gradcli.diagnosis.limits import (
     BATCH_LOSS,
     BATCH_LOSS_BEFORE,
     BATCH_NORM,
+    BEYOND_CHANCE,
+    NOISY,
     RATE_CHANGE,
     SPIKE,
 )
@@ -27,8 +29,6 @@ _LOSSES = 20
 _FEWEST_BEFORE = 10
 # A long run is read in blocks that fit a processor's cache.
 _ROWS_AT_ONCE = 20_000
-# A difference of medians counts if it is at least this many of its standard errors.
-_BEYOND_CHANCE = 3.0
 # From the interquartile range, and from the median absolute value, to the standard deviation of
 # a normal distribution; a median's standard error is this much larger than a mean's.
 _IQR_PER_DEVIATION = 1.349
@@ -144,11 +144,11 @@ def _trend(half: Floats, first: float, last: float, scatter: float) -> LossTrend
     low, high = np.percentile(half, [25, 75])
     error = _MEDIAN_OVER_MEAN_ERROR * (high - low) / _IQR_PER_DEVIATION / math.sqrt(len(late))
     fall = float(np.median(early) - np.median(late))
-    if abs(fall) > _BEYOND_CHANCE * error:
+    if abs(fall) > BEYOND_CHANCE.value * error:
         return "falling" if fall > 0 else "rising"
     if first > 0 and max(float(np.median(late)), last) < first / 2:
         return "converged"
-    return "noise" if scatter > 1 / 4 else "plateau"
+    return "noise" if scatter > NOISY.value else "plateau"
 
 
 def _correlation_of_logs(losses: Floats, norms: Floats) -> float:

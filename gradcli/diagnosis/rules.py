@@ -241,7 +241,7 @@ _CAUSES = (
     "lr-too-high",
 )
 EXPLAINED_BY: dict[str, tuple[str, ...]] = {
-    "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike", "bad-batch"),
+    "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike", "bad-batch", "data-order"),
     "spike": _CAUSES,
     "dead-units": (*_CAUSES, "softmax-before-loss", "exploding", "spike", "bad-batch"),
     "no-gradient": (

@@ -11,11 +11,13 @@ import numpy as np
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
+    HALF_LEFT,
     HUGE_WEIGHTS,
     INPUT_RANGE,
     LARGE_FIRST_LOSS,
     LARGE_WEIGHTS,
     LOSS_OF_GUESSING,
+    SATURATED_UNITS,
     SMALL_WEIGHTS,
 )
 from gradcli.notation import numbers
@@ -75,7 +77,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
     first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
     if large.any() and (
         first > LARGE_FIRST_LOSS.value * guessing
-        or not evidence.loss_left <= 1 / 2
+        or not evidence.loss_left <= HALF_LEFT.value
         or (np.nanmax(gains) > HUGE_WEIGHTS.value and not evidence.learned_anyway)
         or _saturated(evidence)
     ):
@@ -175,7 +177,8 @@ def initial_gains(evidence: Evidence) -> Floats:
 
 def _saturated(evidence: Evidence) -> bool:
     return evidence.probed is not None and bool(
-        np.nanmax(np.nan_to_num(evidence.probed.saturated_fraction), initial=0.0) > 1 / 2
+        np.nanmax(np.nan_to_num(evidence.probed.saturated_fraction), initial=0.0)
+        > SATURATED_UNITS.value
     )
 
 

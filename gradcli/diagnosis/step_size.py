@@ -15,6 +15,7 @@ from gradcli.diagnosis.limits import (
     CLIPPED_TO,
     DISTANCE,
     HALF_LEARNED,
+    HALF_LEFT,
     LARGE_UPDATE,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
@@ -22,6 +23,7 @@ from gradcli.diagnosis.limits import (
     SCATTER,
     SETTLED_TOO_LARGE,
     SETTLED_TOO_LARGE_SGD,
+    SOON,
     SPIKE,
     SPIKE_HARM,
     SPIKE_HARM_AT_LEAST,
@@ -35,8 +37,6 @@ from gradcli.records import Finding, was_clipped
 
 # The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3
-# Within so many steps of a spike, what happens is its work.
-_SOON = 3
 # Where a value that is not finite may be the work of updates; inputs and labels are not.
 _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
@@ -99,7 +99,7 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
 def _killed(evidence: Evidence, one: Spike) -> bool:
     """Whether a layer has had no gradient since a few steps after the spike."""
     since = [int(evidence.silent_since[at]) for at in evidence.fell_silent]
-    return any(0 <= step - one.step <= _SOON for step in since)
+    return any(0 <= step - one.step <= SOON.value for step in since)
 
 
 def _bad_batch(one: Spike) -> Finding:
@@ -311,7 +311,7 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
         )
     elif scale is not None and size and scale[1] > NOISE_SCALE.value * size:
         # Near a minimum the mean gradient goes to zero and the noise does not: that is normal.
-        late = evidence.loss_left < 1 / 2
+        late = evidence.loss_left < HALF_LEFT.value
         yield Finding(
             code="noise-dominated",
             severity="info" if late else "warning",
