@@ -7,10 +7,11 @@ also architectures and optimizers that `tuning` never uses.
 
     python benchmarks/diagnosis.py [--part tuning|held] [--ways train,own,fresh] [--kinds WORDS]
         [--faults N] [--healthy N] [--limit N] [--jobs N] [--json FILE] [--list-wrong] [--only CASE]
-        [--keep FOLDER]
+        [--keep FOLDER] [--calibrate]
 
 Prints what was right with Wilson intervals, by way and by kind, a table of confusions, and what is
-not as wanted; it exits with 1 if anything is not.
+not as wanted; it exits with 1 if anything is not. With `--calibrate` it also writes the table from
+which gradcli says how sure a finding is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from diagnosis_corpus import scoring, tables
+from diagnosis_corpus import calibration, scoring, tables
 from diagnosis_corpus.cases import Case, Kind, draw_cases, tunable
 from diagnosis_corpus.scoring import Score, score
 from diagnosis_corpus.trial import Trial, run_case
@@ -41,6 +42,11 @@ void:  its twin, or a sound training itself, stays below {100 * scoring.LEARNS:g
 helps: a try comes within {100 * scoring.MARGIN:g} points of the twin
 harms: it ends more than {100 * scoring.MARGIN:g} points below the fault
 """
+
+#: The table that the package reads; see `diagnosis_corpus.calibration`.
+CERTAINTIES = (
+    Path(__file__).resolve().parents[1] / "gradcli" / "diagnosis" / "calibration" / "measured.json"
+)
 
 #: How many of each kind of fault, and of sound training, unless a number is given.
 OF_EACH_FAULT, OF_EACH_SOUND = 8, 14
@@ -123,6 +129,9 @@ def main() -> int:
         "--keep", type=Path, metavar="FOLDER", help="keep the trainings; judge those kept anew"
     )
     parser.add_argument("--list-wrong", action="store_true")
+    parser.add_argument(
+        "--calibrate", action="store_true", help=f"write {CERTAINTIES.name}, how sure findings are"
+    )
     arguments = parser.parse_args()
 
     cases = cases_of(arguments)
@@ -156,6 +165,10 @@ def main() -> int:
             for case, trial, judged, seconds in results
         ]
         arguments.json.write_text(json.dumps(lines, indent=1))
+    if arguments.calibrate:
+        judged = [(trial, one, case.training().answer) for case, trial, one, _ in results]
+        table = calibration.table(judged, arguments.part)
+        CERTAINTIES.write_text(calibration.written(table))
     missed = list(tables.misses(scored))
     print("\n".join(["not as wanted:", *missed]) if missed else "all is as wanted")
     return int(bool(missed))

@@ -327,7 +327,8 @@ class Finding:
     follows_from: str | None = None
     """The code of the finding that explains this one; None for a cause of its own."""
     certainty: float = math.nan
-    """How often a finding of this code was right in the measured corpus; NaN if not measured."""
+    """The probability, 0 to 1, that a finding of this code is right, as measured on the benchmark's
+    trainings; of one that follows from another finding, that finding's. NaN if not measured."""
 
 
 #: Data with fewer examples to train and validate on is small: an epoch with the default batch size

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
 import diagnosis
 import pytest
 import torch
-from diagnosis_corpus import scoring, tables
+from diagnosis_corpus import calibration, scoring, tables
 from diagnosis_corpus.cases import (
     ARCHITECTURES,
     HELD_ARCHITECTURES,
@@ -300,3 +301,62 @@ def test_what_is_not_as_wanted_is_listed():
     listed = [line.partition(" (")[0].rpartition(" ")[0] for line in tables.misses(scored(7, 3))]
     assert listed == ["own: code and layer", "own: root cause first", "own: planted"]
     assert len(list(tables.misses(scored(9, 1)))) == 1
+
+
+# How often each finding is right.
+
+
+def counted(found, *, codes=("lr-too-high",), layers=(), level=0.1, twin=0.9):
+    """What one training adds to the table."""
+    answer = Answer(codes, layers)
+    trial = Trial(tuple(found), level, twin)
+    scored = scoring.score(case_of(codes), trial, answer)
+    return calibration.count_findings([(trial, scored, answer)])
+
+
+def test_a_finding_counts_as_said_and_as_right_if_it_fits_the_planted_fault():
+    assert counted([said("lr-too-high")]) == {"lr-too-high": (1, 1)}
+    assert counted([said("plateau")]) == {"plateau": (0, 1)}
+    assert counted([said("lr-too-high"), said("spike")]) == {
+        "lr-too-high": (1, 1),
+        "spike": (0, 1),
+    }
+    here, elsewhere = said("lr-too-high", layer="a"), said("lr-too-high", layer="b")
+    assert counted([here], layers=("a",)) == {"lr-too-high": (1, 1)}
+    assert counted([elsewhere], layers=("a",)) == {"lr-too-high": (0, 1)}
+    assert counted([here, elsewhere], layers=("a",)) == {"lr-too-high": (0, 1)}
+    assert counted([here, elsewhere], layers=("a", "b")) == {"lr-too-high": (1, 1)}
+
+
+def test_remarks_and_what_follows_from_a_cause_are_not_counted():
+    beneath = Said("dead-units", "error", None, "", None, "lr-too-high")
+    remark = said("vanishing", "info")
+    assert counted([said("lr-too-high"), beneath, remark]) == {"lr-too-high": (1, 1)}
+
+
+def test_whatever_is_said_of_a_sound_training_is_wrong_and_so_of_a_fault_too_weak_to_matter():
+    assert counted([said("lr-too-high")], codes=(), level=0.9) == {"lr-too-high": (0, 1)}
+    assert counted([said("lr-too-high")], level=0.895) == {"lr-too-high": (0, 1)}
+    assert counted([said("lr-too-high")], level=0.1, twin=0.1) == {}  # void
+
+
+def test_healthy_is_right_of_a_sound_training_and_of_a_weak_fault():
+    healthy = [said("healthy", "info"), said("frozen", "info")]
+    assert counted(healthy, codes=(), level=0.9) == {"healthy": (1, 1)}
+    assert counted(healthy, level=0.895) == {"healthy": (1, 1)}
+    assert counted(healthy) == {"healthy": (0, 1)}
+
+
+def test_the_table_is_written_with_its_mix():
+    trials = []
+    for codes, found in ((("lr-too-high",), "lr-too-high"), ((), "healthy"), ((), "plateau")):
+        trial = Trial((said(found, "info" if found == "healthy" else "error"),), 0.5, 0.9)
+        answer = Answer(codes)
+        trials.append((trial, scoring.score(case_of(codes), trial, answer), answer))
+    text = calibration.written(calibration.table(iter(trials), "tuning"))
+    assert json.loads(text) == {
+        "part": "tuning",
+        "cases": {"fault": 1, "healthy": 2, "weak": 0, "void": 0},
+        "codes": {"healthy": [1, 1], "lr-too-high": [1, 1], "plateau": [0, 1]},
+    }
+    assert '"plateau": [0, 1]\n' in text

@@ -29,6 +29,7 @@ class Said:
     layer: str | None
     message: str
     override: str | None
+    follows_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def _said(inspection: Any) -> tuple[Said, ...]:
             one.layer,
             f"{one.message} {getattr(one, 'mend', '')}".strip(),
             one.override,
+            one.follows_from,
         )
         for one in inspection.findings
     )

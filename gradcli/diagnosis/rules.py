@@ -17,6 +17,7 @@ from gradcli.diagnosis import (
     step_size,
     wiring,
 )
+from gradcli.diagnosis.calibration import with_certainty
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import LOSS_KEPT
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
@@ -282,7 +283,7 @@ def examine(evidence: Evidence) -> Diagnosis:
         )
     if evidence.info.is_own_loop:  # it has no config, and so no override
         findings = [replace(finding, override=None) for finding in findings]
-    return Diagnosis(tuple(_ranked(findings)), tuple(tested), not_tested)
+    return Diagnosis(tuple(with_certainty(_ranked(findings))), tuple(tested), not_tested)
 
 
 def _ranked(findings: list[Finding]) -> list[Finding]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from gradcli.diagnosis.calibration import measured_findings
 from gradcli.notation import numbers
 from gradcli.records import Finding
 from gradcli.views.labelled import Labelled, whole_lines
@@ -56,10 +58,25 @@ def finding_lines(finding: Finding, label: str, *, rule: bool = False) -> Iterat
         yield Labelled("", Text(evidence, TITLE))
     if rule:
         yield Labelled("", Text(f"the rule: {finding.threshold}", TITLE))
+    sure = certainty_phrase(finding)
+    if sure:
+        yield Labelled("", Text(sure, TITLE))
     if finding.override is not None:
         yield from whole_lines("", [f"try  {finding.override}"])
     elif finding.mend:
         yield Labelled("", Text(f"try  {finding.mend}"))
+
+
+def certainty_phrase(finding: Finding) -> str:
+    """Say how sure a finding is, and how that was measured.
+
+    Empty if it was not measured, and for what follows from a cause, which is as sure as its cause.
+    """
+    measured = measured_findings().get(finding.code)
+    if finding.follows_from or measured is None or math.isnan(finding.certainty):
+        return ""
+    times = numbers.count(measured.said, "benchmark training")
+    return f"certainty {finding.certainty:.0%}: right in {measured.right} of {times}"
 
 
 def with_override(arguments: Sequence[str], override: str) -> list[str]:

@@ -77,6 +77,13 @@ def test_findings_say_what_to_try(make_summary):
     assert result["try"] == "a=b"
 
 
+@pytest.mark.parametrize(("certainty", "written"), [(0.875, 0.875), (math.nan, None)])
+def test_findings_say_how_sure_they_are(make_summary, certainty, written):
+    finding = Finding("healthy", "info", None, {}, "rule", "message", None, certainty=certainty)
+    (result,) = train_json(make_summary(findings=(finding,)))["findings"]
+    assert result["certainty"] == written
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")]
 )

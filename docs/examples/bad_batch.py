@@ -1,0 +1,20 @@
+"""One of 4,000 images is noise, a thousand times as strong as the others."""
+
+import torch
+from digits import inputs, labels, net
+from torch import nn
+
+from gradcli import GradientMonitor
+
+torch.manual_seed(0)
+model = net(hidden=nn.Linear(784, 64), relu=nn.ReLU(), output=nn.Linear(64, 10))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+order = torch.randperm(4000)
+inputs[order[2000]] = 1000 * torch.randn(784)
+with GradientMonitor(model, optimizer) as monitor:
+    for batch in order.split(40):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(inputs[batch]), labels[batch])
+        loss.backward()
+        monitor.step(loss)
+        optimizer.step()

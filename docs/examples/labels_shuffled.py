@@ -1,0 +1,19 @@
+"""The images were shuffled, and the labels were not."""
+
+import torch
+from digits import inputs, labels, net
+from torch import nn
+
+from gradcli import GradientMonitor
+
+torch.manual_seed(0)
+inputs = inputs[torch.randperm(4000)]
+model = net(hidden=nn.Linear(784, 64), relu=nn.ReLU(), output=nn.Linear(64, 10))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with GradientMonitor(model, optimizer) as monitor:
+    for batch in torch.randperm(4000).split(40):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(inputs[batch]), labels[batch])
+        loss.backward()
+        monitor.step(loss)
+        optimizer.step()
