@@ -1,14 +1,13 @@
-"""What each limit of the rules decides: how often the diagnosis is wrong at half of it and twice it.
+"""What each limit of the rules decides: how often the diagnosis is wrong at half of it, and twice.
 
 Judges the trainings that `benchmarks/diagnosis.py --keep FOLDER` has kept, again and again, each
 time with one limit changed. Nothing is trained, so a limit takes seconds.
 
     python benchmarks/limits.py FOLDER [--only NAMES] [--jobs N] [--write]
 
-Prints a line per limit: faults whose code or layer is wrong, and sound trainings for which something
-is wrong, at half of the limit, at the limit, and at twice it. A limit that changes nothing within
-these factors is far from every training of the corpus. `--write` stores the table where the
-documentation of the limits finds it.
+Prints a line per limit: faults whose code or layer is wrong, and sound trainings of which something
+is said, at half of the limit, at the limit, and at twice it. A limit that changes nothing within
+these factors is far from every training of the corpus. `--write` stores the table in the package.
 """
 
 from __future__ import annotations
@@ -76,11 +75,17 @@ def gather(part: list[tuple[Case, float, float | None, str]]) -> Iterator[tuple[
         yield case, level, twin, gather_evidence(run, run.steps), case.training().answer
 
 
-def count(part: list[Any], names: tuple[str, ...]) -> dict[str, dict[str, list[int]]]:
-    """Return for each limit and factor how many are missed and how many are alarms."""
+def count(
+    first: int, folder: Path, jobs: int, names: tuple[str, ...]
+) -> dict[str, dict[str, list[int]]]:
+    """Return for each limit and factor how many are missed, and how many are alarms.
+
+    Of every `jobs`-th case from `first` on.
+    """
     from gradcli.diagnosis import limits
 
     warnings.simplefilter("ignore")
+    part = kept_cases(folder)[first::jobs]
     known = list(gather(part))
     table: dict[str, dict[str, list[int]]] = {}
     for name in names:
@@ -109,9 +114,9 @@ def main() -> None:
     if arguments.only:
         names = tuple(arguments.only.split(","))
     cases = kept_cases(arguments.folder)
-    parts = [cases[at :: arguments.jobs] for at in range(arguments.jobs)]
-    with multiprocessing.get_context("fork").Pool(arguments.jobs) as pool:
-        tables = pool.map(partial(count, names=names), parts)
+    counted = partial(count, folder=arguments.folder, jobs=arguments.jobs, names=names)
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
+        tables = pool.map(counted, range(arguments.jobs))
     faults = sum(case.kind.is_fault for case, *_ in cases)
     print(f"{len(cases)} trainings, {faults} with a fault: missed/alarms at 1/2, 1 and 2 times")
     total = {

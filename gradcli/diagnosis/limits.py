@@ -359,8 +359,8 @@ FIRST_TOO_LARGE = Limit(
 )
 DECAY_OVERSHOOTS = Limit(
     20.0,
-    "A decay that pulls so much harder than the gradient turns the weights over, further each time, "
-    "instead of shrinking them.",
+    "A decay that pulls so much harder than the gradient turns the weights over and over, "
+    "and does not shrink them.",
     "w - lr * decay * w grows if lr * decay > 2; measured: its error rates",
 )
 USUAL_EPSILON = Limit(
