@@ -188,8 +188,25 @@ class Evidence:
 
     @property
     def loss_of_guessing(self) -> float:
-        """ln(classes); NaN if they are not known, as with most losses of the user's own loop."""
-        return math.log(self.classes) if self.classes > 1 else math.nan
+        """ln(classes); NaN if they are not known, or if the loss is not a mean cross-entropy."""
+        if self.classes < 2 or self._is_no_mean_cross_entropy:
+            return math.nan
+        return math.log(self.classes)
+
+    @property
+    def _is_no_mean_cross_entropy(self) -> bool:
+        """Whether the first loss of the user's own loop is out of reach of a mean cross-entropy.
+
+        log(sum(exp(z))) - z_y is between 0 and max(z) - min(z) + ln(classes), so a loss outside is
+        a sum over the batch, or has a sign, a factor or an offset of its own.
+        """
+        first = self.first_setup
+        if not self.info.is_own_loop or not len(self.losses):
+            return False
+        if first is None or first.outputs is None or first.step > 0:
+            return False
+        loss, range_of_outputs = float(self.losses[0]), first.outputs.high - first.outputs.low
+        return not 0 <= loss <= (range_of_outputs + math.log(self.classes)) * (1 + 1e-6)
 
     @property
     def judges_loss(self) -> bool:
@@ -203,11 +220,16 @@ class Evidence:
     def should_fall(self) -> bool:
         """Whether training is known to lower the loss: it compares outputs with targets.
 
-        Others may rise by design, such as those of a generator and a discriminator.
+        Others may rise by design, such as those of a generator and a discriminator, or one that
+        is subtracted from a constant and maximised.
         """
-        if not self.info.is_own_loop or self.classes > 1:
+        if not self.info.is_own_loop:
             return True
         path = () if self.setup is None else self.setup.loss_path
+        if self.classes > 1:
+            before = path[: _first_place(path, (*_CLASS_LOSSES, *_TWO_CLASS_LOSSES))]
+            turned = not {"Neg", "Sub", "Rsub"}.isdisjoint(before)
+            return not turned and not {"Mul", "Add"} <= set(before)
         return any(name.startswith(_LOSSES_OF_TARGETS) for name in path)
 
     @property
@@ -364,6 +386,12 @@ class Evidence:
         if not self.blown_up and self.fault is None:
             return self
         return replace(self, norms=self.norms[:1], input_norms=self.input_norms[:1])
+
+
+def _first_place(path: tuple[str, ...], prefixes: tuple[str, ...]) -> int:
+    """Return the place of the first operation of one of these names; the end if there is none."""
+    places = (at for at, name in enumerate(path) if name.startswith(prefixes))
+    return next(places, len(path))
 
 
 def matrix_layers(layers: tuple[LayerInfo, ...]) -> list[int]:
