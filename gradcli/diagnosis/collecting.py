@@ -15,6 +15,7 @@ from gradcli.diagnosis.loss_trend import (
     finite_rows,
 )
 from gradcli.records import (
+    Doubles,
     EvalRecord,
     FaultRecord,
     LayerRecord,
@@ -75,7 +76,22 @@ def collect_evidence(
         weight_norms=_rows(layer_records, "weight_norm", info)[:, matrices],
         last_step=int(steps.step[rows[-1]]) if count else 0,
         first_learning_rate=float(np.max(steps.learning_rate[rows[:FEWEST_STEPS]], initial=0.0)),
+        still_elsewhere=_still_without_matrix(info, registered, norms, layer_records),
         silent_since=silent,
+    )
+
+
+def _still_without_matrix(
+    info: RunInfo, matrices: list[int], norms: Doubles, records: tuple[LayerRecord, ...]
+) -> tuple[str, ...]:
+    """Name the other layers that get a gradient, (n, all layers), but kept the same norm."""
+    weights = _rows(records, "weight_norm", info)
+    if len(weights) < 2 or not len(norms):
+        return ()
+    others = [index for index in range(len(info.layers)) if index not in set(matrices)]
+    still = np.ptp(weights, axis=0) == 0  # NaN is not known to be still
+    return tuple(
+        info.layers[index].name for index in others if still[index] and norms[:, index].any()
     )
 
 

@@ -115,6 +115,9 @@ class Evidence:
     """The last step on record."""
     first_learning_rate: float = math.nan
     """The largest learning rate of the first steps."""
+    still_elsewhere: tuple[str, ...] = ()
+    """The layers without a matrix, such as norm layers, that get a gradient, but whose weights had
+    the same norm whenever it was measured."""
     silent_since: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
 
@@ -347,6 +350,22 @@ class Evidence:
             unheld = bool(trained) and not any(rates.get(index, 0.0) for index in trained)
             found.append(unheld and not self.is_moved(at))
         return tuple(found)
+
+    @property
+    def still_without_matrix(self) -> tuple[str, ...]:
+        """Those of `still_elsewhere` that no rate above zero holds, although they are trained."""
+        if self.setup is None:
+            return ()
+        named = {layer.name: layer for layer in self.info.layers}
+        rates: dict[int, float] = {}
+        for group in self.setup.groups:
+            rates.update(dict.fromkeys(group.parameters, group.learning_rate))
+        return tuple(
+            name
+            for name in self.still_elsewhere
+            if not self.is_frozen(name)
+            and not any(rates.get(index, 0.0) for index in self.parameters_of(named[name]))
+        )
 
     @property
     def not_this_optimizers(self) -> tuple[bool, ...]:

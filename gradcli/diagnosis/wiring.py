@@ -12,7 +12,7 @@ from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
-from gradcli.records import Finding
+from gradcli.records import Finding, LayerInfo
 
 # As autograd names them: what turns logits into probabilities, and the losses that do so
 # themselves. Log-softmax twice is log-softmax, so it is missing here on purpose.
@@ -27,17 +27,21 @@ _NORMALISING = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
 def not_cleared(evidence: Evidence) -> Iterator[Finding]:
     """The gradients of earlier updates are still there when the next ones are added."""
     setup = evidence.setup
-    if setup is None or setup.updates_watched < 2 or setup.not_cleared < setup.updates_watched:
+    if setup is None or setup.not_cleared < min(setup.updates_watched, 3) or setup.not_cleared < 2:
         return
+    always = setup.not_cleared == setup.updates_watched
+    how_often = "never cleared" if always else "not always cleared"
+    earlier = "those of all earlier steps" if always else "those of earlier steps"
+    of = "each of" if always else f"{setup.not_cleared} of"
     yield Finding(
         code="not-cleared",
         severity="error",
         layer=None,
         evidence={"updates_watched": setup.updates_watched, "not_cleared": setup.not_cleared},
         threshold="a gradient that is not zero when the first backward pass after an update begins",
-        message="The gradients are never cleared: each backward pass adds to those of all earlier "
-        f"steps (seen before each of {setup.updates_watched} updates), so the optimizer follows "
-        "their sum.",
+        message=f"The gradients are {how_often}: backward passes add to {earlier} "
+        f"(seen before {of} {setup.updates_watched} updates), so the "
+        "optimizer follows their sum.",
         override=None,
         mend="Call optimizer.zero_grad() once per update, before loss.backward().",
     )
@@ -167,6 +171,10 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
         return
     gets_gradient = evidence.norms.max(axis=0) > 0
     exactly_still = ~evidence.moved_by_updates & gets_gradient & ~np.array(evidence.frozen)
+    all_still = exactly_still.any() and (exactly_still | np.array(evidence.frozen)).all()
+    if all_still and (evidence.clip_coefficients == 0).all():
+        yield _cleared_too_late(evidence)
+        return
     # A gradient may be so small that an update rounds to nothing, in a layer that is held.
     known = evidence.setup is not None
     still = exactly_still & (
@@ -174,12 +182,14 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
         if known
         else np.array([not evidence.is_moved(place) for place in range(len(evidence.layers))])
     )
-    places = np.flatnonzero(still)
-    if not len(places):
+    places = {evidence.layers[place].name for place in np.flatnonzero(still)}
+    everything = len(places) == len(evidence.layers)
+    places |= set() if everything else set(evidence.still_without_matrix)
+    layers = [layer for layer in evidence.info.layers if layer.name in places]
+    if not layers:
         return
-    names = [evidence.layers[place].name for place in places]
-    everything = len(names) == len(evidence.layers)
-    zero_rate = _has_zero_rate(evidence, places.tolist())
+    names = [layer.name for layer in layers]
+    zero_rate = _has_zero_rate(evidence, layers)
     if everything:
         message = "No update moves any weight: " + (
             "the learning rate is 0." if zero_rate else "the optimizer changes nothing."
@@ -195,24 +205,52 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
                 else "the optimizer does not hold the parameters."
             )
         )
+        whose = _names(names) if len(names) <= 2 else f"these {len(names)} layers"
         mend = (
-            f"Give the parameter group of {names[0]} a learning rate above 0."
+            f"Give the parameter group of {whose} a learning rate above 0."
             if zero_rate
-            else f"Pass the parameters of {names[0]} to the optimizer; build it after the model is "
+            else f"Pass the parameters of {whose} to the optimizer; build it after the model is "
             "complete."
         )
-    yield Finding(
+    yield _never_moved(
+        evidence,
+        None if everything else names[0],
+        len(names),
+        message,
+        mend,
+        remedies.set_learning_rate(evidence) if everything and zero_rate else None,
+    )
+
+
+def _cleared_too_late(evidence: Evidence) -> Finding:
+    """Return that the gradients are gone when the optimizer makes its update."""
+    return _never_moved(
+        evidence,
+        None,
+        len(evidence.layers),
+        "No update moves any weight: the gradients that loss.backward() made are gone, or 0, when "
+        "optimizer.step() runs.",
+        "Call optimizer.zero_grad() before loss.backward(), not between it and optimizer.step().",
+    )
+
+
+def _never_moved(
+    evidence: Evidence,
+    layer: str | None,
+    count: int,
+    message: str,
+    mend: str,
+    override: str | None = None,
+) -> Finding:
+    measured = len(evidence.update_ratios)
+    return Finding(
         code="not-updated",
         severity="error",
-        layer=None if everything else names[0],
-        evidence={
-            "layers": len(names),
-            "update_ratio": 0.0,
-            "measured": len(evidence.update_ratios),
-        },
+        layer=layer,
+        evidence={"layers": count, "update_ratio": 0.0, "measured": measured},
         threshold="a gradient above 0 and an update ratio of exactly 0 whenever it was measured",
         message=message,
-        override=remedies.set_learning_rate(evidence) if everything and zero_rate else None,
+        override=override,
         mend=mend,
     )
 
@@ -236,13 +274,13 @@ def frozen(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _has_zero_rate(evidence: Evidence, places: list[int]) -> bool:
+def _has_zero_rate(evidence: Evidence, layers: list[LayerInfo]) -> bool:
     """Whether the optimizer holds these layers' parameters, but at a rate of zero."""
     setup = evidence.setup
     if setup is None:
         return evidence.info.learning_rate == 0
     held = {index for group in setup.groups for index in group.parameters}
-    indices = {i for place in places for i in evidence.parameters_of(evidence.layers[place])}
+    indices = {index for layer in layers for index in evidence.parameters_of(layer)}
     rates = [group.learning_rate for group in setup.groups if indices & set(group.parameters)]
     return bool(indices & held) and not any(rates)
 

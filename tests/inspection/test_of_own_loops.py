@@ -109,6 +109,65 @@ def test_gradients_that_are_never_cleared(look, scaled, make, rate):
         assert found.verdict == ("healthy" if clear else "not-cleared")
 
 
+def test_gradients_that_are_cleared_now_and_then(look, scaled):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    calls = iter(range(10_000))
+
+    def loss_of(*given):
+        if next(calls) % 10 == 0:
+            optimizer.zero_grad()
+        return F.cross_entropy(*given)
+
+    found = look(model, optimizer, scaled, loss_of=loss_of, clear=False)
+    assert found.verdict == "not-cleared"
+    assert "not always cleared" in found.findings[0].message
+
+
+def test_norm_layers_that_the_optimizer_does_not_hold(look, scaled):
+    model = net(norm=nn.BatchNorm1d)
+    linear = [p for module in model if isinstance(module, nn.Linear) for p in module.parameters()]
+    found = look(model, torch.optim.SGD(linear, lr=0.1), scaled).findings
+    assert [(one.code, one.layer) for one in found] == [("not-updated", "1")]
+    assert "3 layers, 1 to 7" in found[0].message
+
+
+def test_gradients_that_are_cleared_before_the_update(scaled, tmp_path, inspect):
+    inputs, labels = scaled
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradcli.GradientMonitor(model, optimizer, runs_dir=tmp_path, every=10) as monitor:
+        for step in range(30):
+            at = slice(step * BATCH, step * BATCH + BATCH)
+            loss = F.cross_entropy(model(inputs[at]), labels[at])
+            loss.backward()
+            monitor.step(loss)
+            optimizer.zero_grad()
+            optimizer.step()
+    (found,) = inspect(target=monitor.run).findings
+    assert (found.code, found.layer) == ("not-updated", None)
+    assert "between" in found.mend
+
+
+def test_an_update_that_is_never_made(scaled, tmp_path, gradcli):
+    import gradcli as package
+
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with (
+        pytest.warns(RuntimeWarning, match=r"called 5 times, but optimizer\.step\(\)"),
+        package.GradientMonitor(model, optimizer, runs_dir=tmp_path) as monitor,
+    ):
+        for _ in range(5):
+            loss = F.cross_entropy(model(scaled[0][:BATCH]), scaled[1][:BATCH])
+            optimizer.zero_grad()
+            loss.backward()
+            monitor.step(loss)
+    shown = gradcli("inspect-gradients", str(monitor.run))
+    assert "when optimizer.step() follows monitor.step(loss)" in " ".join(shown.out.split())
+    assert "nothing to report" not in gradcli("runs", "show", str(monitor.run)).out
+
+
 # Depth is the order in which layers are called -----------------------------------------------
 
 
