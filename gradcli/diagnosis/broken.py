@@ -82,7 +82,7 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
     by_the_data = fault.cause.startswith(_CAUSES_OF_ANY_SIZE)
     if (rose or largest > LARGE_UPDATE.value) and not by_the_data:
         return (
-            "The loss or the updates had grown before it: the learning rate is too high.",
+            "The loss or the updates had grown before it: the steps were too large.",
             remedies.lower_learning_rate(evidence, largest / LARGE_UPDATE.value),
         )
     if by_the_data:

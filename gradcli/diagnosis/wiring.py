@@ -12,13 +12,15 @@ from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
-from gradcli.records import Finding, LayerInfo
+from gradcli.records import Finding, LayerInfo, layers_in_call_order
 
 # As autograd names them: what turns logits into probabilities, and the losses that do so
 # themselves. Log-softmax twice is log-softmax, so it is missing here on purpose.
 _SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "ReLU"}
+_NLL = "nll_loss"
 _LOSSES_OF_LOGITS = {
     "LogSoftmax": ("cross-entropy", ("Softmax", "Sigmoid", "Relu")),
+    "NllLoss": (_NLL, ("Softmax", "Sigmoid")),
     "BinaryCrossEntropyWithLogits": ("binary cross-entropy with logits", ("Sigmoid", "Relu")),
 }
 _NORMALISING = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
@@ -52,8 +54,13 @@ def batch_norm_mode(evidence: Evidence) -> Iterator[Finding]:
     setup = evidence.setup
     if setup is None or not setup.eval_mode:
         return
-    kinds = {layer.name: layer.kind for layer in evidence.info.layers}
-    norms = [name for name in setup.eval_mode if kinds.get(name, "").startswith(_NORMALISING)]
+    called = layers_in_call_order(evidence.info.layers, setup)
+    layers = [evidence.info.layers[index] for index in called]
+    norms = [
+        layer.name
+        for layer in layers
+        if layer.name in setup.eval_mode and layer.kind.startswith(_NORMALISING)
+    ]
     trained = [name for name in norms if not evidence.is_frozen(name)]
     if not trained:
         return
@@ -77,6 +84,9 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
     if found is None:
         return
     squashing, loss = found
+    if loss == _NLL:
+        yield _probabilities_for_logarithms(evidence, squashing)
+        return
     last = evidence.layers[-1].name
     floor = ""
     if squashing == "softmax" and evidence.classes > 1:
@@ -96,6 +106,26 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
         f"logits and applies its own: gradients are much smaller than they should be.{floor}",
         override=None,
         mend=f"Remove the {squashing} from the model's output; {loss} takes logits.",
+    )
+
+
+def _probabilities_for_logarithms(evidence: Evidence, squashing: str) -> Finding:
+    """Return that the negative log-likelihood is taken of probabilities, not their logarithms."""
+    return Finding(
+        code="softmax-before-loss",
+        severity="warning",
+        layer=evidence.layers[-1].name,
+        evidence={
+            "operation": squashing,
+            "loss": _NLL,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"the operation before {_NLL} in the graph of the loss",
+        message=f"The model's output passes through a {squashing} before {_NLL}, which expects "
+        "logarithms of probabilities: the loss is between -1 and 0, and its gradients are much "
+        "smaller than they should be.",
+        override=None,
+        mend=f"Replace the {squashing} by log_softmax, or remove it and use cross_entropy.",
     )
 
 

@@ -55,6 +55,7 @@ def test_not_cleared_explains_a_loss_that_blows_up(run_evidence, setup_record):
         (("NllLoss", "LogSoftmax", "Softmax", "Addmm"), "softmax"),
         (("NllLoss", "LogSoftmax", "Sigmoid", "Addmm"), "sigmoid"),
         (("Mean", "BinaryCrossEntropyWithLogits", "Sigmoid"), "sigmoid"),
+        (("NllLoss", "Softmax", "Addmm"), "softmax"),  # probabilities without a logarithm
         (("NllLoss", "LogSoftmax", "LogSoftmax", "Addmm"), None),  # the same as once
         (("NllLoss", "Log", "Softmax", "Addmm"), None),  # as it should be
         (("BinaryCrossEntropy", "Sigmoid"), None),
@@ -143,6 +144,9 @@ def test_batch_norm_in_eval_mode_is_a_fault_unless_it_is_frozen(run_evidence, se
                   for one in evidence.info.layers)  # fmt: skip
     ill = run_evidence(setup=setup_record(eval_mode=("middle",)), layers=kinds)
     assert diagnose(ill)[0].code == "batch-norm-mode"
+    all_norms = tuple(replace(one, kind="BatchNorm1d") for one in evidence.info.layers)
+    backwards = setup_record(eval_mode=("middle", "last", "first"), call_order=(2, 1, 0))
+    assert diagnose(run_evidence(setup=backwards, layers=all_norms))[0].layer == "last"
     frozen = setup_record(
         eval_mode=("middle",), requires_grad=(True,) * 2 + (False,) * 2 + (True,) * 2
     )
