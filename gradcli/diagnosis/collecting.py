@@ -50,6 +50,8 @@ def collect_evidence(
     if count > _SAMPLED_STEPS:
         rows = rows[np.linspace(0, count - 1, _SAMPLED_STEPS).astype(np.intp)]
     norms = norm_by_layer(steps.parameter_grad_norm_before_clip[rows], info.layers)
+    after = norm_by_layer(steps.parameter_grad_norm_after_clip[rows], info.layers)
+    gone = ((norms > 0).any(axis=0) & (after == 0).all(axis=0))[matrices]
     losses = np.asarray(steps.loss[rows], dtype=np.float64)
     total = np.asarray(steps.grad_norm_before_clip[rows], dtype=np.float64)
     return Evidence(
@@ -77,6 +79,7 @@ def collect_evidence(
         last_step=int(steps.step[rows[-1]]) if count else 0,
         first_learning_rate=float(np.max(steps.learning_rate[rows[:FEWEST_STEPS]], initial=0.0)),
         still_elsewhere=_still_without_matrix(info, registered, norms, layer_records),
+        gone_before_update=tuple(gone.tolist()),
         silent_since=silent,
     )
 

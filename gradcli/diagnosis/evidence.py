@@ -118,6 +118,8 @@ class Evidence:
     still_elsewhere: tuple[str, ...] = ()
     """The layers without a matrix, such as norm layers, that get a gradient, but whose weights had
     the same norm whenever it was measured."""
+    gone_before_update: tuple[bool, ...] = ()
+    """Which layers have a gradient after the backward pass, but none, or 0, in every update."""
     silent_since: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
 

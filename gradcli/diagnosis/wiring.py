@@ -18,6 +18,7 @@ from gradcli.records import Finding, LayerInfo, layers_in_call_order
 # themselves. Log-softmax twice is log-softmax, so it is missing here on purpose.
 _SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "ReLU"}
 _NLL = "nll_loss"
+_PRODUCTS = ("Addmm", "Mm", "Convolution")
 _LOSSES_OF_LOGITS = {
     "LogSoftmax": ("cross-entropy", ("Softmax", "Sigmoid", "Relu")),
     "NllLoss": (_NLL, ("Softmax", "Sigmoid")),
@@ -110,11 +111,24 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _probabilities_for_logarithms(evidence: Evidence, squashing: str) -> Finding:
-    """Return that the negative log-likelihood is taken of probabilities, not their logarithms."""
+    """Return that the negative log-likelihood is taken of probabilities, or of raw outputs."""
+    last = evidence.layers[-1].name
+    if not squashing:
+        return Finding(
+            code="softmax-before-loss",
+            severity="error",
+            layer=last,
+            evidence={"loss": _NLL, "last_loss": evidence.convergence.last_loss},
+            threshold=f"a matrix product right before {_NLL} in the graph of the loss",
+            message=f"The output of {last} goes into {_NLL} as it is, which expects logarithms of "
+            "probabilities: without a log-softmax the loss falls below 0 without end.",
+            override=None,
+            mend=f"Use cross_entropy, or apply log_softmax to the output before {_NLL}.",
+        )
     return Finding(
         code="softmax-before-loss",
         severity="warning",
-        layer=evidence.layers[-1].name,
+        layer=last,
         evidence={
             "operation": squashing,
             "loss": _NLL,
@@ -135,6 +149,8 @@ def _squashed(evidence: Evidence) -> tuple[str, str] | None:
     if setup is None:
         return None
     for operation, before in pairwise(setup.loss_path):
+        if operation.startswith("NllLoss") and before in _PRODUCTS:
+            return "", _NLL
         loss = _LOSSES_OF_LOGITS.get(operation)
         if loss is not None and before in loss[1]:
             return _SQUASHING[before], loss[0]
@@ -201,9 +217,9 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
         return
     gets_gradient = evidence.norms.max(axis=0) > 0
     exactly_still = ~evidence.moved_by_updates & gets_gradient & ~np.array(evidence.frozen)
-    all_still = exactly_still.any() and (exactly_still | np.array(evidence.frozen)).all()
-    if all_still and (evidence.clip_coefficients == 0).all():
-        yield _cleared_too_late(evidence)
+    cleared = exactly_still & np.array(evidence.gone_before_update or False)
+    if cleared.any():
+        yield _cleared_too_late(evidence, np.flatnonzero(cleared).tolist())
         return
     # A gradient may be so small that an update rounds to nothing, in a layer that is held.
     known = evidence.setup is not None
@@ -252,15 +268,20 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _cleared_too_late(evidence: Evidence) -> Finding:
+def _cleared_too_late(evidence: Evidence, places: list[int]) -> Finding:
     """Return that the gradients are gone when the optimizer makes its update."""
+    names = [evidence.layers[place].name for place in places]
+    everything = len(names) == sum(not still for still in evidence.frozen)
+    what = "any weight" if everything else _names(names).removesuffix(",")
+    whose = "" if everything else f" for {_them(names)}"
     return _never_moved(
         evidence,
-        None,
-        len(evidence.layers),
-        "No update moves any weight: the gradients that loss.backward() made are gone, or 0, when "
-        "optimizer.step() runs.",
-        "Call optimizer.zero_grad() before loss.backward(), not between it and optimizer.step().",
+        None if everything else names[0],
+        len(names),
+        f"No update moves {what}: the gradients that loss.backward() made{whose} are gone, or 0, "
+        "when optimizer.step() runs.",
+        "Call optimizer.zero_grad() before loss.backward(), and set no gradient to None or 0 "
+        "between it and optimizer.step().",
     )
 
 

@@ -71,6 +71,14 @@ def test_what_squashes_logits_before_a_loss_of_logits(run_evidence, setup_record
         assert squashing in found[0].mend
 
 
+def test_raw_outputs_in_a_loss_of_log_probabilities(run_evidence, setup_record):
+    losses = np.concatenate([[0.0], -np.geomspace(0.1, 1e9, 99)])
+    setup = setup_record(loss_path=("NllLoss", "Addmm"), output_at=1)
+    found = diagnose(run_evidence(losses=losses, ratios=(1, 1, 1), setup=setup, own_loop=True))
+    assert (found[0].code, found[0].layer) == ("softmax-before-loss", "last")
+    assert "cross_entropy" in found[0].mend
+
+
 def test_the_floor_of_a_loss_behind_a_softmax_is_that_of_certain_and_right(
     run_evidence, setup_record
 ):

@@ -132,7 +132,8 @@ def test_norm_layers_that_the_optimizer_does_not_hold(look, scaled):
     assert "3 layers, 1 to 7" in found[0].message
 
 
-def test_gradients_that_are_cleared_before_the_update(scaled, tmp_path, inspect):
+@pytest.mark.parametrize("layer", [None, "2"])
+def test_gradients_that_are_cleared_before_the_update(scaled, tmp_path, inspect, layer):
     inputs, labels = scaled
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -142,10 +143,12 @@ def test_gradients_that_are_cleared_before_the_update(scaled, tmp_path, inspect)
             loss = F.cross_entropy(model(inputs[at]), labels[at])
             loss.backward()
             monitor.step(loss)
-            optimizer.zero_grad()
+            (model if layer is None else model[int(layer)]).zero_grad()
             optimizer.step()
+            optimizer.zero_grad()
     (found,) = inspect(target=monitor.run).findings
-    assert (found.code, found.layer) == ("not-updated", None)
+    assert (found.code, found.layer) == ("not-updated", layer)
+    assert "does not hold" not in found.message
     assert "between" in found.mend
 
 
