@@ -67,6 +67,7 @@ _MENDS = (
     ("1 / 0", "Add a small number such as 1e-8 to the denominator."),
     ("exp", "Subtract the largest value before exp, or limit x with x.clamp_max(80)."),
     ("eps is 0", "Give the normalisation an eps, such as its default of 1e-5."),
+    ("a negative running", "Load or reset the running statistics: a variance is not negative."),
     ("attention with", "Leave at least one key unmasked in every row, or replace such rows."),
     ("a softmax over", "Leave at least one value unmasked in every row, or replace such rows."),
     ("the slope of the square", "Take the root of x + 1e-8: its slope stays finite."),

@@ -112,6 +112,15 @@ def test_the_operation_and_its_cause_are_named(kind, watch):
     assert cause in fault_message(fault)
 
 
+@pytest.mark.parametrize("watch", WATCHES)
+def test_a_running_variance_below_zero_is_named(watch):
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 1)).eval()
+    model[1].running_var.fill_(-2.0)
+    fault = fault_of(model, batch(8, 6), watch=watch)
+    assert (fault.phase, fault.layer) == ("forward", "1")
+    assert fault.cause == "a negative running variance (-2)"
+
+
 @pytest.mark.filterwarnings("ignore:std")
 def test_a_batch_of_one_is_not_blamed_on_the_learning_rate(tmp_path):
     """However large the updates were: the deviation of one value does not exist."""
