@@ -19,6 +19,12 @@ from gradcli.notation import numbers
 from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Finding
 
+# What is not finite however small the values are: the number of values makes it, or a mask.
+_CAUSES_OF_ANY_SIZE = (
+    *("the mean of no values", "the standard deviation of", "the variance of"),
+    *("a softmax over values that are all -inf", "attention with every key masked"),
+)
+
 
 def non_finite(evidence: Evidence) -> Iterator[Finding]:
     """A NaN or an infinity stopped the run."""
@@ -79,11 +85,14 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
     rose = len(evidence.losses) > 0 and (
         evidence.losses.max() > LOSS_BLOWN_UP.value * evidence.losses[0]
     )
-    if rose or largest > LARGE_UPDATE.value:
+    by_the_data = fault.cause.startswith(_CAUSES_OF_ANY_SIZE)
+    if (rose or largest > LARGE_UPDATE.value) and not by_the_data:
         return (
-            "The loss or the updates had grown before it: the learning rate is too high.",
+            "The loss or the updates had grown before it: the steps were too large.",
             remedies.lower_learning_rate(evidence, largest / LARGE_UPDATE.value),
         )
+    if by_the_data:
+        return fault_mend(fault), None
     if fault.cause:
         mend = fault_mend(fault)
         no_epsilon = fault.phase == "update" and fault.cause.startswith("eps=0")

@@ -15,6 +15,7 @@ from gradcli.diagnosis.loss_trend import (
     finite_rows,
 )
 from gradcli.records import (
+    Doubles,
     EvalRecord,
     FaultRecord,
     LayerRecord,
@@ -49,6 +50,8 @@ def collect_evidence(
     if count > _SAMPLED_STEPS:
         rows = rows[np.linspace(0, count - 1, _SAMPLED_STEPS).astype(np.intp)]
     norms = norm_by_layer(steps.parameter_grad_norm_before_clip[rows], info.layers)
+    after = norm_by_layer(steps.parameter_grad_norm_after_clip[rows], info.layers)
+    gone = ((norms > 0).any(axis=0) & (after == 0).all(axis=0))[matrices]
     losses = np.asarray(steps.loss[rows], dtype=np.float64)
     total = np.asarray(steps.grad_norm_before_clip[rows], dtype=np.float64)
     return Evidence(
@@ -76,7 +79,23 @@ def collect_evidence(
         last_step=int(steps.step[rows[-1]]) if count else 0,
         first_learning_rate=float(np.max(steps.learning_rate[rows[:FEWEST_STEPS]], initial=0.0)),
         rate_of_first_update=float(steps.learning_rate[rows[0]]) if count else float("nan"),
+        still_elsewhere=_still_without_matrix(info, registered, norms, layer_records),
+        gone_before_update=tuple(gone.tolist()),
         silent_since=silent,
+    )
+
+
+def _still_without_matrix(
+    info: RunInfo, matrices: list[int], norms: Doubles, records: tuple[LayerRecord, ...]
+) -> tuple[str, ...]:
+    """Name the other layers that get a gradient, (n, all layers), but kept the same norm."""
+    weights = _rows(records, "weight_norm", info)
+    if len(weights) < 2 or not len(norms):
+        return ()
+    others = [index for index in range(len(info.layers)) if index not in set(matrices)]
+    still = np.ptp(weights, axis=0) == 0  # NaN is not known to be still
+    return tuple(
+        info.layers[index].name for index in others if still[index] and norms[:, index].any()
     )
 
 

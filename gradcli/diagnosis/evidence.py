@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -122,6 +123,11 @@ class Evidence:
     """The largest learning rate of the first steps."""
     rate_of_first_update: float = math.nan
     """The learning rate of the first step on record."""
+    still_elsewhere: tuple[str, ...] = ()
+    """The layers without a matrix, such as norm layers, that get a gradient, but whose weights had
+    the same norm whenever it was measured."""
+    gone_before_update: tuple[bool, ...] = ()
+    """Which layers have a gradient after the backward pass, but none, or 0, in every update."""
     silent_since: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
 
@@ -195,8 +201,25 @@ class Evidence:
 
     @property
     def loss_of_guessing(self) -> float:
-        """ln(classes); NaN if they are not known, as with most losses of the user's own loop."""
-        return math.log(self.classes) if self.classes > 1 else math.nan
+        """ln(classes); NaN if they are not known, or if the loss is not a mean cross-entropy."""
+        if self.classes < 2 or self._is_no_mean_cross_entropy:
+            return math.nan
+        return math.log(self.classes)
+
+    @property
+    def _is_no_mean_cross_entropy(self) -> bool:
+        """Whether the first loss of the user's own loop is out of reach of a mean cross-entropy.
+
+        log(sum(exp(z))) - z_y is between 0 and max(z) - min(z) + ln(classes), so a loss outside is
+        a sum over the batch, or has a sign, a factor or an offset of its own.
+        """
+        first = self.first_setup
+        if not self.info.is_own_loop or not len(self.losses):
+            return False
+        if first is None or first.outputs is None or first.step > 0:
+            return False
+        loss, range_of_outputs = float(self.losses[0]), first.outputs.high - first.outputs.low
+        return not 0 <= loss <= (range_of_outputs + math.log(self.classes)) * (1 + 1e-6)
 
     @property
     def judges_loss(self) -> bool:
@@ -210,11 +233,16 @@ class Evidence:
     def should_fall(self) -> bool:
         """Whether training is known to lower the loss: it compares outputs with targets.
 
-        Others may rise by design, such as those of a generator and a discriminator.
+        Others may rise by design, such as those of a generator and a discriminator, or one that
+        is subtracted from a constant and maximised.
         """
-        if not self.info.is_own_loop or self.classes > 1:
+        if not self.info.is_own_loop:
             return True
         path = () if self.setup is None else self.setup.loss_path
+        if self.classes > 1:
+            before = path[: _first_place(path, (*_CLASS_LOSSES, *_TWO_CLASS_LOSSES))]
+            turned = not {"Neg", "Sub", "Rsub"}.isdisjoint(before)
+            return not turned and not {"Mul", "Add"} <= set(before)
         return any(name.startswith(_LOSSES_OF_TARGETS) for name in path)
 
     @property
@@ -333,12 +361,14 @@ class Evidence:
 
         Its step, the layer's place and the update ratio; None if there was none.
         """
+        return next(self._jumps(), None)
+
+    def _jumps(self) -> Iterator[tuple[int, int, float]]:
         ratios = np.nan_to_num(self.update_ratios)
         for step, row in zip(self.record_steps.tolist(), ratios, strict=False):
             if len(row) and row.max() > UPDATE_JUMP.value:
                 place = int(row.argmax())
-                return step, place, float(row[place])
-        return None
+                yield step, place, float(row[place])
 
     @property
     def is_adaptive(self) -> bool:
@@ -348,17 +378,15 @@ class Evidence:
 
     @property
     def harmful_jump(self) -> tuple[int, int, float] | None:
-        """As `first_jump`, but None if it is one of the first updates and did no harm.
+        """As `first_jump`, but without RMSprop's first updates, if they did no harm.
 
-        The first updates of RMSprop and its like are ten times as large as the rate says, in sound
-        trainings too.
+        They are ten times as large as the rate says, in sound trainings too.
         """
-        jump = self.first_jump
-        if jump is None or jump[0] > FIRST_UPDATES.value:
-            return jump
         is_tiny = 0 < self.batch_size <= TINY_BATCH.value  # then the loss jumps anyway
         thrown_up = self.highest_loss > LOSS_THROWN_UP.value * self.convergence.first_loss
-        return jump if thrown_up and not is_tiny else None
+        if not self.is_adaptive or (thrown_up and not is_tiny):
+            return self.first_jump
+        return next((jump for jump in self._jumps() if jump[0] > FIRST_UPDATES.value), None)
 
     @property
     def not_held(self) -> tuple[bool, ...]:
@@ -377,6 +405,22 @@ class Evidence:
             unheld = bool(trained) and not any(rates.get(index, 0.0) for index in trained)
             found.append(unheld and not self.is_moved(at))
         return tuple(found)
+
+    @property
+    def still_without_matrix(self) -> tuple[str, ...]:
+        """Those of `still_elsewhere` that no rate above zero holds, although they are trained."""
+        if self.setup is None:
+            return ()
+        named = {layer.name: layer for layer in self.info.layers}
+        rates: dict[int, float] = {}
+        for group in self.setup.groups:
+            rates.update(dict.fromkeys(group.parameters, group.learning_rate))
+        return tuple(
+            name
+            for name in self.still_elsewhere
+            if not self.is_frozen(name)
+            and not any(rates.get(index, 0.0) for index in self.parameters_of(named[name]))
+        )
 
     @property
     def not_this_optimizers(self) -> tuple[bool, ...]:
@@ -416,6 +460,12 @@ class Evidence:
         if not self.blown_up and self.fault is None:
             return self
         return replace(self, norms=self.norms[:1], input_norms=self.input_norms[:1])
+
+
+def _first_place(path: tuple[str, ...], prefixes: tuple[str, ...]) -> int:
+    """Return the place of the first operation of one of these names; the end if there is none."""
+    places = (at for at, name in enumerate(path) if name.startswith(prefixes))
+    return next(places, len(path))
 
 
 def matrix_layers(layers: tuple[LayerInfo, ...]) -> list[int]:

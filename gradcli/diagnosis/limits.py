@@ -337,7 +337,7 @@ BLOCK_HEIGHT = Limit(
     "measured: 0.4 to 4",
 )
 FIRST_UPDATES = Limit(
-    2.0,
+    5.0,
     "The first updates of RMSprop are ten times as large as those that follow.",
     "its mean of squares begins at zero: 1/sqrt(1 - alpha), with alpha = 0.99",
 )

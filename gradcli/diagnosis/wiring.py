@@ -12,13 +12,16 @@ from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
-from gradcli.records import Finding
+from gradcli.records import Finding, LayerInfo, layers_in_call_order
 
 # As autograd names them: what turns logits into probabilities, and the losses that do so
 # themselves. Log-softmax twice is log-softmax, so it is missing here on purpose.
 _SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "ReLU"}
+_NLL = "nll_loss"
+_PRODUCTS = ("Addmm", "Mm", "Convolution")
 _LOSSES_OF_LOGITS = {
     "LogSoftmax": ("cross-entropy", ("Softmax", "Sigmoid", "Relu")),
+    "NllLoss": (_NLL, ("Softmax", "Sigmoid")),
     "BinaryCrossEntropyWithLogits": ("binary cross-entropy with logits", ("Sigmoid", "Relu")),
 }
 _NORMALISING = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
@@ -27,17 +30,21 @@ _NORMALISING = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
 def not_cleared(evidence: Evidence) -> Iterator[Finding]:
     """The gradients of earlier updates are still there when the next ones are added."""
     setup = evidence.setup
-    if setup is None or setup.updates_watched < 2 or setup.not_cleared < setup.updates_watched:
+    if setup is None or setup.not_cleared < min(setup.updates_watched, 3) or setup.not_cleared < 2:
         return
+    always = setup.not_cleared == setup.updates_watched
+    how_often = "never cleared" if always else "not always cleared"
+    earlier = "those of all earlier steps" if always else "those of earlier steps"
+    of = "each of" if always else f"{setup.not_cleared} of"
     yield Finding(
         code="not-cleared",
         severity="error",
         layer=None,
         evidence={"updates_watched": setup.updates_watched, "not_cleared": setup.not_cleared},
         threshold="a gradient that is not zero when the first backward pass after an update begins",
-        message="The gradients are never cleared: each backward pass adds to those of all earlier "
-        f"steps (seen before each of {setup.updates_watched} updates), so the optimizer follows "
-        "their sum.",
+        message=f"The gradients are {how_often}: backward passes add to {earlier} "
+        f"(seen before {of} {setup.updates_watched} updates), so the "
+        "optimizer follows their sum.",
         override=None,
         mend="Call optimizer.zero_grad() once per update, before loss.backward().",
     )
@@ -48,8 +55,13 @@ def batch_norm_mode(evidence: Evidence) -> Iterator[Finding]:
     setup = evidence.setup
     if setup is None or not setup.eval_mode:
         return
-    kinds = {layer.name: layer.kind for layer in evidence.info.layers}
-    norms = [name for name in setup.eval_mode if kinds.get(name, "").startswith(_NORMALISING)]
+    called = layers_in_call_order(evidence.info.layers, setup)
+    layers = [evidence.info.layers[index] for index in called]
+    norms = [
+        layer.name
+        for layer in layers
+        if layer.name in setup.eval_mode and layer.kind.startswith(_NORMALISING)
+    ]
     trained = [name for name in norms if not evidence.is_frozen(name)]
     if not trained:
         return
@@ -73,6 +85,9 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
     if found is None:
         return
     squashing, loss = found
+    if loss == _NLL:
+        yield _probabilities_for_logarithms(evidence, squashing)
+        return
     last = evidence.layers[-1].name
     floor = ""
     if squashing == "softmax" and evidence.classes > 1:
@@ -95,12 +110,47 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def _probabilities_for_logarithms(evidence: Evidence, squashing: str) -> Finding:
+    """Return that the negative log-likelihood is taken of probabilities, or of raw outputs."""
+    last = evidence.layers[-1].name
+    if not squashing:
+        return Finding(
+            code="softmax-before-loss",
+            severity="error",
+            layer=last,
+            evidence={"loss": _NLL, "last_loss": evidence.convergence.last_loss},
+            threshold=f"a matrix product right before {_NLL} in the graph of the loss",
+            message=f"The output of {last} goes into {_NLL} as it is, which expects logarithms of "
+            "probabilities: without a log-softmax the loss falls below 0 without end.",
+            override=None,
+            mend=f"Use cross_entropy, or apply log_softmax to the output before {_NLL}.",
+        )
+    return Finding(
+        code="softmax-before-loss",
+        severity="warning",
+        layer=last,
+        evidence={
+            "operation": squashing,
+            "loss": _NLL,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"the operation before {_NLL} in the graph of the loss",
+        message=f"The model's output passes through a {squashing} before {_NLL}, which expects "
+        "logarithms of probabilities: the loss is between -1 and 0, and its gradients are much "
+        "smaller than they should be.",
+        override=None,
+        mend=f"Replace the {squashing} by log_softmax, or remove it and use cross_entropy.",
+    )
+
+
 def _squashed(evidence: Evidence) -> tuple[str, str] | None:
     """Return the operation that squashes the logits, and the loss, if there is one."""
     setup = evidence.setup
     if setup is None:
         return None
     for operation, before in pairwise(setup.loss_path):
+        if operation.startswith("NllLoss") and before in _PRODUCTS:
+            return "", _NLL
         loss = _LOSSES_OF_LOGITS.get(operation)
         if loss is not None and before in loss[1]:
             return _SQUASHING[before], loss[0]
@@ -167,6 +217,10 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
         return
     gets_gradient = evidence.norms.max(axis=0) > 0
     exactly_still = ~evidence.moved_by_updates & gets_gradient & ~np.array(evidence.frozen)
+    cleared = exactly_still & np.array(evidence.gone_before_update or False)
+    if cleared.any():
+        yield _cleared_too_late(evidence, np.flatnonzero(cleared).tolist())
+        return
     # A gradient may be so small that an update rounds to nothing, in a layer that is held.
     known = evidence.setup is not None
     still = exactly_still & (
@@ -174,12 +228,14 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
         if known
         else np.array([not evidence.is_moved(place) for place in range(len(evidence.layers))])
     )
-    places = np.flatnonzero(still)
-    if not len(places):
+    places = {evidence.layers[place].name for place in np.flatnonzero(still)}
+    everything = len(places) == len(evidence.layers)
+    places |= set() if everything else set(evidence.still_without_matrix)
+    layers = [layer for layer in evidence.info.layers if layer.name in places]
+    if not layers:
         return
-    names = [evidence.layers[place].name for place in places]
-    everything = len(names) == len(evidence.layers)
-    zero_rate = _has_zero_rate(evidence, places.tolist())
+    names = [layer.name for layer in layers]
+    zero_rate = _has_zero_rate(evidence, layers)
     if everything:
         message = "No update moves any weight: " + (
             "the learning rate is 0." if zero_rate else "the optimizer changes nothing."
@@ -195,24 +251,57 @@ def not_updated(evidence: Evidence) -> Iterator[Finding]:
                 else "the optimizer does not hold the parameters."
             )
         )
+        whose = _names(names) if len(names) <= 2 else f"these {len(names)} layers"
         mend = (
-            f"Give the parameter group of {names[0]} a learning rate above 0."
+            f"Give the parameter group of {whose} a learning rate above 0."
             if zero_rate
-            else f"Pass the parameters of {names[0]} to the optimizer; build it after the model is "
+            else f"Pass the parameters of {whose} to the optimizer; build it after the model is "
             "complete."
         )
-    yield Finding(
+    yield _never_moved(
+        evidence,
+        None if everything else names[0],
+        len(names),
+        message,
+        mend,
+        remedies.set_learning_rate(evidence) if everything and zero_rate else None,
+    )
+
+
+def _cleared_too_late(evidence: Evidence, places: list[int]) -> Finding:
+    """Return that the gradients are gone when the optimizer makes its update."""
+    names = [evidence.layers[place].name for place in places]
+    everything = len(names) == sum(not still for still in evidence.frozen)
+    what = "any weight" if everything else _names(names).removesuffix(",")
+    whose = "" if everything else f" for {_them(names)}"
+    return _never_moved(
+        evidence,
+        None if everything else names[0],
+        len(names),
+        f"No update moves {what}: the gradients that loss.backward() made{whose} are gone, or 0, "
+        "when optimizer.step() runs.",
+        "Call optimizer.zero_grad() before loss.backward(), and set no gradient to None or 0 "
+        "between it and optimizer.step().",
+    )
+
+
+def _never_moved(
+    evidence: Evidence,
+    layer: str | None,
+    count: int,
+    message: str,
+    mend: str,
+    override: str | None = None,
+) -> Finding:
+    measured = len(evidence.update_ratios)
+    return Finding(
         code="not-updated",
         severity="error",
-        layer=None if everything else names[0],
-        evidence={
-            "layers": len(names),
-            "update_ratio": 0.0,
-            "measured": len(evidence.update_ratios),
-        },
+        layer=layer,
+        evidence={"layers": count, "update_ratio": 0.0, "measured": measured},
         threshold="a gradient above 0 and an update ratio of exactly 0 whenever it was measured",
         message=message,
-        override=remedies.set_learning_rate(evidence) if everything and zero_rate else None,
+        override=override,
         mend=mend,
     )
 
@@ -236,13 +325,13 @@ def frozen(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _has_zero_rate(evidence: Evidence, places: list[int]) -> bool:
+def _has_zero_rate(evidence: Evidence, layers: list[LayerInfo]) -> bool:
     """Whether the optimizer holds these layers' parameters, but at a rate of zero."""
     setup = evidence.setup
     if setup is None:
         return evidence.info.learning_rate == 0
     held = {index for group in setup.groups for index in group.parameters}
-    indices = {i for place in places for i in evidence.parameters_of(evidence.layers[place])}
+    indices = {index for layer in layers for index in evidence.parameters_of(layer)}
     rates = [group.learning_rate for group in setup.groups if indices & set(group.parameters)]
     return bool(indices & held) and not any(rates)
 

@@ -307,7 +307,15 @@ def _notes(run: Run, summary: TrainSummary) -> tuple[str, ...]:
                 "update was skipped."
             )
     if not len(run.steps):
-        notes.append("No step is on record, so there is no gradient to show.")
+        ended_well = own_loop and run.status == "finished"
+        notes.append(
+            "No step is on record, so there is no gradient to show."
+            + (
+                " A step is recorded when optimizer.step() follows monitor.step(loss)."
+                if ended_well
+                else ""
+            )
+        )
     elif not run.layer_records:
         setting = "every" if own_loop else "monitor.every"
         notes.append(f"Weights and updates were not measured: {setting} was 0.")

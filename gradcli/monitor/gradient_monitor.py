@@ -291,6 +291,7 @@ class GradientMonitor:
             return
         try:
             self._loop.close()
+            self._warn_without_update(error)
             self._note_progress(whole=error is None)
             self._writer.set_status(_status(self._loop, error), **_described(error))
             self._recorders.finish(summarise_run(load_run(self._writer.directory)))
@@ -299,6 +300,18 @@ class GradientMonitor:
                 raise
         finally:
             self._recorders.close()
+
+    def _warn_without_update(self, error: BaseException | None) -> None:
+        """Warn if the optimizer never made an update, so that nothing was learned or recorded."""
+        assert self._loop is not None
+        loop = self._loop
+        if error is None and loop.fault is None and not loop.updates and loop.without_update > 1:
+            warnings.warn(
+                f"monitor.step(loss) was called {loop.without_update} times, but optimizer.step() "
+                f"of this {loop.optimizer_name} never: no weight moved, and no step is on record.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def _note_progress(self, *, whole: bool = False) -> None:
         """Note how far the training is; its last epoch counts if it is `whole`."""

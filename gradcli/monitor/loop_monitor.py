@@ -62,6 +62,7 @@ class LoopMonitor:
         layers: the model's layers.
         updates: the updates made so far.
         skipped: the updates that the scaler skipped.
+        without_update: the measured steps that no update followed.
         epoch: of the last step, from 1; 0 if the loop does not tell.
         fault: the first non-finite value that the scaler did not cause.
         last_is_finite: whether the last step that was emitted was finite.
@@ -86,6 +87,7 @@ class LoopMonitor:
         self.layers = find_layers(self.model)
         self.updates = 0
         self.skipped = 0
+        self.without_update = 0
         self.epoch = 0
         self.fault: FaultRecord | None = None
         self.last_is_finite = True
@@ -356,6 +358,7 @@ class LoopMonitor:
         measured, self._measured = self._measured, None
         if measured is None:
             return
+        self.without_update += 1
         # A loop may also measure each part of an accumulation, which is not a skipped update.
         if measured.scale is not None and self._scale.value() < measured.scale.item():
             self._count_skipped(1, float(measured.loss), on_host(measured.before))

@@ -69,6 +69,8 @@ def cause(operation: str, arguments: Sequence[Any], result: Tensor) -> str:
     position = _NORMS.get(operation, len(arguments))
     if position < len(arguments) and arguments[position] == 0:
         return "eps is 0, and there are inputs without variance: 0 / 0"
+    if "batch_norm" in operation and (low := _lowest_variance(arguments)) < 0:
+        return f"a negative running variance ({low:.3g})"
     if operation in ("mean", "std", "var", "var_mean", "std_mean") and values:
         return _of_too_few(operation, values[0], result)
     rule = _RULES.get(operation)
@@ -79,6 +81,12 @@ def cause(operation: str, arguments: Sequence[Any], result: Tensor) -> str:
     if operation in _PRODUCTS and all(map(_is_finite, values)):
         return _too_large(values, result)  # infinity minus infinity within the sum may be NaN
     return _overflow(values, result)
+
+
+def _lowest_variance(arguments: Sequence[Any]) -> float:
+    """Return the smallest running variance that a batch norm is given; 0 if it is given none."""
+    given = arguments[4] if len(arguments) > 4 else None
+    return float(given.min()) if isinstance(given, Tensor) and given.numel() else 0.0
 
 
 def slope_cause(node: str) -> str:

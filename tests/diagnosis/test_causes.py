@@ -28,11 +28,16 @@ def test_a_sound_set_up_is_healthy(run_evidence, setup_record):
 # How the training is put together -----------------------------------------------------------
 
 
-def test_gradients_are_not_cleared_only_if_no_update_found_them_cleared(run_evidence, setup_record):
+def test_gradients_are_not_cleared_if_several_updates_found_earlier_ones(
+    run_evidence, setup_record
+):
     ill = diagnose(run_evidence(setup=setup_record(not_cleared=4), own_loop=True))
     assert [finding.code for finding in ill] == ["not-cleared"]
     assert "zero_grad()" in ill[0].mend
-    assert codes(run_evidence(setup=setup_record(not_cleared=3))) == ["healthy"]
+    some = diagnose(run_evidence(setup=setup_record(not_cleared=3), own_loop=True))
+    assert some[0].code == "not-cleared"
+    assert "3 of 4 updates" in some[0].message
+    assert codes(run_evidence(setup=setup_record(not_cleared=2))) == ["healthy"]
 
 
 def test_not_cleared_explains_a_loss_that_blows_up(run_evidence, setup_record):
@@ -50,6 +55,7 @@ def test_not_cleared_explains_a_loss_that_blows_up(run_evidence, setup_record):
         (("NllLoss", "LogSoftmax", "Softmax", "Addmm"), "softmax"),
         (("NllLoss", "LogSoftmax", "Sigmoid", "Addmm"), "sigmoid"),
         (("Mean", "BinaryCrossEntropyWithLogits", "Sigmoid"), "sigmoid"),
+        (("NllLoss", "Softmax", "Addmm"), "softmax"),  # probabilities without a logarithm
         (("NllLoss", "LogSoftmax", "LogSoftmax", "Addmm"), None),  # the same as once
         (("NllLoss", "Log", "Softmax", "Addmm"), None),  # as it should be
         (("BinaryCrossEntropy", "Sigmoid"), None),
@@ -63,6 +69,14 @@ def test_what_squashes_logits_before_a_loss_of_logits(run_evidence, setup_record
     else:
         assert found[0].code == "softmax-before-loss"
         assert squashing in found[0].mend
+
+
+def test_raw_outputs_in_a_loss_of_log_probabilities(run_evidence, setup_record):
+    losses = np.concatenate([[0.0], -np.geomspace(0.1, 1e9, 99)])
+    setup = setup_record(loss_path=("NllLoss", "Addmm"), output_at=1)
+    found = diagnose(run_evidence(losses=losses, ratios=(1, 1, 1), setup=setup, own_loop=True))
+    assert (found[0].code, found[0].layer) == ("softmax-before-loss", "last")
+    assert "cross_entropy" in found[0].mend
 
 
 def test_the_floor_of_a_loss_behind_a_softmax_is_that_of_certain_and_right(
@@ -138,6 +152,9 @@ def test_batch_norm_in_eval_mode_is_a_fault_unless_it_is_frozen(run_evidence, se
                   for one in evidence.info.layers)  # fmt: skip
     ill = run_evidence(setup=setup_record(eval_mode=("middle",)), layers=kinds)
     assert diagnose(ill)[0].code == "batch-norm-mode"
+    all_norms = tuple(replace(one, kind="BatchNorm1d") for one in evidence.info.layers)
+    backwards = setup_record(eval_mode=("middle", "last", "first"), call_order=(2, 1, 0))
+    assert diagnose(run_evidence(setup=backwards, layers=all_norms))[0].layer == "last"
     frozen = setup_record(
         eval_mode=("middle",), requires_grad=(True,) * 2 + (False,) * 2 + (True,) * 2
     )

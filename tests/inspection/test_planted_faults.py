@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from gradcli.records import Finding
+from gradcli.runs import load_run
 from gradcli.views.findings import with_override
 
 
@@ -31,6 +32,10 @@ DEEP = "model=deep_mlp"
 FIRST = ("hidden1", "hidden2", "hidden3")
 SECOND = ("hidden2",)
 ANY = ("hidden1", "hidden2", "output")
+ALL = (None, *ANY)
+RAW = "data.normalize=none optimizer=sgd optimizer.lr=0.01 clip=none"
+SCALED = RAW.replace("data.normalize=none ", "")
+CNN = "model=cnn clip=none schedule=constant max_steps=48"
 
 FAULTS = (
     # Gradients that get lost
@@ -97,6 +102,21 @@ FAULTS = (
         ANY,
     ),
     Case("after", "model=blind", "labels"),
+    # What the data or the optimizer's settings do, and not the learning rate
+    Case("after", "optimizer=sgd optimizer.weight_decay=1", "weight-decay-too-strong", ALL),
+    Case("after", "optimizer.weight_decay=1", "weight-decay-too-strong", ALL),
+    Case("after", f"{RAW} init=kaiming", "unscaled-inputs", ("hidden1",)),
+)
+
+# Each has one cause; what the advice for it leads to is as good as the twin without the fault.
+MENDED = (
+    ("optimizer=sgd optimizer.weight_decay=1", "optimizer=sgd", "weight-decay-too-strong"),
+    ("optimizer=adam optimizer.weight_decay=1", "optimizer=adam", "weight-decay-too-strong"),
+    ("optimizer=rmsprop optimizer.weight_decay=1", "optimizer=rmsprop", "weight-decay-too-strong"),
+    (RAW, SCALED, "unscaled-inputs"),
+    (f"{RAW} init=kaiming", f"{SCALED} init=kaiming", "unscaled-inputs"),
+    (f"{CNN} optimizer=sgd optimizer.lr=1", f"{CNN} optimizer=sgd", "lr-too-high"),
+    (f"{CNN} optimizer=momentum optimizer.lr=0.5", f"{CNN} optimizer=momentum", "lr-too-high"),
 )
 
 HEALTHY_MODELS = (
@@ -182,10 +202,19 @@ def test_the_advice_for_a_fault_is_an_improvement_that_can_be_measured(train, in
     assert well.convergence.last_loss < 0.5
 
 
+@pytest.mark.parametrize(("ill", "twin", "cause"), MENDED)
+def test_the_advice_leads_to_what_the_sound_twin_reaches(train, inspect, ill, twin, cause):
+    found = inspect(target=train(*ill.split()))
+    assert (found.verdict, found.findings[0].follows_from) == (cause, None)
+    mended = train(*with_override(ill.split(), found.findings[0].override))
+    accuracies = [load_run(run).evals[-1].accuracy for run in (mended, train(*twin.split()))]
+    assert accuracies[0] > accuracies[1] - 0.05, accuracies
+
+
 def test_there_are_enough_cases_and_every_code_is_among_them():
     assert len(FAULTS) >= 25
     assert {case.code for case in FAULTS} == {
         *("vanishing", "exploding", "dead-units", "saturated", "non-finite", "labels"),
         *("spike", "lr-too-high", "lr-too-low", "always-clipped", "noise-dominated"),
-        "wrong-gradient",
+        *("wrong-gradient", "weight-decay-too-strong", "unscaled-inputs"),
     }

@@ -13,6 +13,7 @@ from torch import nn
 
 from gradcli import GradientMonitor, load_run
 from gradcli.errors import UserError
+from gradcli.inspection.run_summary import summarise_run
 from gradcli.monitor.loop_monitor import LoopMonitor, fault_message
 from gradcli.records import FaultRecord
 
@@ -109,6 +110,37 @@ def test_the_operation_and_its_cause_are_named(kind, watch):
     assert fault.operation == operation
     assert cause in fault.cause
     assert cause in fault_message(fault)
+
+
+@pytest.mark.parametrize("watch", WATCHES)
+def test_a_running_variance_below_zero_is_named(watch):
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 1)).eval()
+    model[1].running_var.fill_(-2.0)
+    fault = fault_of(model, batch(8, 6), watch=watch)
+    assert (fault.phase, fault.layer) == ("forward", "1")
+    assert fault.cause == "a negative running variance (-2)"
+
+
+@pytest.mark.filterwarnings("ignore:std")
+def test_a_batch_of_one_is_not_blamed_on_the_learning_rate(tmp_path):
+    """However large the updates were: the deviation of one value does not exist."""
+    model = net(lambda x: (x - x.mean(0)) / x.std(0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=5.0)
+    with (
+        pytest.warns(RuntimeWarning, match="standard deviation of a single value"),
+        GradientMonitor(model, optimizer, runs_dir=tmp_path) as monitor,
+    ):
+        for size in (16, 16, 1):
+            loss = model(batch(size, 6)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            monitor.step(loss)
+            optimizer.step()
+    run = load_run(monitor.run)
+    assert max(max(record.update_ratio) for record in run.layer_records) > 0.5
+    (message,) = [one.message for one in summarise_run(run).findings if one.code == "non-finite"]
+    assert "learning rate" not in message
+    assert "Leave out batches of one" in message
 
 
 @pytest.mark.parametrize("watch", WATCHES)

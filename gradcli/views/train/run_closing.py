@@ -208,7 +208,8 @@ def _legend(summary: TrainSummary, width: int) -> list[Line]:
 def _diagnosis(summary: TrainSummary) -> Iterator[RenderableType]:
     findings = by_severity(summary.findings)
     if not findings:
-        yield Labelled("diagnosis", Text("nothing to report"))
+        nothing = "nothing to report" if summary.steps else "not tested: no step is on record"
+        yield Labelled("diagnosis", Text(nothing))
     for index, finding in enumerate(findings[:MOST_FINDINGS]):
         yield from finding_lines(finding, "diagnosis" if index == 0 else "")
     if len(findings) > MOST_FINDINGS:
