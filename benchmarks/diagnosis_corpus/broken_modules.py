@@ -75,7 +75,7 @@ class Broken(nn.Module):
             case "log":
                 return torch.log(signal)
             case "sqrt":
-                return torch.sqrt(signal * (signal > 0))
+                return torch.sqrt(signal - 0.05)
             case "division":
                 return signal / torch.relu(signal[:, :1]).round()
             case "exp":

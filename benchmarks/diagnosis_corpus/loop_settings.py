@@ -262,7 +262,7 @@ def _not_finite(loop: Loop, drawn: random.Random) -> Layers:
 
 def _nan_in_data(loop: Loop, drawn: random.Random) -> Layers:
     value = drawn.choice((float("nan"), float("inf")))
-    for _ in range(drawn.choice((1, 5, 20))):
+    for _ in range(drawn.choice((10, 20, 60))):
         loop.task.inputs[drawn.randrange(len(loop.task.inputs)), 0, 3, 3] = value
     return ()
 

@@ -15,8 +15,8 @@ from gradcli.diagnosis.limits import (
     EPSILON_SHARE,
     FIRST_TOO_LARGE,
     HALF_LEFT,
-    LEARNED_ANYWAY,
     MOMENTUM,
+    SETTLED_LEFT,
     USUAL_EPSILON,
     WEIGHTS_LEFT,
 )
@@ -47,7 +47,7 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
         yield _decay_that_overshoots(evidence, place, pull)
         return
     shrinks = pull > DECAY_PULL.value and remaining < WEIGHTS_LEFT.value
-    if not shrinks or not evidence.loss_left > HALF_LEFT.value:
+    if not shrinks or evidence.learned_anyway:
         return
     name = evidence.layers[place].name
     decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
@@ -123,7 +123,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
     if setup is None or evidence.steps < FEWEST_STEPS:
         return
     momentum = max((group.momentum for group in setup.groups), default=math.nan)
-    if not momentum > MOMENTUM.value or evidence.learned_anyway:
+    if not momentum > MOMENTUM.value or not evidence.loss_left > SETTLED_LEFT.value:
         return
     ratios = evidence.update_ratios
     if not np.isfinite(ratios).any():
@@ -141,7 +141,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
             "largest_update_ratio": largest,
             "last_loss": evidence.convergence.last_loss,
         },
-        threshold=f"a momentum above {MOMENTUM}, with more than {LEARNED_ANYWAY} of the loss left "
+        threshold=f"a momentum above {MOMENTUM}, with more than {SETTLED_LEFT} of the loss left "
         f"({MOMENTUM.source})",
         message=f"The momentum of {momentum:g} is too high: an update keeps going for about "
         f"{1 / (1 - min(momentum, 1 - 1e-9)):.0f} steps, so that steps add up (from "

@@ -25,6 +25,7 @@ _CLIP_LIMITS = {
 _LEAST_CHANGE = 1 / 3
 # With so few layers, PyTorch's own initialisation learns as fast as any.
 _SHALLOW = 6
+_ROOM_UNDER_SGD = 1.6
 _LARGEST_MOMENTUM = 0.999
 _LARGEST_BATCH = 1024
 _WITH_DROPOUT = ("mlp", "deep_mlp", "cnn", "cnn_2c2d", "rnn")
@@ -95,7 +96,9 @@ def lower_learning_rate_in_words(evidence: Evidence, factor: float) -> str:
 def _lowering_factor(evidence: Evidence, factor: float) -> float:
     settled = settled_update(evidence)
     if settled > 0:
-        return min(_LEAST_CHANGE, SETTLED_UPDATE.value / settled)
+        # Under SGD, later gradients are smaller than the first ones.
+        target = SETTLED_UPDATE.value * (1.0 if evidence.is_adaptive else _ROOM_UNDER_SGD)
+        return min(_LEAST_CHANGE, target / settled)
     tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
     return 10.0**-tens
 
@@ -144,7 +147,8 @@ def raise_clip_limit(evidence: Evidence, coefficient: float) -> str | None:
     rule, _, number = evidence.info.clip.partition(" ")
     if rule not in _CLIP_LIMITS or evidence.info.is_own_loop:
         return None
-    return f"{_CLIP_LIMITS[rule]}={10 * float(number) / coefficient:.2g}"
+    times = 30 if rule == "value" else 10  # the largest element is far above the usual one
+    return f"{_CLIP_LIMITS[rule]}={times * float(number) / coefficient:.2g}"
 
 
 def larger_batches(evidence: Evidence, factor: float) -> str | None:

@@ -21,6 +21,7 @@ from gradcli.diagnosis.limits import (
     LOSS_KEPT,
     NOISE_SCALE,
     SCATTER,
+    SETTLED_LEFT,
     SETTLED_TOO_LARGE,
     SETTLED_TOO_LARGE_SGD,
     SOON,
@@ -62,7 +63,8 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             return  # updates were too large before it
         if updates_too_large(evidence) and not jumps:
             return
-        harmed = harmful or not evidence.has_learned or _killed(evidence, one)
+        set_back = one.loss_after > one.loss_before and not evidence.learned_anyway
+        harmed = harmful or set_back or not evidence.has_learned or _killed(evidence, one)
         if one.is_of_the_batch and not jumps and harmed:
             yield _bad_batch(one)
             return
@@ -92,6 +94,9 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             override=remedies.smooth_schedule(evidence)
             if jumps
             else remedies.limit_spikes(evidence),
+            mend=f"Remove the jump of the schedule at step {jumps[-1].step}."
+            if jumps
+            else "Clip the gradients to a few times their usual norm, or lower the learning rate.",
         )
         return  # later ones happen to a model that the first one has disturbed
 
@@ -222,7 +227,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     did_harm = evidence.harmful_jump is not None
     if evidence.has_learned:
         half_learned = (did_harm and evidence.loss_left > HALF_LEARNED.value) or (
-            updates_too_large(evidence) and not evidence.learned_anyway
+            updates_too_large(evidence) and evidence.loss_left > SETTLED_LEFT.value
         )
         return course if half_learned and certain_loss else ""
     if jumps_about or did_harm or (evidence.fell_back and ratio > LARGE_UPDATE.value / 2):
