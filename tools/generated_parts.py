@@ -30,8 +30,9 @@ def filled(document: str) -> str:
         lambda found: f"```{found['kind']} {found['name']}\n{_source(found['name'])}```", document
     )
     document = _FACTS.sub(
-        lambda found: f"{found['begin']}{facts(found['code'], found['limits'].split())}"
-        "<!-- end -->",
+        lambda found: (
+            f"{found['begin']}{facts(found['code'], found['limits'].split())}<!-- end -->"
+        ),
         document,
     )
     return _MIX.sub(lambda _: f"<!-- mix -->\n{mix()}<!-- end -->", document)
