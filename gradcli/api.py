@@ -171,6 +171,8 @@ def inspect(
     probe: Sequence[str] = (),
     check: bool = False,
     vary: Sequence[str] = (),
+    try_advice: bool = False,
+    try_steps: int | None = None,
     runs_dir: str | Path = "runs",
     data_dir: str | Path | None = None,
     config_dir: str | Path | None = None,
@@ -188,6 +190,10 @@ def inspect(
         probe: the names of the costly probes to run; `["all"]` runs all of them.
         check: whether autograd is compared with central differences.
         vary: overrides with several values, `KEY=A,B`: fresh models side by side.
+        try_advice: whether a part of the run is trained again, with and without the first advice:
+            the `trial` of the inspection says which was better.
+        try_steps: the steps of each of these trainings; None is a quarter of the run, and at
+            least 100.
         runs_dir: where runs are kept.
         data_dir: where data sets are kept; None is the platform's cache folder.
         config_dir: a folder of config files that add to the groups.
@@ -200,8 +206,15 @@ def inspect(
     Raises:
         UserError: if anything is wrong with the target, the config, the data or the folders.
     """
-    from gradcli.workflows.inspect import inspect_target
+    from gradcli.views.inspect.trial_progress import TrialProgress
+    from gradcli.workflows.inspect import TrialRequest, inspect_target
 
+    if try_steps is not None and (not try_advice or try_steps < 1):
+        raise UserError(
+            "try_steps says how long try_advice trains, and is at least 1.",
+            where="try_steps",
+            hint="try_advice=True, try_steps=100",
+        )
     target, overrides = split_target([str(word) for word in words])
     given = inspection_overrides(probe=",".join(probe) if probe else None, check=check)
     return inspect_target(
@@ -210,6 +223,7 @@ def inspect(
         vary,
         _paths(runs_dir, data_dir, config_dir, allow_import),
         QuietView(),
+        trial=TrialRequest(TrialProgress(), try_steps) if try_advice else None,
     )
 
 

@@ -193,6 +193,9 @@ class SetupRecord:
     """The layers whose units all have the same weights: they compute and learn the same."""
     dropout: tuple[str, float] = ("", 0.0)
     """The module in training mode that drops the largest share, and this share."""
+    own_functions: tuple[tuple[str, int], ...] = ()
+    """The `torch.autograd.Function`s of the user's in the loss's graph, each with the index of a
+    layer whose result it works on; -1 if there is none."""
     updates_watched: int = 0
     """The updates before which it was seen whether the gradients had been cleared."""
     not_cleared: int = 0

@@ -4,11 +4,12 @@
 
 An example is a fenced block that begins with ```console and holds commands after `$ `: `gradcli`,
 or `python` with a file of `docs/examples/`. After `console` may follow `exit=N`, the exit code that
-the commands end with (0 unless said), `lines=N`, how much of the output is shown, `section=LABEL`,
-to show only what stands beside this label, and `labels`: only the lines' first words are
-compared, because which of several close scores is the best may differ between processors. All
-commands of one document run in order in one folder with nothing but `docs/examples/` in it, and
-without a data folder, so that they see what a new user sees.
+the commands end with (0 unless said), `lines=N`, how much of the output is shown, `from=WORD`, the
+beginning of the first line that is shown, `section=LABEL`, to show only what stands beside this
+label, and `labels`: only the lines' first words are compared, because which of several close scores
+is the best may differ between processors. All commands of one document run in order in one folder
+with nothing but `docs/examples/` in it, and without a data folder, so that they see what a new user
+sees.
 
 What else is generated in a document, `generated_parts.py` fills in.
 """
@@ -62,6 +63,12 @@ class Example:
         found = re.search(r"section=([\w-]+)", self.options)
         return found[1] if found else ""
 
+    @property
+    def first_word(self) -> str:
+        """What the first line of output that is shown begins with; empty is any."""
+        found = re.search(r"from=(\w+)", self.options)
+        return found[1] if found else ""
+
 
 def examples(document: str) -> list[Example]:
     """Return the examples of a document, in order."""
@@ -100,6 +107,8 @@ def run_example(example: Example, folder: Path) -> str:
         # A failing command says why on stderr; of others that is the progress.
         output = done.stdout or ("" if words[0] == "python" else done.stderr)
         lines = output.rstrip().splitlines()
+        while lines and not lines[0].startswith(example.first_word):
+            del lines[0]
         if example.section and lines:
             lines = section_of(lines, example.section)
         if example.shown_lines is not None and len(lines) > example.shown_lines:

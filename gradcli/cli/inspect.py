@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gradcli.cli import options
+from gradcli.errors import UserError
 from gradcli.shorthands import inspection_overrides, split_target
 from gradcli.system.processes import keep_freed_memory
 
@@ -16,7 +17,8 @@ EPILOG = (
     "Without a TARGET, a fresh model is inspected before any training: gradcli inspect-gradients "
     "model=deep_mlp activation=sigmoid. Probes: signals, histograms, noise, sharpness, descent, "
     "hidden-states, cosine, alpha. A package that you name with --allow-import can add its own "
-    "(PROBES). If a probe fails, the rest is shown and the exit code is 2, or 1 for a shipped one."
+    "(PROBES). If a probe fails, the rest is shown and the exit code is 2, or 1 for a shipped one. "
+    "--try writes nothing; if the config does not take the advice, the exit code is 2."
 )
 _FAILED = 3
 _PANEL = "The inspection"
@@ -74,6 +76,26 @@ def inspect_gradients(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    try_advice: Annotated[
+        bool,
+        typer.Option(
+            "--try",
+            help="Train a part of the run again with and without the first advice, and say which "
+            "is better.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    try_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--try-steps",
+            min=1,
+            metavar="N",
+            help="How many steps --try trains; by default a quarter of the run, and at least 100.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw pictures too.", rich_help_panel=_PANEL)
     ] = False,
@@ -94,14 +116,32 @@ def inspect_gradients(
     quiet: options.QuietOption = False,
 ) -> None:
     """See what the gradients do, what is wrong with them, and what to try."""
+    if try_steps is not None and not try_advice:
+        raise UserError(
+            "--try-steps says how long --try trains, and --try was not given.",
+            where="--try-steps",
+            hint=f"--try --try-steps {try_steps}",
+        )
     target, overrides = split_target(arguments or [])
     if target is not None:
         target = options.settle_latest(target, runs_dir, silent=as_json or quiet)
 
-    from gradcli.views.console import probe_progress, show_message, show_result, train_view
+    from gradcli.views.console import (
+        probe_progress,
+        show_message,
+        show_result,
+        train_view,
+        trial_progress,
+    )
     from gradcli.views.inspect.inspection_screen import inspection_screen
     from gradcli.views.json_output import inspection_json
-    from gradcli.workflows.inspect import exit_code_of_probes, inspect_target, picture_folder
+    from gradcli.workflows.inspect import (
+        TrialRequest,
+        exit_code_of_probes,
+        exit_code_of_trial,
+        inspect_target,
+        picture_folder,
+    )
 
     given = [
         *inspection_overrides(probe=probe, check=check),
@@ -110,8 +150,18 @@ def inspect_gradients(
     paths = options.given_paths(context)
     view = train_view(live=False, quiet=quiet)
     keep_freed_memory()
-    with probe_progress(live=not (quiet or as_json)) as announce:
-        inspection = inspect_target(target, [*given, *overrides], vary or [], paths, view, announce)
+    announce = probe_progress(live=not (quiet or as_json))
+    progress = trial_progress(announce, live=not as_json, quiet=quiet)
+    trial = TrialRequest(progress, try_steps) if try_advice else None
+    try:
+        with announce, progress:
+            inspection = inspect_target(
+                target, [*given, *overrides], vary or [], paths, view, announce, trial
+            )
+    except KeyboardInterrupt:
+        if progress.has_begun and not quiet:
+            show_message("The trial was interrupted. Nothing was written.")
+        raise
     if as_json:
         options.write_json(inspection_json(inspection))
     else:
@@ -123,7 +173,7 @@ def inspect_gradients(
         pictures = plot_inspection(picture_folder(inspection, paths), inspection)
         for line in whole_lines("pictures", [str(picture) for picture in pictures]):
             show_message(line)
-    failure = exit_code_of_probes(inspection)
+    failure = exit_code_of_probes(inspection) or exit_code_of_trial(inspection)
     if failure:
         raise typer.Exit(failure)
     severities = {finding.severity for finding in inspection.findings}

@@ -6,7 +6,7 @@ from gradcli.config.compare_config import (
     add_allowed_columns,
     compose_comparison,
 )
-from gradcli.config.compose import Composed, compose_train, load_config
+from gradcli.config.compose import Composed, changed, compose_train, load_config
 from gradcli.config.data_config import data_config
 from gradcli.config.inspect_config import ComposedInspection, compose_inspection
 from gradcli.config.probe_schedule import add_allowed_probes, allowed_probes, probe_steps
@@ -25,6 +25,7 @@ __all__ = [
     "add_allowed_probes",
     "allowed_probes",
     "annotated_yaml",
+    "changed",
     "compose_comparison",
     "compose_inspection",
     "compose_train",

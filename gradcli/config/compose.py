@@ -222,6 +222,55 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
     )
 
 
+def changed(
+    stored: Composed,
+    overrides: Sequence[str],
+    *,
+    config_dir: Path | None = None,
+    allow_import: Sequence[str] = (),
+) -> Composed:
+    """Return a config with overrides applied to it, and everything else as it is.
+
+    An option chosen anew brings its own keys and takes none of the option before.
+
+    Args:
+        stored: what `compose_train` or `load_config` returned.
+        overrides: Hydra overrides, `KEY=VALUE`.
+        config_dir: the user's own config folder, whose options add to the groups.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
+
+    Raises:
+        UserError: if the config does not take one of them.
+    """
+    keys = [parse_override(override).key_or_group for override in overrides]
+    options = dict(stored.plain[CHOICES])
+    # Which keys may be set depends on the options that have them.
+    concerned = {key.partition(".")[0] for key in keys if "." in key} & options.keys()
+    kept = [f"{group}={options[group]}" for group in sorted(concerned - set(keys))]
+    given = resolve("train", GROUPS, [*kept, *overrides], ConfigFiles(config_dir), allow_import)
+    plain = {**stored.plain, CHOICES: options}
+    for key in keys:
+        section, _, name = key.partition(".")
+        if section == key:
+            plain[key] = given.plain[key]
+        elif section not in keys:
+            plain[section] = {**plain[section], **_value_at(name, given.plain[section])}
+        if key in options:
+            options[key] = given.options[key]
+    return _typed(
+        plain,
+        files=given.files,
+        overridden=given.overridden,
+        allow_import=allow_import,
+    )
+
+
+def _value_at(name: str, section: dict[str, Any]) -> dict[str, Any]:
+    """Return the top key of `name`, such as `a` of `a.b`, with its value; empty if deleted."""
+    top = name.partition(".")[0]
+    return {top: section[top]} if top in section else {}
+
+
 def _typed(
     plain: dict[str, Any],
     *,

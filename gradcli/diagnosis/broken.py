@@ -8,7 +8,13 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_BLOWN_UP
+from gradcli.diagnosis.limits import (
+    LARGE_UPDATE,
+    LOSS_BLOWN_UP,
+    MOVED,
+    SETTLED_TOO_LARGE,
+    SLOW_START,
+)
 from gradcli.notation import numbers
 from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Finding
@@ -105,3 +111,43 @@ def wrong_gradient(evidence: Evidence) -> Iterator[Finding]:
             mend=f"Correct backward of the torch.autograd.Function in {name}; "
             "torch.autograd.gradcheck tests it.",
         )
+
+
+def backward_by_hand(evidence: Evidence) -> Iterator[Finding]:
+    """The loss does not fall, and part of the backward pass is written by hand.
+
+    Whether it is wrong is not known before it is checked.
+    """
+    setup = evidence.setup
+    if setup is None or not setup.own_functions or evidence.steps < SLOW_START.value:
+        return
+    if not evidence.judges_loss or evidence.has_learned:
+        return
+    usual = evidence.usual_update_ratios
+    if not np.isfinite(usual).any() or not evidence.steps * np.nanmax(usual) > MOVED.value:
+        return
+    if remedies.settled_update(evidence) > SETTLED_TOO_LARGE.value:
+        return  # then it is the learning rate
+    name, place = setup.own_functions[0]
+    layer = evidence.info.layers[place].name if place >= 0 else None
+    where = f", which works on the result of {layer}," if layer else ""
+    how = "" if evidence.info.is_own_loop else " --check tells whether it is."
+    yield Finding(
+        code="wrong-gradient",
+        severity="warning",
+        layer=layer,
+        evidence={
+            "function": name,
+            "functions": len(setup.own_functions),
+            "first_loss": evidence.convergence.first_loss,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold="a torch.autograd.Function of your own in the graph of a loss that does not "
+        f"fall, although updates add up to more than {MOVED} of the weights ({MOVED.source})",
+        message=f"The backward pass of {name}{where} may be wrong: it is written by hand, "
+        "gradients arrive and the weights move, but the loss "
+        f"went from {numbers.norm(evidence.convergence.first_loss)} to "
+        f"{numbers.norm(evidence.convergence.last_loss)}.{how}",
+        override=None,
+        mend=f"Check the backward of {name} with torch.autograd.gradcheck, and correct it.",
+    )

@@ -75,6 +75,7 @@ def collect_evidence(
         weight_norms=_rows(layer_records, "weight_norm", info)[:, matrices],
         last_step=int(steps.step[rows[-1]]) if count else 0,
         first_learning_rate=float(np.max(steps.learning_rate[rows[:FEWEST_STEPS]], initial=0.0)),
+        rate_of_first_update=float(steps.learning_rate[rows[0]]) if count else float("nan"),
         silent_since=silent,
     )
 

@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 
 from gradcli.diagnosis.limits import (
     AT_CHANCE,
+    FIRST_UPDATES,
     HAD_LEARNED,
+    LEARNED_ANYWAY,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
     LOSS_OF_GUESSING,
+    LOSS_THROWN_UP,
     SILENT_STEPS,
+    SLOW_START,
+    TINY_BATCH,
     UPDATE_JUMP,
 )
 from gradcli.diagnosis.loss_trend import (
@@ -115,6 +120,8 @@ class Evidence:
     """The last step on record."""
     first_learning_rate: float = math.nan
     """The largest learning rate of the first steps."""
+    rate_of_first_update: float = math.nan
+    """The learning rate of the first step on record."""
     silent_since: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
 
@@ -274,6 +281,31 @@ class Evidence:
         return self.loss_kept <= LOSS_KEPT.value
 
     @property
+    def is_long_enough(self) -> bool:
+        """Whether the loss of a sound training would have fallen by now.
+
+        How slow an own loop is at first is not known, so it is given more steps.
+        """
+        fewest = SLOW_START.value if self.info.is_own_loop else FEWEST_STEPS
+        return self.steps >= fewest
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether the loss is not far below guessing yet, but falls beyond chance."""
+        below_chance = self.loss_kept < AT_CHANCE.value
+        return self.convergence.trend == "falling" and (below_chance or self.comes_from_high)
+
+    @property
+    def comes_from_high(self) -> bool:
+        """Whether the loss has fallen, if not below that of guessing."""
+        return self.convergence.last_loss < LOSS_KEPT.value * self.convergence.first_loss
+
+    @property
+    def learned_anyway(self) -> bool:
+        """Whether so little of the loss is left that whatever is odd did no harm that shows."""
+        return self.fault is None and self.loss_left < LEARNED_ANYWAY.value
+
+    @property
     def fell_back(self) -> bool:
         """Whether the loss once was well below that of guessing, and is there no more."""
         return self.lowest_loss_kept < HAD_LEARNED.value and self.loss_kept > AT_CHANCE.value
@@ -307,6 +339,26 @@ class Evidence:
                 place = int(row.argmax())
                 return step, place, float(row[place])
         return None
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the optimizer divides gradients by their size, as Adam and RMSprop do."""
+        groups = () if self.setup is None else self.setup.groups
+        return any(group.second_momentum > 0 for group in groups)
+
+    @property
+    def harmful_jump(self) -> tuple[int, int, float] | None:
+        """As `first_jump`, but None if it is one of the first updates and did no harm.
+
+        The first updates of RMSprop and its like are ten times as large as the rate says, in sound
+        trainings too.
+        """
+        jump = self.first_jump
+        if jump is None or jump[0] > FIRST_UPDATES.value:
+            return jump
+        is_tiny = 0 < self.batch_size <= TINY_BATCH.value  # then the loss jumps anyway
+        thrown_up = self.highest_loss > LOSS_THROWN_UP.value * self.convergence.first_loss
+        return jump if thrown_up and not is_tiny else None
 
     @property
     def not_held(self) -> tuple[bool, ...]:

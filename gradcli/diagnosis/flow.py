@@ -194,7 +194,7 @@ def _depth_finding(
         )
     return Finding(
         code=code,
-        severity="warning",
+        severity="info" if evidence.learned_anyway else "warning",
         layer=names[weakest] if code == "vanishing" else names[largest],
         evidence={
             "layers": f"{weak[0]} to {weak[-1]}" if len(weak) > 1 else weak[0],

@@ -10,7 +10,15 @@ from typing import Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from gradcli.diagnosis.limits import BATCH_LOSS, RATE_CHANGE, SPIKE
+from gradcli.diagnosis.limits import (
+    BATCH_LOSS,
+    BATCH_LOSS_BEFORE,
+    BATCH_NORM,
+    BEYOND_CHANCE,
+    NOISY,
+    RATE_CHANGE,
+    SPIKE,
+)
 from gradcli.records import Floats, Integers, LayerInfo, StepRecords, norm_by_layer
 
 #: With fewer steps than this, how training goes cannot be judged.
@@ -18,10 +26,9 @@ FEWEST_STEPS = 20
 # A spike is compared with this many steps before it, and the loss is taken over this many.
 _BEFORE = 25
 _LOSSES = 20
+_FEWEST_BEFORE = 10
 # A long run is read in blocks that fit a processor's cache.
 _ROWS_AT_ONCE = 20_000
-# A difference of medians counts if it is at least this many of its standard errors.
-_BEYOND_CHANCE = 3.0
 # From the interquartile range, and from the median absolute value, to the standard deviation of
 # a normal distribution; a median's standard error is this much larger than a mean's.
 _IQR_PER_DEVIATION = 1.349
@@ -71,12 +78,29 @@ class Spike:
     """The loss of the step itself: of its batch, before the update."""
     loss_next: float = math.nan
     """The lowest loss of the three steps after it."""
+    loss_previous: float = math.nan
+    """The loss of the step before it."""
+    factor_at: float = math.nan
+    """The norm of the step itself as a multiple of that median; `factor` may be of a later one."""
+    factor_previous: float = math.nan
+    """The norm of the step before it as a multiple of that median."""
 
     @property
     def is_of_the_batch(self) -> bool:
-        """Whether the batch itself is to blame: its own loss stands out, those after it do not."""
-        stands_out = self.loss_at > BATCH_LOSS.value * self.loss_before
-        return stands_out and self.loss_next < self.loss_at / 2
+        """Whether the batch itself is to blame: its own loss stands out, those around it do not.
+
+        If its update breaks the model, those after it stand out too. Then it is to blame if
+        nothing announced it: a learning rate that is too high takes several steps.
+        """
+        if not self.loss_at > BATCH_LOSS.value * self.loss_before:
+            return False
+        announced = (
+            self.loss_previous > BATCH_LOSS_BEFORE.value * self.loss_before
+            or self.factor_previous > BATCH_LOSS_BEFORE.value
+        )
+        return self.loss_next < self.loss_at / 2 or (
+            self.factor_at > BATCH_NORM.value and not announced
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +144,11 @@ def _trend(half: Floats, first: float, last: float, scatter: float) -> LossTrend
     low, high = np.percentile(half, [25, 75])
     error = _MEDIAN_OVER_MEAN_ERROR * (high - low) / _IQR_PER_DEVIATION / math.sqrt(len(late))
     fall = float(np.median(early) - np.median(late))
-    if abs(fall) > _BEYOND_CHANCE * error:
+    if abs(fall) > BEYOND_CHANCE.value * error:
         return "falling" if fall > 0 else "rising"
     if first > 0 and max(float(np.median(late)), last) < first / 2:
         return "converged"
-    return "noise" if scatter > 1 / 4 else "plateau"
+    return "noise" if scatter > NOISY.value else "plateau"
 
 
 def _correlation_of_logs(losses: Floats, norms: Floats) -> float:
@@ -141,7 +165,7 @@ def finite_rows(steps: StepRecords) -> Integers:
 
 
 def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spike, ...]:
-    """Find the spikes of a run; the first 25 steps cannot be compared."""
+    """Find the spikes of a run; the first ten steps cannot be compared."""
     finite = finite_rows(steps)
     places, factors = _high_norms(steps, finite)
     spikes = []
@@ -154,12 +178,14 @@ def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spik
         spikes.append(
             Spike(
                 step=int(steps.step[finite[first]]),
-                layer=_layer_of_spike(steps, layers, finite[first - _BEFORE : first + 1]),
+                layer=_layer_of_spike(steps, layers, finite[max(0, first - _BEFORE) : first + 1]),
                 factor=float(factors[group].max()),
                 loss_before=_median(before),
                 loss_after=_median(after),
                 loss_at=float(steps.loss[finite[first]]),
                 loss_next=float(np.min(after[:3])) if len(after) else math.nan,
+                loss_previous=float(steps.loss[finite[first - 1]]),
+                **_norms_around(steps, finite[max(0, first - _BEFORE) : first + 1]),
             )
         )
     return tuple(spikes)
@@ -182,10 +208,20 @@ def find_rate_changes(steps: StepRecords) -> tuple[RateChange, ...]:
 def _high_norms(steps: StepRecords, rows: Integers) -> tuple[Integers, Floats]:
     """Find the norms that are too high compared with the median of the 25 before them.
 
+    Near the start, of as many as there are; the first ten cannot be compared.
+
     Returns:
         Their places among `rows`, ascending, and each as a multiple of that median.
     """
-    places, factors = [np.empty(0, dtype=np.intp)], [np.empty(0)]
+    first = np.asarray(steps.grad_norm_before_clip[rows[:_BEFORE]], dtype=np.float64)
+    usual = [float(np.median(first[:at])) for at in range(_FEWEST_BEFORE, len(first))]
+    early = [
+        (at, first[at] / median)
+        for at, median in enumerate(usual, start=_FEWEST_BEFORE)
+        if median > 0 and first[at] > SPIKE.value * median
+    ]
+    places = [np.array([at for at, _ in early], dtype=np.intp)]
+    factors = [np.array([factor for _, factor in early], dtype=np.float64)]
     for start in range(_BEFORE, len(rows), _ROWS_AT_ONCE):
         block = rows[start - _BEFORE : start + _ROWS_AT_ONCE]
         norms = np.asarray(steps.grad_norm_before_clip[block], dtype=np.float64)
@@ -215,6 +251,16 @@ def _layer_of_spike(steps: StepRecords, layers: tuple[LayerInfo, ...], rows: Int
     usual = np.median(norms[:-1], axis=0)
     excess = np.divide(norms[-1], usual, out=np.zeros_like(usual), where=usual > 0)
     return layers[int(np.argmax(excess))].name
+
+
+def _norms_around(steps: StepRecords, rows: Integers) -> dict[str, float]:
+    """Return the norms of the last two rows as multiples of the median of all but the last."""
+    norms = np.asarray(steps.grad_norm_before_clip[rows], dtype=np.float64)
+    usual = float(np.median(norms[:-1]))
+    return {
+        "factor_at": float(norms[-1]) / usual,
+        "factor_previous": float(norms[-2]) / usual,
+    }
 
 
 def _median(values: Floats) -> float:

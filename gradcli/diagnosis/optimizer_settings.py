@@ -10,11 +10,14 @@ import numpy as np
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence, nanmedian
 from gradcli.diagnosis.limits import (
+    DECAY_OVERSHOOTS,
     DECAY_PULL,
     EPSILON_SHARE,
-    LARGE_UPDATE,
-    LOSS_KEPT,
+    FIRST_TOO_LARGE,
+    HALF_LEFT,
+    LEARNED_ANYWAY,
     MOMENTUM,
+    USUAL_EPSILON,
     WEIGHTS_LEFT,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
@@ -22,8 +25,6 @@ from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
 
 # Its epsilon sets the size of the first steps by design (Zeiler 2012, section 3.3).
-_OVERSHOOTING = 40.0
-_LARGEST_USUAL_EPSILON = 1e-6
 _EPSILON_BY_DESIGN = ("Adadelta", "Adafactor")
 
 
@@ -42,11 +43,11 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
     pull, remaining = float(np.nanmedian(pulls)), float(np.nanmedian(left))
     place = int(np.nanargmin(left))
     # So strong a decay does not shrink the weights but turns them over, further each time.
-    if evidence.fault is not None and pull > _OVERSHOOTING * DECAY_PULL.value:
+    if evidence.fault is not None and pull > DECAY_OVERSHOOTS.value:
         yield _decay_that_overshoots(evidence, place, pull)
         return
     shrinks = pull > DECAY_PULL.value and remaining < WEIGHTS_LEFT.value
-    if not shrinks or not evidence.loss_left > 1 / 2:
+    if not shrinks or not evidence.loss_left > HALF_LEFT.value:
         return
     name = evidence.layers[place].name
     decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
@@ -79,7 +80,7 @@ def _decay_that_overshoots(evidence: Evidence, place: int, pull: float) -> Findi
         severity="error",
         layer=evidence.layers[place].name,
         evidence={"weight_decay": decay, "pull": pull},
-        threshold=f"a decay of more than {_OVERSHOOTING * DECAY_PULL.value:g} times the gradient "
+        threshold=f"a decay of more than {DECAY_OVERSHOOTS} times the gradient "
         "at the start, in a run that ended with a non-finite value",
         message=f"The weight decay of {decay:g} is too strong: at the start it pulls "
         f"{numbers.norm(pull)} times as hard as the gradient, so that each update throws the "
@@ -122,13 +123,13 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
     if setup is None or evidence.steps < FEWEST_STEPS:
         return
     momentum = max((group.momentum for group in setup.groups), default=math.nan)
-    if not momentum > MOMENTUM.value or not evidence.loss_left > 1 / 5:
+    if not momentum > MOMENTUM.value or evidence.learned_anyway:
         return
     ratios = evidence.update_ratios
     if not np.isfinite(ratios).any():
         return
     first, largest = float(np.nanmax(ratios[0])), float(np.nanmax(ratios))
-    if first > LARGE_UPDATE.value * 5:
+    if first > FIRST_TOO_LARGE.value:
         return  # already the first update, without any momentum, was too large
     yield Finding(
         code="momentum-too-high",
@@ -140,7 +141,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
             "largest_update_ratio": largest,
             "last_loss": evidence.convergence.last_loss,
         },
-        threshold=f"a momentum above {MOMENTUM}, with more than a fifth of the loss left "
+        threshold=f"a momentum above {MOMENTUM}, with more than {LEARNED_ANYWAY} of the loss left "
         f"({MOMENTUM.source})",
         message=f"The momentum of {momentum:g} is too high: an update keeps going for about "
         f"{1 / (1 - min(momentum, 1 - 1e-9)):.0f} steps, so that steps add up (from "
@@ -157,13 +158,13 @@ def epsilon_too_large(evidence: Evidence) -> Iterator[Finding]:
         return
     if evidence.info.optimizer.startswith(_EPSILON_BY_DESIGN):
         return
-    if not max((group.epsilon for group in setup.groups), default=0.0) > _LARGEST_USUAL_EPSILON:
+    if not max((group.epsilon for group in setup.groups), default=0.0) > USUAL_EPSILON.value:
         return  # then it is the gradient that is too small
     shares = _epsilon_shares(evidence)
     if not np.isfinite(shares).any():
         return
     share = float(np.nanmedian(shares))
-    if not share > EPSILON_SHARE.value or not evidence.loss_kept > LOSS_KEPT.value * 0.6:
+    if not share > EPSILON_SHARE.value or not evidence.loss_kept > HALF_LEFT.value:
         return
     epsilon = max(group.epsilon for group in setup.groups if group.epsilon > 0)
     yield Finding(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import FIRST_UPDATE
+from gradcli.diagnosis.limits import FIRST_UPDATE, SETTLED_UPDATE
 
 _PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
@@ -19,6 +21,11 @@ _CLIP_LIMITS = {
     "value": "clip.max_value",
     "agc": "clip.clip_factor",
 }
+# A rate that is too high is lowered by this factor at least.
+_LEAST_CHANGE = 1 / 3
+# With so few layers, PyTorch's own initialisation learns as fast as any.
+_SHALLOW = 6
+_LARGEST_MOMENTUM = 0.999
 _LARGEST_BATCH = 1024
 _WITH_DROPOUT = ("mlp", "deep_mlp", "cnn", "cnn_2c2d", "rnn")
 _WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
@@ -41,6 +48,8 @@ def keep_signals_small(evidence: Evidence) -> str | None:
     info = evidence.info
     if info.is_own_loop:
         return None
+    if len(evidence.layers) <= _SHALLOW:
+        return "init=default"
     if info.model == "deep_mlp":
         # Kaiming's weights are too large if a block's input is added to its output.
         return "init=default model.norm=layer"
@@ -66,21 +75,55 @@ def keep_time_steps_alive(evidence: Evidence) -> str | None:
 
 
 def lower_learning_rate(evidence: Evidence, factor: float) -> str | None:
-    """Propose a learning rate lower by the next power of ten above `factor`, at least ten."""
-    tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
-    return _learning_rate(evidence, 10.0**-tens)
+    """Propose the learning rate at which updates are as large as in a training that goes well.
+
+    Args:
+        evidence: of the run.
+        factor: by how much updates were too large, if the first one does not show it.
+    """
+    return _learning_rate(evidence, _lowering_factor(evidence, factor))
 
 
 def lower_learning_rate_in_words(evidence: Evidence, factor: float) -> str:
     """Say to which learning rate to go down."""
-    tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
     rate = evidence.info.learning_rate
-    target = f" to {rate * 10.0**-tens:.3g}" if 0 < rate < math.inf else ""
+    known = 0 < rate < math.inf
+    target = f" to {rate * _lowering_factor(evidence, factor):.2g}" if known else ""
     return f"Lower the learning rate{target}."
 
 
+def _lowering_factor(evidence: Evidence, factor: float) -> float:
+    settled = settled_update(evidence)
+    if settled > 0:
+        return min(_LEAST_CHANGE, SETTLED_UPDATE.value / settled)
+    tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
+    return 10.0**-tens
+
+
+def settled_update(evidence: Evidence) -> float:
+    """Return how large updates would become, relative to the weights; 0 if that is not known.
+
+    The first update of a run is that of the initial weights, so it is in proportion to the learning
+    rate, whatever came after it. With momentum m, later ones add up to 1/(1-m) of it; those of
+    RMSprop fall to sqrt(1-alpha) of it, since its mean of squares begins at zero.
+    """
+    ratios, setup = evidence.update_ratios, evidence.setup
+    first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
+    if not len(ratios) or not np.isfinite(ratios[0]).any() or not first_rate > 0 or setup is None:
+        return 0.0
+    first = float(np.nanmax(ratios[0])) * rate / first_rate
+    group = setup.groups[0] if setup.groups else None
+    momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
+    second = group.second_momentum if group is not None else math.nan
+    if not second > 0:
+        return first / (1 - min(momentum, _LARGEST_MOMENTUM))
+    if evidence.info.optimizer.lower() in ("rmsprop",):
+        return first * math.sqrt(1 - second) / (1 - min(momentum, _LARGEST_MOMENTUM))
+    return first
+
+
 def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
-    """Propose the learning rate at which an update changes a layer by a hundredth at first."""
+    """Propose the learning rate at which an update changes a layer by two hundredths at first."""
     return _learning_rate(evidence, _raising_factor(update_ratio))
 
 
@@ -113,8 +156,8 @@ def larger_batches(evidence: Evidence, factor: float) -> str | None:
 
 
 def smooth_schedule(evidence: Evidence) -> str | None:
-    """Propose a schedule without jumps."""
-    return "schedule=cosine" if not evidence.info.is_own_loop else None
+    """Propose the schedule without jumps that is nearest to a stepwise one."""
+    return "schedule=constant" if not evidence.info.is_own_loop else None
 
 
 def limit_spikes(evidence: Evidence) -> str | None:
@@ -175,4 +218,14 @@ def usual_epsilon(evidence: Evidence) -> str | None:
 
 def lower_dropout(evidence: Evidence) -> str | None:
     """Propose to drop less, for the models that have the key."""
-    return "model.dropout=0.2" if evidence.info.model in _WITH_DROPOUT else None
+    return "model.dropout=0.1" if evidence.info.model in _WITH_DROPOUT else None
+
+
+def longer_training(evidence: Evidence) -> str | None:
+    """Propose four times as many steps."""
+    info = evidence.info
+    if info.is_own_loop or not info.epochs or not info.batch_size:
+        return None
+    in_full = info.epochs * (info.data.train // info.batch_size)
+    cut_short = " max_steps=null" if info.total_steps < in_full else ""
+    return f"epochs={4 * info.epochs}{cut_short}"

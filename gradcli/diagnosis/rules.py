@@ -12,12 +12,14 @@ from gradcli.diagnosis import (
     data_rules,
     flow,
     optimizer_settings,
+    remedies,
     starting_point,
     step_size,
     wiring,
 )
 from gradcli.diagnosis.calibration import with_certainty
 from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.limits import LOSS_KEPT
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding
@@ -128,6 +130,13 @@ def _start(evidence: Evidence) -> str:
 
 _STARTS_WRONG = ("unscaled-inputs", "initial-scale", "loss-scale")
 _STEPS_WRONG = ("weight-decay-too-strong", "momentum-too-high", "lr-too-high", "not-cleared")
+# Each explains a loss that does not fall.
+_NO_PROGRESS = (
+    *("non-finite", "wrong-gradient", "no-gradient", "dead-units", "saturated"),
+    *("vanishing", "exploding", "spike", "lr-too-low", "always-clipped", "data-order"),
+    *("noise-dominated", "batch-norm-mode", "softmax-before-loss", "not-updated"),
+    *("dropout-too-high", "bad-batch", "epsilon-too-large", *_STARTS_WRONG, *_STEPS_WRONG),
+)
 
 #: In the order in which they are applied: causes before what follows from them. The findings in
 #: `unless` explain the rest: if no gradient arrives, a loss that does not fall is not a plateau,
@@ -162,7 +171,24 @@ RULES = (
         _setup_and_steps,
         unless=_STARTS_WRONG,
     ),
-    Rule(("spike", "bad-batch"), step_size.spike, _steps),
+    Rule(("data-order",), data_rules.data_order, _steps),
+    # Part of the test for wrong gradients, which takes a check.
+    Rule(
+        (),
+        broken.backward_by_hand,
+        _updates,
+        unless=(
+            *("wrong-gradient", "data-order", "batch-norm-mode", "softmax-before-loss"),
+            *("not-updated", "dropout-too-high", "epsilon-too-large", *_STARTS_WRONG),
+            *("weight-decay-too-strong", "momentum-too-high", "not-cleared"),
+        ),
+    ),
+    Rule(
+        ("spike", "bad-batch"),
+        step_size.spike,
+        _steps,
+        unless=("data-order", "wrong-gradient"),
+    ),
     Rule(
         ("lr-too-high",),
         step_size.learning_rate_too_high,
@@ -170,11 +196,10 @@ RULES = (
         unless=(
             *_STARTS_WRONG,
             *("spike", "bad-batch", "weight-decay-too-strong", "momentum-too-high"),
-            "not-cleared",
+            *("not-cleared", "data-order", "wrong-gradient", "dropout-too-high"),
         ),
     ),
     Rule(("non-finite",), broken.non_finite, _gradients),
-    Rule(("data-order",), data_rules.data_order, _steps),
     Rule(("no-gradient",), flow.no_gradient, _gradients, unless=("not-updated",)),
     # Part of the test for dead units, which takes a probe of the activations as well.
     Rule((), flow.fell_silent, _steps),
@@ -202,30 +227,8 @@ RULES = (
             *_STEPS_WRONG,
         ),
     ),
-    Rule(
-        ("labels",),
-        data_rules.labels,
-        _updates,
-        unless=(
-            *("non-finite", "wrong-gradient", "no-gradient", "dead-units", "saturated"),
-            *("vanishing", "exploding", "spike", "lr-too-low", "always-clipped", "data-order"),
-            *("noise-dominated", "batch-norm-mode", "softmax-before-loss", "not-updated"),
-            *("dropout-too-high", "bad-batch"),
-            *("epsilon-too-large", *_STARTS_WRONG, *_STEPS_WRONG),
-        ),
-    ),
-    Rule(
-        ("plateau",),
-        step_size.plateau,
-        _steps,
-        unless=(
-            *("non-finite", "wrong-gradient", "no-gradient", "dead-units", "saturated"),
-            *("vanishing", "exploding", "spike", "lr-too-low", "always-clipped", "data-order"),
-            *("noise-dominated", "batch-norm-mode", "softmax-before-loss", "not-updated"),
-            *("dropout-too-high", "bad-batch"),
-            *("epsilon-too-large", "labels", *_STARTS_WRONG, *_STEPS_WRONG),
-        ),
-    ),
+    Rule(("labels",), data_rules.labels, _updates, unless=_NO_PROGRESS),
+    Rule(("plateau",), step_size.plateau, _steps, unless=(*_NO_PROGRESS, "labels")),
 )
 
 #: What follows from what, if both are found: the causes of a symptom, the likeliest first.
@@ -239,7 +242,7 @@ _CAUSES = (
     "lr-too-high",
 )
 EXPLAINED_BY: dict[str, tuple[str, ...]] = {
-    "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike", "bad-batch"),
+    "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike", "bad-batch", "data-order"),
     "spike": _CAUSES,
     "dead-units": (*_CAUSES, "softmax-before-loss", "exploding", "spike", "bad-batch"),
     "no-gradient": (
@@ -275,7 +278,9 @@ def examine(evidence: Evidence) -> Diagnosis:
         if not explained.intersection(rule.unless):
             findings += rule.find(evidence)
     if all(finding.severity == "info" for finding in findings) and _enough(evidence):
-        findings.append(_healthy(evidence, tested) or _undetermined(evidence))
+        findings.append(
+            _healthy(evidence, tested) or _not_yet_learned(evidence) or _undetermined(evidence)
+        )
     if evidence.info.is_own_loop:  # it has no config, and so no override
         findings = [replace(finding, override=None) for finding in findings]
     return Diagnosis(tuple(with_certainty(_ranked(findings))), tuple(tested), not_tested)
@@ -312,6 +317,9 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     silent = (last_norms == 0).all(axis=0) if len(last_norms) else np.ones(len(aside), dtype=bool)
     if (silent & ~aside).any() or (~evidence.moved_by_updates & ~aside).any():
         return None
+    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
+    if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
+        return None
     relative = evidence.relative_norms[~aside]
     known = relative[np.isfinite(relative)]
     spread = float(known.min() / known.max()) if len(known) and known.max() > 0 else 1.0
@@ -334,6 +342,25 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
         message=f"Gradients reach {every}: relative to the weights, the smallest is "
         f"{numbers.norm(spread)} times the largest. {updates}",
         override=None,
+    )
+
+
+def _not_yet_learned(evidence: Evidence) -> Finding | None:
+    """Return that the loss has hardly fallen so far, if that is all there is to say."""
+    if not evidence.is_on_its_way:
+        return None
+    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=None,
+        evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
+        threshold=f"a loss that falls beyond chance, but is above {LOSS_KEPT} of the first one",
+        message=f"Not sure: the loss falls, but in {evidence.steps} steps it only went from "
+        f"{numbers.norm(first)} to {numbers.norm(last)}. More steps would tell whether it is slow "
+        "or stuck.",
+        override=remedies.longer_training(evidence),
+        mend="Train for four times as many steps.",
     )
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
+    HALF_LEFT,
+    HUGE_WEIGHTS,
     INPUT_RANGE,
     LARGE_FIRST_LOSS,
     LARGE_WEIGHTS,
     LOSS_OF_GUESSING,
+    SATURATED_UNITS,
     SMALL_WEIGHTS,
 )
 from gradcli.notation import numbers
@@ -41,7 +45,7 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
     place = first.name if first is not None else evidence.layers[0].name
     yield Finding(
         code="unscaled-inputs",
-        severity="warning",
+        severity=_severity(evidence),
         layer=place,
         evidence={
             "lowest_input": inputs.low,
@@ -54,7 +58,7 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
         f"before {place} ({INPUT_RANGE.source})",
         message=f"The inputs are not scaled: they range from {numbers.norm(inputs.low)} to "
         f"{numbers.norm(inputs.high)}, so the signals and gradients of {place} are too large by "
-        f"about {numbers.norm(size)}.",
+        f"about {numbers.norm(size)}.{_all_the_same(evidence)}",
         override=remedies.scale_inputs(evidence),
         mend=f"Scale the inputs: subtract the mean, {numbers.norm(inputs.mean)}, and divide by "
         f"the standard deviation, {numbers.norm(inputs.std)}.",
@@ -73,7 +77,8 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
     first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
     if large.any() and (
         first > LARGE_FIRST_LOSS.value * guessing
-        or not evidence.loss_left <= 1 / 2
+        or not evidence.loss_left <= HALF_LEFT.value
+        or (np.nanmax(gains) > HUGE_WEIGHTS.value and not evidence.learned_anyway)
         or _saturated(evidence)
     ):
         place = int(np.flatnonzero(large)[0])
@@ -85,7 +90,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
             else "signals grow, and activations saturate"
         )
         override = remedies.keep_signals_small(evidence)
-    elif small.any() and evidence.steps > 1 and evidence.loss_left > 1 / 3:
+    elif small.any() and evidence.steps > 1 and not evidence.learned_anyway:
         place = int(np.flatnonzero(small)[0])
         relation, size = "small", "below"
         consequence = "signals shrink from layer to layer, and gradients with them"
@@ -96,7 +101,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
     name, gain = evidence.layers[place].name, float(gains[place])
     yield Finding(
         code="initial-scale",
-        severity="warning",
+        severity=_severity(evidence),
         layer=name,
         evidence={
             "weight_rms_times_root_fan_in": gain,
@@ -108,11 +113,21 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
         f"{LARGE_WEIGHTS if relation == 'large' else SMALL_WEIGHTS} ({LARGE_WEIGHTS.source})",
         message=f"The initial weights of {name} are too {relation}: {numbers.norm(gain)} times "
         f"what keeps the size of a signal; {consequence}."
-        + (f" {numbers.count(count - 1, 'other layer')} too." if count > 1 else ""),
+        + (f" {numbers.count(count - 1, 'other layer')} too." if count > 1 else "")
+        + _all_the_same(evidence),
         override=override,
         mend=f"Initialise {name} with a standard deviation of 1/sqrt(fan_in), as PyTorch's own "
         "initialisation nearly does.",
     )
+
+
+def _severity(evidence: Evidence) -> Literal["info", "warning"]:
+    """A start that is wrong, but did no harm that shows, is a remark."""
+    return "info" if evidence.learned_anyway else "warning"
+
+
+def _all_the_same(evidence: Evidence) -> str:
+    return " The model learns all the same." if evidence.learned_anyway else ""
 
 
 def identical_units(evidence: Evidence) -> Iterator[Finding]:
@@ -130,12 +145,12 @@ def identical_units(evidence: Evidence) -> Iterator[Finding]:
     name = evidence.info.layers[trained[0]].name
     yield Finding(
         code="initial-scale",
-        severity="warning",
+        severity=_severity(evidence),
         layer=name,
         evidence={"layers": len(trained)},
         threshold="a layer whose units all have exactly the same weights, while it trains",
         message=f"All units of {name} have the same weights: they compute the same value and "
-        "get the same gradient, so they stay one unit.",
+        f"get the same gradient, so they stay one unit.{_all_the_same(evidence)}",
         override=remedies.default_initialisation(evidence),
         mend=f"Initialise {name} with random weights.",
     )
@@ -162,7 +177,8 @@ def initial_gains(evidence: Evidence) -> Floats:
 
 def _saturated(evidence: Evidence) -> bool:
     return evidence.probed is not None and bool(
-        np.nanmax(np.nan_to_num(evidence.probed.saturated_fraction), initial=0.0) > 1 / 2
+        np.nanmax(np.nan_to_num(evidence.probed.saturated_fraction), initial=0.0)
+        > SATURATED_UNITS.value
     )
 
 
@@ -173,14 +189,15 @@ def wild_guesses(evidence: Evidence) -> Iterator[Finding]:
     first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
     yield Finding(
         code="exploding",
-        severity="warning",
+        severity=_severity(evidence),
         layer=evidence.layers[0].name,
         evidence={"first_loss": first, "loss_of_guessing": guessing},
         threshold=f"a first loss above {LOSS_OF_GUESSING} times ln(classes) "
         f"({LOSS_OF_GUESSING.source})",
         message=f"Signals explode on their way to the output, from {evidence.layers[0].name} on: "
         f"before any update the loss is {numbers.norm(first)}, while guessing has "
-        f"{numbers.norm(guessing)}. The gradients are too large by a similar factor.",
+        f"{numbers.norm(guessing)}. The gradients are too large by a similar factor."
+        + _all_the_same(evidence),
         override=remedies.keep_signals_small(evidence),
         mend="Initialise the weights so that signals keep their size (kaiming for ReLU, xavier "
         "for tanh), or normalise between the layers.",

@@ -14,11 +14,16 @@ from gradcli.diagnosis.limits import (
     BATCH_LOSS,
     CLIPPED_TO,
     DISTANCE,
+    HALF_LEARNED,
+    HALF_LEFT,
     LARGE_UPDATE,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
     NOISE_SCALE,
     SCATTER,
+    SETTLED_TOO_LARGE,
+    SETTLED_TOO_LARGE_SGD,
+    SOON,
     SPIKE,
     SPIKE_HARM,
     SPIKE_HARM_AT_LEAST,
@@ -32,8 +37,6 @@ from gradcli.records import Finding, was_clipped
 
 # The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3
-# How slow a loop may be at first is not known, so it is given more steps than a run of our own.
-_FEWEST_STEPS_OF_A_LOOP = 60
 # Where a value that is not finite may be the work of updates; inputs and labels are not.
 _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
@@ -43,19 +46,28 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
     if 0 < evidence.batch_size <= TINY_BATCH.value:
         return  # from one or two examples to the next, losses and norms jump anyway
     first_loss = evidence.convergence.first_loss
+    thrown = evidence.harmful_jump
     for one in evidence.spikes:
         rise = one.loss_after - one.loss_before
-        harmful = one.loss_after > SPIKE_HARM.value * one.loss_before
-        if not harmful or rise < SPIKE_HARM_AT_LEAST.value * first_loss:
-            continue
+        harmful = (
+            one.loss_after > SPIKE_HARM.value * one.loss_before
+            and rise >= SPIKE_HARM_AT_LEAST.value * first_loss
+        )
         jumps = [
             change
             for change in evidence.rate_changes
             if 0 <= one.step - change.step <= FEWEST_STEPS
         ]
-        if one.is_of_the_batch and not jumps:
+        if thrown is not None and thrown[0] < one.step and not jumps:
+            return  # updates were too large before it
+        if updates_too_large(evidence) and not jumps:
+            return
+        harmed = harmful or not evidence.has_learned or _killed(evidence, one)
+        if one.is_of_the_batch and not jumps and harmed:
             yield _bad_batch(one)
             return
+        if not harmful:
+            continue
         cause = (
             f", right after the learning rate was multiplied by {numbers.norm(jumps[-1].factor)} "
             f"at step {jumps[-1].step}"
@@ -84,6 +96,12 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
         return  # later ones happen to a model that the first one has disturbed
 
 
+def _killed(evidence: Evidence, one: Spike) -> bool:
+    """Whether a layer has had no gradient since a few steps after the spike."""
+    since = [int(evidence.silent_since[at]) for at in evidence.fell_silent]
+    return any(0 <= step - one.step <= SOON.value for step in since)
+
+
 def _bad_batch(one: Spike) -> Finding:
     return Finding(
         code="bad-batch",
@@ -98,7 +116,8 @@ def _bad_batch(one: Spike) -> Finding:
         },
         threshold=f"a norm above {SPIKE} times the median of the 25 steps before, in a batch whose "
         f"own loss is above {BATCH_LOSS} times that before, and a loss that stays "
-        f"{SPIKE_HARM} times as high ({BATCH_LOSS.source})",
+        f"{SPIKE_HARM} times as high, units that die, or a loss that has not fallen in the end "
+        f"({BATCH_LOSS.source})",
         message=f"The batch of step {one.step} has an outlier: its loss was "
         f"{numbers.norm(one.loss_at)}, while that of the steps before was "
         f"{numbers.norm(one.loss_before)}, and its gradient {numbers.norm(one.factor)} times as "
@@ -123,6 +142,19 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         return
     jump = evidence.first_jump
     step, place, size = jump or (0, worst, ratio)
+    of_rate = [
+        change
+        for change in evidence.rate_changes
+        if change.factor > 1 and (jump is None or change.step <= step)
+    ]
+    override = remedies.lower_learning_rate(evidence, size / LARGE_UPDATE.value)
+    mend = remedies.lower_learning_rate_in_words(evidence, size / LARGE_UPDATE.value)
+    if of_rate:
+        override = remedies.smooth_schedule(evidence)
+        mend = (
+            f"Remove the jump of the schedule at step {of_rate[-1].step}, where it multiplies the "
+            f"learning rate by {numbers.norm(of_rate[-1].factor)}: lower it there."
+        )
     name = evidence.layers[place].name
     when = f"at step {step} " if jump else ""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
@@ -145,9 +177,15 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         f"{LARGE_UPDATE} ({LARGE_UPDATE.source})",
         message=f"The learning rate is too high: {when}one update changed the weights of {name} by "
         f"{size:.0%} of their norm. {consequence}",
-        override=remedies.lower_learning_rate(evidence, size / LARGE_UPDATE.value),
-        mend=remedies.lower_learning_rate_in_words(evidence, size / LARGE_UPDATE.value),
+        override=override,
+        mend=mend,
     )
+
+
+def updates_too_large(evidence: Evidence) -> bool:
+    """Whether already the first update shows that the learning rate is far too high."""
+    limit = SETTLED_TOO_LARGE if evidence.is_adaptive else SETTLED_TOO_LARGE_SGD
+    return remedies.settled_update(evidence) > limit.value
 
 
 def _what_it_did(evidence: Evidence, ratio: float) -> str:
@@ -181,10 +219,13 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
         return course
     if not evidence.judges_loss:
         return ""
-    half_learned = jump is not None and evidence.loss_left > 1 / 3
+    did_harm = evidence.harmful_jump is not None
     if evidence.has_learned:
+        half_learned = (did_harm and evidence.loss_left > HALF_LEARNED.value) or (
+            updates_too_large(evidence) and not evidence.learned_anyway
+        )
         return course if half_learned and certain_loss else ""
-    if jumps_about or jump or (evidence.fell_back and ratio > LARGE_UPDATE.value / 2):
+    if jumps_about or did_harm or (evidence.fell_back and ratio > LARGE_UPDATE.value / 2):
         return course
     return ""
 
@@ -197,7 +238,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     best = int(np.nanargmax(usual))
     ratio, name = float(usual[best]), evidence.layers[best].name
     distance = evidence.steps * ratio
-    if not (0 < distance < DISTANCE.value and evidence.loss_kept > LOSS_KEPT.value):
+    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
+    if not (0 < distance < DISTANCE.value and has_not_fallen):
         return
     yield Finding(
         code="lr-too-low",
@@ -269,7 +311,7 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
         )
     elif scale is not None and size and scale[1] > NOISE_SCALE.value * size:
         # Near a minimum the mean gradient goes to zero and the noise does not: that is normal.
-        late = evidence.loss_left < 1 / 2
+        late = evidence.loss_left < HALF_LEFT.value
         yield Finding(
             code="noise-dominated",
             severity="info" if late else "warning",
@@ -314,10 +356,9 @@ def _tiny_batches(evidence: Evidence) -> Finding:
 def plateau(evidence: Evidence) -> Iterator[Finding]:
     """The loss has not fallen, and no other rule explains it."""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
-    on_its_way = evidence.convergence.trend == "falling" and last < LOSS_KEPT.value * first
-    if evidence.steps < FEWEST_STEPS or on_its_way or not evidence.loss_kept > LOSS_KEPT.value:
+    if not evidence.is_long_enough or evidence.is_on_its_way:
         return
-    if evidence.info.is_own_loop and evidence.steps < _FEWEST_STEPS_OF_A_LOOP:
+    if not evidence.loss_kept > LOSS_KEPT.value:
         return
     guessing = evidence.loss_of_guessing
     aside = "" if math.isnan(guessing) else f" Guessing has {numbers.norm(guessing)}."

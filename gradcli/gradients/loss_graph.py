@@ -17,6 +17,7 @@ _VIEWS = frozenset(
         *("ToCopy", "Clone", "Contiguous", "Copy", "Narrow", "Flatten"),
     }
 )
+_NOT_THE_USERS = ("torch.", "gradcli.")
 _LONGEST_PATH = 32
 _LARGEST_GRAPH = 20_000  # a tenth of a second, or less
 # Numbers of ways grow exponentially with depth; they are counted modulo this prime.
@@ -95,6 +96,38 @@ def is_single_path(node: Any, order: Sequence[int]) -> bool | None:
     return all(_is_on_every_way(marked[layer], down, up, total) for layer in layers)
 
 
+def own_functions(node: Any) -> tuple[tuple[str, int], ...]:
+    """Return the `torch.autograd.Function`s of the user's on the way from a loss to the leaves.
+
+    Their backward passes are written by hand, so they may be wrong; PyTorch's own are left out.
+
+    Args:
+        node: the loss's `grad_fn`.
+
+    Returns:
+        The name of each, and a layer whose result it works on; -1 if there is none.
+    """
+    found: dict[tuple[str, int], None] = {}
+    for one in _from_loss_to_leaves(node) or ():
+        function = getattr(type(one), "_forward_cls", None)
+        if function is not None and not function.__module__.startswith(_NOT_THE_USERS):
+            found[function.__name__, _nearest_layer(one)] = None
+    return tuple(found)
+
+
+def _nearest_layer(node: Any) -> int:
+    """Return the first marked layer that a search in breadth from a node meets; -1 for none."""
+    waiting, seen = [node], {node}
+    for one in waiting:
+        marks = one.metadata.get(_MARK)
+        if marks:
+            return int(min(marks))
+        following = [other for other in _following(one) if other not in seen]
+        seen.update(following)
+        waiting += following
+    return -1
+
+
 def _is_on_every_way(
     marked: Sequence[Any], down: dict[Any, int], up: dict[Any, int], total: int
 ) -> bool:
@@ -105,6 +138,8 @@ def _is_on_every_way(
 
 def _from_loss_to_leaves(root: Any) -> list[Any] | None:
     """Return the nodes of a graph, each before those that it leads to; None if there are many."""
+    if root is None:
+        return None
     finished: list[Any] = []
     begun: set[Any] = set()
     waiting = [(root, False)]

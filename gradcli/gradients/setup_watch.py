@@ -17,7 +17,13 @@ from torch.utils.hooks import RemovableHandle
 from gradcli.fast.backward_pass import current_backward_pass
 from gradcli.gradients.backward_log import BackwardLog, Hook
 from gradcli.gradients.layers import layer_module, layer_parameters
-from gradcli.gradients.loss_graph import is_single_path, loss_path, mark, mark_output
+from gradcli.gradients.loss_graph import (
+    is_single_path,
+    loss_path,
+    mark,
+    mark_output,
+    own_functions,
+)
 from gradcli.gradients.set_up import (
     depends_on_mode,
     has_identical_units,
@@ -62,6 +68,7 @@ class _Seen:
     weight_gains: tuple[float, ...] = ()
     identical_units: tuple[int, ...] = ()
     dropout: tuple[str, float] = ("", 0.0)
+    own_functions: tuple[tuple[str, int], ...] = ()
     single_path: bool | None = None
     watched: bool = False
     kept: bool = False
@@ -152,6 +159,7 @@ class SetupWatch:
                 index for index, module in enumerate(self._modules) if has_identical_units(module)
             ),
             dropout=largest_dropout(self._model),
+            own_functions=own_functions(root),
             single_path=_single_path(root, call),
             watched=self._log.added,
             kept=self._log.kept,
@@ -193,6 +201,7 @@ class SetupWatch:
             weight_gains=seen.weight_gains,
             identical_units=seen.identical_units,
             dropout=seen.dropout,
+            own_functions=seen.own_functions,
             updates_watched=self._updates_watched,
             not_cleared=self._not_cleared,
         )

@@ -16,6 +16,7 @@ from gradcli.probes.probe import FAILED, Probe, Result
 from gradcli.records import Finding, Floats, Integers, ProbeRecord, Status
 
 if TYPE_CHECKING:
+    from gradcli.inspection.advice_trial import AdviceTrial
     from gradcli.probes.measuring.activations import Moments
 
 Kind = Literal["run", "checkpoint", "fresh"]
@@ -209,6 +210,8 @@ class Inspection:
     """Whether the run was trained in the user's own loop, which gradcli cannot repeat."""
     path_arguments: tuple[str, ...] = ()
     """The options that say where things are, for commands that continue from here."""
+    trial: AdviceTrial | None = None
+    """What came of trying the advice; None if that was not asked for."""
 
     def failed_probes(self) -> frozenset[str]:
         """Return the probes whose own code failed just now, not earlier in the run."""

@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
     from gradcli.views.inspect.probe_progress import ProbeProgress
+    from gradcli.views.inspect.trial_progress import TrialProgress
     from gradcli.views.train.train_view import TrainView
 
 
@@ -61,6 +62,23 @@ def probe_progress(*, live: bool) -> ProbeProgress:
     from gradcli.views.inspect.probe_progress import ProbeProgress
 
     return ProbeProgress(console_on(sys.stderr) if live and can_draw_live(sys.stderr) else None)
+
+
+def trial_progress(after: ProbeProgress, *, live: bool, quiet: bool) -> TrialProgress:
+    """Return what shows the trial of an advice: a live line if it is wanted and possible.
+
+    Args:
+        after: the line of the probes, which come first.
+        live: whether a live line is wanted.
+        quiet: whether nothing is.
+    """
+    from gradcli.views.inspect.trial_progress import TrialProgress
+
+    if quiet:
+        return TrialProgress()
+    if live and can_draw_live(sys.stderr):
+        return TrialProgress(console_on(sys.stderr), after=after)
+    return TrialProgress(stream=sys.stderr, after=after)
 
 
 def compare_view(*, live: bool, quiet: bool) -> CompareView:

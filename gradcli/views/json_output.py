@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
     from gradcli.comparison.verdicts import PairResult
     from gradcli.diagnosis.loss_trend import Convergence
+    from gradcli.inspection.advice_trial import AdviceTrial, TrialScore
     from gradcli.inspection.inspection import (
         Inspection,
         LayerReport,
@@ -201,6 +203,36 @@ def _inspection(inspection: Inspection) -> dict[str, Any]:
         "not_tested": inspection.not_tested,
         "notes": inspection.notes,
         "probe_history": [_recorded_probe(record) for record in inspection.probe_history],
+        "trial": _advice_trial(inspection.trial) if inspection.trial else None,
+    }
+
+
+def _advice_trial(trial: AdviceTrial) -> dict[str, Any]:
+    """Return what came of trying the advice."""
+    return {
+        "outcome": trial.outcome,
+        "code": trial.code,
+        "try": trial.override,
+        "reason": trial.reason or None,
+        "seed": trial.seed,
+        "steps": trial.steps,
+        "without": _trial_score(trial.without) if trial.without else None,
+        "with": _trial_score(trial.with_advice) if trial.with_advice else None,
+        "difference": trial.difference,
+        "margin": trial.margin,
+        "examples": trial.examples,
+        "command": shlex.join(trial.command) or None,
+    }
+
+
+def _trial_score(score: TrialScore) -> dict[str, Any]:
+    """Return what one of the two trainings has reached."""
+    return {
+        "steps": score.steps,
+        "total_steps": score.total_steps,
+        "val_accuracy": score.accuracy,
+        "val_loss": score.loss,
+        "diverged_at": score.diverged_at,
     }
 
 

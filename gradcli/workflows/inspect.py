@@ -11,7 +11,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradcli.config import ComposedInspection, add_allowed_probes, compose_inspection
@@ -23,9 +23,18 @@ from gradcli.probes.probe import Announce, silently
 from gradcli.probes.registry import SHIPPED
 from gradcli.runs import ComparisonDirectory, Run, find_any
 from gradcli.system.paths import Paths, returning_to
+from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
 
 _LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """That the advice is to be tried, for so many steps; None lets the trial decide."""
+
+    progress: TrialProgress
+    steps: int | None = None
 
 
 def inspect_target(
@@ -35,6 +44,7 @@ def inspect_target(
     paths: Paths,
     view: TrainView,
     announce: Announce = silently,
+    trial: TrialRequest | None = None,
 ) -> Inspection | SideBySide:
     """Inspect a run, a comparison, or a fresh model.
 
@@ -47,10 +57,17 @@ def inspect_target(
         paths: where runs, data and configs are.
         view: shows a download.
         announce: called with each probe before it runs.
+        trial: whether the first advice is to be tried, which takes a run.
 
     Raises:
         UserError: if something is wrong with the target, the config, the data or the paths.
     """
+    if trial is not None and target is None:
+        raise UserError(
+            "A fresh model has no run whose training could be tried with the advice.",
+            where="--try",
+            hint="gradcli train, and then gradcli inspect-gradients latest --try",
+        )
     with returning_to(paths.started_in):
         composed = compose_inspection(
             overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
@@ -64,8 +81,18 @@ def inspect_target(
         _refuse_to_rebuild(target, [*composed.overrides, *vary])
         found = find_any(target, paths.runs_dir)
         if isinstance(found, Run):
-            return _run(found, how, paths, view, announce)
+            inspection = _run(found, how, paths, view, announce)
+            return inspection if trial is None else _tried(found, inspection, paths, view, trial)
+        if trial is not None:
+            raise _one_trial_only(found)
         return _comparison(found, how, paths, view, announce)
+
+
+def exit_code_of_trial(inspection: Inspection | SideBySide) -> int:
+    """Return 2 if the advice was to be tried and the config does not take it; else 0."""
+    if isinstance(inspection, SideBySide) or inspection.trial is None:
+        return 0
+    return 2 if inspection.trial.outcome == "refused" else 0
 
 
 def exit_code_of_probes(inspection: Inspection | SideBySide) -> int:
@@ -160,6 +187,32 @@ def _run(
     # The target is a path, so --runs-dir does not matter.
     arguments = paths.completed_by(run.paths).arguments(runs=False)
     return replace(inspection, path_arguments=tuple(arguments))
+
+
+def _tried(
+    run: Run, inspection: Inspection, paths: Paths, view: TrainView, trial: TrialRequest
+) -> Inspection:
+    """Add what comes of trying the first advice."""
+    from gradcli.workflows.try_advice import try_advice
+
+    with returning_to(paths.started_in):  # the run's path may be relative to it
+        tried = try_advice(run, inspection, paths, view, trial.progress, trial.steps)
+    return replace(inspection, trial=tried)
+
+
+def _one_trial_only(comparison: ComparisonDirectory) -> UserError:
+    """Return the error for a comparison, of which one training must be named."""
+    from gradcli.comparison.trial_store import TrialStore
+
+    store = TrialStore(comparison, comparison.state.get("problems"))
+    trials = [one for arm in store.arms() for one in (*arm.measuring, *arm.tuning)]
+    paths = [comparison.trial_path(one.id) for one in trials if comparison.trial(one.id)]
+    return UserError(
+        f"{comparison.name} is a comparison. Advice is tried on one run, such as one of its "
+        "trials.",
+        where="--try",
+        hint=f"gradcli inspect-gradients {paths[0]} --try" if paths else None,
+    )
 
 
 def _comparison(

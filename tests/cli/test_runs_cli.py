@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shlex
+import sys
 
 import pytest
 
@@ -164,7 +165,8 @@ def own(tmp_path, monkeypatch):
         "# SGD under a name of one's own.\n_target_: my_optimizer.Mine\nlr: 0.1\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    return ("--config-dir", str(tmp_path / "my configs"), "--allow-import", "my_optimizer")
+    yield ("--config-dir", str(tmp_path / "my configs"), "--allow-import", "my_optimizer")
+    sys.modules.pop("my_optimizer", None)  # other tests have a module of this name
 
 
 def next_commands(out):

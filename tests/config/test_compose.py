@@ -5,7 +5,7 @@ from textwrap import dedent
 import pytest
 import yaml
 
-from gradcli.config import compose, compose_train, load_config
+from gradcli.config import changed, compose, compose_train, load_config
 from gradcli.config.config_files import GROUPS
 from gradcli.errors import UserError
 
@@ -604,3 +604,62 @@ def test_a_program_that_uses_hydra_finds_it_as_it_was(tmp_path, spawn):
     answer = spawn("app.py", "+mine=1", cwd=tmp_path)
     assert answer.out.strip() == "refused True app 1", answer.err
     assert answer.code == 0
+
+
+# A stored config that is changed
+
+
+@pytest.mark.parametrize(
+    ("words", "overrides", "instead"),
+    [
+        (["epochs=2"], ["optimizer.lr=0.3"], ["epochs=2", "optimizer.lr=0.3"]),
+        (
+            ["init=normal", "init.std=5", "seed=3"],
+            ["init=kaiming"],
+            ["init=kaiming", "seed=3"],
+        ),
+        (
+            ["optimizer=sgd", "optimizer.momentum=0.5"],
+            ["optimizer.weight_decay=0.1", "clip=none"],
+            ["optimizer=sgd", "optimizer.momentum=0.5", "optimizer.weight_decay=0.1", "clip=none"],
+        ),
+        (
+            ["optimizer=sgd", "optimizer.lr=3", "model.hidden=[8]"],
+            ["optimizer=adam", "optimizer.betas=[0.8,0.9]", "model.norm=batch"],
+            ["optimizer=adam", "optimizer.betas=[0.8,0.9]", "model.hidden=[8]", "model.norm=batch"],
+        ),
+        (["data=mnist5k"], ["data.normalize=none"], ["data=mnist5k", "data.normalize=none"]),
+        (["clip=value"], ["monitor.every=3"], ["clip=value", "monitor.every=3"]),
+    ],
+)
+def test_a_changed_config_is_the_one_composed_that_way(words, overrides, instead):
+    stored = load_config(compose_train(words).yaml(), where="config.yaml")
+    result, expected = changed(stored, overrides), compose_train(instead)
+    assert result.plain == expected.plain
+    assert result.config == expected.config
+    assert result.classes == expected.classes
+    assert stored.plain == compose_train(words).plain
+
+
+def test_what_a_changed_file_says_today_does_not_change_the_rest(tmp_path):
+    folder = write(tmp_path, optimizer__own="_target_: torch.optim.SGD\nlr: 0.5\nmomentum: 0.1")
+    stored = compose_train(["optimizer=own"], config_dir=folder)
+    write(tmp_path, optimizer__own="_target_: torch.optim.SGD\nlr: 0.5\nmomentum: 0.9")
+    result = changed(stored, ["optimizer.lr=0.2"], config_dir=folder)
+    assert arguments(result) == {"lr": 0.2, "momentum": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("init.std=2", "takes no 'std'"),
+        ("optimizer.lr=fast", "optimizer.lr"),
+        ("epochs=0", "epochs"),
+        ("activation=reul", "no option 'reul'"),
+        ("optimiser.lr=1", "no key 'optimiser.lr'"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused(override, said):
+    with pytest.raises(UserError) as caught:
+        changed(compose_train(["init=default"]), [override])
+    assert said in str(caught.value)

@@ -77,6 +77,7 @@ SETUP = SetupRecord(
     weight_gains=(0.58, math.nan),
     identical_units=(0,),
     dropout=("drop", 0.5),
+    own_functions=(("Round", 1), ("Swish", -1)),
     updates_watched=3,
     not_cleared=2,
 )

@@ -104,6 +104,17 @@ def test_a_run_that_is_shown_and_inspected(printed, kept, name):
     assert printed("inspect-gradients", "inspect-gradients", name)["kind"] == "run"
 
 
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [((), "nothing-to-try"), (("optimizer.lr=1",), "helps")],
+)
+def test_advice_that_was_tried(printed, runs_dir, words, outcome):
+    small = ("data=mnist5k", "device=cpu", "threads=1", "model.hidden=[16]", "max_steps=40")
+    printed("train", "train", *small, *words)
+    found = printed("inspect-gradients", "inspect-gradients", "latest", "--try")
+    assert found["trial"]["outcome"] == outcome
+
+
 def test_a_comparison_that_is_shown_and_inspected(printed, kept):
     assert printed("compare-optimizers", "runs", "show", "comparison")["ranking"]
     assert printed("inspect-gradients", "inspect-gradients", "comparison")["inspections"]
@@ -207,6 +218,8 @@ def test_a_wrong_comparison_is_refused(printed, kept, path, value):
         (["probes", "sharpness"], {"refused": 3}),
         (["not_tested", "nothing"], "--check"),
         (["probe_history", 0, "cost"], None),
+        (["trial"], None),
+        (["trial"], {"outcome": "helps"}),
         (["inspections"], []),
     ],
 )

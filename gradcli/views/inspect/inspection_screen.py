@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from gradcli.inspection.advice_trial import AdviceTrial
 from gradcli.inspection.inspection import NOT_TESTED, Event, Inspection, NormHistory, SideBySide
 from gradcli.notation import numbers
 from gradcli.probes.probe import no_result
@@ -41,6 +42,7 @@ from gradcli.views.inspect.layer_table import LONGEST_NAME, MOST_LAYERS, chosen_
 from gradcli.views.inspect.probe_history import history_lines
 from gradcli.views.inspect.probe_sentences import cost_phrase, probe_sentences
 from gradcli.views.inspect.side_by_side import side_by_side_screen
+from gradcli.views.inspect.trial_sentences import trial_sentences
 from gradcli.views.labelled import LABEL_WIDTH, Labelled, whole_lines
 from gradcli.views.table import GAP, STRONG, TITLE, Line, Lines, fit, piece, shorten
 
@@ -81,6 +83,9 @@ class _InspectionScreen:
             yield ""
         yield from _diagnosis(inspection)
         yield ""
+        if inspection.trial is not None:
+            yield from _trial(inspection.trial)
+            yield ""
         yield from whole_lines("next", commands_after_inspection(inspection))
 
 
@@ -205,6 +210,13 @@ def _diagnosis(inspection: Inspection) -> Iterator[RenderableType]:
     yield from _paragraphs("not tested", untested_sentences(inspection.not_tested), TITLE)
 
 
+def _trial(trial: AdviceTrial) -> Iterator[RenderableType]:
+    """Say what came of trying the advice, and below it what that rests on."""
+    result, *rest = trial_sentences(trial)
+    yield Labelled("trial", Text(result, STRONG))
+    yield from _paragraphs("", rest, TITLE)
+
+
 def _paragraphs(label: str, texts: list[str], style: str = "") -> Iterator[RenderableType]:
     for row, text in enumerate(texts):
         yield Labelled("" if row else label, Text(text, style))
@@ -224,11 +236,27 @@ def commands_after_inspection(inspection: Inspection) -> list[str]:
         commands.append([*train, *better])
     elif inspection.status in ("interrupted", "lost") and not inspection.is_own_loop:
         commands.append([*train, "--resume", *target])
+    commands += _commands_on_advice(inspection, [*inspect, *target])
     if not inspection.is_own_loop and not _was_probed(inspection):
         commands.append([*inspect, *target, "--probe", "all"])
     if inspection.kind != "fresh":
         commands.append(["gradcli", "runs", "show", *target])
     return [shlex.join(command) for command in commands]
+
+
+def _commands_on_advice(inspection: Inspection, inspect: list[str]) -> list[list[str]]:
+    """Return the command that tries the advice of a run; if it helped, the one that takes it."""
+    trial = inspection.trial
+    if trial is None:
+        advice = [one for one in inspection.findings if one.override and one.severity != "info"]
+        return [[*inspect, "--try"]] if advice and inspection.kind != "fresh" else []
+    if trial.outcome == "helps":
+        return [list(trial.command)] if trial.command else []
+    if trial.outcome == "no-difference" and trial.without is not None:
+        total = trial.without.total_steps
+        longer = [*inspect, "--try", "--try-steps", str(total)]
+        return [longer] if trial.steps < total else []
+    return []
 
 
 def _was_probed(inspection: Inspection) -> bool:

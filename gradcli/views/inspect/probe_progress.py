@@ -36,6 +36,11 @@ class ProbeProgress:
         else:
             self._status.update(line)
 
+    def clear(self) -> None:
+        """Clear the line."""
+        if self._status is not None:
+            self._status.stop()
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -43,5 +48,4 @@ class ProbeProgress:
         trace: TracebackType | None,
     ) -> None:
         """Clear the line."""
-        if self._status is not None:
-            self._status.stop()
+        self.clear()
