@@ -8,6 +8,7 @@
     step_size   rules on steps: are they too long, too short, too noisy?
     remedies    overrides to try
     rules       the table of rules, and how it is applied
+    calibration how often each finding was right in the benchmark, and so how sure it is
 
 A rule is a function from `Evidence` to findings, its constants in `limits`, and an entry in
 `rules.RULES`.

