@@ -45,6 +45,8 @@ from gradcli.records import (
 # The losses of classification, as autograd names them.
 _CLASS_LOSSES = ("NllLoss", "LogSoftmax")
 _MATRIX_PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
+# Layers whose matrix multiplies a signal; of a lookup table, no scale is the right one.
+_MULTIPLYING = ("Linear", "Conv", "LazyLinear", "LazyConv", "NonDynamicallyQuantizableLinear")
 _TWO_CLASS_LOSSES = ("BinaryCrossEntropy",)
 _LOSSES_OF_TARGETS = ("MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "PoissonNllLoss")
 
@@ -429,6 +431,25 @@ class Evidence:
             return (False,) * len(self.layers)
         held = {index for group in self.setup.groups for index in group.parameters}
         return tuple(held.isdisjoint(self.parameters_of(layer)) for layer in self.layers)
+
+    @cached_property
+    def initial_gains(self) -> Floats:
+        """Rms * sqrt(fan_in) of each layer's first weights, (L,); NaN for lookup tables.
+
+        1 keeps the size of a linear signal (LeCun et al. 1998, section 4.6).
+        """
+        gains = np.full(len(self.layers), math.nan)
+        if self.first_setup is not None and self.first_setup.weight_gains:
+            places = {layer.name: at for at, layer in enumerate(self.info.layers)}
+            seen = self.first_setup.weight_gains
+            return np.array([seen[places[layer.name]] for layer in self.layers])
+        for at, layer in enumerate(self.layers):
+            if not layer.kind.startswith(_MULTIPLYING) or len(layer.shape) < 2:
+                continue
+            size = sum(parameter.size for parameter in layer.parameters)
+            fan_in = math.prod(layer.shape[1:])
+            gains[at] = float(self.weights[at]) * math.sqrt(fan_in / size)
+        return gains
 
     def has_flat_units(self, layer: int) -> bool:
         """Whether the gradients of a layer exist, so that zeros mean that its units are flat."""

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import FIRST_UPDATE, SETTLED_UPDATE
+from gradcli.diagnosis.limits import FIRST_UPDATE, SETTLED_UPDATE, SMALL_WEIGHTS
 
 _PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
@@ -112,9 +112,14 @@ def settled_update(evidence: Evidence) -> float:
     """
     ratios, setup = evidence.update_ratios, evidence.setup
     first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
-    if not len(ratios) or not np.isfinite(ratios[0]).any() or not first_rate > 0 or setup is None:
+    if not len(ratios) or not first_rate > 0 or setup is None:
         return 0.0
-    first = float(np.nanmax(ratios[0])) * rate / first_rate
+    # Relative to weights that begin near zero, any update is large.
+    begins_near_zero = evidence.initial_gains < SMALL_WEIGHTS.value
+    of_usual_layers = ratios[0][~begins_near_zero & np.isfinite(ratios[0])]
+    if not len(of_usual_layers):
+        return 0.0
+    first = float(of_usual_layers.max()) * rate / first_rate
     group = setup.groups[0] if setup.groups else None
     momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
     second = group.second_momentum if group is not None else math.nan

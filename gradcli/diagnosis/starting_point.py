@@ -21,10 +21,8 @@ from gradcli.diagnosis.limits import (
     SMALL_WEIGHTS,
 )
 from gradcli.notation import numbers
-from gradcli.records import Finding, Floats
+from gradcli.records import Finding
 
-# Layers whose matrix multiplies a signal; of a lookup table, no scale is the right one.
-_MULTIPLYING = ("Linear", "Conv", "LazyLinear", "LazyConv", "NonDynamicallyQuantizableLinear")
 # These bring inputs of any scale to their own.
 _NORMALISING = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "RMSNorm", "Embedding")
 
@@ -67,7 +65,7 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
 
 def initial_scale(evidence: Evidence) -> Iterator[Finding]:
     """The initial weights are far larger or smaller than what keeps a signal's size."""
-    gains = initial_gains(evidence)
+    gains = evidence.initial_gains
     known = np.isfinite(gains)
     if not known.any():
         return
@@ -154,25 +152,6 @@ def identical_units(evidence: Evidence) -> Iterator[Finding]:
         override=remedies.default_initialisation(evidence),
         mend=f"Initialise {name} with random weights.",
     )
-
-
-def initial_gains(evidence: Evidence) -> Floats:
-    """Return rms * sqrt(fan_in) of each layer's first weights, (L,); NaN for lookup tables.
-
-    1 keeps the size of a linear signal (LeCun et al. 1998, section 4.6).
-    """
-    gains = np.full(len(evidence.layers), math.nan)
-    seen = evidence.first_setup
-    if seen is not None and seen.weight_gains:
-        places = {layer.name: at for at, layer in enumerate(evidence.info.layers)}
-        return np.array([seen.weight_gains[places[layer.name]] for layer in evidence.layers])
-    for at, layer in enumerate(evidence.layers):
-        if not layer.kind.startswith(_MULTIPLYING) or len(layer.shape) < 2:
-            continue
-        size = sum(parameter.size for parameter in layer.parameters)
-        fan_in = math.prod(layer.shape[1:])
-        gains[at] = float(evidence.weights[at]) * math.sqrt(fan_in / size)
-    return gains
 
 
 def _saturated(evidence: Evidence) -> bool:

@@ -49,6 +49,8 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
     first_loss = evidence.convergence.first_loss
     thrown = evidence.harmful_jump
     for one in evidence.spikes:
+        if not one.loss_before > 0:
+            continue  # of a loss that may be negative, no multiple means anything
         rise = one.loss_after - one.loss_before
         harmful = (
             one.loss_after > SPIKE_HARM.value * one.loss_before

@@ -176,7 +176,7 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
         return  # a sum instead of a mean, say, at a learning rate that fits it
     yield Finding(
         code="loss-scale",
-        severity="warning",
+        severity="info" if evidence.learned_anyway else "warning",
         layer=None,
         evidence={"output_grad_norm": norm, "last_loss": evidence.convergence.last_loss},
         threshold=f"||dL/doutput|| times the root of the batch size below {OUTPUT_GRADIENT_TINY} "

@@ -206,7 +206,8 @@ def test_a_decay_that_outweighs_the_gradient_and_shrinks_the_weights(run_evidenc
     # The decay pulls 9.5 times as hard as a gradient of 1; a hundredth as hard is 1/950.
     assert found[0].override == "optimizer.weight_decay=0.001"
     assert "weight-decay-too-strong" not in codes(run_evidence(setup=decaying, losses=FLAT))
-    assert codes(run_evidence(setup=decaying, weights=shrinking)) == ["healthy"]
+    well = np.geomspace(LN_10, 0.02, 100)
+    assert codes(run_evidence(setup=decaying, weights=shrinking, losses=well)) == ["healthy"]
 
 
 def test_a_decoupled_decay_is_judged_by_its_share_of_the_update(run_evidence, setup_record):

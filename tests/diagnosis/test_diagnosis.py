@@ -311,7 +311,7 @@ def test_a_learning_rate_too_low_leaves_weights_and_loss_where_they_were():
     [
         ("norm 0.01", "clip.max_norm=5"),
         ("per_layer 0.1", "clip.max_norm=50"),
-        ("value 0.001", "clip.max_value=0.5"),
+        ("value 0.001", "clip.max_value=1.5"),
         ("autoclip 10.0", None),
     ],
 )
@@ -637,6 +637,15 @@ def test_a_batch_is_to_blame_only_if_nothing_announced_it():
     assert not replace(outlier, loss_at=3.0).is_of_the_batch
     # It is too if the batches after it are as before.
     assert all(replace(one, loss_next=2.0).is_of_the_batch for one in announced)
+
+
+def test_of_a_loss_below_zero_no_multiple_means_anything():
+    below = Spike(
+        30, "hidden2", 900.0, loss_before=-2.0, loss_after=-1.9, loss_at=-1.0, loss_next=-1.9,
+        loss_previous=-2.0, factor_at=900.0, factor_previous=1.2,
+    )  # fmt: skip
+    losses = np.linspace(0.3, -2.3, 40)
+    assert codes(evidence([1.0, 1.0], spikes=(below,), losses=losses)) == ["healthy"]
 
 
 def test_a_spike_knows_what_came_right_before_it():
