@@ -2,8 +2,9 @@
 
 A fenced block whose first line names a file, as ```python not_cleared.py, holds this file of
 `docs/examples/`. Between a comment as `<!-- facts lr-too-high: UPDATE_JUMP -->` and `<!-- end -->`
-stands how sure the finding is, and the limits with their reasons and sources; between
-`<!-- mix -->` and `<!-- end -->` stands what that was measured on. `readme.py` fills them in.
+stands how sure the finding is, and the limits with their measured errors, reasons and sources;
+between `<!-- mix -->`, or `<!-- judged -->`, and `<!-- end -->` stands what these were measured on.
+`readme.py` fills them in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ import re
 from pathlib import Path
 
 from gradcli.diagnosis import limits
-from gradcli.diagnosis.calibration import measured_cases, measured_findings, probability
+from gradcli.diagnosis.calibration import (
+    counted_trainings,
+    limit_errors,
+    measured_cases,
+    measured_findings,
+    probability,
+)
 from gradcli.notation import numbers
 
 _EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
@@ -21,6 +28,7 @@ _FACTS = re.compile(
     r"^(?P<begin><!-- facts (?P<code>[\w-]+):(?P<limits>[ A-Z_]*)-->\n).*?^<!-- end -->$",
     re.M | re.S,
 )
+_JUDGED = re.compile(r"^<!-- judged -->\n.*?^<!-- end -->$", re.M | re.S)
 _MIX = re.compile(r"^<!-- mix -->\n.*?^<!-- end -->$", re.M | re.S)
 
 
@@ -35,6 +43,7 @@ def filled(document: str) -> str:
         ),
         document,
     )
+    document = _JUDGED.sub(lambda _: f"<!-- judged -->\n{judged()}<!-- end -->", document)
     return _MIX.sub(lambda _: f"<!-- mix -->\n{mix()}<!-- end -->", document)
 
 
@@ -55,10 +64,30 @@ def facts(code: str, names: list[str]) -> str:
     if not names:
         return text
     rows = [getattr(limits, name) for name in names]
-    text += "\n| limit | value | reason | source |\n| --- | ---: | --- | --- |\n"
+    text += (
+        "\n| limit | value | wrong at 1/2, 1, 2 times | reason | source |\n"
+        "| --- | ---: | :---: | --- | --- |\n"
+    )
     return text + "".join(
-        f"| `{name}` | {limit} | {limit.reason} | {limit.source} |\n"
+        f"| `{name}` | {limit} | {errors_around(name)} | {limit.reason} | {limit.source} |\n"
         for name, limit in zip(names, rows, strict=True)
+    )
+
+
+def errors_around(name: str) -> str:
+    """Return how many trainings are judged wrongly at half of a limit, at it, and at twice it."""
+    errors = limit_errors()[name]
+    return ", ".join(
+        f"{one.missed}+{one.alarms}" for one in (errors.at_half, errors.at_limit, errors.at_double)
+    )
+
+
+def judged() -> str:
+    """Return what the limits were judged on, in a sentence."""
+    trainings, faults = counted_trainings()
+    return (
+        f"The limits were judged on {numbers.count(trainings, 'training')} of the part for tuning, "
+        f"{faults} of them with a fault.\n"
     )
 
 
