@@ -51,6 +51,8 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
     for one in evidence.spikes:
         if not one.loss_before > 0:
             continue  # of a loss that may be negative, no multiple means anything
+        if evidence.learned_anyway and evidence.convergence.last_loss < one.loss_before:
+            continue  # it has recovered, and gone on
         rise = one.loss_after - one.loss_before
         harmful = (
             one.loss_after > SPIKE_HARM.value * one.loss_before
