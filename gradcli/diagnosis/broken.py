@@ -55,7 +55,7 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
             **_known(fault, ("forward_pass", "forward_passes")),
         },
         threshold="any NaN or infinity in the loss or a gradient",
-        message=f"{fault_sentences(fault)} {consequence} {cause}",
+        message=f"{fault_sentences(fault)} {consequence} {cause}".rstrip(),
         override=override,
         mend=fault_mend(fault),
     )
@@ -79,7 +79,7 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
             remedies.smooth_schedule(evidence),
         )
     if fault.phase in ("inputs", "parameters"):
-        return fault_mend(fault), None
+        return "", None
     ratios = evidence.update_ratios
     largest = float(np.nanmax(ratios)) if np.isfinite(ratios).any() else 0.0
     rose = len(evidence.losses) > 0 and (
@@ -92,12 +92,11 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
             remedies.lower_learning_rate(evidence, largest / LARGE_UPDATE.value),
         )
     if by_the_data:
-        return fault_mend(fault), None
+        return "", None
     if fault.cause:
-        mend = fault_mend(fault)
         no_epsilon = fault.phase == "update" and fault.cause.startswith("eps=0")
         override = "optimizer.eps=1e-8" if no_epsilon and not evidence.info.is_own_loop else None
-        return f"Neither the loss nor the updates had grown before it. {mend}".rstrip(), override
+        return "Neither the loss nor the updates had grown before it.", override
     return (
         "Neither the loss nor the updates had grown before it. Look there for a division by "
         "zero, or a logarithm or root of a negative number, and look at the batch.",
