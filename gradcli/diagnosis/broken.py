@@ -85,7 +85,7 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
     rose = len(evidence.losses) > 0 and (
         evidence.losses.max() > LOSS_BLOWN_UP.value * evidence.losses[0]
     )
-    by_the_data = fault.cause.startswith(_CAUSES_OF_ANY_SIZE)
+    by_the_data = is_of_any_size(fault)
     if (rose or largest > LARGE_UPDATE.value) and not by_the_data:
         return (
             "The loss or the updates had grown before it: the steps were too large.",
@@ -102,6 +102,11 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
         "zero, or a logarithm or root of a negative number, and look at the batch.",
         None,
     )
+
+
+def is_of_any_size(fault: FaultRecord) -> bool:
+    """Whether the fault would have occurred however small the steps before it were."""
+    return fault.cause.startswith(_CAUSES_OF_ANY_SIZE)
 
 
 def wrong_gradient(evidence: Evidence) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradcli.diagnosis import remedies
+from gradcli.diagnosis.broken import is_of_any_size
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
     ALWAYS,
@@ -201,7 +202,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     """Say what too large updates did, the first thing first; empty if they did no harm."""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     if evidence.fault is not None:
-        if evidence.fault.phase not in _PHASES_OF_TRAINING:
+        if evidence.fault.phase not in _PHASES_OF_TRAINING or is_of_any_size(evidence.fault):
             return ""
         grew = len(evidence.losses) > 0 and evidence.losses.max() > LOSS_BLOWN_UP.value * first
         if ratio > UPDATE_JUMP.value or grew:
