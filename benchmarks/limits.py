@@ -3,7 +3,7 @@
 Judges the trainings that `benchmarks/diagnosis.py --keep FOLDER` has kept, again and again, each
 time with one limit changed. Nothing is trained, so a limit takes seconds.
 
-    python benchmarks/limits.py FOLDER [--only NAMES] [--jobs N] [--write]
+    python benchmarks/limits.py FOLDER [--only NAMES] [--every N] [--jobs N] [--write]
 
 Prints a line per limit: faults whose code or layer is wrong, and sound trainings of which something
 is said, at half of the limit, at the limit, and at twice it. A limit that changes nothing within
@@ -36,8 +36,8 @@ FACTORS = (0.5, 1.0, 2.0)
 WHILE_GATHERING = frozenset({"SPIKE", "RATE_CHANGE", "NOISY", "BEYOND_CHANCE"})
 
 
-def kept_cases(folder: Path) -> list[tuple[Case, float, float | None, str]]:
-    """Return the kept cases: each with its level, its twin's, and its run's path."""
+def kept_cases(folder: Path, every: int) -> list[tuple[Case, float, float | None, str]]:
+    """Return every N-th of the kept cases: its level, its twin's, and its run's path."""
     kinds = {(kind.way, kind.name): kind for kind in all_kinds()}
     found = []
     for file in sorted(folder.glob("*/*/tuning/*/fault.json")):
@@ -48,7 +48,7 @@ def kept_cases(folder: Path) -> list[tuple[Case, float, float | None, str]]:
         if kind.is_fault == (level is not None):
             case = Case(kind, "tuning", int(index))
             found.append((case, trained["level"], level, trained["path"]))
-    return found
+    return found[::every]
 
 
 def judge(case: Case, level: float, twin: float | None, evidence: Any, answer: Answer) -> str:
@@ -76,7 +76,7 @@ def gather(part: list[tuple[Case, float, float | None, str]]) -> Iterator[tuple[
 
 
 def count(
-    first: int, folder: Path, jobs: int, names: tuple[str, ...]
+    first: int, folder: Path, every: int, jobs: int, names: tuple[str, ...]
 ) -> dict[str, dict[str, list[int]]]:
     """Return for each limit and factor how many are missed, and how many are alarms.
 
@@ -85,13 +85,16 @@ def count(
     from gradcli.diagnosis import limits
 
     warnings.simplefilter("ignore")
-    part = kept_cases(folder)[first::jobs]
+    part = kept_cases(folder, every)[first::jobs]
     known = list(gather(part))
     table: dict[str, dict[str, list[int]]] = {}
     for name in names:
         limit = getattr(limits, name)
         value = limit.value
         for factor in FACTORS:
+            if factor == 1 and table:
+                table.setdefault(name, {})["1"] = next(iter(table.values()))["1"]
+                continue
             object.__setattr__(limit, "value", value * factor)
             cases = list(gather(part)) if name in WHILE_GATHERING and factor != 1 else known
             said = [judge(*one) for one in cases]
@@ -106,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", help="names of limits, with commas between")
+    parser.add_argument("--every", type=int, default=1, help="judge every N-th training")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--write", action="store_true", help="store the table in the package")
     arguments = parser.parse_args()
@@ -113,8 +117,14 @@ def main() -> None:
     names = tuple(name for name, one in vars(limits).items() if isinstance(one, limits.Limit))
     if arguments.only:
         names = tuple(arguments.only.split(","))
-    cases = kept_cases(arguments.folder)
-    counted = partial(count, folder=arguments.folder, jobs=arguments.jobs, names=names)
+    cases = kept_cases(arguments.folder, arguments.every)
+    counted = partial(
+        count,
+        folder=arguments.folder,
+        every=arguments.every,
+        jobs=arguments.jobs,
+        names=names,
+    )
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         tables = pool.map(counted, range(arguments.jobs))
     faults = sum(case.kind.is_fault for case, *_ in cases)
@@ -135,6 +145,8 @@ def main() -> None:
         from gradcli.diagnosis import calibration
 
         file = Path(calibration.__file__).with_name("limits.json")
+        if arguments.only:
+            total = {**json.loads(file.read_text())["limits"], **total}
         known = {"trainings": len(cases), "faults": faults, "limits": total}
         file.write_text(json.dumps(known, indent=1) + "\n")
 

@@ -71,6 +71,11 @@ FIRST_UPDATE = Limit(
     "hundredths of its norm; later by about a thousandth.",
     "Stanford CS231n notes on babysitting the learning process; measured: 0.01 to 0.05 at first",
 )
+USUAL_UPDATE = Limit(
+    1e-3,
+    "An update of a thousandth of the weights is a usual one: then there were too few steps.",
+    "Stanford CS231n notes on babysitting the learning process",
+)
 SETTLED_UPDATE = Limit(
     0.05,
     "Once momentum has built up, the largest update ratio of a layer is a few hundredths in a "

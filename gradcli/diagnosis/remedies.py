@@ -114,9 +114,10 @@ def settled_update(evidence: Evidence) -> float:
     first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
     if not len(ratios) or not first_rate > 0 or setup is None:
         return 0.0
-    # Relative to weights that begin near zero, any update is large.
-    begins_near_zero = evidence.initial_gains < SMALL_WEIGHTS.value
-    of_usual_layers = ratios[0][~begins_near_zero & np.isfinite(ratios[0])]
+    # Relative to weights that begin near zero, such as the scale of a branch, any update is large.
+    gains, measured = evidence.initial_gains, np.isfinite(ratios[0])
+    usual = gains >= SMALL_WEIGHTS.value if np.isfinite(gains).any() else measured
+    of_usual_layers = ratios[0][usual & measured]
     if not len(of_usual_layers):
         return 0.0
     first = float(of_usual_layers.max()) * rate / first_rate

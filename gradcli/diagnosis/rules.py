@@ -347,7 +347,7 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
 
 def _not_yet_learned(evidence: Evidence) -> Finding | None:
     """Return that the loss has hardly fallen so far, if that is all there is to say."""
-    if not evidence.is_on_its_way:
+    if evidence.convergence.trend != "falling":
         return None
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     return Finding(

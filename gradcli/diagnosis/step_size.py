@@ -32,6 +32,7 @@ from gradcli.diagnosis.limits import (
     STILL_TO_LEARN,
     TINY_BATCH,
     UPDATE_JUMP,
+    USUAL_UPDATE,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS, Spike
 from gradcli.notation import numbers
@@ -249,7 +250,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     ratio, name = float(usual[best]), evidence.layers[best].name
     distance = evidence.steps * ratio
     has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
-    if not (0 < distance < DISTANCE.value and has_not_fallen):
+    hardly_moves = 0 < distance < DISTANCE.value and ratio < USUAL_UPDATE.value
+    if not (hardly_moves and has_not_fallen):
         return
     yield Finding(
         code="lr-too-low",
@@ -366,7 +368,7 @@ def _tiny_batches(evidence: Evidence) -> Finding:
 def plateau(evidence: Evidence) -> Iterator[Finding]:
     """The loss has not fallen, and no other rule explains it."""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
-    if not evidence.is_long_enough or evidence.is_on_its_way:
+    if not evidence.is_long_enough or evidence.convergence.trend == "falling":
         return
     if not evidence.loss_kept > LOSS_KEPT.value:
         return
