@@ -7,7 +7,7 @@ also architectures and optimizers that `tuning` never uses.
 
     python benchmarks/diagnosis.py [--part tuning|held] [--ways train,own,fresh] [--kinds WORDS]
         [--faults N] [--healthy N] [--limit N] [--jobs N] [--json FILE] [--list-wrong] [--only CASE]
-        [--keep FOLDER] [--calibrate]
+        [--keep FOLDER] [--calibrate] [--limits] [--every N]
 
 Prints what was right with Wilson intervals, by way and by kind, a table of confusions, and what is
 not as wanted; it exits with 1 if anything is not. With `--calibrate` it also writes the table from
@@ -130,10 +130,23 @@ def main() -> int:
     )
     parser.add_argument("--list-wrong", action="store_true")
     parser.add_argument(
+        "--limits",
+        action="store_true",
+        help="judge what --keep has kept with each limit of the rules halved and doubled instead",
+    )
+    parser.add_argument("--every", type=int, default=1, help="of those, every N-th")
+    parser.add_argument(
         "--calibrate", action="store_true", help=f"write {CERTAINTIES.name}, how sure findings are"
     )
     arguments = parser.parse_args()
 
+    if arguments.limits:
+        from diagnosis_corpus.limit_errors import measure
+
+        if arguments.keep is None:
+            parser.error("--limits judges the trainings that --keep FOLDER has kept")
+        measure(arguments.keep, arguments.every, arguments.jobs)
+        return 0
     cases = cases_of(arguments)
     keys = [(case.kind.way, case.kind.name, case.part, case.index) for case in cases]
     began, run = time.perf_counter(), partial(judge, keep=arguments.keep)

@@ -1,7 +1,7 @@
 """How often each finding is right, and what each limit decides, as measured on trainings.
 
 `measured.json` is written by `python benchmarks/diagnosis.py --part tuning --calibrate`, and
-`limits.json` by `python benchmarks/limits.py FOLDER --write`.
+`limits.json` by `python benchmarks/diagnosis.py --keep FOLDER --limits`.
 """
 
 from gradcli.diagnosis.calibration.certainty import (

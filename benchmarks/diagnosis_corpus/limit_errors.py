@@ -1,37 +1,26 @@
 """What each limit of the rules decides: how often the diagnosis is wrong at half of it, and twice.
 
-Judges the trainings that `benchmarks/diagnosis.py --keep FOLDER` has kept, again and again, each
-time with one limit changed. Nothing is trained, so a limit takes seconds.
-
-    python benchmarks/limits.py FOLDER [--only NAMES] [--every N] [--jobs N] [--write]
-
-Prints a line per limit: faults whose code or layer is wrong, and sound trainings of which something
-is said, at half of the limit, at the limit, and at twice it. A limit that changes nothing within
-these factors is far from every training of the corpus. `--write` stores the table in the package.
+Judges the trainings of the part `tuning` that were kept, again and again, each time with one limit
+changed. Nothing is trained, so a limit takes seconds. Those that a limit decides nothing of, within
+these factors, are far from it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import os
-import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from diagnosis import all_kinds
+
 from diagnosis_corpus.cases import Answer, Case
 from diagnosis_corpus.scoring import score
 from diagnosis_corpus.trial import Said, Trial
 
-FACTORS = (0.5, 1.0, 2.0)
 #: Those that decide what the evidence is; the others are for the rules.
 WHILE_GATHERING = frozenset({"SPIKE", "RATE_CHANGE", "NOISY", "BEYOND_CHANCE"})
 
@@ -75,6 +64,12 @@ def gather(part: list[tuple[Case, float, float | None, str]]) -> Iterator[tuple[
         yield case, level, twin, gather_evidence(run, run.steps), case.training().answer
 
 
+def tally(cases: Iterable[tuple[Any, ...]]) -> list[int]:
+    """Return how many are missed, and how many are alarms."""
+    said = [judge(*one) for one in cases]
+    return [said.count("missed"), said.count("alarm")]
+
+
 def count(
     first: int, folder: Path, every: int, jobs: int, names: tuple[str, ...]
 ) -> dict[str, dict[str, list[int]]]:
@@ -87,69 +82,44 @@ def count(
     warnings.simplefilter("ignore")
     part = kept_cases(folder, every)[first::jobs]
     known = list(gather(part))
+    as_they_are = tally(known)
     table: dict[str, dict[str, list[int]]] = {}
     for name in names:
         limit = getattr(limits, name)
         value = limit.value
-        for factor in FACTORS:
-            if factor == 1 and table:
-                table.setdefault(name, {})["1"] = next(iter(table.values()))["1"]
-                continue
+        table[name] = {"1": as_they_are}
+        for factor in (0.5, 2.0):
             object.__setattr__(limit, "value", value * factor)
-            cases = list(gather(part)) if name in WHILE_GATHERING and factor != 1 else known
-            said = [judge(*one) for one in cases]
-            table.setdefault(name, {})[f"{factor:g}"] = [said.count("missed"), said.count("alarm")]
+            table[name][f"{factor:g}"] = tally(gather(part) if name in WHILE_GATHERING else known)
         object.__setattr__(limit, "value", value)
     return table
 
 
-def main() -> None:
-    from gradcli.diagnosis import limits
+def measure(folder: Path, every: int, jobs: int) -> None:
+    """Print the errors around each limit, and store them in the package.
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", help="names of limits, with commas between")
-    parser.add_argument("--every", type=int, default=1, help="judge every N-th training")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--write", action="store_true", help="store the table in the package")
-    arguments = parser.parse_args()
+    A line holds the faults whose code or layer is wrong, and the sound trainings of which something
+    is said, at half of the limit, at the limit, and at twice it.
+    """
+    from gradcli.diagnosis import calibration, limits
 
     names = tuple(name for name, one in vars(limits).items() if isinstance(one, limits.Limit))
-    if arguments.only:
-        names = tuple(arguments.only.split(","))
-    cases = kept_cases(arguments.folder, arguments.every)
-    counted = partial(
-        count,
-        folder=arguments.folder,
-        every=arguments.every,
-        jobs=arguments.jobs,
-        names=names,
-    )
-    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
-        tables = pool.map(counted, range(arguments.jobs))
+    cases = kept_cases(folder, every)
     faults = sum(case.kind.is_fault for case, *_ in cases)
-    print(f"{len(cases)} trainings, {faults} with a fault: missed/alarms at 1/2, 1 and 2 times")
+    counted = partial(count, folder=folder, every=every, jobs=jobs, names=names)
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        tables = pool.map(counted, range(jobs))
     total = {
         name: {
-            factor: [
-                sum(numbers) for numbers in zip(*(t[name][factor] for t in tables), strict=True)
-            ]
-            for factor in tables[0][name]
+            factor: [sum(part) for part in zip(*(one[name][factor] for one in tables), strict=True)]
+            for factor in ("0.5", "1", "2")
         }
         for name in names
     }
+    print(f"{len(cases)} trainings, {faults} with a fault: missed/alarms at 1/2, 1 and 2 times")
     for name in names:
         counts = "   ".join(f"{missed:3}/{alarms:<3}" for missed, alarms in total[name].values())
-        print(f"{name:24} {getattr(limits, name).value:<10.4g} {counts}")
-    if arguments.write:
-        from gradcli.diagnosis import calibration
-
-        file = Path(calibration.__file__).with_name("limits.json")
-        if arguments.only:
-            total = {**json.loads(file.read_text())["limits"], **total}
-        known = {"trainings": len(cases), "faults": faults, "limits": total}
-        file.write_text(json.dumps(known, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        print(f"{name:24} {getattr(limits, name).value:<10.4g} {counts}".rstrip())
+    known = {"trainings": len(cases), "faults": faults, "limits": total}
+    file = Path(calibration.__file__).with_name("limits.json")
+    file.write_text(json.dumps(known, indent=1) + "\n")
