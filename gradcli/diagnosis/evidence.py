@@ -347,6 +347,11 @@ class Evidence:
             return None
         return self.info.layers[self.setup.call_order[0]]
 
+    def called_first(self, count: int) -> list[LayerInfo]:
+        """Return the first layers that the forward pass calls, with a matrix or not."""
+        order = () if self.setup is None else self.setup.call_order[:count]
+        return [self.info.layers[index] for index in order]
+
     @property
     def fell_silent(self) -> tuple[int, ...]:
         """The trained layers that got a gradient once, but none in the last steps."""
@@ -355,7 +360,12 @@ class Evidence:
         got_some = self.norms.max(axis=0) > 0
         steps_silent = np.where(self.silent_since > 0, self.last_step - self.silent_since + 1, 0)
         silent = got_some & (steps_silent >= SILENT_STEPS.value) & ~np.array(self.frozen)
-        return tuple(np.flatnonzero(silent).tolist())
+        # Without a gradient at all, not one of zero, a layer is not used any more.
+        return tuple(
+            at
+            for at in np.flatnonzero(silent).tolist()
+            if self.setup is None or self.has_flat_units(at)
+        )
 
     @property
     def first_jump(self) -> tuple[int, int, float] | None:

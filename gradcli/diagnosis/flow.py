@@ -15,6 +15,7 @@ from gradcli.diagnosis.limits import (
     SATURATED_UNITS,
     SILENT_STEPS,
     SMALL_UPDATE,
+    STILL_TO_LEARN,
     THROUGH_TIME,
     WELL_LEARNED,
     Limit,
@@ -144,7 +145,9 @@ def _along_depth(evidence: Evidence) -> Iterator[Finding]:
         ("relative_grad_norm", "||gradient|| / ||weights||", evidence.relative_norms),
         ("input_grad_norm", "||gradient w.r.t. the input||", nanmedian(evidence.input_norms)),
     )
-    for name, formula, values in measures:
+    aside = np.array(evidence.not_this_optimizers)
+    for name, formula, all_values in measures:
+        values = np.where(aside, np.nan, all_values)
         findings = [
             _depth_finding(evidence, code, indices, name, formula, values)
             for code, indices in _weak_layers(values)
@@ -180,12 +183,17 @@ def _depth_finding(
     weakest, largest = int(indices[np.argmin(values[indices])]), int(np.nanargmax(values))
     factor = float(values[weakest] / values[largest])
     of_inputs = name == "input_grad_norm"
+    does_learn = evidence.learned_anyway or evidence.loss_kept < STILL_TO_LEARN.value
     measure = "gradient w.r.t. the input" if of_inputs else "gradient relative to the weights"
     if code == "vanishing":
         message = (
             f"Gradients vanish in {_span(weak)}: the {measure} of {names[weakest]} is "
-            f"{numbers.norm(factor)} times that of {names[largest]}, so the layers near the "
-            "input hardly learn."
+            f"{numbers.norm(factor)} times that of {names[largest]}, "
+            + (
+                "but the model learns all the same."
+                if does_learn
+                else "so the layers near the input hardly learn."
+            )
         )
     else:
         message = (
@@ -194,7 +202,7 @@ def _depth_finding(
         )
     return Finding(
         code=code,
-        severity="info" if evidence.learned_anyway else "warning",
+        severity="info" if does_learn else "warning",
         layer=names[weakest] if code == "vanishing" else names[largest],
         evidence={
             "layers": f"{weak[0]} to {weak[-1]}" if len(weak) > 1 else weak[0],

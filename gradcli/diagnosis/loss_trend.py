@@ -123,8 +123,9 @@ def describe_loss_trend(losses: Floats, norms: Floats) -> Convergence:
     if count >= FEWEST_STEPS:
         half = losses[count // 2 :]
         middle = float(np.median(half))
-        differences = np.abs(np.diff(half)) / math.sqrt(2.0)
-        scatter = float(np.median(differences)) / _MEDIAN_PER_DEVIATION
+        # Of two tasks in turn, each loss is like the one before the last.
+        lags = [np.median(np.abs(half[lag:] - half[:-lag])) for lag in (1, 2)]
+        scatter = float(min(lags)) / math.sqrt(2.0) / _MEDIAN_PER_DEVIATION
         scatter = scatter / abs(middle) if middle else 0.0
         correlation = _correlation_of_logs(losses, norms)
         trend = _trend(half, first, last, scatter)

@@ -25,6 +25,7 @@ from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
 
 # Its epsilon sets the size of the first steps by design (Zeiler 2012, section 3.3).
+_LARGEST_PULL = 1000.0
 _EPSILON_BY_DESIGN = ("Adadelta", "Adafactor")
 
 
@@ -109,9 +110,9 @@ def decay_pulls(evidence: Evidence) -> Floats:
             if not held.intersection(evidence.parameters_of(layer)):
                 continue
             if group.decoupled:
-                # The update includes the decay.
-                own = max(1e-30, early[at] - evidence.first_learning_rate * group.weight_decay)
-                pulls[at] = evidence.first_learning_rate * group.weight_decay / own
+                # The update includes the decay, and may be nearly all of it.
+                pull = evidence.first_learning_rate * group.weight_decay
+                pulls[at] = pull / max(pull / _LARGEST_PULL, early[at] - pull)
             elif gradients[at] > 0:
                 pulls[at] = group.weight_decay * evidence.weights[at] / gradients[at]
     return pulls

@@ -18,7 +18,7 @@ from gradcli.diagnosis import (
     wiring,
 )
 from gradcli.diagnosis.calibration import with_certainty
-from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.evidence import Evidence, nanmedian
 from gradcli.diagnosis.limits import LOSS_KEPT
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
@@ -254,7 +254,7 @@ EXPLAINED_BY: dict[str, tuple[str, ...]] = {
     "exploding": ("unscaled-inputs", "initial-scale", "loss-scale", "lr-too-high"),
     "always-clipped": ("unscaled-inputs", "initial-scale", "loss-scale", "lr-too-high"),
     "noise-dominated": ("batch-norm-mode", "labels"),
-    "lr-too-high": ("not-cleared", "unscaled-inputs", "initial-scale"),
+    "lr-too-high": ("not-cleared", "softmax-before-loss", "unscaled-inputs", "initial-scale"),
 }
 
 
@@ -320,7 +320,9 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
     if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
         return None
-    relative = evidence.relative_norms[~aside]
+    # A layer that was frozen at first has no gradient in most steps.
+    norms = np.where(evidence.norms > 0, evidence.norms, np.nan)[:, ~aside]
+    relative = nanmedian(norms) / np.where(evidence.weights > 0, evidence.weights, np.nan)[~aside]
     known = relative[np.isfinite(relative)]
     spread = float(known.min() / known.max()) if len(known) and known.max() > 0 else 1.0
     facts: dict[str, float | int | str] = {"smallest_to_largest_layer": spread}
@@ -347,7 +349,7 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
 
 def _not_yet_learned(evidence: Evidence) -> Finding | None:
     """Return that the loss has hardly fallen so far, if that is all there is to say."""
-    if evidence.convergence.trend != "falling":
+    if evidence.convergence.trend != "falling" or not evidence.loss_kept > LOSS_KEPT.value:
         return None
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     return Finding(

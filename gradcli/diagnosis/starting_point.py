@@ -21,7 +21,7 @@ from gradcli.diagnosis.limits import (
     SMALL_WEIGHTS,
 )
 from gradcli.notation import numbers
-from gradcli.records import Finding
+from gradcli.records import Finding, TensorRange
 
 # These bring inputs of any scale to their own.
 _NORMALISING = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "RMSNorm", "Embedding")
@@ -33,12 +33,15 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
     if setup is None or setup.inputs is None or setup.inputs.whole:
         return
     inputs = setup.inputs
+    first_inputs = evidence.first_setup.inputs if evidence.first_setup is not None else None
+    if first_inputs is not None and not _size(first_inputs) > INPUT_RANGE.value:
+        return  # then one batch has an outlier
     largest = max(abs(inputs.low), abs(inputs.high))
-    size = math.hypot(inputs.mean, inputs.std)
+    size = _size(inputs)
     if not size > INPUT_RANGE.value or not math.isfinite(largest):
         return
     first = evidence.first_called
-    if first is not None and first.kind.startswith(_NORMALISING):
+    if any(layer.kind.startswith(_NORMALISING) for layer in evidence.called_first(2)):
         return
     place = first.name if first is not None else evidence.layers[0].name
     yield Finding(
@@ -53,7 +56,7 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
             "first_loss": evidence.convergence.first_loss,
         },
         threshold=f"inputs with a root mean square above {INPUT_RANGE}, and no normalising layer "
-        f"before {place} ({INPUT_RANGE.source})",
+        f"before or right behind {place} ({INPUT_RANGE.source})",
         message=f"The inputs are not scaled: they range from {numbers.norm(inputs.low)} to "
         f"{numbers.norm(inputs.high)}, so the signals and gradients of {place} are too large by "
         f"about {numbers.norm(size)}.{_all_the_same(evidence)}",
@@ -61,6 +64,11 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
         mend=f"Scale the inputs: subtract the mean, {numbers.norm(inputs.mean)}, and divide by "
         f"the standard deviation, {numbers.norm(inputs.std)}.",
     )
+
+
+def _size(inputs: TensorRange) -> float:
+    """Return the root mean square."""
+    return math.hypot(inputs.mean, inputs.std)
 
 
 def initial_scale(evidence: Evidence) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ from gradcli.diagnosis.limits import (
     UPDATE_JUMP,
     USUAL_UPDATE,
 )
-from gradcli.diagnosis.loss_trend import FEWEST_STEPS, Spike
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS, RateChange, Spike
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
 
@@ -76,9 +76,10 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             return
         if not harmful:
             continue
+        jump = max(jumps, key=lambda change: change.factor, default=RateChange(0, 1.0))
         cause = (
-            f", right after the learning rate was multiplied by {numbers.norm(jumps[-1].factor)} "
-            f"at step {jumps[-1].step}"
+            f", right after the learning rate was multiplied by {numbers.norm(jump.factor)} "
+            f"at step {jump.step}"
             if jumps
             else ""
         )
@@ -100,7 +101,7 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             override=remedies.smooth_schedule(evidence)
             if jumps
             else remedies.limit_spikes(evidence),
-            mend=f"Remove the jump of the schedule at step {jumps[-1].step}."
+            mend=f"Remove the jump of the schedule at step {jump.step}."
             if jumps
             else "Clip the gradients to a few times their usual norm, or lower the learning rate.",
         )
@@ -220,7 +221,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
         else f"The loss began at {numbers.norm(first)} and ended at {numbers.norm(last)}."
     )
     if silent and (jump or ratio > LARGE_UPDATE.value) and not evidence.has_learned:
-        place = min(silent, key=lambda at: evidence.silent_since[at])
+        place = min(silent, key=lambda at: (evidence.silent_since[at], -at))
         return (
             f"From step {evidence.silent_since[place]} on no gradient reaches "
             f"{evidence.layers[place].name}: its units are dead. {course}"
@@ -267,7 +268,7 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a last loss "
         f"above {LOSS_KEPT} of the first one ({DISTANCE.source})",
         message=f"The learning rate is too low: {evidence.steps} updates together changed no "
-        f"layer's weights by more than {distance:.1%} ({name} moved most), and the loss "
+        f"layer's weights by more than {100 * distance:.2g}% ({name} moved most), and the loss "
         f"{_hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
         override=remedies.raise_learning_rate(evidence, ratio),
         mend=remedies.raise_learning_rate_in_words(evidence, ratio),
@@ -297,6 +298,8 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
         "times their norm: clipping no longer guards against outliers but sets the length of "
         "every step, so a step's size no longer shows how steep the loss is.",
         override=remedies.raise_clip_limit(evidence, coefficient),
+        mend=f"Raise the limit of the clipping (max_norm) to {numbers.norm(3 / coefficient)} times "
+        "what it is, so that it only meets outliers.",
     )
 
 
@@ -320,6 +323,8 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
             "next, so single steps go in almost random directions. Larger batches reduce the "
             "noise with the square root of their size; a lower learning rate averages over steps.",
             override=remedies.larger_batches(evidence, (scatter / _GOOD_SCATTER) ** 2),
+            mend=f"Use batches {(scatter / _GOOD_SCATTER) ** 2:.0f} times as large, or lower the "
+            "learning rate.",
         )
     elif scale is not None and size and scale[1] > NOISE_SCALE.value * size:
         # Near a minimum the mean gradient goes to zero and the noise does not: that is normal.
