@@ -578,7 +578,7 @@ def test_jumps_of_the_learning_rate_are_not_confused_with_schedules():
         (np.geomspace(1.0, 30.0, 200), "rising"),
         (np.concatenate([np.geomspace(2.3, 0.1, 50), np.full(150, 0.1)]), "converged"),
         (np.full(200, 2.3), "plateau"),
-        (2.3 + np.random.default_rng(0).choice([-1.0, 1.0], 200), "noise"),
+        (2.3 + np.random.default_rng(0).uniform(-1.5, 1.5, 200), "noise"),
         (np.full(19, 2.3), "unknown"),
     ],
 )
