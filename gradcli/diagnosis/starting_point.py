@@ -41,7 +41,9 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
     if not size > INPUT_RANGE.value or not math.isfinite(largest):
         return
     first = evidence.first_called
-    if any(layer.kind.startswith(_NORMALISING) for layer in evidence.called_first(2)):
+    # Behind the first layer, a norm layer only helps if nothing goes around it.
+    called = evidence.called_first(2 if setup.single_path else 1)
+    if any(layer.kind.startswith(_NORMALISING) for layer in called):
         return
     place = first.name if first is not None else evidence.layers[0].name
     yield Finding(
