@@ -57,7 +57,7 @@ def facts(code: str, names: list[str]) -> str:
     sure = (
         "not measured"
         if tally is None
-        else f"{probability(tally):.0%}, right in {tally.right} of "
+        else f"{probability(tally):.0%}, right in {tally.right:,} of "
         f"{numbers.count(tally.said, 'benchmark training')}"
     )
     text = f"**Certainty:** {sure}.\n"

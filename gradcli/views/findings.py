@@ -76,7 +76,7 @@ def certainty_phrase(finding: Finding) -> str:
     if finding.follows_from or measured is None or math.isnan(finding.certainty):
         return ""
     times = numbers.count(measured.said, "benchmark training")
-    return f"certainty {finding.certainty:.0%}: right in {measured.right} of {times}"
+    return f"certainty {finding.certainty:.0%}: right in {measured.right:,} of {times}"
 
 
 def with_override(arguments: Sequence[str], override: str) -> list[str]:

@@ -28,7 +28,7 @@ def drawn(finding: Finding, width: int = 80) -> str:
 def test_it_says_how_sure_it_is_and_how_that_was_measured(width):
     tally = measured_findings()["healthy"]
     share = round(100 * (tally.right + 1) / (tally.said + 2))
-    said = f"certainty {share}%: right in {tally.right} of {tally.said} benchmark trainings"
+    said = f"certainty {share}%: right in {tally.right:,} of {tally.said:,} benchmark trainings"
     assert said in drawn(SURE, width)
 
 
