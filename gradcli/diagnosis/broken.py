@@ -12,9 +12,9 @@ from gradcli.diagnosis.limits import (
     LARGE_UPDATE,
     LOSS_BLOWN_UP,
     MOVED,
-    SETTLED_TOO_LARGE,
     SLOW_START,
 )
+from gradcli.diagnosis.update_sizes import updates_too_large
 from gradcli.notation import numbers
 from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Finding
@@ -139,7 +139,7 @@ def backward_by_hand(evidence: Evidence) -> Iterator[Finding]:
     usual = evidence.usual_update_ratios
     if not np.isfinite(usual).any() or not evidence.steps * np.nanmax(usual) > MOVED.value:
         return
-    if remedies.settled_update(evidence) > SETTLED_TOO_LARGE.value:
+    if updates_too_large(evidence):
         return  # then it is the learning rate
     name, place = setup.own_functions[0]
     layer = evidence.info.layers[place].name if place >= 0 else None

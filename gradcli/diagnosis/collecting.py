@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcli.diagnosis.evidence import Evidence, matrix_layers
-from gradcli.diagnosis.layer_history import silent_since
 from gradcli.diagnosis.loss_trend import (
     FEWEST_STEPS,
     describe_loss_trend,
@@ -18,6 +17,8 @@ from gradcli.records import (
     Doubles,
     EvalRecord,
     FaultRecord,
+    Integers,
+    LayerInfo,
     LayerRecord,
     RunInfo,
     SetupRecord,
@@ -28,6 +29,8 @@ from gradcli.records import (
 
 # Medians over the steps use at most this many of them, evenly spaced.
 _SAMPLED_STEPS = 2000
+# A long run is read in blocks, from its end.
+_ROWS_AT_ONCE = 5_000
 
 
 def collect_evidence(
@@ -45,7 +48,7 @@ def collect_evidence(
     order = sorted(range(len(registered)), key=lambda place: called[registered[place]])
     matrices = [registered[place] for place in order]
     rows = finite_rows(steps)
-    silent = silent_since(steps, rows, info.layers)[matrices]
+    silent = _silent_since(steps, rows, info.layers)[matrices]
     count = len(rows)
     if count > _SAMPLED_STEPS:
         rows = rows[np.linspace(0, count - 1, _SAMPLED_STEPS).astype(np.intp)]
@@ -83,6 +86,33 @@ def collect_evidence(
         gone_before_update=tuple(gone.tolist()),
         silent_since=silent,
     )
+
+
+def _silent_since(steps: StepRecords, rows: Integers, layers: tuple[LayerInfo, ...]) -> Integers:
+    """Return the step from which each layer's gradient is exactly zero to the end, (L,).
+
+    0 for a layer that gets a gradient in the last step. Only as much of the run is read, from its
+    end, as it takes to find the last gradient of each layer.
+
+    Args:
+        steps: the run's.
+        rows: of the steps that are finite, ascending.
+        layers: the run's.
+    """
+    since = np.zeros(len(layers), dtype=np.int64)
+    silent = np.ones(len(layers), dtype=bool)  # so far, from the end
+    for stop in range(len(rows), 0, -_ROWS_AT_ONCE):
+        block = rows[max(0, stop - _ROWS_AT_ONCE) : stop]
+        zero = norm_by_layer(steps.parameter_grad_norm_before_clip[block], layers) == 0
+        for layer in np.flatnonzero(silent):
+            alive = np.flatnonzero(~zero[:, layer])
+            first = int(alive[-1]) + 1 if len(alive) else 0
+            if first < len(block):
+                since[layer] = int(steps.step[block[first]])
+            silent[layer] = not len(alive)
+        if not silent.any():
+            break
+    return since
 
 
 def _still_without_matrix(

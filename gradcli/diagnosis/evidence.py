@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,17 +12,13 @@ from numpy.typing import NDArray
 
 from gradcli.diagnosis.limits import (
     AT_CHANCE,
-    FIRST_UPDATES,
     HAD_LEARNED,
     LEARNED_ANYWAY,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
     LOSS_OF_GUESSING,
-    LOSS_THROWN_UP,
     SILENT_STEPS,
     SLOW_START,
-    TINY_BATCH,
-    UPDATE_JUMP,
 )
 from gradcli.diagnosis.loss_trend import (
     FEWEST_STEPS,
@@ -368,37 +363,10 @@ class Evidence:
         )
 
     @property
-    def first_jump(self) -> tuple[int, int, float] | None:
-        """The first measured update that changed a layer by a large share of its norm.
-
-        Its step, the layer's place and the update ratio; None if there was none.
-        """
-        return next(self._jumps(), None)
-
-    def _jumps(self) -> Iterator[tuple[int, int, float]]:
-        ratios = np.nan_to_num(self.update_ratios)
-        for step, row in zip(self.record_steps.tolist(), ratios, strict=False):
-            if len(row) and row.max() > UPDATE_JUMP.value:
-                place = int(row.argmax())
-                yield step, place, float(row[place])
-
-    @property
     def is_adaptive(self) -> bool:
         """Whether the optimizer divides gradients by their size, as Adam and RMSprop do."""
         groups = () if self.setup is None else self.setup.groups
         return any(group.second_momentum > 0 for group in groups)
-
-    @property
-    def harmful_jump(self) -> tuple[int, int, float] | None:
-        """As `first_jump`, but without RMSprop's first updates, if they did no harm.
-
-        They are ten times as large as the rate says, in sound trainings too.
-        """
-        is_tiny = 0 < self.batch_size <= TINY_BATCH.value  # then the loss jumps anyway
-        thrown_up = self.highest_loss > LOSS_THROWN_UP.value * self.convergence.first_loss
-        if not self.is_adaptive or (thrown_up and not is_tiny):
-            return self.first_jump
-        return next((jump for jump in self._jumps() if jump[0] > FIRST_UPDATES.value), None)
 
     @property
     def not_held(self) -> tuple[bool, ...]:

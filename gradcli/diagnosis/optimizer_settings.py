@@ -65,7 +65,7 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"a decay of more than {DECAY_PULL} times the gradient (or update) at the start, "
         f"and weights that shrink below {WEIGHTS_LEFT} of their size ({DECAY_PULL.source})",
         message=f"The weight decay of {decay:g} is too strong: at the start it pulls "
-        f"{numbers.norm(pull)} times as hard as the gradient, and the weights of {name} shrink to "
+        f"{_times(pull)} as hard as the gradient, and the weights of {name} shrink to "
         f"{numbers.norm(float(left[place]))} times their size. The loss ends at "
         f"{numbers.norm(evidence.convergence.last_loss)}.",
         override=remedies.lower_weight_decay(evidence, decay, pull),
@@ -84,18 +84,23 @@ def _decay_that_overshoots(evidence: Evidence, place: int, pull: float) -> Findi
         threshold=f"a decay of more than {DECAY_OVERSHOOTS} times the gradient "
         "at the start, in a run that ended with a non-finite value",
         message=f"The weight decay of {decay:g} is too strong: at the start it pulls "
-        f"{numbers.norm(pull)} times as hard as the gradient, so that each update throws the "
+        f"{_times(pull)} as hard as the gradient, so that each update throws the "
         "weights further than the one before.",
         override=remedies.lower_weight_decay(evidence, decay, pull),
         mend=f"Lower weight_decay to {remedies.gentle_decay(decay, pull):g} or less.",
     )
 
 
+def _times(pull: float) -> str:
+    at_least = "at least " if pull >= _LARGEST_PULL else ""
+    return f"{at_least}{numbers.norm(pull)} times"
+
+
 def decay_pulls(evidence: Evidence) -> Floats:
     """Return how hard the decay pulls each layer at the start, relative to the gradient, (L,).
 
     For a decay that is added to the gradient, decay * ||w|| / ||g||. For a decoupled one, lr *
-    decay as a share of the update ratio. NaN without decay.
+    decay as a share of the update ratio, at most `_LARGEST_PULL`. NaN without decay.
     """
     pulls = np.full(len(evidence.layers), math.nan)
     if evidence.setup is None or not len(evidence.norms):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import FIRST_UPDATE, SETTLED_UPDATE, SMALL_WEIGHTS
+from gradcli.diagnosis.limits import FIRST_UPDATE, SETTLED_UPDATE
+from gradcli.diagnosis.update_sizes import settled_update
 
 _PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
@@ -26,7 +25,6 @@ _LEAST_CHANGE = 1 / 3
 # With so few layers, PyTorch's own initialisation learns as fast as any.
 _SHALLOW = 6
 _ROOM_UNDER_SGD = 1.6
-_LARGEST_MOMENTUM = 0.999
 _LARGEST_BATCH = 1024
 _WITH_DROPOUT = ("mlp", "deep_mlp", "cnn", "cnn_2c2d", "rnn")
 _WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
@@ -101,34 +99,6 @@ def _lowering_factor(evidence: Evidence, factor: float) -> float:
         return min(_LEAST_CHANGE, target / settled)
     tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
     return 10.0**-tens
-
-
-def settled_update(evidence: Evidence) -> float:
-    """Return how large updates would become, relative to the weights; 0 if that is not known.
-
-    The first update of a run is that of the initial weights, so it is in proportion to the learning
-    rate, whatever came after it. With momentum m, later ones add up to 1/(1-m) of it; those of
-    RMSprop fall to sqrt(1-alpha) of it, since its mean of squares begins at zero.
-    """
-    ratios, setup = evidence.update_ratios, evidence.setup
-    first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
-    if not len(ratios) or not first_rate > 0 or setup is None:
-        return 0.0
-    # Relative to weights that begin near zero, such as the scale of a branch, any update is large.
-    gains, measured = evidence.initial_gains, np.isfinite(ratios[0])
-    usual = gains >= SMALL_WEIGHTS.value if np.isfinite(gains).any() else measured
-    of_usual_layers = ratios[0][usual & measured]
-    if not len(of_usual_layers):
-        return 0.0
-    first = float(of_usual_layers.max()) * rate / first_rate
-    group = setup.groups[0] if setup.groups else None
-    momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
-    second = group.second_momentum if group is not None else math.nan
-    if not second > 0:
-        return first / (1 - min(momentum, _LARGEST_MOMENTUM))
-    if evidence.info.optimizer.lower() in ("rmsprop",):
-        return first * math.sqrt(1 - second) / (1 - min(momentum, _LARGEST_MOMENTUM))
-    return first
 
 
 def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:

@@ -288,9 +288,12 @@ def examine(evidence: Evidence) -> Diagnosis:
 
 def _ranked(findings: list[Finding]) -> list[Finding]:
     """Order the findings: causes first, by severity; each followed by what follows from it."""
-    causes = [finding.code for finding in findings if finding.severity != "info"]
+    serious = {finding.code for finding in findings if finding.severity != "info"}
+    remarks = {finding.code for finding in findings}
     explained = []
     for finding in findings:
+        # A remark may follow from another remark, but nothing serious does.
+        causes = remarks if finding.severity == "info" else serious
         cause = next((code for code in EXPLAINED_BY.get(finding.code, ()) if code in causes), None)
         explained.append(finding if cause is None else _beneath(finding, cause))
 

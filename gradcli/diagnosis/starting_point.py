@@ -185,8 +185,7 @@ def wild_guesses(evidence: Evidence) -> Iterator[Finding]:
         f"({LOSS_OF_GUESSING.source})",
         message=f"Signals explode on their way to the output, from {evidence.layers[0].name} on: "
         f"before any update the loss is {numbers.norm(first)}, while guessing has "
-        f"{numbers.norm(guessing)}. The gradients are too large by a similar factor."
-        + _all_the_same(evidence),
+        f"{numbers.norm(guessing)}.{_all_the_same(evidence)}",
         override=remedies.keep_signals_small(evidence),
         mend="Initialise the weights so that signals keep their size (kaiming for ReLU, xavier "
         "for tanh), or normalise between the layers.",

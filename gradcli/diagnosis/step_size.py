@@ -23,8 +23,6 @@ from gradcli.diagnosis.limits import (
     NOISE_SCALE,
     SCATTER,
     SETTLED_LEFT,
-    SETTLED_TOO_LARGE,
-    SETTLED_TOO_LARGE_SGD,
     SOON,
     SPIKE,
     SPIKE_HARM,
@@ -35,6 +33,7 @@ from gradcli.diagnosis.limits import (
     USUAL_UPDATE,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS, RateChange, Spike
+from gradcli.diagnosis.update_sizes import first_jump, harmful_jump, updates_too_large
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
 
@@ -49,11 +48,11 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
     if 0 < evidence.batch_size <= TINY_BATCH.value:
         return  # from one or two examples to the next, losses and norms jump anyway
     first_loss = evidence.convergence.first_loss
-    thrown = evidence.harmful_jump
+    thrown = harmful_jump(evidence)
     for one in evidence.spikes:
         if not one.loss_before > 0:
             continue  # of a loss that may be negative, no multiple means anything
-        if evidence.learned_anyway and evidence.convergence.last_loss < one.loss_before:
+        if evidence.fault is None and evidence.convergence.last_loss < one.loss_before:
             continue  # it has recovered, and gone on
         rise = one.loss_after - one.loss_before
         harmful = (
@@ -69,8 +68,7 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             return  # updates were too large before it
         if updates_too_large(evidence) and not jumps:
             return
-        set_back = one.loss_after > one.loss_before and not evidence.learned_anyway
-        harmed = harmful or set_back or not evidence.has_learned or _killed(evidence, one)
+        harmed = harmful or not evidence.has_learned or _killed(evidence, one)
         if one.is_of_the_batch and not jumps and harmed:
             yield _bad_batch(one)
             return
@@ -152,7 +150,7 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
     consequence = _what_it_did(evidence, ratio)
     if not consequence:
         return
-    jump = evidence.first_jump
+    jump = first_jump(evidence)
     step, place, size = jump or (0, worst, ratio)
     of_rate = [
         change
@@ -179,7 +177,7 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
             "at_step": step,
             "largest_update_ratio": ratio,
             "first_loss": first,
-            "highest_loss": evidence.highest_loss if len(evidence.losses) else math.nan,
+            "highest_loss": float(evidence.losses.max(initial=-math.inf)),
             "last_loss": last,
             "learning_rate": evidence.info.learning_rate,
         },
@@ -194,12 +192,6 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def updates_too_large(evidence: Evidence) -> bool:
-    """Whether already the first update shows that the learning rate is far too high."""
-    limit = SETTLED_TOO_LARGE if evidence.is_adaptive else SETTLED_TOO_LARGE_SGD
-    return remedies.settled_update(evidence) > limit.value
-
-
 def _what_it_did(evidence: Evidence, ratio: float) -> str:
     """Say what too large updates did, the first thing first; empty if they did no harm."""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
@@ -212,7 +204,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
         return ""
     usual = evidence.usual_update_ratios
     jumps_about = bool(np.nanmax(usual) > LARGE_UPDATE.value)
-    jump = evidence.first_jump
+    jump = first_jump(evidence)
     silent = evidence.fell_silent
     course = (
         f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.highest_loss)} and "
@@ -231,7 +223,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
         return course
     if not evidence.judges_loss:
         return ""
-    did_harm = evidence.harmful_jump is not None
+    did_harm = harmful_jump(evidence) is not None
     if evidence.has_learned:
         half_learned = (did_harm and evidence.loss_left > HALF_LEARNED.value) or (
             updates_too_large(evidence) and evidence.loss_left > SETTLED_LEFT.value

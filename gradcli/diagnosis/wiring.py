@@ -85,61 +85,42 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
     if found is None:
         return
     squashing, loss = found
-    if loss == _NLL:
-        yield _probabilities_for_logarithms(evidence, squashing)
-        return
     last = evidence.layers[-1].name
-    floor = ""
-    if squashing == "softmax" and evidence.classes > 1:
-        lowest = float(np.log(np.e + evidence.classes - 1) - 1)
-        floor = f" The loss cannot fall below {numbers.norm(lowest)}."
+    if not squashing:
+        message = (
+            f"The output of {last} goes into {loss} as it is, which expects logarithms of "
+            "probabilities: without a log-softmax the loss falls below 0 without end."
+        )
+        mend = f"Use cross_entropy, or apply log_softmax to the output before {loss}."
+    elif loss == _NLL:
+        message = (
+            f"The model's output passes through a {squashing} before {loss}, which expects "
+            "logarithms of probabilities: the loss is between -1 and 0, and its gradients are much "
+            "smaller than they should be."
+        )
+        mend = f"Replace the {squashing} by log_softmax, or remove it and use cross_entropy."
+    else:
+        message = (
+            f"The model's output passes through a {squashing} before {loss}, which expects logits "
+            "and applies its own: gradients are much smaller than they should be."
+        )
+        if squashing == "softmax" and evidence.classes > 1:
+            lowest = float(np.log(np.e + evidence.classes - 1) - 1)
+            message += f" The loss cannot fall below {numbers.norm(lowest)}."
+        mend = f"Remove the {squashing} from the model's output; {loss} takes logits."
     yield Finding(
         code="softmax-before-loss",
-        severity="warning",
+        severity="warning" if squashing else "error",
         layer=last,
         evidence={
-            "operation": squashing,
+            "operation": squashing or "matrix product",
             "loss": loss,
             "last_loss": evidence.convergence.last_loss,
         },
         threshold=f"the operation before {loss} in the graph of the loss",
-        message=f"The model's output passes through a {squashing} before {loss}, which expects "
-        f"logits and applies its own: gradients are much smaller than they should be.{floor}",
+        message=message,
         override=None,
-        mend=f"Remove the {squashing} from the model's output; {loss} takes logits.",
-    )
-
-
-def _probabilities_for_logarithms(evidence: Evidence, squashing: str) -> Finding:
-    """Return that the negative log-likelihood is taken of probabilities, or of raw outputs."""
-    last = evidence.layers[-1].name
-    if not squashing:
-        return Finding(
-            code="softmax-before-loss",
-            severity="error",
-            layer=last,
-            evidence={"loss": _NLL, "last_loss": evidence.convergence.last_loss},
-            threshold=f"a matrix product right before {_NLL} in the graph of the loss",
-            message=f"The output of {last} goes into {_NLL} as it is, which expects logarithms of "
-            "probabilities: without a log-softmax the loss falls below 0 without end.",
-            override=None,
-            mend=f"Use cross_entropy, or apply log_softmax to the output before {_NLL}.",
-        )
-    return Finding(
-        code="softmax-before-loss",
-        severity="warning",
-        layer=last,
-        evidence={
-            "operation": squashing,
-            "loss": _NLL,
-            "last_loss": evidence.convergence.last_loss,
-        },
-        threshold=f"the operation before {_NLL} in the graph of the loss",
-        message=f"The model's output passes through a {squashing} before {_NLL}, which expects "
-        "logarithms of probabilities: the loss is between -1 and 0, and its gradients are much "
-        "smaller than they should be.",
-        override=None,
-        mend=f"Replace the {squashing} by log_softmax, or remove it and use cross_entropy.",
+        mend=mend,
     )
 
 

@@ -59,10 +59,14 @@ def certainty_of(code: str) -> float:
 
 
 def with_certainty(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Fill in how sure each finding is; one that follows from a cause is as sure as its cause."""
+    """Fill in how sure each finding is; one that follows from a cause is as sure as its cause.
+
+    Remarks were not counted, but for `healthy`, so how sure they are is not known.
+    """
     for finding in findings:
         code = finding.follows_from or finding.code
-        yield replace(finding, certainty=certainty_of(code))
+        was_counted = finding.severity != "info" or code == "healthy"
+        yield replace(finding, certainty=certainty_of(code) if was_counted else math.nan)
 
 
 @cache

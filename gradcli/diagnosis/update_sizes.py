@@ -1,0 +1,85 @@
+"""How large updates are: the one that broke a layer, and what they would settle at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcli.diagnosis.evidence import Evidence
+from gradcli.diagnosis.limits import (
+    FIRST_UPDATES,
+    LOSS_THROWN_UP,
+    SETTLED_TOO_LARGE,
+    SETTLED_TOO_LARGE_SGD,
+    SMALL_WEIGHTS,
+    TINY_BATCH,
+    UPDATE_JUMP,
+)
+
+# Of more, a short training sees next to nothing.
+_LARGEST_MOMENTUM = 0.999
+
+
+def first_jump(evidence: Evidence) -> tuple[int, int, float] | None:
+    """Return the first measured update that changed a layer by a large share of its norm.
+
+    Returns:
+        Its step, the layer's place and the update ratio; None if there was none.
+    """
+    return next(_jumps(evidence), None)
+
+
+def harmful_jump(evidence: Evidence) -> tuple[int, int, float] | None:
+    """Return what `first_jump` does, but without RMSprop's first updates if they did no harm.
+
+    They are ten times as large as the rate says, in sound trainings too.
+    """
+    is_tiny = 0 < evidence.batch_size <= TINY_BATCH.value  # then the loss jumps anyway
+    thrown_up = evidence.highest_loss > LOSS_THROWN_UP.value * evidence.convergence.first_loss
+    if not evidence.is_adaptive or (thrown_up and not is_tiny):
+        return first_jump(evidence)
+    return next((jump for jump in _jumps(evidence) if jump[0] > FIRST_UPDATES.value), None)
+
+
+def _jumps(evidence: Evidence) -> Iterator[tuple[int, int, float]]:
+    ratios = np.nan_to_num(evidence.update_ratios)
+    for step, row in zip(evidence.record_steps.tolist(), ratios, strict=False):
+        if len(row) and row.max() > UPDATE_JUMP.value:
+            place = int(row.argmax())
+            yield step, place, float(row[place])
+
+
+def settled_update(evidence: Evidence) -> float:
+    """Return how large updates would become, relative to the weights; 0 if that is not known.
+
+    The first update of a run is that of the initial weights, so it is in proportion to the learning
+    rate, whatever came after it. With momentum m, later ones add up to 1/(1-m) of it; those of
+    RMSprop fall to sqrt(1-alpha) of it, since its mean of squares begins at zero.
+    """
+    ratios, setup = evidence.update_ratios, evidence.setup
+    first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
+    if not len(ratios) or not first_rate > 0 or setup is None:
+        return 0.0
+    # Relative to weights that begin near zero, such as the scale of a branch, any update is large.
+    gains, measured = evidence.initial_gains, np.isfinite(ratios[0])
+    usual = gains >= SMALL_WEIGHTS.value if np.isfinite(gains).any() else measured
+    of_usual_layers = ratios[0][usual & measured]
+    if not len(of_usual_layers):
+        return 0.0
+    first = float(of_usual_layers.max()) * rate / first_rate
+    group = setup.groups[0] if setup.groups else None
+    momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
+    second = group.second_momentum if group is not None else math.nan
+    if not second > 0:
+        return first / (1 - min(momentum, _LARGEST_MOMENTUM))
+    if evidence.info.optimizer.lower() == "rmsprop":
+        return first * math.sqrt(1 - second) / (1 - min(momentum, _LARGEST_MOMENTUM))
+    return first
+
+
+def updates_too_large(evidence: Evidence) -> bool:
+    """Whether already the first update shows that the learning rate is far too high."""
+    limit = SETTLED_TOO_LARGE if evidence.is_adaptive else SETTLED_TOO_LARGE_SGD
+    return settled_update(evidence) > limit.value
