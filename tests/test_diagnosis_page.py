@@ -89,3 +89,25 @@ def test_links_lead_somewhere():
     assert "json.md" in targets
     for target in targets:
         assert (ROOT / "docs" / target).exists(), target
+
+
+# The errors around the limits ----------------------------------------------------------------
+
+
+def test_every_limit_has_its_measured_errors_beside_it():
+    errors = generated_parts.limit_errors()["limits"]
+    assert set(errors) == {
+        name for name in vars(limits) if isinstance(getattr(limits, name), limits.Limit)
+    }
+    assert all(tuple(counts) == generated_parts.FACTORS for counts in errors.values())
+    # With all limits as they are, the errors are the same ones.
+    assert len({tuple(counts["1"]) for counts in errors.values()}) == 1
+
+
+def test_limits_stand_where_few_trainings_are_judged_wrongly():
+    """At half of a limit and at twice it no fewer are wrong, to half a percent."""
+    table = generated_parts.limit_errors()
+    assert 300 <= table["faults"] < table["trainings"]
+    for name, counts in table["limits"].items():
+        wrong = {factor: sum(both) for factor, both in counts.items()}
+        assert min(wrong.values()) >= wrong["1"] - table["trainings"] / 200, name

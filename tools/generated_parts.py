@@ -9,20 +9,20 @@ between `<!-- mix -->`, or `<!-- judged -->`, and `<!-- end -->` stands what the
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from gradcli.diagnosis import limits
-from gradcli.diagnosis.calibration import (
-    counted_trainings,
-    limit_errors,
-    measured_cases,
-    measured_findings,
-    probability,
-)
+from gradcli.diagnosis.calibration import measured_cases, measured_findings, probability
 from gradcli.notation import numbers
 
-_EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
+_ROOT = Path(__file__).resolve().parent.parent
+_EXAMPLES = _ROOT / "docs" / "examples"
+_LIMIT_ERRORS = _ROOT / "benchmarks" / "diagnosis_corpus" / "limit_errors.json"
+#: Of a limit's value.
+FACTORS = ("0.5", "1", "2")
 _SOURCE = re.compile(r"^```(?P<kind>python|yaml) (?P<name>\S+)\n.*?^```$", re.M | re.S)
 _FACTS = re.compile(
     r"^(?P<begin><!-- facts (?P<code>[\w-]+):(?P<limits>[ A-Z_]*)-->\n).*?^<!-- end -->$",
@@ -76,18 +76,27 @@ def facts(code: str, names: list[str]) -> str:
 
 def errors_around(name: str) -> str:
     """Return how many trainings are judged wrongly at half of a limit, at it, and at twice it."""
-    errors = limit_errors()[name]
-    return ", ".join(
-        f"{one.missed}+{one.alarms}" for one in (errors.at_half, errors.at_limit, errors.at_double)
-    )
+    errors = limit_errors()["limits"][name]
+    return ", ".join(f"{missed}+{alarms}" for missed, alarms in map(errors.get, FACTORS))
+
+
+def limit_errors() -> dict[str, Any]:
+    """Return what the benchmark of the diagnosis has counted around each limit.
+
+    Of each limit, by half, once and twice its value: how many faults are missed, and how many
+    alarms there are.
+    """
+    table: dict[str, Any] = json.loads(_LIMIT_ERRORS.read_text(encoding="utf-8"))
+    return table
 
 
 def judged() -> str:
     """Return what the limits were judged on, in a sentence."""
-    trainings, faults = counted_trainings()
+    table = limit_errors()
+    trainings = numbers.count(table["trainings"], "training")
     return (
-        f"The limits were judged on {numbers.count(trainings, 'training')} of the part for tuning, "
-        f"{faults} of them with a fault.\n"
+        f"The limits were judged on {trainings} of the part for tuning, {table['faults']} of them "
+        "with a fault.\n"
     )
 
 

@@ -21,6 +21,8 @@ from diagnosis_corpus.cases import Answer, Case
 from diagnosis_corpus.scoring import score
 from diagnosis_corpus.trial import Said, Trial
 
+#: What `measure` writes, and docs/diagnosis.md shows.
+TABLE = Path(__file__).with_name("limit_errors.json")
 #: Those that decide what the evidence is; the others are for the rules.
 WHILE_GATHERING = frozenset({"SPIKE", "RATE_CHANGE", "NOISY", "BEYOND_CHANCE"})
 
@@ -96,12 +98,12 @@ def count(
 
 
 def measure(folder: Path, every: int, jobs: int) -> None:
-    """Print the errors around each limit, and store them in the package.
+    """Print the errors around each limit, and write them to `TABLE`.
 
     A line holds the faults whose code or layer is wrong, and the sound trainings of which something
     is said, at half of the limit, at the limit, and at twice it.
     """
-    from gradcli.diagnosis import calibration, limits
+    from gradcli.diagnosis import limits
 
     names = tuple(name for name, one in vars(limits).items() if isinstance(one, limits.Limit))
     cases = kept_cases(folder, every)
@@ -120,6 +122,7 @@ def measure(folder: Path, every: int, jobs: int) -> None:
     for name in names:
         counts = "   ".join(f"{missed:3}/{alarms:<3}" for missed, alarms in total[name].values())
         print(f"{name:24} {getattr(limits, name).value:<10.4g} {counts}".rstrip())
-    known = {"trainings": len(cases), "faults": faults, "limits": total}
-    file = Path(calibration.__file__).with_name("limits.json")
-    file.write_text(json.dumps(known, indent=1) + "\n")
+    rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(total[name])}" for name in names)
+    TABLE.write_text(
+        f'{{\n "trainings": {len(cases)},\n "faults": {faults},\n "limits": {{\n{rows}\n }}\n}}\n'
+    )

@@ -80,30 +80,31 @@ SETTLED_UPDATE = Limit(
     0.05,
     "Once momentum has built up, the largest update ratio of a layer is a few hundredths in a "
     "training that goes well, under every optimizer.",
-    "measured on sound trainings: 0.01 to 0.1",
+    "measured: 0.009 to 0.15 in nine of ten sound trainings",
 )
 SETTLED_TOO_LARGE = Limit(
     0.2,
     "A fifth of the weights per update, once momentum has built up, is too much to settle.",
-    "measured, under Adam and RMSprop: at most 0.1 in sound trainings, 0.4 to 2 where the rate "
-    "costs accuracy",
+    "measured, under Adam and RMSprop: at most 0.11 in sound trainings, 0.27 to 23 if the "
+    "rate costs accuracy",
 )
 SETTLED_TOO_LARGE_SGD = Limit(
     1.0,
     "Under plain gradient descent the gradient falls as training goes on, and updates with it.",
-    "measured, under SGD with and without momentum: at most 0.8 in sound trainings, 4 to 8 where "
-    "the rate costs accuracy",
+    "measured, under SGD with and without momentum: at most 0.81 in sound trainings, 2 to 8 "
+    "if the rate costs accuracy",
 )
 SETTLED_LEFT = Limit(
     0.13,
     "Steps too large to settle, and steps that add up too long, leave more of the loss than a "
     "training with usual ones.",
-    "measured: 58 of 60 that cost more than a point of accuracy leave more than this",
+    "measured: 84 of 86 that cost more than a point of accuracy leave more than this, and 1 "
+    "of 10 that do not",
 )
 HALF_LEARNED = Limit(
     2 / 3,
     "After updates that replaced what a layer was, most of the loss is left.",
-    "measured: at most 0.56 in recurrent networks that learn with such updates now and then",
+    "measured: at most 0.66 in sound trainings with such an update",
 )
 SMALL_UPDATE = Limit(
     1e-4,
@@ -126,8 +127,8 @@ LOSS_KEPT = Limit(
 DISTANCE = Limit(
     0.08,
     "A layer whose updates add up to less than a tenth of its weights has hardly moved.",
-    "measured: 0.06 and less at a hundredth of the usual learning rate, 0.2 and more in healthy "
-    "runs",
+    "measured: at most 0.06 at rates of a three-hundredth of the usual one and less, 0.1 and "
+    "more in sound trainings",
 )
 ALWAYS = Limit(
     0.95,
@@ -155,7 +156,8 @@ BATCH_NORM = Limit(
     50.0,
     "If the gradient of one batch is fifty times the usual one and nothing announced it, the batch "
     "did it: when the learning rate is too high, losses and norms rise over several steps.",
-    "measured: the first norm of a spike is below 30 times the usual one when rates are too high",
+    "measured: outliers have 207 and more, sound trainings at most 16; of ten spikes that a "
+    "rate too high brings without notice, eight have less than 33",
 )
 BATCH_LOSS_BEFORE = Limit(
     3.0,
@@ -195,8 +197,8 @@ LEARNED_ANYWAY = Limit(
     1 / 6,
     "With less than a sixth of the loss left in the second half, the training is about as good as "
     "without the fault: a remark, not a warning.",
-    "measured: of raw pixels, tiny weights and high momentum, 12 of 14 that cost a point at most "
-    "leave less than this, and 3 of 48 that cost more",
+    "measured: of raw pixels, tiny weights and identical units, 16 of 21 that cost a point at "
+    "most leave less than this, and 8 of 98 that cost more",
 )
 STILL_TO_LEARN = Limit(
     0.25,
@@ -278,12 +280,12 @@ EPSILON_SHARE = Limit(
 UPDATE_JUMP = Limit(
     0.3,
     "One update that changes a layer's weights by a third of their norm replaces what it is.",
-    "measured: at most 0.15 in healthy runs, at the first update of Adam",
+    "measured: after the first five steps, in 19 of 2,519 sound trainings",
 )
 LOSS_THROWN_UP = Limit(
     1.3,
     "A first update that is too large throws the loss up by a third or more, for five steps.",
-    "measured: at most 1.1 in sound runs whose first update is large, those of RMSprop",
+    "measured: at most 1.26 in 99 of 100 sound trainings whose first update is that large",
 )
 AT_CHANCE = Limit(
     0.95,
@@ -329,7 +331,7 @@ NOISY = Limit(
 BLOCKS = Limit(
     3.0,
     "One or two such falls and rises happen when a learning rate is too high.",
-    "measured: 3 to 9 if the examples are sorted by class",
+    "measured: 4 to 9 if the examples are sorted by class (22 of 23), at most 2 in sound trainings",
 )
 BLOCK_FALL = Limit(
     8.0,
@@ -340,12 +342,12 @@ BLOCK_FALL = Limit(
 BLOCK_LOW = Limit(
     0.9,
     "Within a block the loss falls below that of guessing: the model learns that class by heart.",
-    "measured: below 0.1 in most blocks, 0.8 in some when the rate is low",
+    "measured: its error rates",
 )
 BLOCK_HEIGHT = Limit(
     0.3,
     "At the next class the loss rises by at least this share of that of guessing.",
-    "measured: 0.4 to 4",
+    "measured: its error rates",
 )
 FIRST_UPDATES = Limit(
     5.0,

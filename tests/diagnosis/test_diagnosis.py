@@ -675,3 +675,20 @@ def test_blocks_of_one_class_are_counted(heights, count):
 def test_a_loss_that_goes_up_and_down_by_chance_has_no_blocks():
     losses = np.random.default_rng(0).normal(0.9, 0.3, 2000).clip(0.1)
     assert len(data_rules.block_starts(losses)) < 3
+
+
+def test_a_spike_that_a_training_has_passed_is_no_fault():
+    lasting = Spike(20, "hidden2", 40.0, loss_before=0.5, loss_after=2.0)
+    passed = replace(lasting, loss_before=1.5, loss_after=3.0)
+    assert codes(evidence([1.0, 1.0], spikes=(lasting,))) == ["spike"]
+    assert codes(evidence([1.0, 1.0], spikes=(passed,))) == ["healthy"]  # the loss ends at 0.7
+
+
+def test_remarks_follow_from_remarks_and_claim_no_certainty():
+    well = np.geomspace(30.0, 0.02, 40)
+    found = diagnose(evidence([1.0, 1.0, 1.0], weights=[1e5, 1.0, 0.5], losses=well))
+    assert [(one.code, one.follows_from) for one in found] == [
+        ("initial-scale", None), ("healthy", None), ("exploding", "initial-scale"),
+    ]  # fmt: skip
+    assert [math.isnan(one.certainty) for one in found] == [True, False, True]
+    assert found[2].override is None

@@ -1,7 +1,6 @@
-"""How often each finding is right, and what each limit decides, as measured on trainings.
+"""How often each finding is right, as measured on the benchmark's trainings.
 
-`measured.json` is written by `python benchmarks/diagnosis.py --part tuning --calibrate`, and
-`limits.json` by `python benchmarks/diagnosis.py --keep FOLDER --limits`.
+`measured.json` is written by `python benchmarks/diagnosis.py --part tuning --calibrate`.
 """
 
 from gradcli.diagnosis.calibration.certainty import (
@@ -12,20 +11,10 @@ from gradcli.diagnosis.calibration.certainty import (
     probability,
     with_certainty,
 )
-from gradcli.diagnosis.calibration.error_rates import (
-    Errors,
-    LimitErrors,
-    counted_trainings,
-    limit_errors,
-)
 
 __all__ = [
-    "Errors",
-    "LimitErrors",
     "Tally",
     "certainty_of",
-    "counted_trainings",
-    "limit_errors",
     "measured_cases",
     "measured_findings",
     "probability",
