@@ -164,6 +164,11 @@ BATCH_LOSS_BEFORE = Limit(
     "In a sound training, a norm or a loss of three times the usual one is still chance.",
     "measured: its error rates",
 )
+PASSED = Limit(
+    0.05,
+    "An outlier that training has made up for within a twentieth of its steps is a remark.",
+    "measured: an outlier that cost ten points of accuracy set a training back by 8% of its steps",
+)
 DROPOUT = Limit(
     0.8,
     "Of a layer that drops four fifths of its values at random, too little is left to learn from.",

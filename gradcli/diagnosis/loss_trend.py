@@ -18,6 +18,7 @@ from gradcli.diagnosis.limits import (
     NOISY,
     RATE_CHANGE,
     SPIKE,
+    SPIKE_HARM,
 )
 from gradcli.records import Floats, Integers, LayerInfo, StepRecords, norm_by_layer
 
@@ -27,6 +28,7 @@ FEWEST_STEPS = 20
 _BEFORE = 25
 _LOSSES = 20
 _FEWEST_BEFORE = 10
+_RECOVERED = 5
 # A long run is read in blocks that fit a processor's cache.
 _ROWS_AT_ONCE = 20_000
 # From the interquartile range, and from the median absolute value, to the standard deviation of
@@ -84,6 +86,8 @@ class Spike:
     """The norm of the step itself as a multiple of that median; `factor` may be of a later one."""
     factor_previous: float = math.nan
     """The norm of the step before it as a multiple of that median."""
+    steps_to_recover: float = math.inf
+    """How many steps later the loss was what it was before, in the median of five; inf: never."""
 
     @property
     def is_of_the_batch(self) -> bool:
@@ -92,14 +96,21 @@ class Spike:
         If its update breaks the model, those after it stand out too. Then it is to blame if
         nothing announced it: a learning rate that is too high takes several steps.
         """
-        if not self.loss_at > BATCH_LOSS.value * self.loss_before:
-            return False
-        announced = (
+        stands_out = self.loss_at > BATCH_LOSS.value * self.loss_before
+        is_alone = self.loss_next < self.loss_at / 2 and not self._was_announced
+        return (stands_out and is_alone) or self.is_unannounced
+
+    @property
+    def is_unannounced(self) -> bool:
+        """Whether the first norm is far too large, the loss with it, and neither before it."""
+        rose = self.loss_at > SPIKE_HARM.value * self.loss_before
+        return rose and self.factor_at > BATCH_NORM.value and not self._was_announced
+
+    @property
+    def _was_announced(self) -> bool:
+        return (
             self.loss_previous > BATCH_LOSS_BEFORE.value * self.loss_before
             or self.factor_previous > BATCH_LOSS_BEFORE.value
-        )
-        return self.loss_next < self.loss_at / 2 or (
-            self.factor_at > BATCH_NORM.value and not announced
         )
 
 
@@ -186,10 +197,20 @@ def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spik
                 loss_at=float(steps.loss[finite[first]]),
                 loss_next=float(np.min(after[:3])) if len(after) else math.nan,
                 loss_previous=float(steps.loss[finite[first - 1]]),
+                steps_to_recover=_steps_until(steps.loss[finite[last + 1 :]], _median(before)),
                 **_norms_around(steps, finite[max(0, first - _BEFORE) : first + 1]),
             )
         )
     return tuple(spikes)
+
+
+def _steps_until(losses: Floats, level: float) -> float:
+    """Return after how many steps the median of five losses is at or below `level`, or inf."""
+    if len(losses) < _RECOVERED:
+        return math.inf
+    medians = np.median(sliding_window_view(losses, _RECOVERED), axis=1)
+    reached = np.flatnonzero(medians <= level)
+    return float(reached[0] + 1) if len(reached) else math.inf
 
 
 def find_rate_changes(steps: StepRecords) -> tuple[RateChange, ...]:

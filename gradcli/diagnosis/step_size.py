@@ -13,6 +13,7 @@ from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
     ALWAYS,
     BATCH_LOSS,
+    BATCH_NORM,
     CLIPPED_TO,
     DISTANCE,
     HALF_LEARNED,
@@ -21,6 +22,7 @@ from gradcli.diagnosis.limits import (
     LOSS_BLOWN_UP,
     LOSS_KEPT,
     NOISE_SCALE,
+    PASSED,
     SCATTER,
     SETTLED_LEFT,
     SOON,
@@ -52,8 +54,8 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
     for one in evidence.spikes:
         if not one.loss_before > 0:
             continue  # of a loss that may be negative, no multiple means anything
-        if evidence.fault is None and evidence.convergence.last_loss < one.loss_before:
-            continue  # it has recovered, and gone on
+        slow = one.steps_to_recover > PASSED.value * evidence.steps
+        passed = evidence.fault is None and not slow
         rise = one.loss_after - one.loss_before
         harmful = (
             one.loss_after > SPIKE_HARM.value * one.loss_before
@@ -68,42 +70,47 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             return  # updates were too large before it
         if updates_too_large(evidence) and not jumps:
             return
-        harmed = harmful or not evidence.has_learned or _killed(evidence, one)
-        if one.is_of_the_batch and not jumps and harmed:
-            yield _bad_batch(one)
+        broken = not evidence.has_learned or _killed(evidence, one)
+        noticed = one.loss_at - one.loss_before >= SPIKE_HARM_AT_LEAST.value * first_loss
+        set_back = one.is_unannounced and slow and noticed
+        if one.is_of_the_batch and not jumps and (harmful or broken or set_back):
+            yield _bad_batch(one, is_over=passed and not broken)
             return
-        if not harmful:
+        recovered = evidence.fault is None and evidence.convergence.last_loss < one.loss_before
+        if recovered or not harmful:
             continue
-        jump = max(jumps, key=lambda change: change.factor, default=RateChange(0, 1.0))
-        cause = (
-            f", right after the learning rate was multiplied by {numbers.norm(jump.factor)} "
-            f"at step {jump.step}"
-            if jumps
-            else ""
-        )
-        yield Finding(
-            code="spike",
-            severity="warning",
-            layer=one.layer,
-            evidence={
-                "step": one.step,
-                "factor": one.factor,
-                "loss_before": one.loss_before,
-                "loss_after": one.loss_after,
-            },
-            threshold=f"a norm above {SPIKE} times the median of the 25 steps before, and a loss "
-            f"above {SPIKE_HARM} times that before ({SPIKE_HARM.source})",
-            message=f"At step {one.step} the gradient was {numbers.norm(one.factor)} times its "
-            f"usual size, most of all in {one.layer}{cause}. The loss rose from "
-            f"{numbers.norm(one.loss_before)} to {numbers.norm(one.loss_after)}.",
-            override=remedies.smooth_schedule(evidence)
-            if jumps
-            else remedies.limit_spikes(evidence),
-            mend=f"Remove the jump of the schedule at step {jump.step}."
-            if jumps
-            else "Clip the gradients to a few times their usual norm, or lower the learning rate.",
-        )
+        yield _spike(evidence, one, jumps)
         return  # later ones happen to a model that the first one has disturbed
+
+
+def _spike(evidence: Evidence, one: Spike, jumps: list[RateChange]) -> Finding:
+    jump = max(jumps, key=lambda change: change.factor, default=RateChange(0, 1.0))
+    cause = (
+        f", right after the learning rate was multiplied by {numbers.norm(jump.factor)} "
+        f"at step {jump.step}"
+        if jumps
+        else ""
+    )
+    return Finding(
+        code="spike",
+        severity="warning",
+        layer=one.layer,
+        evidence={
+            "step": one.step,
+            "factor": one.factor,
+            "loss_before": one.loss_before,
+            "loss_after": one.loss_after,
+        },
+        threshold=f"a norm above {SPIKE} times the median of the 25 steps before, and a loss "
+        f"above {SPIKE_HARM} times that before ({SPIKE_HARM.source})",
+        message=f"At step {one.step} the gradient was {numbers.norm(one.factor)} times its "
+        f"usual size, most of all in {one.layer}{cause}. The loss rose from "
+        f"{numbers.norm(one.loss_before)} to {numbers.norm(one.loss_after)}.",
+        override=remedies.smooth_schedule(evidence) if jumps else remedies.limit_spikes(evidence),
+        mend=f"Remove the jump of the schedule at step {jump.step}."
+        if jumps
+        else "Clip the gradients to a few times their usual norm, or lower the learning rate.",
+    )
 
 
 def _killed(evidence: Evidence, one: Spike) -> bool:
@@ -112,10 +119,11 @@ def _killed(evidence: Evidence, one: Spike) -> bool:
     return any(0 <= step - one.step <= SOON.value for step in since)
 
 
-def _bad_batch(one: Spike) -> Finding:
+def _bad_batch(one: Spike, *, is_over: bool) -> Finding:
+    """Report an outlier: as a remark if training has soon made up for it."""
     return Finding(
         code="bad-batch",
-        severity="warning",
+        severity="info" if is_over else "warning",
         layer=one.layer,
         evidence={
             "step": one.step,
@@ -123,19 +131,28 @@ def _bad_batch(one: Spike) -> Finding:
             "loss_before": one.loss_before,
             "loss_at": one.loss_at,
             "loss_after": one.loss_after,
+            "steps_to_recover": one.steps_to_recover,
         },
-        threshold=f"a norm above {SPIKE} times the median of the 25 steps before, in a batch whose "
-        f"own loss is above {BATCH_LOSS} times that before, and a loss that stays "
-        f"{SPIKE_HARM} times as high, units that die, or a loss that has not fallen in the end "
-        f"({BATCH_LOSS.source})",
+        threshold=f"in one batch a loss above {BATCH_LOSS} times that before, or a norm above "
+        f"{BATCH_NORM} times that before, and units that die, a loss that stays {SPIKE_HARM} times "
+        f"as high, or one that takes more than {PASSED} of the steps to recover "
+        f"({BATCH_NORM.source})",
         message=f"The batch of step {one.step} has an outlier: its loss was "
         f"{numbers.norm(one.loss_at)}, while that of the steps before was "
         f"{numbers.norm(one.loss_before)}, and its gradient {numbers.norm(one.factor)} times as "
-        f"large as usual. The update with it left the loss at {numbers.norm(one.loss_after)}.",
+        f"large as usual. The update with it left the loss at {numbers.norm(one.loss_after)}; "
+        + _recovery(one),
         override=None,
         mend=f"Look at the examples of the batch of step {one.step} for an outlier, and remove it "
         "or clip the gradients.",
     )
+
+
+def _recovery(one: Spike) -> str:
+    if math.isinf(one.steps_to_recover):
+        return "it has not come back since."
+    steps = numbers.count(int(one.steps_to_recover), "step")
+    return f"{steps} later it was back at where it had been."
 
 
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
