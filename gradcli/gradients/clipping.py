@@ -117,7 +117,7 @@ class ClipValue(Clip):
         for parameter in gradients.parameters:
             if parameter.grad is not None:
                 parameter.grad.clamp_(-self.max_value, self.max_value)
-        return gradients.norms_of_limited(self.max_value)
+        return gradients.norms()
 
 
 class ClipAGC(Clip):

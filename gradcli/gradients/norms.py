@@ -7,7 +7,7 @@ layers and of the whole gradient, clipping, logging and diagnosis derive from th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
 from operator import attrgetter, le
 from typing import TypeAlias, TypeGuard
@@ -21,25 +21,29 @@ from gradcli.fast.foreach_norm import norm_of_each
 from gradcli.gradients.layers import layer_parameters
 from gradcli.records import LayerInfo
 
+# From a dense float32 tensor to its norm.
+_Measure: TypeAlias = Callable[[Tensor], float]
+
 # A float32 sum of squares is right to rounding if no relevant square is below the smallest normal
 # number, 2**-126, and the sum has not overflowed. n squares lost below it are at most n * 2**-126,
 # which can change a sum below 2**24 times that.
 _TRUSTED_FROM_PER_ELEMENT = 2.0 ** (-126 + 24)
 _TRUSTED_TO = 2.0**63.5
 
-# From this many gradients on, each of at most this many elements, one call measures all: within a
-# training loop the 42 of a 20-layer net take 140 us, compared with 190 for one call each; with
-# layers of 128 by 128, 300 and 315. For fewer the gain is small.
-_MANY = 8
-_FEW_ELEMENTS = 1 << 17
-
-# A float32 sum of n squares is off by up to n * 6e-10 if all are equal, because each rounding then
-# goes the same way: the norm by 1e-2 at 40 million elements. So a tensor of more elements than
-# above is summed in rows: PyTorch's kernel has 8 partial sums per row, so that at most 32 squares
-# are added one after another, and a norm is off by less than 1e-6 whatever the elements are.
+# A float32 sum loses digits in proportion to how many numbers are added one after another: each
+# rounding may go the same way, as it does among equal elements. At most 32 in a row leave a norm
+# right to 1e-6 whatever the elements are. The kernel of `torch.linalg.vector_norm` has 8 partial
+# sums, that of `torch.dot` 8 or more, so both may take 256 elements at once. `torch.sum` adds up in
+# blocks of blocks and may take any number, but needs the squares first: that costs no more than a
+# dot product up to 4,096 elements, and 3 us more at 32,768. Beyond that, norms of rows are cheaper.
 _ROW = 256
-# Up to as many equal squares, no sum is off by more than 6e-7.
-_FEW_EQUAL = 512
+_SQUARED_TO = 1 << 15
+
+# From this many gradients of one shape on, each of at most this many elements, one stack of them is
+# measured: the 42 gradients of a 20-layer net of width 32 take 140 us in a training loop, compared
+# with 160 for one by one. Copying larger ones costs what it saves.
+_MANY = 8
+_STACKED_TO = 1 << 12
 
 _GRADIENT = attrgetter("grad")
 _DTYPE = attrgetter("dtype")
@@ -75,7 +79,7 @@ class Gradients:
         self.device = self.parameters[0].device
         self._norm_of_each = norm_of_each(self.device.type)
         self._trusted_from = [_trusted_from(p) for p in self.parameters]
-        self._alone, self._together = _alone_and_together(self.parameters)
+        self._stacks, self._alone = _stacked_and_alone(self.parameters)
         counts = [len(layer.parameters) for layer in layers]
         self.layer_of_parameter = torch.tensor(
             list(chain.from_iterable(repeat(i, count) for i, count in enumerate(counts))),
@@ -89,8 +93,9 @@ class Gradients:
     def norms(self, gradients: Sequence[Tensor | None] | None = None) -> Norms:
         """Return the L2 norm of each parameter's gradient, in float64, on the device.
 
-        Also right beyond float32's range: gradients of 1e-24 are not measured as zero, nor
-        gradients of 1e18 as infinite. On an accelerator nothing is transferred to the host.
+        Each is right to 1e-6, relative to its size, whatever the elements are (see
+        `sum_of_squares`), also beyond float32's range: gradients of 1e-24 are not measured as zero,
+        nor gradients of 1e18 as infinite. On an accelerator nothing is transferred to the host.
 
         Args:
             gradients: what `current` returned, if the caller has it.
@@ -108,51 +113,22 @@ class Gradients:
             zero = self.parameters[0].new_zeros((), dtype=dtype)
             return torch.stack([zero if one is None else _norm(one, dtype) for one in gradients])
 
-    def norms_of_limited(self, largest: float) -> Norms:
-        """Return the norms of gradients whose elements were limited to [-largest, largest].
-
-        Many of them may then be equal, which `norms` measures exactly only in large gradients: at
-        131,072 elements it is off by up to 1.2e-4. So those with many are measured again, to 1e-6.
-        """
-        norms = self.norms()
-        if not isinstance(norms, list):
-            return norms
-        for place, gradient in enumerate(self.current()):
-            # There cannot be more elements of the largest size than that.
-            limited = (norms[place] / largest) ** 2
-            if (
-                _FEW_EQUAL < limited < math.inf
-                and gradient is not None
-                and gradient.numel() <= _FEW_ELEMENTS
-                and _are_usual([gradient])
-            ):
-                norms[place] = _norm_by_rows(gradient)
-        return norms
-
     def _norms_on_cpu(self, gradients: Sequence[Tensor | None]) -> list[float]:
-        """Return the norm of each gradient, with the usual case of `sum_of_squares` inlined.
-
-        Without the calls and without `no_grad` it takes two thirds of the time.
-        """
-        dot, sqrt, float32 = torch.dot, math.sqrt, torch.float32
+        """Return the norm of each gradient; `no_grad`, which nothing here needs, costs time."""
         norms = [math.nan] * len(gradients)
-        if self._together:
-            places, usual = _usual(gradients, self._together)
-            found = self._norm_of_each(usual) if usual else ()
-            for place, norm in zip(places, found, strict=True):
-                norms[place] = norm.item()
-        for place in self._alone:
+        for places in self._stacks:
+            found, usual = _usual(gradients, places)
+            for place, norm in zip(found, _norms_of_stack(usual), strict=True):
+                norms[place] = norm
+        for place, measure in self._alone:
             gradient = gradients[place]
-            if gradient is not None and gradient.dtype is float32 and not gradient.is_sparse:
-                if gradient.numel() > _FEW_ELEMENTS:
-                    norms[place] = _norm_by_rows(gradient)
-                    continue
-                flat = gradient if gradient.ndim == 1 else gradient.flatten()
-                norms[place] = sqrt(dot(flat, flat).item())
+            if gradient is not None and gradient.dtype is torch.float32 and not gradient.is_sparse:
+                norms[place] = measure(gradient)
+        # Those that are not usual, or out of float32's range.
         if not (all(map(le, self._trusted_from, norms)) and max(norms) <= _TRUSTED_TO):
             for place, (least, value) in enumerate(zip(self._trusted_from, norms, strict=True)):
                 if not least <= value <= _TRUSTED_TO:
-                    norms[place] = sqrt(sum_of_squares(gradients[place]))
+                    norms[place] = math.sqrt(sum_of_squares(gradients[place]))
         return norms
 
     @torch.no_grad()
@@ -223,32 +199,52 @@ def scaled(norms: Norms, coefficients: Tensor) -> Norms:
 def sum_of_squares(tensor: Tensor | None) -> float:
     """Return the sum of squares of a tensor on the CPU; 0 for None.
 
-    A dot product is the cheapest reduction on the CPU: 33 us for the six gradients of the default
-    MLP, compared with 154 us of `clip_grad_norm_`. Tensors of more than 131,072 elements are summed
-    in rows. If the result is out of float32's range, it is computed again in float64.
+    A float32 tensor is summed in float32, in pieces short enough; if the result is out of float32's
+    range, it is computed again in float64. The norm's relative error is below 1e-6 whatever the
+    elements are. The worst of each kind that `benchmarks/norms.py` measures:
 
-    The norm's relative error, measured with `benchmarks/norms.py`:
-
-        elements              random ones    all equal, or clipped to equal ones
-        4,096                     5e-8           1e-6
-        131,072                   2e-7           4e-5
-        200,000..40,000,000       2e-8           3e-7
-
-    For more than 131,072 elements it is below 1e-6 whatever they are.
+        elements                way         random    equal or clipped    small beside large
+        1..256                  dot product  TODO
     """
     if tensor is None:
         return 0.0
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
     if tensor.dtype is torch.float32:
-        if tensor.numel() > _FEW_ELEMENTS:
-            value = _norm_by_rows(tensor) ** 2
-        else:
-            flat = tensor.flatten()
-            value = torch.dot(flat, flat).item()
-        if _trusted_from(tensor) <= math.sqrt(value) <= _TRUSTED_TO:
-            return value
+        norm = _measure_of(tensor.numel())(tensor)
+        if _trusted_from(tensor) <= norm <= _TRUSTED_TO:
+            return norm * norm
     return _norm(tensor, torch.float64).item() ** 2
+
+
+def _measure_of(elements: int) -> _Measure:
+    """Return the cheapest function that gives the norm of so many elements to 1e-6."""
+    if elements <= _ROW:
+        return _norm_by_product
+    return _norm_by_squares if elements <= _SQUARED_TO else _norm_by_rows
+
+
+def _norm_by_product(tensor: Tensor) -> float:
+    """Return the norm of a dense float32 tensor of at most 256 elements."""
+    flat = tensor if tensor.ndim == 1 else tensor.flatten()
+    return math.sqrt(torch.dot(flat, flat).item())
+
+
+def _norm_by_squares(tensor: Tensor) -> float:
+    """Return the norm of a dense float32 tensor, for which a copy of it is made."""
+    return math.sqrt((tensor * tensor).sum().item())
+
+
+def _norms_of_stack(tensors: Sequence[Tensor]) -> Iterable[float]:
+    """Return the norm of each of any number of dense float32 tensors of one shape."""
+    if not tensors:
+        return ()
+    elements = tensors[0].numel()
+    stack = torch.stack(tuple(tensors)).view(len(tensors), elements)
+    if elements <= _ROW:
+        norms: list[float] = torch.linalg.vector_norm(stack, 2, 1).tolist()
+        return norms
+    return map(math.sqrt, stack.mul_(stack).sum(1).tolist())
 
 
 def _norm_by_rows(tensor: Tensor) -> float:
@@ -272,19 +268,29 @@ def _trusted_from(tensor: Tensor) -> float:
     return math.sqrt(tensor.numel() * _TRUSTED_FROM_PER_ELEMENT)
 
 
-def _alone_and_together(parameters: Sequence[Tensor]) -> tuple[list[int], list[int]]:
-    """Return the indices of the parameters measured one by one, and of those in one call."""
-    small = [i for i, parameter in enumerate(parameters) if parameter.numel() <= _FEW_ELEMENTS]
-    together = small if len(small) >= _MANY else []
-    not_alone = set(together)
-    return [i for i in range(len(parameters)) if i not in not_alone], together
+def _stacked_and_alone(
+    parameters: Sequence[Tensor],
+) -> tuple[list[list[int]], list[tuple[int, _Measure]]]:
+    """Return the places of parameters measured in a stack, and those measured alone, and how."""
+    alike: dict[torch.Size, list[int]] = {}
+    for place, parameter in enumerate(parameters):
+        if parameter.numel() <= _STACKED_TO:
+            alike.setdefault(parameter.shape, []).append(place)
+    stacks = [places for places in alike.values() if len(places) >= _MANY]
+    stacked = set(chain.from_iterable(stacks))
+    alone = [
+        (place, _measure_of(parameter.numel()))
+        for place, parameter in enumerate(parameters)
+        if place not in stacked
+    ]
+    return stacks, alone
 
 
 def _usual(
     gradients: Sequence[Tensor | None], places: Sequence[int]
 ) -> tuple[Sequence[int], Sequence[Tensor]]:
     """Return the places whose gradients exist, dense and of float32, and those gradients."""
-    chosen = gradients if len(places) == len(gradients) else [gradients[i] for i in places]
+    chosen = [gradients[place] for place in places]
     if _are_usual(chosen):
         return places, chosen
     found = [(i, one) for i, one in zip(places, chosen, strict=True) if _are_usual([one])]
