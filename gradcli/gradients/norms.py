@@ -33,11 +33,12 @@ _TRUSTED_TO = 2.0**63.5
 # A float32 sum loses digits in proportion to how many numbers are added one after another: each
 # rounding may go the same way, as it does among equal elements. At most 32 in a row leave a norm
 # right to 1e-6 whatever the elements are. The kernel of `torch.linalg.vector_norm` has 8 partial
-# sums, that of `torch.dot` 8 or more, so both may take 256 elements at once. `torch.sum` adds up in
-# blocks of blocks and may take any number, but needs the squares first: that costs no more than a
-# dot product up to 4,096 elements, and 3 us more at 32,768. Beyond that, norms of rows are cheaper.
-_ROW = 256
-_SQUARED_TO = 1 << 15
+# sums, that of `torch.dot` 16, so either may take 256 elements at once. More are measured in rows,
+# and the norms of rows once more: up to 32,768 elements by rows of 128 and a dot product of their
+# norms (at most 16 and 16 in a row), beyond that by rows of 256 and a sum in float64.
+_AT_ONCE = 256
+_SHORT_ROW = 128
+_SHORT_ROWS_TO = 1 << 15
 
 # From this many gradients of one shape on, each of at most this many elements, one stack of them is
 # measured: the 42 gradients of a 20-layer net of width 32 take 140 us in a training loop, compared
@@ -219,9 +220,11 @@ def sum_of_squares(tensor: Tensor | None) -> float:
 
 def _measure_of(elements: int) -> _Measure:
     """Return the cheapest function that gives the norm of so many elements to 1e-6."""
-    if elements <= _ROW:
+    if elements <= _AT_ONCE:
         return _norm_by_product
-    return _norm_by_squares if elements <= _SQUARED_TO else _norm_by_rows
+    if elements > _SHORT_ROWS_TO:
+        return _norm_by_rows
+    return _norm_by_squares if elements % _SHORT_ROW else _norm_by_short_rows
 
 
 def _norm_by_product(tensor: Tensor) -> float:
@@ -231,8 +234,17 @@ def _norm_by_product(tensor: Tensor) -> float:
 
 
 def _norm_by_squares(tensor: Tensor) -> float:
-    """Return the norm of a dense float32 tensor, for which a copy of it is made."""
+    """Return the norm of a dense float32 tensor, of whose squares a copy is made."""
+    # `torch.sum` adds up in blocks of blocks, and so may take any number of elements.
     return math.sqrt((tensor * tensor).sum().item())
+
+
+def _norm_by_short_rows(tensor: Tensor) -> float:
+    """Return the norm of a dense float32 tensor of at most 256 rows of 128 elements."""
+    if not tensor.is_contiguous():
+        tensor = tensor.contiguous()
+    norms = torch.linalg.vector_norm(tensor.view(-1, _SHORT_ROW), 2, 1)
+    return math.sqrt(torch.dot(norms, norms).item())
 
 
 def _norms_of_stack(tensors: Sequence[Tensor]) -> Iterable[float]:
@@ -241,7 +253,7 @@ def _norms_of_stack(tensors: Sequence[Tensor]) -> Iterable[float]:
         return ()
     elements = tensors[0].numel()
     stack = torch.stack(tuple(tensors)).view(len(tensors), elements)
-    if elements <= _ROW:
+    if elements <= _AT_ONCE:
         norms: list[float] = torch.linalg.vector_norm(stack, 2, 1).tolist()
         return norms
     return map(math.sqrt, stack.mul_(stack).sum(1).tolist())
@@ -252,12 +264,12 @@ def _norm_by_rows(tensor: Tensor) -> float:
     # Each call costs about 5 us after a backward pass, so the usual tensor gets as few as possible.
     if not tensor.is_contiguous():
         tensor = tensor.contiguous()
-    odd, rest = tensor.numel() % _ROW, 0.0
+    odd, rest = tensor.numel() % _AT_ONCE, 0.0
     if odd:
         flat = tensor.view(-1)
         tensor, last = flat[:-odd], flat[-odd:]
         rest = math.sqrt(torch.dot(last, last).item())
-    norms = torch.linalg.vector_norm(tensor.view(-1, _ROW), 2, 1)
+    norms = torch.linalg.vector_norm(tensor.view(-1, _AT_ONCE), 2, 1)
     # Of the ways to sum few numbers in float64 this is the cheapest: 3 us, converting them 14.
     norm: float = torch.linalg.vector_norm(norms, dtype=torch.float64).item()
     return math.hypot(norm, rest) if odd else norm

@@ -290,5 +290,4 @@ def test_norms_of_gradients_limited_by_value_are_exact(size, layers, max_value):
     gradients = Gradients(model, find_layers(model))
     norms = ClipValue(max_value)(gradients, gradients.norms())
     exact = [parameter.grad.double().norm().item() for parameter in model.parameters()]
-    tolerance = 1e-6 if max_value < 100 else 1e-5  # 100 limits nothing
-    assert norms == pytest.approx(exact, rel=tolerance)
+    assert norms == pytest.approx(exact, rel=1e-6)
