@@ -5,7 +5,7 @@ CPU it gives the bits of a call for each tensor; on an accelerator they may diff
 
 An accelerator is asked to sum in float64 (`dtype=torch.float64`). On the CPU this call is not used:
 in float32 its kernel has 8 partial sums per tensor, so a norm of 4,096 equal elements is off by up
-to 3.5e-6 and one of 131,072 by 1.2e-4, and in float64 it takes longer than
+to 3.6e-6 and one of 131,072 by 1.2e-4, and in float64 it takes longer than
 `gradcli.gradients.norms`.
 """
 
