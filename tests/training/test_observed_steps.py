@@ -144,8 +144,8 @@ def test_a_long_training_observes_its_set_up_less_often_than_its_layers():
                     due.hand_over(0.0)
                     due.before_update()
                 kinds[update] = [type(one) for one in due.records(update)]
-        return [update for update, kind in kinds.items() if SetupRecord in kind and update > 980]
+        return [update for update, kind in kinds.items() if SetupRecord in kind and update > 480]
 
-    assert late_setups(1)[:22] == [*range(981, 1001), 1001, 1051]
-    assert late_setups(20) == [981, *range(1021, 2000, 60)]
-    assert late_setups(300) == [1201, 1501, 1801]
+    assert late_setups(1)[:22] == [*range(481, 501), 501, 751]
+    assert late_setups(20) == [481, *range(521, 2000, 260)]
+    assert late_setups(300) == [601, 901, 1201, 1501, 1801]
