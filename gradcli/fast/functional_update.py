@@ -43,6 +43,18 @@ from gradcli.fast import gate, without_dynamo
 _Function: TypeAlias = Callable[..., None]
 
 
+def _share_memory(counters: list[Tensor]) -> list[Tensor]:
+    """Return equal step counters, all views of one tensor, so that one call counts them all."""
+    return list(torch.stack(counters).unbind())
+
+
+def _count(counters: list[Tensor], steps: int | Tensor) -> None:
+    """Add steps to counters that share their memory; one call for each would take 4 µs each."""
+    whole = counters[0]._base
+    assert whole is not None
+    whole.add_(steps)
+
+
 def _fused_adam(
     parameters: list[Tensor],
     gradients: list[Tensor],
@@ -54,10 +66,10 @@ def _fused_adam(
     """Do what `adam` does with `fused` if all tensors have one device and one type."""
     steps = states[-1]
     kernel = torch._fused_adamw_ if decoupled_weight_decay else torch._fused_adam_
-    torch._foreach_add_(steps, 1)
+    _count(steps, 1)
     kernel(parameters, gradients, *states, found_inf=found_inf, **settings)
     if found_inf is not None:
-        torch._foreach_sub_(steps, [found_inf] * len(steps))
+        _count(steps, -found_inf)
 
 
 def _fused_adamw(
@@ -87,7 +99,7 @@ def _foreach_rmsprop(
     eps: float,
 ) -> None:
     """Do what `rmsprop` does with default settings, without checking them."""
-    torch._foreach_add_(steps, 1)
+    _count(steps, 1)
     torch._foreach_mul_(averages, alpha)
     torch._foreach_addcmul_(averages, gradients, gradients, value=1 - alpha)
     roots = torch._foreach_sqrt(averages)
@@ -206,9 +218,20 @@ class _Group:
             kernel, settings, is_for = _KERNELS[self._function]
             if is_for(group):
                 self._function, accepted = kernel, settings
+                self._share_counters(kinds, states)
         self._names = [name for name in group if name in accepted and name != "params"]
         self._takes_found_inf = "found_inf" in accepted
         self._has_momentum = bool(group.get("momentum"))
+
+    def _share_counters(self, kinds: Sequence[str], states: list[dict[str, Any]]) -> None:
+        """Let the step counters that the kernel takes share their memory."""
+        if "step" not in kinds:
+            return
+        counters = self._states[kinds.index("step")] = _share_memory(
+            self._states[kinds.index("step")]
+        )
+        for state, counter in zip(states, counters, strict=True):
+            state["step"] = counter
 
     def _alike(self) -> bool:
         """Whether all tensors except the step counters have one device and one type."""
