@@ -60,6 +60,14 @@ class UserError(Exception):
         }
 
 
+class DamagedFileError(UserError):
+    """A file of a run or a comparison that is no longer as gradcli wrote it."""
+
+
+class DamagedFileWarning(UserWarning):
+    """A file of a run or a comparison is damaged; what can be read of it is used."""
+
+
 def user_error_from_json(values: Mapping[str, Any]) -> UserError:
     """Return the error that `UserError.as_json` described, perhaps in another process."""
     return UserError(

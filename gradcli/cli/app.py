@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -11,7 +14,7 @@ from typer.main import get_command
 import gradcli
 from gradcli.cli import compare, configs, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
-from gradcli.errors import UserError
+from gradcli.errors import DamagedFileWarning, UserError
 from gradcli.system.processes import end_quickly
 from gradcli.views.ascii import write_what_streams_can
 
@@ -47,12 +50,35 @@ def _main(
     """Choose a command."""
 
 
+@contextmanager
+def _damage_shown() -> Iterator[None]:
+    """Show each damaged file of which the rest is used, once, as a line on stderr."""
+    shown: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *others: Any, **more: Any) -> None:
+        if not issubclass(category, DamagedFileWarning):
+            usual(message, category, *others, **more)
+        elif str(message) not in shown:
+            from gradcli.views.console import show_message
+            from gradcli.views.error_panel import warning_line
+
+            shown.add(str(message))
+            show_message(warning_line(str(message)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedFileWarning)
+        warnings.showwarning = show
+        yield
+
+
 def main() -> None:
     """Run the command line. A user's mistake is shown as a panel, and sets the exit code."""
     end_quickly()
     write_what_streams_can()
     try:
-        take_as_typed(get_command(app))()
+        with _damage_shown():
+            take_as_typed(get_command(app))()
     except UserError as error:
         from gradcli.views.console import show_message
         from gradcli.views.error_panel import error_panel

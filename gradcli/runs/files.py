@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +19,17 @@ from gradcli.errors import UserError
 SCHEMA = 1
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replace `path` with a file that `write` fills, once all of it is on the disk."""
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | None = None
+) -> None:
+    """Replace `path` with a file that `write` fills, once all of it is on the disk.
+
+    Args:
+        path: the file.
+        write: fills the new one.
+        keep_as: where the old one is kept. A process that is killed at this moment leaves it there,
+            and nothing at `path`.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -28,10 +38,22 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
+        if keep_as is not None and path.exists():
+            path.replace(keep_as)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Delete what killed processes left behind while they wrote files of these names.
+
+    The caller holds the lock of the directory, so that no process is writing them now.
+    """
+    for name in names:
+        for left in folder.glob(f".{glob.escape(name)}.????????"):
+            left.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

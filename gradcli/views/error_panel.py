@@ -15,6 +15,11 @@ def error_panel(error: UserError) -> RenderableType:
     return _ErrorPanel(error)
 
 
+def warning_line(text: str) -> RenderableType:
+    """Draw what is wrong and does not stop the command: one line, however long."""
+    return Text(f"warning: {text}", no_wrap=True, overflow="ignore")
+
+
 class _ErrorPanel:
     def __init__(self, error: UserError) -> None:
         self._error = error
