@@ -1,8 +1,8 @@
 """The logs of a run, which are only appended to, with a checksum for each block written.
 
 `checksums.bin` has a row per block: which log, where in it, and the CRC-32 of its bytes. A block is
-written before its checksum, so a log may have a last block without one: as far as its rows or lines
-are whole they count, as do the logs of runs from before there were checksums.
+written before its checksum. A process that is killed in between leaves a block without one at the
+end of a log, which does not count. Logs from before there were checksums count as they are.
 """
 
 from __future__ import annotations
@@ -90,6 +90,19 @@ def damaged_ranges(directory: Path, name: str, size: int | None = None) -> list[
             for start, length, crc32 in _plain(entries)
             if not _is_whole(log, start, length, crc32)
         ]
+
+
+def unchecked_end(directory: Path, name: str) -> range:
+    """Return the end of a log that has no checksum; empty if no other part has one either.
+
+    Raises:
+        DamagedFileError: if the log or `checksums.bin` cannot be read.
+    """
+    entries = _of(_entries(directory), name, None)
+    size = file_size(directory / name)
+    if not len(entries):
+        return range(size, size)
+    return range(min(size, int((entries["start"] + entries["size"]).max())), size)
 
 
 def undamaged(data: bytes, ranges: list[range]) -> bytes:

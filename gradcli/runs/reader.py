@@ -30,7 +30,14 @@ from gradcli.records import (
 )
 from gradcli.runs.directory import StateDirectory, newest_first
 from gradcli.runs.files import number, restored
-from gradcli.runs.logs import EVALS_FILE, PROBES_FILE, STEPS_FILE, damaged_ranges, undamaged
+from gradcli.runs.logs import (
+    EVALS_FILE,
+    PROBES_FILE,
+    STEPS_FILE,
+    damaged_ranges,
+    unchecked_end,
+    undamaged,
+)
 from gradcli.runs.logs import described as described_ranges
 from gradcli.runs.step_log import read_last_steps, read_steps
 from gradcli.runs.stored import MalformedError, damaged, decoded, read_json, read_text, reading
@@ -93,7 +100,7 @@ class Run(StateDirectory):
     @cached_property
     def steps(self) -> StepRecords:
         """All logged steps, as columns; those that are damaged are left out."""
-        ranges = self._damaged_ranges(STEPS_FILE)
+        ranges = self._left_out(STEPS_FILE)
         return read_steps(self.path, len(self._parameters), without=ranges)
 
     def last_steps(self, count: int) -> StepRecords:
@@ -218,16 +225,17 @@ class Run(StateDirectory):
             self._found_damage.append(error.problem)
             warnings.warn(error.problem, DamagedFileWarning, stacklevel=3)
 
-    def _damaged_ranges(self, name: str) -> list[range]:
-        """Return the parts of a log that do not match their checksums, and say so."""
+    def _left_out(self, name: str) -> list[range]:
+        """Return the parts of a log that do not count; say so of those that are damaged."""
         try:
             ranges = damaged_ranges(self.path, name)
+            end = unchecked_end(self.path, name)
         except DamagedFileError as error:
             self._name_damage(error)
             return []
         if ranges:
             self._name_damage(damaged(self.path / name, described_ranges(ranges)))
-        return ranges
+        return [*ranges, end] if end else ranges
 
     def _records(
         self, name: str, record: Callable[[Any], _Record], kind: str | None = None
@@ -261,7 +269,7 @@ class Run(StateDirectory):
         except DamagedFileError as error:
             self._name_damage(error)
             return []
-        *whole, _ = undamaged(data, self._damaged_ranges(name)).split(b"\n")
+        *whole, _ = undamaged(data, self._left_out(name)).split(b"\n")
         whole = [line for line in whole if line.startswith(beginning)]
         try:
             lines: list[Any] = json.loads(b"[%b]" % b",".join(whole))  # one call, not thousands

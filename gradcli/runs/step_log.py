@@ -83,7 +83,8 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
     Args:
         directory: the run directory.
         parameters: how many the run's model has.
-        without: parts of the log that are left out, in bytes; the columns are then a copy.
+        without: parts of the log that are left out, in bytes, rising. The columns are then a copy,
+            unless it is only the end.
 
     Raises:
         UserError: if a newer gradcli wrote the log.
@@ -94,6 +95,10 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
         return _columns(np.empty(0, dtype=dtype))
     if dtype != row_type(parameters):
         raise damaged(directory / DESCRIPTION_FILE, f"does not describe {parameters} parameters")
+    if without and without[-1].stop >= rows * dtype.itemsize:
+        rows, without = without[-1].start // dtype.itemsize, without[:-1]
+    if not rows:
+        return _columns(np.empty(0, dtype=dtype))
     mapped = np.memmap(directory / STEPS_FILE, dtype, mode="r", shape=(rows,))
     if not without:
         return _columns(mapped)
