@@ -157,13 +157,16 @@ class Run(StateDirectory):
 
     @property
     def damage(self) -> tuple[str, ...]:
-        """What is wrong with the files that hold its records, in sentences; empty if nothing is."""
+        """What is wrong with the files that hold its records, in sentences; empty if nothing is.
+
+        It is also given as warnings.
+        """
         try:
             if "info" in self.state:
                 _ = self.info, self.fault
             _ = self.steps, self.evals, self.layer_records, self._setups, self.probe_records
         except DamagedFileError as error:
-            return (*self._found_damage, error.problem)
+            self._name_damage(error)
         return tuple(self._found_damage)
 
     def columns(self, rows: slice = slice(None)) -> dict[str, np.ndarray[Any, Any]]:
