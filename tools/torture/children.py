@@ -5,6 +5,7 @@ Forking saves the two seconds that loading takes.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +55,11 @@ def draw_instant(drawn: random.Random, undisturbed: Ended) -> Instant:
     if drawn.random() < 0.5:
         return Instant(seconds=drawn.uniform(0, undisturbed.seconds))
     return Instant(operation=drawn.randint(1, undisturbed.operations))
+
+
+def in_forks(jobs: int) -> ProcessPoolExecutor:
+    """Return a pool of processes that are forked from this one."""
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork"))
 
 
 def in_child(
