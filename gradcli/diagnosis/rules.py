@@ -187,7 +187,7 @@ RULES = (
         ("spike", "bad-batch"),
         step_size.spike,
         _steps,
-        unless=("data-order", "wrong-gradient"),
+        unless=("data-order", "wrong-gradient", "unscaled-inputs", "dropout-too-high"),
     ),
     Rule(
         ("lr-too-high",),
@@ -318,7 +318,8 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
     last_norms = evidence.norms[len(evidence.norms) * 9 // 10 :]
     silent = (last_norms == 0).all(axis=0) if len(last_norms) else np.ones(len(aside), dtype=bool)
-    if (silent & ~aside).any() or (~evidence.moved_by_updates & ~aside).any():
+    still = ~evidence.moved_by_updates | (evidence.still_since > 0)
+    if (silent & ~aside).any() or (still & ~aside).any():
         return None
     has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
     if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
@@ -334,8 +335,8 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
         ratio = float(np.nanmax(evidence.usual_update_ratios))
         facts["largest_update_ratio"] = ratio
         updates = (
-            f"Updates change no layer's weights by more than {numbers.norm(ratio)} times their "
-            "norm per step."
+            f"The median update changes no layer's weights by more than {numbers.norm(ratio)} "
+            "times their norm."
         )
     every = "every trained layer" if aside.any() else "every layer"
     return Finding(

@@ -16,9 +16,11 @@ from gradcli.diagnosis.limits import (
     BATCH_NORM,
     CLIPPED_TO,
     DISTANCE,
+    FIRST_UPDATES,
     HALF_LEARNED,
     HALF_LEFT,
     LARGE_UPDATE,
+    LEARNED_ANYWAY,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
     NOISE_SCALE,
@@ -54,8 +56,10 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
     for one in evidence.spikes:
         if not one.loss_before > 0:
             continue  # of a loss that may be negative, no multiple means anything
+        if _is_of_another_loss(evidence, one):
+            continue
         slow = one.steps_to_recover > PASSED.value * evidence.steps
-        passed = evidence.fault is None and not slow
+        passed = evidence.fault is None and evidence.has_learned and not slow
         rise = one.loss_after - one.loss_before
         harmful = (
             one.loss_after > SPIKE_HARM.value * one.loss_before
@@ -74,7 +78,9 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
         noticed = one.loss_at - one.loss_before >= SPIKE_HARM_AT_LEAST.value * first_loss
         set_back = one.is_unannounced and slow and noticed
         if one.is_of_the_batch and not jumps and (harmful or broken or set_back):
-            yield _bad_batch(one, is_over=passed and not broken)
+            yield _bad_batch(
+                one, is_over=(passed or _ends_well(evidence)) and not _killed(evidence, one)
+            )
             return
         recovered = evidence.fault is None and evidence.convergence.last_loss < one.loss_before
         if recovered or not harmful:
@@ -93,7 +99,7 @@ def _spike(evidence: Evidence, one: Spike, jumps: list[RateChange]) -> Finding:
     )
     return Finding(
         code="spike",
-        severity="warning",
+        severity="info" if _ends_well(evidence) else "warning",
         layer=one.layer,
         evidence={
             "step": one.step,
@@ -113,6 +119,17 @@ def _spike(evidence: Evidence, one: Spike, jumps: list[RateChange]) -> Finding:
     )
 
 
+def _ends_well(evidence: Evidence) -> bool:
+    return evidence.fault is None and evidence.loss_kept < LEARNED_ANYWAY.value
+
+
+def _is_of_another_loss(evidence: Evidence, one: Spike) -> bool:
+    """Whether the loss is computed in another way after the spike than before it."""
+    before = [setup.loss_path for setup in evidence.setups if setup.step + 1 < one.step]
+    after = [setup.loss_path for setup in evidence.setups if setup.step + 1 >= one.step]
+    return bool(before and after) and before[-1] != after[0]
+
+
 def _killed(evidence: Evidence, one: Spike) -> bool:
     """Whether a layer has had no gradient since a few steps after the spike."""
     since = [int(evidence.silent_since[at]) for at in evidence.fell_silent]
@@ -127,7 +144,7 @@ def _bad_batch(one: Spike, *, is_over: bool) -> Finding:
         layer=one.layer,
         evidence={
             "step": one.step,
-            "factor": one.factor,
+            "factor": one.factor_at,
             "loss_before": one.loss_before,
             "loss_at": one.loss_at,
             "loss_after": one.loss_after,
@@ -139,7 +156,7 @@ def _bad_batch(one: Spike, *, is_over: bool) -> Finding:
         f"({BATCH_NORM.source})",
         message=f"The batch of step {one.step} has an outlier: its loss was "
         f"{numbers.norm(one.loss_at)}, while that of the steps before was "
-        f"{numbers.norm(one.loss_before)}, and its gradient {numbers.norm(one.factor)} times as "
+        f"{numbers.norm(one.loss_before)}, and its gradient {numbers.norm(one.factor_at)} times as "
         f"large as usual. The update with it left the loss at {numbers.norm(one.loss_after)}; "
         + _recovery(one),
         override=None,
@@ -172,7 +189,8 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
     of_rate = [
         change
         for change in evidence.rate_changes
-        if change.factor > 1 and (jump is None or change.step <= step)
+        if change.factor > 1
+        and (FIRST_UPDATES.value < change.step if jump is None else change.step <= step)
     ]
     override = remedies.lower_learning_rate(evidence, size / LARGE_UPDATE.value)
     mend = remedies.lower_learning_rate_in_words(evidence, size / LARGE_UPDATE.value)

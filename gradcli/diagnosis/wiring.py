@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
+from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY, SILENT_STEPS
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding, LayerInfo, layers_in_call_order
@@ -193,7 +193,65 @@ def dropout_too_high(evidence: Evidence) -> Iterator[Finding]:
 
 
 def not_updated(evidence: Evidence) -> Iterator[Finding]:
-    """Layers get gradients, but no update ever moves them."""
+    """Layers get gradients, but no update moves them: none at all, or none any more."""
+    found = next(_never_updated(evidence), None)
+    found = found or next(_without_updates(evidence), None) or next(_standing_still(evidence), None)
+    if found is not None:
+        yield found
+
+
+def _without_updates(evidence: Evidence) -> Iterator[Finding]:
+    """An own loop reports losses, but its optimizer makes no updates any more."""
+    calls = evidence.calls_since_update
+    if calls < SILENT_STEPS.value or calls <= 2 * evidence.calls_per_update:
+        return
+    yield Finding(
+        code="not-updated",
+        severity="warning",
+        layer=None,
+        evidence={"last_update": evidence.last_step, "calls_since": calls},
+        threshold=f"{SILENT_STEPS} losses or more without an update after them, and more than "
+        "twice as many as ever before an update",
+        message=f"After update {evidence.last_step} monitor.step(loss) was called {calls} times, "
+        "but optimizer.step() of the watched optimizer never: what happened then is not on record.",
+        override=None,
+        mend="Call optimizer.step() after monitor.step(loss), and give a new optimizer a monitor "
+        "of its own.",
+    )
+
+
+def _standing_still(evidence: Evidence) -> Iterator[Finding]:
+    """Layers that updates moved at first, but do not move in the last part of the training."""
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    gets_gradient = (evidence.norms[-1:] > 0).any(axis=0)
+    places = np.flatnonzero((evidence.still_since > 0) & ~aside & gets_gradient)
+    if not len(places):
+        return
+    layers = [evidence.layers[place] for place in places]
+    names = [layer.name for layer in layers]
+    everything = len(names) == int((~aside).sum())
+    since = int(evidence.still_since[places].min())
+    zero_rate = _has_zero_rate(evidence, layers)
+    whose = "" if everything else f" of {_names(names).removesuffix(',')}"
+    yield Finding(
+        code="not-updated",
+        severity="error",
+        layer=None if everything else names[0],
+        evidence={"layers": len(names), "since_step": since, "update_ratio": 0.0},
+        threshold="a gradient above 0 and an update ratio of exactly 0 whenever it was measured in "
+        "the last tenth of the steps",
+        message=f"From step {since} on, if not before, no update moves "
+        + ("any weight" if everything else _names(names).removesuffix(","))
+        + (": the learning rate is 0." if zero_rate else ", although gradients arrive."),
+        override=None,
+        mend=f"Keep the learning rate{whose} above 0, or end the training there."
+        if zero_rate
+        else f"See what changed before step {since}: the optimizer must hold the parameters"
+        f"{whose} that the model uses.",
+    )
+
+
+def _never_updated(evidence: Evidence) -> Iterator[Finding]:
     if not len(evidence.update_ratios) or not len(evidence.norms):
         return
     gets_gradient = evidence.norms.max(axis=0) > 0
@@ -289,21 +347,37 @@ def _never_moved(
 
 def frozen(evidence: Evidence) -> Iterator[Finding]:
     """Layers that are not trained on purpose: one remark."""
-    names = [
-        layer.name for layer, still in zip(evidence.layers, evidence.frozen, strict=True) if still
-    ]
+    places = [place for place, still in enumerate(evidence.frozen) if still]
+    names = [evidence.layers[place].name for place in places]
+    names += [] if names and len(names) == len(evidence.layers) else _frozen_matrices(evidence)
     if not names:
         return
+    since = {int(evidence.silent_since[place]) for place in places if len(evidence.silent_since)}
+    step = since.pop() if len(since) == 1 and len(places) == len(names) else 0
     yield Finding(
         code="frozen",
         severity="info",
         layer=names[0] if len(names) == 1 else None,
-        evidence={"layers": len(names)},
-        threshold="requires_grad is off for all parameters of a layer",
-        message=f"{_names(names)} {_are(names)} frozen (requires_grad is off): "
+        evidence={"layers": len(names), **({"since_step": step} if step > 1 else {})},
+        threshold="requires_grad is off for all parameters of a layer, or for its matrix",
+        message=(f"From step {step} on, " if step > 1 else "")
+        + f"{_names(names)} {_are(names)} frozen (requires_grad is off): "
         f"{'its' if len(names) == 1 else 'their'} weights stay as they are.",
         override=None,
     )
+
+
+def _frozen_matrices(evidence: Evidence) -> list[str]:
+    """Name the frozen matrices of layers of which another parameter, such as a bias, is trained."""
+    setup = evidence.setup
+    if setup is None:
+        return []
+    return [
+        parameter.name
+        for layer, still in zip(evidence.layers, evidence.frozen, strict=True)
+        for parameter, index in zip(layer.parameters, evidence.parameters_of(layer), strict=True)
+        if not still and len(parameter.shape) > 1 and not setup.requires_grad[index]
+    ]
 
 
 def _has_zero_rate(evidence: Evidence, layers: list[LayerInfo]) -> bool:

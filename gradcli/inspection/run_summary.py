@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,13 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
     """
     evidence = collect_evidence(
         run.info, steps, run.layer_records, run.evals, run.fault, run.setup, run.first_setup
+    )
+    calls = run.state.get("calls", {})
+    evidence = replace(
+        evidence,
+        setups=run.setups,
+        calls_since_update=calls.get("since_update", 0),
+        calls_per_update=1 + calls.get("most_before_update", 0),
     )
     last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
     return evidence.with_probed(_probed(last, run.layers))

@@ -321,6 +321,10 @@ class GradientMonitor:
         self._writer.note(
             progress={"steps": self._loop.updates, "epochs": epoch if whole else max(0, epoch - 1)},
             skipped_steps=self._loop.skipped,
+            calls={
+                "since_update": self._loop.since_update,
+                "most_before_update": self._loop.most_before_update,
+            },
             seconds_total=self._seconds,
         )
 

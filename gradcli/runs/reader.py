@@ -142,6 +142,11 @@ class Run(StateDirectory):
         return _setup_record(self._setups[0]) if self._setups else None
 
     @cached_property
+    def setups(self) -> tuple[SetupRecord, ...]:
+        """How the training was set up at each step in which that was observed."""
+        return tuple(map(_setup_record, self._setups))
+
+    @cached_property
     def _setups(self) -> list[dict[str, Any]]:
         return _lines(self.path / PROBES_FILE, kind="setup")
 
