@@ -145,7 +145,7 @@ def test_an_outlier_that_costs_much_is_a_warning(train):
 
 def test_one_that_training_has_made_up_for_is_a_remark(train):
     findings = train(nothing, data=outlier(300))
-    assert [(one.code, one.severity) for one in findings][0] == ("bad-batch", "info")
+    assert (findings[0].code, findings[0].severity) == ("bad-batch", "info")
     assert findings[-1].code == "healthy"
 
 
