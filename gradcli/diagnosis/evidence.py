@@ -120,6 +120,9 @@ class Evidence:
     """The largest learning rate of the first steps."""
     rate_of_first_update: float = math.nan
     """The learning rate of the first step on record."""
+    rate_gone_since: int = 0
+    """The step from which the learning rate is less than a thousandth of its largest value, to the
+    end; 0 if there is none."""
     still_elsewhere: tuple[str, ...] = ()
     """The layers without a matrix, such as norm layers, that get a gradient, but whose weights had
     the same norm whenever it was measured."""
@@ -202,6 +205,20 @@ class Evidence:
         longest = max(SILENT_STEPS.value, self.steps / 10)
         lasts = (still >= 2) & (self.last_step - since + 1 >= longest)
         return np.where(lasts & ~np.array(self._held_at_a_rate), since, 0)
+
+    @property
+    def first_rates(self) -> dict[str, float]:
+        """The first learning rate of each layer, by its name; without those that are not held."""
+        groups = () if self.first_setup is None else self.first_setup.groups
+        rates: dict[int, float] = {}
+        for group in groups:
+            rates.update(dict.fromkeys(group.parameters, group.learning_rate))
+        return {
+            layer.name: rates[index]
+            for layer in self.layers
+            for index in self.parameters_of(layer)
+            if index in rates
+        }
 
     @property
     def _held_at_a_rate(self) -> list[bool]:

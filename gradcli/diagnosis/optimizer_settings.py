@@ -39,7 +39,8 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
     left = evidence.weight_norms[-1] / np.where(
         evidence.weight_norms[0] > 0, evidence.weight_norms[0], np.nan
     )
-    if not np.isfinite(pulls).any() or not np.isfinite(left).any():
+    left = np.where(np.isfinite(pulls), left, np.nan)  # other groups may have no decay
+    if not np.isfinite(left).any():
         return
     pull, remaining = float(np.nanmedian(pulls)), float(np.nanmedian(left))
     place = int(np.nanargmin(left))

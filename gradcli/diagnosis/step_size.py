@@ -25,6 +25,7 @@ from gradcli.diagnosis.limits import (
     LOSS_KEPT,
     NOISE_SCALE,
     PASSED,
+    RATE_GONE,
     SCATTER,
     SETTLED_LEFT,
     SOON,
@@ -193,7 +194,9 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         and (FIRST_UPDATES.value < change.step if jump is None else change.step <= step)
     ]
     override = remedies.lower_learning_rate(evidence, size / LARGE_UPDATE.value)
-    mend = remedies.lower_learning_rate_in_words(evidence, size / LARGE_UPDATE.value)
+    mend = remedies.lower_learning_rate_in_words(
+        evidence, size / LARGE_UPDATE.value, evidence.layers[place]
+    )
     if of_rate:
         override = remedies.smooth_schedule(evidence)
         mend = (
@@ -270,7 +273,11 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
-    """The weights have hardly moved, and the loss has not fallen."""
+    """The weights have hardly moved, or do not move any more, and there is much to learn."""
+    gone = _rate_gone(evidence)
+    if gone is not None:
+        yield gone
+        return
     if evidence.steps < FEWEST_STEPS or not np.isfinite(evidence.update_ratios).any():
         return
     usual = evidence.usual_update_ratios
@@ -302,14 +309,41 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def _rate_gone(evidence: Evidence) -> Finding | None:
+    """Report a schedule that ended in the first half of the training, with much left to learn."""
+    since, last = evidence.rate_gone_since, evidence.convergence.last_loss
+    too_early = since > 0 and evidence.last_step - since + 1 > evidence.steps / 2
+    if not too_early or not evidence.loss_kept > STILL_TO_LEARN.value or evidence.fault is not None:
+        return None
+    return Finding(
+        code="lr-too-low",
+        severity="warning",
+        layer=None,
+        evidence={"since_step": since, "steps": evidence.steps, "last_loss": last},
+        threshold=f"a learning rate below {RATE_GONE} of its largest value in the second half of "
+        f"the steps, and more than {STILL_TO_LEARN} of the loss left ({RATE_GONE.source})",
+        message=f"The learning rate falls too early: from step {since} of {evidence.last_step} on "
+        f"it is less than {RATE_GONE} of its largest value, so updates change hardly anything. "
+        f"The loss ends at {numbers.norm(last)}.",
+        override=remedies.smooth_schedule(evidence),
+        mend="Step the schedule once per epoch and not per batch, or choose one that lasts for all "
+        "steps.",
+    )
+
+
 def always_clipped(evidence: Evidence) -> Iterator[Finding]:
     """Clipping sets the length of every step."""
     if evidence.steps < FEWEST_STEPS:
         return
-    share = float(was_clipped(evidence.clip_coefficients).mean())
-    coefficient = float(np.median(evidence.clip_coefficients))
-    if not (share > ALWAYS.value and 0 < coefficient < CLIPPED_TO.value):
+    halfway = len(evidence.clip_coefficients) // 2
+    for start in (0, halfway):  # it may have begun midway
+        share = float(was_clipped(evidence.clip_coefficients[start:]).mean())
+        coefficient = float(np.median(evidence.clip_coefficients[start:]))
+        if share > ALWAYS.value and 0 < coefficient < CLIPPED_TO.value:
+            break
+    else:
         return
+    when = " in the second half" if start else ""
     yield Finding(
         code="always-clipped",
         severity="warning",
@@ -321,9 +355,10 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
         },
         threshold=f"more than {ALWAYS} of the steps clipped, to less than {CLIPPED_TO} of their "
         f"norm in the median ({ALWAYS.source})",
-        message=f"{share:.0%} of the steps are clipped, usually to {numbers.norm(coefficient)} "
-        "times their norm: clipping no longer guards against outliers but sets the length of "
-        "every step, so a step's size no longer shows how steep the loss is.",
+        message=f"{share:.0%} of the steps{when} are clipped, usually to "
+        f"{numbers.norm(coefficient)} times their norm: clipping no longer guards against "
+        "outliers but sets the length of every step, so a step's size no longer shows how steep "
+        "the loss is.",
         override=remedies.raise_clip_limit(evidence, coefficient),
         mend=f"Raise the limit of the clipping (max_norm) to {numbers.norm(3 / coefficient)} times "
         "what it is, so that it only meets outliers.",

@@ -18,6 +18,7 @@ from gradcli.records import Finding, LayerInfo, layers_in_call_order
 # themselves. Log-softmax twice is log-softmax, so it is missing here on purpose.
 _SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "ReLU"}
 _NLL = "nll_loss"
+_BCE = "binary_cross_entropy"
 _PRODUCTS = ("Addmm", "Mm", "Convolution")
 _LOSSES_OF_LOGITS = {
     "LogSoftmax": ("cross-entropy", ("Softmax", "Sigmoid", "Relu")),
@@ -99,10 +100,18 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
             "smaller than they should be."
         )
         mend = f"Replace the {squashing} by log_softmax, or remove it and use cross_entropy."
+    elif loss == _BCE:
+        message = (
+            f"The model's output passes through a sigmoid twice before {loss}, which expects "
+            "probabilities: they stay between 0.5 and 0.73, and gradients are much smaller than "
+            "they should be."
+        )
+        mend = f"Remove one sigmoid, or both and use {_BCE}_with_logits."
     else:
+        own = "softmax" if loss == "cross-entropy" else "sigmoid"
         message = (
             f"The model's output passes through a {squashing} before {loss}, which expects logits "
-            "and applies its own: gradients are much smaller than they should be."
+            f"and applies a {own} itself: gradients are much smaller than they should be."
         )
         if squashing == "softmax" and evidence.classes > 1:
             lowest = float(np.log(np.e + evidence.classes - 1) - 1)
@@ -129,6 +138,9 @@ def _squashed(evidence: Evidence) -> tuple[str, str] | None:
     setup = evidence.setup
     if setup is None:
         return None
+    for operation, before, first in zip(*(setup.loss_path[at:] for at in range(3)), strict=False):
+        if operation == "BinaryCrossEntropy" and before == first == "Sigmoid":
+            return "sigmoid", _BCE
     for operation, before in pairwise(setup.loss_path):
         if operation.startswith("NllLoss") and before in _PRODUCTS:
             return "", _NLL

@@ -38,7 +38,13 @@ class Net(nn.Module):
 def train(tmp_path, inspect, scaled):
     """Return a function that trains, with a change before a step, and returns the findings."""
 
-    def train_with(change, *, updates=lambda step: True, data=lambda step, x, y: (x, y)):
+    def train_with(
+        change,
+        *,
+        updates=lambda step: True,
+        data=lambda step, x, y: (x, y),
+        every_step=lambda step, model, optimizer: None,
+    ):
         torch.manual_seed(0)
         model = Net()
         optimizer = torch.optim.SGD(
@@ -55,6 +61,7 @@ def train(tmp_path, inspect, scaled):
                 loss = F.cross_entropy(model(batch), targets)
                 loss.backward()
                 monitor.step(loss)
+                every_step(step, model, optimizer)
                 if updates(step):
                     optimizer.step()
         return inspect(target=monitor.run).findings
@@ -88,6 +95,30 @@ def test_a_rate_that_becomes_0_is_dated(train, places, layer):
 
 def test_a_small_rate_is_not_one_of_0(train):
     assert [finding.code for finding in train(set_rate(1e-4, 1))] == ["healthy"]
+
+
+@pytest.mark.parametrize(("factor", "code"), [(0.8, "lr-too-low"), (0.99, "healthy")])
+def test_a_schedule_that_ends_too_early_is_dated(train, factor, code):
+    def lower(step, model, optimizer):
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+
+    first = train(nothing, every_step=lower)[0]
+    assert first.code == code
+    if code == "lr-too-low":
+        # 0.8 ** 31 is the first power of 0.8 below a thousandth, and update 1 has the largest rate.
+        assert first.evidence["since_step"] == 1 + 31
+        assert "schedule" in first.mend
+
+
+def test_clipping_that_begins_midway_to_almost_nothing_is_found(train):
+    def clip(step, model, optimizer):
+        if step >= CHANGE - 50:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-5)
+
+    first = train(nothing, every_step=clip)[0]
+    assert first.code == "always-clipped"
+    assert "in the second half" in first.message
 
 
 def test_losses_without_updates_are_counted(train):
