@@ -316,10 +316,8 @@ def _enough(evidence: Evidence) -> bool:
 def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     """Return that all is well; None if a trained layer gets no gradient, or is not moved."""
     aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
-    last_norms = evidence.norms[len(evidence.norms) * 9 // 10 :]
-    silent = (last_norms == 0).all(axis=0) if len(last_norms) else np.ones(len(aside), dtype=bool)
     still = ~evidence.moved_by_updates | (evidence.still_since > 0)
-    if (silent & ~aside).any() or (still & ~aside).any():
+    if any(_silent_in_the_end(evidence)) or (still & ~aside).any():
         return None
     has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
     if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
@@ -372,18 +370,38 @@ def _not_yet_learned(evidence: Evidence) -> Finding | None:
 
 def _undetermined(evidence: Evidence) -> Finding:
     """Return that something may be wrong, and what would tell."""
+    silent = np.flatnonzero(_silent_in_the_end(evidence))
+    names = [evidence.layers[place].name for place in silent]
+    since = {int(evidence.silent_since[place]) for place in silent if len(evidence.silent_since)}
+    which = " and ".join(names) if len(names) <= 2 else f"{len(names)} layers, {names[0]} first,"
+    when = f"from step {since.pop()} on " if len(since) == 1 else "over the last part of the run "
+    seen = (
+        f"{when}{which} got no gradient"
+        if names
+        else "a trained layer was not moved over the last part of the run"
+    )
     how = (
-        "GradientMonitor(every=1) for a few steps shows whether its weights move."
+        " If that is not meant, look at what changed there: a part of the loss that ended, "
+        "detach(), torch.no_grad(), or a module that was replaced."
+        if names and evidence.info.is_own_loop
+        else " GradientMonitor(every=1) for a few steps shows whether its weights move."
         if evidence.info.is_own_loop
-        else "A probe of the model tells more: --probe signals."
+        else " A probe of the model tells more: --probe signals."
     )
     return Finding(
         code="undetermined",
         severity="info",
-        layer=None,
-        evidence={},
+        layer=names[0] if len(names) == 1 else None,
+        evidence={"layers": len(names)} if names else {},
         threshold="a trained layer without gradient, or not moved, in the last tenth of the steps",
-        message="Not sure: a trained layer had no gradient, or was not moved, over the last part "
-        f"of the run, and no rule explains it. {how}",
+        message=f"Not sure: {seen}, and no rule explains it.{how}",
         override=None,
     )
+
+
+def _silent_in_the_end(evidence: Evidence) -> list[bool]:
+    """Tell of each trained layer whether it has no gradient in the last tenth of the steps."""
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    last_norms = evidence.norms[len(evidence.norms) * 9 // 10 :]
+    silent: list[bool] = ((last_norms == 0).all(axis=0) & ~aside).tolist()
+    return silent if len(last_norms) else (~aside).tolist()
