@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, and where in the user's own code an exception arose.
+"""What the command line shows as a panel, and where in the user's own code an exception arose.
 
 Library code raises `UserError`; only the command line shows it. Nothing here prints.
 """
@@ -58,6 +58,12 @@ class UserError(Exception):
             "choices": list(self.choices),
             "hint": self.hint,
         }
+
+
+class OperatingSystemError(UserError):
+    """What the operating system refused: a full disk, a missing right, an output that is closed."""
+
+    exit_code = 5
 
 
 def user_error_from_json(values: Mapping[str, Any]) -> UserError:

@@ -15,8 +15,10 @@ from gradcli.cli.options import (
     RunsDirOption,
     settle_latest,
     write_json,
+    write_result,
 )
 from gradcli.errors import UserError, nearest
+from gradcli.system.failures import naming
 
 if TYPE_CHECKING:
     from gradcli.runs import ComparisonDirectory, Run
@@ -192,7 +194,7 @@ def rm(
     for one in found.values():
         size = size_bytes(one)
         remove(one)
-        sys.stdout.write(f"removed {one.path}, {megabytes(size)}\n")
+        write_result(f"removed {one.path}, {megabytes(size)}\n")
 
 
 def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
@@ -248,14 +250,12 @@ def export(
             hint=f"gradcli runs export {found.path}",
         )
     if output is None:
-        FORMATS[format_](table, sys.stdout)
+        with naming("stdout"):
+            FORMATS[format_](table, sys.stdout)
         return
     _require_writable(output, f"{found.name}.{format_}", force=force)
-    try:
-        with output.open("w", newline="", encoding="utf-8") as file:
-            FORMATS[format_](table, file)
-    except OSError as error:
-        raise UserError(f"The export failed: {error}.", where=f"-o {output}") from None
+    with naming(output), output.open("w", newline="", encoding="utf-8") as file:
+        FORMATS[format_](table, file)
 
 
 def _require_one_of(option: str, word: str, choices: list[str]) -> None:

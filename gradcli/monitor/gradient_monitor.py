@@ -295,7 +295,9 @@ class GradientMonitor:
             self._warn_without_update(error)
             self._note_progress(whole=error is None)
             self._writer.set_status(_status(self._loop, error), **_described(error))
-            self._recorders.finish(summarise_run(load_run(self._writer.directory)))
+            summary = summarise_run(load_run(self._writer.directory))
+            self._recorders.store(summary)
+            self._recorders.finish(summary)
         except OSError:
             if error is None:  # otherwise a full disk, say, would hide what went wrong
                 raise

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import gradcli
 from gradcli.errors import UserError
+from gradcli.system.failures import naming
 
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.
@@ -19,7 +20,16 @@ SCHEMA = 1
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replace `path` with a file that `write` fills, once all of it is on the disk."""
+    """Replace `path` with a file that `write` fills, once all of it is on the disk.
+
+    Raises:
+        OSError: with `path` as its file name, if it cannot be written.
+    """
+    with naming(path):
+        _replace(path, write)
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -29,8 +39,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            raise error.__context__ from None  # torch's own error hides what the system said
         raise
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradcli.records import LayerInfo, StepRecords
 from gradcli.runs.files import refuse_unknown_schema, write_json
+from gradcli.system.failures import naming
 
 STEPS_FILE = "steps.bin"
 _DESCRIPTION = "steps.json"
@@ -67,7 +68,10 @@ class StepLog:
         with np.errstate(over="ignore"):
             for name in self._type.names or ():
                 rows[name] = getattr(records, name)
-        self._file.write(rows.tobytes())
+        unwritten = memoryview(rows.tobytes())
+        with naming(self._file.name):
+            while unwritten:  # a disk that fills up takes only a part
+                unwritten = unwritten[self._file.write(unwritten) :]
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gradcli.errors import UserError
+from gradcli.errors import OperatingSystemError, UserError
 from gradcli.records import (
     EvalRecord,
     FaultRecord,
@@ -25,6 +25,7 @@ from gradcli.records import (
 )
 from gradcli.runs.files import SCHEMA, plain, write_atomically, write_json
 from gradcli.runs.step_log import STEPS_FILE, StepLog
+from gradcli.system.failures import naming
 from gradcli.system.locks import RunLock
 
 RUN_FILE = "run.json"
@@ -44,7 +45,8 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
     """Create a new run directory that no other process uses, and return it.
 
     Raises:
-        UserError: if `runs_dir` cannot be written.
+        UserError: if `runs_dir` is a file.
+        OperatingSystemError: if `runs_dir` cannot be written.
     """
     time = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     directory = runs_dir / f"{time}-{name}-{secrets.token_hex(2)}"
@@ -59,7 +61,7 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
             ) from None
         return create_run_directory(runs_dir, name)
     except OSError as error:
-        raise UserError(
+        raise OperatingSystemError(
             f"No run directory can be created in {runs_dir}: {error.strerror}.",
             where="--runs-dir, or GRADCLI_RUNS",
             hint="--runs-dir DIR, with a folder that you may write to",
@@ -209,7 +211,8 @@ class RunWriter:
         self._lock.release()
 
     def _append(self, name: str, value: dict[str, Any]) -> None:
-        with (self.directory / name).open("a") as file:
+        path = self.directory / name
+        with naming(path), path.open("a") as file:
             file.write(json.dumps(plain(value), allow_nan=False) + "\n")
 
 
@@ -260,7 +263,7 @@ def _short(record: LayerRecord) -> dict[str, Any]:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         os.fsync(file.fileno())
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, RenderableType
+
+from gradcli.system.failures import naming
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
@@ -19,19 +22,29 @@ if TYPE_CHECKING:
     from gradcli.views.train.train_view import TrainView
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to its caller, like every other error of a stream."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the `BrokenPipeError` again, with which rich would end the process."""
+        raise
+
+
 def console_on(stream: TextIO) -> Console:
     """Return a console that writes to `stream`."""
-    return Console(file=stream, force_terminal=stream.isatty(), highlight=False)
+    return _Console(file=stream, force_terminal=stream.isatty(), highlight=False)
 
 
 def show_result(renderable: RenderableType) -> None:
     """Print the result of a command on stdout, without cropping lines such as commands."""
-    console_on(sys.stdout).print(renderable, crop=False)
+    with naming("stdout"):
+        console_on(sys.stdout).print(renderable, crop=False)
 
 
 def show_message(renderable: RenderableType) -> None:
     """Print anything but the result, such as an error, on stderr."""
-    console_on(sys.stderr).print(renderable, crop=False)
+    with suppress(OSError):  # without stderr the exit code has to do
+        console_on(sys.stderr).print(renderable, crop=False)
 
 
 def can_draw_live(stream: TextIO) -> bool:
