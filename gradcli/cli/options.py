@@ -171,5 +171,7 @@ def settle_latest(target: str, runs_dir: Path, *, silent: bool) -> str:
         return target
     latest = find_any(target, runs_dir)
     if not silent:
-        sys.stderr.write(f"latest is {latest.name}\n")
+        from gradcli.views.words import write_line
+
+        write_line(sys.stderr, f"latest is {latest.name}")
     return str(latest.path)

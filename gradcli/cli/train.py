@@ -61,8 +61,10 @@ def train(
     paths = options.given_paths(context)
     if show_config:
         from gradcli.config import annotated_yaml
+        from gradcli.views.words import write_line
 
-        options.result_stream().write(annotated_yaml(_compose(arguments, paths)))
+        yaml = annotated_yaml(_compose(arguments, paths))
+        write_line(options.result_stream(), yaml.removesuffix("\n"))
         return
 
     from gradcli.views.console import show_result, train_view
