@@ -69,16 +69,18 @@ def _keep_stdout_for_json(context: typer.Context, wanted: bool) -> bool:
 
 
 def write_result(text: str) -> None:
-    """Write the result of a command: to stdout, whatever `--json` does to it."""
+    """Write the result of a command, and end the line: to stdout, whatever `--json` does to it."""
+    from gradcli.views.words import write_line
+
     with naming("stdout"):
-        _json_stream.get(sys.stdout).write(text)
+        write_line(_json_stream.get(sys.stdout), text)
 
 
 def write_json(value: Any) -> None:
     """Print the JSON object of a command that was given `--json`."""
     from gradcli.views.json_output import dumps
 
-    write_result(dumps(value) + "\n")
+    write_result(dumps(value))
 
 
 JsonOption = Annotated[
@@ -173,6 +175,8 @@ def settle_latest(target: str, runs_dir: Path, *, silent: bool) -> str:
         return target
     latest = find_any(target, runs_dir)
     if not silent:
+        from gradcli.views.words import write_line
+
         with suppress(OSError):  # the result does not depend on it
-            sys.stderr.write(f"latest is {latest.name}\n")
+            write_line(sys.stderr, f"latest is {latest.name}")
     return str(latest.path)

@@ -167,6 +167,7 @@ def rm(
     """Remove runs and comparisons with everything in their directories."""
     from gradcli.notation.numbers import megabytes
     from gradcli.runs import find_any, refuse_if_at_work, remove, size_bytes
+    from gradcli.views.words import write_line
 
     named = {run: find_any(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs}
     if yes:
@@ -184,7 +185,7 @@ def rm(
                 hint=shlex.join(["gradcli", "runs", "rm", "--yes", *map(str, found)]),
             )
         for one in found.values():
-            sys.stderr.write(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}\n")
+            write_line(sys.stderr, f"{one.path}  {one.status}, {megabytes(size_bytes(one))}")
         try:
             agreed = typer.confirm("Remove for good?", err=True)
         except typer.Abort:  # Ctrl-C
@@ -194,7 +195,7 @@ def rm(
     for one in found.values():
         size = size_bytes(one)
         remove(one)
-        write_result(f"removed {one.path}, {megabytes(size)}\n")
+        write_result(f"removed {one.path}, {megabytes(size)}")
 
 
 def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:

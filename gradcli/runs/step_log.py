@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcli.errors import UserError
 from gradcli.records import LayerInfo, StepRecords
 from gradcli.runs.files import refuse_unknown_schema, write_json
 from gradcli.system.failures import naming
@@ -46,16 +47,12 @@ class StepLog:
     def __init__(self, directory: Path, layers: tuple[LayerInfo, ...], size: int) -> None:
         names = [parameter.name for layer in layers for parameter in layer.parameters]
         self._type = row_type(len(names))
-        columns = [(name, self._type[name]) for name in self._type.names or ()]
         write_json(
             directory / _DESCRIPTION,
             {
                 "schema": _SCHEMA,
                 "row_bytes": self._type.itemsize,
-                "columns": [
-                    {"name": name, "type": type_.base.str, "shape": list(type_.shape)}
-                    for name, type_ in columns
-                ],
+                "columns": _described(self._type),
                 "parameters": names,
             },
         )
@@ -87,19 +84,14 @@ def read_steps(directory: Path, last: int | None = None) -> StepRecords:
             process that reads a mapped part that was cut off is killed by a signal.
 
     Raises:
-        UserError: if a newer gradcli wrote the log.
+        UserError: if a newer gradcli wrote the log, or its description is not one of gradcli's.
     """
     try:
         description = json.loads((directory / _DESCRIPTION).read_text())
     except FileNotFoundError:
         return _columns(np.empty(0, dtype=row_type(0)))
     refuse_unknown_schema(description, directory / _DESCRIPTION, newest=_SCHEMA)
-    dtype = np.dtype(
-        [
-            (column["name"], column["type"], tuple(column["shape"]))
-            for column in description["columns"]
-        ]
-    )
+    dtype = _known_type(description, directory / _DESCRIPTION)
     path = directory / STEPS_FILE
     rows = path.stat().st_size // dtype.itemsize if path.exists() else 0
     if not rows:
@@ -108,6 +100,32 @@ def read_steps(directory: Path, last: int | None = None) -> StepRecords:
         skipped = max(0, rows - last) * dtype.itemsize
         return _columns(np.fromfile(path, dtype, count=min(rows, last), offset=skipped))
     return _columns(np.memmap(path, dtype, mode="r", shape=(rows,)))
+
+
+def _described(rows: np.dtype[Any]) -> list[dict[str, Any]]:
+    """Return the columns of a type of rows, as `steps.json` has them."""
+    return [
+        {"name": name, "type": rows[name].base.str, "shape": list(rows[name].shape)}
+        for name in rows.names or ()
+    ]
+
+
+def _known_type(description: dict[str, Any], path: Path) -> np.dtype[Any]:
+    """Return the type of the rows that `steps.json` describes.
+
+    No other one is mapped: bytes read as NumPy's objects would be followed as addresses.
+
+    Raises:
+        UserError: if gradcli does not write such rows.
+    """
+    known = row_type(len(description["parameters"]))
+    if description["columns"] != _described(known):
+        raise UserError(
+            f"{path} describes rows that gradcli does not write.",
+            where=str(path),
+            hint=f"restore the file, or move {path.parent} elsewhere",
+        )
+    return known
 
 
 def _columns(rows: np.ndarray[Any, np.dtype[Any]]) -> StepRecords:
