@@ -208,7 +208,7 @@ def test_no_more_is_unpacked_than_the_header_announces(tiny, tmp_path, name):
     path.write_bytes(gzip.compress(bomb, compresslevel=1))
     tracemalloc.start()
     try:
-        with pytest.raises(UserError, match="more than .* bytes, but its header says"):
+        with pytest.raises(UserError, match=r"more than .* bytes, but its header says"):
             idx.read_folder(tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:
