@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+#: What precedes the frames in C++ in the message of an exception of torch.
+_CPP_FRAMES = "\nException raised from "
+
 
 class UserError(Exception):
     """A mistake in what the user typed, configured or provided.
@@ -86,9 +89,13 @@ def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:
 
 
 def exception_in_words(error: BaseException) -> str:
-    """Return an exception's message with its type, which alone may be all there is to read."""
+    """Return an exception's message with its type, which alone may be all there is to read.
+
+    The frames in C++ that torch adds to a message are left out.
+    """
     kind = type(error).__name__
-    return f"{kind}: {error}" if str(error) else kind
+    message = str(error).partition(_CPP_FRAMES)[0]
+    return f"{kind}: {message}" if message else kind
 
 
 def place_in_own_code(error: BaseException, *, even_if_gradcli_raised: bool = True) -> str:

@@ -10,6 +10,11 @@ from typing import Any, Literal
 
 from gradcli.errors import UserError
 
+#: The largest whole number in a config: 64 bits, as in the files of a run and in torch.
+MOST = 2**63 - 1
+#: More threads than any machine has cores. OpenMP dies if the system refuses it a thread.
+MOST_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class Section:
@@ -75,7 +80,7 @@ class TrainConfig:
     batch_size: int = field(metadata={"least": 1})
     seed: int = field(metadata={"least": 0})
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: int | None = field(metadata={"least": 1})
+    threads: int | None = field(metadata={"least": 1, "most": MOST_THREADS})
     precision: Literal["float32", "bfloat16"]
     decay_biases_and_norms: bool
     monitor: MonitorConfig
@@ -112,7 +117,7 @@ class CompareConfig:
     lrs: str | list[float]
     epochs: int | None = field(metadata={"least": 1})
     seed: int = field(metadata={"least": 0})
-    threads: int = field(metadata={"least": 1})
+    threads: int = field(metadata={"least": 1, "most": MOST_THREADS})
     name: str | None
 
 
@@ -126,17 +131,28 @@ class InspectConfig:
 
 
 def check_limits(config: Any, prefix: str = "") -> None:
-    """Check every number of a config dataclass against its field's `least`.
+    """Check every number of a config dataclass against its field's `least` and `most`.
 
     Raises:
-        UserError: for the first one that is below it or NaN.
+        UserError: for the first one that is outside them or NaN.
     """
     for item in fields(config):
         value, key = getattr(config, item.name), prefix + item.name
         if hasattr(value, "__dataclass_fields__") and not isinstance(value, Section):
             check_limits(value, key + ".")
-        least = item.metadata.get("least")
-        if least is not None and value is not None and not value >= least:
-            raise UserError(
-                f"{key} is {value}; it must be {least} or more.", where=key, hint=f"{key}={least}"
-            )
+        if "least" in item.metadata and value is not None:
+            _check_limit(key, value, item.metadata["least"], item.metadata.get("most", MOST))
+
+
+def _check_limit(key: str, value: float, least: float, most: float) -> None:
+    """Check one number. The default of `most` is so large that only its breach mentions it."""
+    if value > most and isinstance(value, int):
+        raise UserError(
+            f"{key} is {value:,}; it must be from {least:,} to {most:,}.",
+            where=key,
+            hint=f"{key}={most if most < MOST else least or 1}",
+        )
+    if not value >= least:
+        raise UserError(
+            f"{key} is {value}; it must be {least} or more.", where=key, hint=f"{key}={least}"
+        )
