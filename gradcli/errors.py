@@ -66,8 +66,6 @@ class UserError(Exception):
 class OperatingSystemError(UserError):
     """What the operating system refused: a full disk, a missing right, an output that is closed."""
 
-    exit_code = 5
-
 
 def user_error_from_json(values: Mapping[str, Any]) -> UserError:
     """Return the error that `UserError.as_json` described, perhaps in another process."""
