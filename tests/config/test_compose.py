@@ -349,6 +349,13 @@ def test_an_abstract_class_is_refused_and_those_that_derive_from_it_are_named(
     assert nearest in error.choices
 
 
+@pytest.mark.parametrize("value", ["null", "[0.9]", "3"])
+def test_a_target_of_the_data_that_is_not_text_is_refused(value):
+    error = mistake(f"data._target_={value}")
+    assert "it must be the name of a class" in error.problem
+    assert "gradcli configs data" in error.hint
+
+
 def test_a_rate_that_moves_nothing_and_a_limit_that_limits_nothing_are_values():
     composed = compose_train(["optimizer.lr=0", "clip.max_norm=inf"])
     assert arguments(composed)["lr"] == 0
