@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gradcli.errors import UserError
+from gradcli.errors import OperatingSystemError, UserError
 from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.directory import TRIALS
 from gradcli.runs.reader import Run
@@ -43,7 +43,8 @@ def remove(found: Run | ComparisonDirectory) -> None:
     starts to work there earlier.
 
     Raises:
-        UserError: if a process is working in it, or a file cannot be deleted.
+        UserError: if a process is working in it.
+        OperatingSystemError: if a file cannot be deleted.
     """
     refuse_if_at_work(found)
     directory = found.path.resolve()
@@ -55,7 +56,7 @@ def remove(found: Run | ComparisonDirectory) -> None:
                 _delete(path)
         directory.rmdir()
     except OSError as error:
-        raise UserError(
+        raise OperatingSystemError(
             f"{error.filename or directory} cannot be deleted: {error.strerror}.",
             where=str(directory),
         ) from None
