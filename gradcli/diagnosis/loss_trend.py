@@ -82,6 +82,8 @@ class Spike:
     """The lowest loss of the three steps after it."""
     loss_previous: float = math.nan
     """The loss of the step before it."""
+    highest_before: float = math.nan
+    """The highest loss of up to 20 steps before it."""
     factor_at: float = math.nan
     """The norm of the step itself as a multiple of that median; `factor` may be of a later one."""
     factor_previous: float = math.nan
@@ -110,6 +112,7 @@ class Spike:
     def _was_announced(self) -> bool:
         return (
             self.loss_previous > BATCH_LOSS_BEFORE.value * self.loss_before
+            or self.highest_before > BATCH_LOSS.value * self.loss_before
             or self.factor_previous > BATCH_LOSS_BEFORE.value
         )
 
@@ -197,6 +200,7 @@ def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spik
                 loss_at=float(steps.loss[finite[first]]),
                 loss_next=float(np.min(after[:3])) if len(after) else math.nan,
                 loss_previous=float(steps.loss[finite[first - 1]]),
+                highest_before=float(np.max(before)),
                 steps_to_recover=_steps_until(steps.loss[finite[last + 1 :]], _median(before)),
                 **_norms_around(steps, finite[max(0, first - _BEFORE) : first + 1]),
             )

@@ -38,7 +38,7 @@ def keep_gradients_alive(evidence: Evidence) -> str | None:
         return None
     if info.activation and info.activation not in _RECTIFIERS:
         return "activation=relu init=kaiming"
-    if info.model in _PERCEPTRONS:
+    if info.model in _PERCEPTRONS and info.batch_size != 1:
         return "init=kaiming model.norm=batch"
     return "init=orthogonal" if info.model == "rnn" else "init=kaiming"
 

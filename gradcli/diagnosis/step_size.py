@@ -212,7 +212,7 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         layer=name,
         evidence={
             "update_ratio": size,
-            "at_step": step,
+            **({"at_step": step} if jump else {}),
             "largest_update_ratio": ratio,
             "first_loss": first,
             "highest_loss": float(evidence.losses.max(initial=-math.inf)),
@@ -245,7 +245,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     jump = first_jump(evidence)
     silent = evidence.fell_silent
     course = (
-        f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.highest_loss)} and "
+        f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.losses.max())} and "
         f"ended at {numbers.norm(last)}."
         if evidence.highest_loss > 1.1 * first
         else f"The loss began at {numbers.norm(first)} and ended at {numbers.norm(last)}."

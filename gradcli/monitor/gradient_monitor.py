@@ -294,8 +294,10 @@ class GradientMonitor:
             self._loop.close()
             self._warn_without_update(error)
             self._note_progress(whole=error is None)
-            self._writer.set_status(_status(self._loop, error), **_described(error))
-            summary = summarise_run(load_run(self._writer.directory))
+            self._writer.note(**_described(error))
+            summary = summarise_run(
+                load_run(self._writer.directory), status=_status(self._loop, error)
+            )
             self._recorders.store(summary)
             self._recorders.finish(summary)
         except OSError:

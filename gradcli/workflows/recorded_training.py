@@ -5,6 +5,8 @@ What is trained, and from where on, is decided in `train`.
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -29,6 +31,7 @@ from gradcli.records import (
 )
 from gradcli.runs import RunWriter, load_run
 from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
+from gradcli.runs.writer import RUN_FILE
 from gradcli.system.interrupts import caught_signals
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
@@ -113,15 +116,20 @@ def train_and_record(
         if status == "interrupted" and trainer.step == until:
             writer.note(rungs={**writer.noted("rungs", {}), str(until): _rung(trainer)})
         _save(writer, trainer, best=False)
-        writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
-        summary = replace(summarise_run(load_run(writer.directory)), path=str(shown_as))
+        writer.note(signal=caught[0] if caught and not trainer.finished else None)
+        # The status is stored with the results, so that no run has ended without them.
+        ended = summarise_run(load_run(writer.directory), status=status)
+        summary = replace(ended, path=str(shown_as))
         recorders.store(summary)
         if not is_trial:
             attempt(lambda: _draw(writer), recorders.warn)
         recorders.finish(summary)
         return summary
     except Exception as error:
-        if isinstance(error, OSError) and not is_trial and writer.directory.is_dir():
+        if not writer.directory.is_dir():
+            missing = str(writer.directory / RUN_FILE)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), missing) from error
+        if isinstance(error, OSError) and not is_trial:
             error.add_note(shlex.join(["gradcli", "train", "--resume", str(shown_as)]))
         with suppress(OSError):  # a full disk must not hide what went wrong
             writer.set_status("failed", error=with_place(error))

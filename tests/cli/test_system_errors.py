@@ -7,7 +7,6 @@ import resource
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -186,7 +185,7 @@ def long_run(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("size", "file"), [(1_000, "config.yaml"), (20_000, "last.pt"), (45_000, "steps.bin")]
+    ("size", "file"), [(500, "config.yaml"), (20_000, "last.pt"), (45_000, "steps.bin")]
 )
 def test_a_training_on_a_full_disk_can_be_resumed(size, file, long_run, gradcli, runs_dir):
     with disk_with(size):
@@ -242,16 +241,6 @@ def test_a_deleted_working_directory(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_working_directory_that_vanishes_does_not_lose_the_result(tmp_path, monkeypatch):
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    monkeypatch.setattr(Path, "cwd", lambda: gone)
-    summary = library.train(*SMALL, "max_steps=8", runs_dir=tmp_path / "runs")
-    assert summary.status == "finished"
-
-
 def test_a_read_only_run_is_read_and_not_changed(runs):
     path = run_of(runs).path
     with read_only(runs):
@@ -260,7 +249,7 @@ def test_a_read_only_run_is_read_and_not_changed(runs):
             shell(f"$GRADCLI {words}", runs, preexec_fn=obey_permissions)
             for words in (
                 "runs show latest",
-                f"train --resume {path} epochs=2",
+                f"train --resume {path} epochs=4",
                 f"inspect-gradients {path} --plot",
             )
         )
