@@ -166,13 +166,13 @@ def rm(
 ) -> None:
     """Remove runs and comparisons with everything in their directories."""
     from gradcli.notation.numbers import megabytes
-    from gradcli.runs import find_any, refuse_if_at_work, remove, size_bytes
+    from gradcli.runs import find_any, own_path, refuse_if_at_work, remove, size_bytes
     from gradcli.views.words import write_line
 
     named = {run: find_any(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs}
     if yes:
         _require_whole_names(named)
-    found = {one.path.resolve(): one for one in named.values()}
+    found = {own_path(one): one for one in named.values()}
     # A trial is removed with its comparison.
     found = {path: one for path, one in found.items() if not found.keys() & set(path.parents)}
     for one in found.values():
@@ -185,7 +185,8 @@ def rm(
                 hint=shlex.join(["gradcli", "runs", "rm", "--yes", *map(str, found)]),
             )
         for one in found.values():
-            write_line(sys.stderr, f"{one.path}  {one.status}, {megabytes(size_bytes(one))}")
+            kind = f"a link to {one.path.readlink()}" if one.path.is_symlink() else one.status
+            write_line(sys.stderr, f"{one.path}  {kind}, {megabytes(size_bytes(one))}")
         try:
             agreed = typer.confirm("Remove for good?", err=True)
         except typer.Abort:  # Ctrl-C

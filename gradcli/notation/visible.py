@@ -25,7 +25,8 @@ def visible(text: str, kept: str = "") -> str:
         text: from anywhere.
         kept: control characters that stay as they are, such as `LAYOUT`.
     """
-    if text.isprintable():  # nearly always; and much faster than a look at each character
+    # Nearly always, and much faster than a look at each character.
+    if text.isprintable() or text.translate(str.maketrans("", "", kept)).isprintable():
         return text
     return "".join(
         character.encode("unicode_escape").decode("ascii")

@@ -9,7 +9,7 @@ from typing import Any
 from gradcli.errors import UserError
 from gradcli.records import RunRow
 from gradcli.runs.directory import TRIALS, StateDirectory, newest_first
-from gradcli.runs.files import SCHEMA, number, write_json
+from gradcli.runs.files import SCHEMA, number, refuse_links, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
@@ -52,8 +52,9 @@ class ComparisonDirectory(StateDirectory):
         """Lock the comparison for this process.
 
         Raises:
-            UserError: if another process is working on it.
+            UserError: if another process is working on it, or it holds links to elsewhere.
         """
+        refuse_links(self.path)
         try:
             return RunLock(self.path)
         except BlockingIOError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,24 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
             raise error.__context__ from None  # torch's own error hides what the system said
         raise
+
+
+def refuse_links(directory: Path) -> None:
+    """Refuse to write into a directory that holds symbolic links: gradcli makes none.
+
+    They lead elsewhere, and whoever made the directory would choose what is overwritten there.
+
+    Raises:
+        UserError: if it holds one, at any depth.
+    """
+    link = next((path for path in directory.rglob("*") if path.is_symlink()), None)
+    if link is not None:
+        raise UserError(
+            f"{link} is a symbolic link to {link.readlink()}. gradcli writes only into the "
+            "directory of a run itself.",
+            where=str(link),
+            hint=shlex.join(["rm", str(link)]),
+        )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import secrets
 import socket
 from dataclasses import asdict
@@ -23,7 +25,7 @@ from gradcli.records import (
     Status,
     StepRecords,
 )
-from gradcli.runs.files import SCHEMA, plain, write_atomically, write_json
+from gradcli.runs.files import SCHEMA, plain, refuse_links, write_atomically, write_json
 from gradcli.runs.step_log import STEPS_FILE, StepLog
 from gradcli.system.failures import naming
 from gradcli.system.locks import RunLock
@@ -79,7 +81,7 @@ class RunWriter:
         earlier: the content of `run.json` if the run is resumed.
 
     Raises:
-        UserError: if another process is working in the directory.
+        UserError: if another process is working in the directory, or it holds links to elsewhere.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class RunWriter:
     ) -> None:
         # Absolute: the user's own code may change the working directory during the run.
         self.directory = directory = directory.absolute()
+        refuse_links(directory)
         try:
             self._lock = RunLock(directory)
         except BlockingIOError:
@@ -226,13 +229,25 @@ def _parts_of(earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | None:
-    """Load a checkpoint, which holds only tensors and plain values; None if there is none yet."""
+    """Load a checkpoint, which holds only tensors and plain values; None if there is none yet.
+
+    Raises:
+        UserError: if it holds anything else, which could run code.
+    """
     import torch
 
     path = directory / CHECKPOINTS / f"{name}.pt"
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        problem = f"holds code, {code[1]}, and" if code else "holds something else,"
+        raise UserError(
+            f"{path} {problem} not only tensors and plain values. It was not loaded.",
+            where=str(path),
+        ) from None
     return state
 
 
