@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, RenderableType
 
-from gradcli.system.failures import naming
+from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView

@@ -5,6 +5,8 @@ What is trained, and from where on, is decided in `train`.
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -29,6 +31,7 @@ from gradcli.records import (
 )
 from gradcli.runs import RunWriter, load_run
 from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
+from gradcli.runs.writer import CONFIG_FILE
 from gradcli.system.interrupts import caught_signals
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
@@ -121,7 +124,12 @@ def train_and_record(
         recorders.finish(summary)
         return summary
     except Exception as error:
-        if isinstance(error, OSError) and not is_trial and writer.directory.is_dir():
+        if not writer.directory.is_dir():
+            # Whatever noticed it first, that is what went wrong.
+            raise FileNotFoundError(
+                errno.ENOENT, os.strerror(errno.ENOENT), str(writer.directory / CONFIG_FILE)
+            ) from error
+        if isinstance(error, OSError) and not is_trial:
             error.add_note(shlex.join(["gradcli", "train", "--resume", str(shown_as)]))
         with suppress(OSError):  # a full disk must not hide what went wrong
             writer.set_status("failed", error=with_place(error))
