@@ -108,11 +108,13 @@ def test_the_repository_is_as_hostile_as_it_should_be(hostile):
 
 def test_nothing_is_fetched(repository, tmp_path):
     """A partial clone fetches what it lacks from the remote that its configuration names."""
-    trace = tmp_path / "fetched"
+    trace, program = tmp_path / "fetched", tmp_path / "transport"
+    program.write_text(f"#!/bin/sh\ntouch {trace}\n")
+    program.chmod(0o755)
     for key, value in {
         "core.repositoryFormatVersion": "1",
         "extensions.partialClone": "origin",
-        "remote.origin.url": f"ext::sh -c 'touch% {trace}'",
+        "remote.origin.url": f"ext::{program}",
         "remote.origin.promisor": "true",
         "protocol.ext.allow": "always",
     }.items():
