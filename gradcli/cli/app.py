@@ -11,12 +11,12 @@ from typer.main import get_command
 import gradcli
 from gradcli.cli import compare, configs, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
-from gradcli.cli.failures import failure_in_words
+from gradcli.cli.refusals import failure_in_words
 from gradcli.errors import UserError
-from gradcli.system.failures import naming
+from gradcli.system.naming import naming
 from gradcli.system.processes import end_quickly
-from gradcli.system.streams import discard_unwritten, open_closed_streams
 from gradcli.views.ascii import write_what_streams_can
+from gradcli.views.streams import discard_unwritten, open_closed_streams
 
 app = typer.Typer(
     name="gradcli",

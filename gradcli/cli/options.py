@@ -11,7 +11,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from gradcli.shorthands import SHORTHANDS
-from gradcli.system.failures import naming
+from gradcli.system.naming import naming
 from gradcli.system.paths import Paths
 
 RunsDirOption = Annotated[

@@ -18,7 +18,7 @@ from gradcli.cli.options import (
     write_result,
 )
 from gradcli.errors import UserError, nearest
-from gradcli.system.failures import naming
+from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
     from gradcli.runs import ComparisonDirectory, Run

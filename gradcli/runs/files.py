@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import gradcli
 from gradcli.errors import UserError
-from gradcli.system.failures import naming
+from gradcli.system.naming import naming
 
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.

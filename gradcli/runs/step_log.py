@@ -11,7 +11,7 @@ import numpy as np
 from gradcli.errors import UserError
 from gradcli.records import LayerInfo, StepRecords
 from gradcli.runs.files import refuse_unknown_schema, write_json
-from gradcli.system.failures import naming
+from gradcli.system.naming import naming
 
 STEPS_FILE = "steps.bin"
 _DESCRIPTION = "steps.json"

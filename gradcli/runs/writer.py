@@ -27,8 +27,8 @@ from gradcli.records import (
 )
 from gradcli.runs.files import SCHEMA, plain, refuse_links, write_atomically, write_json
 from gradcli.runs.step_log import STEPS_FILE, StepLog
-from gradcli.system.failures import naming
 from gradcli.system.locks import RunLock
+from gradcli.system.naming import naming
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"

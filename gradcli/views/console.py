@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.text import Text as RichText
 
 from gradcli.notation.visible import LAYOUT, visible
-from gradcli.system.failures import naming
+from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView

@@ -31,7 +31,7 @@ from gradcli.records import (
 )
 from gradcli.runs import RunWriter, load_run
 from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
-from gradcli.runs.writer import RUN_FILE
+from gradcli.runs.writer import CONFIG_FILE
 from gradcli.system.interrupts import caught_signals
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
@@ -127,8 +127,10 @@ def train_and_record(
         return summary
     except Exception as error:
         if not writer.directory.is_dir():
-            missing = str(writer.directory / RUN_FILE)
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), missing) from error
+            # Whatever noticed it first, that is what went wrong.
+            raise FileNotFoundError(
+                errno.ENOENT, os.strerror(errno.ENOENT), str(writer.directory / CONFIG_FILE)
+            ) from error
         if isinstance(error, OSError) and not is_trial:
             error.add_note(shlex.join(["gradcli", "train", "--resume", str(shown_as)]))
         with suppress(OSError):  # a full disk must not hide what went wrong

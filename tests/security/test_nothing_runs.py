@@ -3,11 +3,13 @@
 Python's own audit events say what was executed, imported, opened and started.
 """
 
+import getpass
 import json
 import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,8 @@ def outside(paths, *folders):
 OURS = (
     *(sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()),
     *(Path(package.__file__).parents[1], "/proc", "/sys", "/dev", "/etc", "/usr", "/lib"),
+    # PyTorch makes the folder of its compiler.
+    Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}"),
 )
 
 
