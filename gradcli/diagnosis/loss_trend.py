@@ -201,20 +201,25 @@ def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spik
                 loss_next=float(np.min(after[:3])) if len(after) else math.nan,
                 loss_previous=float(steps.loss[finite[first - 1]]),
                 highest_before=float(np.max(before)),
-                steps_to_recover=_steps_until(steps.loss[finite[last + 1 :]], _median(before)),
+                steps_to_recover=_steps_until(steps, finite[last + 1 :], _median(before)),
                 **_norms_around(steps, finite[max(0, first - _BEFORE) : first + 1]),
             )
         )
     return tuple(spikes)
 
 
-def _steps_until(losses: Floats, level: float) -> float:
-    """Return after how many steps the median of five losses is at or below `level`, or inf."""
-    if len(losses) < _RECOVERED:
-        return math.inf
-    medians = np.median(sliding_window_view(losses, _RECOVERED), axis=1)
-    reached = np.flatnonzero(medians <= level)
-    return float(reached[0] + 1) if len(reached) else math.inf
+def _steps_until(steps: StepRecords, rows: Integers, level: float) -> float:
+    """Return after how many of the rows the median of five losses is at or below `level`, or inf.
+
+    Only as much is read as it takes.
+    """
+    for start in range(0, len(rows) - _RECOVERED + 1, _ROWS_AT_ONCE):
+        block = rows[start : start + _ROWS_AT_ONCE + _RECOVERED - 1]
+        medians = np.median(sliding_window_view(steps.loss[block], _RECOVERED), axis=1)
+        reached = np.flatnonzero(medians <= level)
+        if len(reached):
+            return float(start + reached[0] + 1)
+    return math.inf
 
 
 def find_rate_changes(steps: StepRecords) -> tuple[RateChange, ...]:
