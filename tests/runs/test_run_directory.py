@@ -332,13 +332,11 @@ def test_a_write_that_a_full_disk_cuts_short_is_an_error_at_once(writer):
     """Rows appended later, once there is space again, would not begin where rows begin."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     path = writer.directory / "steps.bin"
-    writer.begin(INFO, {})
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OSError, match="too large") as caught:
             writer.write(steps(1, 100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        writer.close()
     assert caught.value.filename == str(path)
     assert path.stat().st_size == 1000
