@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ from gradcli.system import git
 def run(folder, *words):
     who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
     subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True)
+
+
+def is_alive(pid):
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] != "Z"
 
 
 def touched(path):
@@ -155,5 +165,7 @@ def test_too_slow_a_git_is_ended_with_all_its_processes(repository, monkeypatch,
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(git, "_SECONDS", 1.0)
     assert git.checked_out(repository) is None
-    state = Path(f"/proc/{child.read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    deadline = time.monotonic() + 30
+    while is_alive(int(child.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)  # a killed process ends when it is next scheduled
+    assert not is_alive(int(child.read_text()))
