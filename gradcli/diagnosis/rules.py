@@ -22,6 +22,7 @@ from gradcli.diagnosis.evidence import Evidence, nanmedian
 from gradcli.diagnosis.limits import LOSS_KEPT
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
+from gradcli.notation.layer_names import named
 from gradcli.records import Finding
 
 _SEVERITIES = ("error", "warning", "info")
@@ -147,7 +148,7 @@ RULES = (
     Rule(("batch-norm-mode",), wiring.batch_norm_mode, _observed),
     Rule(("softmax-before-loss",), wiring.softmax_before_loss, _observed),
     Rule(("loss-scale",), wiring.loss_scale, _observed),
-    Rule(("not-updated",), wiring.not_updated, _updates),
+    Rule(("not-updated",), optimizer_settings.not_updated, _updates),
     Rule(("frozen",), wiring.frozen, _gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, _setup),
     Rule(("dropout-too-high",), wiring.dropout_too_high, _observed),
@@ -185,7 +186,7 @@ RULES = (
     ),
     Rule(
         ("spike", "bad-batch"),
-        step_size.spike,
+        data_rules.spike,
         _steps,
         unless=("data-order", "wrong-gradient", "unscaled-inputs", "dropout-too-high"),
     ),
@@ -331,7 +332,7 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     updates = "Only a run can show how training goes."
     if not _updates(evidence):
         ratio = float(np.nanmax(evidence.usual_update_ratios))
-        facts["largest_update_ratio"] = ratio
+        facts["median_update_ratio"] = ratio
         updates = (
             f"The median update changes no layer's weights by more than {numbers.norm(ratio)} "
             "times their norm."
@@ -373,10 +374,9 @@ def _undetermined(evidence: Evidence) -> Finding:
     silent = np.flatnonzero(_silent_in_the_end(evidence))
     names = [evidence.layers[place].name for place in silent]
     since = {int(evidence.silent_since[place]) for place in silent if len(evidence.silent_since)}
-    which = " and ".join(names) if len(names) <= 2 else f"{len(names)} layers, {names[0]} first,"
     when = f"from step {since.pop()} on " if len(since) == 1 else "over the last part of the run "
     seen = (
-        f"{when}{which} got no gradient"
+        f"{when}{named(names)} got no gradient"
         if names
         else "a trained layer was not moved over the last part of the run"
     )

@@ -12,32 +12,24 @@ from gradcli.diagnosis.broken import is_of_any_size
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
     ALWAYS,
-    BATCH_LOSS,
-    BATCH_NORM,
     CLIPPED_TO,
     DISTANCE,
     FIRST_UPDATES,
     HALF_LEARNED,
     HALF_LEFT,
     LARGE_UPDATE,
-    LEARNED_ANYWAY,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
     NOISE_SCALE,
-    PASSED,
     RATE_GONE,
     SCATTER,
     SETTLED_LEFT,
-    SOON,
-    SPIKE,
-    SPIKE_HARM,
-    SPIKE_HARM_AT_LEAST,
     STILL_TO_LEARN,
     TINY_BATCH,
     UPDATE_JUMP,
     USUAL_UPDATE,
 )
-from gradcli.diagnosis.loss_trend import FEWEST_STEPS, RateChange, Spike
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.update_sizes import first_jump, harmful_jump, updates_too_large
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
@@ -46,131 +38,6 @@ from gradcli.records import Finding, was_clipped
 _GOOD_SCATTER = 0.3
 # Where a value that is not finite may be the work of updates; inputs and labels are not.
 _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
-
-
-def spike(evidence: Evidence) -> Iterator[Finding]:
-    """After a norm far above those before it, the loss rose and stayed high."""
-    if 0 < evidence.batch_size <= TINY_BATCH.value:
-        return  # from one or two examples to the next, losses and norms jump anyway
-    first_loss = evidence.convergence.first_loss
-    thrown = harmful_jump(evidence)
-    for one in evidence.spikes:
-        if not one.loss_before > 0:
-            continue  # of a loss that may be negative, no multiple means anything
-        if _is_of_another_loss(evidence, one):
-            continue
-        slow = one.steps_to_recover > PASSED.value * evidence.steps
-        passed = evidence.fault is None and evidence.has_learned and not slow
-        rise = one.loss_after - one.loss_before
-        harmful = (
-            one.loss_after > SPIKE_HARM.value * one.loss_before
-            and rise >= SPIKE_HARM_AT_LEAST.value * first_loss
-        )
-        jumps = [
-            change
-            for change in evidence.rate_changes
-            if 0 <= one.step - change.step <= FEWEST_STEPS
-        ]
-        if thrown is not None and thrown[0] < one.step and not jumps:
-            return  # updates were too large before it
-        if updates_too_large(evidence) and not jumps:
-            return
-        broken = not evidence.has_learned or _killed(evidence, one)
-        noticed = one.loss_at - one.loss_before >= SPIKE_HARM_AT_LEAST.value * first_loss
-        set_back = one.is_unannounced and slow and noticed
-        if one.is_of_the_batch and not jumps and (harmful or broken or set_back):
-            yield _bad_batch(
-                one, is_over=(passed or _ends_well(evidence)) and not _killed(evidence, one)
-            )
-            return
-        recovered = evidence.fault is None and evidence.convergence.last_loss < one.loss_before
-        if recovered or not harmful:
-            continue
-        yield _spike(evidence, one, jumps)
-        return  # later ones happen to a model that the first one has disturbed
-
-
-def _spike(evidence: Evidence, one: Spike, jumps: list[RateChange]) -> Finding:
-    jump = max(jumps, key=lambda change: change.factor, default=RateChange(0, 1.0))
-    cause = (
-        f", right after the learning rate was multiplied by {numbers.norm(jump.factor)} "
-        f"at step {jump.step}"
-        if jumps
-        else ""
-    )
-    return Finding(
-        code="spike",
-        severity="info" if _ends_well(evidence) else "warning",
-        layer=one.layer,
-        evidence={
-            "step": one.step,
-            "factor": one.factor,
-            "loss_before": one.loss_before,
-            "loss_after": one.loss_after,
-        },
-        threshold=f"a norm above {SPIKE} times the median of the 25 steps before, and a loss "
-        f"above {SPIKE_HARM} times that before ({SPIKE_HARM.source})",
-        message=f"At step {one.step} the gradient was {numbers.norm(one.factor)} times its "
-        f"usual size, most of all in {one.layer}{cause}. The loss rose from "
-        f"{numbers.norm(one.loss_before)} to {numbers.norm(one.loss_after)}.",
-        override=remedies.smooth_schedule(evidence) if jumps else remedies.limit_spikes(evidence),
-        mend=f"Remove the jump of the schedule at step {jump.step}."
-        if jumps
-        else "Clip the gradients to a few times their usual norm, or lower the learning rate.",
-    )
-
-
-def _ends_well(evidence: Evidence) -> bool:
-    return evidence.fault is None and evidence.loss_kept < LEARNED_ANYWAY.value
-
-
-def _is_of_another_loss(evidence: Evidence, one: Spike) -> bool:
-    """Whether the loss is computed in another way after the spike than before it."""
-    before = [setup.loss_path for setup in evidence.setups if setup.step + 1 < one.step]
-    after = [setup.loss_path for setup in evidence.setups if setup.step + 1 >= one.step]
-    return bool(before and after) and before[-1] != after[0]
-
-
-def _killed(evidence: Evidence, one: Spike) -> bool:
-    """Whether a layer has had no gradient since a few steps after the spike."""
-    since = [int(evidence.silent_since[at]) for at in evidence.fell_silent]
-    return any(0 <= step - one.step <= SOON.value for step in since)
-
-
-def _bad_batch(one: Spike, *, is_over: bool) -> Finding:
-    """Report an outlier: as a remark if training has soon made up for it."""
-    return Finding(
-        code="bad-batch",
-        severity="info" if is_over else "warning",
-        layer=one.layer,
-        evidence={
-            "step": one.step,
-            "factor": one.factor_at,
-            "loss_before": one.loss_before,
-            "loss_at": one.loss_at,
-            "loss_after": one.loss_after,
-            "steps_to_recover": one.steps_to_recover,
-        },
-        threshold=f"in one batch a loss above {BATCH_LOSS} times that before, or a norm above "
-        f"{BATCH_NORM} times that before, and units that die, a loss that stays {SPIKE_HARM} times "
-        f"as high, or one that takes more than {PASSED} of the steps to recover "
-        f"({BATCH_NORM.source})",
-        message=f"The batch of step {one.step} has an outlier: its loss was "
-        f"{numbers.norm(one.loss_at)}, while that of the steps before was "
-        f"{numbers.norm(one.loss_before)}, and its gradient {numbers.norm(one.factor_at)} times as "
-        f"large as usual. The update with it left the loss at {numbers.norm(one.loss_after)}; "
-        + _recovery(one),
-        override=None,
-        mend=f"Look at the examples of the batch of step {one.step} for an outlier, and remove it "
-        "or clip the gradients.",
-    )
-
-
-def _recovery(one: Spike) -> str:
-    if math.isinf(one.steps_to_recover):
-        return "it has not come back since."
-    steps = numbers.count(int(one.steps_to_recover), "step")
-    return f"{steps} later it was back at where it had been."
 
 
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
