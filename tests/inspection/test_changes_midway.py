@@ -44,6 +44,7 @@ def train(tmp_path, inspect, scaled):
         updates=lambda step: True,
         data=lambda step, x, y: (x, y),
         every_step=lambda step, model, optimizer: None,
+        loss_of=lambda step, outputs, targets: F.cross_entropy(outputs, targets),
     ):
         torch.manual_seed(0)
         model = Net()
@@ -58,7 +59,7 @@ def train(tmp_path, inspect, scaled):
                 at = slice((step - 1) * BATCH % 4000, (step - 1) * BATCH % 4000 + BATCH)
                 batch, targets = data(step, inputs[at], labels[at])
                 optimizer.zero_grad()
-                loss = F.cross_entropy(model(batch), targets)
+                loss = loss_of(step, model(batch), targets)
                 loss.backward()
                 monitor.step(loss)
                 every_step(step, model, optimizer)
@@ -182,3 +183,15 @@ def test_one_that_training_has_made_up_for_is_a_remark(train):
 
 def test_one_that_does_no_harm_is_not_mentioned(train):
     assert [one.code for one in train(nothing, data=outlier(100))] == ["healthy"]
+
+
+def first_another_loss(step, outputs, targets):
+    """Until the change, a tenth of the squared errors; from then on, cross-entropy."""
+    if step < CHANGE:
+        return 0.1 * F.mse_loss(outputs, F.one_hot(targets, 10).float())
+    return F.cross_entropy(outputs, targets)
+
+
+def test_the_jump_to_another_loss_is_no_spike(train):
+    codes = [finding.code for finding in train(nothing, loss_of=first_another_loss)]
+    assert not {"spike", "bad-batch"} & set(codes)

@@ -3,9 +3,6 @@
 import ast
 import io
 import json
-import os
-import pty
-import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -206,24 +203,10 @@ def test_no_command_passes_it_on(words, gradcli, hostile):
     assert answer.code in (0, 2)
 
 
-def test_nor_does_a_terminal_get_it(hostile):
+def test_nor_does_a_terminal_get_it(hostile, on_terminal):
     """In colour, on a terminal: our own codes set colours, and nothing else."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gradcli", "runs", "show", "finished"],
-        env={**os.environ, "GRADCLI_RUNS": str(hostile)},
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    said = b""
-    try:
-        while block := os.read(leader, 4096):
-            said += block
-    except OSError:  # how Linux says that the other end is closed
-        pass
-    os.close(leader)
-    assert process.wait(timeout=300) == 0
+    code, said = on_terminal("runs", "show", "finished", GRADCLI_RUNS=str(hostile))
+    assert code == 0
     text = said.decode()
     assert r"\x1b]0;owned\x07" in text
     codes = {code[0] for code in text.split("\x1b")[1:]}

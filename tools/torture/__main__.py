@@ -1,19 +1,17 @@
 """Try to break gradcli's promises, and print how often that was tried, and survived.
 
-    python tools/torture                    all rows, in under 15 minutes
-    python tools/torture --short            a few cases of each, in under a minute
+    python tools/torture                    all rows
+    python tools/torture --short            a few cases of each
     python tools/torture kills --seed 17    one case again, in a folder that is kept
 
 Stops at the first row of which a case did not survive, after naming each such case, and exits
-with 1. With `--json FILE` the figures are written there, for `docs/reliability.md`.
+with 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -25,8 +23,6 @@ from pathlib import Path
 # Children are forked: what is loaded before, they share.
 import rows
 from children import in_forks
-
-import gradcli
 
 
 @dataclass(frozen=True)
@@ -46,12 +42,10 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a few cases of each row")
     parser.add_argument("--seed", type=int, help="this case alone, in a folder that is kept")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.rows) - rows.ROWS.keys())
     if unknown:
         parser.error(f"no row {', '.join(unknown)}: choose from {', '.join(rows.ROWS)}")
-    figures = []
     for name in arguments.rows or rows.ROWS:
         row = rows.ROWS[name]
         if arguments.seed is not None:
@@ -66,19 +60,10 @@ def main() -> None:
         tried = sum(result.tried for result in results)
         survived = sum(result.tried for result in results if not result.problem)
         print(f"{name:12} {tried:5} tried  {survived:5} survived  {seconds:4.0f} s  {row.what}")
-        figures.append({"row": name, "what": row.what, "tried": tried, "survived": survived})
         for result in broken:
             print(f"  python tools/torture {name} --seed {result.seed}: {result.problem}")
         if broken:
             sys.exit(1)
-    if arguments.json:
-        facts = {
-            "python": platform.python_version(),
-            "torch": rows.torch.__version__,
-            "gradcli": gradcli.__version__,
-            "rows": figures,
-        }
-        arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def run_case(name: str, keep: bool, seed: int) -> Result:
