@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradcli.diagnosis import remedies
-from gradcli.diagnosis.broken import is_of_any_size
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
     ALWAYS,
@@ -30,6 +29,7 @@ from gradcli.diagnosis.limits import (
     USUAL_UPDATE,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.diagnosis.rules.broken import is_of_any_size
 from gradcli.diagnosis.update_sizes import first_jump, harmful_jump, updates_too_large
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
