@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, and where in the user's own code an exception arose.
+"""What the command line shows as a panel, and where in the user's own code an exception arose.
 
 Library code raises `UserError`; only the command line shows it. Nothing here prints.
 """
@@ -12,6 +12,9 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+#: What precedes the frames in C++ in the message of an exception of torch.
+_CPP_FRAMES = "\nException raised from "
 
 
 class UserError(Exception):
@@ -68,6 +71,10 @@ class DamagedFileWarning(UserWarning):
     """A file of a run or a comparison is damaged; what can be read of it is used."""
 
 
+class OperatingSystemError(UserError):
+    """What the operating system refused: a full disk, a missing right, an output that is closed."""
+
+
 def user_error_from_json(values: Mapping[str, Any]) -> UserError:
     """Return the error that `UserError.as_json` described, perhaps in another process."""
     return UserError(
@@ -88,9 +95,13 @@ def nearest(word: str, valid: Iterable[str], most: int = 3) -> list[str]:
 
 
 def exception_in_words(error: BaseException) -> str:
-    """Return an exception's message with its type, which alone may be all there is to read."""
+    """Return an exception's message with its type, which alone may be all there is to read.
+
+    The frames in C++ that torch adds to a message are left out.
+    """
     kind = type(error).__name__
-    return f"{kind}: {error}" if str(error) else kind
+    message = str(error).partition(_CPP_FRAMES)[0]
+    return f"{kind}: {message}" if message else kind
 
 
 def place_in_own_code(error: BaseException, *, even_if_gradcli_raised: bool = True) -> str:

@@ -2,6 +2,7 @@
 
 import locale
 import os
+import pty
 import subprocess
 import sys
 import time
@@ -131,6 +132,31 @@ def gradcli(capsys, monkeypatch) -> Callable[..., Answer]:
             code = int(end.code or 0)
         said = capsys.readouterr()
         return Answer(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def on_terminal() -> Callable[..., tuple[int, bytes]]:
+    """Run `gradcli ARGUMENTS...` on a terminal; return its exit code and all that it gets there."""
+
+    def run(*words: str, **environment: str) -> tuple[int, bytes]:
+        leader, follower = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gradcli", *words],
+            env={**os.environ, **environment},
+            stdout=follower,
+            stderr=follower,
+        )
+        os.close(follower)
+        said = b""
+        try:
+            while block := os.read(leader, 4096):
+                said += block
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        os.close(leader)
+        return process.wait(timeout=300), said
 
     return run
 

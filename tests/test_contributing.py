@@ -155,10 +155,10 @@ def test_finding_rule():
     ((_, _, code),) = FENCE.findall(RECIPES["finding rule"])
     space: dict[str, object] = {}
     exec(code, space)  # our own document
-    (entry,) = re.findall(r"`(Rule\(.*?_steps\))`", RECIPES["finding rule"])
-    from gradcli.diagnosis import rules
+    (entry,) = re.findall(r"`(Rule\(.*?needs\.steps\))`", RECIPES["finding rule"])
+    from gradcli.diagnosis.rules import table_of_rules
 
-    rule = eval(entry, {**vars(rules), **space})
+    rule = eval(entry, {**vars(table_of_rules), **space})
     assert isinstance(rule, Rule) and all(isinstance(one, Rule) for one in RULES)
     assert isinstance(limits.DEAD_UNITS, limits.Limit)
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "probes": "gradients notation",
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "notation",
-    "runs": "system",
+    "runs": "notation system",
     "comparison": "runs",
     "config": "comparison data gradients models optim probes",
     "inspection": "config diagnosis gradients probes runs tracing",

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -14,9 +14,12 @@ from typer.main import get_command
 import gradcli
 from gradcli.cli import compare, configs, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
+from gradcli.cli.refusals import failure_in_words
 from gradcli.errors import DamagedFileWarning, UserError
+from gradcli.system.naming import naming
 from gradcli.system.processes import end_quickly
 from gradcli.views.ascii import write_what_streams_can
+from gradcli.views.streams import discard_unwritten, open_closed_streams
 
 app = typer.Typer(
     name="gradcli",
@@ -73,21 +76,47 @@ def _damage_shown() -> Iterator[None]:
 
 
 def main() -> None:
-    """Run the command line. A user's mistake is shown as a panel, and sets the exit code."""
+    """Run the command line. Mistakes and errors of the system are shown as a panel."""
+    open_closed_streams()
     end_quickly()
     write_what_streams_can()
     try:
         with _damage_shown():
-            take_as_typed(get_command(app))()
+            _run_command()
     except UserError as error:
-        from gradcli.views.console import show_message
-        from gradcli.views.error_panel import error_panel
-
-        show_message(error_panel(error))
-        sys.exit(error.exit_code)
+        _end_with(error)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         # Whatever reads our output has closed the pipe, as `head` does.
-        sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        _end_with(failure_in_words(error))
+    finally:
+        discard_unwritten(sys.stdout)
+        discard_unwritten(sys.stderr)
+
+
+def _run_command() -> None:
+    """Run the command that the arguments name. It ends in `SystemExit`.
+
+    Raises:
+        OSError: if the result cannot be written to stdout.
+    """
+    try:
+        take_as_typed(get_command(app))()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer takes it for success or a bug
+            raise end.__context__ from None
+        with naming("stdout"):
+            sys.stdout.flush()
+        raise
+
+
+def _end_with(error: UserError) -> NoReturn:
+    """Show the error and end the process with its exit code."""
+    from gradcli.views.console import show_message
+    from gradcli.views.error_panel import error_panel
+
+    show_message(error_panel(error))
+    sys.exit(error.exit_code)

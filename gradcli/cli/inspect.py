@@ -167,10 +167,13 @@ def inspect_gradients(
     else:
         show_result(inspection_screen(inspection))
     if plot:
+        from gradcli.views.draw.attempt import attempt
         from gradcli.views.draw.inspection_figures import plot_inspection
         from gradcli.views.labelled import whole_lines
 
-        pictures = plot_inspection(picture_folder(inspection, paths), inspection)
+        pictures = attempt(
+            lambda: plot_inspection(picture_folder(inspection, paths), inspection), show_message
+        )
         for line in whole_lines("pictures", [str(picture) for picture in pictures]):
             show_message(line)
     failure = exit_code_of_probes(inspection) or exit_code_of_trial(inspection)

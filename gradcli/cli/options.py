@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -11,6 +11,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from gradcli.shorthands import SHORTHANDS
+from gradcli.system.naming import naming
 from gradcli.system.paths import Paths
 
 RunsDirOption = Annotated[
@@ -67,16 +68,19 @@ def _keep_stdout_for_json(context: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
-def result_stream() -> TextIO:
-    """Return the stream for the result of a command: stdout, whatever `--json` does to it."""
-    return _json_stream.get(sys.stdout)
+def write_result(text: str) -> None:
+    """Write the result of a command, and end the line: to stdout, whatever `--json` does to it."""
+    from gradcli.views.words import write_line
+
+    with naming("stdout"):
+        write_line(_json_stream.get(sys.stdout), text)
 
 
 def write_json(value: Any) -> None:
     """Print the JSON object of a command that was given `--json`."""
     from gradcli.views.json_output import dumps
 
-    result_stream().write(dumps(value) + "\n")
+    write_result(dumps(value))
 
 
 JsonOption = Annotated[
@@ -171,5 +175,8 @@ def settle_latest(target: str, runs_dir: Path, *, silent: bool) -> str:
         return target
     latest = find_any(target, runs_dir)
     if not silent:
-        sys.stderr.write(f"latest is {latest.name}\n")
+        from gradcli.views.words import write_line
+
+        with suppress(OSError):  # the result does not depend on it
+            write_line(sys.stderr, f"latest is {latest.name}")
     return str(latest.path)

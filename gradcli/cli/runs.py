@@ -15,8 +15,10 @@ from gradcli.cli.options import (
     RunsDirOption,
     settle_latest,
     write_json,
+    write_result,
 )
 from gradcli.errors import UserError, nearest
+from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
     from gradcli.runs import ComparisonDirectory, Run
@@ -164,12 +166,13 @@ def rm(
 ) -> None:
     """Remove runs and comparisons with everything in their directories."""
     from gradcli.notation.numbers import megabytes
-    from gradcli.runs import find_any, refuse_if_at_work, remove, size_bytes
+    from gradcli.runs import find_any, own_path, refuse_if_at_work, remove, size_bytes
+    from gradcli.views.words import write_line
 
     named = {run: find_any(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs}
     if yes:
         _require_whole_names(named)
-    found = {one.path.resolve(): one for one in named.values()}
+    found = {own_path(one): one for one in named.values()}
     # A trial is removed with its comparison.
     found = {path: one for path, one in found.items() if not found.keys() & set(path.parents)}
     for one in found.values():
@@ -182,7 +185,8 @@ def rm(
                 hint=shlex.join(["gradcli", "runs", "rm", "--yes", *map(str, found)]),
             )
         for one in found.values():
-            sys.stderr.write(f"{one.path}  {one.status}, {megabytes(size_bytes(one))}\n")
+            kind = f"a link to {one.path.readlink()}" if one.path.is_symlink() else one.status
+            write_line(sys.stderr, f"{one.path}  {kind}, {megabytes(size_bytes(one))}")
         try:
             agreed = typer.confirm("Remove for good?", err=True)
         except typer.Abort:  # Ctrl-C
@@ -192,7 +196,7 @@ def rm(
     for one in found.values():
         size = size_bytes(one)
         remove(one)
-        sys.stdout.write(f"removed {one.path}, {megabytes(size)}\n")
+        write_result(f"removed {one.path}, {megabytes(size)}")
 
 
 def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
@@ -248,14 +252,12 @@ def export(
             hint=f"gradcli runs export {found.path}",
         )
     if output is None:
-        FORMATS[format_](table, sys.stdout)
+        with naming("stdout"):
+            FORMATS[format_](table, sys.stdout)
         return
     _require_writable(output, f"{found.name}.{format_}", force=force)
-    try:
-        with output.open("w", newline="", encoding="utf-8") as file:
-            FORMATS[format_](table, file)
-    except OSError as error:
-        raise UserError(f"The export failed: {error}.", where=f"-o {output}") from None
+    with naming(output), output.open("w", newline="", encoding="utf-8") as file:
+        FORMATS[format_](table, file)
 
 
 def _require_one_of(option: str, word: str, choices: list[str]) -> None:

@@ -62,7 +62,7 @@ def train(
     if show_config:
         from gradcli.config import annotated_yaml
 
-        options.result_stream().write(annotated_yaml(_compose(arguments, paths)))
+        options.write_result(annotated_yaml(_compose(arguments, paths)).removesuffix("\n"))
         return
 
     from gradcli.views.console import show_result, train_view

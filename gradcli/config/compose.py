@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from yaml import MarkedYAMLError  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
 
 from gradcli.config.config_files import GROUPS, ConfigFiles
 from gradcli.config.data_config import (
@@ -23,8 +22,9 @@ from gradcli.config.loading import (
     as_plain,
     compose_with_hydra,
     load_file,
+    refuse_literal_interpolations,
+    stored_values,
     with_values,
-    yaml_error,
 )
 from gradcli.config.overrides import (
     SettableKeys,
@@ -152,6 +152,7 @@ def resolve(
     names = plain.get("recorders", [])
     sources = recorder_files(names, files)
     plain["recorders"] = {name: load_file(path) for name, path in sources.items()}
+    refuse_literal_interpolations(plain)
     return Resolved(
         plain=plain,
         options=options,
@@ -202,13 +203,9 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
 
     Raises:
-        UserError: if the file was edited and is no longer valid.
+        UserError: if the file was edited and is no longer valid, or holds an interpolation.
     """
-    try:
-        config = OmegaConf.create(text)
-        plain = as_plain(config) if isinstance(config, DictConfig) else {}
-    except MarkedYAMLError as error:
-        raise yaml_error(error, where) from None
+    plain = stored_values(text, where=where)
     options = plain.get(CHOICES)
     if not isinstance(options, dict) or set(options) != set(GROUPS):
         raise UserError(

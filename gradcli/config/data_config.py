@@ -37,8 +37,14 @@ def data_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: if it names neither a class nor a shipped data set.
     """
-    name, target = str(values.get("name")), values.get("_target_")
-    if not isinstance(target, str) or _is_shipped(name, target):
+    name, target = str(values.get("name")), values.get("_target_", _SHIPPED_PACKAGE)
+    if not isinstance(target, str):
+        raise UserError(
+            f"data._target_ is {target!r}; it must be the name of a class.",
+            where="data._target_",
+            hint="data=NAME, one of those that `gradcli configs data` lists",
+        )
+    if target == _SHIPPED_PACKAGE or _is_shipped(name, target):
         target = shipped_target(name)
     common = {key: value for key, value in values.items() if key in _COMMON}
     others = {key: value for key, value in values.items() if key not in (*_COMMON, "_target_")}

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError  # type: ignore[import-untyped]
+from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
 from gradcli.config.config_files import ConfigFiles, shipped_configs
 from gradcli.errors import UserError
@@ -94,6 +94,60 @@ def load_file(path: Path) -> dict[str, Any]:
     if not isinstance(config, DictConfig):
         raise UserError("The file must hold keys and values.", where=str(path))
     return as_plain(config)
+
+
+def stored_values(text: str, *, where: str) -> dict[str, Any]:
+    """Return the plain data of a config that was stored; empty if it holds no keys.
+
+    Args:
+        text: the YAML that `Composed.yaml` returned.
+        where: the file that it comes from, for errors.
+
+    Raises:
+        UserError: if it is not YAML, or holds an interpolation. Each was resolved before it was
+            stored; another one could copy a variable of the environment, `${oc.env:TOKEN}`, into
+            the run.
+    """
+    try:
+        config = OmegaConf.create(text)
+    except MarkedYAMLError as error:
+        raise yaml_error(error, where) from None
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(
+            f"This is not a config: {str(error).splitlines()[0]}.", where=where
+        ) from None
+    plain = OmegaConf.to_container(config, resolve=False)
+    for key, value in interpolations(plain):
+        raise UserError(
+            f"{key} is '{value}', an interpolation. gradcli stores values, so somebody else wrote "
+            "this.",
+            where=f"{key} in {where}",
+            hint="the value itself, if you trust the rest of the run",
+        )
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def refuse_literal_interpolations(plain: dict[str, Any]) -> None:
+    """Refuse texts that look like interpolations although all of these have been resolved.
+
+    Raises:
+        UserError: for the first one: stored, it would be taken for one.
+    """
+    for key, value in interpolations(plain):
+        raise UserError(
+            f"{key} is the text '{value}', which holds '${{'. gradcli cannot store such a text.",
+            where=key,
+        )
+
+
+def interpolations(plain: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of every value that OmegaConf would resolve."""
+    if isinstance(plain, str) and "${" in plain:
+        yield place, plain
+    parts = enumerate(plain) if isinstance(plain, list) else ()
+    for key, value in plain.items() if isinstance(plain, dict) else parts:
+        yield from interpolations(key, f"{place}.{key}".lstrip("."))
+        yield from interpolations(value, f"{place}.{key}".lstrip("."))
 
 
 def _without_hydra(config: Any) -> Any:

@@ -27,6 +27,10 @@ from gradcli.errors import UserError, nearest
 SHOW_CONFIG = "gradcli train --show-config"
 #: How similar a word must be to an option, from 0 to 1, to count as a misspelling of it.
 _MISSPELT = 0.8
+#: How much of a text that is not an override its error shows, in characters.
+_SHOWN = 200
+#: How deep lists and tables in a value may be nested. OmegaConf copies them recursively.
+_DEEPEST = 16
 #: Other names of the options of a group. `nearest` cannot tell that they mean the same.
 _SYNONYMS = {
     "activation": {"swish": "silu", "logistic": "sigmoid", "linear": "identity", "none": "identity"}
@@ -41,9 +45,16 @@ def parse_override(text: str) -> Override:
     """
     try:
         override: Override = OverridesParser.create().parse_overrides([text])[0]
-    except (OverrideParseException, HydraException) as error:
+        if _nesting(override.value()) > _DEEPEST:
+            raise ValueError(f"its lists are nested more than {_DEEPEST} deep")
+    # A ValueError also comes from an integer of more than 4,300 digits, which Python does not read.
+    except (OverrideParseException, HydraException, ValueError, RecursionError) as error:
+        reason = "its lists are nested too deep"
+        if not isinstance(error, RecursionError):
+            reason = str(error).splitlines()[0]
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
         raise UserError(
-            f"'{text}' is not an override: {str(error).splitlines()[0]}.",
+            f"'{shown}' is not an override: {reason}.",
             hint="KEY=VALUE, such as optimizer.lr=0.01; quote lists: 'model.hidden=[512,256]'",
         ) from None
     key = override.key_or_group
@@ -63,6 +74,13 @@ def parse_override(text: str) -> Override:
             hint=text.replace(package, "", 1),
         )
     return override
+
+
+def _nesting(value: Any) -> int:
+    """Return how deep lists and tables are nested in a value; 0 if it is neither."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(_nesting, value), default=0) if isinstance(value, list) else 0
 
 
 def refuse_sweep(override: Override) -> None:

@@ -5,10 +5,19 @@ Plain dataclasses; nothing here knows Hydra. A test fails for a key that nothing
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from gradcli.errors import UserError
+
+#: The largest whole number in a config: 64 bits, as in the files of a run and in torch.
+MOST = 2**63 - 1
+#: More threads than any machine has cores. OpenMP dies if the system refuses it a thread.
+MOST_THREADS = 1024
+#: File systems take 255 for a folder's name; the time and the digits in a run's take 25 of them.
+_LONGEST_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -69,13 +78,13 @@ class TrainConfig:
     optimizer: Section
     schedule: Section
     clip: Section
-    name: str | None
+    name: str | None = field(metadata={"names_folder": True})
     epochs: int = field(metadata={"least": 1})
     max_steps: int | None = field(metadata={"least": 1})
     batch_size: int = field(metadata={"least": 1})
     seed: int = field(metadata={"least": 0})
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: int | None = field(metadata={"least": 1})
+    threads: int | None = field(metadata={"least": 1, "most": MOST_THREADS})
     precision: Literal["float32", "bfloat16"]
     decay_biases_and_norms: bool
     monitor: MonitorConfig
@@ -112,8 +121,8 @@ class CompareConfig:
     lrs: str | list[float]
     epochs: int | None = field(metadata={"least": 1})
     seed: int = field(metadata={"least": 0})
-    threads: int = field(metadata={"least": 1})
-    name: str | None
+    threads: int = field(metadata={"least": 1, "most": MOST_THREADS})
+    name: str | None = field(metadata={"names_folder": True})
 
 
 @dataclass(frozen=True)
@@ -126,17 +135,49 @@ class InspectConfig:
 
 
 def check_limits(config: Any, prefix: str = "") -> None:
-    """Check every number of a config dataclass against its field's `least`.
+    """Check every number of a config dataclass against its field's `least` and `most`, and names.
 
     Raises:
-        UserError: for the first one that is below it or NaN.
+        UserError: for the first number that is outside them or NaN, and for a name that no folder
+            can have.
     """
     for item in fields(config):
         value, key = getattr(config, item.name), prefix + item.name
         if hasattr(value, "__dataclass_fields__") and not isinstance(value, Section):
             check_limits(value, key + ".")
-        least = item.metadata.get("least")
-        if least is not None and value is not None and not value >= least:
-            raise UserError(
-                f"{key} is {value}; it must be {least} or more.", where=key, hint=f"{key}={least}"
-            )
+        if "least" in item.metadata and value is not None:
+            _check_limit(key, value, item.metadata["least"], item.metadata.get("most", MOST))
+        if "names_folder" in item.metadata and value is not None:
+            _check_name(key, value)
+
+
+def _check_limit(key: str, value: float, least: float, most: float) -> None:
+    """Check one number. The default of `most` is so large that only its breach mentions it."""
+    if value > most and isinstance(value, int):
+        raise UserError(
+            f"{key} is {value:,}; it must be from {least:,} to {most:,}.",
+            where=key,
+            hint=f"{key}={most if most < MOST else least or 1}",
+        )
+    if not value >= least:
+        raise UserError(
+            f"{key} is {value}; it must be {least} or more.", where=key, hint=f"{key}={least}"
+        )
+
+
+def _check_name(key: str, name: str) -> None:
+    """Check the name that becomes part of a folder's, inside the runs directory."""
+    plain = re.split("[/\0]", name)[-1]
+    if plain != name:
+        raise UserError(
+            f"{key} is '{name}'; it names a folder, so it holds neither a slash nor a null.",
+            where="--name",
+            hint=shlex.join(["--name", plain or "mine"]),
+        )
+    if len(name.encode("utf-8", "surrogateescape")) > _LONGEST_NAME_BYTES:
+        raise UserError(
+            f"{key} has {len(name)} characters; it names a folder, so it may have "
+            f"{_LONGEST_NAME_BYTES} bytes.",
+            where="--name",
+            hint="--name with fewer characters",
+        )

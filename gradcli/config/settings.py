@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
 
 from gradcli.config.compose import Composed
 from gradcli.config.defaults import with_defaults
-from gradcli.config.loading import as_plain, yaml_error
+from gradcli.config.loading import stored_values
 from gradcli.config.values import CHOICES
 from gradcli.errors import UserError
 
@@ -26,17 +24,9 @@ def flat_settings(text: str, *, where: str) -> dict[str, Any]:
         where: the file that it comes from, for errors.
 
     Raises:
-        UserError: if it is not YAML, or not a table of settings.
+        UserError: if it is not YAML, not a table of settings, or holds an interpolation.
     """
-    try:
-        config = OmegaConf.create(text)
-        plain = as_plain(config) if isinstance(config, DictConfig) else {}
-    except MarkedYAMLError as error:
-        raise yaml_error(error, where) from None
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise UserError(
-            f"This is not a config: {str(error).splitlines()[0]}.", where=where
-        ) from None
+    plain = stored_values(text, where=where)
     if not isinstance(plain.get(CHOICES, {}), dict) or not set(plain) - {CHOICES}:
         raise UserError("This is not a config: it is not a table of settings.", where=where)
     # The user's own loop chooses no options.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradcli.comparison.engine import Engine
-from gradcli.config.schema import Section
+from gradcli.config.schema import MOST, Section
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 from gradcli.records import Recorder
 
@@ -73,7 +73,7 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
     kind = _kind(section.group)
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
-        classes = [name for name, value in vars(module).items() if _is_kind(value, kind)]
+        classes = [name for name, value in vars(module).items() if _is_concrete(value, kind)]
         likely = nearest(class_name, classes)
         raise UserError(
             f"{module_name} has no class '{class_name}'.",
@@ -85,6 +85,14 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
         raise UserError(
             f"{target} does not derive from {names}, as {_article(section.group)} must.",
             where=where,
+        )
+    if missing := getattr(found, "__abstractmethods__", None):
+        concrete = [name for name, value in vars(module).items() if _is_concrete(value, kind)]
+        raise UserError(
+            f"{target} is abstract: it lacks {' and '.join(sorted(missing))}, "
+            "which the classes that derive from it define.",
+            where=where,
+            choices=[f"{module_name}.{name}" for name in concrete],
         )
     return found
 
@@ -173,6 +181,10 @@ def _objection(key: str, keyword: Keyword, value: Any, target: type) -> str:
         return f"{target.__name__} expects {in_words(keyword.annotation)}"
     if _has_nan(value):
         return "NaN is not a value to compute with"
+    if _has_too_large_integer(value):
+        exponent = "; a larger number needs an exponent, as 1e+23 has"
+        limits = f"a whole number must be from {-MOST - 1:,} to {MOST:,}"
+        return limits + exponent * accepts(keyword.annotation, float(MOST))
     if key == "optimizer.lr" and isinstance(value, int | float) and not 0 <= value < math.inf:
         return "a learning rate must be a finite number, 0 or more"
     return ""
@@ -268,6 +280,13 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
+def _has_too_large_integer(value: Any) -> bool:
+    """Whether a whole number is in it that torch cannot take, which is limited to 64 bits."""
+    if isinstance(value, list | tuple):
+        return any(map(_has_too_large_integer, value))
+    return isinstance(value, int) and not -MOST - 1 <= value <= MOST
+
+
 def _kind(group: str) -> tuple[type, ...]:
     """Return the classes from which the class of an option of `group` must derive."""
     # These come before torch, which the process of a comparison does not load.
@@ -300,6 +319,10 @@ def _kind(group: str) -> tuple[type, ...]:
 
 def _is_kind(value: Any, kind: tuple[type, ...]) -> bool:
     return inspect.isclass(value) and issubclass(value, kind)
+
+
+def _is_concrete(value: Any, kind: tuple[type, ...]) -> bool:
+    return _is_kind(value, kind) and not inspect.isabstract(value)
 
 
 def import_module(name: str, where: str) -> types.ModuleType:

@@ -46,7 +46,7 @@ class Batches:
 
     Args:
         split: the examples.
-        batch_size: examples per batch.
+        batch_size: examples per batch; more than there are means all of them.
         normalize: the value for a pixel x of 0..255: `mean_std` (x/255 - mean)/std, `0-1`
             x/255, `none` x.
         mean: of the training pixels, scaled to [0, 1].
@@ -76,16 +76,16 @@ class Batches:
                 where="batch_size",
                 hint=f"batch_size={len(split)} or data.drop_last=false",
             )
-        self.batch_size = batch_size
+        self.batch_size = min(batch_size, len(split)) or 1
         self.size = len(split)
         self.device = torch.device(device)
         self.steps_per_epoch = steps_per_epoch(len(split), batch_size, drop_last=drop_last)
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
-        shape = (batch_size, *split.images.shape[1:])
+        shape = (self.batch_size, *split.images.shape[1:])
         self._bytes = torch.empty(shape, dtype=torch.uint8, device=device)
         self._inputs = torch.empty(shape, dtype=torch.float32, device=device)
-        self._targets = torch.empty(batch_size, dtype=torch.int64, device=device)
+        self._targets = torch.empty(self.batch_size, dtype=torch.int64, device=device)
         scale, shift = _affine(normalize, mean, std)
         self._scale = scale
         self._shift = torch.tensor(shift, dtype=torch.float32, device=device)

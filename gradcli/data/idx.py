@@ -16,6 +16,7 @@ import gzip
 import math
 import os
 import zlib
+from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,9 @@ NAMES: Final = (
 )
 
 _UNSIGNED_BYTE: Final = 8
+# Deflate makes at most 1,032 bytes of one (https://zlib.net/zlib_tech.html).
+_MOST_COMPRESSED: Final = 1032
+_AT_ONCE: Final = 2**20
 # In an error about a folder without the files.
 _NAMES_SHOWN: Final = 8
 _FOLDERS_TRIED: Final = 100
@@ -150,39 +154,64 @@ def _read_split(images_path: Path, labels_path: Path) -> Split:
 
 
 def _read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    content = _read_bytes(path)
-    magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
-    if content[:4] != magic:
-        raise UserError(
-            f"This is not an IDX file of unsigned bytes in {dimensions} dimension(s): "
-            f"it begins with {content[:4].hex() or 'nothing'}, expected {magic.hex()}.",
-            where=str(path),
-        )
-    start = 4 + 4 * dimensions
-    if len(content) < start:
-        raise UserError(
-            f"The file ends in its header, after {len(content)} of {start} bytes.",
-            where=str(path),
-        )
-    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
-    expected = start + math.prod(shape)
-    if len(content) != expected:
-        raise UserError(
-            f"The file has {len(content):,} bytes, but its header says "
-            f"{' x '.join(map(str, shape))} values, {expected:,} bytes in all.",
-            where=str(path),
-        )
-    # A bytearray, because torch wants memory that it may write to.
-    return np.frombuffer(bytearray(content), dtype=np.uint8, offset=start).reshape(shape)
-
-
-def _read_bytes(path: Path) -> bytes:
+    """Read a file, plain or gzipped. No more is unpacked than its header announces."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            shape = _read_shape(file, path, dimensions)
+            values = _read_values(file, math.prod(shape), path.stat().st_size)
+            surplus = file.read(1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(
             f"The file is not a complete gzip file: {error}.", where=str(path)
         ) from error
     except OSError as error:
         raise UserError(f"The file cannot be read: {error.strerror}.", where=str(path)) from error
+    except MemoryError as error:
+        raise UserError(
+            f"Its header says {' x '.join(map(str, shape))} values, which do not fit into memory.",
+            where=str(path),
+        ) from error
+    start = 4 + 4 * dimensions
+    expected = start + math.prod(shape)
+    if len(values) != math.prod(shape) or surplus:
+        raise UserError(
+            f"The file has {'more than ' if surplus else ''}{start + len(values):,} bytes, but its "
+            f"header says {' x '.join(map(str, shape))} values, {expected:,} bytes in all.",
+            where=str(path),
+        )
+    return values.reshape(shape)
+
+
+def _read_shape(file: BufferedIOBase, path: Path, dimensions: int) -> tuple[int, ...]:
+    """Read the header.
+
+    Raises:
+        UserError: if it is not that of unsigned bytes in so many dimensions.
+    """
+    start = 4 + 4 * dimensions
+    header = file.read(start)
+    magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
+    if header[:4] != magic:
+        raise UserError(
+            f"This is not an IDX file of unsigned bytes in {dimensions} dimension(s): "
+            f"it begins with {header[:4].hex() or 'nothing'}, expected {magic.hex()}.",
+            where=str(path),
+        )
+    if len(header) < start:
+        raise UserError(
+            f"The file ends in its header, after {len(header)} of {start} bytes.",
+            where=str(path),
+        )
+    return tuple(np.frombuffer(header[4:], dtype=">u4").tolist())
+
+
+def _read_values(file: BufferedIOBase, count: int, file_bytes: int) -> NDArray[np.uint8]:
+    """Read up to `count` values; fewer if the file ends before.
+
+    Memory is taken for what a file of `file_bytes` can hold at most, whatever its header says.
+    """
+    values = np.empty(min(count, file_bytes * _MOST_COMPRESSED), dtype=np.uint8)
+    unread = values.data
+    while unread and (read := file.readinto(unread[:_AT_ONCE])):
+        unread = unread[read:]
+    return values[: len(values) - len(unread)]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcli.diagnosis.evidence import Evidence, matrix_layers
+from gradcli.diagnosis.limits import RATE_GONE
 from gradcli.diagnosis.loss_trend import (
     FEWEST_STEPS,
     describe_loss_trend,
@@ -82,10 +83,20 @@ def collect_evidence(
         last_step=int(steps.step[rows[-1]]) if count else 0,
         first_learning_rate=float(np.max(steps.learning_rate[rows[:FEWEST_STEPS]], initial=0.0)),
         rate_of_first_update=float(steps.learning_rate[rows[0]]) if count else float("nan"),
+        rate_gone_since=_rate_gone_since(steps, rows),
         still_elsewhere=_still_without_matrix(info, registered, norms, layer_records),
         gone_before_update=tuple(gone.tolist()),
         silent_since=silent,
     )
+
+
+def _rate_gone_since(steps: StepRecords, rows: Integers) -> int:
+    """Return the step from which the learning rate is next to nothing, to the end; 0 if none."""
+    rates = np.asarray(steps.learning_rate[rows], dtype=np.float64)
+    at_work = np.flatnonzero(rates >= RATE_GONE.value * rates.max(initial=0.0))
+    if not len(at_work) or at_work[-1] + 1 >= len(rows) or not rates.max() > 0:
+        return 0
+    return int(steps.step[rows[at_work[-1] + 1]])
 
 
 def _silent_since(steps: StepRecords, rows: Integers, layers: tuple[LayerInfo, ...]) -> Integers:

@@ -120,6 +120,9 @@ class Evidence:
     """The largest learning rate of the first steps."""
     rate_of_first_update: float = math.nan
     """The learning rate of the first step on record."""
+    rate_gone_since: int = 0
+    """The step from which the learning rate is less than a thousandth of its largest value, to the
+    end; 0 if there is none."""
     still_elsewhere: tuple[str, ...] = ()
     """The layers without a matrix, such as norm layers, that get a gradient, but whose weights had
     the same norm whenever it was measured."""
@@ -127,6 +130,12 @@ class Evidence:
     """Which layers have a gradient after the backward pass, but none, or 0, in every update."""
     silent_since: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
+    setups: tuple[SetupRecord, ...] = ()
+    """All of the course, `first_setup` and `setup` among them."""
+    calls_since_update: int = 0
+    """How often an own loop has reported a loss since its optimizer's last update."""
+    calls_per_update: int = 1
+    """The largest such number before an update: above 1 if parts of an accumulation report."""
 
     def with_probed(self, probed: Probed | None) -> Evidence:
         """Add what was probed, given in the order in which the layers were registered."""
@@ -179,6 +188,44 @@ class Evidence:
         known = np.isfinite(ratios)
         moved = (known & (ratios > 0)).any(axis=0) | ~known.any(axis=0)
         return np.asarray(moved)
+
+    @cached_property
+    def still_since(self) -> Integers:
+        """The step from which no measured update moved each layer, to the end, (L,); 0 if none.
+
+        Only if there are two measurements or more, over the last tenth of the steps or more, and
+        the optimizer no longer holds the layer, or at a rate of 0: an update may also round to
+        nothing. The layer may have stood still before, back to the measurement before this step.
+        """
+        measured = len(self.update_ratios)
+        if not measured or self.setup is None:
+            return np.zeros(len(self.layers), dtype=np.int64)
+        still = np.cumprod((self.update_ratios == 0)[::-1], axis=0).sum(axis=0).astype(np.int64)
+        since = self.record_steps[np.minimum(measured - still, measured - 1)]
+        longest = max(SILENT_STEPS.value, self.steps / 10)
+        lasts = (still >= 2) & (self.last_step - since + 1 >= longest)
+        return np.where(lasts & ~np.array(self._held_at_a_rate), since, 0)
+
+    @property
+    def first_rates(self) -> dict[str, float]:
+        """The first learning rate of each layer, by its name; without those that are not held."""
+        groups = () if self.first_setup is None else self.first_setup.groups
+        rates: dict[int, float] = {}
+        for group in groups:
+            rates.update(dict.fromkeys(group.parameters, group.learning_rate))
+        return {
+            layer.name: rates[index]
+            for layer in self.layers
+            for index in self.parameters_of(layer)
+            if index in rates
+        }
+
+    @property
+    def _held_at_a_rate(self) -> list[bool]:
+        """Whether the optimizer holds a parameter of each layer, at a rate above 0, in the end."""
+        groups = () if self.setup is None else self.setup.groups
+        held = {index for group in groups if group.learning_rate for index in group.parameters}
+        return [not held.isdisjoint(self.parameters_of(layer)) for layer in self.layers]
 
     @property
     def classes(self) -> int:

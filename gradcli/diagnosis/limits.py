@@ -106,6 +106,11 @@ HALF_LEARNED = Limit(
     "After updates that replaced what a layer was, most of the loss is left.",
     "measured: at most 0.66 in sound trainings with such an update",
 )
+RATE_GONE = Limit(
+    1e-3,
+    "At a thousandth of the largest learning rate, a thousand updates do what one did before.",
+    "arithmetic; the shipped schedules spend at most the last fiftieth of the steps below it",
+)
 SMALL_UPDATE = Limit(
     1e-4,
     "A tenth of the usual update ratio: in a thousand steps a layer still moves by a tenth of its "

@@ -82,6 +82,8 @@ class Spike:
     """The lowest loss of the three steps after it."""
     loss_previous: float = math.nan
     """The loss of the step before it."""
+    highest_before: float = math.nan
+    """The highest loss of up to 20 steps before it."""
     factor_at: float = math.nan
     """The norm of the step itself as a multiple of that median; `factor` may be of a later one."""
     factor_previous: float = math.nan
@@ -110,6 +112,7 @@ class Spike:
     def _was_announced(self) -> bool:
         return (
             self.loss_previous > BATCH_LOSS_BEFORE.value * self.loss_before
+            or self.highest_before > BATCH_LOSS.value * self.loss_before
             or self.factor_previous > BATCH_LOSS_BEFORE.value
         )
 
@@ -197,20 +200,26 @@ def find_spikes(steps: StepRecords, layers: tuple[LayerInfo, ...]) -> tuple[Spik
                 loss_at=float(steps.loss[finite[first]]),
                 loss_next=float(np.min(after[:3])) if len(after) else math.nan,
                 loss_previous=float(steps.loss[finite[first - 1]]),
-                steps_to_recover=_steps_until(steps.loss[finite[last + 1 :]], _median(before)),
+                highest_before=float(np.max(before)),
+                steps_to_recover=_steps_until(steps, finite[last + 1 :], _median(before)),
                 **_norms_around(steps, finite[max(0, first - _BEFORE) : first + 1]),
             )
         )
     return tuple(spikes)
 
 
-def _steps_until(losses: Floats, level: float) -> float:
-    """Return after how many steps the median of five losses is at or below `level`, or inf."""
-    if len(losses) < _RECOVERED:
-        return math.inf
-    medians = np.median(sliding_window_view(losses, _RECOVERED), axis=1)
-    reached = np.flatnonzero(medians <= level)
-    return float(reached[0] + 1) if len(reached) else math.inf
+def _steps_until(steps: StepRecords, rows: Integers, level: float) -> float:
+    """Return after how many of the rows the median of five losses is at or below `level`, or inf.
+
+    Only as much is read as it takes.
+    """
+    for start in range(0, len(rows) - _RECOVERED + 1, _ROWS_AT_ONCE):
+        block = rows[start : start + _ROWS_AT_ONCE + _RECOVERED - 1]
+        medians = np.median(sliding_window_view(steps.loss[block], _RECOVERED), axis=1)
+        reached = np.flatnonzero(medians <= level)
+        if len(reached):
+            return float(start + reached[0] + 1)
+    return math.inf
 
 
 def find_rate_changes(steps: StepRecords) -> tuple[RateChange, ...]:

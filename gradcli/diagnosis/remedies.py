@@ -10,6 +10,7 @@ import math
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import FIRST_UPDATE, SETTLED_UPDATE
 from gradcli.diagnosis.update_sizes import settled_update
+from gradcli.records import LayerInfo
 
 _PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
@@ -37,7 +38,7 @@ def keep_gradients_alive(evidence: Evidence) -> str | None:
         return None
     if info.activation and info.activation not in _RECTIFIERS:
         return "activation=relu init=kaiming"
-    if info.model in _PERCEPTRONS:
+    if info.model in _PERCEPTRONS and info.batch_size != 1:
         return "init=kaiming model.norm=batch"
     return "init=orthogonal" if info.model == "rnn" else "init=kaiming"
 
@@ -83,12 +84,14 @@ def lower_learning_rate(evidence: Evidence, factor: float) -> str | None:
     return _learning_rate(evidence, _lowering_factor(evidence, factor))
 
 
-def lower_learning_rate_in_words(evidence: Evidence, factor: float) -> str:
-    """Say to which learning rate to go down."""
-    rate = evidence.info.learning_rate
+def lower_learning_rate_in_words(evidence: Evidence, factor: float, layer: LayerInfo) -> str:
+    """Say to which learning rate to go down, and of which group if there are several."""
+    rates = evidence.first_rates
+    rate = rates.get(layer.name, evidence.info.learning_rate)
+    whose = f" of the parameter group of {layer.name}" if len(set(rates.values())) > 1 else ""
     known = 0 < rate < math.inf
     target = f" to {rate * _lowering_factor(evidence, factor):.2g}" if known else ""
-    return f"Lower the learning rate{target}."
+    return f"Lower the learning rate{whose}{target}."
 
 
 def _lowering_factor(evidence: Evidence, factor: float) -> float:

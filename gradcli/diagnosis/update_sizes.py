@@ -20,6 +20,7 @@ from gradcli.diagnosis.limits import (
 
 # Of more, a short training sees next to nothing.
 _LARGEST_MOMENTUM = 0.999
+_RECURRENT = ("RNN", "LSTM", "GRU")
 
 
 def first_jump(evidence: Evidence) -> tuple[int, int, float] | None:
@@ -64,6 +65,9 @@ def settled_update(evidence: Evidence) -> float:
         return 0.0
     # Relative to weights that begin near zero, such as the scale of a branch, any update is large.
     gains, measured = evidence.initial_gains, np.isfinite(ratios[0])
+    # So it is relative to recurrent ones, which begin smaller the larger their state is.
+    recurrent = np.array([layer.kind.startswith(_RECURRENT) for layer in evidence.layers])
+    gains = np.where(recurrent, np.nan, gains)
     usual = gains >= SMALL_WEIGHTS.value if np.isfinite(gains).any() else measured
     of_usual_layers = ratios[0][usual & measured]
     if not len(of_usual_layers):

@@ -58,12 +58,21 @@ def largest_dropout(model: nn.Module) -> tuple[str, float]:
 
 @torch.no_grad()
 def weight_gain(module: nn.Module) -> float:
-    """Return rms * sqrt(fan_in) of the weights of a linear or convolutional layer, else NaN."""
-    weight = getattr(module, "weight", None)
-    if not isinstance(module, _MULTIPLYING) or not isinstance(weight, Tensor) or weight.ndim < 2:
+    """Return rms * sqrt(fan_in) of the weights of a layer, else NaN.
+
+    Of a linear or convolutional layer, and of a recurrent one the weights from a hidden state to
+    the next (their largest): those decide whether signals keep their size through time. PyTorch
+    gives all three 1/sqrt(3).
+    """
+    if isinstance(module, _MULTIPLYING):
+        weights = [getattr(module, "weight", None)]
+    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        weights = [one for name, one in module.named_parameters() if name.startswith("weight_hh")]
+    else:
         return math.nan
-    norm = math.sqrt(sum_of_squares(weight.detach().cpu()))
-    return norm / math.sqrt(weight.shape[0])
+    found = [one for one in weights if isinstance(one, Tensor) and one.ndim > 1]
+    norms = [math.sqrt(sum_of_squares(one.detach().cpu()) / one.shape[0]) for one in found]
+    return max(norms, default=math.nan)
 
 
 @torch.no_grad()

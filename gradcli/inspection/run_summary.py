@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from gradcli.records import (
     LayerSummary,
     NormSummary,
     ProbeRecord,
+    Status,
     StepRecords,
     TrainSummary,
     norm_by_layer,
@@ -44,17 +45,20 @@ from gradcli.runs.files import number
 _ROWS_AT_ONCE = 5_000
 
 
-def summarise_run(run: Run, evidence: Evidence | None = None) -> TrainSummary:
+def summarise_run(
+    run: Run, evidence: Evidence | None = None, *, status: Status | None = None
+) -> TrainSummary:
     """Summarise a run, whatever its status.
 
     Args:
         run: the run.
         evidence: what `gather_evidence` returned for it; None gathers it.
+        status: with which it ends, if that is not stored yet.
 
     Raises:
         UserError: if the process ended before the model was built.
     """
-    info, state = run.info, run.state
+    info, state, ending = run.info, run.state, status or run.status
     norms = _NormColumns(run.layers)
     norms.add_all(run.steps)
     steps = _steps_made(run)
@@ -67,10 +71,10 @@ def summarise_run(run: Run, evidence: Evidence | None = None) -> TrainSummary:
     return TrainSummary(
         info=info,
         path=str(run.path),
-        status=run.status,
+        status=ending,
         epochs=state.get("progress", {}).get("epochs", 0),
         steps=steps,
-        train_loss=_train_loss(run),
+        train_loss=_train_loss(run, ending),
         val_accuracy=_last_accuracy(run.evals, "val"),
         # An extended run was tested before, with other weights than it has now.
         test_accuracy=_last_accuracy([one for one in run.evals if one.step == steps], "test"),
@@ -105,6 +109,13 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
     """
     evidence = collect_evidence(
         run.info, steps, run.layer_records, run.evals, run.fault, run.setup, run.first_setup
+    )
+    calls = run.state.get("calls", {})
+    evidence = replace(
+        evidence,
+        setups=run.setups,
+        calls_since_update=calls.get("since_update", 0),
+        calls_per_update=1 + calls.get("most_before_update", 0),
     )
     last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
     return evidence.with_probed(_probed(last, run.layers))
@@ -219,9 +230,9 @@ def _last_accuracy(evals: Sequence[EvalRecord], split: str) -> float:
     return next((record.accuracy for record in reversed(evals) if record.split == split), math.nan)
 
 
-def _train_loss(run: Run) -> float:
+def _train_loss(run: Run, status: Status) -> float:
     """The mean training loss of the last epoch, or of the steps since the last evaluation."""
-    if run.fault is not None and run.status != "finished":
+    if run.fault is not None and status != "finished":
         return run.fault.loss
     known = [record.train_loss for record in run.evals if not math.isnan(record.train_loss)]
     if known:

@@ -294,8 +294,12 @@ class GradientMonitor:
             self._loop.close()
             self._warn_without_update(error)
             self._note_progress(whole=error is None)
-            self._writer.set_status(_status(self._loop, error), **_described(error))
-            self._recorders.finish(summarise_run(load_run(self._writer.directory)))
+            self._writer.note(**_described(error))
+            summary = summarise_run(
+                load_run(self._writer.directory), status=_status(self._loop, error)
+            )
+            self._recorders.store(summary)
+            self._recorders.finish(summary)
         except OSError:
             if error is None:  # otherwise a full disk, say, would hide what went wrong
                 raise
@@ -321,6 +325,10 @@ class GradientMonitor:
         self._writer.note(
             progress={"steps": self._loop.updates, "epochs": epoch if whole else max(0, epoch - 1)},
             skipped_steps=self._loop.skipped,
+            calls={
+                "since_update": self._loop.since_update,
+                "most_before_update": self._loop.most_before_update,
+            },
             seconds_total=self._seconds,
         )
 

@@ -63,6 +63,7 @@ class LoopMonitor:
         updates: the updates made so far.
         skipped: the updates that the scaler skipped.
         without_update: the measured steps that no update followed.
+        since_update: those after the last update; `most_before_update`: the most before one.
         epoch: of the last step, from 1; 0 if the loop does not tell.
         fault: the first non-finite value that the scaler did not cause.
         last_is_finite: whether the last step that was emitted was finite.
@@ -87,7 +88,7 @@ class LoopMonitor:
         self.layers = find_layers(self.model)
         self.updates = 0
         self.skipped = 0
-        self.without_update = 0
+        self.without_update = self.since_update = self.most_before_update = 0
         self.epoch = 0
         self.fault: FaultRecord | None = None
         self.last_is_finite = True
@@ -247,6 +248,8 @@ class LoopMonitor:
         if observed and self._scale.active:
             self.flush()  # it may count updates that the scaler skipped
         self.updates += 1
+        self.most_before_update = max(self.most_before_update, self.since_update)
+        self.since_update = 0
         self._after = after
         self._append(self.updates, measured, after)
         if observed:
@@ -359,6 +362,7 @@ class LoopMonitor:
         if measured is None:
             return
         self.without_update += 1
+        self.since_update += 1
         # A loop may also measure each part of an accumulation, which is not a skipped update.
         if measured.scale is not None and self._scale.value() < measured.scale.item():
             self._count_skipped(1, float(measured.loss), on_host(measured.before))

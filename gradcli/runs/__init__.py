@@ -9,7 +9,7 @@ from gradcli.runs.comparisons import (
 )
 from gradcli.runs.finding import find_any, find_comparison, find_run, list_any, list_rows
 from gradcli.runs.reader import Run, is_run, list_runs, load_run
-from gradcli.runs.removal import refuse_if_at_work, remove, size_bytes
+from gradcli.runs.removal import own_path, refuse_if_at_work, remove, size_bytes
 from gradcli.runs.writer import RunWriter, claim_run, create_run_directory
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "list_runs",
     "load_checkpoint",
     "load_run",
+    "own_path",
     "refuse_if_at_work",
     "remove",
     "set_aside",

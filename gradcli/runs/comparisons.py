@@ -115,7 +115,7 @@ class ComparisonDirectory(StateDirectory):
         """Lock the comparison for this process.
 
         Raises:
-            UserError: if another process is working on it.
+            UserError: if another process is working on it, or it holds links to elsewhere.
         """
         return claim(self.path, (COMPARISON_FILE, PLAN_FILE))
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from gradcli.errors import UserError
 from gradcli.records import Status
-from gradcli.runs.files import refuse_unknown_schema, sweep
+from gradcli.runs.files import refuse_links, refuse_unknown_schema, sweep
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
 from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
 from gradcli.system.paths import Paths
@@ -101,8 +101,10 @@ def claim(directory: Path, files: Iterable[str]) -> RunLock:
         files: the names of the files that the process is going to write.
 
     Raises:
-        UserError: if another process is working in it, or a folder is in the place of a file.
+        UserError: if another process is working in it, it holds links to elsewhere, or a folder is
+            in the place of a file.
     """
+    refuse_links(directory)
     try:
         lock = RunLock(directory)
     except BlockingIOError:

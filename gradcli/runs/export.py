@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TextIO
 
+from gradcli.notation.visible import in_json, visible
 from gradcli.runs.files import plain
 from gradcli.runs.reader import Run
 
@@ -46,16 +47,22 @@ def step_table_of_trials(trials: Sequence[tuple[Mapping[str, Any], Run]]) -> Tab
 
 
 def write_csv(table: Table, file: TextIO) -> None:
-    """Write CSV with a header; NaN and infinities as `nan` and `inf`, missing values as empty."""
+    """Write CSV with a header; NaN and infinities as `nan` and `inf`, missing values as empty.
+
+    Control characters in names and texts are written as escapes: a terminal may show the file.
+    """
     writer = csv.DictWriter(file, table.columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table.rows)
+    writer.writerow({column: visible(column) for column in table.columns})
+    writer.writerows(
+        {name: visible(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in table.rows
+    )
 
 
 def write_jsonl(table: Table, file: TextIO) -> None:
     """Write one JSON object per row; NaN and infinities as strings, without missing values."""
     for row in table.rows:
-        file.write(json.dumps(plain(row)) + "\n")
+        file.write(in_json(json.dumps(plain(row))) + "\n")
 
 
 #: How a table is written, by the format's name.

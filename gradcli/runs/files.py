@@ -6,6 +6,7 @@ import glob
 import json
 import math
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 import gradcli
 from gradcli.errors import UserError
+from gradcli.system.naming import naming
 
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.
@@ -29,7 +31,15 @@ def write_atomically(
         write: fills the new one.
         keep_as: where the old one is kept. A process that is killed at this moment leaves it there,
             and nothing at `path`.
+
+    Raises:
+        OSError: with `path` as its file name, if it cannot be written.
     """
+    with naming(path):
+        _replace(path, write, keep_as)
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | None) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -41,8 +51,10 @@ def write_atomically(
         if keep_as is not None and path.exists():
             path.replace(keep_as)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            raise error.__context__ from None  # torch's own error hides what the system said
         raise
 
 
@@ -54,6 +66,24 @@ def sweep(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         for left in folder.glob(f".{glob.escape(name)}.????????"):
             left.unlink(missing_ok=True)
+
+
+def refuse_links(directory: Path) -> None:
+    """Refuse to write into a directory that holds symbolic links: gradcli makes none.
+
+    They lead elsewhere, and whoever made the directory would choose what is overwritten there.
+
+    Raises:
+        UserError: if it holds one, at any depth.
+    """
+    link = next((path for path in directory.rglob("*") if path.is_symlink()), None)
+    if link is not None:
+        raise UserError(
+            f"{link} is a symbolic link to {link.readlink()}. gradcli writes only into the "
+            "directory of a run itself.",
+            where=str(link),
+            hint=shlex.join(["rm", str(link)]),
+        )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gradcli.runs.files import write_atomically
 from gradcli.runs.stored import damaged, file_size
+from gradcli.system.naming import naming
 
 STEPS_FILE = "steps.bin"
 EVALS_FILE = "evals.jsonl"
@@ -66,7 +67,8 @@ class Logs:
         """Wait until everything is on the disk; return the sizes, `checksums.bin` included."""
         files = {**self._files, CHECKSUMS_FILE: self._checksums}
         for file in files.values():
-            os.fsync(file.fileno())
+            with naming(file.name):
+                os.fsync(file.fileno())
         return {name: os.fstat(file.fileno()).st_size for name, file in files.items()}
 
     def close(self) -> None:
@@ -216,8 +218,9 @@ def _write_whole(file: Any, data: bytes, size: int) -> None:
     """
     left = data
     try:
-        while left:
-            left = left[file.write(left) :]
+        with naming(file.name):
+            while left:
+                left = left[file.write(left) :]
     except OSError:
         file.truncate(size)
         raise

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import gradcli
+from gradcli.system.git import checked_out
 from gradcli.system.paths import Paths
 
 
@@ -20,7 +20,7 @@ def provenance() -> dict[str, Any]:
 
     return {
         "argv": sys.argv,
-        "git": _git(Path.cwd()),
+        "git": checked_out(Path.cwd()),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -54,17 +54,3 @@ def process_started() -> float:
         return time.time()
     # Field 22 of proc(5), the start time in ticks since boot, is the 20th after the name.
     return time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Return the commit checked out in `folder`, and whether tracked files differ from it."""
-    command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "-uno"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    lines = answer.stdout.splitlines()
-    commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid")]
-    if answer.returncode or not commits:
-        return None
-    return {"commit": commits[0], "dirty": any(not line.startswith("#") for line in lines)}

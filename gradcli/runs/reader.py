@@ -135,6 +135,11 @@ class Run(StateDirectory):
         return self._setups[0] if self._setups else None
 
     @cached_property
+    def setups(self) -> tuple[SetupRecord, ...]:
+        """How the training was set up at each step in which that was observed."""
+        return tuple(self._setups)
+
+    @cached_property
     def _setups(self) -> list[SetupRecord]:
         layers = len(self.layers)
         return self._records(PROBES_FILE, lambda line: _setup_record(line, layers), kind="setup")

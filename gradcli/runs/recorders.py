@@ -81,9 +81,19 @@ class Recorders:
         """Give every recorder a sentence for the user."""
         self._tell(lambda one: one.note(text))
 
-    def finish(self, summary: TrainSummary) -> None:
-        """Tell all how the run ended."""
+    def warn(self, text: str) -> None:
+        """Give the user a warning: by the recorders that show notes, else by Python."""
+        if any(one.shows_notes for one in self._others):
+            self.note(text)
+        else:
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def store(self, summary: TrainSummary) -> None:
+        """Store how the run ended in its directory."""
         self._directory.finish(summary)
+
+    def finish(self, summary: TrainSummary) -> None:
+        """Tell the others how the run ended; `store` comes first."""
         self._tell(lambda one: one.finish(summary))
 
     def close(self) -> None:
@@ -112,11 +122,7 @@ class Recorders:
         writer = self._directory.writer
         dropped = {**writer.noted("dropped_recorders", {}), name: repr(error)}
         writer.set_status(writer.noted("status"), dropped_recorders=dropped)
-        text = f"The recorder {name} failed and gets no more records: {error!r}."
-        if any(one.shows_notes for one in self._others):
-            self.note(text)
-        else:
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        self.warn(f"The recorder {name} failed and gets no more records: {error!r}.")
 
 
 def _unique_names(recorders: Sequence[Recorder]) -> list[str]:

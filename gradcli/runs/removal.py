@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gradcli.errors import UserError
+from gradcli.errors import OperatingSystemError, UserError
 from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.directory import TRIALS
 from gradcli.runs.reader import Run
@@ -13,16 +13,22 @@ from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
 
 
 def size_bytes(found: Run | ComparisonDirectory) -> int:
-    """Return the size of all files of a run, or of a comparison and its trials."""
+    """Return the size of all files of a run, or of a comparison and its trials; 0 for a link."""
+    if found.path.is_symlink():
+        return 0
     return sum(path.lstat().st_size for path in found.path.rglob("*") if not path.is_dir())
 
 
 def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
     """Refuse a run or a comparison if a process is working in it or in one of its trials.
 
+    A link to one may go at any time: nothing works in the link.
+
     Raises:
         UserError: if so.
     """
+    if found.path.is_symlink():
+        return
     trials = found.trial_paths() if isinstance(found, ComparisonDirectory) else []
     paths = [found.path, *trials]
     parent = found.path.resolve().parent
@@ -40,14 +46,20 @@ def remove(found: Run | ComparisonDirectory) -> None:
 
     `run.json` or `comparison.json` is deleted after all other files: if the removal is interrupted,
     the rest is still found and can be removed. The lock is deleted last, so that no process
-    starts to work there earlier.
+    starts to work there earlier. Of a symbolic link only the link is deleted, never its target.
 
     Raises:
-        UserError: if a process is working in it, or a file cannot be deleted.
+        UserError: if a process is working in it.
+        OperatingSystemError: if a file cannot be deleted.
     """
     refuse_if_at_work(found)
-    directory = found.path.resolve()
+    directory = own_path(found)
     try:
+        if directory.is_symlink():
+            directory.unlink()
+            return
+        if (directory / LOCK_FILE).is_symlink():  # gradcli makes none; locking would follow it
+            (directory / LOCK_FILE).unlink()
         with RunLock(directory):
             last = (found.state_file, LOCK_FILE)
             entries = [path for path in directory.iterdir() if path.name not in last]
@@ -55,10 +67,15 @@ def remove(found: Run | ComparisonDirectory) -> None:
                 _delete(path)
         directory.rmdir()
     except OSError as error:
-        raise UserError(
+        raise OperatingSystemError(
             f"{error.filename or directory} cannot be deleted: {error.strerror}.",
             where=str(directory),
         ) from None
+
+
+def own_path(found: Run | ComparisonDirectory) -> Path:
+    """Return the absolute path of a directory, or of the symbolic link that stands for it."""
+    return found.path.parent.resolve() / found.path.name
 
 
 def _delete(path: Path) -> None:

@@ -88,7 +88,7 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
 
     Raises:
         UserError: if a newer gradcli wrote the log.
-        DamagedFileError: if the log or its description cannot be read.
+        DamagedFileError: if the log or its description cannot be read, or is not one of gradcli's.
     """
     dtype, rows = _described(directory)
     if not rows:
@@ -127,7 +127,11 @@ def read_last_steps(directory: Path, count: int) -> StepRecords:
 
 
 def _described(directory: Path) -> tuple[np.dtype[Any], int]:
-    """Return the type of a row, and the number of whole rows."""
+    """Return the type of a row, and the number of whole rows.
+
+    No rows but gradcli's own are mapped: bytes read as NumPy's objects would be followed as
+    addresses.
+    """
     path = directory / DESCRIPTION_FILE
     if not os.path.lexists(path):
         return row_type(0), 0

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
-from gradcli.errors import UserError
+from gradcli.errors import OperatingSystemError, UserError
 from gradcli.records import (
     DataInfo,
     EvalRecord,
@@ -49,7 +49,8 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
     """Create a new run directory that no other process uses, and return it.
 
     Raises:
-        UserError: if `runs_dir` cannot be written.
+        UserError: if `runs_dir` is a file.
+        OperatingSystemError: if `runs_dir` cannot be written.
     """
     time = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     directory = runs_dir / f"{time}-{name}-{secrets.token_hex(2)}"
@@ -64,7 +65,7 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
             ) from None
         return create_run_directory(runs_dir, name)
     except OSError as error:
-        raise UserError(
+        raise OperatingSystemError(
             f"No run directory can be created in {runs_dir}: {error.strerror}.",
             where="--runs-dir, or GRADCLI_RUNS",
             hint="--runs-dir DIR, with a folder that you may write to",
@@ -155,7 +156,7 @@ class RunWriter:
         lock: what `claim_run` returned for the directory; None locks it.
 
     Raises:
-        UserError: if another process is working in the directory.
+        UserError: if another process is working in the directory, or it holds links to elsewhere.
     """
 
     def __init__(
@@ -293,7 +294,7 @@ def claim_run(directory: Path) -> RunLock:
     """Lock a run directory for this process; sweep what killed ones left behind.
 
     Raises:
-        UserError: if another process is working in it, or a folder is in the place of a file.
+        UserError: as `claim` does.
     """
     return claim(directory, _FILES)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -62,8 +62,9 @@ class Paths:
 
 @contextmanager
 def returning_to(folder: Path) -> Iterator[None]:
-    """Change to `folder` at the end of the block, even after an exception."""
+    """Change to `folder` at the end of the block, even after an exception, if it still exists."""
     try:
         yield
     finally:
-        os.chdir(folder)
+        with suppress(FileNotFoundError):
+            os.chdir(folder)

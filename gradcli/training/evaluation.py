@@ -55,7 +55,9 @@ def evaluate(
             inputs, labels = batches.gather(torch.arange(start, stop, device=batches.device))
             logits = model(inputs).float()
             loss += F.cross_entropy(logits, labels, reduction="sum")
-            correct[start:stop] = logits.argmax(dim=1) == labels
+            # The largest of values among which is NaN is no answer, though `argmax` names a class.
+            answers = ~logits.isnan().any(dim=1)
+            correct[start:stop] = answers & (logits.argmax(dim=1) == labels)
     finally:
         model.train(was_training)
     return Evaluation(float(loss) / batches.size, correct)

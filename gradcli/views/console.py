@@ -2,15 +2,25 @@
 
 A stream is treated as a terminal only if it is one: a pipe gets no control codes, even if
 `FORCE_COLOR` is set. Rich honours `NO_COLOR`. What a stream cannot encode is up to `ascii`.
+
+Only the control codes of screens reach a stream, such as those that move the cursor; those in a
+text are made visible, whatever drew it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text as RichText
+
+from gradcli.notation.visible import LAYOUT, visible
+from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
@@ -19,19 +29,45 @@ if TYPE_CHECKING:
     from gradcli.views.train.train_view import TrainView
 
 
+class _Console(Console):
+    """A console that shows the control characters of texts instead of sending them.
+
+    It leaves a closed pipe to its caller, like every other error of a stream.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Raise the `BrokenPipeError` again, with which rich would end the process."""
+        raise
+
+    def render_str(self, text: str, **layout: Any) -> RichText:
+        # Rich would leave some of them out.
+        return super().render_str(visible(text, LAYOUT), **layout)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text, LAYOUT), style, control)
+
+
 def console_on(stream: TextIO) -> Console:
-    """Return a console that writes to `stream`."""
-    return Console(file=stream, force_terminal=stream.isatty(), highlight=False)
+    """Return a console that writes to `stream`, and takes texts as they are: without markup."""
+    terminal = stream.isatty()
+    return _Console(
+        file=stream, force_terminal=terminal, highlight=False, markup=False, emoji=False
+    )
 
 
 def show_result(renderable: RenderableType) -> None:
     """Print the result of a command on stdout, without cropping lines such as commands."""
-    console_on(sys.stdout).print(renderable, crop=False)
+    with naming("stdout"):
+        console_on(sys.stdout).print(renderable, crop=False)
 
 
 def show_message(renderable: RenderableType) -> None:
     """Print anything but the result, such as an error, on stderr."""
-    console_on(sys.stderr).print(renderable, crop=False)
+    with suppress(OSError):  # without stderr the exit code has to do
+        console_on(sys.stderr).print(renderable, crop=False)
 
 
 def can_draw_live(stream: TextIO) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
 from gradcli.errors import UserError
+from gradcli.views.words import Text
 
 
 def error_panel(error: UserError) -> RenderableType:

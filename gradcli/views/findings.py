@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from gradcli.diagnosis.calibration import measured_findings
 from gradcli.notation import numbers
 from gradcli.records import Finding
 from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import TITLE
+from gradcli.views.words import Text
 
 SEVERITIES = ("error", "warning", "info")
 SEVERITY_STYLES = {"error": "red", "warning": "yellow", "info": ""}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcli.comparison.groups import tied_groups
+from gradcli.notation.visible import in_json
 from gradcli.probes.probe import plain
 from gradcli.probes.registry import known_probes
 from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
@@ -384,4 +385,4 @@ def jsonable(value: Any) -> Any:
 
 def dumps(value: Any) -> str:
     """Write the value as strict JSON, without bare NaN or Infinity."""
-    return json.dumps(jsonable(value), indent=2, allow_nan=False)
+    return in_json(json.dumps(jsonable(value), indent=2, allow_nan=False))

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
-from rich.text import Text
 
 from gradcli.views.table import TITLE, Line, Lines, piece
+from gradcli.views.words import Text
 
 LABEL_WIDTH = 12
 
@@ -42,7 +42,7 @@ class Labelled:
 
 def whole_lines(label: str, texts: Sequence[str]) -> Iterator[RenderableType]:
     """Lay out texts to be copied: each on one line, however long."""
-    yield from labelled_lines(label, [[Segment(text)] for text in texts])
+    yield from labelled_lines(label, [[piece(text)] for text in texts])
 
 
 def labelled_lines(label: str, lines: Sequence[Line]) -> Iterator[RenderableType]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
 
 from gradcli.views.labelled import Labelled
 from gradcli.views.table import GAP, STRONG, TITLE, Lines, piece
+from gradcli.views.words import Text
 
 if TYPE_CHECKING:
     from gradcli.config.menu import Option

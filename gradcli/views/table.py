@@ -16,6 +16,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
+from gradcli.notation.visible import visible
+
 Line = list[Segment]
 
 GAP = "  "
@@ -25,8 +27,8 @@ STRONG = "bold"
 
 
 def piece(text: str, style: str = "") -> Segment:
-    """Return styled text as a segment; styles are parsed once and cached."""
-    return Segment(text, Style.parse(style) if style else None)
+    """Return styled text as a segment of one line; styles are parsed once and cached."""
+    return Segment(visible(text), Style.parse(style) if style else None)
 
 
 def fit(text: str, width: int, align: Literal["left", "right"] = "left") -> str:
@@ -83,6 +85,13 @@ class Column:
     """The cells that its titles and its content need. Measured once, because it is used often."""
 
     def __post_init__(self) -> None:
+        shown = {
+            "above": visible(self.above),
+            "title": visible(self.title),
+            "cells": [visible(cell) for cell in self.cells],
+        }
+        for name, value in shown.items():
+            object.__setattr__(self, name, value)
         needed = max(cell_len(text) for text in (self.above, self.title, *self.cells))
         object.__setattr__(self, "width", max(needed, self.least_width))
 

@@ -126,8 +126,10 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
     return build_model(
         classes["model"],
         config.model.arguments,
-        activation=lambda: classes["activation"](**config.activation.arguments),
-        initialisation=classes["init"](**config.init.arguments),
+        activation=lambda: construct(
+            classes["activation"], config.activation.arguments, "activation"
+        ),
+        initialisation=construct(classes["init"], config.init.arguments, "init"),
         input_shape=dataset.info.shape,
         classes=dataset.info.classes,
         seed=config.seed,
@@ -179,7 +181,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         build_schedule(classes["schedule"], config.schedule.arguments),
         total_steps(splits["train"].steps_per_epoch, plan.epochs, plan.max_steps),
     )
-    clip = classes["clip"](**config.clip.arguments)
+    clip = construct(classes["clip"], config.clip.arguments, "clip")
     return Trainer(model, splits, optimizer, learning_rate, clip, plan)
 
 

@@ -22,6 +22,7 @@ from gradcli.inspection.inspection import Inspection, SideBySide
 from gradcli.probes.probe import Announce, silently
 from gradcli.probes.registry import SHIPPED
 from gradcli.runs import ComparisonDirectory, Run, find_any
+from gradcli.runs.files import refuse_links
 from gradcli.system.paths import Paths, returning_to
 from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
@@ -112,7 +113,9 @@ def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:
     if inspection.kind in ("fresh", "variants"):
         folder = paths.runs_dir / "plots" / _folder_name(inspection)
     else:
-        folder = Path(*shlex.split(inspection.target)) / "plots"
+        directory = Path(*shlex.split(inspection.target))
+        refuse_links(directory)
+        folder = directory / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

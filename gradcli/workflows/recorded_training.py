@@ -5,6 +5,9 @@ What is trained, and from where on, is decided in `train`.
 
 from __future__ import annotations
 
+import errno
+import os
+import shlex
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,9 +31,11 @@ from gradcli.records import (
 )
 from gradcli.runs import RunWriter, load_run
 from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
+from gradcli.runs.writer import CONFIG_FILE
 from gradcli.system.interrupts import caught_signals
 from gradcli.training import Trainer
 from gradcli.training.evaluation import evaluate
+from gradcli.views.draw.attempt import attempt
 from gradcli.workflows.building import build_trainer, describe_run
 from gradcli.workflows.run_probes import RunProbes
 
@@ -111,13 +116,23 @@ def train_and_record(
         if status == "interrupted" and trainer.step == until:
             writer.note(rungs={**writer.noted("rungs", {}), str(until): _rung(trainer)})
         _save(writer, trainer, best=False)
-        writer.set_status(status, signal=caught[0] if caught and not trainer.finished else None)
-        summary = replace(summarise_run(load_run(writer.directory)), path=str(shown_as))
+        writer.note(signal=caught[0] if caught and not trainer.finished else None)
+        # The status is stored with the results, so that no run has ended without them.
+        ended = summarise_run(load_run(writer.directory), status=status)
+        summary = replace(ended, path=str(shown_as))
+        recorders.store(summary)
         if not is_trial:
-            _draw(writer)
+            attempt(lambda: _draw(writer), recorders.warn)
         recorders.finish(summary)
         return summary
     except Exception as error:
+        if not writer.directory.is_dir():
+            # Whatever noticed it first, that is what went wrong.
+            raise FileNotFoundError(
+                errno.ENOENT, os.strerror(errno.ENOENT), str(writer.directory / CONFIG_FILE)
+            ) from error
+        if isinstance(error, OSError) and not is_trial:
+            error.add_note(shlex.join(["gradcli", "train", "--resume", str(shown_as)]))
         with suppress(OSError):  # a full disk must not hide what went wrong
             writer.set_status("failed", error=with_place(error))
         place = place_in_own_code(error, even_if_gradcli_raised=False)
@@ -154,12 +169,12 @@ def _rung(trainer: Trainer) -> float:
     return evaluate(trainer.model, trainer.splits["val"]).accuracy
 
 
-def _draw(writer: RunWriter) -> None:
+def _draw(writer: RunWriter) -> list[Path]:
     """Draw the run's pictures."""
     from gradcli.views.draw.run_figures import plot_run
 
     run = load_run(writer.directory)
-    plot_run(writer.plots, run.info, run.steps, run.evals)
+    return plot_run(writer.plots, run.info, run.steps, run.evals)
 
 
 def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:

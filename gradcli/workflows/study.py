@@ -227,6 +227,7 @@ class Study:
 
     def _conclude(self, caught: Sequence[int]) -> ComparisonSummary:
         """Summarise, save the result, draw the pictures, and show the end."""
+        from gradcli.views.draw.attempt import attempt
         from gradcli.views.draw.comparison_figures import plot_comparison
         from gradcli.views.json_output import comparison_json
 
@@ -248,7 +249,10 @@ class Study:
             result=comparison_json(summary),
         )
         if not missing:
-            plot_comparison(self._directory.plots, summary, list(self._store.records(summary)))
+            records = list(self._store.records(summary))
+            attempt(
+                lambda: plot_comparison(self._directory.plots, summary, records), self._view.note
+            )
         self._view.finish(summary)
         return summary
 

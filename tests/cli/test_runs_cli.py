@@ -153,7 +153,7 @@ def test_an_export_says_what_is_wrong_with_its_file(gradcli, names, tmp_path):
     assert file.read_text().startswith("step,epoch,loss")
     assert export("-o", "/dev/null") == (0, "")
     code, said = export("-o", "/dev/full")
-    assert code == 2 and "No space left on device" in said
+    assert code == 2 and "The disk is full." in said
 
 
 @pytest.fixture

@@ -289,6 +289,12 @@ def test_the_default_of_the_class_shows_how_a_value_is_written(override, hint):
         ("batch_size=-3", "1 or more", "batch_size=1"),
         ("seed=-1", "0 or more", "seed=0"),
         ("threads=0", "1 or more", "threads=1"),
+        ("threads=100000", "is 100,000; it must be from 1 to 1,024", "threads=1024"),
+        ("threads=2147483648", "from 1 to 1,024", "threads=1024"),
+        (f"batch_size={2**63}", f"from 1 to {2**63 - 1:,}", "batch_size=1"),
+        (f"seed={2**63}", f"from 0 to {2**63 - 1:,}", "seed=1"),
+        (f"model.hidden=[{2**63}]", f"to {2**63 - 1:,}", "model.hidden=[256,128]"),
+        (f"clip.max_norm={-(10**23)}", "a larger number needs an exponent", "clip.max_norm=1.0"),
         ("data.val=-1", "0 or more", "data.val=0"),
         ("monitor.every=-1", "0 or more", "monitor.every=0"),
         ("checkpoint.seconds=-0.5", "0.0 or more", "checkpoint.seconds=0.0"),
@@ -310,6 +316,44 @@ def test_a_value_out_of_its_limits_is_refused_with_a_valid_one(override, says, h
     assert says in error.problem
     assert error.hint == hint
     compose_train([hint])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["", "+", "name=a\nb", "epochs=" + "9" * 5000, f"model.hidden={'[' * 99}{']' * 99}"],
+    ids=["nothing", "plus", "newline", "digits", "nested"],
+)
+def test_what_cannot_be_read_is_shown_in_part_and_refused(override):
+    error = mistake(override)
+    assert "is not an override" in error.problem
+    assert len(error.problem) < 500
+
+
+def test_an_integer_that_no_machine_word_holds_is_refused_as_a_number_too():
+    assert "init.bias is 1" in mistake(f"init.bias={10**23}").problem
+    assert arguments(compose_train(["init.bias=1e23"]), "init")["bias"] == 1e23
+
+
+@pytest.mark.parametrize(
+    ("override", "lacks", "nearest"),
+    [
+        ("init._target_=gradcli.models.Initialisation", "fill", "gradcli.models.Default"),
+        ("schedule._target_=gradcli.optim.Schedule", "factor", "gradcli.optim.Cosine"),
+    ],
+)
+def test_an_abstract_class_is_refused_and_those_that_derive_from_it_are_named(
+    override, lacks, nearest
+):
+    error = mistake(override)
+    assert f"is abstract: it lacks {lacks}" in error.problem
+    assert nearest in error.choices
+
+
+@pytest.mark.parametrize("value", ["null", "[0.9]", "3"])
+def test_a_target_of_the_data_that_is_not_text_is_refused(value):
+    error = mistake(f"data._target_={value}")
+    assert "it must be the name of a class" in error.problem
+    assert "gradcli configs data" in error.hint
 
 
 def test_a_rate_that_moves_nothing_and_a_limit_that_limits_nothing_are_values():

@@ -114,3 +114,9 @@ def test_a_batch_on_an_accelerator_waits_for_nothing(split):
     expected, _ = batches(split).gather(indices.cpu())
     assert torch.allclose(inputs.cpu(), expected, rtol=0, atol=1e-6)
     assert torch.equal(labels.cpu(), split.labels[:16])
+
+
+def test_memory_is_taken_for_the_examples_that_there_are(split):
+    loader = batches(split, batch_size=2**63 - 1)
+    assert loader.steps_per_epoch == 1
+    assert len(loader.gather(torch.arange(53))[0]) == 53

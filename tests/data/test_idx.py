@@ -1,5 +1,6 @@
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -198,3 +199,26 @@ def test_a_folder_below_that_holds_them_is_suggested(tiny, tmp_path, below):
     with pytest.raises(UserError, match="is missing") as caught:
         idx.locate(tmp_path)
     assert caught.value.hint == f"data.folder={tmp_path / below}"
+
+
+@pytest.mark.parametrize("name", [IMAGES, LABELS])
+def test_no_more_is_unpacked_than_the_header_announces(tiny, tmp_path, name):
+    path = tiny.write(tmp_path, zipped=True) / f"{name}.gz"
+    bomb = tiny.contents()[name] + bytes(2**28)
+    path.write_bytes(gzip.compress(bomb, compresslevel=1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"more than .* bytes, but its header says"):
+            idx.read_folder(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_no_memory_is_taken_for_what_a_small_file_cannot_hold(tiny, tmp_path, zipped):
+    path = tiny.write(tmp_path, zipped=zipped) / (f"{IMAGES}.gz" if zipped else IMAGES)
+    content = struct.pack(">4I", 0x803, 2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(100)
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(UserError, match="116 bytes, but its header says 4294967295 x"):
+        idx.read_folder(tmp_path)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -328,3 +329,17 @@ def test_a_fault_without_details_is_read(tmp_path):
     del state["fault_details"]
     (tmp_path / "run.json").write_text(json.dumps(state))
     assert load_run(tmp_path).fault == FaultRecord(3, 1, "forward", "hidden1", math.inf, (1,))
+
+
+def test_a_write_that_a_full_disk_cuts_short_is_an_error_at_once(writer):
+    """Rows appended later, once there is space again, would not begin where rows begin."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = writer.directory / "steps.bin"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            writer.write(steps(1, 100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(path)
+    assert path.stat().st_size == 1000

@@ -13,6 +13,7 @@ from torch import nn
 from gradcli.config import compose_train
 from gradcli.data import Batches, Dataset, epoch_order, load_dataset
 from gradcli.records import EvalRecord, FaultRecord, LayerRecord, StepRecords, norm_by_layer
+from gradcli.training.evaluation import evaluate
 from gradcli.workflows.building import build_trainer
 
 MODELS = ["mlp", "cnn", "cnn_2c2d", "rnn"]
@@ -308,3 +309,14 @@ def test_layer_norms_derive_from_parameter_norms(dataset):
         columns(records, "grad_norm_before_clip"),
         rtol=1e-6,
     )
+
+
+def test_what_is_not_a_number_is_no_answer(dataset):
+    split = Batches(dataset.test, 64, normalize="none", mean=dataset.mean, std=dataset.std)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    assert 0 < evaluate(model, split).accuracy < 1
+    with torch.no_grad():
+        model[1].weight[3] = math.nan
+    scored = evaluate(model, split)
+    assert math.isnan(scored.loss)
+    assert scored.accuracy == 0

@@ -4,7 +4,6 @@
 
 import ast
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -126,23 +125,8 @@ def test_the_closing_screen_keeps_its_columns(name, runs):
         (("runs", "show", "gr", "--help"), 0, b"Usage"),
     ],
 )
-def test_an_ascii_terminal_gets_ascii(runs, words, code, says):
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "GRADCLI_RUNS": str(runs), "LC_ALL": "C", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gradcli", *words],
-        env=environment,
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    said = b""
-    try:
-        while block := os.read(leader, 4096):
-            said += block
-    except OSError:  # how Linux says that the other end is closed
-        pass
-    os.close(leader)
-    assert process.wait(timeout=300) == code
+def test_an_ascii_terminal_gets_ascii(runs, words, code, says, on_terminal):
+    found, said = on_terminal(*words, GRADCLI_RUNS=str(runs), LC_ALL="C", TERM="xterm")
+    assert found == code
     assert says in said
     assert said.isascii()

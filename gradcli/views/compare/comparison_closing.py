@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
 
 from gradcli.comparison.groups import answering_first
 from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
@@ -38,6 +37,7 @@ from gradcli.views.heading import STATUS_STYLES, joined
 from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import GAP, STRONG, TITLE, Column, Lines, fitting, table, total_width
 from gradcli.views.train.training_screen import PICTURE
+from gradcli.views.words import Text
 
 MOST_FAILURES = 5
 MOST_PAIRS = 3

@@ -22,6 +22,7 @@ from gradcli.views.compare.comparison_screen import comparison_screen
 from gradcli.views.download_bar import download_bar
 from gradcli.views.table import Line
 from gradcli.views.train.live_screen import PAUSE_PER_COST, SHORTEST_PAUSE_SECONDS, PictureInPlace
+from gradcli.views.words import Text
 
 
 class CompareLiveView:
@@ -42,7 +43,7 @@ class CompareLiveView:
 
     def note(self, text: str) -> None:
         """Print the text above the table; it stays there."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(Text(text))
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
         """Draw a progress bar for the file."""

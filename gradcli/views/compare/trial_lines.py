@@ -23,6 +23,7 @@ from gradcli.views.compare.arm_phrases import (
 )
 from gradcli.views.compare.column_cells import reported_phrases
 from gradcli.views.download_bar import describe_download
+from gradcli.views.words import write_line
 
 
 class ComparePlainView:
@@ -35,8 +36,7 @@ class ComparePlainView:
 
     def note(self, text: str) -> None:
         """Write the text as a line."""
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        write_line(self._stream, text)
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
         """Write one line per downloaded file."""

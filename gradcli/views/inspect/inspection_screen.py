@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
 
 from gradcli.inspection.advice_trial import AdviceTrial
 from gradcli.inspection.inspection import NOT_TESTED, Event, Inspection, NormHistory, SideBySide
@@ -45,6 +44,7 @@ from gradcli.views.inspect.side_by_side import side_by_side_screen
 from gradcli.views.inspect.trial_sentences import trial_sentences
 from gradcli.views.labelled import LABEL_WIDTH, Labelled, whole_lines
 from gradcli.views.table import GAP, STRONG, TITLE, Line, Lines, fit, piece, shorten
+from gradcli.views.words import Text
 
 LONGEST_MAP = 100
 """Columns of the heat map."""

@@ -7,6 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.status import Status
 
+from gradcli.views.words import Text
+
 
 class ProbeProgress:
     """Shows the probe that runs, its number, and how many there are.
@@ -29,7 +31,7 @@ class ProbeProgress:
         """Show the next probe."""
         if self._console is None:
             return
-        line = f"probe {number} of {total}: {probe}"
+        line = Text(f"probe {number} of {total}: {probe}")
         if self._status is None:
             self._status = self._console.status(line)
             self._status.start()

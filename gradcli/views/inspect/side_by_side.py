@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
 
 from gradcli.inspection.inspection import Inspection, LayerReport, SideBySide
 from gradcli.notation import numbers
@@ -32,6 +31,7 @@ from gradcli.views.table import (
     table,
     total_width,
 )
+from gradcli.views.words import Text
 
 MOST_FINDINGS = 6
 LONGEST_LABEL = 30

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.status import Status
 
 from gradcli.notation import numbers
+from gradcli.views.words import Text, write_line
 
 if TYPE_CHECKING:
     from gradcli.inspection.advice_trial import TrialScore
@@ -79,8 +80,7 @@ class TrialProgress:
                 f"{numbers.count(score.steps, 'step')}, validation accuracy "
                 f"{numbers.score(score.accuracy)}, loss {numbers.score(score.loss)}"
             )
-        self._stream.write(f"{self._title()}: {result}\n")
-        self._stream.flush()
+        write_line(self._stream, f"{self._title()}: {result}")
 
     def _title(self) -> str:
         return f"training {self._number} of 2, {self._label}"
@@ -89,10 +89,10 @@ class TrialProgress:
         if self._console is None:
             return
         if self._status is None:
-            self._status = self._console.status(line)
+            self._status = self._console.status(Text(line))
             self._status.start()
         else:
-            self._status.update(line)
+            self._status.update(Text(line))
 
     def __exit__(
         self,

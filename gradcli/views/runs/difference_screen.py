@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
 
 from gradcli.inspection.run_difference import Contrast, RunDifference, fair_comparison, setting
 from gradcli.notation import numbers
@@ -25,6 +24,7 @@ from gradcli.views.table import (
     total_width,
 )
 from gradcli.views.train.training_screen import visible_layers
+from gradcli.views.words import Text
 
 MOST_LAYERS = 24
 WIDEST_VALUE = 28

@@ -25,6 +25,7 @@ from gradcli.records import (
 from gradcli.views.download_bar import describe_download
 from gradcli.views.heading import describe, describe_fault
 from gradcli.views.train.train_view import TrainView
+from gradcli.views.words import write_line
 
 
 class PlainView(TrainView):
@@ -40,22 +41,22 @@ class PlainView(TrainView):
 
     def note(self, text: str) -> None:
         """Write the text as a line."""
-        self._write(text)
+        write_line(self._stream, text)
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
         """Write one line per file."""
         if name != self._downloading:
             self._downloading = name
-            self._write(describe_download(total_bytes, name))
+            self.note(describe_download(total_bytes, name))
 
     def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
         """Write what is about to run."""
         self._info = info
         if info.data.note:
-            self._write(info.data.note)
-        self._write(f"{info.run}: {', '.join(describe(info))}")
+            self.note(info.data.note)
+        self.note(f"{info.run}: {', '.join(describe(info))}")
         if info.start_step:
-            self._write(f"resumed after step {numbers.count(info.start_step)}")
+            self.note(f"resumed after step {numbers.count(info.start_step)}")
 
     def record(self, record: Record) -> None:
         """Write a line when an epoch ends: at its evaluation, or else when the next one begins."""
@@ -66,7 +67,7 @@ class PlainView(TrainView):
                 self._end_epoch(record)
             case FaultRecord():
                 self._end_epoch(None)
-                self._write(describe_fault(record))
+                self.note(describe_fault(record))
 
     def finish(self, summary: TrainSummary) -> None:
         """Write the line of the last epoch if no evaluation has ended it."""
@@ -100,12 +101,8 @@ class PlainView(TrainView):
         ]
         if evaluation is not None:
             phrases.append(numbers.duration(evaluation.seconds))
-        self._write("  ".join(phrases))
+        self.note("  ".join(phrases))
         self._epoch = None
-
-    def _write(self, line: str) -> None:
-        self._stream.write(line + "\n")
-        self._stream.flush()
 
 
 class _Epoch:

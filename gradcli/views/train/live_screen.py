@@ -30,6 +30,7 @@ from gradcli.views.table import Line
 from gradcli.views.train.run_state import RunState
 from gradcli.views.train.train_view import TrainView
 from gradcli.views.train.training_screen import screen
+from gradcli.views.words import Text
 
 SHORTEST_PAUSE_SECONDS = 0.1
 PAUSE_PER_COST = 200
@@ -58,7 +59,7 @@ class LiveView(TrainView):
 
     def note(self, text: str) -> None:
         """Print the text above the screen, where it stays."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(Text(text))
 
     def download(self, done_bytes: int, total_bytes: int, name: str) -> None:
         """Draw a progress bar for the file."""

@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
 
 from gradcli.notation import numbers
 from gradcli.records import TrainSummary
@@ -31,6 +30,7 @@ from gradcli.views.table import (
     table,
 )
 from gradcli.views.train.training_screen import visible_layers
+from gradcli.views.words import Text
 
 LONGEST_BAR = 60
 MOST_FINDINGS = 2

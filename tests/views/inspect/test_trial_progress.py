@@ -41,7 +41,7 @@ def test_on_a_terminal_one_line_is_kept_up_to_date_and_cleared(monkeypatch):
     console = terminal()
     drawn = []
     monkeypatch.setattr(
-        "rich.status.Status.update", lambda self, line: drawn.append(line), raising=True
+        "rich.status.Status.update", lambda self, line: drawn.append(str(line)), raising=True
     )
     run(TrialProgress(console))
     assert drawn == [

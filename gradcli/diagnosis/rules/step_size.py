@@ -8,33 +8,28 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradcli.diagnosis import remedies
-from gradcli.diagnosis.broken import is_of_any_size
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
     ALWAYS,
-    BATCH_LOSS,
-    BATCH_NORM,
     CLIPPED_TO,
     DISTANCE,
+    FIRST_UPDATES,
     HALF_LEARNED,
     HALF_LEFT,
     LARGE_UPDATE,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
     NOISE_SCALE,
-    PASSED,
+    RATE_GONE,
     SCATTER,
     SETTLED_LEFT,
-    SOON,
-    SPIKE,
-    SPIKE_HARM,
-    SPIKE_HARM_AT_LEAST,
     STILL_TO_LEARN,
     TINY_BATCH,
     UPDATE_JUMP,
     USUAL_UPDATE,
 )
-from gradcli.diagnosis.loss_trend import FEWEST_STEPS, RateChange, Spike
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.diagnosis.rules.broken import is_of_any_size
 from gradcli.diagnosis.update_sizes import first_jump, harmful_jump, updates_too_large
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
@@ -43,116 +38,6 @@ from gradcli.records import Finding, was_clipped
 _GOOD_SCATTER = 0.3
 # Where a value that is not finite may be the work of updates; inputs and labels are not.
 _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
-
-
-def spike(evidence: Evidence) -> Iterator[Finding]:
-    """After a norm far above those before it, the loss rose and stayed high."""
-    if 0 < evidence.batch_size <= TINY_BATCH.value:
-        return  # from one or two examples to the next, losses and norms jump anyway
-    first_loss = evidence.convergence.first_loss
-    thrown = harmful_jump(evidence)
-    for one in evidence.spikes:
-        if not one.loss_before > 0:
-            continue  # of a loss that may be negative, no multiple means anything
-        slow = one.steps_to_recover > PASSED.value * evidence.steps
-        passed = evidence.fault is None and not slow
-        rise = one.loss_after - one.loss_before
-        harmful = (
-            one.loss_after > SPIKE_HARM.value * one.loss_before
-            and rise >= SPIKE_HARM_AT_LEAST.value * first_loss
-        )
-        jumps = [
-            change
-            for change in evidence.rate_changes
-            if 0 <= one.step - change.step <= FEWEST_STEPS
-        ]
-        if thrown is not None and thrown[0] < one.step and not jumps:
-            return  # updates were too large before it
-        if updates_too_large(evidence) and not jumps:
-            return
-        broken = not evidence.has_learned or _killed(evidence, one)
-        noticed = one.loss_at - one.loss_before >= SPIKE_HARM_AT_LEAST.value * first_loss
-        set_back = one.is_unannounced and slow and noticed
-        if one.is_of_the_batch and not jumps and (harmful or broken or set_back):
-            yield _bad_batch(one, is_over=passed and not broken)
-            return
-        recovered = evidence.fault is None and evidence.convergence.last_loss < one.loss_before
-        if recovered or not harmful:
-            continue
-        yield _spike(evidence, one, jumps)
-        return  # later ones happen to a model that the first one has disturbed
-
-
-def _spike(evidence: Evidence, one: Spike, jumps: list[RateChange]) -> Finding:
-    jump = max(jumps, key=lambda change: change.factor, default=RateChange(0, 1.0))
-    cause = (
-        f", right after the learning rate was multiplied by {numbers.norm(jump.factor)} "
-        f"at step {jump.step}"
-        if jumps
-        else ""
-    )
-    return Finding(
-        code="spike",
-        severity="warning",
-        layer=one.layer,
-        evidence={
-            "step": one.step,
-            "factor": one.factor,
-            "loss_before": one.loss_before,
-            "loss_after": one.loss_after,
-        },
-        threshold=f"a norm above {SPIKE} times the median of the 25 steps before, and a loss "
-        f"above {SPIKE_HARM} times that before ({SPIKE_HARM.source})",
-        message=f"At step {one.step} the gradient was {numbers.norm(one.factor)} times its "
-        f"usual size, most of all in {one.layer}{cause}. The loss rose from "
-        f"{numbers.norm(one.loss_before)} to {numbers.norm(one.loss_after)}.",
-        override=remedies.smooth_schedule(evidence) if jumps else remedies.limit_spikes(evidence),
-        mend=f"Remove the jump of the schedule at step {jump.step}."
-        if jumps
-        else "Clip the gradients to a few times their usual norm, or lower the learning rate.",
-    )
-
-
-def _killed(evidence: Evidence, one: Spike) -> bool:
-    """Whether a layer has had no gradient since a few steps after the spike."""
-    since = [int(evidence.silent_since[at]) for at in evidence.fell_silent]
-    return any(0 <= step - one.step <= SOON.value for step in since)
-
-
-def _bad_batch(one: Spike, *, is_over: bool) -> Finding:
-    """Report an outlier: as a remark if training has soon made up for it."""
-    return Finding(
-        code="bad-batch",
-        severity="info" if is_over else "warning",
-        layer=one.layer,
-        evidence={
-            "step": one.step,
-            "factor": one.factor,
-            "loss_before": one.loss_before,
-            "loss_at": one.loss_at,
-            "loss_after": one.loss_after,
-            "steps_to_recover": one.steps_to_recover,
-        },
-        threshold=f"in one batch a loss above {BATCH_LOSS} times that before, or a norm above "
-        f"{BATCH_NORM} times that before, and units that die, a loss that stays {SPIKE_HARM} times "
-        f"as high, or one that takes more than {PASSED} of the steps to recover "
-        f"({BATCH_NORM.source})",
-        message=f"The batch of step {one.step} has an outlier: its loss was "
-        f"{numbers.norm(one.loss_at)}, while that of the steps before was "
-        f"{numbers.norm(one.loss_before)}, and its gradient {numbers.norm(one.factor)} times as "
-        f"large as usual. The update with it left the loss at {numbers.norm(one.loss_after)}; "
-        + _recovery(one),
-        override=None,
-        mend=f"Look at the examples of the batch of step {one.step} for an outlier, and remove it "
-        "or clip the gradients.",
-    )
-
-
-def _recovery(one: Spike) -> str:
-    if math.isinf(one.steps_to_recover):
-        return "it has not come back since."
-    steps = numbers.count(int(one.steps_to_recover), "step")
-    return f"{steps} later it was back at where it had been."
 
 
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
@@ -172,10 +57,13 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
     of_rate = [
         change
         for change in evidence.rate_changes
-        if change.factor > 1 and (jump is None or change.step <= step)
+        if change.factor > 1
+        and (FIRST_UPDATES.value < change.step if jump is None else change.step <= step)
     ]
     override = remedies.lower_learning_rate(evidence, size / LARGE_UPDATE.value)
-    mend = remedies.lower_learning_rate_in_words(evidence, size / LARGE_UPDATE.value)
+    mend = remedies.lower_learning_rate_in_words(
+        evidence, size / LARGE_UPDATE.value, evidence.layers[place]
+    )
     if of_rate:
         override = remedies.smooth_schedule(evidence)
         mend = (
@@ -191,7 +79,7 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         layer=name,
         evidence={
             "update_ratio": size,
-            "at_step": step,
+            **({"at_step": step} if jump else {}),
             "largest_update_ratio": ratio,
             "first_loss": first,
             "highest_loss": float(evidence.losses.max(initial=-math.inf)),
@@ -224,7 +112,7 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     jump = first_jump(evidence)
     silent = evidence.fell_silent
     course = (
-        f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.highest_loss)} and "
+        f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.losses.max())} and "
         f"ended at {numbers.norm(last)}."
         if evidence.highest_loss > 1.1 * first
         else f"The loss began at {numbers.norm(first)} and ended at {numbers.norm(last)}."
@@ -252,7 +140,11 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
-    """The weights have hardly moved, and the loss has not fallen."""
+    """The weights have hardly moved, or do not move any more, and there is much to learn."""
+    gone = _rate_gone(evidence)
+    if gone is not None:
+        yield gone
+        return
     if evidence.steps < FEWEST_STEPS or not np.isfinite(evidence.update_ratios).any():
         return
     usual = evidence.usual_update_ratios
@@ -284,14 +176,41 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def _rate_gone(evidence: Evidence) -> Finding | None:
+    """Report a schedule that ended in the first half of the training, with much left to learn."""
+    since, last = evidence.rate_gone_since, evidence.convergence.last_loss
+    too_early = since > 0 and evidence.last_step - since + 1 > evidence.steps / 2
+    if not too_early or not evidence.loss_kept > STILL_TO_LEARN.value or evidence.fault is not None:
+        return None
+    return Finding(
+        code="lr-too-low",
+        severity="warning",
+        layer=None,
+        evidence={"since_step": since, "steps": evidence.steps, "last_loss": last},
+        threshold=f"a learning rate below {RATE_GONE} of its largest value in the second half of "
+        f"the steps, and more than {STILL_TO_LEARN} of the loss left ({RATE_GONE.source})",
+        message=f"The learning rate falls too early: from step {since} of {evidence.last_step} on "
+        f"it is less than {RATE_GONE} of its largest value, so updates change hardly anything. "
+        f"The loss ends at {numbers.norm(last)}.",
+        override=remedies.smooth_schedule(evidence),
+        mend="Step the schedule once per epoch and not per batch, or choose one that lasts for all "
+        "steps.",
+    )
+
+
 def always_clipped(evidence: Evidence) -> Iterator[Finding]:
     """Clipping sets the length of every step."""
     if evidence.steps < FEWEST_STEPS:
         return
-    share = float(was_clipped(evidence.clip_coefficients).mean())
-    coefficient = float(np.median(evidence.clip_coefficients))
-    if not (share > ALWAYS.value and 0 < coefficient < CLIPPED_TO.value):
+    halfway = len(evidence.clip_coefficients) // 2
+    for start in (0, halfway):  # it may have begun midway
+        share = float(was_clipped(evidence.clip_coefficients[start:]).mean())
+        coefficient = float(np.median(evidence.clip_coefficients[start:]))
+        if share > ALWAYS.value and 0 < coefficient < CLIPPED_TO.value:
+            break
+    else:
         return
+    when = " in the second half" if start else ""
     yield Finding(
         code="always-clipped",
         severity="warning",
@@ -303,9 +222,10 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
         },
         threshold=f"more than {ALWAYS} of the steps clipped, to less than {CLIPPED_TO} of their "
         f"norm in the median ({ALWAYS.source})",
-        message=f"{share:.0%} of the steps are clipped, usually to {numbers.norm(coefficient)} "
-        "times their norm: clipping no longer guards against outliers but sets the length of "
-        "every step, so a step's size no longer shows how steep the loss is.",
+        message=f"{share:.0%} of the steps{when} are clipped, usually to "
+        f"{numbers.norm(coefficient)} times their norm: clipping no longer guards against "
+        "outliers but sets the length of every step, so a step's size no longer shows how steep "
+        "the loss is.",
         override=remedies.raise_clip_limit(evidence, coefficient),
         mend=f"Raise the limit of the clipping (max_norm) to {numbers.norm(3 / coefficient)} times "
         "what it is, so that it only meets outliers.",

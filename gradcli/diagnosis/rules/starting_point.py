@@ -33,9 +33,9 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
     if setup is None or setup.inputs is None or setup.inputs.whole:
         return
     inputs = setup.inputs
-    first_inputs = evidence.first_setup.inputs if evidence.first_setup is not None else None
-    if first_inputs is not None and not _size(first_inputs) > INPUT_RANGE.value:
-        return  # then one batch has an outlier
+    since = _unscaled_since(evidence)
+    if since is None:
+        return
     largest = max(abs(inputs.low), abs(inputs.high))
     size = _size(inputs)
     if not size > INPUT_RANGE.value or not math.isfinite(largest):
@@ -56,16 +56,34 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
             "mean": inputs.mean,
             "std": inputs.std,
             "first_loss": evidence.convergence.first_loss,
+            **({"since_step": since} if since > 1 else {}),
         },
         threshold=f"inputs with a root mean square above {INPUT_RANGE}, and no normalising layer "
         f"before or right behind {place} ({INPUT_RANGE.source})",
-        message=f"The inputs are not scaled: they range from {numbers.norm(inputs.low)} to "
+        message=(f"From step {since} on, if not before, the" if since > 1 else "The")
+        + f" inputs are not scaled: they range from {numbers.norm(inputs.low)} to "
         f"{numbers.norm(inputs.high)}, so the signals and gradients of {place} are too large by "
         f"about {numbers.norm(size)}.{_all_the_same(evidence)}",
         override=remedies.scale_inputs(evidence),
         mend=f"Scale the inputs: subtract the mean, {numbers.norm(inputs.mean)}, and divide by "
         f"the standard deviation, {numbers.norm(inputs.std)}.",
     )
+
+
+def _unscaled_since(evidence: Evidence) -> int | None:
+    """Return the step from which all observed inputs are too large; None if one batch is at most.
+
+    A single batch may have an outlier.
+    """
+    observed = [(one.step + 1, one.inputs) for one in evidence.setups if one.inputs is not None]
+    if not observed and evidence.setup is not None and evidence.setup.inputs is not None:
+        observed = [(1, evidence.setup.inputs)]
+    too_large = [step for step, one in observed if _size(one) > INPUT_RANGE.value]
+    for at, (step, _) in enumerate(observed):
+        rest = [later for later, _ in observed[at:]]
+        if rest == too_large[-len(rest) :] and (len(rest) > 1 or at == 0):
+            return step
+    return None
 
 
 def _size(inputs: TensorRange) -> float:

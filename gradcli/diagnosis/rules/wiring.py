@@ -1,4 +1,4 @@
-"""Rules on how the training is put together: what the optimizer holds, modes, the loss."""
+"""Rules on how the training is put together: modes, frozen layers, the loss."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
-from gradcli.records import Finding, LayerInfo, layers_in_call_order
+from gradcli.notation.layer_names import are, named
+from gradcli.records import Finding, layers_in_call_order
 
 # As autograd names them: what turns logits into probabilities, and the losses that do so
 # themselves. Log-softmax twice is log-softmax, so it is missing here on purpose.
 _SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "ReLU"}
 _NLL = "nll_loss"
+_BCE = "binary_cross_entropy"
 _PRODUCTS = ("Addmm", "Mm", "Convolution")
 _LOSSES_OF_LOGITS = {
     "LogSoftmax": ("cross-entropy", ("Softmax", "Sigmoid", "Relu")),
@@ -71,7 +73,7 @@ def batch_norm_mode(evidence: Evidence) -> Iterator[Finding]:
         layer=trained[0],
         evidence={"modules_in_eval_mode": len(setup.eval_mode)},
         threshold="a batch norm layer with trained weights, in eval mode in a training pass",
-        message=f"{_names(trained)} {_are(trained)} in eval mode while the model trains: batches "
+        message=f"{named(trained)} {are(trained)} in eval mode while the model trains: batches "
         "are normalised with the running statistics, which are not updated, and not with "
         "their own.",
         override=None,
@@ -99,10 +101,18 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
             "smaller than they should be."
         )
         mend = f"Replace the {squashing} by log_softmax, or remove it and use cross_entropy."
+    elif loss == _BCE:
+        message = (
+            f"The model's output passes through a sigmoid twice before {loss}, which expects "
+            "probabilities: they stay between 0.5 and 0.73, and gradients are much smaller than "
+            "they should be."
+        )
+        mend = f"Remove one sigmoid, or both and use {_BCE}_with_logits."
     else:
+        own = "softmax" if loss == "cross-entropy" else "sigmoid"
         message = (
             f"The model's output passes through a {squashing} before {loss}, which expects logits "
-            "and applies its own: gradients are much smaller than they should be."
+            f"and applies a {own} itself: gradients are much smaller than they should be."
         )
         if squashing == "softmax" and evidence.classes > 1:
             lowest = float(np.log(np.e + evidence.classes - 1) - 1)
@@ -129,6 +139,9 @@ def _squashed(evidence: Evidence) -> tuple[str, str] | None:
     setup = evidence.setup
     if setup is None:
         return None
+    for operation, before, first in zip(*(setup.loss_path[at:] for at in range(3)), strict=False):
+        if operation == "BinaryCrossEntropy" and before == first == "Sigmoid":
+            return "sigmoid", _BCE
     for operation, before in pairwise(setup.loss_path):
         if operation.startswith("NllLoss") and before in _PRODUCTS:
             return "", _NLL
@@ -192,145 +205,36 @@ def dropout_too_high(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def not_updated(evidence: Evidence) -> Iterator[Finding]:
-    """Layers get gradients, but no update ever moves them."""
-    if not len(evidence.update_ratios) or not len(evidence.norms):
-        return
-    gets_gradient = evidence.norms.max(axis=0) > 0
-    exactly_still = ~evidence.moved_by_updates & gets_gradient & ~np.array(evidence.frozen)
-    cleared = exactly_still & np.array(evidence.gone_before_update or False)
-    if cleared.any():
-        yield _cleared_too_late(evidence, np.flatnonzero(cleared).tolist())
-        return
-    # A gradient may be so small that an update rounds to nothing, in a layer that is held.
-    known = evidence.setup is not None
-    still = exactly_still & (
-        np.array(evidence.not_held)
-        if known
-        else np.array([not evidence.is_moved(place) for place in range(len(evidence.layers))])
-    )
-    places = {evidence.layers[place].name for place in np.flatnonzero(still)}
-    everything = len(places) == len(evidence.layers)
-    places |= set() if everything else set(evidence.still_without_matrix)
-    layers = [layer for layer in evidence.info.layers if layer.name in places]
-    if not layers:
-        return
-    names = [layer.name for layer in layers]
-    zero_rate = _has_zero_rate(evidence, layers)
-    if everything:
-        message = "No update moves any weight: " + (
-            "the learning rate is 0." if zero_rate else "the optimizer changes nothing."
-        )
-        mend = "Give the optimizer a learning rate above 0, and the parameters of this model."
-    else:
-        message = (
-            f"{_names(names)} {_gets(names)} a gradient at every step, but no update moves "
-            f"{_them(names)}: "
-            + (
-                "the learning rate of the parameter group is 0."
-                if zero_rate
-                else "the optimizer does not hold the parameters."
-            )
-        )
-        whose = _names(names) if len(names) <= 2 else f"these {len(names)} layers"
-        mend = (
-            f"Give the parameter group of {whose} a learning rate above 0."
-            if zero_rate
-            else f"Pass the parameters of {whose} to the optimizer; build it after the model is "
-            "complete."
-        )
-    yield _never_moved(
-        evidence,
-        None if everything else names[0],
-        len(names),
-        message,
-        mend,
-        remedies.set_learning_rate(evidence) if everything and zero_rate else None,
-    )
-
-
-def _cleared_too_late(evidence: Evidence, places: list[int]) -> Finding:
-    """Return that the gradients are gone when the optimizer makes its update."""
-    names = [evidence.layers[place].name for place in places]
-    everything = len(names) == sum(not still for still in evidence.frozen)
-    what = "any weight" if everything else _names(names).removesuffix(",")
-    whose = "" if everything else f" for {_them(names)}"
-    return _never_moved(
-        evidence,
-        None if everything else names[0],
-        len(names),
-        f"No update moves {what}: the gradients that loss.backward() made{whose} are gone, or 0, "
-        "when optimizer.step() runs.",
-        "Call optimizer.zero_grad() before loss.backward(), and set no gradient to None or 0 "
-        "between it and optimizer.step().",
-    )
-
-
-def _never_moved(
-    evidence: Evidence,
-    layer: str | None,
-    count: int,
-    message: str,
-    mend: str,
-    override: str | None = None,
-) -> Finding:
-    measured = len(evidence.update_ratios)
-    return Finding(
-        code="not-updated",
-        severity="error",
-        layer=layer,
-        evidence={"layers": count, "update_ratio": 0.0, "measured": measured},
-        threshold="a gradient above 0 and an update ratio of exactly 0 whenever it was measured",
-        message=message,
-        override=override,
-        mend=mend,
-    )
-
-
 def frozen(evidence: Evidence) -> Iterator[Finding]:
     """Layers that are not trained on purpose: one remark."""
-    names = [
-        layer.name for layer, still in zip(evidence.layers, evidence.frozen, strict=True) if still
-    ]
+    places = [place for place, still in enumerate(evidence.frozen) if still]
+    names = [evidence.layers[place].name for place in places]
+    names += [] if names and len(names) == len(evidence.layers) else _frozen_matrices(evidence)
     if not names:
         return
+    since = {int(evidence.silent_since[place]) for place in places if len(evidence.silent_since)}
+    step = since.pop() if len(since) == 1 and len(places) == len(names) else 0
     yield Finding(
         code="frozen",
         severity="info",
         layer=names[0] if len(names) == 1 else None,
-        evidence={"layers": len(names)},
-        threshold="requires_grad is off for all parameters of a layer",
-        message=f"{_names(names)} {_are(names)} frozen (requires_grad is off): "
+        evidence={"layers": len(names), **({"since_step": step} if step > 1 else {})},
+        threshold="requires_grad is off for all parameters of a layer, or for its matrix",
+        message=(f"From step {step} on, " if step > 1 else "")
+        + f"{named(names)} {are(names)} frozen (requires_grad is off): "
         f"{'its' if len(names) == 1 else 'their'} weights stay as they are.",
         override=None,
     )
 
 
-def _has_zero_rate(evidence: Evidence, layers: list[LayerInfo]) -> bool:
-    """Whether the optimizer holds these layers' parameters, but at a rate of zero."""
+def _frozen_matrices(evidence: Evidence) -> list[str]:
+    """Name the frozen matrices of layers of which another parameter, such as a bias, is trained."""
     setup = evidence.setup
     if setup is None:
-        return evidence.info.learning_rate == 0
-    held = {index for group in setup.groups for index in group.parameters}
-    indices = {index for layer in layers for index in evidence.parameters_of(layer)}
-    rates = [group.learning_rate for group in setup.groups if indices & set(group.parameters)]
-    return bool(indices & held) and not any(rates)
-
-
-def _names(names: list[str]) -> str:
-    """Name up to two layers; of more, the number, the first and the last."""
-    if len(names) <= 2:
-        return " and ".join(names)
-    return f"{len(names)} layers, {names[0]} to {names[-1]},"
-
-
-def _are(names: list[str]) -> str:
-    return "is" if len(names) == 1 else "are"
-
-
-def _gets(names: list[str]) -> str:
-    return "gets" if len(names) == 1 else "get"
-
-
-def _them(names: list[str]) -> str:
-    return "it" if len(names) == 1 else "them"
+        return []
+    return [
+        parameter.name
+        for layer, still in zip(evidence.layers, evidence.frozen, strict=True)
+        for parameter, index in zip(layer.parameters, evidence.parameters_of(layer), strict=True)
+        if not still and len(parameter.shape) > 1 and not setup.requires_grad[index]
+    ]

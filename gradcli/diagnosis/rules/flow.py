@@ -20,7 +20,7 @@ from gradcli.diagnosis.limits import (
     WELL_LEARNED,
     Limit,
 )
-from gradcli.diagnosis.starting_point import wild_guesses
+from gradcli.diagnosis.rules.starting_point import wild_guesses
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats, Integers
 

@@ -1,0 +1,120 @@
+"""What is said if no rule finds anything serious: healthy, or what is not known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradcli.diagnosis import remedies
+from gradcli.diagnosis.evidence import Evidence, nanmedian
+from gradcli.diagnosis.limits import LOSS_KEPT
+from gradcli.diagnosis.rules import needs
+from gradcli.notation import numbers
+from gradcli.notation.layer_names import named
+from gradcli.records import Finding
+
+
+def conclusion(evidence: Evidence, tested: list[str]) -> list[Finding]:
+    """Return what to say if nothing serious was found; nothing if too little was seen for that."""
+    if not _enough(evidence):
+        return []
+    return [_healthy(evidence, tested) or _not_yet_learned(evidence) or _undetermined(evidence)]
+
+
+def _enough(evidence: Evidence) -> bool:
+    """Whether enough was seen to call it healthy: a run with updates, or a probed model."""
+    return not needs.updates(evidence) or (
+        not needs.activations(evidence) and not needs.gradients(evidence)
+    )
+
+
+def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
+    """Return that all is well; None if a trained layer gets no gradient, or is not moved."""
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    still = ~evidence.moved_by_updates | (evidence.still_since > 0)
+    if any(_silent_in_the_end(evidence)) or (still & ~aside).any():
+        return None
+    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
+    if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
+        return None
+    # A layer that was frozen at first has no gradient in most steps.
+    norms = np.where(evidence.norms > 0, evidence.norms, np.nan)[:, ~aside]
+    relative = nanmedian(norms) / np.where(evidence.weights > 0, evidence.weights, np.nan)[~aside]
+    known = relative[np.isfinite(relative)]
+    spread = float(known.min() / known.max()) if len(known) and known.max() > 0 else 1.0
+    facts: dict[str, float | int | str] = {"smallest_to_largest_layer": spread}
+    updates = "Only a run can show how training goes."
+    if not needs.updates(evidence):
+        ratio = float(np.nanmax(evidence.usual_update_ratios))
+        facts["median_update_ratio"] = ratio
+        updates = (
+            f"The median update changes no layer's weights by more than {numbers.norm(ratio)} "
+            "times their norm."
+        )
+    every = "every trained layer" if aside.any() else "every layer"
+    return Finding(
+        code="healthy",
+        severity="info",
+        layer=None,
+        evidence=facts,
+        threshold=f"none of: {', '.join(dict.fromkeys(tested))}",
+        message=f"Gradients reach {every}: relative to the weights, the smallest is "
+        f"{numbers.norm(spread)} times the largest. {updates}",
+        override=None,
+    )
+
+
+def _not_yet_learned(evidence: Evidence) -> Finding | None:
+    """Return that the loss has hardly fallen so far, if that is all there is to say."""
+    if evidence.convergence.trend != "falling" or not evidence.loss_kept > LOSS_KEPT.value:
+        return None
+    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=None,
+        evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
+        threshold=f"a loss that falls beyond chance, but is above {LOSS_KEPT} of the first one",
+        message=f"Not sure: the loss falls, but in {evidence.steps} steps it only went from "
+        f"{numbers.norm(first)} to {numbers.norm(last)}. More steps would tell whether it is slow "
+        "or stuck.",
+        override=remedies.longer_training(evidence),
+        mend="Train for four times as many steps.",
+    )
+
+
+def _undetermined(evidence: Evidence) -> Finding:
+    """Return that something may be wrong, and what would tell."""
+    silent = np.flatnonzero(_silent_in_the_end(evidence))
+    names = [evidence.layers[place].name for place in silent]
+    since = {int(evidence.silent_since[place]) for place in silent if len(evidence.silent_since)}
+    when = f"from step {since.pop()} on " if len(since) == 1 else "over the last part of the run "
+    seen = (
+        f"{when}{named(names)} got no gradient"
+        if names
+        else "a trained layer was not moved over the last part of the run"
+    )
+    how = (
+        " If that is not meant, look at what changed there: a part of the loss that ended, "
+        "detach(), torch.no_grad(), or a module that was replaced."
+        if names and evidence.info.is_own_loop
+        else " GradientMonitor(every=1) for a few steps shows whether its weights move."
+        if evidence.info.is_own_loop
+        else " A probe of the model tells more: --probe signals."
+    )
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=names[0] if len(names) == 1 else None,
+        evidence={"layers": len(names)} if names else {},
+        threshold="a trained layer without gradient, or not moved, in the last tenth of the steps",
+        message=f"Not sure: {seen}, and no rule explains it.{how}",
+        override=None,
+    )
+
+
+def _silent_in_the_end(evidence: Evidence) -> list[bool]:
+    """Tell of each trained layer whether it has no gradient in the last tenth of the steps."""
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    last_norms = evidence.norms[len(evidence.norms) * 9 // 10 :]
+    silent: list[bool] = ((last_norms == 0).all(axis=0) & ~aside).tolist()
+    return silent if len(last_norms) else (~aside).tolist()
