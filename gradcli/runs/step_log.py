@@ -96,7 +96,7 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
     if dtype != row_type(parameters):
         raise damaged(directory / DESCRIPTION_FILE, f"does not describe {parameters} parameters")
     if without and without[-1].stop >= rows * dtype.itemsize:
-        rows, without = without[-1].start // dtype.itemsize, without[:-1]
+        rows, without = min(rows, without[-1].start // dtype.itemsize), without[:-1]
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
     mapped = np.memmap(directory / STEPS_FILE, dtype, mode="r", shape=(rows,))
