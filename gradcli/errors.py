@@ -63,6 +63,14 @@ class UserError(Exception):
         }
 
 
+class DamagedFileError(UserError):
+    """A file of a run or a comparison that is no longer as gradcli wrote it."""
+
+
+class DamagedFileWarning(UserWarning):
+    """A file of a run or a comparison is damaged; what can be read of it is used."""
+
+
 class OperatingSystemError(UserError):
     """What the operating system refused: a full disk, a missing right, an output that is closed."""
 

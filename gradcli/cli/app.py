@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -12,7 +15,7 @@ import gradcli
 from gradcli.cli import compare, configs, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
 from gradcli.cli.refusals import failure_in_words
-from gradcli.errors import UserError
+from gradcli.errors import DamagedFileWarning, UserError
 from gradcli.system.naming import naming
 from gradcli.system.processes import end_quickly
 from gradcli.views.ascii import write_what_streams_can
@@ -50,13 +53,36 @@ def _main(
     """Choose a command."""
 
 
+@contextmanager
+def _damage_shown() -> Iterator[None]:
+    """Show each damaged file of which the rest is used, once, as a line on stderr."""
+    shown: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *others: Any, **more: Any) -> None:
+        if not issubclass(category, DamagedFileWarning):
+            usual(message, category, *others, **more)
+        elif str(message) not in shown:
+            from gradcli.views.console import show_message
+            from gradcli.views.error_panel import warning_line
+
+            shown.add(str(message))
+            show_message(warning_line(str(message)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedFileWarning)
+        warnings.showwarning = show
+        yield
+
+
 def main() -> None:
     """Run the command line. Mistakes and errors of the system are shown as a panel."""
     open_closed_streams()
     end_quickly()
     write_what_streams_can()
     try:
-        _run_command()
+        with _damage_shown():
+            _run_command()
     except UserError as error:
         _end_with(error)
     except KeyboardInterrupt:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NotRequired, TypedDict
 
 from gradcli.comparison.protocol import Arm, Grid, Protocol
-from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
-from gradcli.records import DataInfo
+from gradcli.comparison.results import ArmInfo, ComparisonInfo
+from gradcli.runs import ComparisonDirectory
+from gradcli.runs.stored import MalformedError, decoded, reading
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,62 @@ class Plan:
         }
 
 
+class _Config(TypedDict):
+    """What is read of the config of an arm before it is composed again."""
+
+    data: dict[str, Any]
+    optimizer: dict[str, Any]
+    epochs: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class _StoredArm:
+    """An arm under the keys that `comparison.json` has always had."""
+
+    name: str
+    optimizer: str
+    overrides: tuple[str, ...]
+    config: _Config
+    rates: tuple[float, ...]
+    grid: Grid | None
+    steps: int
+
+
+class _StoredPlan(TypedDict):
+    info: ComparisonInfo
+    arms: tuple[_StoredArm, ...]
+    protocol: Protocol
+    train_overrides: tuple[str, ...]
+    remarks: NotRequired[tuple[str, ...]]
+
+
+def plan_of(directory: ComparisonDirectory) -> Plan:
+    """Return the plan of a comparison on the disk.
+
+    Raises:
+        DamagedFileError: if `comparison.json` does not hold it as it was written.
+    """
+    with reading(directory.path / directory.state_file):
+        return plan_from_json(directory.state)
+
+
 def plan_from_json(state: Mapping[str, Any]) -> Plan:
-    """Read back the plan that `Plan.as_json` wrote."""
-    info = state["info"]
-    arms = tuple(_arm(arm) for arm in state["arms"])
+    """Read back the plan that `Plan.as_json` wrote.
+
+    Raises:
+        MalformedError: if it was changed since, so that it is no plan.
+    """
+    stored = decoded(_StoredPlan, dict(state))
+    arms = tuple(map(_arm, stored["arms"]))
+    if not arms:
+        raise MalformedError("has no arms")
     return Plan(
-        info=ComparisonInfo(
-            **{
-                **info,
-                "data": DataInfo(**_with_tuples(info["data"])),
-                "protocol": ProtocolInfo(**_with_tuples(info["protocol"])),
-                "arms": tuple(arm.info for arm in arms),
-            }
-        ),
+        info=replace(stored["info"], arms=tuple(arm.info for arm in arms)),
         arms=arms,
-        protocol=Protocol(**_with_tuples(state["protocol"])),
-        train_overrides=tuple(state["train_overrides"]),
-        remarks=tuple(state.get("remarks", ())),
+        protocol=stored["protocol"],
+        train_overrides=stored["train_overrides"],
+        remarks=stored.get("remarks", ()),
     )
 
 
@@ -81,22 +121,15 @@ def _arm_json(arm: Arm) -> dict[str, Any]:
     }
 
 
-def _arm(values: Mapping[str, Any]) -> Arm:
+def _arm(stored: _StoredArm) -> Arm:
     return Arm(
         info=ArmInfo(
-            name=values["name"],
-            optimizer=values["optimizer"],
-            overrides=tuple(values["overrides"]),
-            # NaN, for an optimizer without a learning rate, was written as a string.
-            learning_rates=tuple(float(rate) for rate in values["rates"]),
+            name=stored.name,
+            optimizer=stored.optimizer,
+            overrides=stored.overrides,
+            learning_rates=tuple(map(float, stored.rates)),
         ),
-        config=values["config"],
-        grid=values["grid"] and Grid(**_with_tuples(values["grid"])),
-        steps=values["steps"],
+        config=stored.config,
+        grid=stored.grid,
+        steps=stored.steps,
     )
-
-
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }

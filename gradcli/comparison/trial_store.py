@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Literal
 
 from gradcli.comparison import summary, trials
-from gradcli.comparison.plan import Plan, plan_from_json
+from gradcli.comparison.plan import Plan, plan_of
 from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance
 from gradcli.comparison.results import (
     ComparisonInfo,
@@ -47,7 +47,7 @@ class TrialStore:
         self, directory: ComparisonDirectory, problems: Mapping[str, str] | None = None
     ) -> None:
         self.directory = directory
-        plan = plan_from_json(directory.state)
+        plan = plan_of(directory)
         # The directory may have been moved, or named from another folder.
         self.plan = replace(plan, info=replace(plan.info, path=str(directory.path)))
         self.problems = dict(problems or {})

@@ -23,10 +23,10 @@ RECENT_STEPS = 2000
 def outcome(run: Run | None) -> Outcome:
     """Return what the protocol needs to know of a trial.
 
-    One whose process is gone and one that failed count as not begun: they are retried. `gave_up`
-    makes them failures.
+    One whose process is gone, one that failed and one that ended but is damaged since count as
+    not begun: they are retried. `gave_up` makes them failures.
     """
-    if run is None:
+    if run is None or (run.status in ("finished", "diverged") and run.damage):
         return Outcome("waiting")
     rungs = {int(step): number(score) for step, score in run.state.get("rungs", {}).items()}
     match run.status:

@@ -1,20 +1,25 @@
 """Run directories: the only room that writes and reads the files of the runs directory."""
 
+from gradcli.runs.checkpoints import Resumable, checkpoint_to_resume, load_checkpoint
 from gradcli.runs.comparisons import (
     ComparisonDirectory,
     begin_comparison,
     list_comparisons,
+    set_aside,
 )
 from gradcli.runs.finding import find_any, find_comparison, find_run, list_any, list_rows
 from gradcli.runs.reader import Run, is_run, list_runs, load_run
 from gradcli.runs.removal import own_path, refuse_if_at_work, remove, size_bytes
-from gradcli.runs.writer import RunWriter, create_run_directory, load_checkpoint
+from gradcli.runs.writer import RunWriter, claim_run, create_run_directory
 
 __all__ = [
     "ComparisonDirectory",
+    "Resumable",
     "Run",
     "RunWriter",
     "begin_comparison",
+    "checkpoint_to_resume",
+    "claim_run",
     "create_run_directory",
     "find_any",
     "find_comparison",
@@ -29,5 +34,6 @@ __all__ = [
     "own_path",
     "refuse_if_at_work",
     "remove",
+    "set_aside",
     "size_bytes",
 ]

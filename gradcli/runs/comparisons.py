@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Required, TypedDict
 
-from gradcli.errors import UserError
-from gradcli.records import RunRow
-from gradcli.runs.directory import TRIALS, StateDirectory, newest_first
-from gradcli.runs.files import SCHEMA, number, refuse_links, write_json
+from gradcli.errors import DamagedFileError, DamagedFileWarning
+from gradcli.records import DataInfo, RunRow
+from gradcli.runs.directory import TRIALS, StateDirectory, claim, newest_first
+from gradcli.runs.files import SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
 
 COMPARISON_FILE = "comparison.json"
+#: The first content of `comparison.json`, which is all that the comparison follows from.
+PLAN_FILE = "plan.json"
+#: The folder of a comparison with the trials that could not be continued.
+SET_ASIDE = "damaged"
+
+
+class _Arm(TypedDict):
+    name: str
+
+
+class _Info(TypedDict):
+    arms: list[_Arm]
+    data: DataInfo
+    model: str
+    epochs: int
+
+
+class _Accuracy(TypedDict):
+    mean: float
+
+
+class _RankedArm(TypedDict):
+    test_accuracy: _Accuracy
+
+
+class _Result(TypedDict, total=False):
+    ranking: list[_RankedArm]
+
+
+class ComparisonJson(TypedDict, total=False):
+    """The keys of `comparison.json` that are read, apart from those of the plan."""
+
+    status: Required[Literal["running", "finished", "interrupted", "failed"]]
+    started: Required[datetime]
+    info: Required[_Info]
+    result: _Result
+    request: str
+    problems: dict[str, str]
+    seconds: float
+    signal: int | None
+    data_dir: str | None
+    config_dir: str | None
+    allow_import: list[str]
 
 
 class ComparisonDirectory(StateDirectory):
@@ -24,22 +70,39 @@ class ComparisonDirectory(StateDirectory):
     """
 
     state_file = COMPARISON_FILE
-    required_keys = ("status", "started", "info")
+    state_type = ComparisonJson
+
+    def _read(self) -> dict[str, Any]:
+        """Read the state; the one that the comparison began with if that of now is damaged."""
+        try:
+            return super()._read()
+        except DamagedFileError as error:
+            try:
+                state = self._read_file(PLAN_FILE)
+            except DamagedFileError:
+                raise error from None
+            said = f"{error.problem} What it began with is read from {PLAN_FILE}."
+            warnings.warn(said, DamagedFileWarning, stacklevel=2)
+            return state
 
     def trial_path(self, trial: str) -> Path:
         """Return the path of the run directory of a trial, which need not exist yet."""
         return self.path / TRIALS / trial
 
     def trial(self, trial: str) -> Run | None:
-        """Return the run of a trial; None if the trial has not begun."""
+        """Return the run of a trial; None if it has not begun, or is damaged, which is said."""
         path = self.trial_path(trial)
-        return Run(path) if is_run(path) else None
+        return _run(path) if is_run(path) else None
 
-    def trials(self) -> list[Run]:
-        """Return the runs of all trials that have begun."""
+    def trial_paths(self) -> list[Path]:
+        """Return the run directories of all trials that have begun."""
         folder = self.path / TRIALS
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        return [Run(path) for path in paths if is_run(path)]
+        return [path for path in paths if is_run(path)]
+
+    def trials(self) -> list[Run]:
+        """Return the runs of all trials that have begun and are not damaged."""
+        return [run for path in self.trial_paths() if (run := _run(path)) is not None]
 
     @property
     def plots(self) -> Path:
@@ -54,14 +117,7 @@ class ComparisonDirectory(StateDirectory):
         Raises:
             UserError: if another process is working on it, or it holds links to elsewhere.
         """
-        refuse_links(self.path)
-        try:
-            return RunLock(self.path)
-        except BlockingIOError:
-            raise UserError(
-                f"Another process is working in {self.path}.",
-                hint="wait for it to end, or stop it with Ctrl-C",
-            ) from None
+        return claim(self.path, (COMPARISON_FILE, PLAN_FILE))
 
     def write(self, state: dict[str, Any]) -> None:
         """Write `comparison.json`, atomically."""
@@ -94,13 +150,41 @@ class ComparisonDirectory(StateDirectory):
 def begin_comparison(path: Path, state: dict[str, Any]) -> ComparisonDirectory:
     """Write the first `comparison.json` to a new directory."""
     comparison = ComparisonDirectory(path)
-    comparison.write({"schema": SCHEMA, "started": _now(), "status": "running", **state})
+    begun = {"schema": SCHEMA, "started": _now(), "status": "running", **state}
+    write_json(path / PLAN_FILE, begun)
+    comparison.write(begun)
     return comparison
+
+
+def set_aside(trial: Path) -> Path:
+    """Move the run directory of a damaged trial to another folder of its comparison.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        UserError: if a process is working in it.
+    """
+    with claim(trial, ()):
+        folder = trial.parent.parent / SET_ASIDE
+        folder.mkdir(exist_ok=True)
+        names = (f"{trial.name}-{number}" for number in itertools.count(1))
+        place = next(folder / name for name in names if not os.path.lexists(folder / name))
+        return trial.rename(place)
+
+
+def _run(path: Path) -> Run | None:
+    """Return the run in a directory; None, with a warning, if its state cannot be read."""
+    try:
+        return Run(path).opened()
+    except DamagedFileError as error:
+        warnings.warn(error.problem, DamagedFileWarning, stacklevel=3)
+        return None
 
 
 def is_comparison(path: Path) -> bool:
     """Whether `path` is the directory of a comparison."""
-    return (path / COMPARISON_FILE).is_file()
+    return os.path.lexists(path / COMPARISON_FILE)
 
 
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:

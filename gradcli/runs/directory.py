@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self
 
 from gradcli.errors import UserError
 from gradcli.records import Status
-from gradcli.runs.files import refuse_unknown_schema
-from gradcli.system.locks import is_locked
+from gradcli.runs.files import refuse_links, refuse_unknown_schema, sweep
+from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
+from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
 from gradcli.system.paths import Paths
 
 TRIALS = "trials"
@@ -24,7 +25,8 @@ class StateDirectory:
 
     path: Path
     state_file: ClassVar[str]
-    required_keys: ClassVar[tuple[str, ...]] = ("status", "started")
+    state_type: ClassVar[Any]
+    """A `TypedDict` of the keys that are read."""
 
     @cached_property
     def state(self) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class StateDirectory:
         Raises:
             UserError: if a newer gradcli wrote it, or its state file is broken.
         """
-        self._read()
+        _ = self.state
         return self
 
     @property
@@ -53,17 +55,16 @@ class StateDirectory:
             return False
 
     def _read(self) -> dict[str, Any]:
-        path = self.path / self.state_file
-        try:
-            state = json.loads(path.read_bytes())
-        except ValueError as error:  # also bytes that are not text
-            raise _broken(path, f"is not valid JSON: {error}") from None
-        if not isinstance(state, dict):
-            raise _broken(path, "does not hold a JSON object")
-        refuse_unknown_schema(state, path)
-        missing = [key for key in self.required_keys if key not in state]
-        if missing:
-            raise _broken(path, f"has no key '{missing[0]}'")
+        return self._read_file(self.state_file)
+
+    def _read_file(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        state: dict[str, Any] = read_json(path)
+        with reading(path):
+            if not isinstance(state, dict):
+                raise MalformedError("does not hold a JSON object")
+            refuse_unknown_schema(state, path)
+            decoded(self.state_type, state)
         return state
 
     @property
@@ -92,13 +93,35 @@ class StateDirectory:
         )
 
 
-def _broken(path: Path, how: str) -> UserError:
-    """Say that a state file cannot be read. gradcli writes it whole, so something else did this."""
-    return UserError(
-        f"{path} {how}. gradcli did not write it like this.",
-        where=str(path),
-        hint=f"restore the file, or move {path.parent} elsewhere",
-    )
+def claim(directory: Path, files: Iterable[str]) -> RunLock:
+    """Lock a directory for this process, and delete what killed ones left behind there.
+
+    Args:
+        directory: of a run or a comparison.
+        files: the names of the files that the process is going to write.
+
+    Raises:
+        UserError: if another process is working in it, it holds links to elsewhere, or a folder is
+            in the place of a file.
+    """
+    refuse_links(directory)
+    try:
+        lock = RunLock(directory)
+    except BlockingIOError:
+        raise UserError(
+            f"Another process is working in {directory}.",
+            hint="wait for it to end, or stop it with Ctrl-C",
+        ) from None
+    except IsADirectoryError:
+        raise damaged(directory / LOCK_FILE, "is a folder") from None
+    try:
+        for path in (directory / name for name in files):
+            file_size(path)  # which refuses anything but a file
+            sweep(path.parent, [path.name])
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def newest_first(runs_dir: Path) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,17 +21,25 @@ from gradcli.system.naming import naming
 SCHEMA = 1
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | None = None
+) -> None:
     """Replace `path` with a file that `write` fills, once all of it is on the disk.
+
+    Args:
+        path: the file.
+        write: fills the new one.
+        keep_as: where the old one is kept. A process that is killed at this moment leaves it there,
+            and nothing at `path`.
 
     Raises:
         OSError: with `path` as its file name, if it cannot be written.
     """
     with naming(path):
-        _replace(path, write)
+        _replace(path, write, keep_as)
 
 
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def _replace(path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | None) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -39,12 +48,24 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
+        if keep_as is not None and path.exists():
+            path.replace(keep_as)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
             raise error.__context__ from None  # torch's own error hides what the system said
         raise
+
+
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Delete what killed processes left behind while they wrote files of these names.
+
+    The caller holds the lock of the directory, so that no process is writing them now.
+    """
+    for name in names:
+        for left in folder.glob(f".{glob.escape(name)}.????????"):
+            left.unlink(missing_ok=True)
 
 
 def refuse_links(directory: Path) -> None:

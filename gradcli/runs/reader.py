@@ -3,48 +3,59 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gradcli.errors import UserError
+from gradcli.errors import DamagedFileError, DamagedFileWarning, UserError
 from gradcli.records import (
-    DataInfo,
     EvalRecord,
     FaultRecord,
     LayerInfo,
     LayerRecord,
-    ParameterGroup,
     ParameterInfo,
     ProbeRecord,
     RunInfo,
     RunRow,
     SetupRecord,
     StepRecords,
-    TensorRange,
     norm_by_layer,
 )
 from gradcli.runs.directory import StateDirectory, newest_first
 from gradcli.runs.files import number, restored
-from gradcli.runs.step_log import read_steps
-from gradcli.runs.writer import CONFIG_FILE, EVALS_FILE, LAYERS_FILE, PROBES_FILE, RUN_FILE
+from gradcli.runs.logs import (
+    EVALS_FILE,
+    PROBES_FILE,
+    STEPS_FILE,
+    damaged_ranges,
+    unchecked_end,
+    undamaged,
+)
+from gradcli.runs.logs import described as described_ranges
+from gradcli.runs.step_log import read_last_steps, read_steps
+from gradcli.runs.stored import MalformedError, damaged, decoded, read_json, read_text, reading
+from gradcli.runs.writer import CONFIG_FILE, LAYERS_FILE, RUN_FILE, RunJson
 
-_FLOATS = ("loss", "accuracy", "train_loss", "seconds", "seconds_train")
-_PROBE_FLOATS = ("value", "low", "high", "limit", "seconds", "passes")
+_Record = TypeVar("_Record")
 
 
 class Run(StateDirectory):
     """A run on disk, in whatever state its process left it."""
 
     state_file = RUN_FILE
+    state_type = RunJson
 
     @property
     def config(self) -> str:
         """The resolved config as YAML."""
-        return (self.path / CONFIG_FILE).read_text()
+        return read_text(self.path / CONFIG_FILE)
 
     @property
     def has_overrides(self) -> bool:
@@ -61,19 +72,14 @@ class Run(StateDirectory):
     def layers(self) -> tuple[LayerInfo, ...]:
         """The layers; empty if the process ended before the model was built."""
         path = self.path / LAYERS_FILE
-        described = json.loads(path.read_text()) if path.exists() else []
-        return tuple(
-            LayerInfo(
-                layer["name"],
-                layer["kind"],
-                layer["depth"],
-                tuple(
-                    ParameterInfo(parameter["name"], tuple(parameter["shape"]))
-                    for parameter in layer["parameters"]
-                ),
-            )
-            for layer in described
-        )
+        if not os.path.lexists(path):
+            return ()
+        described = read_json(path)
+        with reading(path):
+            layers: tuple[LayerInfo, ...] = decoded(tuple[LayerInfo, ...], described)
+            if any(not layer.parameters for layer in layers):
+                raise MalformedError("has a layer without parameters")
+        return layers
 
     @cached_property
     def info(self) -> RunInfo:
@@ -87,73 +93,61 @@ class Run(StateDirectory):
                 f"{self.path} holds no training: the run ended before its first step.",
                 hint=f"gradcli train --resume {self.path}",
             )
-        described = dict(self.state["info"])
-        data = dict(described.pop("data"))
-        data["shape"] = tuple(data["shape"])
-        described["learning_rate"] = number(described["learning_rate"])
-        return RunInfo(**described, data=DataInfo(**data), layers=self.layers)
+        with reading(self.path / RUN_FILE):
+            info: RunInfo = decoded(RunInfo, {**self.state["info"], "layers": self.layers})
+        return info
 
     @cached_property
     def steps(self) -> StepRecords:
-        """All logged steps, as columns that are mapped from the file."""
-        return read_steps(self.path)
+        """All logged steps, as columns; those that are damaged are left out."""
+        ranges = self._left_out(STEPS_FILE)
+        return read_steps(self.path, len(self._parameters), without=ranges)
 
     def last_steps(self, count: int) -> StepRecords:
         """Return a copy of the last logged steps; safe while the run is being written."""
-        return read_steps(self.path, last=count)
+        return read_last_steps(self.path, count)
 
     @cached_property
     def evals(self) -> tuple[EvalRecord, ...]:
         """All evaluations."""
-        correct = {
-            (line["step"], line["split"]): line["bits"]
-            for line in _lines(self.path / PROBES_FILE, kind="correct")
-        }
+        correct = dict(self._records(PROBES_FILE, _correct, kind="correct"))
         return tuple(
-            EvalRecord(
-                **{**line, **{name: number(line[name]) for name in _FLOATS}},
-                correct=correct.get((line["step"], line["split"]), ""),
-            )
-            for line in _lines(self.path / EVALS_FILE)
+            replace(one, correct=correct.get((one.step, one.split), ""))
+            for one in self._records(EVALS_FILE, lambda line: decoded(EvalRecord, line))
         )
 
     @cached_property
     def layer_records(self) -> tuple[LayerRecord, ...]:
         """The measurements of each layer, made every `monitor.every` steps."""
+        layers = len(self.layers)
         return tuple(
-            LayerRecord(
-                line["step"],
-                *(
-                    tuple(map(number, line[name]))
-                    for name in ("weight_norm", "update_ratio", "input_grad_norm")
-                ),
-            )
-            for line in _lines(self.path / PROBES_FILE, kind="layers")
+            self._records(PROBES_FILE, lambda line: _layer_record(line, layers), kind="layers")
         )
 
     @cached_property
     def setup(self) -> SetupRecord | None:
         """How the training was set up, as last observed; None if it was not."""
-        return _setup_record(self._setups[-1]) if self._setups else None
+        return self._setups[-1] if self._setups else None
 
     @cached_property
     def first_setup(self) -> SetupRecord | None:
         """How the training was set up at its first step; None if it was not observed."""
-        return _setup_record(self._setups[0]) if self._setups else None
+        return self._setups[0] if self._setups else None
 
     @cached_property
     def setups(self) -> tuple[SetupRecord, ...]:
         """How the training was set up at each step in which that was observed."""
-        return tuple(map(_setup_record, self._setups))
+        return tuple(self._setups)
 
     @cached_property
-    def _setups(self) -> list[dict[str, Any]]:
-        return _lines(self.path / PROBES_FILE, kind="setup")
+    def _setups(self) -> list[SetupRecord]:
+        layers = len(self.layers)
+        return self._records(PROBES_FILE, lambda line: _setup_record(line, layers), kind="setup")
 
     @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:
         """The results of the probes of `monitor.probes`, in the order in which they ran."""
-        return tuple(map(_probe_record, _lines(self.path / PROBES_FILE, kind="probe")))
+        return tuple(self._records(PROBES_FILE, _probe_record, kind="probe"))
 
     @cached_property
     def fault(self) -> FaultRecord | None:
@@ -161,14 +155,24 @@ class Run(StateDirectory):
         described = self.state.get("fault")
         if described is None:
             return None
-        return FaultRecord(
-            **{
-                **described,
-                "loss": number(described["loss"]),
-                "batch": tuple(described["batch"]),
-                **self.state.get("fault_details", {}),
-            }
-        )
+        with reading(self.path / RUN_FILE):
+            whole = {**described, **self.state.get("fault_details", {})}
+            fault: FaultRecord = decoded(FaultRecord, whole)
+        return fault
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What is wrong with the files that hold its records, in sentences; empty if nothing is.
+
+        It is also given as warnings.
+        """
+        try:
+            if "info" in self.state:
+                _ = self.info, self.fault
+            _ = self.steps, self.evals, self.layer_records, self._setups, self.probe_records
+        except DamagedFileError as error:
+            self._name_damage(error)
+        return tuple(self._found_damage)
 
     def columns(self, rows: slice = slice(None)) -> dict[str, np.ndarray[Any, Any]]:
         """Return every number that is recorded per step as a NumPy array.
@@ -218,10 +222,84 @@ class Run(StateDirectory):
     def _parameters(self) -> list[ParameterInfo]:
         return [parameter for layer in self.layers for parameter in layer.parameters]
 
+    @cached_property
+    def _found_damage(self) -> list[str]:
+        """What was found to be wrong with the logs so far."""
+        return []
+
+    def _name_damage(self, error: DamagedFileError) -> None:
+        """Say that a file is damaged, once; what can be read of it is used."""
+        if error.problem not in self._found_damage:
+            self._found_damage.append(error.problem)
+            warnings.warn(error.problem, DamagedFileWarning, stacklevel=3)
+
+    def _left_out(self, name: str) -> list[range]:
+        """Return the parts of a log that do not count; say so of those that are damaged."""
+        try:
+            ranges = damaged_ranges(self.path, name)
+            end = unchecked_end(self.path, name)
+        except DamagedFileError as error:
+            self._name_damage(error)
+            return []
+        if ranges:
+            self._name_damage(damaged(self.path / name, described_ranges(ranges)))
+        return [*ranges, end] if end else ranges
+
+    def _records(
+        self, name: str, record: Callable[[Any], _Record], kind: str | None = None
+    ) -> list[_Record]:
+        """Return the records that the lines of a log hold, or only the lines of a `kind`.
+
+        An incomplete last line is left out, as is what is damaged, which is said.
+
+        Args:
+            name: of the log.
+            record: makes a record of a line, or raises `MalformedError`.
+            kind: what the lines begin with.
+        """
+        path, records = self.path / name, []
+        for line in self._lines(name, b"" if kind is None else b'{"kind": "%b"' % kind.encode()):
+            try:
+                with reading(path):
+                    records.append(record(line))
+            except DamagedFileError as error:
+                self._name_damage(error)
+        return records
+
+    def _lines(self, name: str, beginning: bytes) -> Iterable[Any]:
+        """Return the JSON lines of a log that begin with these bytes."""
+        path = self.path / name
+        if not os.path.lexists(path):
+            return []
+        try:
+            with reading(path):
+                data = path.read_bytes()
+        except DamagedFileError as error:
+            self._name_damage(error)
+            return []
+        *whole, _ = undamaged(data, self._left_out(name)).split(b"\n")
+        whole = [line for line in whole if line.startswith(beginning)]
+        try:
+            lines: list[Any] = json.loads(b"[%b]" % b",".join(whole))  # one call, not thousands
+        except (ValueError, RecursionError):
+            return self._readable(path, whole)
+        return lines
+
+    def _readable(self, path: Path, lines: list[bytes]) -> list[Any]:
+        """Return those lines that are JSON, and say that there are others."""
+        values = []
+        for line in lines:
+            try:
+                with reading(path):
+                    values.append(json.loads(line))
+            except DamagedFileError as error:
+                self._name_damage(error)
+        return values
+
 
 def is_run(path: Path) -> bool:
     """Whether `path` is a run directory."""
-    return (path / RUN_FILE).is_file()
+    return os.path.lexists(path / RUN_FILE)
 
 
 def load_run(path: str | Path) -> Run:
@@ -244,36 +322,38 @@ def list_runs(runs_dir: Path) -> list[Run]:
     return [Run(path) for path in newest_first(runs_dir) if is_run(path)]
 
 
-def _probe_record(line: dict[str, Any]) -> ProbeRecord:
-    """Return the record that a line of `probes.jsonl` holds."""
-    values = {key: value for key, value in line.items() if key != "kind"}
-    numbers = {name: number(line[name]) for name in _PROBE_FLOATS}
-    return ProbeRecord(**{**values, **numbers, "result": restored(line["result"])})
+def _correct(line: Any) -> tuple[tuple[int, str], str]:
+    """Return which test examples were right, by the step and the split."""
+    kept = decoded(dict[str, Any], line)
+    at = (decoded(int, kept.get("step"), "step"), decoded(str, kept.get("split"), "split"))
+    return at, decoded(str, kept.get("bits"), "bits")
 
 
-def _setup_record(line: dict[str, Any]) -> SetupRecord:
-    """Return the record that a line of `probes.jsonl` holds."""
-    values = restored({key: value for key, value in line.items() if key != "kind"})
-    values = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    groups = [{**group, "parameters": tuple(group["parameters"])} for group in values["groups"]]
-    values["own_functions"] = tuple(map(tuple, values.get("own_functions", ())))
-    for name in ("inputs", "outputs"):
-        if values[name] is not None:
-            values[name] = TensorRange(**{**values[name], "shape": tuple(values[name]["shape"])})
-    return SetupRecord(**{**values, "groups": tuple(ParameterGroup(**group) for group in groups)})
+def _layer_record(line: Any, layers: int) -> LayerRecord:
+    record: LayerRecord = decoded(LayerRecord, _without_kind(line))
+    columns = (record.weight_norm, record.update_ratio, record.input_grad_norm)
+    if any(len(column) != layers for column in columns):
+        raise MalformedError(f"has a record of layers that are not the {layers} of the run")
+    return record
 
 
-def _lines(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """Return the JSON lines of a file, or only those that begin with a `kind`.
+def _probe_record(line: Any) -> ProbeRecord:
+    record: ProbeRecord = decoded(ProbeRecord, _without_kind(line))
+    return replace(record, result=restored(record.result))
 
-    An incomplete last line is left out.
-    """
-    if not path.exists():
-        return []
-    beginning = "" if kind is None else f'{{"kind": "{kind}"'
-    *whole, _ = path.read_text().split("\n")
-    whole = [line for line in whole if line.startswith(beginning)]
-    lines: list[dict[str, Any]] = json.loads(f"[{','.join(whole)}]")  # one call, not thousands
-    return lines
+
+def _setup_record(line: Any, layers: int) -> SetupRecord:
+    record: SetupRecord = decoded(SetupRecord, _without_kind(line))
+    of_parameters = [*record.without_gradient]
+    of_parameters += [at for group in record.groups for at in group.parameters]
+    of_layers = [*record.call_order, *record.identical_units]
+    of_layers += [at for _, at in record.own_functions]
+    if not set(of_parameters) <= set(range(len(record.requires_grad))):
+        raise MalformedError("has a record of parameters that the model does not have")
+    if not set(of_layers) <= set(range(-1, layers)):
+        raise MalformedError("has a record of layers that the model does not have")
+    return record
+
+
+def _without_kind(line: Any) -> dict[str, Any]:
+    return {key: value for key, value in decoded(dict[str, Any], line).items() if key != "kind"}

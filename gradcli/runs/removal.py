@@ -29,8 +29,8 @@ def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
     """
     if found.path.is_symlink():
         return
-    trials = found.trials() if isinstance(found, ComparisonDirectory) else []
-    paths = [found.path, *(trial.path for trial in trials)]
+    trials = found.trial_paths() if isinstance(found, ComparisonDirectory) else []
+    paths = [found.path, *trials]
     parent = found.path.resolve().parent
     if parent.name == TRIALS:  # the process of the comparison may resume the trial
         paths.append(parent.parent)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gradcli.errors import UserError
 from gradcli.records import LayerInfo, StepRecords
 from gradcli.runs.files import refuse_unknown_schema, write_json
-from gradcli.system.naming import naming
+from gradcli.runs.logs import STEPS_FILE
+from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
 
-STEPS_FILE = "steps.bin"
-_DESCRIPTION = "steps.json"
+DESCRIPTION_FILE = "steps.json"
 #: The version of the log's layout. `docs/architecture.md` describes the next one.
 _SCHEMA = 1
 
@@ -35,97 +36,118 @@ def row_type(parameters: int) -> np.dtype[Any]:
     )
 
 
-class StepLog:
-    """Appends to the step log of a run directory.
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The content of `steps.json`."""
+
+    schema: int
+    row_bytes: int
+    columns: tuple[_Column, ...]
+    parameters: tuple[str, ...]
+
+
+class StepRows:
+    """The rows of a step log for a model, described in `steps.json` of the run directory.
 
     Args:
         directory: the run directory.
         layers: the layers whose parameters are the columns.
-        size: the bytes of the existing log that stay; the rest is cut off.
     """
 
-    def __init__(self, directory: Path, layers: tuple[LayerInfo, ...], size: int) -> None:
-        names = [parameter.name for layer in layers for parameter in layer.parameters]
+    def __init__(self, directory: Path, layers: tuple[LayerInfo, ...]) -> None:
+        names = tuple(parameter.name for layer in layers for parameter in layer.parameters)
         self._type = row_type(len(names))
-        write_json(
-            directory / _DESCRIPTION,
-            {
-                "schema": _SCHEMA,
-                "row_bytes": self._type.itemsize,
-                "columns": _described(self._type),
-                "parameters": names,
-            },
-        )
-        self._file = (directory / STEPS_FILE).open("ab", buffering=0)
-        self._file.truncate(size)
+        columns = _columns_of(self._type)
+        described = _Description(_SCHEMA, self._type.itemsize, columns, names)
+        write_json(directory / DESCRIPTION_FILE, asdict(described))
 
-    def append(self, records: StepRecords) -> None:
-        """Append a block of steps; values outside the range of float32 become infinite."""
+    def rows(self, records: StepRecords) -> bytes:
+        """Return a block of steps as rows; values outside the range of float32 become infinite."""
         rows = np.empty(len(records), dtype=self._type)
         with np.errstate(over="ignore"):
             for name in self._type.names or ():
                 rows[name] = getattr(records, name)
-        unwritten = memoryview(rows.tobytes())
-        with naming(self._file.name):
-            while unwritten:  # a disk that fills up takes only a part
-                unwritten = unwritten[self._file.write(unwritten) :]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        return rows.tobytes()
 
 
-def read_steps(directory: Path, last: int | None = None) -> StepRecords:
+def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) -> StepRecords:
     """Read the steps of a run as columns mapped from the file, without an incomplete last row.
 
     Args:
         directory: the run directory.
-        last: read only this many of the last steps, as a copy. A resumed run cuts its log, and a
-            process that reads a mapped part that was cut off is killed by a signal.
+        parameters: how many the run's model has.
+        without: parts of the log that are left out, in bytes, rising. The columns are then a copy,
+            unless it is only the end.
 
     Raises:
-        UserError: if a newer gradcli wrote the log, or its description is not one of gradcli's.
+        UserError: if a newer gradcli wrote the log.
+        DamagedFileError: if the log or its description cannot be read, or is not one of gradcli's.
     """
-    try:
-        description = json.loads((directory / _DESCRIPTION).read_text())
-    except FileNotFoundError:
-        return _columns(np.empty(0, dtype=row_type(0)))
-    refuse_unknown_schema(description, directory / _DESCRIPTION, newest=_SCHEMA)
-    dtype = _known_type(description, directory / _DESCRIPTION)
-    path = directory / STEPS_FILE
-    rows = path.stat().st_size // dtype.itemsize if path.exists() else 0
+    dtype, rows = _described(directory)
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
-    if last is not None:
-        skipped = max(0, rows - last) * dtype.itemsize
-        return _columns(np.fromfile(path, dtype, count=min(rows, last), offset=skipped))
-    return _columns(np.memmap(path, dtype, mode="r", shape=(rows,)))
+    if dtype != row_type(parameters):
+        raise damaged(directory / DESCRIPTION_FILE, f"does not describe {parameters} parameters")
+    if without and without[-1].stop >= rows * dtype.itemsize:
+        rows, without = min(rows, without[-1].start // dtype.itemsize), without[:-1]
+    if not rows:
+        return _columns(np.empty(0, dtype=dtype))
+    mapped = np.memmap(directory / STEPS_FILE, dtype, mode="r", shape=(rows,))
+    if not without:
+        return _columns(mapped)
+    kept = np.ones(rows, dtype=bool)
+    for part in without:
+        kept[part.start // dtype.itemsize : -(-part.stop // dtype.itemsize)] = False
+    return _columns(mapped[kept])
 
 
-def _described(rows: np.dtype[Any]) -> list[dict[str, Any]]:
-    """Return the columns of a type of rows, as `steps.json` has them."""
-    return [
-        {"name": name, "type": rows[name].base.str, "shape": list(rows[name].shape)}
-        for name in rows.names or ()
-    ]
+def read_last_steps(directory: Path, count: int) -> StepRecords:
+    """Read the last steps of a run as a copy, and without looking at checksums.
 
-
-def _known_type(description: dict[str, Any], path: Path) -> np.dtype[Any]:
-    """Return the type of the rows that `steps.json` describes.
-
-    No other one is mapped: bytes read as NumPy's objects would be followed as addresses.
+    For a run at work: a resumed one cuts its log, and a process that reads a mapped part that was
+    cut off is killed by a signal.
 
     Raises:
-        UserError: if gradcli does not write such rows.
+        UserError: as `read_steps` does.
     """
-    known = row_type(len(description["parameters"]))
-    if description["columns"] != _described(known):
-        raise UserError(
-            f"{path} describes rows that gradcli does not write.",
-            where=str(path),
-            hint=f"restore the file, or move {path.parent} elsewhere",
-        )
-    return known
+    dtype, rows = _described(directory)
+    if not rows:
+        return _columns(np.empty(0, dtype=dtype))
+    skipped = max(0, rows - count) * dtype.itemsize
+    return _columns(
+        np.fromfile(directory / STEPS_FILE, dtype, count=min(rows, count), offset=skipped)
+    )
+
+
+def _described(directory: Path) -> tuple[np.dtype[Any], int]:
+    """Return the type of a row, and the number of whole rows.
+
+    No rows but gradcli's own are mapped: bytes read as NumPy's objects would be followed as
+    addresses.
+    """
+    path = directory / DESCRIPTION_FILE
+    if not os.path.lexists(path):
+        return row_type(0), 0
+    stored = read_json(path)
+    with reading(path):
+        refuse_unknown_schema(decoded(dict[str, Any], stored), path, newest=_SCHEMA)
+        description: _Description = decoded(_Description, stored)
+        dtype = row_type(len(description.parameters))
+        if (description.columns, description.row_bytes) != (_columns_of(dtype), dtype.itemsize):
+            raise MalformedError("describes other columns than schema 1 has")
+    return dtype, file_size(directory / STEPS_FILE) // dtype.itemsize
+
+
+def _columns_of(dtype: np.dtype[Any]) -> tuple[_Column, ...]:
+    named = ((name, dtype[name]) for name in dtype.names or ())
+    return tuple(_Column(name, type_.base.str, type_.shape) for name, type_ in named)
 
 
 def _columns(rows: np.ndarray[Any, np.dtype[Any]]) -> StepRecords:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import re
 import secrets
 import socket
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from gradcli.errors import OperatingSystemError, UserError
 from gradcli.records import (
+    DataInfo,
     EvalRecord,
     FaultRecord,
     LayerRecord,
@@ -25,18 +24,21 @@ from gradcli.records import (
     Status,
     StepRecords,
 )
-from gradcli.runs.files import SCHEMA, plain, refuse_links, write_atomically, write_json
-from gradcli.runs.step_log import STEPS_FILE, StepLog
+from gradcli.runs.checkpoints import BEST, CHECKPOINTS, FAULT, LAST, PREVIOUS, save_checkpoint
+from gradcli.runs.directory import claim
+from gradcli.runs.files import SCHEMA, plain, write_atomically, write_json
+from gradcli.runs.logs import CHECKSUMS_FILE, EVALS_FILE, LOGS, PROBES_FILE, STEPS_FILE, Logs
+from gradcli.runs.step_log import DESCRIPTION_FILE, StepRows
 from gradcli.system.locks import RunLock
-from gradcli.system.naming import naming
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 LAYERS_FILE = "layers.json"
-EVALS_FILE = "evals.jsonl"
-PROBES_FILE = "probes.jsonl"
-CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
+_FILES = (
+    *(RUN_FILE, CONFIG_FILE, LAYERS_FILE, DESCRIPTION_FILE, *LOGS, CHECKSUMS_FILE),
+    *(f"{CHECKPOINTS}/{name}" for name in (LAST, PREVIOUS, BEST, FAULT)),
+)
 #: The keys of `fault` in `run.json`; all others of a fault are in `fault_details`.
 FIRST_FAULT_KEYS = ("step", "epoch", "phase", "layer", "loss", "batch")
 #: What `run.json` keeps about each process that trained the run; the top level is the first's.
@@ -71,6 +73,77 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
     return directory
 
 
+class _Header(TypedDict, total=False):
+    """What is read of a run's `info` without the layers."""
+
+    name: str
+    data: DataInfo
+    model: str
+    optimizer: str
+    total_steps: int
+    start_step: int
+
+
+class _Result(TypedDict, total=False):
+    test_accuracy: float
+    findings: list[str]
+
+
+class _Progress(TypedDict, total=False):
+    steps: int
+    epochs: int
+
+
+class _Part(TypedDict, total=False):
+    argv: list[str]
+    overrides: list[str]
+    start_step: int
+
+
+class _UserError(TypedDict):
+    problem: str
+    where: str | None
+    choices: list[str]
+    hint: str | None
+
+
+class _Git(TypedDict):
+    commit: str
+    dirty: bool
+
+
+class RunJson(TypedDict, total=False):
+    """The keys of `run.json` that are read."""
+
+    status: Required[Status]
+    started: Required[datetime]
+    info: _Header
+    result: _Result
+    progress: _Progress
+    argv: list[str]
+    overrides: list[str]
+    parts: list[_Part]
+    resumed: list[datetime]
+    git: _Git | None
+    versions: dict[str, str]
+    platform: str
+    host: str
+    data_dir: str | None
+    config_dir: str | None
+    allow_import: list[str]
+    phase_seconds: dict[str, float]
+    seconds_first_step: float
+    seconds_total: float
+    seconds_train: float
+    signal: int | None
+    rungs: dict[int, float]
+    error: str
+    user_error: _UserError
+    dropped_recorders: dict[str, str]
+    fault: dict[str, Any]
+    fault_details: dict[str, Any]
+
+
 class RunWriter:
     """Writes one run: locks it, keeps its state and appends its records.
 
@@ -78,7 +151,9 @@ class RunWriter:
         directory: an existing run directory.
         config: the resolved config as YAML.
         facts: about the process and the machine, for `run.json`.
-        earlier: the content of `run.json` if the run is resumed.
+        earlier: the content of `run.json` if the run is resumed. Nothing in the directory changes
+            then before `begin`, or `set_status`, is called.
+        lock: what `claim_run` returned for the directory; None locks it.
 
     Raises:
         UserError: if another process is working in the directory, or it holds links to elsewhere.
@@ -90,19 +165,12 @@ class RunWriter:
         config: str,
         facts: dict[str, Any],
         earlier: dict[str, Any] | None = None,
+        lock: RunLock | None = None,
     ) -> None:
         # Absolute: the user's own code may change the working directory during the run.
         self.directory = directory = directory.absolute()
-        refuse_links(directory)
-        try:
-            self._lock = RunLock(directory)
-        except BlockingIOError:
-            raise UserError(
-                f"Another process is working in {directory}.",
-                hint="wait for it to end, or stop it with Ctrl-C",
-            ) from None
-        (directory / CHECKPOINTS).mkdir(exist_ok=True)
-        write_atomically(directory / CONFIG_FILE, lambda file: file.write(config.encode()))
+        self._lock = claim_run(directory) if lock is None else lock
+        self._config = config
         self._parts, self._part = _parts_of(earlier), {key: facts.get(key, []) for key in _PART}
         first = {key: earlier[key] for key in _PART if earlier and key in earlier}
         self._state: dict[str, Any] = {
@@ -118,8 +186,10 @@ class RunWriter:
         self._state["schema"] = SCHEMA  # of what is written from here on, even into an older run
         if earlier is not None:
             self._state["resumed"] = [*earlier.get("resumed", []), _now()]
-        self._log: StepLog | None = None
-        self.set_status("running")
+        self._logs: Logs | None = None
+        self._has_taken_over = False
+        if earlier is None:
+            self._take_over()
 
     def begin(self, info: RunInfo, log_bytes: dict[str, int]) -> None:
         """Describe the run and open its logs.
@@ -128,64 +198,55 @@ class RunWriter:
             info: the header of the run.
             log_bytes: how much of each log to keep, as the resumed checkpoint says.
         """
+        if not self._has_taken_over:
+            self._take_over()
         write_json(self.directory / LAYERS_FILE, [asdict(layer) for layer in info.layers])
-        self._log = StepLog(self.directory, info.layers, log_bytes.get(STEPS_FILE, 0))
-        for name in (EVALS_FILE, PROBES_FILE):
-            with (self.directory / name).open("ab") as file:
-                file.truncate(log_bytes.get(name, 0))
         described = asdict(info)
         del described["layers"]
         parts = [*self._parts, {**self._part, "start_step": info.start_step}]
-        # An earlier result no longer holds once a run is resumed.
+        # An earlier result no longer holds once a run is resumed. Before the logs are cut: they
+        # may be shorter then than a finished run's are.
         self.set_status("running", info=described, result={}, parts=parts)
+        self._step_rows = StepRows(self.directory, info.layers)
+        self._logs = Logs(self.directory, log_bytes)
 
     def write(self, record: Record | ProbeRecord) -> None:
         """Append a record to its file."""
         match record:
             case StepRecords():
-                assert self._log is not None, "begin() comes first"
-                self._log.append(record)
+                self._append(STEPS_FILE, self._step_rows.rows(record))
             case EvalRecord():
                 described = asdict(record)
                 # In the file whose readers pass over kinds of lines that they do not know.
                 if correct := described.pop("correct"):
                     at = {"step": record.step, "split": record.split}
-                    self._append(PROBES_FILE, {"kind": "correct", **at, "bits": correct})
-                self._append(EVALS_FILE, described)
+                    self._append_line(PROBES_FILE, {"kind": "correct", **at, "bits": correct})
+                self._append_line(EVALS_FILE, described)
             case LayerRecord():
-                self._append(PROBES_FILE, {"kind": "layers", **_short(record)})
+                self._append_line(PROBES_FILE, {"kind": "layers", **_short(record)})
             case SetupRecord():
-                self._append(PROBES_FILE, {"kind": "setup", **asdict(record)})
+                self._append_line(PROBES_FILE, {"kind": "setup", **asdict(record)})
             case ProbeRecord():
-                self._append(PROBES_FILE, {"kind": "probe", **asdict(record)})
+                self._append_line(PROBES_FILE, {"kind": "probe", **asdict(record)})
             case FaultRecord():
                 self.set_status("running", **_fault(record))
 
     def save_checkpoint(self, state: dict[str, Any], *, best: bool = False) -> None:
         """Save `last.pt`, and `best.pt` if `best` is true, after the logs are on the disk.
 
-        The checkpoint holds the lengths of the logs, to which a resumed run cuts them.
+        The checkpoint holds the lengths of the logs, to which a resumed run cuts them. The one
+        before is kept as `previous.pt`.
         """
-        import torch
-
-        logs = [self.directory / name for name in (STEPS_FILE, EVALS_FILE, PROBES_FILE)]
-        for log in logs:
-            _sync(log)
-        state = {**state, "log_bytes": {log.name: log.stat().st_size for log in logs}}
-        for name in ("last.pt", "best.pt") if best else ("last.pt",):
-            write_atomically(
-                self.directory / CHECKPOINTS / name, lambda file: torch.save(state, file)
-            )
+        assert self._logs is not None, "begin() comes first"
+        state = {**state, "log_bytes": self._logs.sync()}
+        save_checkpoint(self.directory, LAST, state, keep_as=PREVIOUS)
+        if best:
+            save_checkpoint(self.directory, BEST, state)
         self.set_status("running")
 
     def save_fault_batch(self, inputs: Any, labels: Any) -> None:
         """Save the batch that produced the first non-finite value."""
-        import torch
-
-        write_atomically(
-            self.directory / CHECKPOINTS / "fault.pt",
-            lambda file: torch.save({"inputs": inputs, "labels": labels}, file),
-        )
+        save_checkpoint(self.directory, FAULT, {"inputs": inputs, "labels": labels})
 
     def note(self, **facts: Any) -> None:
         """Keep `facts` for `run.json`; the next checkpoint or change of status writes them."""
@@ -209,14 +270,33 @@ class RunWriter:
 
     def close(self) -> None:
         """Close the logs and release the lock."""
-        if self._log is not None:
-            self._log.close()
+        if self._logs is not None:
+            self._logs.close()
         self._lock.release()
 
-    def _append(self, name: str, value: dict[str, Any]) -> None:
-        path = self.directory / name
-        with naming(path), path.open("a") as file:
-            file.write(json.dumps(plain(value), allow_nan=False) + "\n")
+    def _take_over(self) -> None:
+        """Make the directory one of a run at work."""
+        self._has_taken_over = True
+        (self.directory / CHECKPOINTS).mkdir(exist_ok=True)
+        config = self._config.encode()
+        write_atomically(self.directory / CONFIG_FILE, lambda file: file.write(config))
+        self.set_status("running")
+
+    def _append_line(self, name: str, value: dict[str, Any]) -> None:
+        self._append(name, f"{json.dumps(plain(value), allow_nan=False)}\n".encode())
+
+    def _append(self, name: str, block: bytes) -> None:
+        assert self._logs is not None, "begin() comes first"
+        self._logs.append(name, block)
+
+
+def claim_run(directory: Path) -> RunLock:
+    """Lock a run directory for this process; sweep what killed ones left behind.
+
+    Raises:
+        UserError: as `claim` does.
+    """
+    return claim(directory, _FILES)
 
 
 def _parts_of(earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -226,29 +306,6 @@ def _parts_of(earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
     # Older runs, without parts, record the command of one process only.
     only = {**{key: earlier.get(key, []) for key in _PART}, "start_step": 0}
     return list(earlier.get("parts", [only]))
-
-
-def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | None:
-    """Load a checkpoint, which holds only tensors and plain values; None if there is none yet.
-
-    Raises:
-        UserError: if it holds anything else, which could run code.
-    """
-    import torch
-
-    path = directory / CHECKPOINTS / f"{name}.pt"
-    if not path.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL ([\w.]+)", str(error))
-        problem = f"holds code, {code[1]}, and" if code else "holds something else,"
-        raise UserError(
-            f"{path} {problem} not only tensors and plain values. It was not loaded.",
-            where=str(path),
-        ) from None
-    return state
 
 
 def _fault(record: FaultRecord) -> dict[str, Any]:
@@ -275,11 +332,6 @@ def _short(record: LayerRecord) -> dict[str, Any]:
         name: [float(f"{value:.9g}") for value in values] if isinstance(values, tuple) else values
         for name, values in asdict(record).items()
     }
-
-
-def _sync(path: Path) -> None:
-    with naming(path), path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _now() -> str:

@@ -34,7 +34,7 @@ def is_locked(directory: Path) -> bool:
     """Whether a living process on this machine holds the lock of `directory`."""
     try:
         file = (directory / LOCK_FILE).open()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return False
     with file:
         try:

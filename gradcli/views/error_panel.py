@@ -15,6 +15,19 @@ def error_panel(error: UserError) -> RenderableType:
     return _ErrorPanel(error)
 
 
+def warning_line(text: str) -> RenderableType:
+    """Draw what is wrong and does not stop the command: one line, however long."""
+    return _WholeLine(f"warning: {text}")
+
+
+class _WholeLine:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self._text, no_wrap=True, overflow="ignore")
+
+
 class _ErrorPanel:
     def __init__(self, error: UserError) -> None:
         self._error = error

@@ -18,7 +18,7 @@ from torch import nn
 from gradcli.config import Composed, DataConfig
 from gradcli.config.targets import construct
 from gradcli.data import Batches, Dataset, load_dataset
-from gradcli.errors import UserError
+from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import build_model
 from gradcli.optim import LearningRate, build_optimizer, build_schedule
 from gradcli.records import Recorder, RunInfo
@@ -88,12 +88,28 @@ def refuse_other_data(dataset: Dataset, sha256: str, *, where: str) -> None:
 def built_trainer(
     composed: Composed, dataset: Dataset, checkpoint: dict[str, Any] | None = None
 ) -> Iterator[Trainer]:
-    """Build a trainer, at a checkpoint if there is one, under the settings of its run."""
+    """Build a trainer, at a checkpoint if there is one, under the settings of its run.
+
+    Raises:
+        DamagedFileError: if the checkpoint is not one of this config.
+    """
     with run_settings(composed):
         trainer = build_trainer(composed, dataset)
         if checkpoint is not None:
-            trainer.load_state_dict(checkpoint)
+            _set_to(trainer, checkpoint)
         yield trainer
+
+
+def _set_to(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    try:
+        trainer.load_state_dict(checkpoint)
+    # What torch and the optimizers raise if the states are those of other modules.
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        first = exception_in_words(error).partition("\n")[0]
+        raise DamagedFileError(
+            f"The checkpoint does not fit the model and the optimizer of the config: {first}",
+            where="checkpoints/last.pt and config.yaml",
+        ) from None
 
 
 def build_recorders(composed: Composed) -> list[Recorder]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcli.comparison.engine import OpenEngine, PlanRequest
-from gradcli.comparison.plan import Plan, plan_from_json
+from gradcli.comparison.plan import Plan, plan_from_json, plan_of
 from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult
 from gradcli.comparison.trial_store import TrialStore
 from gradcli.comparison.verdicts import PairResult
@@ -93,7 +93,7 @@ def run_comparison(
         else:
             _refuse_changes([*overrides, *vary])
             earlier = find_comparison(resume, paths.runs_dir)
-            plan = plan_from_json(earlier.state)
+            plan = plan_of(earlier)
             _check_data(plan, paths, view, earlier)
         if earlier is not None and _has_ended(earlier):
             ended = "has already failed" if earlier.status == "failed" else "is already finished"
@@ -193,9 +193,14 @@ def _asked_before(plan: Plan, runs_dir: Path) -> ComparisonDirectory | None:
 
 
 def _has_ended(comparison: ComparisonDirectory) -> bool:
-    """Whether no trial is missing. One that has failed is missing; one that diverged is not."""
-    failed_without_problem = comparison.status == "failed" and not comparison.state.get("problems")
-    return comparison.status == "finished" or failed_without_problem
+    """Whether no trial is missing. One that has failed is missing; one that diverged is not.
+
+    One whose files were lost or damaged later is missing, too.
+    """
+    problems = comparison.state.get("problems")
+    if comparison.status != "finished" and (comparison.status != "failed" or problems):
+        return False
+    return not any(state.wanted for state in TrialStore(comparison, problems).states())
 
 
 def _new_directory(plan: Plan, name: str | None, paths: Paths) -> ComparisonDirectory:

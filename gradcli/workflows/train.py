@@ -14,17 +14,20 @@ from typing import Any
 
 from gradcli.config import Composed, DataConfig, load_config
 from gradcli.data import Dataset
-from gradcli.errors import UserError
+from gradcli.errors import DamagedFileError, UserError
 from gradcli.records import Recorder, TrainSummary
 from gradcli.runs import (
     Run,
     RunWriter,
+    checkpoint_to_resume,
+    claim_run,
     create_run_directory,
     is_run,
-    load_checkpoint,
     load_run,
+    set_aside,
 )
 from gradcli.runs.provenance import built_with, provenance
+from gradcli.runs.stored import damaged
 from gradcli.system.paths import Paths, returning_to
 from gradcli.training import Trainer
 from gradcli.views.findings import with_override
@@ -120,23 +123,27 @@ def resume_run(
         UserError: if there is nothing to continue, the data has changed, or the user's own code
             raises an exception.
     """
-    _refuse_own_loop(run)
     directory = paths.absolute(run.path)
-    with returning_to(paths.started_in):
+    with closing(view), returning_to(paths.started_in), claim_run(directory) as lock:
+        run = load_run(run.path)  # as it is now that no other process can change it
+        _refuse_own_loop(run)
         composed = load_config(
             run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
         )
-    epochs = _extension(overrides, composed, run, paths)
-    _refuse_ended(run, composed, epochs, paths)
-    if epochs is not None:
-        composed = composed.with_epochs(epochs)
-    with closing(view), returning_to(paths.started_in):
+        epochs = _extension(overrides, composed, run, paths)
+        _refuse_ended(run, composed, epochs, paths)
+        if epochs is not None:
+            composed = composed.with_epochs(epochs)
+        found = checkpoint_to_resume(directory, was_saved=_has_saved(run))
+        checkpoint = found.checkpoint if found else None
         dataset = obtain_data_of(run, composed.config.data, paths, view.download)
         others = [view, *build_recorders(composed), *recorders]
-        checkpoint = load_checkpoint(directory)
         with built_trainer(composed, dataset, checkpoint) as trainer:
+            _refuse_other_layers(run, trainer)
             facts = {**provenance(), "overrides": list(overrides)}
-            writer = RunWriter(directory, composed.yaml(), facts, earlier=run.state)
+            writer = RunWriter(directory, composed.yaml(), facts, earlier=run.state, lock=lock)
+            for problem in found.problems if found else ():
+                view.note(f"{problem} The run continues from step {trainer.step:,} instead.")
             if checkpoint is not None and (jump := _rate_jump(composed, trainer, checkpoint)):
                 view.note(jump)
             return train_and_record(
@@ -167,7 +174,8 @@ def run_trial(
 
     Args:
         directory: is made if it does not exist. A trial that was begun there continues from its
-            last checkpoint, and one that has ended is left alone.
+            last checkpoint, and one that has ended is left alone. One with a damaged file is set
+            aside, and begins again.
         config: the resolved config as YAML.
         load_data: returns the data that the config asks for.
         facts: what is known of the process and the machine, for `run.json`.
@@ -179,15 +187,19 @@ def run_trial(
             data is noted in `run.json` instead, as is every other exception before it is raised.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    earlier = load_run(directory).state if is_run(directory) else None
-    if earlier is not None and earlier["status"] in ("finished", "diverged"):
+    try:
+        run, checkpoint = _begun_trial(directory)
+    except DamagedFileError:
+        set_aside(directory)
+        directory.mkdir()
+        run = checkpoint = None
+    if run is not None and run.status in ("finished", "diverged"):
         return
-    writer = RunWriter(directory, config, facts, earlier=earlier)
+    writer = RunWriter(directory, config, facts, earlier=None if run is None else run.state)
     try:
         composed = load_config(config, where=str(directory), allow_import=allow_import)
         dataset = load_data(composed.config.data)
         others = build_recorders(composed)
-        checkpoint = load_checkpoint(directory)
         with built_trainer(composed, dataset, checkpoint) as trainer:
             train_and_record(
                 composed,
@@ -234,6 +246,40 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run, paths: Pa
             hint=f"gradcli train --resume {run.path} epochs={composed.config.epochs + 1}",
         )
     return epochs
+
+
+def _begun_trial(directory: Path) -> tuple[Run | None, dict[str, Any] | None]:
+    """Return what there is of a trial, and the checkpoint that it continues from.
+
+    Raises:
+        DamagedFileError: if a file of it is damaged.
+    """
+    if not is_run(directory):
+        return None, None
+    with claim_run(directory):
+        run = load_run(directory)
+        if run.state["status"] in ("finished", "diverged"):
+            if run.damage:
+                raise DamagedFileError(run.damage[0], where=str(directory))
+            return run, None
+        found = checkpoint_to_resume(directory, was_saved=_has_saved(run))
+        return run, found.checkpoint if found else None
+
+
+def _has_saved(run: Run) -> bool:
+    """Whether a run is known to have saved a checkpoint. One that failed may have failed to."""
+    has_progress = run.state["status"] != "failed" and "progress" in run.state
+    return run.state["status"] == "finished" or has_progress
+
+
+def _refuse_other_layers(run: Run, trainer: Trainer) -> None:
+    """Refuse to continue a run whose layers are not those of its config.
+
+    Raises:
+        DamagedFileError: if `layers.json` was changed.
+    """
+    if run.layers and run.layers != trainer.layers:
+        raise damaged(run.path / "layers.json", "has other layers than the model of config.yaml")
 
 
 def _refuse_own_loop(run: Run) -> None:

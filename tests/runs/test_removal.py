@@ -1,10 +1,12 @@
 """Removing runs: all of one, nothing else, never under a process's hands."""
 
 import io
+from dataclasses import asdict
 
 import pytest
 
 from gradcli.errors import UserError
+from gradcli.records import DataInfo
 from gradcli.runs import (
     RunWriter,
     begin_comparison,
@@ -15,7 +17,8 @@ from gradcli.runs import (
 )
 from gradcli.system.locks import RunLock
 
-COMPARISON = {"info": {"arms": [], "data": {"name": "mnist5k"}, "model": "mlp", "epochs": 1}}
+DATA = asdict(DataInfo("mnist5k", 4000, 500, 500, "abc", (1, 28, 28), 10))
+COMPARISON = {"info": {"arms": [], "data": DATA, "model": "mlp", "epochs": 1}}
 
 
 @pytest.fixture

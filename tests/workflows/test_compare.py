@@ -178,6 +178,7 @@ def test_trials_that_did_not_record_it_are_tested_over_seeds_alone(undisturbed, 
         kept = [line for line in lines if json.loads(line)["kind"] != "correct"]
         assert len(kept) < len(lines) or not (probes.parent / "evals.jsonl").read_text()
         probes.write_text("".join(kept))
+        (probes.parent / "checksums.bin").unlink()
     summary = read_comparison(ComparisonDirectory(copy), Paths(runs_dir=tmp_path))
     (pair,) = summary.pairs
     (known,) = undisturbed.pairs

@@ -1,0 +1,1 @@
+"""Failures that are made on purpose, thousands of them, from seeds."""
