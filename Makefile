@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NUMERIC_TESTS := tests/fast tests/gradients tests/optim tests/training
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: run test check terminals matrix bench clean
+.PHONY: run test torture check terminals matrix bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST cannot be had
@@ -17,6 +17,9 @@ test: check  ## everything that CI runs; the numeric tests also without the shor
 
 matrix:  ## the quick suite with the oldest and the newest PyTorch, each in a new environment
 	$(PYTHON) tools/matrix.py
+
+torture: $(VENV)/installed-for-tests  ## what is promised in docs/reliability.md, tried: 15 minutes
+	$(BIN)/python tools/torture
 
 check: $(VENV)/installed-for-tests  ## linter, formatter and type checker
 	$(BIN)/ruff check .

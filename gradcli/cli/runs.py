@@ -166,10 +166,12 @@ def rm(
 ) -> None:
     """Remove runs and comparisons with everything in their directories."""
     from gradcli.notation.numbers import megabytes
-    from gradcli.runs import find_any, own_path, refuse_if_at_work, remove, size_bytes
+    from gradcli.runs import find_to_remove, own_path, refuse_if_at_work, remove, size_bytes
     from gradcli.views.words import write_line
 
-    named = {run: find_any(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs}
+    named = {
+        run: find_to_remove(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs
+    }
     if yes:
         _require_whole_names(named)
     found = {own_path(one): one for one in named.values()}
@@ -185,8 +187,7 @@ def rm(
                 hint=shlex.join(["gradcli", "runs", "rm", "--yes", *map(str, found)]),
             )
         for one in found.values():
-            kind = f"a link to {one.path.readlink()}" if one.path.is_symlink() else one.status
-            write_line(sys.stderr, f"{one.path}  {kind}, {megabytes(size_bytes(one))}")
+            write_line(sys.stderr, f"{one.path}  {_kind(one)}, {megabytes(size_bytes(one))}")
         try:
             agreed = typer.confirm("Remove for good?", err=True)
         except typer.Abort:  # Ctrl-C
@@ -197,6 +198,13 @@ def rm(
         size = size_bytes(one)
         remove(one)
         write_result(f"removed {one.path}, {megabytes(size)}")
+
+
+def _kind(found: Run | ComparisonDirectory) -> str:
+    """Say in a word or two what is about to be removed."""
+    if found.path.is_symlink():
+        return f"a link to {found.path.readlink()}"
+    return found.status if found.is_readable else "damaged"
 
 
 def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:

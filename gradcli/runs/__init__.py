@@ -7,7 +7,14 @@ from gradcli.runs.comparisons import (
     list_comparisons,
     set_aside,
 )
-from gradcli.runs.finding import find_any, find_comparison, find_run, list_any, list_rows
+from gradcli.runs.finding import (
+    find_any,
+    find_comparison,
+    find_run,
+    find_to_remove,
+    list_any,
+    list_rows,
+)
 from gradcli.runs.reader import Run, is_run, list_runs, load_run
 from gradcli.runs.removal import own_path, refuse_if_at_work, remove, size_bytes
 from gradcli.runs.writer import RunWriter, claim_run, create_run_directory
@@ -24,6 +31,7 @@ __all__ = [
     "find_any",
     "find_comparison",
     "find_run",
+    "find_to_remove",
     "is_run",
     "list_any",
     "list_comparisons",

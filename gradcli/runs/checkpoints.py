@@ -88,7 +88,7 @@ class Resumable:
     """A checkpoint that a run can continue from."""
 
     checkpoint: dict[str, Any]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
     """Why it is not the last one; empty if it is."""
 
     @property

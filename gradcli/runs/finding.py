@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from gradcli.errors import UserError, nearest
+from gradcli.errors import DamagedFileError, UserError, nearest
 from gradcli.records import RunRow
 from gradcli.runs.comparisons import ComparisonDirectory, is_comparison, list_comparisons
 from gradcli.runs.directory import StateDirectory, newest_first
@@ -50,8 +50,20 @@ def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
     Raises:
         UserError: if there is none, or more than one, or a newer gradcli wrote it.
     """
-    _require_name(target)
-    return (_at(Path(target)) or _match(target, list_any(runs_dir), runs_dir)).opened()
+    return _any(target, runs_dir).opened()
+
+
+def find_to_remove(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
+    """Find a run or a comparison, as `find_any` does, even if its state file is damaged.
+
+    Raises:
+        UserError: if there is none, or more than one, or a newer gradcli wrote it.
+    """
+    found = _any(target, runs_dir)
+    try:
+        return found.opened()
+    except DamagedFileError:
+        return found
 
 
 def find_run(target: str, runs_dir: Path) -> Run:
@@ -92,6 +104,11 @@ def _require_name(target: str) -> None:
     """
     if not target.strip():
         raise UserError("The run name is empty.", hint="gradcli runs list")
+
+
+def _any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
+    _require_name(target)
+    return _at(Path(target)) or _match(target, list_any(runs_dir), runs_dir)
 
 
 def _at(path: Path) -> Run | ComparisonDirectory | None:

@@ -105,7 +105,7 @@ class Run(StateDirectory):
 
     def last_steps(self, count: int) -> StepRecords:
         """Return a copy of the last logged steps; safe while the run is being written."""
-        return read_last_steps(self.path, count)
+        return read_last_steps(self.path, len(self._parameters), count)
 
     @cached_property
     def evals(self) -> tuple[EvalRecord, ...]:

@@ -90,7 +90,7 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
         UserError: if a newer gradcli wrote the log.
         DamagedFileError: if the log or its description cannot be read, or is not one of gradcli's.
     """
-    dtype, rows = _described(directory)
+    dtype, rows = _described(directory, parameters)
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
     if dtype != row_type(parameters):
@@ -108,7 +108,7 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
     return _columns(mapped[kept])
 
 
-def read_last_steps(directory: Path, count: int) -> StepRecords:
+def read_last_steps(directory: Path, parameters: int, count: int) -> StepRecords:
     """Read the last steps of a run as a copy, and without looking at checksums.
 
     For a run at work: a resumed one cuts its log, and a process that reads a mapped part that was
@@ -117,7 +117,7 @@ def read_last_steps(directory: Path, count: int) -> StepRecords:
     Raises:
         UserError: as `read_steps` does.
     """
-    dtype, rows = _described(directory)
+    dtype, rows = _described(directory, parameters)
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
     skipped = max(0, rows - count) * dtype.itemsize
@@ -126,15 +126,17 @@ def read_last_steps(directory: Path, count: int) -> StepRecords:
     )
 
 
-def _described(directory: Path) -> tuple[np.dtype[Any], int]:
+def _described(directory: Path, parameters: int) -> tuple[np.dtype[Any], int]:
     """Return the type of a row, and the number of whole rows.
+
+    A machine that crashed at the start may have lost the description: then there are no rows.
 
     No rows but gradcli's own are mapped: bytes read as NumPy's objects would be followed as
     addresses.
     """
     path = directory / DESCRIPTION_FILE
     if not os.path.lexists(path):
-        return row_type(0), 0
+        return row_type(parameters), 0
     stored = read_json(path)
     with reading(path):
         refuse_unknown_schema(decoded(dict[str, Any], stored), path, newest=_SCHEMA)

@@ -154,6 +154,7 @@ class RunWriter:
         earlier: the content of `run.json` if the run is resumed. Nothing in the directory changes
             then before `begin`, or `set_status`, is called.
         lock: what `claim_run` returned for the directory; None locks it.
+        last_is_damaged: do not keep `last.pt` as `previous.pt`, which is the one to continue from.
 
     Raises:
         UserError: if another process is working in the directory, or it holds links to elsewhere.
@@ -166,11 +167,14 @@ class RunWriter:
         facts: dict[str, Any],
         earlier: dict[str, Any] | None = None,
         lock: RunLock | None = None,
+        *,
+        last_is_damaged: bool = False,
     ) -> None:
         # Absolute: the user's own code may change the working directory during the run.
         self.directory = directory = directory.absolute()
         self._lock = claim_run(directory) if lock is None else lock
         self._config = config
+        self._last_is_damaged = last_is_damaged
         self._parts, self._part = _parts_of(earlier), {key: facts.get(key, []) for key in _PART}
         first = {key: earlier[key] for key in _PART if earlier and key in earlier}
         self._state: dict[str, Any] = {
@@ -239,7 +243,9 @@ class RunWriter:
         """
         assert self._logs is not None, "begin() comes first"
         state = {**state, "log_bytes": self._logs.sync()}
-        save_checkpoint(self.directory, LAST, state, keep_as=PREVIOUS)
+        keep_as = None if self._last_is_damaged else PREVIOUS
+        save_checkpoint(self.directory, LAST, state, keep_as=keep_as)
+        self._last_is_damaged = False
         if best:
             save_checkpoint(self.directory, BEST, state)
         self.set_status("running")

@@ -17,6 +17,7 @@ from gradcli.data import Dataset
 from gradcli.errors import DamagedFileError, UserError
 from gradcli.records import Recorder, TrainSummary
 from gradcli.runs import (
+    Resumable,
     Run,
     RunWriter,
     checkpoint_to_resume,
@@ -141,7 +142,14 @@ def resume_run(
         with built_trainer(composed, dataset, checkpoint) as trainer:
             _refuse_other_layers(run, trainer)
             facts = {**provenance(), "overrides": list(overrides)}
-            writer = RunWriter(directory, composed.yaml(), facts, earlier=run.state, lock=lock)
+            writer = RunWriter(
+                directory,
+                composed.yaml(),
+                facts,
+                earlier=run.state,
+                lock=lock,
+                last_is_damaged=bool(found and found.problems),
+            )
             for problem in found.problems if found else ():
                 view.note(f"{problem} The run continues from step {trainer.step:,} instead.")
             if checkpoint is not None and (jump := _rate_jump(composed, trainer, checkpoint)):
@@ -188,14 +196,21 @@ def run_trial(
     """
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        run, checkpoint = _begun_trial(directory)
+        run, found = _begun_trial(directory)
     except DamagedFileError:
         set_aside(directory)
         directory.mkdir()
-        run = checkpoint = None
+        run = found = None
     if run is not None and run.status in ("finished", "diverged"):
         return
-    writer = RunWriter(directory, config, facts, earlier=None if run is None else run.state)
+    checkpoint = found.checkpoint if found else None
+    writer = RunWriter(
+        directory,
+        config,
+        facts,
+        earlier=None if run is None else run.state,
+        last_is_damaged=bool(found and found.problems),
+    )
     try:
         composed = load_config(config, where=str(directory), allow_import=allow_import)
         dataset = load_data(composed.config.data)
@@ -248,7 +263,7 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run, paths: Pa
     return epochs
 
 
-def _begun_trial(directory: Path) -> tuple[Run | None, dict[str, Any] | None]:
+def _begun_trial(directory: Path) -> tuple[Run | None, Resumable | None]:
     """Return what there is of a trial, and the checkpoint that it continues from.
 
     Raises:
@@ -262,8 +277,7 @@ def _begun_trial(directory: Path) -> tuple[Run | None, dict[str, Any] | None]:
             if run.damage:
                 raise DamagedFileError(run.damage[0], where=str(directory))
             return run, None
-        found = checkpoint_to_resume(directory, was_saved=_has_saved(run))
-        return run, found.checkpoint if found else None
+        return run, checkpoint_to_resume(directory, was_saved=_has_saved(run))
 
 
 def _has_saved(run: Run) -> bool:

@@ -1,7 +1,7 @@
 """Try to break gradcli's promises, and print how often that was tried, and survived.
 
     python tools/torture                    all rows
-    python tools/torture --short            a few cases of each
+    python tools/torture --short            a few cases of each, within a minute
     python tools/torture kills --seed 17    one case again, in a folder that is kept
 
 Stops at the first row of which a case did not survive, after naming each such case, and exits
@@ -23,6 +23,8 @@ from pathlib import Path
 # Children are forked: what is loaded before, they share.
 import rows
 from children import in_forks
+
+from gradcli.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def main() -> None:
         parser.error(f"no row {', '.join(unknown)}: choose from {', '.join(rows.ROWS)}")
     for name in arguments.rows or rows.ROWS:
         row = rows.ROWS[name]
+        if arguments.short and not row.short:
+            continue
         if arguments.seed is not None:
             print(run_case(name, True, arguments.seed))
             continue
@@ -71,7 +75,7 @@ def run_case(name: str, keep: bool, seed: int) -> Result:
     folder = Path(tempfile.mkdtemp(prefix=f"torture-{name}-"))
     try:
         tried = rows.ROWS[name].run(seed, folder)
-    except AssertionError as error:
+    except (AssertionError, UserError) as error:  # a UserError: a run that cannot be read
         return Result(seed, 1, f"{error} ({folder})")
     if not keep:
         shutil.rmtree(folder)

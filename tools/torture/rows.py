@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from comparison_kills import DisturbedComparison, undisturbed
 from crashes import CrashedRun
+from damaged_runs import DamagedRun
+from input_cases import cases as input_cases
+from inputs import attempt, isolated, objection
 from kills import Disturbed
 from starts import NAMES, start_many, train_in, train_under_jumps
 
@@ -28,6 +32,7 @@ class Row:
     what: str
     cases: int
     short: int
+    """How many in the short form; the tests cover a row of 0 by themselves."""
     run: Callable[[int, Path], int]
     """Runs the case of a seed in an empty folder; returns how many trials that were.
 
@@ -48,8 +53,22 @@ def _comparisons(seed: int, folder: Path) -> int:
 
 
 def _crashes(seed: int, folder: Path) -> int:
-    CrashedRun(seed, folder).run(crashes=5)
-    return 5
+    CrashedRun(seed, folder).run(crashes=3)
+    return 3
+
+
+def _damage(seed: int, folder: Path) -> int:
+    return DamagedRun(seed, folder).run(damages=6)
+
+
+def _inputs(seed: int, folder: Path) -> int:
+    number = 25
+    for case in input_cases(seed, number):
+        place = folder / str(case.number)
+        place.mkdir()
+        wrong = objection(case, isolated(partial(attempt, case), place))
+        assert not wrong, f"{case}: {wrong}"
+    return number
 
 
 def _starts(seed: int, folder: Path) -> int:
@@ -68,10 +87,12 @@ def _names(seed: int, folder: Path) -> int:
 
 
 ROWS = {
-    "kills": Row("trainings killed at a random instant, and resumed", 130, 3, _kills),
+    "kills": Row("trainings killed at a random instant, and resumed", 130, 2, _kills),
     "comparisons": Row("comparisons whose parent or worker was killed", 22, 1, _comparisons),
-    "crashes": Row("machines that crash, losing or tearing what was not synced", 24, 1, _crashes),
-    "starts": Row("trainings started ten at a time in one folder", 10, 1, _starts),
+    "crashes": Row("machines that crash, losing or tearing what was not synced", 40, 1, _crashes),
+    "damage": Row("commands on a run with one damaged file", 20, 1, _damage),
+    "inputs": Row("generated overrides and calls", 40, 1, _inputs),
+    "starts": Row("trainings started ten at a time in one folder", 10, 0, _starts),
     "clocks": Row("trainings whose clock jumps by days", 10, 1, _clocks),
     "names": Row("folders with odd names", len(NAMES), 2, _names),
 }

@@ -1,7 +1,6 @@
-"""Damages the files of run directories, by kind and seed, and tells a named damage from a crash.
+"""Damages the files of run directories: a file, a kind of damage and a seed do the same every time.
 
-Used by the tests here on one small run, and meant for thousands of cases as well: a case is a file,
-a kind of damage and a seed, and does the same every time.
+No command may end in a crash, or make a damaged run worse; nor may one run hide the others.
 """
 
 from __future__ import annotations

@@ -1,1 +1,0 @@
-"""Failures that are made on purpose, thousands of them, from seeds."""
