@@ -102,6 +102,12 @@ def _broken(path: Path, how: str) -> UserError:
 
 
 def newest_first(runs_dir: Path) -> list[Path]:
-    """Return the content of `runs_dir`, sorted by name: names of runs begin with the time."""
+    """Return the content of `runs_dir`, sorted by name: names of runs begin with the time.
+
+    Raises:
+        FileNotFoundError: if it is relative to a working directory that does not exist any more.
+    """
+    if not runs_dir.is_absolute():
+        Path.cwd()  # raises the error, which `is_dir` takes for an empty folder
     found = runs_dir.iterdir() if runs_dir.is_dir() else ()
     return sorted(found, key=lambda path: path.name, reverse=True)

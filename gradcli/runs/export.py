@@ -6,12 +6,15 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import chain
-from typing import Any, TextIO
+from pathlib import Path
+from typing import IO, Any, TextIO
 
 from gradcli.notation.visible import in_json, visible
-from gradcli.runs.files import plain
+from gradcli.runs.files import plain, write_atomically
 from gradcli.runs.reader import Run
+from gradcli.system.naming import naming
 
 _ROWS_AT_ONCE = 5_000
 
@@ -67,6 +70,27 @@ def write_jsonl(table: Table, file: TextIO) -> None:
 
 #: How a table is written, by the format's name.
 FORMATS: dict[str, Callable[[Table, TextIO], None]] = {"csv": write_csv, "jsonl": write_jsonl}
+
+
+def write_table(path: Path, table: Table, write: Callable[[Table, TextIO], None]) -> None:
+    """Write a table to a file with one of `FORMATS`; an error leaves the file as it was.
+
+    Args:
+        path: the file, or a device such as /dev/null.
+        table: is read.
+        write: writes it.
+    """
+    if path.exists() and not path.is_file():
+        with naming(path), path.open("w", newline="", encoding="utf-8") as device:
+            write(table, device)
+        return
+
+    def fill(file: IO[bytes]) -> None:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        write(table, text)
+        text.detach()  # which flushes, and leaves the file open
+
+    write_atomically(path.resolve(), fill)
 
 
 def _step_columns(run: Run) -> list[str]:
