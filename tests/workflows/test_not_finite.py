@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 import gradcli as library
-from gradcli.runs import ComparisonDirectory, load_checkpoint, load_run
+from gradcli.runs import load_checkpoint, load_run
+from gradcli.workflows.recorded_training import train_and_record
 
 SMALL = ("data=mnist5k", "model.hidden=[16]", "schedule=constant")
 BREAKS = {
@@ -43,7 +45,7 @@ def test_a_run_that_broke_ends_as_diverged(case, gradcli, runs_dir, strict_json)
     assert answer.code == 4, answer.err
     told = strict_json(answer.out)
     assert told["status"] == "diverged"
-    assert told["test_accuracy"] is None
+    assert told["test_accuracy"] == "nan"
     assert "non-finite" in [finding["code"] for finding in told["findings"]]
     run = load_run(only_in(runs_dir))
     assert run.status == "diverged"
@@ -75,16 +77,18 @@ def test_the_end_names_the_layer_and_the_step(gradcli, runs_dir):
 def test_a_checkpoint_that_is_due_meanwhile_is_not_made_of_such_weights(runs_dir):
     """Due at every flush, and so also between the update that broke them and the next step."""
 
-    class Poison(library.Recorder):
-        def record(self, record):
-            saved.append(load_checkpoint(only_in(runs_dir)))
+    class Watches(library.Recorder):
+        def begin(self, info, path, settings):
+            self.path, self.saved = Path(path), []
 
-    saved = []
-    library.train(
-        *SMALL, *BREAKS["weights before a step"], "checkpoint.seconds=0", recorders=[Poison()]
-    )
-    assert load_checkpoint(only_in(runs_dir)) is None
-    assert saved == [None] * len(saved) != []
+        def record(self, record):
+            self.saved.append(load_checkpoint(self.path))
+
+    watch = Watches()
+    words = (*SMALL, *BREAKS["weights before a step"], "checkpoint.seconds=0")
+    library.train(*words, runs_dir=runs_dir, recorders=[watch])
+    assert watch.saved
+    assert [*watch.saved, load_checkpoint(watch.path)] == [None] * (len(watch.saved) + 1)
 
 
 def test_exports_hold_what_is_not_finite_alike(gradcli, runs_dir, strict_json):
@@ -107,29 +111,49 @@ EXPORT_JSON = ("runs", "export", "--format", "jsonl")
 
 
 def test_one_broken_seed_of_a_comparison_is_not_averaged(
-    gradcli, runs_dir, strict_json, trials_in_this_process
+    gradcli, runs_dir, monkeypatch, strict_json, trials_in_this_process
 ):
-    """An arm without a finite end has no score, and is last; the other is not touched by it."""
+    """It is counted as diverged, and the scores are those of the others and say how many."""
+
+    def spoilt(composed, dataset, trainer, *arguments, **options):
+        config = composed.config
+        if (config.optimizer.option, config.seed) == ("sgd", broken_seed):
+            with torch.no_grad():
+                trainer.model.output.bias[0] = math.nan
+        return train_and_record(composed, dataset, trainer, *arguments, **options)
+
+    broken_seed = 2
+    monkeypatch.setattr("gradcli.workflows.train.train_and_record", spoilt)
+    words = ("--optimizers", "sgd,adam", "--seeds", "3", "--lrs", "0.01,1e39")
     answer = gradcli(
-        *("compare-optimizers", "--optimizers", "sgd,adam", "--seeds", "2", "--json"),
-        *(*SMALL, "max_steps=2", "--lrs", "1e39,0.01"),
-        "protocol.widenings=0",
+        "compare-optimizers", *words, *SMALL, "max_steps=1", "protocol.widenings=0", "--json"
     )
     told = strict_json(answer.out)
-    directory = ComparisonDirectory(only_in(runs_dir))
-    statuses = {(trial["arm"], trial["learning_rate"] > 1): set() for trial in told["trials"]}
-    for trial in told["trials"]:
-        statuses[trial["arm"], trial["learning_rate"] > 1].add(trial["status"])
-        if trial["status"] == "diverged":
-            assert trial["test_accuracy"] is None
-    assert statuses["sgd", True] == {"diverged"}
-    assert statuses["sgd", False] == {"finished"}
-    assert assert_all_json_is_strict(directory.path, strict_json) > 10
-    for words in (("runs", "show"), ("runs", "list")):
-        strict_json(gradcli(*words, "--json").out)
-    for words in (("steps",), ("trials",)):
-        for line in gradcli(*EXPORT_JSON, "--what", *words).out.splitlines():
+    arms = {arm["arm"]: arm for arm in told["ranking"]}
+    for arm in arms.values():
+        measured = [
+            trial
+            for trial in told["trials"]
+            if trial["arm"] == arm["arm"] and trial["stage"] == "measure"
+        ]
+        scores = [one["test_accuracy"] for one in measured if one["status"] == "finished"]
+        assert arm["test_accuracy"]["mean"] == pytest.approx(sum(scores) / len(scores))
+        assert arm["test_accuracy"]["count"] == len(scores)
+        assert arm["diverged"] == len(measured) - len(scores)
+    assert (arms["sgd"]["diverged"], arms["adam"]["diverged"]) == (1, 0)
+    for trial in told["trials"]:  # at this learning rate, the only update breaks the weights
+        assert (trial["status"] == "diverged") == (
+            trial["lr"] > 1 or (trial["arm"], trial["seed"]) == ("sgd", broken_seed)
+        )
+        assert (trial["test_accuracy"] == "nan") == (trial["status"] == "diverged")
+    path = only_in(runs_dir)
+    assert assert_all_json_is_strict(path, strict_json) > 10
+    strict_json(gradcli("runs", "show", "--json").out)
+    strict_json(gradcli("runs", "list", "--json").out)
+    for what in ("steps", "trials"):
+        for line in gradcli(*EXPORT_JSON, "--what", what).out.splitlines():
             strict_json(line)
+    assert "diverged" in gradcli("runs", "show").out
 
 
 def test_a_parser_that_is_strict(strict_json):
