@@ -50,8 +50,9 @@ def step_table_of_trials(trials: Sequence[tuple[Mapping[str, Any], Run]]) -> Tab
 
 
 def write_csv(table: Table, file: TextIO) -> None:
-    """Write CSV with a header; NaN and infinities as `nan` and `inf`, missing values as empty.
+    """Write CSV with a header; a missing value is empty.
 
+    NaN and infinities are `nan`, `inf` and `-inf`: each format tells them from what is missing.
     Control characters in names and texts are written as escapes: a terminal may show the file.
     """
     writer = csv.DictWriter(file, table.columns, restval="", lineterminator="\n")
@@ -63,7 +64,10 @@ def write_csv(table: Table, file: TextIO) -> None:
 
 
 def write_jsonl(table: Table, file: TextIO) -> None:
-    """Write one JSON object per row; NaN and infinities as strings, without missing values."""
+    """Write one JSON object per row, without what is missing; NaN and infinities are strings.
+
+    They are `"nan"`, `"inf"` and `"-inf"`, the words that CSV has: JSON has no such numbers.
+    """
     for row in table.rows:
         file.write(in_json(json.dumps(plain(row))) + "\n")
 
