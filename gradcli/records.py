@@ -247,7 +247,8 @@ class FaultRecord:
     """The first non-finite value (inf or NaN): its place and its batch. Training stops there."""
 
     step: int
-    """The step whose update was not made; if the phase is `update`, the one whose update did it."""
+    """The step whose update was not made; if the phase is `update`, the one whose update did it; in
+    an evaluation, the last one before it."""
     epoch: int
     phase: Literal["inputs", "parameters", "forward", "loss", "backward", "update"]
     """`inputs`: what the model or the loss was given. `parameters`: a parameter or a buffer, before
@@ -257,7 +258,7 @@ class FaultRecord:
     inputs, for the loss, and between two layers that the loop calls one by one."""
     loss: float
     batch: tuple[int, ...]
-    """The examples' indices in the training split."""
+    """The examples' indices in the training split; empty if it was met in an evaluation."""
     operation: str = ""
     """What made the value, as PyTorch names it: `log`, or `SqrtBackward0` in the backward pass."""
     cause: str = ""
@@ -275,6 +276,8 @@ class FaultRecord:
     0 if it is not known."""
     forward_passes: int = 0
     """How many there were until it was found."""
+    split: str = ""
+    """The split whose evaluation after that step met it, `val` or `test`; empty in training."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What all tests share: one terminal, folders of their own, no network, and the command line."""
 
+import json
 import locale
 import os
 import pty
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -191,3 +193,26 @@ def spawn() -> Callable[..., Answer]:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def _object_of_unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    twice = {key for key in keys if keys.count(key) > 1}
+    assert not twice, f"JSON with a key twice: {twice}"
+    return dict(pairs)
+
+
+def _refuse_constant(word: str) -> float:
+    raise AssertionError(f"JSON knows no {word}")
+
+
+@pytest.fixture(scope="session")
+def strict_json() -> Callable[[str | bytes], Any]:
+    """Parse JSON as its standard has it: no NaN, no Infinity, no key twice, nothing after it."""
+
+    def parse(text: str | bytes) -> Any:
+        return json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=_object_of_unique_keys
+        )
+
+    return parse

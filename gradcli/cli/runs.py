@@ -243,7 +243,7 @@ def export(
 ) -> None:
     """Export the numbers of every step, of a run or of all trials of a comparison."""
     from gradcli.runs import ComparisonDirectory, find_any
-    from gradcli.runs.export import FORMATS, step_table
+    from gradcli.runs.export import FORMATS, step_table, write_table
 
     _require_one_of("--format", format_, list(FORMATS))
     _require_one_of("--what", what, ["steps", "trials"])
@@ -264,8 +264,7 @@ def export(
             FORMATS[format_](table, sys.stdout)
         return
     _require_writable(output, f"{found.name}.{format_}", force=force)
-    with naming(output), output.open("w", newline="", encoding="utf-8") as file:
-        FORMATS[format_](table, file)
+    write_table(output, table, FORMATS[format_])
 
 
 def _require_one_of(option: str, word: str, choices: list[str]) -> None:

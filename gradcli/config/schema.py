@@ -5,6 +5,7 @@ Plain dataclasses; nothing here knows Hydra. A test fails for a key that nothing
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ from gradcli.errors import UserError
 MOST = 2**63 - 1
 #: More threads than any machine has cores. OpenMP dies if the system refuses it a thread.
 MOST_THREADS = 1024
+_THREADS = {"least": 1, "most": MOST_THREADS, "proposed": min(os.cpu_count() or 1, MOST_THREADS)}
 #: File systems take 255 for a folder's name; the time and the digits in a run's take 25 of them.
 _LONGEST_NAME_BYTES = 200
 
@@ -84,7 +86,7 @@ class TrainConfig:
     batch_size: int = field(metadata={"least": 1})
     seed: int = field(metadata={"least": 0})
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: int | None = field(metadata={"least": 1, "most": MOST_THREADS})
+    threads: int | None = field(metadata=_THREADS)
     precision: Literal["float32", "bfloat16"]
     decay_biases_and_norms: bool
     monitor: MonitorConfig
@@ -121,7 +123,7 @@ class CompareConfig:
     lrs: str | list[float]
     epochs: int | None = field(metadata={"least": 1})
     seed: int = field(metadata={"least": 0})
-    threads: int = field(metadata={"least": 1, "most": MOST_THREADS})
+    threads: int = field(metadata=_THREADS)
     name: str | None = field(metadata={"names_folder": True})
 
 
@@ -146,18 +148,20 @@ def check_limits(config: Any, prefix: str = "") -> None:
         if hasattr(value, "__dataclass_fields__") and not isinstance(value, Section):
             check_limits(value, key + ".")
         if "least" in item.metadata and value is not None:
-            _check_limit(key, value, item.metadata["least"], item.metadata.get("most", MOST))
+            limits = item.metadata
+            most, proposed = limits.get("most", MOST), limits.get("proposed")
+            _check_limit(key, value, limits["least"], most, proposed)
         if "names_folder" in item.metadata and value is not None:
             _check_name(key, value)
 
 
-def _check_limit(key: str, value: float, least: float, most: float) -> None:
+def _check_limit(key: str, value: float, least: float, most: float, proposed: float | None) -> None:
     """Check one number. The default of `most` is so large that only its breach mentions it."""
     if value > most and isinstance(value, int):
         raise UserError(
             f"{key} is {value:,}; it must be from {least:,} to {most:,}.",
             where=key,
-            hint=f"{key}={most if most < MOST else least or 1}",
+            hint=f"{key}={proposed or (most if most < MOST else least or 1)}",
         )
     if not value >= least:
         raise UserError(

@@ -31,8 +31,9 @@ from gradcli.monitor.loss_scale import LossScale
 from gradcli.monitor.wrappers import hook_updates, is_compiled, refuse_unwatchable, unwrap_model
 from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
 from gradcli.records import FaultRecord, Floats, LayerRecord, SetupRecord, StepRecords
+from gradcli.tracing.after_update import place_after_update
 from gradcli.tracing.fault_place import Place
-from gradcli.tracing.non_finite import broken_parameters, place_after_update
+from gradcli.tracing.non_finite import broken_parameters
 
 #: How closely the values of forward passes are watched.
 Watch = Literal["every_step", "every_pass"]

@@ -33,7 +33,10 @@ def fault_place(fault: FaultRecord) -> str:
 
 def fault_sentences(fault: FaultRecord) -> str:
     """Say where the first non-finite value arose, in which pass, and why, as far as it is known."""
-    text = f"At step {fault.step},{_pass(fault)} the first non-finite value (inf or NaN) was "
+    where = f"At step {fault.step}"
+    if fault.split:
+        where = f"In the evaluation on the {fault.split} split after step {fault.step}"
+    text = f"{where},{_pass(fault)} the first non-finite value (inf or NaN) was "
     text += fault_place(fault)
     if fault.operation:
         text += f", made by {fault.operation}"

@@ -112,8 +112,8 @@ def claim(directory: Path, files: Iterable[str]) -> RunLock:
             f"Another process is working in {directory}.",
             hint="wait for it to end, or stop it with Ctrl-C",
         ) from None
-    except IsADirectoryError:
-        raise damaged(directory / LOCK_FILE, "is a folder") from None
+    except (IsADirectoryError, FileExistsError):
+        raise damaged(directory / LOCK_FILE, "is not a file") from None
     try:
         for path in (directory / name for name in files):
             file_size(path)  # which refuses anything but a file
@@ -125,6 +125,12 @@ def claim(directory: Path, files: Iterable[str]) -> RunLock:
 
 
 def newest_first(runs_dir: Path) -> list[Path]:
-    """Return the content of `runs_dir`, sorted by name: names of runs begin with the time."""
+    """Return the content of `runs_dir`, sorted by name: names of runs begin with the time.
+
+    Raises:
+        FileNotFoundError: if it is relative to a working directory that does not exist any more.
+    """
+    if not runs_dir.is_absolute():
+        Path.cwd()  # raises the error, which `is_dir` takes for an empty folder
     found = runs_dir.iterdir() if runs_dir.is_dir() else ()
     return sorted(found, key=lambda path: path.name, reverse=True)

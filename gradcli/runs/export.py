@@ -6,12 +6,15 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import chain
-from typing import Any, TextIO
+from pathlib import Path
+from typing import IO, Any, TextIO
 
 from gradcli.notation.visible import in_json, visible
-from gradcli.runs.files import plain
+from gradcli.runs.files import plain, write_atomically
 from gradcli.runs.reader import Run
+from gradcli.system.naming import naming
 
 _ROWS_AT_ONCE = 5_000
 
@@ -47,8 +50,9 @@ def step_table_of_trials(trials: Sequence[tuple[Mapping[str, Any], Run]]) -> Tab
 
 
 def write_csv(table: Table, file: TextIO) -> None:
-    """Write CSV with a header; NaN and infinities as `nan` and `inf`, missing values as empty.
+    """Write CSV with a header; a missing value is empty.
 
+    NaN and infinities are `nan`, `inf` and `-inf`: each format tells them from what is missing.
     Control characters in names and texts are written as escapes: a terminal may show the file.
     """
     writer = csv.DictWriter(file, table.columns, restval="", lineterminator="\n")
@@ -60,13 +64,37 @@ def write_csv(table: Table, file: TextIO) -> None:
 
 
 def write_jsonl(table: Table, file: TextIO) -> None:
-    """Write one JSON object per row; NaN and infinities as strings, without missing values."""
+    """Write one JSON object per row, without what is missing; NaN and infinities are strings.
+
+    They are `"nan"`, `"inf"` and `"-inf"`, the words that CSV has: JSON has no such numbers.
+    """
     for row in table.rows:
         file.write(in_json(json.dumps(plain(row))) + "\n")
 
 
 #: How a table is written, by the format's name.
 FORMATS: dict[str, Callable[[Table, TextIO], None]] = {"csv": write_csv, "jsonl": write_jsonl}
+
+
+def write_table(path: Path, table: Table, write: Callable[[Table, TextIO], None]) -> None:
+    """Write a table to a file with one of `FORMATS`; an error leaves the file as it was.
+
+    Args:
+        path: the file, or a device such as /dev/null.
+        table: is read.
+        write: writes it.
+    """
+    if path.exists() and not path.is_file():
+        with naming(path), path.open("w", newline="", encoding="utf-8") as device:
+            write(table, device)
+        return
+
+    def fill(file: IO[bytes]) -> None:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        write(table, text)
+        text.detach()  # which flushes, and leaves the file open
+
+    write_atomically(path.resolve(), fill)
 
 
 def _step_columns(run: Run) -> list[str]:

@@ -58,8 +58,9 @@ def remove(found: Run | ComparisonDirectory) -> None:
         if directory.is_symlink():
             directory.unlink()
             return
-        if (directory / LOCK_FILE).is_symlink():  # gradcli makes none; locking would follow it
-            (directory / LOCK_FILE).unlink()
+        lock = directory / LOCK_FILE
+        if lock.is_symlink() or lock.is_fifo():  # gradcli makes none; locking would follow it
+            lock.unlink()
         with RunLock(directory):
             last = (found.state_file, LOCK_FILE)
             entries = [path for path in directory.iterdir() if path.name not in last]

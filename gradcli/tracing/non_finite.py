@@ -155,33 +155,6 @@ def broken_parameters(layers: tuple[LayerInfo, ...], parameter_norms: Floats) ->
     )
 
 
-def place_after_update(place: Place, optimizer: torch.optim.Optimizer, model: nn.Module) -> Place:
-    """Return the place of a parameter that an update made non-finite, with the reason.
-
-    Args:
-        place: of the parameter.
-        optimizer: the one that made the update.
-        model: whose parameter it is.
-    """
-    parameter = model.get_parameter(place.tensor)
-    (group,) = [
-        group
-        for group in optimizer.param_groups
-        if any(one is parameter for one in group["params"])
-    ]
-    reason = ""
-    rate = float(group.get("lr", 0.0))
-    largest = torch.finfo(parameter.dtype).max if parameter.is_floating_point() else math.inf
-    if not isfinite(rate):
-        reason = f"the learning rate is {rate}"
-    elif group.get("eps", 1.0) == 0:
-        reason = "eps=0 in the optimizer, and a gradient that has always been 0: 0 / 0"
-    elif bool(torch.isinf(parameter).any()) or abs(rate) > math.sqrt(largest):
-        kind = str(parameter.dtype).removeprefix("torch.")
-        reason = f"the update is too large for {kind}, at a learning rate of {rate:.3g}"
-    return replace(place, phase="update", cause=reason)
-
-
 def ends_of(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return the weights whose version counters stand for those of all: the first and the last."""
     return weights[:1] + weights[-1:]

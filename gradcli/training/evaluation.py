@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from gradcli.data import Batches
 from gradcli.gradients.norms import accumulator_dtype
+from gradcli.tracing.fault_place import Place
+from gradcli.tracing.non_finite import locate_fault
 
 
 class EvaluationStopped(Exception):  # noqa: N818 - stopping is not an error
@@ -48,16 +51,37 @@ def evaluate(
     try:
         loss = torch.zeros((), dtype=accumulator_dtype(batches.device), device=batches.device)
         correct = torch.zeros(batches.size, dtype=torch.bool, device=batches.device)
-        for start in range(0, batches.size, batches.batch_size):
+        for start, inputs, labels in _in_order(batches):
             if should_stop():
                 raise EvaluationStopped
-            stop = min(start + batches.batch_size, batches.size)
-            inputs, labels = batches.gather(torch.arange(start, stop, device=batches.device))
             logits = model(inputs).float()
             loss += F.cross_entropy(logits, labels, reduction="sum")
             # The largest of values among which is NaN is no answer, though `argmax` names a class.
             answers = ~logits.isnan().any(dim=1)
-            correct[start:stop] = answers & (logits.argmax(dim=1) == labels)
+            correct[start : start + len(labels)] = answers & (logits.argmax(dim=1) == labels)
     finally:
         model.train(was_training)
     return Evaluation(float(loss) / batches.size, correct)
+
+
+def locate_in_evaluation(model: nn.Module, batches: Batches) -> Place:
+    """Find the first non-finite value of an evaluation whose loss is not finite."""
+    was_training = model.training
+    model.eval()
+    try:
+        for _, inputs, labels in _in_order(batches):
+            with torch.no_grad():
+                loss = F.cross_entropy(model(inputs).float(), labels)
+            if not math.isfinite(loss):
+                no_gradients = [0.0] * sum(1 for _ in model.parameters())
+                return locate_fault(model, inputs, labels, no_gradients)
+    finally:
+        model.train(was_training)
+    return Place("loss", unsure="the loss of each batch is finite, and only their sum is not")
+
+
+def _in_order(batches: Batches) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield the split in batches: the place of the first example, the inputs and the labels."""
+    for start in range(0, batches.size, batches.batch_size):
+        stop = min(start + batches.batch_size, batches.size)
+        yield start, *batches.gather(torch.arange(start, stop, device=batches.device))

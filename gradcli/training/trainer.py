@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
@@ -34,9 +34,10 @@ from gradcli.records import (
     StepRecords,
     packed_bits,
 )
-from gradcli.tracing.non_finite import locate_fault, may_be_random, place_after_update
+from gradcli.tracing.after_update import non_finite_values, place_after_update, place_left_behind
+from gradcli.tracing.non_finite import locate_fault, may_be_random
 from gradcli.training.clock import PhaseClock
-from gradcli.training.evaluation import EvaluationStopped, evaluate
+from gradcli.training.evaluation import EvaluationStopped, evaluate, locate_in_evaluation
 from gradcli.training.step import StepResult, TrainingStep
 
 # How long records may stay on the device. On the CPU a flush is cheap and the screen wants news; on
@@ -110,6 +111,8 @@ class Trainer:
         self._stop_requested = False
 
         self._trained = {name for name, one in model.named_parameters() if one.requires_grad}
+        # A mask of -inf, for instance, is not what training has made.
+        self._never_finite = {place.tensor for place in non_finite_values(model, optimizer)}
         self._is_random = may_be_random(model) and self.device.type == "cpu"
         self._random_state: Tensor | None = None
 
@@ -151,9 +154,11 @@ class Trainer:
                 self._batches_done = 0
                 if evaluation is not None:
                     yield evaluation
+                if self.fault:
+                    return
             if not self.finished:
                 evaluation = self._evaluate("test")
-                self.finished = True
+                self.finished = self.fault is None
                 yield evaluation
         except EvaluationStopped:
             return
@@ -194,8 +199,10 @@ class Trainer:
                 return
         if len(self._buffer):
             yield from self._flush(batches)
-            if self.fault:
-                yield self.fault
+        if self.fault is None and self._batches_done:
+            self.fault = self._fault_left_behind(epoch, batches[self._batches_done - 1])
+        if self.fault:
+            yield self.fault
 
     def _step(self, epoch: int, indices: Tensor) -> Sequence[Record]:
         """Make one step and note its measurements; return what was observed of it."""
@@ -298,15 +305,32 @@ class Trainer:
             place = place_after_update(place, self.optimizer, self.model)
         return place.record(step, epoch, loss, tuple(indices.tolist()))
 
-    def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord:
+    def _fault_left_behind(self, epoch: int, indices: Tensor) -> FaultRecord | None:
+        """Look for what the last update left non-finite: no step may follow that shows it."""
+        place = place_left_behind(self.model, self.optimizer, self._never_finite)
+        if place is None:
+            return None
+        return place.record(self.step, epoch, math.nan, tuple(indices.tolist()))
+
+    def is_finite(self) -> bool:
+        """Whether all that was finite at the start is finite now. Waits for the device."""
+        return place_left_behind(self.model, self.optimizer, self._never_finite) is None
+
+    def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord | FaultRecord:
+        """Evaluate on a split; what is not finite is no score but a fault."""
         found = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
+        epoch = self.epochs_done + 1 if self._batches_done else self.epochs_done
+        if not math.isfinite(found.loss):
+            place = locate_in_evaluation(self.model, self.splits[split])
+            self.fault = replace(place.record(self.step, epoch, found.loss), split=split)
+            return self.fault
         train_loss = self._loss_sum / self._examples if self._examples else math.nan
         if split == "val" or not self.splits["val"].size:
             self._loss_sum = 0.0
             self._examples = 0
         return EvalRecord(
             step=self.step,
-            epoch=self.epochs_done + 1 if self._batches_done else self.epochs_done,
+            epoch=epoch,
             split=split,
             loss=found.loss,
             accuracy=found.accuracy,

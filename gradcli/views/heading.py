@@ -57,6 +57,8 @@ def joined(phrases: Iterable[str], separator: str, width: int) -> str:
 def describe_fault(fault: FaultRecord) -> str:
     """Say in one line where the first non-finite value arose."""
     step = f"step {numbers.count(fault.step)}"
+    if fault.split:
+        step = f"{fault.split} evaluation after {step}"
     if fault.phase in ("inputs", "parameters", "update"):
         return f"not finite: first in {fault.tensor}, {fault.phase}, {step}"
     if fault.layer is not None:

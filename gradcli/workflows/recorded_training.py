@@ -100,7 +100,7 @@ def train_and_record(
                     writer.note(seconds_first_step=time.time() - started)
                     first = False
                 recorders.record(record)
-                if isinstance(record, FaultRecord):
+                if isinstance(record, FaultRecord) and record.batch:
                     _save_fault(writer, dataset, record)
                 at_rest = isinstance(record, EvalRecord | StepRecords)
                 if at_rest:
@@ -178,13 +178,17 @@ def _draw(writer: RunWriter) -> list[Path]:
 
 
 def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:
+    """Save a checkpoint, unless its values are not finite, and how far the training is."""
     writer.note(
         progress={"steps": trainer.step, "epochs": trainer.epochs_done},
         phase_seconds=dict(trainer.phase_seconds),
         seconds_total=trainer.seconds_total,
         seconds_train=trainer.clock.seconds_train,
     )
-    writer.save_checkpoint(trainer.state_dict(), best=best)
+    if trainer.is_finite():
+        writer.save_checkpoint(trainer.state_dict(), best=best)
+    else:  # the checkpoint before it is worth more
+        writer.set_status("running")
 
 
 def _is_best(record: object, writer: RunWriter) -> bool:

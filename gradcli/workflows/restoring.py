@@ -60,8 +60,9 @@ def measure_checkpoint(
         )
     checkpoint = load_checkpoint(run.path)
     if checkpoint is None:
+        yet = "" if run.fault else " yet"  # the first epoch's weights may not have stayed finite
         raise UserError(
-            f"{run.name} has no checkpoint yet, so there are no weights to probe.",
+            f"{run.name} has no checkpoint{yet}, so there are no weights to probe.",
             where="--probe",
             hint=f"gradcli inspect-gradients {run.path}",
         )

@@ -64,6 +64,18 @@ class Study:
         """Run what is missing, and return the summary."""
         lock = self._directory.lock()
         try:
+            summary = self._run()
+            # Stored, so that an interruption from here on takes nothing away.
+            if summary.status != "interrupted":
+                self._draw(summary)
+            self._view.finish(summary)
+            return summary
+        finally:
+            lock.release()
+
+    def _run(self) -> ComparisonSummary:
+        """Run what is missing, and store the summary and what the state is."""
+        try:
             self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
             self._store = TrialStore(self._directory)
             self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
@@ -78,8 +90,6 @@ class Study:
             with suppress(OSError):  # a full disk must not hide what went wrong
                 self._directory.update(status="interrupted")
             raise
-        finally:
-            lock.release()
 
     def _work(self, caught: list[int]) -> None:
         """Let the engine run trials until none is wanted, or a signal arrives."""
@@ -226,9 +236,7 @@ class Study:
             self._store.read(trial)
 
     def _conclude(self, caught: Sequence[int]) -> ComparisonSummary:
-        """Summarise, save the result, draw the pictures, and show the end."""
-        from gradcli.views.draw.attempt import attempt
-        from gradcli.views.draw.comparison_figures import plot_comparison
+        """Summarise, and save the result."""
         from gradcli.views.json_output import comparison_json
 
         self._announce()
@@ -248,13 +256,14 @@ class Study:
             signal=caught[0] if caught and missing else None,
             result=comparison_json(summary),
         )
-        if not missing:
-            records = list(self._store.records(summary))
-            attempt(
-                lambda: plot_comparison(self._directory.plots, summary, records), self._view.note
-            )
-        self._view.finish(summary)
         return summary
+
+    def _draw(self, summary: ComparisonSummary) -> None:
+        from gradcli.views.draw.attempt import attempt
+        from gradcli.views.draw.comparison_figures import plot_comparison
+
+        records = list(self._store.records(summary))
+        attempt(lambda: plot_comparison(self._directory.plots, summary, records), self._view.note)
 
 
 def _recorded(paths: Paths) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -284,6 +285,51 @@ def test_an_export_to_a_full_disk(runs, gradcli, tmp_path):
     assert_refused(answer, "larger than the system allows", str(tmp_path / "out.csv"))
 
 
+@pytest.mark.parametrize("words", [(), ("--format", "jsonl")])
+def test_an_export_that_fails_leaves_the_file_as_it_was(words, runs, gradcli, tmp_path):
+    (old := tmp_path / "out").write_text("old")
+    export = ("runs", "export", str(run_of(runs).path), "-o", str(old), *words)
+    with disk_with(100):
+        assert_refused(gradcli(*export, "--force"), "larger than the system allows", str(old))
+    assert old.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing is left beside it"
+    assert gradcli(*export, "--force").code == 0
+    assert len(old.read_text().splitlines()) >= 10
+
+
+def test_an_export_to_a_device_does_not_replace_it(runs, gradcli):
+    assert gradcli("runs", "export", str(run_of(runs).path), "-o", os.devnull).code == 0
+    assert not os.path.isfile(os.devnull)  # noqa: PTH113
+
+
+@pytest.mark.parametrize("words", ["runs list", "runs show latest", "runs show 2026 --json"])
+def test_runs_of_a_deleted_working_directory(words, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = shell(f"rmdir ../gone && $GRADCLI {words}", "runs", cwd=gone)
+    assert_refused(done, "The working directory does not exist any more.")
+
+
+def test_a_named_pipe_instead_of_a_lock_hangs_no_command(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    run = run_of(tmp_path / "runs").path
+    (run / "lock").unlink()
+    os.mkfifo(run / "lock")
+    state = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**state, "status": "running"}))
+    for words, code in (
+        ("runs list", 0),
+        (f"runs show {run}", 0),
+        (f"inspect-gradients {run}", 0),
+        (f"train --resume {run}", REFUSED),
+        (f"runs rm --yes {run}", 0),
+    ):
+        done = shell(f"timeout 60 $GRADCLI {words}", tmp_path / "runs")
+        assert done.returncode == code, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+    assert not run.exists()
+
+
 # The pictures
 
 
@@ -309,3 +355,22 @@ def test_results_are_stored_before_they_are_drawn(gradcli, runs_dir, monkeypatch
     state = json.loads((run_of(runs_dir).path / "run.json").read_text())
     assert state["status"] == "finished"
     assert state["result"]["test_accuracy"] > 0
+
+
+def test_a_comparison_is_stored_before_it_is_drawn(
+    gradcli, runs_dir, monkeypatch, trials_in_this_process
+):
+    monkeypatch.setattr("gradcli.views.draw.comparison_figures.plot_comparison", interrupt)
+    words = (
+        "--optimizers",
+        "sgd,adam",
+        "--seeds",
+        "2",
+        "protocol.learning_rates=3",
+        "protocol.widenings=0",
+    )
+    assert gradcli("compare-optimizers", *words, *SMALL[:2], "max_steps=4").code == 130
+    (path,) = runs_dir.glob("2*")
+    state = json.loads((path / "comparison.json").read_text())
+    assert state["status"] == "finished"
+    assert state["result"]["ranking"]

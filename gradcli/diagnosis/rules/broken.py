@@ -33,7 +33,9 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
         return
     own_loop = evidence.info.is_own_loop
     if fault.phase == "update":
-        consequence = "All later steps compute with it."
+        consequence = "All that comes later computes with it."
+    elif fault.split:
+        consequence = "The weights are finite, but the model has no score."
     elif own_loop:
         consequence = "An update made with it puts it into the weights."
     elif evidence.steps:
@@ -51,7 +53,7 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
             "step": fault.step,
             "loss": fault.loss,
             "phase": fault.phase,
-            **_known(fault, ("operation", "tensor", "after", "before")),
+            **_known(fault, ("operation", "tensor", "after", "before", "split")),
             **_known(fault, ("forward_pass", "forward_passes")),
         },
         threshold="any NaN or infinity in the loss or a gradient",

@@ -26,7 +26,6 @@ from gradcli.views.draw.arm_marks import (
 )
 from gradcli.views.draw.learning_rate_figure import learning_rates_figure
 from gradcli.views.draw.run_figures import (
-    DOTS_PER_INCH,
     Bins,
     blank_figure,
     decade_limits,
@@ -34,6 +33,7 @@ from gradcli.views.draw.run_figures import (
     layer_norms_by_bin,
     mean_by_bin,
 )
+from gradcli.views.draw.saving import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def plot_comparison(
         if any(math.isfinite(one.measured["steps_to_target"]) for one in summary.trials):
             pictures["time_to_target.png"] = _target_figure(summary)
     for name, figure in pictures.items():
-        figure.savefig(folder / name, dpi=DOTS_PER_INCH)
+        save_figure(figure, folder / name)
     return [folder / name for name in pictures]
 
 

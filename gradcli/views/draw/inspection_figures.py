@@ -33,12 +33,12 @@ from gradcli.notation.panels import (
 from gradcli.probes.registry import known_probes, reading_of
 from gradcli.records import Doubles, Floats, LayerInfo, ProbeRecord
 from gradcli.views.draw.run_figures import (
-    DOTS_PER_INCH,
     MOST_LAYER_NAMES,
     blank_figure,
     decade_limits,
     draw_norms,
 )
+from gradcli.views.draw.saving import save_figure
 from gradcli.views.inspect.probe_history import recorded_probes
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def plot_inspection(folder: Path, inspection: Inspection | SideBySide) -> list[P
     else:
         pictures = _pictures(inspection)
     for name, figure in pictures.items():
-        figure.savefig(folder / name, dpi=DOTS_PER_INCH)
+        save_figure(figure, folder / name)
     return [folder / name for name in pictures]
 
 

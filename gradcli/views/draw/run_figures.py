@@ -35,6 +35,7 @@ from gradcli.records import (
     StepRecords,
     norm_by_layer,
 )
+from gradcli.views.draw.saving import save_figure
 from gradcli.views.heading import describe_data
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 MOST_BINS = 600
 """About one bin per two pixels of a plot's width."""
 MOST_LAYER_NAMES = 40
-DOTS_PER_INCH = 150
 WIDTH_INCHES = 9.0
 
 
@@ -119,7 +119,7 @@ def plot_run(
     if evaluations:
         pictures["accuracy.png"] = _accuracy_figure(info, evaluations)
     for name, figure in pictures.items():
-        figure.savefig(folder / name, dpi=DOTS_PER_INCH)
+        save_figure(figure, folder / name)
     return [folder / name for name in pictures]
 
 

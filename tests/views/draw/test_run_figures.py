@@ -9,10 +9,12 @@ from gradcli.views.draw.run_figures import (
     MOST_BINS,
     Bins,
     _accuracy_figure,
+    blank_figure,
     largest_by_bin,
     layer_norms_by_bin,
     plot_run,
 )
+from gradcli.views.draw.saving import save_figure
 
 EVALUATIONS = [
     EvalRecord(2, 1, "val", 0.4, 0.9, 0.5, 1.0, 1.0),
@@ -88,3 +90,25 @@ def test_titles_name_the_model_and_only_what_is_known(make_info):
     own = make_info(3, model="Net", optimizer="LBFGS", learning_rate=float("nan"))
     title = _accuracy_figure(own, EVALUATIONS).get_suptitle()
     assert title.startswith("Accuracy: Net, LBFGS, ")
+
+
+@pytest.mark.parametrize("name", ["$x$", r"$\bad$", r"\$\frac{$", "$", "a$b$c$d", r"$_{$^$"])
+def test_names_with_dollars_are_not_formulas(tmp_path, make_info, make_steps, name):
+    info = make_info(2)
+    layers = tuple(replace(layer, name=name + layer.name) for layer in info.layers)
+    info = replace(info, layers=layers, model=name, data=replace(info.data, name=name))
+    assert len(plot_run(tmp_path, info, make_steps(np.ones((40, 2))), EVALUATIONS)) == 3
+
+
+def test_a_dollar_is_drawn_as_one(tmp_path):
+    """What is saved has the ticks of a logarithmic axis as formulas, and nothing else."""
+    figure = blank_figure(3.0)
+    axes = figure.subplots()
+    axes.set_yscale("log")
+    axes.set_ylim(1e-3, 1e3)
+    axes.set_xticks([0, 1], ["$x$", r"$\bad$"])
+    save_figure(figure, tmp_path / "dollars.png")
+    assert [one.get_parse_math() for one in axes.get_xticklabels()] == [False, False]
+    assert {one.get_parse_math() for one in axes.get_yticklabels()} == {True}
+    save_figure(figure, tmp_path / "again.png")
+    assert {one.get_parse_math() for one in axes.get_yticklabels()} == {True}
