@@ -35,4 +35,4 @@ def test_a_row_fails_if_a_promise_is_broken(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "python tools/torture crashes --seed 0: crash at moment" in ended.stdout
+    assert "python tools/torture crashes --seed 0:" in ended.stdout
