@@ -18,6 +18,7 @@ from gradcli.fast.backward_pass import current_backward_pass
 from gradcli.gradients.backward_log import BackwardLog, Hook
 from gradcli.gradients.layers import layer_module, layer_parameters
 from gradcli.gradients.loss_graph import (
+    broadcast_to,
     is_single_path,
     loss_path,
     mark,
@@ -30,6 +31,7 @@ from gradcli.gradients.set_up import (
     has_unmade_statistics,
     largest_dropout,
     parameter_groups,
+    replaced_layers,
     weight_gain,
 )
 from gradcli.gradients.tensors import tensor_range, tensors_in
@@ -69,6 +71,7 @@ class _Seen:
     identical_units: tuple[int, ...] = ()
     dropout: tuple[str, float] = ("", 0.0)
     own_functions: tuple[tuple[str, int], ...] = ()
+    broadcast_to: tuple[int, ...] = ()
     single_path: bool | None = None
     watched: bool = False
     kept: bool = False
@@ -95,11 +98,13 @@ class SetupWatch:
         inside: bool = True,
     ) -> None:
         self._model, self._called, self._log, self._inside = model, called, log, inside
+        self._layers = layers
         self._modules = [layer_module(model, layer) for layer in layers]
         self._parameters = layer_parameters(model, layers)
         self._handles: list[RemovableHandle] = []
         self._updates_watched = self._not_cleared = 0
         self._groups: tuple[ParameterGroup, ...] = ()
+        self._replaced: tuple[int, ...] = ()
         self._calls: list[_Call] = []
         self._loose = _Call()
         self._open = 0
@@ -160,6 +165,7 @@ class SetupWatch:
             ),
             dropout=largest_dropout(self._model),
             own_functions=own_functions(root),
+            broadcast_to=broadcast_to(root),
             single_path=_single_path(root, call),
             watched=self._log.added,
             kept=self._log.kept,
@@ -168,6 +174,7 @@ class SetupWatch:
     def before_update(self, optimizer: Any) -> None:
         """Note what the optimizer is about to do."""
         self._groups = parameter_groups(optimizer, self._parameters)
+        self._replaced = replaced_layers(self._model, self._layers, self._parameters, optimizer)
 
     def record(self, updates_before: int, scale: float = 1.0) -> SetupRecord:
         """Return what was observed in the step.
@@ -202,6 +209,8 @@ class SetupWatch:
             identical_units=seen.identical_units,
             dropout=seen.dropout,
             own_functions=seen.own_functions,
+            replaced=self._replaced,
+            broadcast_to=seen.broadcast_to,
             updates_watched=self._updates_watched,
             not_cleared=self._not_cleared,
         )

@@ -146,6 +146,24 @@ def test_a_frozen_matrix_is_named_although_its_bias_is_trained(train):
     assert "second.weight is frozen" in findings[0].message
 
 
+def test_a_layer_that_is_replaced_midway_is_named_and_dated(train):
+    def replace(model, optimizer):
+        model.second = nn.Linear(32, 32)
+
+    first = train(replace)[0]
+    assert (first.code, first.layer) == ("not-updated", "second")
+    assert first.evidence["since_step"] == CHANGE
+    assert "new parameters in second, which the optimizer does not hold" in first.message
+
+
+def test_a_replaced_layer_that_the_optimizer_knows_is_not_a_fault(train):
+    def replace(model, optimizer):
+        model.second = nn.Linear(32, 32)
+        optimizer.add_param_group({"params": model.second.parameters()})
+
+    assert "not-updated" not in [finding.code for finding in train(replace)]
+
+
 def test_inputs_that_lose_their_scale_are_dated_and_no_batch_is_blamed(train):
     findings = train(
         set_rate(1e-5, 0, 1, 2), data=lambda step, x, y: (x * 80 if step >= CHANGE else x, y)

@@ -34,10 +34,35 @@ _EPSILON_BY_DESIGN = ("Adadelta", "Adafactor")
 
 def not_updated(evidence: Evidence) -> Iterator[Finding]:
     """Layers get gradients, but no update moves them: none at all, or none any more."""
-    found = next(_never_updated(evidence), None)
-    found = found or next(_without_updates(evidence), None) or next(_standing_still(evidence), None)
-    if found is not None:
-        yield found
+    for look in (_replaced, _never_updated, _without_updates, _standing_still):
+        found = next(look(evidence), None)
+        if found is not None:
+            yield found
+            return
+
+
+def _replaced(evidence: Evidence) -> Iterator[Finding]:
+    """The model has new layers midway, of which the watched optimizer does not know."""
+    places = () if evidence.setup is None else evidence.setup.replaced
+    names = [evidence.info.layers[place].name for place in places]
+    if not names:
+        return
+    known = zip(evidence.layers, evidence.silent_since.tolist(), strict=False)
+    steps = [step for layer, step in known if layer.name in names and step > 1]
+    since = min(steps, default=0)
+    yield Finding(
+        code="not-updated",
+        severity="error",
+        layer=names[0],
+        evidence={"layers": len(names), **({"since_step": since} if since else {})},
+        threshold="trained parameters in the place of others, which no parameter group holds",
+        message=(f"From step {since} on " if since else "Midway ")
+        + f"the model has new parameters in {named(names).removesuffix(',')}, which the optimizer "
+        "does not hold: no update moves them, and those that it holds are no longer used.",
+        override=None,
+        mend=f"After {names[0]} is replaced, make a new optimizer of model.parameters() and a new "
+        "monitor, or pass the new parameters to optimizer.add_param_group().",
+    )
 
 
 def _without_updates(evidence: Evidence) -> Iterator[Finding]:

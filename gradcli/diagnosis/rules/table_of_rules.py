@@ -60,6 +60,8 @@ RULES = (
     Rule(("batch-norm-mode",), wiring.batch_norm_mode, needs.observed),
     Rule(("softmax-before-loss",), wiring.softmax_before_loss, needs.observed),
     Rule(("loss-scale",), wiring.loss_scale, needs.observed),
+    # Part of the test for labels, which takes updates.
+    Rule((), wiring.broadcast_targets, needs.observed),
     Rule(("not-updated",), optimizer.not_updated, needs.updates),
     Rule(("frozen",), wiring.frozen, needs.gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, needs.setup),

@@ -151,6 +151,28 @@ def _squashed(evidence: Evidence) -> tuple[str, str] | None:
     return None
 
 
+def broadcast_targets(evidence: Evidence) -> Iterator[Finding]:
+    """Outputs and targets differ in shape, so that the loss compares each with all others."""
+    setup = evidence.setup
+    if setup is None or not setup.broadcast_to or setup.outputs is None:
+        return
+    shape = setup.outputs.shape
+    rows, columns = setup.broadcast_to
+    yield Finding(
+        code="labels",
+        severity="warning",
+        layer=None,
+        evidence={"rows": rows, "last_loss": evidence.convergence.last_loss},
+        threshold="one value per example in the output, and differences of shape (n, n) in the "
+        "graph of the loss",
+        message=f"The loss compares each output with the targets of all {rows} examples: the "
+        f"output has shape {shape}, and broadcasting against the targets makes differences of "
+        f"shape ({rows}, {columns}). The model can only learn the mean of the targets.",
+        override=None,
+        mend="Give outputs and targets the same shape: output.squeeze(1), or target.unsqueeze(1).",
+    )
+
+
 def loss_scale(evidence: Evidence) -> Iterator[Finding]:
     """The gradient at the model's output is far from that of a mean loss of classification."""
     setup = evidence.setup

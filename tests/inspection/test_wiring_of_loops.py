@@ -1,0 +1,69 @@
+"""How a loop of the user's own is put together: what the graph of its loss shows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import gradcli
+
+
+@pytest.fixture
+def examine(tmp_path, inspect):
+    """Return a function that trains on random batches and returns the findings."""
+
+    def train(model, loss_of, *, inputs=10, steps=40, rate=1e-3):
+        optimizer = torch.optim.Adam(
+            [one for one in model.parameters() if one.requires_grad], lr=rate
+        )
+        with gradcli.GradientMonitor(model, optimizer, runs_dir=tmp_path, every=10) as monitor:
+            for step in range(steps):
+                x = torch.randn(32, inputs, generator=torch.Generator().manual_seed(step))
+                optimizer.zero_grad()
+                loss = loss_of(model(x), x)
+                loss.backward()
+                monitor.step(loss)
+                optimizer.step()
+        return inspect(target=monitor.run).findings
+
+    return train
+
+
+def regression():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 1))
+
+
+def summed(x):
+    return 2 * x[:, 0] + x[:, 1]
+
+
+@pytest.mark.parametrize(
+    "loss_of",
+    [
+        lambda out, x: F.mse_loss(out, summed(x)),
+        lambda out, x: (out - summed(x)).abs().mean(),
+        lambda out, x: F.smooth_l1_loss(out.squeeze(1), summed(x)[:, None]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_outputs_that_are_broadcast_against_the_targets(examine, loss_of):
+    first = examine(regression(), loss_of)[0]
+    assert first.code == "labels"
+    assert "(32, 32)" in first.message
+    assert "squeeze" in first.mend
+
+
+@pytest.mark.parametrize(
+    "loss_of",
+    [
+        lambda out, x: F.mse_loss(out, summed(x)[:, None]),
+        lambda out, x: F.mse_loss(out.squeeze(1), summed(x)),
+        # Pairs on purpose: of two examples, the one with the larger target should score higher.
+        lambda out, x: F.softplus(-(out - out.T) * (summed(x)[:, None] - summed(x)).sign()).mean(),
+    ],
+)
+def test_outputs_that_are_compared_as_they_should_be(examine, loss_of):
+    assert "labels" not in [finding.code for finding in examine(regression(), loss_of)]
