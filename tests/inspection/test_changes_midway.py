@@ -173,6 +173,54 @@ def test_inputs_that_lose_their_scale_are_dated_and_no_batch_is_blamed(train):
     assert "bad-batch" not in [finding.code for finding in findings]
 
 
+def random_labels(share):
+    """Let this share of each batch have labels at random from the change on."""
+
+    def replace(step, inputs, labels):
+        if step < CHANGE:
+            return inputs, labels
+        some, generator = int(share * BATCH), torch.Generator().manual_seed(step)
+        return inputs, torch.cat([torch.randint(10, (some,), generator=generator), labels[some:]])
+
+    return replace
+
+
+def test_labels_that_become_random_are_dated(train):
+    first = train(nothing, data=random_labels(1))[0]
+    assert (first.code, first.evidence["from_step"]) == ("labels", CHANGE)
+    assert first.message.startswith(f"From step {CHANGE} on")
+
+
+def test_a_loss_that_rises_at_once_and_stays_up_is_not_healthy(train):
+    """Half of the labels are random, or the data got harder on purpose: that is not known."""
+    (finding,) = train(nothing, data=random_labels(0.5))
+    assert (finding.code, finding.evidence["from_step"]) == ("undetermined", CHANGE)
+    assert "compare batches" in finding.message
+
+
+def test_another_term_in_the_loss_is_not_blamed_on_the_data(train):
+    def two_terms(step, outputs, targets):
+        loss = F.cross_entropy(outputs, targets)
+        return loss + 0.5 * outputs.sigmoid().mean() + 0.5 if step >= CHANGE else loss
+
+    assert [finding.code for finding in train(nothing, loss_of=two_terms)] == ["healthy"]
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1e-6, "small"), (1e6, "large")])
+def test_a_loss_that_is_multiplied_midway_is_dated(train, factor, size):
+    def scaled_loss(step, outputs, targets):
+        return F.cross_entropy(outputs, targets) * (factor if step >= CHANGE else 1)
+
+    def unscale(step, model, optimizer):
+        """Make the same updates as without the factor, if it is too large for the rate."""
+        for parameter in model.parameters():
+            parameter.grad /= factor if step >= CHANGE and factor > 1 else 1
+
+    first = train(nothing, loss_of=scaled_loss, every_step=unscale)[0]
+    assert (first.code, first.evidence["from_step"]) == ("loss-scale", CHANGE)
+    assert f"too {size}" in first.message
+
+
 def outlier(size):
     """Let one example of the batch of the change be noise of this size."""
 

@@ -9,7 +9,13 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
+from gradcli.diagnosis.limits import (
+    DEPTH_FACTOR,
+    DROPOUT,
+    OUTPUT_GRADIENT,
+    OUTPUT_GRADIENT_TINY,
+)
+from gradcli.diagnosis.loss_jumps import LossJump, loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.notation.layer_names import are, named
@@ -176,6 +182,10 @@ def broadcast_targets(evidence: Evidence) -> Iterator[Finding]:
 def loss_scale(evidence: Evidence) -> Iterator[Finding]:
     """The gradient at the model's output is far from that of a mean loss of classification."""
     setup = evidence.setup
+    scaled = loss_jump(evidence)
+    if scaled is not None and _is_scaled(evidence, scaled):
+        yield _scaled_midway(evidence, scaled)
+        return
     if setup is None or evidence.classes < 2:
         return
     if evidence.steps < FEWEST_STEPS and evidence.fault is None:
@@ -203,6 +213,42 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
         "cross-entropy is about 1.",
         override=None,
         mend="Take the mean of the loss over the batch, and remove the factor in front of it.",
+    )
+
+
+def _is_scaled(evidence: Evidence, jump: LossJump) -> bool:
+    """Whether the loss and all gradients jumped by such a factor together, and the loss stays."""
+    if not jump.norm_before > 0:
+        return False
+    factors = (
+        jump.after / jump.before,
+        jump.norm_after / jump.norm_before,
+        evidence.convergence.last_loss / jump.before,
+    )
+    small = max(factors) < DEPTH_FACTOR.value
+    return (small and jump.norm_after > 0) or min(factors) > 1 / DEPTH_FACTOR.value
+
+
+def _scaled_midway(evidence: Evidence, jump: LossJump) -> Finding:
+    size = "small" if jump.after < jump.before else "large"
+    return Finding(
+        code="loss-scale",
+        severity="warning",
+        layer=None,
+        evidence={
+            "from_step": jump.step,
+            "loss_before": jump.before,
+            "loss_after": jump.after,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"a loss and gradients that change by a factor of {1 / DEPTH_FACTOR.value:g} or "
+        "more from one step to the next and stay there, with no large update before",
+        message=f"From step {jump.step} on the loss is multiplied by a number that is far too "
+        f"{size}: from one step to the next it goes from {numbers.norm(jump.before)} to "
+        f"{numbers.norm(jump.after)}, and the gradient from {numbers.norm(jump.norm_before)} to "
+        f"{numbers.norm(jump.norm_after)}, although no update before it was large.",
+        override=None,
+        mend=f"Remove the factor in front of the loss from step {jump.step} on.",
     )
 
 
