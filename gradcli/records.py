@@ -196,6 +196,9 @@ class SetupRecord:
     own_functions: tuple[tuple[str, int], ...] = ()
     """The `torch.autograd.Function`s of the user's in the loss's graph, each with the index of a
     layer whose result it works on; -1 if there is none."""
+    kept_elsewhere: tuple[int, ...] = ()
+    """The layers that the watched optimizer does not hold, and that still had the gradients of
+    before its last update when a backward pass added to them."""
     replaced: tuple[int, ...] = ()
     """The layers of which the model now has other parameters than at the start of the training,
     and the watched optimizer does not hold these."""

@@ -73,6 +73,7 @@ class _Seen:
     own_functions: tuple[tuple[str, int], ...] = ()
     broadcast_to: tuple[int, ...] = ()
     single_path: bool | None = None
+    kept_elsewhere: tuple[int, ...] = ()
     watched: bool = False
     kept: bool = False
 
@@ -167,6 +168,7 @@ class SetupWatch:
             own_functions=own_functions(root),
             broadcast_to=broadcast_to(root),
             single_path=_single_path(root, call),
+            kept_elsewhere=tuple(sorted(self._log.kept_elsewhere)),
             watched=self._log.added,
             kept=self._log.kept,
         )
@@ -209,6 +211,7 @@ class SetupWatch:
             identical_units=seen.identical_units,
             dropout=seen.dropout,
             own_functions=seen.own_functions,
+            kept_elsewhere=seen.kept_elsewhere,
             replaced=self._replaced,
             broadcast_to=seen.broadcast_to,
             updates_watched=self._updates_watched,

@@ -14,10 +14,9 @@ import gradcli
 def examine(tmp_path, inspect):
     """Return a function that trains on random batches and returns the findings."""
 
-    def train(model, loss_of, *, inputs=10, steps=40, rate=1e-3):
-        optimizer = torch.optim.Adam(
-            [one for one in model.parameters() if one.requires_grad], lr=rate
-        )
+    def train(model, loss_of, *, inputs=10, steps=40, rate=1e-3, only=None):
+        held = (model if only is None else only).parameters()
+        optimizer = torch.optim.Adam([one for one in held if one.requires_grad], lr=rate)
         with gradcli.GradientMonitor(model, optimizer, runs_dir=tmp_path, every=10) as monitor:
             for step in range(steps):
                 x = torch.randn(32, inputs, generator=torch.Generator().manual_seed(step))
@@ -67,3 +66,31 @@ def test_outputs_that_are_broadcast_against_the_targets(examine, loss_of):
 )
 def test_outputs_that_are_compared_as_they_should_be(examine, loss_of):
     assert "labels" not in [finding.code for finding in examine(regression(), loss_of)]
+
+
+@pytest.mark.parametrize("clears", [True, False])
+def test_a_second_optimizer_whose_gradients_are_not_cleared(tmp_path, inspect, clears):
+    model = regression()
+    first = torch.optim.SGD(model[0].parameters(), lr=1e-3)
+    second = torch.optim.SGD(model[2].parameters(), lr=1e-3)
+    with gradcli.GradientMonitor(model, first, runs_dir=tmp_path, every=10) as monitor:
+        for step in range(40):
+            x = torch.randn(32, 10, generator=torch.Generator().manual_seed(step))
+            first.zero_grad()
+            if clears:
+                second.zero_grad()
+            loss = F.mse_loss(model(x).squeeze(1), summed(x))
+            loss.backward()
+            monitor.step(loss)
+            first.step()
+            second.step()
+    found = inspect(target=monitor.run).findings
+    said = [(one.layer, "holds 2" in one.mend) for one in found if one.code == "not-cleared"]
+    assert said == ([] if clears else [("2", True)])
+
+
+def test_gradients_that_pile_up_in_layers_that_nobody_updates_are_no_fault(examine):
+    """A head is trained on features that were not frozen: their gradients are not used."""
+    model = regression()
+    found = examine(model, lambda out, x: F.mse_loss(out.squeeze(1), summed(x)), only=model[2])
+    assert "not-cleared" not in [finding.code for finding in found]

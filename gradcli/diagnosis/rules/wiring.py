@@ -18,7 +18,7 @@ from gradcli.diagnosis.limits import (
 from gradcli.diagnosis.loss_jumps import LossJump, loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
-from gradcli.notation.layer_names import are, named
+from gradcli.notation.layer_names import are, named, them
 from gradcli.records import Finding, layers_in_call_order
 
 # As autograd names them: what turns logits into probabilities, and the losses that do so
@@ -38,7 +38,10 @@ _NORMALISING = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
 def not_cleared(evidence: Evidence) -> Iterator[Finding]:
     """The gradients of earlier updates are still there when the next ones are added."""
     setup = evidence.setup
-    if setup is None or setup.not_cleared < min(setup.updates_watched, 3) or setup.not_cleared < 2:
+    if setup is None:
+        return
+    if setup.not_cleared < min(setup.updates_watched, 3) or setup.not_cleared < 2:
+        yield from _not_cleared_elsewhere(evidence)
         return
     always = setup.not_cleared == setup.updates_watched
     how_often = "never cleared" if always else "not always cleared"
@@ -55,6 +58,39 @@ def not_cleared(evidence: Evidence) -> Iterator[Finding]:
         "optimizer follows their sum.",
         override=None,
         mend="Call optimizer.zero_grad() once per update, before loss.backward().",
+    )
+
+
+def _not_cleared_elsewhere(evidence: Evidence) -> Iterator[Finding]:
+    """Another optimizer updates layers whose gradients nobody clears.
+
+    Those that no optimizer updates may keep theirs, and those that are cleared now and then may be
+    updated now and then.
+    """
+    watched = [set(setup.kept_elsewhere) for setup in evidence.setups if setup.step > 0]
+    if len(watched) < 3:
+        return
+    never = {evidence.info.layers[place].name for place in set.intersection(*watched)}
+    names = [
+        layer.name
+        for at, layer in enumerate(evidence.layers)
+        if layer.name in never and evidence.is_moved(at)
+    ]
+    if not names:
+        return
+    yield Finding(
+        code="not-cleared",
+        severity="error",
+        layer=names[0],
+        evidence={"updates_watched": len(watched), "not_cleared": len(watched)},
+        threshold="a gradient that is not zero when the first backward pass after an update "
+        "begins, before each of the updates that were watched",
+        message=f"The gradients of {named(names).removesuffix(',')} are never cleared: backward "
+        "passes add to those of all earlier steps. The watched optimizer does not hold "
+        f"{them(names)}; another one that does follows their sum.",
+        override=None,
+        mend=f"Call zero_grad() of the optimizer that holds {named(names).removesuffix(',')} too, "
+        "once per update, before loss.backward().",
     )
 
 
