@@ -94,3 +94,60 @@ def test_gradients_that_pile_up_in_layers_that_nobody_updates_are_no_fault(exami
     model = regression()
     found = examine(model, lambda out, x: F.mse_loss(out.squeeze(1), summed(x)), only=model[2])
     assert "not-cleared" not in [finding.code for finding in found]
+
+
+class Adapted(nn.Module):
+    """A frozen layer with an adapter of two matrices, of which the second begins at 0."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.down = nn.Linear(base.in_features, 4, bias=False)
+        self.up = nn.Linear(4, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, inputs):
+        return self.base(inputs) + self.up(self.down(inputs))
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_an_adapter_of_which_both_matrices_begin_at_zero(examine, both):
+    model = regression()
+    model[0] = Adapted(model[0])
+    if both:
+        nn.init.zeros_(model[0].down.weight)
+    found = examine(model, lambda out, x: F.mse_loss(out.squeeze(1), summed(x)))
+    codes = [finding.code for finding in found]
+    assert "dead-units" not in codes
+    assert ("initial-scale" in codes) == both
+    if both:
+        assert "0.down" in found[0].message
+        assert "are all 0" in found[0].message
+
+
+class Masked(nn.Module):
+    """Matrices of its own, and a mask of 0 between them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Parameter(0.3 * torch.randn(10, 16))
+        self.last = nn.Parameter(0.3 * torch.randn(16, 1))
+        self.register_buffer("mask", torch.zeros(16))
+
+    def forward(self, inputs):
+        return ((inputs @ self.first) * self.mask).relu() @ self.last
+
+
+def test_matrices_of_a_module_of_ones_own_that_are_multiplied_by_zero(examine):
+    first = examine(Masked(), lambda out, x: F.mse_loss(out.squeeze(1), summed(x)))[0]
+    assert first.code == "no-gradient"
+    assert "first and last of the model" in first.message
+    assert "mask" in first.mend
+
+
+def test_a_relu_at_the_end_is_not_said_to_be_in_the_loss(examine):
+    model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 3), nn.ReLU())
+    first = examine(model, lambda out, x: F.cross_entropy(out, x[:, :3].argmax(1)))[0]
+    assert first.code == "softmax-before-loss"
+    assert "either sign" in first.message

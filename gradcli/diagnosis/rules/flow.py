@@ -20,9 +20,12 @@ from gradcli.diagnosis.limits import (
     WELL_LEARNED,
     Limit,
 )
-from gradcli.diagnosis.rules.starting_point import wild_guesses
+from gradcli.diagnosis.rules.starting_point import stuck_at_zero, wild_guesses
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats, Integers
+
+# PyTorch's modules that hold several matrices each.
+_KINDS_OF_SEVERAL_MATRICES = ("RNN", "LSTM", "GRU", "MultiheadAttention")
 
 
 def no_gradient(evidence: Evidence) -> Iterator[Finding]:
@@ -37,12 +40,18 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
     aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
     zero = (flow.norms.max(axis=0) == 0) & ~aside
     names = [layer.name for layer in evidence.layers]
+    at_zero = set(stuck_at_zero(evidence))
     for block in _blocks(zero):
         # The last of the layers without a gradient is the one that lets nothing through.
         last = int(block[-1])
         if evidence.probed is not None and evidence.probed.dead_fraction[last] == 1:
             continue  # `dead_units` reports it
         behind = f", or the layers before it from {names[block[0]]} on" if len(block) > 1 else ""
+        if not at_zero.isdisjoint(block.tolist()):
+            continue  # `zero_weights` reports it
+        if _has_own_parameters(evidence, last):
+            yield _own_parameters_multiplied_by_zero(evidence, last, len(block) - 1)
+            continue
         if evidence.has_flat_units(last):
             yield _dead_from_the_start(evidence, names[last], len(block) - 1)
             continue
@@ -72,6 +81,34 @@ def _dead_from_the_start(evidence: Evidence, name: str, others: int) -> Finding:
         override=remedies.keep_units_alive(evidence),
         mend=f"Initialise the biases of {name} with 0 and its weights with the default "
         "initialisation, or use leaky ReLU.",
+    )
+
+
+def _has_own_parameters(evidence: Evidence, place: int) -> bool:
+    """Whether a layer is the user's own module, with several matrices, whose gradients exist."""
+    layer = evidence.layers[place]
+    matrices = [one for one in layer.parameters if len(one.shape) > 1]
+    of_pytorch = layer.kind.startswith(_KINDS_OF_SEVERAL_MATRICES)
+    return len(matrices) > 1 and not of_pytorch and evidence.has_flat_units(place)
+
+
+def _own_parameters_multiplied_by_zero(evidence: Evidence, place: int, others: int) -> Finding:
+    layer = evidence.layers[place]
+    prefix = "" if layer.name == "(model)" else f"{layer.name}."
+    names = [one.name.removeprefix(prefix) for one in layer.parameters]
+    named = ", ".join(names[:-1]) + f" and {names[-1]}"
+    whose = "the model" if layer.name == "(model)" else layer.name
+    return Finding(
+        code="no-gradient",
+        severity="error",
+        layer=layer.name,
+        evidence={"largest_grad_norm": 0.0, "layers": 1 + others, "steps": len(evidence.norms)},
+        threshold="a gradient that exists and is exactly 0 at every step",
+        message=f"The gradients of {named} of {whose} exist, but are exactly 0 at every step, so "
+        f"none of them can learn.{_and_others(others)}",
+        override=None,
+        mend=f"Look for what multiplies them by 0 in the forward pass of {whose}: a mask or a "
+        "factor of 0, weights that are all 0, or units that are 0 for every example.",
     )
 
 

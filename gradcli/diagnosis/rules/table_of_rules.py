@@ -70,6 +70,7 @@ RULES = (
         ("initial-scale",), starting_point.initial_scale, needs.start, unless=("unscaled-inputs",)
     ),
     Rule((), starting_point.identical_units, needs.observed, unless=("initial-scale",)),
+    Rule((), starting_point.zero_weights, needs.observed, unless=("initial-scale",)),
     Rule(
         ("weight-decay-too-strong",),
         optimizer.weight_decay_too_strong,

@@ -150,6 +150,12 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
             "they should be."
         )
         mend = f"Remove one sigmoid, or both and use {_BCE}_with_logits."
+    elif squashing == "ReLU":
+        message = (
+            f"The model's output passes through a ReLU before {loss}, which expects logits of "
+            "either sign: none can fall below 0, and those that are 0 get no gradient."
+        )
+        mend = f"Remove the ReLU from the model's output; {loss} takes logits."
     else:
         own = "softmax" if loss == "cross-entropy" else "sigmoid"
         message = (
