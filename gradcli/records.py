@@ -196,6 +196,10 @@ class SetupRecord:
     own_functions: tuple[tuple[str, int], ...] = ()
     """The `torch.autograd.Function`s of the user's in the loss's graph, each with the index of a
     layer whose result it works on; -1 if there is none."""
+    cut_off: tuple[tuple[int, int, int], ...] = ()
+    """The layers that a forward pass calls several times, if the loss depends on some of these
+    calls only: the layer, how many calls it depends on, and how many there are that could get a
+    gradient."""
     kept_elsewhere: tuple[int, ...] = ()
     """The layers that the watched optimizer does not hold, and that still had the gradients of
     before its last update when a backward pass added to them."""

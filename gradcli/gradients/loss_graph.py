@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 # Where the layers' marks are kept: a node has a dictionary for whoever wants to note something.
 _MARK = "gradcli.layers"
 _OUTPUT = "gradcli.output"
+_CALLS = "gradcli.calls"
 # Operations that change the shape or the type of values, not the values.
 _VIEWS = frozenset(
     {
@@ -32,6 +34,29 @@ def mark(node: Any, layer: int) -> None:
     """Note at a node of the graph (None for none) that a layer returned its result."""
     if node is not None:
         node.metadata.setdefault(_MARK, set()).add(layer)
+
+
+def mark_call(node: Any, call: tuple[int, int, int]) -> None:
+    """Note at a node of the graph (None for none) which call returned its result.
+
+    Args:
+        node: the result's `grad_fn`.
+        call: the number of the forward pass, the layer, and the number of its call.
+    """
+    if node is not None:
+        node.metadata.setdefault(_CALLS, set()).add(call)
+
+
+def calls_reached(node: Any, forward_pass: int) -> Counter[int]:
+    """Count the calls of each layer in a forward pass that lie on a way from the loss.
+
+    Args:
+        node: the loss's `grad_fn`; None if it has none.
+        forward_pass: its number.
+    """
+    nodes = _from_loss_to_leaves(node) or ()
+    calls = {call for one in nodes for call in one.metadata.get(_CALLS, ())}
+    return Counter(layer for number, layer, _ in calls if number == forward_pass)
 
 
 def mark_output(node: Any) -> None:

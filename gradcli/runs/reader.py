@@ -258,7 +258,8 @@ def _setup_record(line: dict[str, Any]) -> SetupRecord:
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }
     groups = [{**group, "parameters": tuple(group["parameters"])} for group in values["groups"]]
-    values["own_functions"] = tuple(map(tuple, values.get("own_functions", ())))
+    for name in ("own_functions", "cut_off"):
+        values[name] = tuple(map(tuple, values.get(name, ())))
     for name in ("inputs", "outputs"):
         if values[name] is not None:
             values[name] = TensorRange(**{**values[name], "shape": tuple(values[name]["shape"])})

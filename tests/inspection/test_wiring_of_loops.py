@@ -151,3 +151,41 @@ def test_a_relu_at_the_end_is_not_said_to_be_in_the_loss(examine):
     first = examine(model, lambda out, x: F.cross_entropy(out, x[:, :3].argmax(1)))[0]
     assert first.code == "softmax-before-loss"
     assert "either sign" in first.message
+
+
+class Rows(nn.Module):
+    """A recurrent cell that is called for each of five time steps."""
+
+    def __init__(self, detach):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.head, self.detach = nn.GRUCell(2, 8), nn.Linear(8, 1), detach
+
+    def forward(self, inputs):
+        state = torch.zeros(len(inputs), 8)
+        for row in inputs.view(-1, 5, 2).unbind(1):
+            state = self.cell(row, state.detach() if self.detach else state)
+        return self.head(state)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_a_state_that_is_detached_at_each_time_step(examine, detach):
+    found = examine(Rows(detach), lambda out, x: F.mse_loss(out.squeeze(1), summed(x)))
+    said = [(one.layer, one.evidence["calls"]) for one in found if one.code == "no-gradient"]
+    assert said == ([("cell", 5)] if detach else [])
+    if detach:
+        assert "depends on 1 call alone" in found[0].message
+        assert "detach()" in found[0].mend
+
+
+def test_a_layer_that_is_called_for_several_inputs_is_not_cut(examine):
+    class Pairs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = nn.Linear(2, 1)
+
+        def forward(self, inputs):
+            return sum(self.part(one) for one in inputs.view(-1, 5, 2).unbind(1))
+
+    found = examine(Pairs(), lambda out, x: F.mse_loss(out.squeeze(1), summed(x)))
+    assert "no-gradient" not in [finding.code for finding in found]

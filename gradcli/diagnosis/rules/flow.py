@@ -7,21 +7,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gradcli.diagnosis import remedies
-from gradcli.diagnosis.evidence import Evidence, ThroughTime, nanmedian
+from gradcli.diagnosis.evidence import Evidence, nanmedian
 from gradcli.diagnosis.limits import (
     DEAD_UNITS,
     DEPTH_FACTOR,
-    REACH,
     SATURATED_UNITS,
     SILENT_STEPS,
     SMALL_UPDATE,
     STILL_TO_LEARN,
-    THROUGH_TIME,
     WELL_LEARNED,
     Limit,
 )
 from gradcli.diagnosis.rules.starting_point import stuck_at_zero, wild_guesses
+from gradcli.diagnosis.rules.time_steps import vanishing_through_time
 from gradcli.notation import numbers
+from gradcli.notation.layer_names import and_others
 from gradcli.records import Finding, Floats, Integers
 
 # PyTorch's modules that hold several matrices each.
@@ -77,7 +77,7 @@ def _dead_from_the_start(evidence: Evidence, name: str, others: int) -> Finding:
         evidence={"since_step": 1, "layers": 1 + others, "steps": len(evidence.norms)},
         threshold="a gradient that exists and is exactly 0 at every step",
         message=f"All units of {name} are dead from the start: the gradient of its weights exists, "
-        f"but is exactly 0 at every step.{_and_others(others)}",
+        f"but is exactly 0 at every step.{and_others(others)}",
         override=remedies.keep_units_alive(evidence),
         mend=f"Initialise the biases of {name} with 0 and its weights with the default "
         "initialisation, or use leaky ReLU.",
@@ -105,7 +105,7 @@ def _own_parameters_multiplied_by_zero(evidence: Evidence, place: int, others: i
         evidence={"largest_grad_norm": 0.0, "layers": 1 + others, "steps": len(evidence.norms)},
         threshold="a gradient that exists and is exactly 0 at every step",
         message=f"The gradients of {named} of {whose} exist, but are exactly 0 at every step, so "
-        f"none of them can learn.{_and_others(others)}",
+        f"none of them can learn.{and_others(others)}",
         override=None,
         mend=f"Look for what multiplies them by 0 in the forward pass of {whose}: a mask or a "
         "factor of 0, weights that are all 0, or units that are 0 for every example.",
@@ -129,7 +129,7 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
         evidence={"since_step": step, "layers": len(silent), "steps_without_gradient": steps},
         threshold=f"a gradient norm of exactly 0 to the end, for {SILENT_STEPS} steps or more",
         message=f"From step {step} on no gradient reaches {name}: all its units output a constant "
-        f"for every example, so they stay dead.{_and_others(len(silent) - 1)}",
+        f"for every example, so they stay dead.{and_others(len(silent) - 1)}",
         override=remedies.keep_units_alive(evidence),
         mend="Lower the learning rate, or use an activation with a gradient on both sides "
         "(leaky ReLU, GELU).",
@@ -152,7 +152,7 @@ def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
         found += wild_guesses(evidence)
     yield from found
     for through_time in (evidence.probed and evidence.probed.through_time) or ():
-        yield from _through_time(evidence, through_time)
+        yield from vanishing_through_time(evidence, through_time)
 
 
 def _harmless(evidence: Evidence, finding: Finding) -> bool:
@@ -263,50 +263,6 @@ def _depth_finding(
     )
 
 
-def _through_time(evidence: Evidence, through_time: ThroughTime) -> Iterator[Finding]:
-    norms, layer = through_time.norms, through_time.layer
-    if not norms.max() > 0:
-        return
-    largest, last = int(np.argmax(norms)), len(norms) - 1
-    weakest = int(np.argmin(norms[: largest + 1]))
-    reach = int((norms >= THROUGH_TIME.value * norms[largest]).sum())
-    for code, far in (("vanishing", weakest), ("exploding", last)):
-        share = float(norms[far] / norms[largest])
-        if not share < THROUGH_TIME.value:
-            continue
-        if code == "vanishing":
-            message = (
-                f"Gradients vanish through time: the gradient at time step {far + 1} is "
-                f"{numbers.norm(share)} times that at time step {largest + 1}. {layer} learns "
-                f"from {reach} of its {len(norms)} time steps."
-            )
-        else:
-            message = (
-                f"Gradients explode through time: at time step {largest + 1} they are "
-                f"{numbers.norm(1 / share)} times those at the last one."
-            )
-        if through_time.gated:
-            message += " Its gates can learn to keep more."
-        far_enough = code == "vanishing" and reach >= REACH.value * len(norms)
-        harmless = through_time.gated or far_enough
-        yield Finding(
-            code=code,
-            severity="info" if harmless else "warning",
-            layer=layer,
-            evidence={
-                "factor": share,
-                "at_time_step": far + 1,
-                "time_steps": len(norms),
-                "time_steps_reached": reach,
-            },
-            threshold=f"||dL/dh_t|| below {THROUGH_TIME} of the largest ({THROUGH_TIME.source}); "
-            f"a warning if the cell has no gates and less than {REACH} of the time steps are "
-            "above that",
-            message=message,
-            override=None if harmless else remedies.keep_time_steps_alive(evidence),
-        )
-
-
 def dead_units(evidence: Evidence) -> Iterator[Finding]:
     """Most units of a layer are zero for every example."""
     if evidence.probed is None:
@@ -330,7 +286,7 @@ def dead_units(evidence: Evidence) -> Iterator[Finding]:
             else f"{share:.0%} of the units of {name} output zero for every example: no gradient "
             "reaches their weights, so they stay dead."
         )
-        + _and_others(others),
+        + and_others(others),
         override=remedies.keep_units_alive(evidence),
     )
 
@@ -351,7 +307,7 @@ def saturated(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"more than {SATURATED_UNITS} of the activations with a derivative below a "
         f"twentieth of its largest ({SATURATED_UNITS.source})",
         message=f"{share:.0%} of the activations of {name} are on the flat ends of their curve: "
-        f"they pass on hardly any gradient, however large the error.{_and_others(others)}",
+        f"they pass on hardly any gradient, however large the error.{and_others(others)}",
         override=remedies.keep_off_the_flat(evidence),
     )
 
@@ -363,12 +319,6 @@ def _worst(evidence: Evidence, shares: Floats, limit: Limit) -> tuple[str, float
         return None
     worst = above[np.argmax(shares[above])]
     return evidence.layers[worst].name, float(shares[worst]), len(above) - 1
-
-
-def _and_others(count: int) -> str:
-    if not count:
-        return ""
-    return f" {numbers.count(count, 'other layer')} {'is' if count == 1 else 'are'} affected too."
 
 
 def _span(names: list[str]) -> str:

@@ -14,6 +14,8 @@ from gradcli.diagnosis.rules import (
     optimizer,
     starting_point,
     step_size,
+    time_steps,
+    updates,
     wiring,
 )
 from gradcli.records import Finding
@@ -62,7 +64,7 @@ RULES = (
     Rule(("loss-scale",), wiring.loss_scale, needs.observed),
     # Part of the test for labels, which takes updates.
     Rule((), wiring.broadcast_targets, needs.observed),
-    Rule(("not-updated",), optimizer.not_updated, needs.updates),
+    Rule(("not-updated",), updates.not_updated, needs.updates),
     Rule(("frozen",), wiring.frozen, needs.gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, needs.setup),
     Rule(("dropout-too-high",), wiring.dropout_too_high, needs.observed),
@@ -119,6 +121,7 @@ RULES = (
     ),
     Rule(("non-finite",), broken.non_finite, needs.gradients),
     Rule(("no-gradient",), flow.no_gradient, needs.gradients, unless=("not-updated",)),
+    Rule((), time_steps.cut_through_time, needs.observed, unless=("no-gradient",)),
     # Part of the test for dead units, which takes a probe of the activations as well.
     Rule((), flow.fell_silent, needs.steps),
     Rule(("dead-units",), flow.dead_units, needs.activations, unless=("dead-units",)),
