@@ -164,6 +164,30 @@ def test_a_replaced_layer_that_the_optimizer_knows_is_not_a_fault(train):
     assert "not-updated" not in [finding.code for finding in train(replace)]
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_units_that_the_loop_kills_are_told_from_those_that_updates_kill(train, by_hand):
+    def kill(model, optimizer):
+        if by_hand:
+            model.second.bias.data -= 500
+        else:
+            optimizer.param_groups[1]["lr"] = 100.0
+
+    (finding,) = [one for one in train(kill) if one.code == "dead-units"]
+    assert ("other than optimizer.step()" in finding.mend) == by_hand
+    assert ("all updates together" in finding.message) == by_hand
+
+
+def test_a_weight_decay_that_is_set_midway_is_not_said_to_be_that_of_the_start(train):
+    def decay(model, optimizer):
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 3.0
+
+    first = train(decay)[0]
+    assert first.code == "weight-decay-too-strong"
+    assert f"from step {CHANGE} on if not before" in first.message
+    assert "as hard as the gradient did at the start" in first.message
+
+
 def test_inputs_that_lose_their_scale_are_dated_and_no_batch_is_blamed(train):
     findings = train(
         set_rate(1e-5, 0, 1, 2), data=lambda step, x, y: (x * 80 if step >= CHANGE else x, y)

@@ -122,6 +122,7 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
     first = min(silent, key=lambda at: (evidence.silent_since[at], -at))
     step, name = int(evidence.silent_since[first]), evidence.layers[first].name
     steps = evidence.last_step - step + 1
+    by_hand = _was_changed_at(evidence, first, step)
     yield Finding(
         code="dead-units",
         severity="error",
@@ -129,11 +130,37 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
         evidence={"since_step": step, "layers": len(silent), "steps_without_gradient": steps},
         threshold=f"a gradient norm of exactly 0 to the end, for {SILENT_STEPS} steps or more",
         message=f"From step {step} on no gradient reaches {name}: all its units output a constant "
-        f"for every example, so they stay dead.{and_others(len(silent) - 1)}",
+        f"for every example, so they stay dead.{and_others(len(silent) - 1)}"
+        + (" Its parameters changed by more than all updates together can do." if by_hand else ""),
         override=remedies.keep_units_alive(evidence),
-        mend="Lower the learning rate, or use an activation with a gradient on both sides "
+        mend=f"Look for what writes to the parameters of {name} at step {step}, other than "
+        "optimizer.step(): .data, copy_(), load_state_dict() or an in-place operation."
+        if by_hand
+        else "Lower the learning rate, or use an activation with a gradient on both sides "
         "(leaky ReLU, GELU).",
     )
+
+
+def _was_changed_at(evidence: Evidence, place: int, step: int) -> bool:
+    """Whether a layer's norm changed around a step by more than the updates can have done.
+
+    They can if a learning rate changed there as well.
+    """
+    rates = [
+        (setup.step + 1, [(group.parameters, group.learning_rate) for group in setup.groups])
+        for setup in evidence.setups
+    ]
+    before = [groups for number, groups in rates if number < step]
+    later = [groups for number, groups in rates if number >= step]
+    if not (before and later) or before[-1] != later[0] or evidence.rate_changes:
+        return False
+    after = int(np.searchsorted(evidence.record_steps, step))
+    if not 0 < after < len(evidence.weight_norms):
+        return False
+    norms = evidence.weight_norms[after - 1 : after + 1, place]
+    count = int(evidence.record_steps[after] - evidence.record_steps[after - 1])
+    largest = float(np.nanmax(evidence.update_ratios[after - 1 : after + 1, place], initial=0.0))
+    return largest > 0 and bool(abs(norms[1] - norms[0]) > count * largest * norms[0])
 
 
 def _blocks(chosen: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[Integers]:

@@ -54,25 +54,44 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
         return
     name = evidence.layers[place].name
     decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
+    since = _decay_since(evidence, decay)
+    pulls_as = "as hard as the gradient did at the start" if since else "as hard as the gradient"
     yield Finding(
         code="weight-decay-too-strong",
         severity="error" if not evidence.has_learned else "warning",
         layer=name,
         evidence={
             "weight_decay": decay,
+            **({"since_step": since} if since else {}),
             "pull": pull,
             "weights_left": float(left[place]),
             "last_loss": evidence.convergence.last_loss,
         },
         threshold=f"a decay of more than {DECAY_PULL} times the gradient (or update) at the start, "
         f"and weights that shrink below {WEIGHTS_LEFT} of their size ({DECAY_PULL.source})",
-        message=f"The weight decay of {decay:g} is too strong: at the start it pulls "
-        f"{_times(pull)} as hard as the gradient, and the weights of {name} shrink to "
+        message=f"The weight decay of {decay:g}"
+        + (
+            f", from step {since} on if not before, is too strong: it pulls "
+            if since
+            else " is too strong: at the start it pulls "
+        )
+        + f"{_times(pull)} {pulls_as}, and the weights of {name} shrink to "
         f"{numbers.norm(float(left[place]))} times their size. The loss ends at "
         f"{numbers.norm(evidence.convergence.last_loss)}.",
         override=remedies.lower_weight_decay(evidence, decay, pull),
         mend=f"Lower weight_decay to {remedies.gentle_decay(decay, pull):g} or less.",
     )
+
+
+def _decay_since(evidence: Evidence, decay: float) -> int:
+    """Return the first observed step with this decay; 0 if it is that of the first one."""
+    steps = [
+        setup.step + 1
+        for setup in evidence.setups
+        if any(group.weight_decay == decay for group in setup.groups)
+    ]
+    is_new = steps and steps[0] > evidence.setups[0].step + 1
+    return steps[0] if is_new else 0
 
 
 def _decay_that_overshoots(evidence: Evidence, place: int, pull: float) -> Finding:
