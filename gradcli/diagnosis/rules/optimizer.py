@@ -43,17 +43,17 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
     left = np.where(np.isfinite(pulls), left, np.nan)  # other groups may have no decay
     if not np.isfinite(left).any():
         return
-    pull, remaining = float(np.nanmedian(pulls)), float(np.nanmedian(left))
-    place = int(np.nanargmin(left))
+    decay, places = _strongest_decay(evidence, pulls, left)
+    pull, remaining = float(np.nanmedian(pulls[places])), float(np.nanmedian(left[places]))
+    place = places[int(np.nanargmin(left[places]))]
     # So strong a decay does not shrink the weights but turns them over, further each time.
     if evidence.fault is not None and pull > DECAY_OVERSHOOTS.value:
-        yield _decay_that_overshoots(evidence, place, pull)
+        yield _decay_that_overshoots(evidence, place, pull, decay)
         return
     shrinks = pull > DECAY_PULL.value and remaining < WEIGHTS_LEFT.value
     if not shrinks or evidence.learned_anyway:
         return
     name = evidence.layers[place].name
-    decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
     since = _decay_since(evidence, decay)
     pulls_as = "as hard as the gradient did at the start" if since else "as hard as the gradient"
     yield Finding(
@@ -94,9 +94,23 @@ def _decay_since(evidence: Evidence, decay: float) -> int:
     return steps[0] if is_new else 0
 
 
-def _decay_that_overshoots(evidence: Evidence, place: int, pull: float) -> Finding:
-    assert evidence.setup is not None
-    decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
+def _strongest_decay(evidence: Evidence, pulls: Floats, left: Floats) -> tuple[float, list[int]]:
+    """Return the decay that pulls hardest, and the layers whose parameter groups have it.
+
+    Groups with the same decay are one: a decay is judged by the median of its layers.
+    """
+    places: dict[float, list[int]] = {}
+    for group in evidence.setup.groups if evidence.setup is not None else ():
+        if not group.weight_decay > 0:
+            continue
+        held = set(group.parameters)
+        for at in np.flatnonzero(np.isfinite(pulls) & np.isfinite(left)).tolist():
+            if held.intersection(evidence.parameters_of(evidence.layers[at])):
+                places.setdefault(group.weight_decay, []).append(at)
+    return max(places.items(), key=lambda item: float(np.median(pulls[item[1]])))
+
+
+def _decay_that_overshoots(evidence: Evidence, place: int, pull: float, decay: float) -> Finding:
     return Finding(
         code="weight-decay-too-strong",
         severity="error",
