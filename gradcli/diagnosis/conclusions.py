@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence, nanmedian
-from gradcli.diagnosis.limits import LOSS_KEPT, SPIKE_HARM
+from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_KEPT, SPIKE_HARM
 from gradcli.diagnosis.loss_jumps import loss_that_stays_up
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules import needs
@@ -19,9 +19,9 @@ def conclusion(evidence: Evidence, tested: list[str]) -> list[Finding]:
     """Return what to say if nothing serious was found; nothing if too little was seen for that."""
     if not _enough(evidence):
         return []
-    changed = _changed_midway(evidence)
-    if changed is not None:
-        return [changed]
+    unsure = _changed_midway(evidence) or _too_large_to_judge(evidence)
+    if unsure is not None:
+        return [unsure]
     return [_healthy(evidence, tested) or _not_yet_learned(evidence) or _undetermined(evidence)]
 
 
@@ -95,6 +95,29 @@ def _changed_midway(evidence: Evidence) -> Finding | None:
         override=None,
         mend=f"See what changes at step {jump.step} in how inputs and labels are made; keep both "
         "in the same order.",
+    )
+
+
+def _too_large_to_judge(evidence: Evidence) -> Finding | None:
+    """Return that updates are large, if the loss cannot tell whether they do harm."""
+    if needs.updates(evidence) or (evidence.judges_loss and evidence.should_fall):
+        return None
+    place = int(np.nanargmax(evidence.usual_update_ratios))
+    ratio, name = float(evidence.usual_update_ratios[place]), evidence.layers[place].name
+    if not ratio > LARGE_UPDATE.value:
+        return None
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=name,
+        evidence={"update_ratio": ratio},
+        threshold=f"a usual update above {LARGE_UPDATE} of a layer's weights "
+        f"({LARGE_UPDATE.source}), under a loss that need not fall",
+        message=f"Not sure: the usual update changes the weights of {name} by {ratio:.0%} of their "
+        "norm, a hundred times as much as is common, and this loss does not tell whether it does harm. A "
+        "run with a tenth of the learning rate would.",
+        override=None,
+        mend="Train with a tenth of the learning rate, and compare.",
     )
 
 

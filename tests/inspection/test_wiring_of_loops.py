@@ -189,3 +189,16 @@ def test_a_layer_that_is_called_for_several_inputs_is_not_cut(examine):
 
     found = examine(Pairs(), lambda out, x: F.mse_loss(out.squeeze(1), summed(x)))
     assert "no-gradient" not in [finding.code for finding in found]
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [(1.0, "undetermined"), (1e-3, "healthy")])
+def test_large_updates_under_a_loss_that_need_not_fall(examine, rate, verdict):
+    """As of a critic, whose loss is below 0 when it wins."""
+
+    def loss_of(out, x):
+        return -(out.squeeze(1) * summed(x).sign()).tanh().mean() - 0.01
+
+    found = examine(regression(), loss_of, rate=rate)[-1]
+    assert found.code == verdict
+    if verdict == "undetermined":
+        assert "a tenth of the learning rate" in found.message
