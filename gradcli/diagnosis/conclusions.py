@@ -114,8 +114,8 @@ def _too_large_to_judge(evidence: Evidence) -> Finding | None:
         threshold=f"a usual update above {LARGE_UPDATE} of a layer's weights "
         f"({LARGE_UPDATE.source}), under a loss that need not fall",
         message=f"Not sure: the usual update changes the weights of {name} by {ratio:.0%} of their "
-        "norm, a hundred times as much as is common, and this loss does not tell whether it does harm. A "
-        "run with a tenth of the learning rate would.",
+        "norm, while a thousandth is common, and this loss does not tell whether that does harm. "
+        "A run with a tenth of the learning rate would.",
         override=None,
         mend="Train with a tenth of the learning rate, and compare.",
     )
