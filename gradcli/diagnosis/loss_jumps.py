@@ -60,9 +60,14 @@ def loss_jump(evidence: Evidence) -> LossJump | None:
 
 
 def loss_that_stays_up(evidence: Evidence) -> LossJump | None:
-    """Return such a jump if the loss rose by much, and does not fall any more."""
+    """Return such a jump if a loss of classes rose by much, and does not fall any more.
+
+    The targets of a regression may move by design, as those of a value function do.
+    """
+    if evidence.classes < 2 or not evidence.should_fall:
+        return None
     jump = loss_jump(evidence)
-    if jump is None or not evidence.should_fall:
+    if jump is None:
         return None
     # At first it falls anyway, to the loss of guessing if all labels are wrong.
     later = np.flatnonzero(evidence.sampled_steps >= jump.step)
