@@ -196,6 +196,19 @@ class SetupRecord:
     own_functions: tuple[tuple[str, int], ...] = ()
     """The `torch.autograd.Function`s of the user's in the loss's graph, each with the index of a
     layer whose result it works on; -1 if there is none."""
+    cut_off: tuple[tuple[int, int, int], ...] = ()
+    """The layers that a forward pass calls several times, if the loss depends on some of these
+    calls only: the layer, how many calls it depends on, and how many there are that could get a
+    gradient."""
+    kept_elsewhere: tuple[int, ...] = ()
+    """The layers that the watched optimizer does not hold, and that still had the gradients of
+    before its last update when a backward pass added to them."""
+    replaced: tuple[int, ...] = ()
+    """The layers of which the model now has other parameters than at the start of the training,
+    and the watched optimizer does not hold these."""
+    broadcast_to: tuple[int, ...] = ()
+    """The shape that the loss brings the output to, if it compares each row with every target:
+    (n, n) for an output of n rows."""
     updates_watched: int = 0
     """The updates before which it was seen whether the gradients had been cleared."""
     not_cleared: int = 0

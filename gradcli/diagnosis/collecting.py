@@ -87,6 +87,7 @@ def collect_evidence(
         still_elsewhere=_still_without_matrix(info, registered, norms, layer_records),
         gone_before_update=tuple(gone.tolist()),
         silent_since=silent,
+        sampled_steps=np.asarray(steps.step[rows], dtype=np.int64),
     )
 
 

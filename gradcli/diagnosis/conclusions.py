@@ -6,7 +6,9 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence, nanmedian
-from gradcli.diagnosis.limits import LOSS_KEPT
+from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_KEPT, SPIKE_HARM
+from gradcli.diagnosis.loss_jumps import loss_that_stays_up
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules import needs
 from gradcli.notation import numbers
 from gradcli.notation.layer_names import named
@@ -17,6 +19,9 @@ def conclusion(evidence: Evidence, tested: list[str]) -> list[Finding]:
     """Return what to say if nothing serious was found; nothing if too little was seen for that."""
     if not _enough(evidence):
         return []
+    unsure = _changed_midway(evidence) or _too_large_to_judge(evidence)
+    if unsure is not None:
+        return [unsure]
     return [_healthy(evidence, tested) or _not_yet_learned(evidence) or _undetermined(evidence)]
 
 
@@ -60,6 +65,59 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
         message=f"Gradients reach {every}: relative to the weights, the smallest is "
         f"{numbers.norm(spread)} times the largest. {updates}",
         override=None,
+    )
+
+
+def _changed_midway(evidence: Evidence) -> Finding | None:
+    """Return that the loss rose at once and stays up, which may be meant; None if it did not."""
+    jump = loss_that_stays_up(evidence)
+    if jump is None:
+        return None
+    last = evidence.convergence.last_loss
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=None,
+        evidence={
+            "from_step": jump.step,
+            "loss_before": jump.before,
+            "loss_after": jump.after,
+            "last_loss": last,
+        },
+        threshold=f"{FEWEST_STEPS} losses above the {FEWEST_STEPS} before them, in the median more "
+        f"than {SPIKE_HARM} times as high, with no large update, spike or jump of the learning "
+        "rate before, and a loss that does not fall from then on",
+        message=f"Not sure: at step {jump.step} the loss rose at once from "
+        f"{numbers.norm(jump.before)} to {numbers.norm(jump.after)}, although no update before it "
+        f"was large, and it ends at {numbers.norm(last)}. Unless harder data were meant to begin "
+        "there, some inputs or labels are wrong from then on: compare batches from before and "
+        "after that step.",
+        override=None,
+        mend=f"See what changes at step {jump.step} in how inputs and labels are made; keep both "
+        "in the same order.",
+    )
+
+
+def _too_large_to_judge(evidence: Evidence) -> Finding | None:
+    """Return that updates are large, if the loss cannot tell whether they do harm."""
+    if needs.updates(evidence) or (evidence.judges_loss and evidence.should_fall):
+        return None
+    place = int(np.nanargmax(evidence.usual_update_ratios))
+    ratio, name = float(evidence.usual_update_ratios[place]), evidence.layers[place].name
+    if not ratio > LARGE_UPDATE.value:
+        return None
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=name,
+        evidence={"update_ratio": ratio},
+        threshold=f"a usual update above {LARGE_UPDATE} of a layer's weights "
+        f"({LARGE_UPDATE.source}), under a loss that need not fall",
+        message=f"Not sure: the usual update changes the weights of {name} by {ratio:.0%} of their "
+        "norm, while a thousandth is common, and this loss does not tell whether that does harm. "
+        "A run with a tenth of the learning rate would.",
+        override=None,
+        mend="Train with a tenth of the learning rate, and compare.",
     )
 
 

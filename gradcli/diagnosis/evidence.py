@@ -130,6 +130,8 @@ class Evidence:
     """Which layers have a gradient after the backward pass, but none, or 0, in every update."""
     silent_since: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
+    sampled_steps: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """The steps of `losses` and `norms`, (n,)."""
     setups: tuple[SetupRecord, ...] = ()
     """All of the course, `first_setup` and `setup` among them."""
     calls_since_update: int = 0
@@ -272,6 +274,12 @@ class Evidence:
         Others may begin at 0, be negative or rise by design; then only the gradients are judged.
         """
         return bool(len(self.losses)) and bool((self.losses > 0).all())
+
+    def has_another_loss_from(self, step: int) -> bool:
+        """Whether the loss is computed in another way from a step on than before it."""
+        before = [setup.loss_path for setup in self.setups if setup.step + 1 < step]
+        after = [setup.loss_path for setup in self.setups if setup.step + 1 >= step]
+        return bool(before and after) and before[-1] != after[0]
 
     @property
     def should_fall(self) -> bool:

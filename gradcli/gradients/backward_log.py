@@ -8,7 +8,7 @@ since. Every part of an accumulation counts; a pass whose gradients were cleared
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -54,6 +54,8 @@ class BackwardLog:
     Attributes:
         added: whether any pass added to a gradient of a watched parameter.
         kept: whether gradients from before the log began are still part of those at hand.
+        kept_elsewhere: the keys of the other parameters that had such a gradient when a pass first
+            added to it.
     """
 
     def __init__(self) -> None:
@@ -67,13 +69,25 @@ class BackwardLog:
         self._adding: set[int] = set()
         self._added: set[int] = set()
         self.added = self.kept = False
+        self.kept_elsewhere: set[int] = set()
+        self._added_elsewhere: set[int] = set()
 
-    def attach(self, parameters: Iterable[nn.Parameter]) -> None:
+    def attach(
+        self,
+        parameters: Iterable[nn.Parameter],
+        others: Mapping[int, nn.Parameter] | None = None,
+    ) -> None:
         """Watch when gradients are added to those of `parameters`.
 
-        One parameter of each layer is enough, as they are cleared together.
+        One parameter of each layer is enough, as they are cleared together. Of the `others`, which
+        another optimizer may update, it is only noted whether they were cleared.
         """
         self.detach()
+        for key, other in (others or {}).items():
+            if other.requires_grad and other.is_leaf:
+                self._hooked.append(other)
+                first = _BeforeElsewhere(self, key, other)
+                self._handles.append(other.register_hook(first))  # type: ignore[no-untyped-call]
         for parameter in parameters:
             if not (parameter.requires_grad and parameter.is_leaf):
                 continue
@@ -116,6 +130,13 @@ class BackwardLog:
         elif id(parameter) not in self._added:
             self.kept = True
 
+    def before_adding_elsewhere(self, key: int, parameter: nn.Parameter) -> None:
+        """A gradient of one of the others is about to be added to what it has."""
+        if key not in self._added_elsewhere:
+            self._added_elsewhere.add(key)
+            if not _is_empty(parameter.grad):
+                self.kept_elsewhere.add(key)
+
     def after_adding(self, parameter: nn.Parameter) -> None:
         """A gradient of `parameter` was added."""
         self._adding.add(current_backward_pass())
@@ -137,6 +158,15 @@ class _Before(Hook):
 
     def __init__(self, log: BackwardLog | None = None, parameter: Any = None) -> None:
         super().__init__(None if log is None else lambda _: log.before_adding(parameter))
+
+
+class _BeforeElsewhere(Hook):
+    """Tells a log before each time that the gradient of one of the others grows."""
+
+    def __init__(self, log: BackwardLog | None = None, key: int = 0, parameter: Any = None) -> None:
+        super().__init__(
+            None if log is None else lambda _: log.before_adding_elsewhere(key, parameter)
+        )
 
 
 class _After(Hook):

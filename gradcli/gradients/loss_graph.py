@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 # Where the layers' marks are kept: a node has a dictionary for whoever wants to note something.
 _MARK = "gradcli.layers"
 _OUTPUT = "gradcli.output"
+_CALLS = "gradcli.calls"
 # Operations that change the shape or the type of values, not the values.
 _VIEWS = frozenset(
     {
@@ -17,6 +20,9 @@ _VIEWS = frozenset(
         *("ToCopy", "Clone", "Contiguous", "Copy", "Narrow", "Flatten"),
     }
 )
+_PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Mv", "Dot")
+# What compares outputs with targets element by element.
+_COMPARISONS = ("MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "PoissonNllLoss", "Sub", "Rsub")
 _NOT_THE_USERS = ("torch.", "gradcli.")
 _LONGEST_PATH = 32
 _LARGEST_GRAPH = 20_000  # a tenth of a second, or less
@@ -28,6 +34,29 @@ def mark(node: Any, layer: int) -> None:
     """Note at a node of the graph (None for none) that a layer returned its result."""
     if node is not None:
         node.metadata.setdefault(_MARK, set()).add(layer)
+
+
+def mark_call(node: Any, call: tuple[int, int, int]) -> None:
+    """Note at a node of the graph (None for none) which call returned its result.
+
+    Args:
+        node: the result's `grad_fn`.
+        call: the number of the forward pass, the layer, and the number of its call.
+    """
+    if node is not None:
+        node.metadata.setdefault(_CALLS, set()).add(call)
+
+
+def calls_reached(node: Any, forward_pass: int) -> Counter[int]:
+    """Count the calls of each layer in a forward pass that lie on a way from the loss.
+
+    Args:
+        node: the loss's `grad_fn`; None if it has none.
+        forward_pass: its number.
+    """
+    nodes = _from_loss_to_leaves(node) or ()
+    calls = {call for one in nodes for call in one.metadata.get(_CALLS, ())}
+    return Counter(layer for number, layer, _ in calls if number == forward_pass)
 
 
 def mark_output(node: Any) -> None:
@@ -57,6 +86,42 @@ def loss_path(node: Any) -> tuple[tuple[str, ...], int]:
         ways = [one for one, _ in node.next_functions if one is not None and not _is_leaf(one)]
         node = ways[0] if len(ways) == 1 else None
     return tuple(names), output_at
+
+
+def broadcast_to(node: Any) -> tuple[int, ...]:
+    """Return the shape that a loss brings the model's output to by pairing rows and targets.
+
+    An output of shape (n, 1) minus targets of shape (n,) is of shape (n, n): each row is compared
+    with every target. The way is followed from the loss to the output while there is only one.
+
+    Args:
+        node: the loss's `grad_fn`; None if it has none.
+
+    Returns:
+        (n, n); empty if the shapes agree, or the output is not on the way.
+    """
+    behind: list[tuple[int, ...]] = []
+    compared = False
+    while node is not None and len(behind) < _LONGEST_PATH:
+        shape = _shape_of_result(node)
+        if node.metadata.get(_OUTPUT):
+            rows = shape[0] if shape else 0
+            has_one_column = rows > 1 and math.prod(shape) == rows
+            found = compared and has_one_column and (rows, rows) in behind
+            return (rows, rows) if found else ()
+        if node.name().startswith(_PRODUCTS):
+            return ()
+        compared |= node.name().startswith(_COMPARISONS)
+        behind.append(shape)
+        ways = [one for one, _ in node.next_functions if one is not None and not _is_leaf(one)]
+        node = ways[0] if len(ways) == 1 else None
+    return ()
+
+
+def _shape_of_result(node: Any) -> tuple[int, ...]:
+    """Return the shape of what the operation of a node returned; empty if that is not known."""
+    known = getattr(node, "_input_metadata", None)
+    return tuple(known[0].shape) if known else ()
 
 
 def is_single_path(node: Any, order: Sequence[int]) -> bool | None:

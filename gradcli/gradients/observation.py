@@ -83,7 +83,14 @@ class Observation:
         self._log.restart()
         groups = getattr(self._optimizer, "param_groups", ())
         held = frozenset(id(one) for group in groups for one in group["params"])
-        self._log.attach(one_parameter_each(self._parameters, held))
+        self._log.attach(
+            one_parameter_each(self._parameters, held),
+            {
+                layer: min(group, key=lambda parameter: parameter.numel())
+                for layer, group in enumerate(self._parameters)
+                if group and held.isdisjoint(map(id, group))
+            },
+        )
         if self._of_setup:
             self._setup.attach()
         if self._of_layers and self._inside:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.gradients.norms import sum_of_squares
-from gradcli.records import ParameterGroup
+from gradcli.records import LayerInfo, ParameterGroup
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -123,6 +123,34 @@ def parameter_groups(
                 decoupled=bool(group.get("decoupled_weight_decay", class_decouples)),
             )
         )
+    return tuple(found)
+
+
+def replaced_layers(
+    model: nn.Module,
+    layers: Sequence[LayerInfo],
+    parameters: Sequence[nn.Parameter],
+    optimizer: Any,
+) -> tuple[int, ...]:
+    """Return the layers that have trained parameters now that nobody updates, in place of theirs.
+
+    Args:
+        model: as it is now.
+        layers: as they were at the start.
+        parameters: of these, one for each `ParameterInfo`.
+        optimizer: with `param_groups`.
+    """
+    now = dict(model.named_parameters())
+    held = {id(one) for group in getattr(optimizer, "param_groups", ()) for one in group["params"]}
+    known = iter(parameters)
+    found = []
+    for index, layer in enumerate(layers):
+        pairs = [(next(known), now.get(one.name)) for one in layer.parameters]
+        if any(
+            new is not None and new is not old and new.requires_grad and id(new) not in held
+            for old, new in pairs
+        ):
+            found.append(index)
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +16,13 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcli.fast.backward_pass import current_backward_pass
 from gradcli.gradients.backward_log import BackwardLog, Hook
+from gradcli.gradients.forward_call import ForwardCall, count_per_pass, cut_off, has_single_path
 from gradcli.gradients.layers import layer_module, layer_parameters
 from gradcli.gradients.loss_graph import (
-    is_single_path,
+    broadcast_to,
     loss_path,
     mark,
+    mark_call,
     mark_output,
     own_functions,
 )
@@ -30,34 +32,18 @@ from gradcli.gradients.set_up import (
     has_unmade_statistics,
     largest_dropout,
     parameter_groups,
+    replaced_layers,
     weight_gain,
 )
 from gradcli.gradients.tensors import tensor_range, tensors_in
-from gradcli.records import LayerInfo, ParameterGroup, SetupRecord, TensorRange
-
-
-@dataclass(slots=True)
-class _Call:
-    """One forward pass of the model, or the layers that the loop calls itself."""
-
-    inputs: TensorRange | None = None
-    outputs: TensorRange | None = None
-    output_sums: tuple[float, float] = (math.nan, math.nan)
-    rows: int = 1
-    """The batch size, as the outputs show it."""
-    order: list[int] = field(default_factory=list)
-    calls: dict[int, int] = field(default_factory=dict)
-    returns: int = 0
-    """How often layers have returned, if the loop calls them itself."""
-    without_gradients: bool = False
-    """Whether a layer with trained parameters was called without gradient mode."""
+from gradcli.records import LayerInfo, ParameterGroup, SetupRecord
 
 
 @dataclass(slots=True)
 class _Seen:
     """What is known once the loss of a step was handed over."""
 
-    call: _Call
+    call: ForwardCall
     output_grad_norm: float = math.nan
     eval_mode: tuple[str, ...] = ()
     unmade: tuple[str, ...] = ()
@@ -69,7 +55,10 @@ class _Seen:
     identical_units: tuple[int, ...] = ()
     dropout: tuple[str, float] = ("", 0.0)
     own_functions: tuple[tuple[str, int], ...] = ()
+    broadcast_to: tuple[int, ...] = ()
     single_path: bool | None = None
+    cut_off: tuple[tuple[int, int, int], ...] = ()
+    kept_elsewhere: tuple[int, ...] = ()
     watched: bool = False
     kept: bool = False
 
@@ -95,20 +84,22 @@ class SetupWatch:
         inside: bool = True,
     ) -> None:
         self._model, self._called, self._log, self._inside = model, called, log, inside
+        self._layers = layers
         self._modules = [layer_module(model, layer) for layer in layers]
         self._parameters = layer_parameters(model, layers)
         self._handles: list[RemovableHandle] = []
         self._updates_watched = self._not_cleared = 0
         self._groups: tuple[ParameterGroup, ...] = ()
-        self._calls: list[_Call] = []
-        self._loose = _Call()
+        self._replaced: tuple[int, ...] = ()
+        self._calls: list[ForwardCall] = []
+        self._loose = ForwardCall()
         self._open = 0
         self._seen = _Seen(self._loose)
 
     def attach(self) -> None:
         """Hook the model until `detach`."""
         self.detach()
-        self._calls, self._loose, self._open = [], _Call(), 0
+        self._calls, self._loose, self._open = [], ForwardCall(), 0
         self._seen = _Seen(self._loose)
         add = self._handles.append
         # A model compiled in place would compile the hooks, too.
@@ -140,7 +131,7 @@ class SetupWatch:
         call = self._calls[latest] if passes and latest is not None else self._loose
         if not (norms or call.calls or not self._calls):
             call = self._calls[-1]
-        _count_per_pass(call)
+        count_per_pass(call)
         root = getattr(loss, "grad_fn", None)
         path, output_at = loss_path(root)
         self._seen = _Seen(
@@ -160,7 +151,10 @@ class SetupWatch:
             ),
             dropout=largest_dropout(self._model),
             own_functions=own_functions(root),
-            single_path=_single_path(root, call),
+            broadcast_to=broadcast_to(root),
+            single_path=has_single_path(root, call),
+            cut_off=() if latest is None or latest < 0 else cut_off(root, latest, call),
+            kept_elsewhere=tuple(sorted(self._log.kept_elsewhere)),
             watched=self._log.added,
             kept=self._log.kept,
         )
@@ -168,6 +162,7 @@ class SetupWatch:
     def before_update(self, optimizer: Any) -> None:
         """Note what the optimizer is about to do."""
         self._groups = parameter_groups(optimizer, self._parameters)
+        self._replaced = replaced_layers(self._model, self._layers, self._parameters, optimizer)
 
     def record(self, updates_before: int, scale: float = 1.0) -> SetupRecord:
         """Return what was observed in the step.
@@ -202,6 +197,10 @@ class SetupWatch:
             identical_units=seen.identical_units,
             dropout=seen.dropout,
             own_functions=seen.own_functions,
+            cut_off=seen.cut_off,
+            kept_elsewhere=seen.kept_elsewhere,
+            replaced=self._replaced,
+            broadcast_to=seen.broadcast_to,
             updates_watched=self._updates_watched,
             not_cleared=self._not_cleared,
         )
@@ -230,7 +229,7 @@ class SetupWatch:
             self._open += 1
         elif torch.is_grad_enabled():
             self._open = 1
-            call = _Call()
+            call = ForwardCall()
             self._calls.append(call)
             call.inputs = tensor_range(next(tensors_in((arguments, keywords)), None))
 
@@ -258,13 +257,20 @@ class SetupWatch:
 
     def note_return(self, index: int, output: Any) -> None:
         """Mark in the graph what a layer returned; on its own, it may be the model's output."""
-        for tensor in tensors_in(output):
-            mark(tensor.grad_fn, index)
+        in_pass = self._open > 0 and current_backward_pass() == -1
+        number = len(self._calls) - 1
+        results = [tensor.grad_fn for tensor in tensors_in(output) if tensor.grad_fn is not None]
+        if in_pass and results:
+            self._calls[-1].graphed[index] += 1
+        for result in results:
+            mark(result, index)
+            if in_pass:
+                mark_call(result, (number, index, self._calls[-1].graphed[index]))
         if not self._open and current_backward_pass() == -1 and torch.is_grad_enabled():
             self._loose.returns += 1
             self._note_output(-self._loose.returns, self._loose, output)
 
-    def _note_output(self, index: int, call: _Call, output: Any) -> None:
+    def _note_output(self, index: int, call: ForwardCall, output: Any) -> None:
         tensor = _main_output(output)
         if tensor is None:
             return
@@ -366,22 +372,6 @@ def _sums(tensor: Tensor) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = torch.aminmax(tensor.detach().sum(dim=-1, dtype=torch.float32))
     return low.item(), high.item()
-
-
-def _count_per_pass(call: _Call) -> None:
-    """Count one pass alone if several called each layer as often, as in an accumulation."""
-    passes = min(call.calls.values(), default=1)
-    if call.returns and all(count % passes == 0 for count in call.calls.values()):
-        call.calls = {index: count // passes for index, count in call.calls.items()}
-
-
-def _single_path(root: Any, call: _Call) -> bool | None:
-    """Say whether the layers of a forward pass have one order, by the graph of the loss."""
-    if any(count > 1 for count in call.calls.values()):
-        return False
-    if root is None or not call.calls or call.without_gradients:
-        return None
-    return is_single_path(root, call.order)
 
 
 def _is(key: Any, kind: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gradcli.notation import numbers
+
 
 def named(names: list[str]) -> str:
     """Name up to two layers; of more, the number, the first and the last."""
@@ -23,3 +25,10 @@ def get(names: list[str]) -> str:
 def them(names: list[str]) -> str:
     """Return `it` for one layer, and `them` for more."""
     return "it" if len(names) == 1 else "them"
+
+
+def and_others(count: int) -> str:
+    """Say how many other layers are affected too; empty for none."""
+    if not count:
+        return ""
+    return f" {numbers.count(count, 'other layer')} {'is' if count == 1 else 'are'} affected too."

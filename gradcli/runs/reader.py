@@ -347,7 +347,8 @@ def _setup_record(line: Any, layers: int) -> SetupRecord:
     of_parameters = [*record.without_gradient]
     of_parameters += [at for group in record.groups for at in group.parameters]
     of_layers = [*record.call_order, *record.identical_units]
-    of_layers += [at for _, at in record.own_functions]
+    of_layers += [*record.kept_elsewhere, *record.replaced]
+    of_layers += [at for _, at in record.own_functions] + [at for at, _, _ in record.cut_off]
     if not set(of_parameters) <= set(range(len(record.requires_grad))):
         raise MalformedError("has a record of parameters that the model does not have")
     if not set(of_layers) <= set(range(-1, layers)):

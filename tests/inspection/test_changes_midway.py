@@ -146,6 +146,48 @@ def test_a_frozen_matrix_is_named_although_its_bias_is_trained(train):
     assert "second.weight is frozen" in findings[0].message
 
 
+def test_a_layer_that_is_replaced_midway_is_named_and_dated(train):
+    def replace(model, optimizer):
+        model.second = nn.Linear(32, 32)
+
+    first = train(replace)[0]
+    assert (first.code, first.layer) == ("not-updated", "second")
+    assert first.evidence["since_step"] == CHANGE
+    assert "new parameters in second, which the optimizer does not hold" in first.message
+
+
+def test_a_replaced_layer_that_the_optimizer_knows_is_not_a_fault(train):
+    def replace(model, optimizer):
+        model.second = nn.Linear(32, 32)
+        optimizer.add_param_group({"params": model.second.parameters()})
+
+    assert "not-updated" not in [finding.code for finding in train(replace)]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_units_that_the_loop_kills_are_told_from_those_that_updates_kill(train, by_hand):
+    def kill(model, optimizer):
+        if by_hand:
+            model.second.bias.data -= 500
+        else:
+            optimizer.param_groups[1]["lr"] = 100.0
+
+    (finding,) = [one for one in train(kill) if one.code == "dead-units"]
+    assert ("other than optimizer.step()" in finding.mend) == by_hand
+    assert ("all updates together" in finding.message) == by_hand
+
+
+def test_a_weight_decay_that_is_set_midway_is_not_said_to_be_that_of_the_start(train):
+    def decay(model, optimizer):
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 3.0
+
+    first = train(decay)[0]
+    assert first.code == "weight-decay-too-strong"
+    assert f"from step {CHANGE} on if not before" in first.message
+    assert "as hard as the gradient did at the start" in first.message
+
+
 def test_inputs_that_lose_their_scale_are_dated_and_no_batch_is_blamed(train):
     findings = train(
         set_rate(1e-5, 0, 1, 2), data=lambda step, x, y: (x * 80 if step >= CHANGE else x, y)
@@ -153,6 +195,54 @@ def test_inputs_that_lose_their_scale_are_dated_and_no_batch_is_blamed(train):
     assert findings[0].code == "unscaled-inputs"
     assert findings[0].evidence["since_step"] == CHANGE
     assert "bad-batch" not in [finding.code for finding in findings]
+
+
+def random_labels(share):
+    """Let this share of each batch have labels at random from the change on."""
+
+    def replace(step, inputs, labels):
+        if step < CHANGE:
+            return inputs, labels
+        some, generator = int(share * BATCH), torch.Generator().manual_seed(step)
+        return inputs, torch.cat([torch.randint(10, (some,), generator=generator), labels[some:]])
+
+    return replace
+
+
+def test_labels_that_become_random_are_dated(train):
+    first = train(nothing, data=random_labels(1))[0]
+    assert (first.code, first.evidence["from_step"]) == ("labels", CHANGE)
+    assert first.message.startswith(f"From step {CHANGE} on")
+
+
+def test_a_loss_that_rises_at_once_and_stays_up_is_not_healthy(train):
+    """Half of the labels are random, or the data got harder on purpose: that is not known."""
+    (finding,) = train(nothing, data=random_labels(0.5))
+    assert (finding.code, finding.evidence["from_step"]) == ("undetermined", CHANGE)
+    assert "compare batches" in finding.message
+
+
+def test_another_term_in_the_loss_is_not_blamed_on_the_data(train):
+    def two_terms(step, outputs, targets):
+        loss = F.cross_entropy(outputs, targets)
+        return loss + 0.5 * outputs.sigmoid().mean() + 0.5 if step >= CHANGE else loss
+
+    assert [finding.code for finding in train(nothing, loss_of=two_terms)] == ["healthy"]
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1e-6, "small"), (1e6, "large")])
+def test_a_loss_that_is_multiplied_midway_is_dated(train, factor, size):
+    def scaled_loss(step, outputs, targets):
+        return F.cross_entropy(outputs, targets) * (factor if step >= CHANGE else 1)
+
+    def unscale(step, model, optimizer):
+        """Make the same updates as without the factor, if it is too large for the rate."""
+        for parameter in model.parameters():
+            parameter.grad /= factor if step >= CHANGE and factor > 1 else 1
+
+    first = train(nothing, loss_of=scaled_loss, every_step=unscale)[0]
+    assert (first.code, first.evidence["from_step"]) == ("loss-scale", CHANGE)
+    assert f"too {size}" in first.message
 
 
 def outlier(size):

@@ -60,9 +60,11 @@ def test_equal_groups_are_healthy(first):
     assert first(model, torch.optim.SGD(groups(model), lr=0.05)).code == "healthy"
 
 
-def test_the_decay_of_one_group_is_found_in_its_layer(first):
+@pytest.mark.parametrize("of_the_others", [0.0, 1e-4])
+def test_the_decay_of_one_group_is_found_in_its_layer(first, of_the_others):
     model = dense()
-    found = first(model, torch.optim.SGD(groups(model, weight_decay=4.0), lr=0.05))
+    of_groups = groups(model, weight_decay=4.0)
+    found = first(model, torch.optim.SGD(of_groups, lr=0.05, weight_decay=of_the_others))
     assert (found.code, found.layer) == ("weight-decay-too-strong", "3")
     assert found.evidence["weight_decay"] == 4.0
 

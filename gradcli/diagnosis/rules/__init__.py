@@ -2,10 +2,12 @@
 
 starting_point  what a training starts from: the scale of its inputs and of its initial weights
 wiring          how it is put together: modes, frozen layers, the loss
-optimizer       what the optimizer holds, and its weight decay, momentum and epsilon
+updates         layers that no update moves: what the optimizer holds
+optimizer       its weight decay, momentum and epsilon
 data            outliers and other spikes, labels of other inputs, and the order
 step_size       does each step move the weights far enough, and not too far?
-flow            do gradients reach every layer, unit and time step, and how large are they?
+flow            do gradients reach every layer and unit, and how large are they?
+time_steps      do they reach every time step?
 broken          values that are not finite, derivatives that are wrong
 needs           what it takes to apply a rule
 """

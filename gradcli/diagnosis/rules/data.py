@@ -29,6 +29,7 @@ from gradcli.diagnosis.limits import (
     SPIKE_HARM_AT_LEAST,
     TINY_BATCH,
 )
+from gradcli.diagnosis.loss_jumps import loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS, RateChange, Spike
 from gradcli.diagnosis.update_sizes import harmful_jump, updates_too_large
 from gradcli.notation import numbers
@@ -63,11 +64,21 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
         else f"after {evidence.steps} steps the loss is {numbers.norm(last)}, while guessing has "
         f"{numbers.norm(guessing)}"
     )
+    changed = loss_jump(evidence)
+    changed = None if changed is None or changed.after < changed.before else changed
+    from_then_on = f"From step {changed.step} on the" if changed else "The"
+    first_seen = (
+        f" At step {changed.step} the loss rose at once from {numbers.norm(changed.before)} to "
+        f"{numbers.norm(changed.after)}, although no update before it was large."
+        if changed
+        else ""
+    )
     yield Finding(
         code="labels",
         severity="warning",
         layer=None,
         evidence={
+            **({"from_step": changed.step} if changed else {}),
             "last_loss": last,
             "loss_of_guessing": guessing,
             "val_accuracy": accuracy,
@@ -76,9 +87,9 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"updates that add up to more than {MOVED} of the weights, and a loss above "
         f"{AT_CHANCE} of that of guessing, or an accuracy on other examples within "
         f"{BEYOND_CHANCE} deviations of guessing ({MOVED.source})",
-        message="The labels do not seem to belong to the inputs, or the model does not see the "
-        f"inputs: gradients arrive and the weights move, but {seen}. Compare some inputs with "
-        "their labels.",
+        message=f"{from_then_on} labels do not seem to belong to the inputs, or the model does not "
+        f"see the inputs: gradients arrive and the weights move, but {seen}.{first_seen} Compare "
+        "some inputs with their labels.",
         override=None,
         mend="Keep inputs and labels in the same order: shuffle both with one permutation, and "
         "look at some pairs.",
@@ -161,7 +172,7 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
     for one in evidence.spikes:
         if not one.loss_before > 0:
             continue  # of a loss that may be negative, no multiple means anything
-        if _is_of_another_loss(evidence, one):
+        if evidence.has_another_loss_from(one.step):
             continue
         slow = one.steps_to_recover > PASSED.value * evidence.steps
         passed = evidence.fault is None and evidence.has_learned and not slow
@@ -225,13 +236,6 @@ def _spike(evidence: Evidence, one: Spike, jumps: list[RateChange]) -> Finding:
 
 def _ends_well(evidence: Evidence) -> bool:
     return evidence.fault is None and evidence.loss_kept < LEARNED_ANYWAY.value
-
-
-def _is_of_another_loss(evidence: Evidence, one: Spike) -> bool:
-    """Whether the loss is computed in another way after the spike than before it."""
-    before = [setup.loss_path for setup in evidence.setups if setup.step + 1 < one.step]
-    after = [setup.loss_path for setup in evidence.setups if setup.step + 1 >= one.step]
-    return bool(before and after) and before[-1] != after[0]
 
 
 def _killed(evidence: Evidence, one: Spike) -> bool:

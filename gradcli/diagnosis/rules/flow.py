@@ -7,22 +7,25 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gradcli.diagnosis import remedies
-from gradcli.diagnosis.evidence import Evidence, ThroughTime, nanmedian
+from gradcli.diagnosis.evidence import Evidence, nanmedian
 from gradcli.diagnosis.limits import (
     DEAD_UNITS,
     DEPTH_FACTOR,
-    REACH,
     SATURATED_UNITS,
     SILENT_STEPS,
     SMALL_UPDATE,
     STILL_TO_LEARN,
-    THROUGH_TIME,
     WELL_LEARNED,
     Limit,
 )
-from gradcli.diagnosis.rules.starting_point import wild_guesses
+from gradcli.diagnosis.rules.starting_point import stuck_at_zero, wild_guesses
+from gradcli.diagnosis.rules.time_steps import vanishing_through_time
 from gradcli.notation import numbers
+from gradcli.notation.layer_names import and_others
 from gradcli.records import Finding, Floats, Integers
+
+# PyTorch's modules that hold several matrices each.
+_KINDS_OF_SEVERAL_MATRICES = ("RNN", "LSTM", "GRU", "MultiheadAttention")
 
 
 def no_gradient(evidence: Evidence) -> Iterator[Finding]:
@@ -37,12 +40,18 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
     aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
     zero = (flow.norms.max(axis=0) == 0) & ~aside
     names = [layer.name for layer in evidence.layers]
+    at_zero = set(stuck_at_zero(evidence))
     for block in _blocks(zero):
         # The last of the layers without a gradient is the one that lets nothing through.
         last = int(block[-1])
         if evidence.probed is not None and evidence.probed.dead_fraction[last] == 1:
             continue  # `dead_units` reports it
         behind = f", or the layers before it from {names[block[0]]} on" if len(block) > 1 else ""
+        if not at_zero.isdisjoint(block.tolist()):
+            continue  # `zero_weights` reports it
+        if _has_own_parameters(evidence, last):
+            yield _own_parameters_multiplied_by_zero(evidence, last, len(block) - 1)
+            continue
         if evidence.has_flat_units(last):
             yield _dead_from_the_start(evidence, names[last], len(block) - 1)
             continue
@@ -68,10 +77,38 @@ def _dead_from_the_start(evidence: Evidence, name: str, others: int) -> Finding:
         evidence={"since_step": 1, "layers": 1 + others, "steps": len(evidence.norms)},
         threshold="a gradient that exists and is exactly 0 at every step",
         message=f"All units of {name} are dead from the start: the gradient of its weights exists, "
-        f"but is exactly 0 at every step.{_and_others(others)}",
+        f"but is exactly 0 at every step.{and_others(others)}",
         override=remedies.keep_units_alive(evidence),
         mend=f"Initialise the biases of {name} with 0 and its weights with the default "
         "initialisation, or use leaky ReLU.",
+    )
+
+
+def _has_own_parameters(evidence: Evidence, place: int) -> bool:
+    """Whether a layer is the user's own module, with several matrices, whose gradients exist."""
+    layer = evidence.layers[place]
+    matrices = [one for one in layer.parameters if len(one.shape) > 1]
+    of_pytorch = layer.kind.startswith(_KINDS_OF_SEVERAL_MATRICES)
+    return len(matrices) > 1 and not of_pytorch and evidence.has_flat_units(place)
+
+
+def _own_parameters_multiplied_by_zero(evidence: Evidence, place: int, others: int) -> Finding:
+    layer = evidence.layers[place]
+    prefix = "" if layer.name == "(model)" else f"{layer.name}."
+    names = [one.name.removeprefix(prefix) for one in layer.parameters]
+    named = ", ".join(names[:-1]) + f" and {names[-1]}"
+    whose = "the model" if layer.name == "(model)" else layer.name
+    return Finding(
+        code="no-gradient",
+        severity="error",
+        layer=layer.name,
+        evidence={"largest_grad_norm": 0.0, "layers": 1 + others, "steps": len(evidence.norms)},
+        threshold="a gradient that exists and is exactly 0 at every step",
+        message=f"The gradients of {named} of {whose} exist, but are exactly 0 at every step, so "
+        f"none of them can learn.{and_others(others)}",
+        override=None,
+        mend=f"Look for what multiplies them by 0 in the forward pass of {whose}: a mask or a "
+        "factor of 0, weights that are all 0, or units that are 0 for every example.",
     )
 
 
@@ -85,6 +122,7 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
     first = min(silent, key=lambda at: (evidence.silent_since[at], -at))
     step, name = int(evidence.silent_since[first]), evidence.layers[first].name
     steps = evidence.last_step - step + 1
+    by_hand = _was_changed_at(evidence, first, step)
     yield Finding(
         code="dead-units",
         severity="error",
@@ -92,11 +130,37 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
         evidence={"since_step": step, "layers": len(silent), "steps_without_gradient": steps},
         threshold=f"a gradient norm of exactly 0 to the end, for {SILENT_STEPS} steps or more",
         message=f"From step {step} on no gradient reaches {name}: all its units output a constant "
-        f"for every example, so they stay dead.{_and_others(len(silent) - 1)}",
+        f"for every example, so they stay dead.{and_others(len(silent) - 1)}"
+        + (" Its parameters changed by more than all updates together can do." if by_hand else ""),
         override=remedies.keep_units_alive(evidence),
-        mend="Lower the learning rate, or use an activation with a gradient on both sides "
+        mend=f"Look for what writes to the parameters of {name} at step {step}, other than "
+        "optimizer.step(): .data, copy_(), load_state_dict() or an in-place operation."
+        if by_hand
+        else "Lower the learning rate, or use an activation with a gradient on both sides "
         "(leaky ReLU, GELU).",
     )
+
+
+def _was_changed_at(evidence: Evidence, place: int, step: int) -> bool:
+    """Whether a layer's norm changed around a step by more than the updates can have done.
+
+    They can if a learning rate changed there as well.
+    """
+    rates = [
+        (setup.step + 1, [(group.parameters, group.learning_rate) for group in setup.groups])
+        for setup in evidence.setups
+    ]
+    before = [groups for number, groups in rates if number < step]
+    later = [groups for number, groups in rates if number >= step]
+    if not (before and later) or before[-1] != later[0] or evidence.rate_changes:
+        return False
+    after = int(np.searchsorted(evidence.record_steps, step))
+    if not 0 < after < len(evidence.weight_norms):
+        return False
+    norms = evidence.weight_norms[after - 1 : after + 1, place]
+    count = int(evidence.record_steps[after] - evidence.record_steps[after - 1])
+    largest = float(np.nanmax(evidence.update_ratios[after - 1 : after + 1, place], initial=0.0))
+    return largest > 0 and bool(abs(norms[1] - norms[0]) > count * largest * norms[0])
 
 
 def _blocks(chosen: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[Integers]:
@@ -115,7 +179,7 @@ def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
         found += wild_guesses(evidence)
     yield from found
     for through_time in (evidence.probed and evidence.probed.through_time) or ():
-        yield from _through_time(evidence, through_time)
+        yield from vanishing_through_time(evidence, through_time)
 
 
 def _harmless(evidence: Evidence, finding: Finding) -> bool:
@@ -226,50 +290,6 @@ def _depth_finding(
     )
 
 
-def _through_time(evidence: Evidence, through_time: ThroughTime) -> Iterator[Finding]:
-    norms, layer = through_time.norms, through_time.layer
-    if not norms.max() > 0:
-        return
-    largest, last = int(np.argmax(norms)), len(norms) - 1
-    weakest = int(np.argmin(norms[: largest + 1]))
-    reach = int((norms >= THROUGH_TIME.value * norms[largest]).sum())
-    for code, far in (("vanishing", weakest), ("exploding", last)):
-        share = float(norms[far] / norms[largest])
-        if not share < THROUGH_TIME.value:
-            continue
-        if code == "vanishing":
-            message = (
-                f"Gradients vanish through time: the gradient at time step {far + 1} is "
-                f"{numbers.norm(share)} times that at time step {largest + 1}. {layer} learns "
-                f"from {reach} of its {len(norms)} time steps."
-            )
-        else:
-            message = (
-                f"Gradients explode through time: at time step {largest + 1} they are "
-                f"{numbers.norm(1 / share)} times those at the last one."
-            )
-        if through_time.gated:
-            message += " Its gates can learn to keep more."
-        far_enough = code == "vanishing" and reach >= REACH.value * len(norms)
-        harmless = through_time.gated or far_enough
-        yield Finding(
-            code=code,
-            severity="info" if harmless else "warning",
-            layer=layer,
-            evidence={
-                "factor": share,
-                "at_time_step": far + 1,
-                "time_steps": len(norms),
-                "time_steps_reached": reach,
-            },
-            threshold=f"||dL/dh_t|| below {THROUGH_TIME} of the largest ({THROUGH_TIME.source}); "
-            f"a warning if the cell has no gates and less than {REACH} of the time steps are "
-            "above that",
-            message=message,
-            override=None if harmless else remedies.keep_time_steps_alive(evidence),
-        )
-
-
 def dead_units(evidence: Evidence) -> Iterator[Finding]:
     """Most units of a layer are zero for every example."""
     if evidence.probed is None:
@@ -293,7 +313,7 @@ def dead_units(evidence: Evidence) -> Iterator[Finding]:
             else f"{share:.0%} of the units of {name} output zero for every example: no gradient "
             "reaches their weights, so they stay dead."
         )
-        + _and_others(others),
+        + and_others(others),
         override=remedies.keep_units_alive(evidence),
     )
 
@@ -314,7 +334,7 @@ def saturated(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"more than {SATURATED_UNITS} of the activations with a derivative below a "
         f"twentieth of its largest ({SATURATED_UNITS.source})",
         message=f"{share:.0%} of the activations of {name} are on the flat ends of their curve: "
-        f"they pass on hardly any gradient, however large the error.{_and_others(others)}",
+        f"they pass on hardly any gradient, however large the error.{and_others(others)}",
         override=remedies.keep_off_the_flat(evidence),
     )
 
@@ -326,12 +346,6 @@ def _worst(evidence: Evidence, shares: Floats, limit: Limit) -> tuple[str, float
         return None
     worst = above[np.argmax(shares[above])]
     return evidence.layers[worst].name, float(shares[worst]), len(above) - 1
-
-
-def _and_others(count: int) -> str:
-    if not count:
-        return ""
-    return f" {numbers.count(count, 'other layer')} {'is' if count == 1 else 'are'} affected too."
 
 
 def _span(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Rules on the optimizer: what it holds, and its weight decay, momentum and epsilon."""
+"""Rules on the optimizer's weight decay, momentum and epsilon."""
 
 from __future__ import annotations
 
@@ -17,183 +17,17 @@ from gradcli.diagnosis.limits import (
     HALF_LEFT,
     MOMENTUM,
     SETTLED_LEFT,
-    SILENT_STEPS,
     USUAL_EPSILON,
     WEIGHTS_LEFT,
 )
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
-from gradcli.notation.layer_names import get, named, them
-from gradcli.records import Finding, Floats, LayerInfo
+from gradcli.records import Finding, Floats
 
 # A decoupled decay may be nearly all of an update; then more than this cannot be told.
 _LARGEST_PULL = 1000.0
 # Their epsilon sets the size of the first steps by design (Zeiler 2012, section 3.3).
 _EPSILON_BY_DESIGN = ("Adadelta", "Adafactor")
-
-
-def not_updated(evidence: Evidence) -> Iterator[Finding]:
-    """Layers get gradients, but no update moves them: none at all, or none any more."""
-    found = next(_never_updated(evidence), None)
-    found = found or next(_without_updates(evidence), None) or next(_standing_still(evidence), None)
-    if found is not None:
-        yield found
-
-
-def _without_updates(evidence: Evidence) -> Iterator[Finding]:
-    """An own loop reports losses, but its optimizer makes no updates any more."""
-    calls = evidence.calls_since_update
-    if calls < SILENT_STEPS.value or calls <= 2 * evidence.calls_per_update:
-        return
-    yield Finding(
-        code="not-updated",
-        severity="warning",
-        layer=None,
-        evidence={"last_update": evidence.last_step, "calls_since": calls},
-        threshold=f"{SILENT_STEPS} losses or more without an update after them, and more than "
-        "twice as many as ever before an update",
-        message=f"After update {evidence.last_step} monitor.step(loss) was called {calls} times, "
-        "but optimizer.step() of the watched optimizer never: what happened then is not on record.",
-        override=None,
-        mend="Call optimizer.step() after monitor.step(loss), and give a new optimizer a monitor "
-        "of its own.",
-    )
-
-
-def _standing_still(evidence: Evidence) -> Iterator[Finding]:
-    """Layers that updates moved at first, but do not move in the last part of the training."""
-    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
-    gets_gradient = (evidence.norms[-1:] > 0).any(axis=0)
-    places = np.flatnonzero((evidence.still_since > 0) & ~aside & gets_gradient)
-    if not len(places):
-        return
-    layers = [evidence.layers[place] for place in places]
-    names = [layer.name for layer in layers]
-    everything = len(names) == int((~aside).sum())
-    since = int(evidence.still_since[places].min())
-    zero_rate = _has_zero_rate(evidence, layers)
-    whose = "" if everything else f" of {named(names).removesuffix(',')}"
-    yield Finding(
-        code="not-updated",
-        severity="error",
-        layer=None if everything else names[0],
-        evidence={"layers": len(names), "since_step": since, "update_ratio": 0.0},
-        threshold="a gradient above 0 and an update ratio of exactly 0 whenever it was measured in "
-        "the last tenth of the steps",
-        message=f"From step {since} on, if not before, no update moves "
-        + ("any weight" if everything else named(names).removesuffix(","))
-        + (": the learning rate is 0." if zero_rate else ", although gradients arrive."),
-        override=None,
-        mend=f"Keep the learning rate{whose} above 0, or end the training there."
-        if zero_rate
-        else f"See what changed before step {since}: the optimizer must hold the parameters"
-        f"{whose} that the model uses.",
-    )
-
-
-def _never_updated(evidence: Evidence) -> Iterator[Finding]:
-    if not len(evidence.update_ratios) or not len(evidence.norms):
-        return
-    gets_gradient = evidence.norms.max(axis=0) > 0
-    exactly_still = ~evidence.moved_by_updates & gets_gradient & ~np.array(evidence.frozen)
-    cleared = exactly_still & np.array(evidence.gone_before_update or False)
-    if cleared.any():
-        yield _cleared_too_late(evidence, np.flatnonzero(cleared).tolist())
-        return
-    # A gradient may be so small that an update rounds to nothing, in a layer that is held.
-    known = evidence.setup is not None
-    still = exactly_still & (
-        np.array(evidence.not_held)
-        if known
-        else np.array([not evidence.is_moved(place) for place in range(len(evidence.layers))])
-    )
-    places = {evidence.layers[place].name for place in np.flatnonzero(still)}
-    everything = len(places) == len(evidence.layers)
-    places |= set() if everything else set(evidence.still_without_matrix)
-    layers = [layer for layer in evidence.info.layers if layer.name in places]
-    if not layers:
-        return
-    names = [layer.name for layer in layers]
-    zero_rate = _has_zero_rate(evidence, layers)
-    if everything:
-        message = "No update moves any weight: " + (
-            "the learning rate is 0." if zero_rate else "the optimizer changes nothing."
-        )
-        mend = "Give the optimizer a learning rate above 0, and the parameters of this model."
-    else:
-        message = (
-            f"{named(names)} {get(names)} a gradient at every step, but no update moves "
-            f"{them(names)}: "
-            + (
-                "the learning rate of the parameter group is 0."
-                if zero_rate
-                else "the optimizer does not hold the parameters."
-            )
-        )
-        whose = named(names) if len(names) <= 2 else f"these {len(names)} layers"
-        mend = (
-            f"Give the parameter group of {whose} a learning rate above 0."
-            if zero_rate
-            else f"Pass the parameters of {whose} to the optimizer; build it after the model is "
-            "complete."
-        )
-    yield _never_moved(
-        evidence,
-        None if everything else names[0],
-        len(names),
-        message,
-        mend,
-        remedies.set_learning_rate(evidence) if everything and zero_rate else None,
-    )
-
-
-def _cleared_too_late(evidence: Evidence, places: list[int]) -> Finding:
-    """Return that the gradients are gone when the optimizer makes its update."""
-    names = [evidence.layers[place].name for place in places]
-    everything = len(names) == sum(not still for still in evidence.frozen)
-    what = "any weight" if everything else named(names).removesuffix(",")
-    whose = "" if everything else f" for {them(names)}"
-    return _never_moved(
-        evidence,
-        None if everything else names[0],
-        len(names),
-        f"No update moves {what}: the gradients that loss.backward() made{whose} are gone, or 0, "
-        "when optimizer.step() runs.",
-        "Call optimizer.zero_grad() before loss.backward(), and set no gradient to None or 0 "
-        "between it and optimizer.step().",
-    )
-
-
-def _never_moved(
-    evidence: Evidence,
-    layer: str | None,
-    count: int,
-    message: str,
-    mend: str,
-    override: str | None = None,
-) -> Finding:
-    measured = len(evidence.update_ratios)
-    return Finding(
-        code="not-updated",
-        severity="error",
-        layer=layer,
-        evidence={"layers": count, "update_ratio": 0.0, "measured": measured},
-        threshold="a gradient above 0 and an update ratio of exactly 0 whenever it was measured",
-        message=message,
-        override=override,
-        mend=mend,
-    )
-
-
-def _has_zero_rate(evidence: Evidence, layers: list[LayerInfo]) -> bool:
-    """Whether the optimizer holds these layers' parameters, but at a rate of zero."""
-    setup = evidence.setup
-    if setup is None:
-        return evidence.info.learning_rate == 0
-    held = {index for group in setup.groups for index in group.parameters}
-    indices = {index for layer in layers for index in evidence.parameters_of(layer)}
-    rates = [group.learning_rate for group in setup.groups if indices & set(group.parameters)]
-    return bool(indices & held) and not any(rates)
 
 
 def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
@@ -209,31 +43,39 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
     left = np.where(np.isfinite(pulls), left, np.nan)  # other groups may have no decay
     if not np.isfinite(left).any():
         return
-    pull, remaining = float(np.nanmedian(pulls)), float(np.nanmedian(left))
-    place = int(np.nanargmin(left))
+    decay, places = _strongest_decay(evidence, pulls, left)
+    pull, remaining = float(np.nanmedian(pulls[places])), float(np.nanmedian(left[places]))
+    place = places[int(np.nanargmin(left[places]))]
     # So strong a decay does not shrink the weights but turns them over, further each time.
     if evidence.fault is not None and pull > DECAY_OVERSHOOTS.value:
-        yield _decay_that_overshoots(evidence, place, pull)
+        yield _decay_that_overshoots(evidence, place, pull, decay)
         return
     shrinks = pull > DECAY_PULL.value and remaining < WEIGHTS_LEFT.value
     if not shrinks or evidence.learned_anyway:
         return
     name = evidence.layers[place].name
-    decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
+    since = _decay_since(evidence, decay)
+    pulls_as = "as hard as the gradient did at the start" if since else "as hard as the gradient"
     yield Finding(
         code="weight-decay-too-strong",
         severity="error" if not evidence.has_learned else "warning",
         layer=name,
         evidence={
             "weight_decay": decay,
+            **({"since_step": since} if since else {}),
             "pull": pull,
             "weights_left": float(left[place]),
             "last_loss": evidence.convergence.last_loss,
         },
         threshold=f"a decay of more than {DECAY_PULL} times the gradient (or update) at the start, "
         f"and weights that shrink below {WEIGHTS_LEFT} of their size ({DECAY_PULL.source})",
-        message=f"The weight decay of {decay:g} is too strong: at the start it pulls "
-        f"{_times(pull)} as hard as the gradient, and the weights of {name} shrink to "
+        message=f"The weight decay of {decay:g}"
+        + (
+            f", from step {since} on if not before, is too strong: it pulls "
+            if since
+            else " is too strong: at the start it pulls "
+        )
+        + f"{_times(pull)} {pulls_as}, and the weights of {name} shrink to "
         f"{numbers.norm(float(left[place]))} times their size. The loss ends at "
         f"{numbers.norm(evidence.convergence.last_loss)}.",
         override=remedies.lower_weight_decay(evidence, decay, pull),
@@ -241,9 +83,34 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _decay_that_overshoots(evidence: Evidence, place: int, pull: float) -> Finding:
-    assert evidence.setup is not None
-    decay = max(group.weight_decay for group in evidence.setup.groups if group.weight_decay > 0)
+def _decay_since(evidence: Evidence, decay: float) -> int:
+    """Return the first observed step with this decay; 0 if it is that of the first one."""
+    steps = [
+        setup.step + 1
+        for setup in evidence.setups
+        if any(group.weight_decay == decay for group in setup.groups)
+    ]
+    is_new = steps and steps[0] > evidence.setups[0].step + 1
+    return steps[0] if is_new else 0
+
+
+def _strongest_decay(evidence: Evidence, pulls: Floats, left: Floats) -> tuple[float, list[int]]:
+    """Return the decay that pulls hardest, and the layers whose parameter groups have it.
+
+    Groups with the same decay are one: a decay is judged by the median of its layers.
+    """
+    places: dict[float, list[int]] = {}
+    for group in evidence.setup.groups if evidence.setup is not None else ():
+        if not group.weight_decay > 0:
+            continue
+        held = set(group.parameters)
+        for at in np.flatnonzero(np.isfinite(pulls) & np.isfinite(left)).tolist():
+            if held.intersection(evidence.parameters_of(evidence.layers[at])):
+                places.setdefault(group.weight_decay, []).append(at)
+    return max(places.items(), key=lambda item: float(np.median(pulls[item[1]])))
+
+
+def _decay_that_overshoots(evidence: Evidence, place: int, pull: float, decay: float) -> Finding:
     return Finding(
         code="weight-decay-too-strong",
         severity="error",

@@ -182,6 +182,49 @@ def identical_units(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def zero_weights(evidence: Evidence) -> Iterator[Finding]:
+    """Weights that are all 0 take the gradient from one another, so that none ever moves."""
+    places = stuck_at_zero(evidence)
+    if not places:
+        return
+    names = [evidence.layers[place].name for place in places]
+    one = len(names) == 1
+    named = " and ".join(names)
+    if len(names) > 2:
+        named = f"{names[0]} and {numbers.count(len(names) - 1, 'other layer')}"
+    yield Finding(
+        code="initial-scale",
+        severity="error",
+        layer=names[0],
+        evidence={"layers": len(names), "largest_grad_norm": 0.0, "steps": len(evidence.norms)},
+        threshold="initial weights of exactly 0, and a gradient of exactly 0 at every step",
+        message=f"The initial weights of {named} are all 0, and their gradients are exactly 0 at "
+        "every step: "
+        + (
+            "it never moves."
+            if one
+            else "each gets its gradient through another one, which is 0, so none ever moves."
+        ),
+        override=remedies.default_initialisation(evidence),
+        mend=f"Initialise {names[0]} with random weights"
+        + (
+            "."
+            if one
+            else "; of two matrices that are multiplied, such as those of an adapter, only one may "
+            "begin at 0."
+        ),
+    )
+
+
+def stuck_at_zero(evidence: Evidence) -> list[int]:
+    """Return the trained layers whose weights begin at 0 and never get a gradient above 0."""
+    if evidence.steps < 2 or not len(evidence.norms):
+        return []
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    stuck = (evidence.norms.max(axis=0) == 0) & (evidence.initial_gains == 0) & ~aside
+    return [place for place in np.flatnonzero(stuck).tolist() if evidence.has_flat_units(place)]
+
+
 def _saturated(evidence: Evidence) -> bool:
     return evidence.probed is not None and bool(
         np.nanmax(np.nan_to_num(evidence.probed.saturated_fraction), initial=0.0)

@@ -28,6 +28,7 @@ from gradcli.diagnosis.limits import (
     UPDATE_JUMP,
     USUAL_UPDATE,
 )
+from gradcli.diagnosis.loss_jumps import loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules.broken import is_of_any_size
 from gradcli.diagnosis.update_sizes import first_jump, harmful_jump, updates_too_large
@@ -134,9 +135,10 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
             updates_too_large(evidence) and evidence.loss_left > SETTLED_LEFT.value
         )
         return course if half_learned and certain_loss else ""
-    if jumps_about or did_harm or (evidence.fell_back and ratio > LARGE_UPDATE.value / 2):
+    if jumps_about or did_harm:
         return course
-    return ""
+    fell_back = evidence.fell_back and ratio > LARGE_UPDATE.value / 2
+    return course if fell_back and loss_jump(evidence) is None else ""
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:

@@ -14,6 +14,8 @@ from gradcli.diagnosis.rules import (
     optimizer,
     starting_point,
     step_size,
+    time_steps,
+    updates,
     wiring,
 )
 from gradcli.records import Finding
@@ -60,7 +62,9 @@ RULES = (
     Rule(("batch-norm-mode",), wiring.batch_norm_mode, needs.observed),
     Rule(("softmax-before-loss",), wiring.softmax_before_loss, needs.observed),
     Rule(("loss-scale",), wiring.loss_scale, needs.observed),
-    Rule(("not-updated",), optimizer.not_updated, needs.updates),
+    # Part of the test for labels, which takes updates.
+    Rule((), wiring.broadcast_targets, needs.observed),
+    Rule(("not-updated",), updates.not_updated, needs.updates),
     Rule(("frozen",), wiring.frozen, needs.gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, needs.setup),
     Rule(("dropout-too-high",), wiring.dropout_too_high, needs.observed),
@@ -68,6 +72,7 @@ RULES = (
         ("initial-scale",), starting_point.initial_scale, needs.start, unless=("unscaled-inputs",)
     ),
     Rule((), starting_point.identical_units, needs.observed, unless=("initial-scale",)),
+    Rule((), starting_point.zero_weights, needs.observed, unless=("initial-scale",)),
     Rule(
         ("weight-decay-too-strong",),
         optimizer.weight_decay_too_strong,
@@ -116,6 +121,7 @@ RULES = (
     ),
     Rule(("non-finite",), broken.non_finite, needs.gradients),
     Rule(("no-gradient",), flow.no_gradient, needs.gradients, unless=("not-updated",)),
+    Rule((), time_steps.cut_through_time, needs.observed, unless=("no-gradient",)),
     # Part of the test for dead units, which takes a probe of the activations as well.
     Rule((), flow.fell_silent, needs.steps),
     Rule(("dead-units",), flow.dead_units, needs.activations, unless=("dead-units",)),

@@ -9,10 +9,16 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
-from gradcli.diagnosis.limits import DROPOUT, OUTPUT_GRADIENT, OUTPUT_GRADIENT_TINY
+from gradcli.diagnosis.limits import (
+    DEPTH_FACTOR,
+    DROPOUT,
+    OUTPUT_GRADIENT,
+    OUTPUT_GRADIENT_TINY,
+)
+from gradcli.diagnosis.loss_jumps import LossJump, loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
-from gradcli.notation.layer_names import are, named
+from gradcli.notation.layer_names import are, named, them
 from gradcli.records import Finding, layers_in_call_order
 
 # As autograd names them: what turns logits into probabilities, and the losses that do so
@@ -32,7 +38,10 @@ _NORMALISING = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
 def not_cleared(evidence: Evidence) -> Iterator[Finding]:
     """The gradients of earlier updates are still there when the next ones are added."""
     setup = evidence.setup
-    if setup is None or setup.not_cleared < min(setup.updates_watched, 3) or setup.not_cleared < 2:
+    if setup is None:
+        return
+    if setup.not_cleared < min(setup.updates_watched, 3) or setup.not_cleared < 2:
+        yield from _not_cleared_elsewhere(evidence)
         return
     always = setup.not_cleared == setup.updates_watched
     how_often = "never cleared" if always else "not always cleared"
@@ -49,6 +58,39 @@ def not_cleared(evidence: Evidence) -> Iterator[Finding]:
         "optimizer follows their sum.",
         override=None,
         mend="Call optimizer.zero_grad() once per update, before loss.backward().",
+    )
+
+
+def _not_cleared_elsewhere(evidence: Evidence) -> Iterator[Finding]:
+    """Another optimizer updates layers whose gradients nobody clears.
+
+    Those that no optimizer updates may keep theirs, and those that are cleared now and then may be
+    updated now and then.
+    """
+    watched = [set(setup.kept_elsewhere) for setup in evidence.setups if setup.step > 0]
+    if len(watched) < 3:
+        return
+    never = {evidence.info.layers[place].name for place in set.intersection(*watched)}
+    names = [
+        layer.name
+        for at, layer in enumerate(evidence.layers)
+        if layer.name in never and evidence.is_moved(at)
+    ]
+    if not names:
+        return
+    yield Finding(
+        code="not-cleared",
+        severity="error",
+        layer=names[0],
+        evidence={"updates_watched": len(watched), "not_cleared": len(watched)},
+        threshold="a gradient that is not zero when the first backward pass after an update "
+        "begins, before each of the updates that were watched",
+        message=f"The gradients of {named(names).removesuffix(',')} are never cleared: backward "
+        "passes add to those of all earlier steps. The watched optimizer does not hold "
+        f"{them(names)}; another one that does follows their sum.",
+        override=None,
+        mend=f"Call zero_grad() of the optimizer that holds {named(names).removesuffix(',')} too, "
+        "once per update, before loss.backward().",
     )
 
 
@@ -108,6 +150,12 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
             "they should be."
         )
         mend = f"Remove one sigmoid, or both and use {_BCE}_with_logits."
+    elif squashing == "ReLU":
+        message = (
+            f"The model's output passes through a ReLU before {loss}, which expects logits of "
+            "either sign: none can fall below 0, and those that are 0 get no gradient."
+        )
+        mend = f"Remove the ReLU from the model's output; {loss} takes logits."
     else:
         own = "softmax" if loss == "cross-entropy" else "sigmoid"
         message = (
@@ -151,9 +199,35 @@ def _squashed(evidence: Evidence) -> tuple[str, str] | None:
     return None
 
 
+def broadcast_targets(evidence: Evidence) -> Iterator[Finding]:
+    """Outputs and targets differ in shape, so that the loss compares each with all others."""
+    setup = evidence.setup
+    if setup is None or not setup.broadcast_to or setup.outputs is None:
+        return
+    shape = setup.outputs.shape
+    rows, columns = setup.broadcast_to
+    yield Finding(
+        code="labels",
+        severity="warning",
+        layer=None,
+        evidence={"rows": rows, "last_loss": evidence.convergence.last_loss},
+        threshold="one value per example in the output, and differences of shape (n, n) in the "
+        "graph of the loss",
+        message=f"The loss compares each output with the targets of all {rows} examples: the "
+        f"output has shape {shape}, and broadcasting against the targets makes differences of "
+        f"shape ({rows}, {columns}). The model can only learn the mean of the targets.",
+        override=None,
+        mend="Give outputs and targets the same shape: output.squeeze(1), or target.unsqueeze(1).",
+    )
+
+
 def loss_scale(evidence: Evidence) -> Iterator[Finding]:
     """The gradient at the model's output is far from that of a mean loss of classification."""
     setup = evidence.setup
+    scaled = loss_jump(evidence)
+    if scaled is not None and _is_scaled(evidence, scaled):
+        yield _scaled_midway(evidence, scaled)
+        return
     if setup is None or evidence.classes < 2:
         return
     if evidence.steps < FEWEST_STEPS and evidence.fault is None:
@@ -181,6 +255,42 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
         "cross-entropy is about 1.",
         override=None,
         mend="Take the mean of the loss over the batch, and remove the factor in front of it.",
+    )
+
+
+def _is_scaled(evidence: Evidence, jump: LossJump) -> bool:
+    """Whether the loss and all gradients jumped by such a factor together, and the loss stays."""
+    if not jump.norm_before > 0:
+        return False
+    factors = (
+        jump.after / jump.before,
+        jump.norm_after / jump.norm_before,
+        evidence.convergence.last_loss / jump.before,
+    )
+    small = max(factors) < DEPTH_FACTOR.value
+    return (small and jump.norm_after > 0) or min(factors) > 1 / DEPTH_FACTOR.value
+
+
+def _scaled_midway(evidence: Evidence, jump: LossJump) -> Finding:
+    size = "small" if jump.after < jump.before else "large"
+    return Finding(
+        code="loss-scale",
+        severity="warning",
+        layer=None,
+        evidence={
+            "from_step": jump.step,
+            "loss_before": jump.before,
+            "loss_after": jump.after,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"a loss and gradients that change by a factor of {1 / DEPTH_FACTOR.value:g} or "
+        "more from one step to the next and stay there, with no large update before",
+        message=f"From step {jump.step} on the loss is multiplied by a number that is far too "
+        f"{size}: from one step to the next it goes from {numbers.norm(jump.before)} to "
+        f"{numbers.norm(jump.after)}, and the gradient from {numbers.norm(jump.norm_before)} to "
+        f"{numbers.norm(jump.norm_after)}, although no update before it was large.",
+        override=None,
+        mend=f"Remove the factor in front of the loss from step {jump.step} on.",
     )
 
 
