@@ -119,9 +119,10 @@ def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
 def _raising_factor(evidence: Evidence, update_ratio: float) -> float:
     """Return what makes updates as large as those of a training that goes well."""
     settled = settled_update(evidence)
+    factor = FIRST_UPDATE.value / update_ratio if update_ratio > 0 else 10.0
     if settled > 0 and not evidence.is_adaptive:
-        return max(3.0, SETTLED_UPDATE.value * _ROOM_UNDER_SGD / settled)
-    return max(3.0, FIRST_UPDATE.value / update_ratio) if update_ratio > 0 else 10.0
+        factor = max(factor, SETTLED_UPDATE.value * _ROOM_UNDER_SGD / settled)
+    return max(3.0, factor)
 
 
 def raise_learning_rate_in_words(evidence: Evidence, update_ratio: float) -> str:
