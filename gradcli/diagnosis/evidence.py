@@ -272,8 +272,12 @@ class Evidence:
         """Whether the loss is one that should fall: it is positive at every step.
 
         Others may begin at 0, be negative or rise by design; then only the gradients are judged.
+        A cross-entropy that began above 0 rounds to 0 for a batch of which the model is certain.
         """
-        return bool(len(self.losses)) and bool((self.losses > 0).all())
+        if not len(self.losses):
+            return False
+        is_cross_entropy = self.losses[0] > 0 and not math.isnan(self.loss_of_guessing)
+        return bool((self.losses >= 0).all() if is_cross_entropy else (self.losses > 0).all())
 
     def has_another_loss_from(self, step: int) -> bool:
         """Whether the loss is computed in another way from a step on than before it."""

@@ -94,6 +94,13 @@ SETTLED_TOO_LARGE_SGD = Limit(
     "measured, under SGD with and without momentum: at most 0.81 in sound trainings, 2 to 8 "
     "if the rate costs accuracy",
 )
+UPDATES_TOGETHER = Limit(
+    1.0,
+    "A network multiplies its layers: if the update ratios of all layers add up to 1, one update "
+    "replaces what the network computes, however small the share of each layer is.",
+    "Bernstein et al. 2020, arXiv 2002.03432; measured: at most 0.91 in 99 of 100 sound trainings "
+    "under SGD, 0.26 under Adam and RMSprop",
+)
 SETTLED_LEFT = Limit(
     0.13,
     "Steps too large to settle, and steps that add up too long, leave more of the loss than a "

@@ -9,10 +9,14 @@ import math
 
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import FIRST_UPDATE, SETTLED_UPDATE
-from gradcli.diagnosis.update_sizes import settled_update
+from gradcli.diagnosis.update_sizes import (
+    settled_together,
+    settled_update,
+    updates_too_large,
+    updates_too_large_together,
+)
 from gradcli.records import LayerInfo
 
-_PERCEPTRONS = ("mlp", "deep_mlp")
 _RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
 #: The key of each clipping rule's limit.
 _CLIP_LIMITS = {
@@ -26,6 +30,8 @@ _LEAST_CHANGE = 1 / 3
 # With so few layers, PyTorch's own initialisation learns as fast as any.
 _SHALLOW = 6
 _ROOM_UNDER_SGD = 1.6
+# In a deep network, the updates of all layers may add up to those of so many layers.
+_LAYERS_TOGETHER = 3
 _LARGEST_BATCH = 1024
 _WITH_DROPOUT = ("mlp", "deep_mlp", "cnn", "cnn_2c2d", "rnn")
 _WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
@@ -38,8 +44,6 @@ def keep_gradients_alive(evidence: Evidence) -> str | None:
         return None
     if info.activation and info.activation not in _RECTIFIERS:
         return "activation=relu init=kaiming"
-    if info.model in _PERCEPTRONS and info.batch_size != 1:
-        return "init=kaiming model.norm=batch"
     return "init=orthogonal" if info.model == "rnn" else "init=kaiming"
 
 
@@ -99,25 +103,34 @@ def _lowering_factor(evidence: Evidence, factor: float) -> float:
     if settled > 0:
         # Under SGD, later gradients are smaller than the first ones.
         target = SETTLED_UPDATE.value * (1.0 if evidence.is_adaptive else _ROOM_UNDER_SGD)
-        return min(_LEAST_CHANGE, target / settled)
+        if updates_too_large(evidence) or not updates_too_large_together(evidence):
+            return min(_LEAST_CHANGE, target / settled)
+        # No layer's update is too large by itself: it is the depth that adds them up.
+        return min(_LEAST_CHANGE, _LAYERS_TOGETHER * target / settled_together(evidence))
     tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
     return 10.0**-tens
 
 
 def raise_learning_rate(evidence: Evidence, update_ratio: float) -> str | None:
-    """Propose the learning rate at which an update changes a layer by two hundredths at first."""
-    return _learning_rate(evidence, _raising_factor(update_ratio))
+    """Propose the learning rate at which updates are as large as in a training that goes well."""
+    return _learning_rate(evidence, _raising_factor(evidence, update_ratio))
 
 
-def _raising_factor(update_ratio: float) -> float:
-    """Return what makes updates as large as those of the first steps usually are."""
-    return max(3.0, FIRST_UPDATE.value / update_ratio) if update_ratio > 0 else 10.0
+def _raising_factor(evidence: Evidence, update_ratio: float) -> float:
+    """Return what makes updates as large as those of a training that goes well."""
+    settled = settled_update(evidence)
+    factor = FIRST_UPDATE.value / update_ratio if update_ratio > 0 else 10.0
+    if settled > 0 and not evidence.is_adaptive:
+        factor = max(factor, SETTLED_UPDATE.value * _ROOM_UNDER_SGD / settled)
+    return max(3.0, factor)
 
 
 def raise_learning_rate_in_words(evidence: Evidence, update_ratio: float) -> str:
     """Say to which learning rate to go up."""
     rate = evidence.info.learning_rate
-    target = f" to {rate * _raising_factor(update_ratio):.2g}" if 0 < rate < math.inf else ""
+    target = (
+        f" to {rate * _raising_factor(evidence, update_ratio):.2g}" if 0 < rate < math.inf else ""
+    )
     return f"Raise the learning rate{target}."
 
 
@@ -168,9 +181,12 @@ def scale_inputs(evidence: Evidence) -> str | None:
     return None if evidence.info.is_own_loop else "data.normalize=mean_std"
 
 
-def default_initialisation(evidence: Evidence) -> str | None:
-    """Propose the initialisation that PyTorch gives each module."""
-    return None if evidence.info.is_own_loop else "init=default"
+def usual_initialisation(evidence: Evidence) -> str | None:
+    """Propose PyTorch's own initialisation, or in a deep network one that keeps signals' size."""
+    if evidence.info.is_own_loop:
+        return None
+    is_deep = len(evidence.layers) > _SHALLOW and evidence.info.activation in _RECTIFIERS
+    return "init=kaiming" if is_deep else "init=default"
 
 
 def gentle_decay(decay: float, pull: float) -> float:

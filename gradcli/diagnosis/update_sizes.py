@@ -16,7 +16,9 @@ from gradcli.diagnosis.limits import (
     SMALL_WEIGHTS,
     TINY_BATCH,
     UPDATE_JUMP,
+    UPDATES_TOGETHER,
 )
+from gradcli.records import Doubles
 
 # Of more, a short training sees next to nothing.
 _LARGEST_MOMENTUM = 0.999
@@ -59,31 +61,44 @@ def settled_update(evidence: Evidence) -> float:
     rate, whatever came after it. With momentum m, later ones add up to 1/(1-m) of it; those of
     RMSprop fall to sqrt(1-alpha) of it, since its mean of squares begins at zero.
     """
-    ratios, setup = evidence.update_ratios, evidence.setup
-    first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
-    if not len(ratios) or not first_rate > 0 or setup is None:
-        return 0.0
-    # Relative to weights that begin near zero, such as the scale of a branch, any update is large.
-    gains, measured = evidence.initial_gains, np.isfinite(ratios[0])
-    # So it is relative to recurrent ones, which begin smaller the larger their state is.
-    recurrent = np.array([layer.kind.startswith(_RECURRENT) for layer in evidence.layers])
-    gains = np.where(recurrent, np.nan, gains)
-    usual = gains >= SMALL_WEIGHTS.value if np.isfinite(gains).any() else measured
-    of_usual_layers = ratios[0][usual & measured]
-    if not len(of_usual_layers):
-        return 0.0
-    first = float(of_usual_layers.max()) * rate / first_rate
-    group = setup.groups[0] if setup.groups else None
-    momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
-    second = group.second_momentum if group is not None else math.nan
-    if not second > 0:
-        return first / (1 - min(momentum, _LARGEST_MOMENTUM))
-    if evidence.info.optimizer.lower() == "rmsprop":
-        return first * math.sqrt(1 - second) / (1 - min(momentum, _LARGEST_MOMENTUM))
-    return first
+    return float(_settled_updates(evidence).max(initial=0.0))
 
 
 def updates_too_large(evidence: Evidence) -> bool:
     """Whether already the first update shows that the learning rate is far too high."""
     limit = SETTLED_TOO_LARGE if evidence.is_adaptive else SETTLED_TOO_LARGE_SGD
     return settled_update(evidence) > limit.value
+
+
+def updates_too_large_together(evidence: Evidence) -> bool:
+    """Whether the updates of all layers together replace what the network computes."""
+    return settled_together(evidence) > UPDATES_TOGETHER.value
+
+
+def settled_together(evidence: Evidence) -> float:
+    """Return the sum of what `settled_update` describes over all layers; 0 if unknown."""
+    return float(_settled_updates(evidence).sum())
+
+
+def _settled_updates(evidence: Evidence) -> Doubles:
+    """Return what `settled_update` describes for each layer of usual weights; none if unknown."""
+    ratios, setup = evidence.update_ratios, evidence.setup
+    first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
+    if not len(ratios) or not first_rate > 0 or setup is None:
+        return np.empty(0)
+    # Relative to weights that begin near zero, such as the scale of a branch, any update is large.
+    gains, measured = evidence.initial_gains, np.isfinite(ratios[0])
+    # So it is relative to recurrent ones, which begin smaller the larger their state is.
+    recurrent = np.array([layer.kind.startswith(_RECURRENT) for layer in evidence.layers])
+    gains = np.where(recurrent, np.nan, gains)
+    usual = gains >= SMALL_WEIGHTS.value if np.isfinite(gains).any() else measured
+    first = np.asarray(ratios[0][usual & measured], dtype=np.float64) * rate / first_rate
+    group = setup.groups[0] if setup.groups else None
+    momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
+    second = group.second_momentum if group is not None else math.nan
+    sum_of_steps = 1 / (1 - min(momentum, _LARGEST_MOMENTUM))
+    if not second > 0:
+        return first * sum_of_steps
+    if evidence.info.optimizer.lower() == "rmsprop":
+        return first * math.sqrt(1 - second) * sum_of_steps
+    return first

@@ -405,7 +405,7 @@ def test_the_learning_rate_is_blamed_for_a_fault_only_on_evidence(changes, overr
     ("activation", "model", "override"),
     [
         ("sigmoid", "deep_mlp", "activation=relu init=kaiming"),
-        ("relu", "deep_mlp", "init=kaiming model.norm=batch"),
+        ("relu", "deep_mlp", "init=kaiming"),
         ("relu", "rnn", "init=orthogonal"),
         ("relu", "cnn", "init=kaiming"),
     ],
@@ -605,7 +605,7 @@ def test_the_norm_follows_the_loss_or_does_not():
 def test_no_activation_is_proposed_to_a_model_that_takes_none():
     vanishing = (1e-8, 1e-8, 1e-8, 1.0)
     (finding,) = diagnose(evidence(vanishing, activation=""))
-    assert finding.override == "init=kaiming model.norm=batch"
+    assert finding.override == "init=kaiming"
     (finding,) = diagnose(evidence(vanishing, activation="", model="net"))
     assert finding.override == "init=kaiming"
     (finding, *_) = diagnose(evidence((0.0, 1.0), activation=""))

@@ -12,6 +12,7 @@ from gradcli.diagnosis.update_sizes import (
     harmful_jump,
     settled_update,
     updates_too_large,
+    updates_too_large_together,
 )
 from gradcli.records import ParameterGroup
 
@@ -88,3 +89,12 @@ def test_the_first_updates_of_a_rescaling_optimizer_may_be_large(run_evidence, s
         )
         assert first_jump(evidence) == (1, 1, 0.9)
         assert harmful_jump(evidence) == harm
+
+
+def test_updates_of_all_layers_add_up(run_evidence, setup_record):
+    group = ParameterGroup(tuple(range(6)), 0.1)
+    evidence = run_evidence(setup=setup_record(groups=(group,)), ratios=(0.4,) * 3)
+    assert not updates_too_large(evidence)
+    assert updates_too_large_together(evidence)
+    one_layer = run_evidence(setup=setup_record(groups=(group,)), ratios=(0.4, 0.01, 0.01))
+    assert not updates_too_large_together(one_layer)

@@ -85,6 +85,18 @@ FAULTS = (
     Case("after", "optimizer.lr=0.2", "lr-too-high", ANY),
     Case("after", "optimizer=sgd optimizer.lr=50", "lr-too-high", ANY),
     Case("after", "optimizer=momentum optimizer.lr=10", "lr-too-high", ("hidden2", "output")),
+    # No layer's update is large, but those of twenty layers add up.
+    Case(
+        "after",
+        f"{DEEP} init=kaiming optimizer=momentum optimizer.lr=1 seed=3 max_steps=150 epochs=10",
+        "lr-too-high",
+        ("hidden1",),
+    ),
+    # A loss that rounds to 0 for some batches is still one that should fall.
+    Case("after", "batch_size=1 optimizer.lr=0.03 max_steps=300", "lr-too-high", ANY),
+    Case("after", "model=logreg optimizer.lr=30 max_steps=300 epochs=10", "lr-too-high", ANY),
+    # A loss that has just fallen past the limit.
+    Case("after", "optimizer=momentum optimizer.lr=0.0005 max_steps=300 epochs=10", "lr-too-low"),
     Case("after", "optimizer.lr=2e-6", "lr-too-low"),
     Case("after", "optimizer=sgd optimizer.lr=5e-4", "lr-too-low"),
     Case("after", "optimizer=sgd clip.max_norm=0.01", "always-clipped"),

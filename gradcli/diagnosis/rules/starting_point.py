@@ -120,7 +120,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
         place = int(np.flatnonzero(small)[0])
         relation, size = "small", "below"
         consequence = "signals shrink from layer to layer, and gradients with them"
-        override = remedies.default_initialisation(evidence)
+        override = remedies.usual_initialisation(evidence)
     else:
         return
     count = int(large.sum() if relation == "large" else small.sum())
@@ -177,7 +177,7 @@ def identical_units(evidence: Evidence) -> Iterator[Finding]:
         threshold="a layer whose units all have exactly the same weights, while it trains",
         message=f"All units of {name} have the same weights: they compute the same value and "
         f"get the same gradient, so they stay one unit.{_all_the_same(evidence)}",
-        override=remedies.default_initialisation(evidence),
+        override=remedies.usual_initialisation(evidence),
         mend=f"Initialise {name} with random weights.",
     )
 

@@ -31,7 +31,12 @@ from gradcli.diagnosis.limits import (
 from gradcli.diagnosis.loss_jumps import loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules.broken import is_of_any_size
-from gradcli.diagnosis.update_sizes import first_jump, harmful_jump, updates_too_large
+from gradcli.diagnosis.update_sizes import (
+    first_jump,
+    harmful_jump,
+    updates_too_large,
+    updates_too_large_together,
+)
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
 
@@ -112,13 +117,15 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     jumps_about = bool(np.nanmax(usual) > LARGE_UPDATE.value)
     jump = first_jump(evidence)
     silent = evidence.fell_silent
+    together = updates_too_large_together(evidence)
     course = (
         f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.losses.max())} and "
         f"ended at {numbers.norm(last)}."
         if evidence.highest_loss > 1.1 * first
         else f"The loss began at {numbers.norm(first)} and ended at {numbers.norm(last)}."
     )
-    if silent and (jump or ratio > LARGE_UPDATE.value) and not evidence.has_learned:
+    large = jump is not None or ratio > LARGE_UPDATE.value or together
+    if silent and large and not evidence.has_learned:
         place = min(silent, key=lambda at: (evidence.silent_since[at], -at))
         return (
             f"From step {evidence.silent_since[place]} on no gradient reaches "
@@ -131,11 +138,11 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
         return ""
     did_harm = harmful_jump(evidence) is not None
     if evidence.has_learned:
-        half_learned = (did_harm and evidence.loss_left > HALF_LEARNED.value) or (
+        half_learned = ((did_harm or together) and evidence.loss_left > HALF_LEARNED.value) or (
             updates_too_large(evidence) and evidence.loss_left > SETTLED_LEFT.value
         )
         return course if half_learned and certain_loss else ""
-    if jumps_about or did_harm:
+    if jumps_about or did_harm or together:
         return course
     fell_back = evidence.fell_back and ratio > LARGE_UPDATE.value / 2
     return course if fell_back and loss_jump(evidence) is None else ""
@@ -153,7 +160,10 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     best = int(np.nanargmax(usual))
     ratio, name = float(usual[best]), evidence.layers[best].name
     distance = evidence.steps * ratio
-    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
+    # Over the second half, not at its end: a slow training may just have passed the limit.
+    has_not_fallen = evidence.loss_left > LOSS_KEPT.value and not (
+        evidence.comes_from_high and evidence.loss_kept > LOSS_KEPT.value
+    )
     hardly_moves = 0 < distance < DISTANCE.value and ratio < USUAL_UPDATE.value
     if not (hardly_moves and has_not_fallen):
         return
@@ -168,8 +178,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
             "last_loss": evidence.convergence.last_loss,
             "learning_rate": evidence.info.learning_rate,
         },
-        threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a last loss "
-        f"above {LOSS_KEPT} of the first one ({DISTANCE.source})",
+        threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a mean loss "
+        f"of the second half above {LOSS_KEPT} of the first one ({DISTANCE.source})",
         message=f"The learning rate is too low: {evidence.steps} updates together changed no "
         f"layer's weights by more than {100 * distance:.2g}% ({name} moved most), and the loss "
         f"{_hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
