@@ -205,7 +205,7 @@ def zero_weights(evidence: Evidence) -> Iterator[Finding]:
             if one
             else "each gets its gradient through another one, which is 0, so none ever moves."
         ),
-        override=remedies.default_initialisation(evidence),
+        override=remedies.usual_initialisation(evidence),
         mend=f"Initialise {names[0]} with random weights"
         + (
             "."
