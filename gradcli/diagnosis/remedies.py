@@ -103,10 +103,11 @@ def _lowering_factor(evidence: Evidence, factor: float) -> float:
     if settled > 0:
         # Under SGD, later gradients are smaller than the first ones.
         target = SETTLED_UPDATE.value * (1.0 if evidence.is_adaptive else _ROOM_UNDER_SGD)
+        lower = min(_LEAST_CHANGE, target / settled)
         if updates_too_large(evidence) or not updates_too_large_together(evidence):
-            return min(_LEAST_CHANGE, target / settled)
+            return lower
         # No layer's update is too large by itself: it is the depth that adds them up.
-        return min(_LEAST_CHANGE, _LAYERS_TOGETHER * target / settled_together(evidence))
+        return min(lower, _LAYERS_TOGETHER * target / settled_together(evidence))
     tens = max(1, math.ceil(math.log10(factor))) if 0 < factor < math.inf else 1
     return 10.0**-tens
 
