@@ -21,6 +21,13 @@ def test_what_is_promised_survives(row):
     assert found and found[1] == found[2] != "0"
 
 
+def test_the_page_has_every_row_and_nothing_that_did_not_survive():
+    page = (TORTURE.parents[1] / "docs" / "reliability.md").read_text()
+    table = re.findall(r"\| ([\d,]+) \| ([\d,]+) \| \d+ \| `python tools/torture (\w+)`", page)
+    assert {row for _, _, row in table} == {*ROWS, "starts"}
+    assert all(tried == survived for tried, survived, _ in table)
+
+
 def test_a_row_fails_if_a_promise_is_broken(tmp_path):
     """A checkpoint that is not synced before it is renamed: a crash may lose it."""
     code = (

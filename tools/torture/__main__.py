@@ -3,6 +3,7 @@
     python tools/torture                    all rows
     python tools/torture --short            a few cases of each, within a minute
     python tools/torture kills --seed 17    one case again, in a folder that is kept
+    python tools/torture --page             all rows, and their table in docs/reliability.md
 
 Stops at the first row of which a case did not survive, after naming each such case, and exits
 with 1.
@@ -26,6 +27,8 @@ from children import in_forks
 
 from gradcli.errors import UserError
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -43,11 +46,13 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(rows.ROWS))
     parser.add_argument("--short", action="store_true", help="a few cases of each row")
     parser.add_argument("--seed", type=int, help="this case alone, in a folder that is kept")
+    parser.add_argument("--page", action="store_true", help=f"write the table of {PAGE.name}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.rows) - rows.ROWS.keys())
     if unknown:
         parser.error(f"no row {', '.join(unknown)}: choose from {', '.join(rows.ROWS)}")
+    table = ["| what | tried | survived | seconds | command |", "| --- | --- | --- | --- | --- |"]
     for name in arguments.rows or rows.ROWS:
         row = rows.ROWS[name]
         if arguments.short and not row.short:
@@ -68,6 +73,17 @@ def main() -> None:
             print(f"  python tools/torture {name} --seed {result.seed}: {result.problem}")
         if broken:
             sys.exit(1)
+        command = f"`python tools/torture {name}`"
+        table.append(f"| {row.what} | {tried:,} | {survived:,} | {seconds:.0f} | {command} |")
+    if arguments.page:
+        write_table(table)
+
+
+def write_table(lines: list[str]) -> None:
+    """Put a table between the marks of the page."""
+    before, mark, rest = PAGE.read_text().partition("<!-- torture -->\n")
+    _, end, after = rest.partition("<!-- /torture -->")
+    PAGE.write_text(before + mark + "\n".join([*lines, end]) + after)
 
 
 def run_case(name: str, keep: bool, seed: int) -> Result:
