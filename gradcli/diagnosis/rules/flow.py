@@ -11,6 +11,7 @@ from gradcli.diagnosis.evidence import Evidence, nanmedian
 from gradcli.diagnosis.limits import (
     DEAD_UNITS,
     DEPTH_FACTOR,
+    LOSS_BLOWN_UP,
     SATURATED_UNITS,
     SILENT_STEPS,
     SMALL_UPDATE,
@@ -131,7 +132,11 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
         threshold=f"a gradient norm of exactly 0 to the end, for {SILENT_STEPS} steps or more",
         message=f"From step {step} on no gradient reaches {name}: all its units output a constant "
         f"for every example, so they stay dead.{and_others(len(silent) - 1)}"
-        + (" Its parameters changed by more than all updates together can do." if by_hand else ""),
+        + (
+            " Its parameters changed by more than the measured updates add up to."
+            if by_hand
+            else ""
+        ),
         override=remedies.keep_units_alive(evidence),
         mend=f"Look for what writes to the parameters of {name} at step {step}, other than "
         "optimizer.step(): .data, copy_(), load_state_dict() or an in-place operation."
@@ -144,8 +149,12 @@ def fell_silent(evidence: Evidence) -> Iterator[Finding]:
 def _was_changed_at(evidence: Evidence, place: int, step: int) -> bool:
     """Whether a layer's norm changed around a step by more than the updates can have done.
 
-    They can if a learning rate changed there as well.
+    They can if a learning rate changed there as well, or the loss had blown up: updates that were
+    not measured may have been larger then.
     """
+    losses = evidence.losses[evidence.sampled_steps < step]
+    if losses.max(initial=0.0) > LOSS_BLOWN_UP.value * evidence.convergence.first_loss:
+        return False
     rates = [
         (setup.step + 1, [(group.parameters, group.learning_rate) for group in setup.groups])
         for setup in evidence.setups
