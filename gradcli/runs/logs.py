@@ -56,6 +56,8 @@ class Logs:
         Raises:
             OSError: if it cannot be written whole; then nothing of it is in the log.
         """
+        if not block:  # a flush at a moment without news
+            return
         start = self._sizes[name]
         _write_whole(self._files[name], block, start)
         self._sizes[name] += len(block)
