@@ -138,7 +138,7 @@ def skeleton(text: str, example: Example) -> list[str]:
         return sorted(labels - {"caution"})
     text = re.sub(r"\d{8}T\d{6}Z-[\w-]+?-[0-9a-f]{4}\b", "RUN", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN", text)
-    text = re.sub(r"[█▓▒░▚]+", "BAR", text)
+    text = re.sub(r"[█▓▒░▚·]+", "BAR", text)
     text = re.sub(r"[○●◉·]", "", text)
     text = re.sub(r"[-+]?\d[\d,.]*(e[-+]?\d+)?%?", "N", text)
     # What takes a fast machine milliseconds may take a slow one seconds.

@@ -33,7 +33,8 @@ def loss_jump(evidence: Evidence) -> LossJump | None:
     An update that breaks a model is large, or its gradient is far above those before it, or the
     learning rate jumped.
     """
-    losses = evidence.losses
+    # A cross-entropy smaller than this rounds to 0 in float32.
+    losses = np.maximum(evidence.losses, np.finfo(np.float32).eps)
     if not evidence.judges_loss or len(losses) < 2 * FEWEST_STEPS:
         return None
     if not len(evidence.sampled_steps):
