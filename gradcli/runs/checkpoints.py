@@ -153,9 +153,8 @@ def _load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise damaged(path, _why_not_loaded(error)) from None
-    except _UNREADABLE as error:
-        first = str(error).partition("\n")[0]
-        raise damaged(path, f"is not a checkpoint ({type(error).__name__}: {first})") from None
+    except _UNREADABLE:
+        raise damaged(path, "is not a checkpoint, or only a part of one") from None
     if not isinstance(state, dict):
         raise damaged(path, "is not a checkpoint")
     return state
@@ -193,7 +192,8 @@ def _verify(path: Path, size: int) -> None:
 def _cannot_resume(directory: Path, problems: list[DamagedFileError]) -> UserError:
     """Return the error of a run that had checkpoints, none of which can be used."""
     last, best = (directory / CHECKPOINTS / name for name in (LAST, BEST))
-    said = " ".join(error.problem for error in problems) or f"{last} is missing."
+    # Both checkpoints may be stopped by the same log.
+    said = " ".join(dict.fromkeys(error.problem for error in problems)) or f"{last} is missing."
     try:
         _supported(directory, BEST)
         hint = f"cp {best} {last}, to continue from the best epoch"

@@ -52,6 +52,8 @@ def main() -> None:
     unknown = sorted(set(arguments.rows) - rows.ROWS.keys())
     if unknown:
         parser.error(f"no row {', '.join(unknown)}: choose from {', '.join(rows.ROWS)}")
+    if arguments.page and arguments.rows:
+        parser.error("--page writes the table of all rows")
     table = ["| what | tried | survived | seconds | command |", "| --- | --- | --- | --- | --- |"]
     for name in arguments.rows or rows.ROWS:
         row = rows.ROWS[name]
@@ -68,7 +70,8 @@ def main() -> None:
         broken = [result for result in results if result.problem]
         tried = sum(result.tried for result in results)
         survived = sum(result.tried for result in results if not result.problem)
-        print(f"{name:12} {tried:5} tried  {survived:5} survived  {seconds:4.0f} s  {row.what}")
+        line = f"{name:12} {tried:5} tried  {survived:5} survived  {seconds:4.0f} s  {row.what}"
+        print(line, flush=True)  # a row takes minutes
         for result in broken:
             print(f"  python tools/torture {name} --seed {result.seed}: {result.problem}")
         if broken:

@@ -95,15 +95,16 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
         )
     if by_the_data:
         return "", None
+    before = "" if fault.step <= 1 else "Neither the loss nor the updates had grown before it."
     if fault.cause:
         no_epsilon = fault.phase == "update" and fault.cause.startswith("eps=0")
         override = "optimizer.eps=1e-8" if no_epsilon and not evidence.info.is_own_loop else None
-        return "Neither the loss nor the updates had grown before it.", override
-    return (
-        "Neither the loss nor the updates had grown before it. Look there for a division by "
-        "zero, or a logarithm or root of a negative number, and look at the batch.",
-        None,
+        return before, override
+    look = (
+        "Look there for a division by zero, or a logarithm or root of a negative number, and look "
+        "at the batch."
     )
+    return f"{before} {look}".lstrip(), None
 
 
 def is_of_any_size(fault: FaultRecord) -> bool:
