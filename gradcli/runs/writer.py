@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import shutil
 import socket
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +33,7 @@ from gradcli.runs.directory import claim
 from gradcli.runs.files import SCHEMA, plain, write_atomically, write_json
 from gradcli.runs.logs import CHECKSUMS_FILE, EVALS_FILE, LOGS, PROBES_FILE, STEPS_FILE, Logs
 from gradcli.runs.step_log import DESCRIPTION_FILE, StepRows
-from gradcli.system.locks import RunLock
+from gradcli.system.locks import RunLock, is_locked
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
@@ -39,6 +43,10 @@ _FILES = (
     *(RUN_FILE, CONFIG_FILE, LAYERS_FILE, DESCRIPTION_FILE, *LOGS, CHECKSUMS_FILE),
     *(f"{CHECKPOINTS}/{name}" for name in (LAST, PREVIOUS, BEST, FAULT)),
 )
+_RUN_NAME = re.compile(r"\d{8}T\d{6}Z-.+-[0-9a-f]{4}")
+#: What a directory holds before it is a run.
+_UNBORN = re.compile(r"lock|checkpoints|config\.yaml|\.(config\.yaml|run\.json)\.\w{8}")
+_UNBORN_SECONDS = 3600
 #: The keys of `fault` in `run.json`; all others of a fault are in `fault_details`.
 FIRST_FAULT_KEYS = ("step", "epoch", "phase", "layer", "loss", "batch")
 #: What `run.json` keeps about each process that trained the run; the top level is the first's.
@@ -52,8 +60,8 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
         UserError: if `runs_dir` is a file.
         OperatingSystemError: if `runs_dir` cannot be written.
     """
-    time = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    directory = runs_dir / f"{time}-{name}-{secrets.token_hex(2)}"
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    directory = runs_dir / f"{now}-{name}-{secrets.token_hex(2)}"
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         directory.mkdir(exist_ok=False)
@@ -70,7 +78,29 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
             where="--runs-dir, or GRADCLI_RUNS",
             hint="--runs-dir DIR, with a folder that you may write to",
         ) from None
+    _sweep_unborn(runs_dir)
     return directory
+
+
+def _sweep_unborn(runs_dir: Path) -> None:
+    """Delete the directories of runs that were killed before `run.json` was written.
+
+    No command shows them.
+    """
+    for path in runs_dir.iterdir():
+        with suppress(OSError):  # another process may be sweeping, too
+            if _is_unborn(path):
+                shutil.rmtree(path)
+
+
+def _is_unborn(path: Path) -> bool:
+    """Whether a process made a run directory here, and was gone before it was a run."""
+    if not _RUN_NAME.fullmatch(path.name) or path.is_symlink() or (path / RUN_FILE).exists():
+        return False
+    names = [str(entry.relative_to(path)) for entry in path.rglob("*")]
+    # A younger one may belong to a process that has not locked it yet.
+    is_old = time.time() - path.stat().st_mtime > _UNBORN_SECONDS
+    return is_old and all(map(_UNBORN.fullmatch, names)) and not is_locked(path)
 
 
 class _Header(TypedDict, total=False):

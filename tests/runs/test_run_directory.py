@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from gradcli.runs import (
     load_run,
 )
 from gradcli.runs.export import step_table, write_csv, write_jsonl
+from gradcli.system.locks import RunLock
 
 LAYERS = (
     LayerInfo(
@@ -208,6 +210,27 @@ def test_a_run_whose_process_is_gone_is_lost_and_can_be_taken_over(tmp_path):
     subprocess.run([sys.executable, "-c", program, str(directory)], check=False)
     assert load_run(directory).status == "lost"
     RunWriter(directory, "", {}).close()
+
+
+@pytest.mark.parametrize(
+    "left", ["nothing", "half a config", "a run", "a note of the user's", "a lock held", "a moment"]
+)
+def test_what_was_killed_before_it_was_a_run_is_swept_later(tmp_path, left):
+    directory = create_run_directory(tmp_path, "killed")
+    (directory / "checkpoints").mkdir()
+    (directory / ".config.yaml.abcd1234").write_text("epo" if left == "half a config" else "")
+    lock = RunLock(directory)
+    if left != "a lock held":
+        lock.release()
+    if left == "a run":
+        (directory / "run.json").write_text("{")
+    if left == "a note of the user's":
+        (directory / "checkpoints" / "note.txt").write_text("keep me")
+    if left != "a moment":
+        os.utime(directory, (0, 0))
+    create_run_directory(tmp_path, "next")
+    assert directory.exists() == (left not in ("nothing", "half a config"))
+    lock.release()
 
 
 def test_names_never_collide(tmp_path):

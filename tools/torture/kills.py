@@ -124,5 +124,10 @@ def outcome(folder: Path) -> dict[str, object]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Return the files that a writer should have renamed or removed."""
-    return [str(path) for path in folder.rglob(".*") if path.is_file()]
+    """Return the files of runs that a writer should have renamed or removed.
+
+    The directory of a process that was killed before it was a run is swept an hour later.
+    """
+    runs = {path.parent for path in folder.rglob("run.json")}
+    files = [path for path in folder.rglob(".*") if path.is_file()]
+    return [str(path) for path in files if runs & set(path.parents)]
