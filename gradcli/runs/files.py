@@ -26,6 +26,8 @@ def write_atomically(
 ) -> None:
     """Replace `path` with a file that `write` fills, once all of it is on the disk.
 
+    The new name is on the disk, too, before this returns: what is written later may rest on it.
+
     Args:
         path: the file.
         write: fills the new one.
@@ -51,11 +53,24 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | N
         if keep_as is not None and path.exists():
             path.replace(keep_as)
         temporary.replace(path)
+        sync_names(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
             raise error.__context__ from None  # torch's own error hides what the system said
         raise
+
+
+def sync_names(folder: Path) -> None:
+    """Wait until the disk has the names in a folder as they are now.
+
+    A file's own `fsync` keeps its content, which a crash may leave without a name.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sweep(folder: Path, names: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcli.runs.files import write_atomically
+from gradcli.runs.files import sync_names, write_atomically
 from gradcli.runs.stored import damaged, file_size
 from gradcli.system.naming import naming
 
@@ -47,6 +47,7 @@ class Logs:
         self._files = {name: (directory / name).open("ab", buffering=0) for name in LOGS}
         for name, file in self._files.items():
             file.truncate(sizes.get(name, 0))
+        sync_names(directory)
         self._sizes = {name: sizes.get(name, 0) for name in LOGS}
         self._checksums_size = os.fstat(self._checksums.fileno()).st_size
 
@@ -160,7 +161,7 @@ def _cut_checksums(directory: Path, sizes: Mapping[str, int]) -> None:
 
 
 def _entries(directory: Path) -> NDArray[Any]:
-    """Return the rows of `checksums.bin`, without an incomplete last one.
+    """Return the rows of `checksums.bin`, without incomplete ones at its end.
 
     Raises:
         DamagedFileError: if it holds anything else.
@@ -168,6 +169,9 @@ def _entries(directory: Path) -> NDArray[Any]:
     path = directory / CHECKSUMS_FILE
     rows = file_size(path) // _ENTRY.itemsize
     entries = np.fromfile(path, _ENTRY, rows) if rows else np.empty(0, _ENTRY)
+    # A crash may leave zeros at the end, of rows that were not on the disk yet.
+    written = np.flatnonzero(entries["size"])
+    entries = entries[: written[-1] + 1] if len(written) else entries
     if (entries["log"] >= len(LOGS)).any() or (entries["start"] < 0).any():
         raise damaged(path, "holds no checksums")
     if (entries["size"] <= 0).any() or (entries["size"] > 2**62 - entries["start"]).any():

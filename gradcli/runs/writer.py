@@ -30,7 +30,7 @@ from gradcli.records import (
 )
 from gradcli.runs.checkpoints import BEST, CHECKPOINTS, FAULT, LAST, PREVIOUS, save_checkpoint
 from gradcli.runs.directory import claim
-from gradcli.runs.files import SCHEMA, plain, write_atomically, write_json
+from gradcli.runs.files import SCHEMA, plain, sync_names, write_atomically, write_json
 from gradcli.runs.logs import CHECKSUMS_FILE, EVALS_FILE, LOGS, PROBES_FILE, STEPS_FILE, Logs
 from gradcli.runs.step_log import DESCRIPTION_FILE, StepRows
 from gradcli.system.locks import RunLock, is_locked
@@ -65,6 +65,7 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         directory.mkdir(exist_ok=False)
+        sync_names(runs_dir)
     except FileExistsError:
         if not runs_dir.is_dir():
             raise UserError(

@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,6 +232,40 @@ def test_what_was_killed_before_it_was_a_run_is_swept_later(tmp_path, left):
     create_run_directory(tmp_path, "next")
     assert directory.exists() == (left not in ("nothing", "half a config"))
     lock.release()
+
+
+@pytest.mark.parametrize("torn", [24, 20, 48])
+def test_zeros_that_a_crash_left_in_place_of_checksums_are_no_damage(writer, torn):
+    writer.write(steps(1, 6))
+    writer.write(steps(7, 4))
+    path = writer.directory / "checksums.bin"
+    data = path.read_bytes()
+    path.write_bytes(data[:24] + data[24 : 48 - min(torn, 24)] + bytes(torn))
+    run = load_run(writer.directory)
+    assert run.steps.step.tolist() == list(range(1, 7))
+    assert run.damage == ()
+
+
+def test_names_are_on_the_disk_before_anything_that_rests_on_them(tmp_path, monkeypatch):
+    """A checkpoint whose name a crash may lose must not be known to `run.json`."""
+    synced = []
+
+    def fsync(target):
+        number = target if isinstance(target, int) else target.fileno()
+        synced.append(Path(f"/proc/self/fd/{number}").readlink())
+
+    monkeypatch.setattr("gradcli.runs.files.os.fsync", fsync)
+    directory = create_run_directory(tmp_path / "runs", "mine")
+    assert synced == [tmp_path / "runs"]
+    with closing(RunWriter(directory, "seed: 0\n", {})) as writer:
+        writer.begin(INFO, {})
+        assert synced[-1] == directory  # the logs have their names
+        synced.clear()
+        writer.save_checkpoint({"model": {}})
+    places = [path if path.is_dir() else path.parent for path in synced]
+    checkpoints, state = directory / "checkpoints", directory
+    assert synced.index(checkpoints) < len(places) - places[::-1].index(state) - 1
+    assert synced[-1] == state
 
 
 def test_names_never_collide(tmp_path):

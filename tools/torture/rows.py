@@ -89,7 +89,7 @@ def _names(seed: int, folder: Path) -> int:
 ROWS = {
     "kills": Row("trainings killed at a random instant, and resumed", 136, 2, _kills),
     "comparisons": Row("comparisons whose parent or worker was killed", 22, 1, _comparisons),
-    "crashes": Row("machines that crash, losing or tearing what was not synced", 30, 1, _crashes),
+    "crashes": Row("machines that crash, losing or tearing what was not synced", 40, 1, _crashes),
     "damage": Row("commands on a run with one damaged file", 16, 1, _damage),
     "inputs": Row("generated overrides and calls", 40, 1, _inputs),
     "starts": Row("trainings started ten at a time in one folder", 10, 0, _starts),
