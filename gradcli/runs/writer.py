@@ -8,7 +8,6 @@ import re
 import secrets
 import shutil
 import socket
-import time
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -79,28 +78,29 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
             where="--runs-dir, or GRADCLI_RUNS",
             hint="--runs-dir DIR, with a folder that you may write to",
         ) from None
-    _sweep_unborn(runs_dir)
+    _sweep_unborn(runs_dir, before=directory.stat().st_mtime - _UNBORN_SECONDS)
     return directory
 
 
-def _sweep_unborn(runs_dir: Path) -> None:
+def _sweep_unborn(runs_dir: Path, before: float) -> None:
     """Delete the directories of runs that were killed before `run.json` was written.
 
-    No command shows them.
+    No command shows them. `before` is a time of the file system, which a clock that jumps, or one of
+    another host, does not change.
     """
     for path in runs_dir.iterdir():
         with suppress(OSError):  # another process may be sweeping, too
-            if _is_unborn(path):
+            if _is_unborn(path, before):
                 shutil.rmtree(path)
 
 
-def _is_unborn(path: Path) -> bool:
+def _is_unborn(path: Path, before: float) -> bool:
     """Whether a process made a run directory here, and was gone before it was a run."""
     if not _RUN_NAME.fullmatch(path.name) or path.is_symlink() or (path / RUN_FILE).exists():
         return False
     names = [str(entry.relative_to(path)) for entry in path.rglob("*")]
     # A younger one may belong to a process that has not locked it yet.
-    is_old = time.time() - path.stat().st_mtime > _UNBORN_SECONDS
+    is_old = path.stat().st_mtime < before
     return is_old and all(map(_UNBORN.fullmatch, names)) and not is_locked(path)
 
 

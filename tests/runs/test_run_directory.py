@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -266,6 +267,14 @@ def test_names_are_on_the_disk_before_anything_that_rests_on_them(tmp_path, monk
     checkpoints, state = directory / "checkpoints", directory
     assert synced.index(checkpoints) < len(places) - places[::-1].index(state) - 1
     assert synced[-1] == state
+
+
+def test_a_clock_that_jumps_does_not_sweep_what_was_just_created(tmp_path, monkeypatch):
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 864_000)
+    assert create_run_directory(tmp_path, "first").exists()
+    create_run_directory(tmp_path, "second")
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_names_never_collide(tmp_path):
