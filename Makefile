@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NUMERIC_TESTS := tests/fast tests/gradients tests/optim tests/training
+LOCKS := requirements.lock requirements-torch.lock
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: run test torture check terminals matrix bench clean
+.PHONY: run test torture check terminals matrix bench lock audit clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST cannot be had
@@ -32,6 +33,18 @@ terminals: $(VENV)/installed-for-tests  ## the tests that draw text, in terminal
 bench: $(VENV)/installed-for-benchmarks  ## what is claimed about speed, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run_all.py
 
+lock: .locking/installed  ## the lock files anew, from pyproject.toml and constraints.txt
+	PATH="$(CURDIR)/.locking/bin:$$PATH" python tools/lock.py
+
+audit: .locking/installed  ## known vulnerabilities of the locked packages; asks pypi.org
+	.locking/bin/pip-audit --strict --disable-pip --require-hashes $(addprefix --requirement ,$(LOCKS))
+
+# The tools that judge the locked packages are not installed among them.
+.locking/installed:
+	$(PYTHON) -m venv .locking
+	.locking/bin/python -m pip install --quiet uv pip-audit
+	touch $@
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --editable .
@@ -46,4 +59,4 @@ $(VENV)/installed-for-benchmarks: $(VENV)/installed
 	-$(PIP_INSTALL) --editable '.[bench]' && touch $@
 
 clean:
-	rm -rf $(VENV) .matrix build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .matrix .locking build dist .mypy_cache .pytest_cache .ruff_cache
