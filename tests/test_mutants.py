@@ -36,6 +36,8 @@ def test_halved_runs():
 def test_the_tested_are_killed_and_the_untested_survive(tmp_path):
     room = tmp_path / "gradcli" / "room"
     room.mkdir(parents=True)
+    for package in (room, room.parent):
+        (package / "__init__.py").touch()
     (room / "numbers.py").write_text(CODE)
     tests = tmp_path / "tests"
     tests.mkdir()

@@ -117,7 +117,7 @@ def _run(copy: Path, file: str, folder: Path) -> dict[str, Any]:
         print(f"could not record {file}:", (copy / "pytest.log").read_text()[-2000:])
         return {"tests": {}, "other_seconds": ending.seconds, "ran": [], "lines": {}}
     tests = json.loads(answer.read_text())
-    combined = coverage.Coverage(data_file=str(folder / "combined"), config_file=False)
+    combined = coverage.Coverage(data_file=str(folder / "data"), config_file=False)
     combined.combine([str(folder)])
     ran, lines = _lines(combined.get_data(), copy)
     other = max(0.0, ending.seconds - sum(tests.values()))
@@ -126,13 +126,13 @@ def _run(copy: Path, file: str, folder: Path) -> dict[str, Any]:
 
 def _lines(
     data: coverage.CoverageData, copy: Path
-) -> tuple[list[str], dict[str, dict[int, list[int]]]]:
+) -> tuple[list[str], dict[str, dict[str, list[int]]]]:
     """Return the tests, and by file and line of the package which of them ran it."""
     ran = sorted(data.measured_contexts())
     number = {context: at for at, context in enumerate(ran)}
     return ran, {
         Path(path).relative_to(copy).as_posix(): {
-            line: sorted(number[context] for context in contexts)
+            str(line): sorted(number[context] for context in contexts)
             for line, contexts in data.contexts_by_lineno(path).items()
         }
         for path in data.measured_files()
