@@ -42,7 +42,7 @@ def test_the_tested_are_killed_and_the_untested_survive(tmp_path):
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "test_numbers.py").write_text(TEST)
-    command = [sys.executable, MUTANTS, "--root", tmp_path, "--rooms", "gradcli/room"]
+    command = [sys.executable, MUTANTS, "--root", tmp_path, "--rooms", "gradcli/room", "--shared"]
 
     first = subprocess.run([*command, "--limit", "2"], capture_output=True, text=True)
     results = tmp_path / ".mutants" / "results.jsonl"

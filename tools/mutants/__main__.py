@@ -42,6 +42,8 @@ ROOMS = ["gradcli/gradients", "gradcli/diagnosis", "gradcli/comparison", "gradcl
 SEED = 20261128
 COUNT = 400
 ENOUGH = 0.85
+#: What most tests import; loading it takes longer than many a test file.
+SHARED = ["torch", "scipy.stats", "omegaconf", "typer", "rich.console", "matplotlib"]
 #: Processor time of the tests that try one mutant.
 SECONDS = 60.0
 #: Tests of the tools, the pages and the wheel: slow, and not about the rooms.
@@ -74,6 +76,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="of mutants that this start runs")
     parser.add_argument("--survivors", action="store_true", help="run the survivors again")
     parser.add_argument("--tests", nargs="+", help="test files, instead of all that are about code")
+    parser.add_argument("--shared", nargs="*", default=SHARED, help="modules that are loaded once")
     arguments = parser.parse_args()
     root = arguments.root.absolute()
     results = root / ".mutants" / "results.jsonl"
@@ -82,7 +85,7 @@ def main() -> int:
     missing = [mutant for mutant in mutants if needs_run(mutant, known, arguments.survivors)]
     with tempfile.TemporaryDirectory() as folder:
         copy = copied(root, Path(folder))
-        load_shared()
+        load_shared(arguments.shared)
         tests = arguments.tests or test_files(root)
         if missing:
             knowledge = {file: record(copy, file, root / ".mutants" / "tests") for file in tests}

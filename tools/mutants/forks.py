@@ -16,9 +16,6 @@ from pathlib import Path
 
 import pytest
 
-#: What most tests import, if it is there; loading it takes longer than many a test file.
-_SHARED = ("torch", "scipy.stats", "omegaconf", "typer", "rich.console", "matplotlib")
-
 
 @dataclass(frozen=True)
 class Ending:
@@ -30,11 +27,10 @@ class Ending:
     """Of processor time, with the commands that the tests ran."""
 
 
-def load_shared() -> None:
+def load_shared(names: Sequence[str]) -> None:
     """Import what all forks share."""
-    for name in _SHARED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    for name in names:
+        importlib.import_module(name)
 
 
 def pytest_in_fork(
