@@ -218,7 +218,7 @@ def try_to_kill(
         for file, times in chosen.items():
             limit = 3 * sum(times.values()) + 20
             ending = pytest_in_fork(copy, ["-x", file], [Chosen(times)], limit)
-            if ending.code != 0:
+            if ending.code not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
                 outcome, by = "killed" if ending.code is not None else "timeout", file
                 break
     finally:
