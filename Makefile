@@ -6,7 +6,7 @@ NUMERIC_TESTS := tests/fast tests/gradients tests/optim tests/training
 LOCKS := requirements.lock requirements-torch.lock
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: run test torture check terminals matrix bench lock audit clean
+.PHONY: run test torture check terminals matrix mutants bench lock audit clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST cannot be had
@@ -21,6 +21,9 @@ matrix:  ## the quick suite with the oldest and the newest PyTorch, each in a ne
 
 torture: $(VENV)/installed-for-tests  ## what is promised in docs/reliability.md, tried: 15 minutes
 	$(BIN)/python tools/torture
+
+mutants: $(VENV)/installed-for-mutants  ## would a test notice? 400 small changes; goes on if stopped
+	$(BIN)/python tools/mutants
 
 check: $(VENV)/installed-for-tests  ## linter, formatter and type checker
 	$(BIN)/ruff check .
@@ -54,9 +57,13 @@ $(VENV)/installed-for-tests: $(VENV)/installed
 	$(PIP_INSTALL) --editable '.[test]'
 	touch $@
 
+$(VENV)/installed-for-mutants: $(VENV)/installed-for-tests
+	$(PIP_INSTALL) --editable '.[mutants]'
+	touch $@
+
 # A benchmark whose rival cannot be had says so and is skipped, so that failing here stops nothing.
 $(VENV)/installed-for-benchmarks: $(VENV)/installed
 	-$(PIP_INSTALL) --editable '.[bench]' && touch $@
 
 clean:
-	rm -rf $(VENV) .matrix .locking build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .matrix .locking .mutants build dist .mypy_cache .pytest_cache .ruff_cache

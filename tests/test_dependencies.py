@@ -37,6 +37,9 @@ UNDOCUMENTED = {
 }
 #: Attributes of the same kind.
 UNDOCUMENTED_NAMES = {"process_value": "typer", "type_descriptor": "typer"}
+#: A bound would replace the PyTorch that somebody's network needs. With a release that was not
+#: proven, `gradcli.fast` turns itself off, and the tests of the hooks say what else has changed.
+UNBOUNDED = {"torch"}
 #: Functions that are given the name of an attribute.
 BY_NAME = {"getattr", "hasattr", "attrgetter"}
 
@@ -154,7 +157,7 @@ def test_a_package_whose_private_parts_are_used_has_an_upper_bound():
         packages.add(package)
     bounds = {re.match(r"[\w-]+", one).group(): one for one in PROJECT["dependencies"]}
     assert packages == {"torch", "hydra-core", "rich", "typer"}
-    for package in packages:
+    for package in packages - UNBOUNDED:
         assert re.search(r",<\d", bounds[package]), bounds[package]
 
 
