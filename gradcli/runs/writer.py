@@ -85,8 +85,8 @@ def create_run_directory(runs_dir: Path, name: str) -> Path:
 def _sweep_unborn(runs_dir: Path, before: float) -> None:
     """Delete the directories of runs that were killed before `run.json` was written.
 
-    No command shows them. `before` is a time of the file system: the clock of this process may jump,
-    or differ from that of another host.
+    No command shows them. `before` is a time of the file system, because clocks of processes jump
+    and those of hosts differ.
     """
     for path in runs_dir.iterdir():
         with suppress(OSError):  # another process may be sweeping, too
