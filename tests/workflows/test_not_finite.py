@@ -69,6 +69,21 @@ def test_a_run_that_broke_ends_as_diverged(case, gradcli, runs_dir, strict_json)
     assert gradcli("train", "--resume", str(run.path)).code == 2
 
 
+@pytest.mark.parametrize("option", [(), ("--check",), ("--probe", "noise,sharpness")])
+def test_a_fresh_model_that_overflows_is_told_in_strict_json(option, gradcli, strict_json):
+    words = ("data=mnist5k", "init=normal", "init.std=1e30", *option, "--json")
+    told = strict_json(gradcli("inspect-gradients", *words).out)
+    assert [one["code"] for one in told["findings"]][:1] == ["initial-scale"]
+
+
+def test_two_runs_that_broke_are_compared_in_strict_json(gradcli, runs_dir, strict_json):
+    for rate in ("1e25", "1e30"):
+        gradcli("train", *SMALL, "optimizer=sgd", f"optimizer.lr={rate}", "max_steps=4", "clip=none")
+    first, second = sorted(path.name for path in runs_dir.glob("2*"))
+    told = strict_json(gradcli("runs", "diff", first, second, "--json").out)
+    assert any("optimizer.lr" in str(one) for one in told.values())
+
+
 def test_the_end_names_the_layer_and_the_step(gradcli, runs_dir):
     answer = gradcli("train", *SMALL, *BREAKS["weights"])
     text = " ".join(answer.out.split())
