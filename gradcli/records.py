@@ -471,6 +471,8 @@ class TrainSummary:
     layers: tuple[LayerSummary, ...]
     findings: tuple[Finding, ...]
     fault: FaultRecord | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader must know first: that damaged rows of the logs were left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,7 +285,7 @@ def _notes(run: Run, summary: TrainSummary) -> tuple[str, ...]:
     """Say what a reader must know before the numbers."""
     steps = f"{summary.steps:,} step" + "s" * (summary.steps != 1)
     own_loop = run.info.is_own_loop
-    notes = []
+    notes = [*summary.notes]
     match run.status:
         case "running":
             notes.append(f"The run is still going: {steps} so far.")

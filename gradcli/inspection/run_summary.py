@@ -21,6 +21,7 @@ from gradcli.diagnosis import (
     diagnose,
 )
 from gradcli.diagnosis.evidence import matrix_layers
+from gradcli.notation import numbers
 from gradcli.probes.hidden_states import HIDDEN_STATES
 from gradcli.probes.noise import NOISE
 from gradcli.probes.signals import SIGNALS
@@ -97,6 +98,7 @@ def summarise_run(
         ),
         findings=diagnose(evidence),
         fault=run.fault,
+        notes=_notes(run, steps),
     )
 
 
@@ -150,6 +152,20 @@ def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> P
             for one in states.result
         ),
     )
+
+
+def _notes(run: Run, steps: int) -> tuple[str, ...]:
+    """Say which steps are left out because their rows are damaged."""
+    logged = len(run.steps)
+    if run.status == "running" or logged >= steps or not run.damage:
+        return ()
+    left = (
+        f"only {numbers.count(logged)} can be read, the last of them step "
+        f"{numbers.count(int(run.steps.step[-1]))}. What is said of its steps is said of those"
+        if logged
+        else "none can be read"
+    )
+    return (f"The log of steps is damaged: of {numbers.count(steps, 'step')} {left}.",)
 
 
 def _steps_made(run: Run) -> int:

@@ -67,6 +67,7 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
         "clipped_fraction": summary.clipped_fraction,
         "layers": [_layer(layer) for layer in summary.layers],
         "findings": [finding_json(finding) for finding in summary.findings],
+        "notes": summary.notes,
     }
     written: dict[str, Any] = jsonable(result)
     return written

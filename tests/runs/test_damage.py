@@ -166,6 +166,20 @@ def test_steps_of_a_damaged_block_are_left_out_and_named(gradcli, runs):
     assert answer.message.count("steps.bin does not match the checksum of its bytes") == 1
 
 
+def test_the_last_readable_step_is_not_taken_for_the_end(gradcli, runs):
+    one, _ = runs
+    os.truncate(one / "steps.bin", 300)
+    rows = load_run(one).steps.step.tolist()
+    note = f"of 16 steps only {len(rows)} can be read, the last of them step {rows[-1]}."
+    assert 0 < len(rows) < 16
+    for command in (("runs", "show"), ("inspect-gradients",)):
+        answer = gradcli(*command, str(one))
+        assert note in " ".join(answer.out.split())
+        (told,) = json.loads(gradcli(*command, str(one), "--json").out)["notes"]
+        assert note in told
+    assert f"loss {load_run(one).steps.loss[-1]:.4f} at step {rows[-1]}" in answer.out
+
+
 def test_what_killed_processes_left_behind_is_swept_by_the_next_writer(runs):
     one, _ = runs
     left = [one / ".run.json.abcd1234", one / "checkpoints" / ".last.pt.x_y1z2w3"]

@@ -78,7 +78,9 @@ def test_a_fresh_model_that_overflows_is_told_in_strict_json(option, gradcli, st
 
 def test_two_runs_that_broke_are_compared_in_strict_json(gradcli, runs_dir, strict_json):
     for rate in ("1e25", "1e30"):
-        gradcli("train", *SMALL, "optimizer=sgd", f"optimizer.lr={rate}", "max_steps=4", "clip=none")
+        gradcli(
+            "train", *SMALL, "optimizer=sgd", f"optimizer.lr={rate}", "max_steps=4", "clip=none"
+        )
     first, second = sorted(path.name for path in runs_dir.glob("2*"))
     told = strict_json(gradcli("runs", "diff", first, second, "--json").out)
     assert any("optimizer.lr" in str(one) for one in told.values())

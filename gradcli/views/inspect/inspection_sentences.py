@@ -59,6 +59,8 @@ def describe_state(inspection: Inspection) -> str:
     loss = f"loss {numbers.score(inspection.loss)}"
     if inspection.examples:
         loss += f" on {numbers.count(inspection.examples, 'example')}"
+    elif inspection.history is not None and inspection.history.last_step[-1] < inspection.step:
+        loss += f" at step {numbers.count(int(inspection.history.last_step[-1]))}"
     return f"{state}; {loss}"
 
 

@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from gradcli.notation import numbers
 from gradcli.records import TrainSummary
 from gradcli.system.paths import Paths
-from gradcli.views.findings import by_severity, finding_lines, with_override
+from gradcli.views.findings import SEVERITY_STYLES, by_severity, finding_lines, with_override
 from gradcli.views.heading import STATUS_STYLES, describe, describe_fault, joined
 from gradcli.views.labelled import LABEL_WIDTH, Labelled, labelled_lines, whole_lines
 from gradcli.views.table import (
@@ -108,6 +108,8 @@ def _headline(summary: TrainSummary, width: int) -> Iterator[RenderableType]:
     yield Text(joined(describe(summary.info), ", ", width), TITLE)
     if summary.info.data.note:
         yield Text(summary.info.data.note)
+    for note in summary.notes:
+        yield Text(note, SEVERITY_STYLES["warning"])
 
 
 def _result(summary: TrainSummary) -> Iterator[RenderableType]:
