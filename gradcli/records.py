@@ -178,6 +178,10 @@ class SetupRecord:
     output_grad_norm: float = math.nan
     """||dL/doutput|| times the root of the batch size: for the mean cross-entropy of guessing
     among many classes about 1, whatever the model and the batch."""
+    usual_target: tuple[int, float] = (-1, math.nan)
+    """The class that the gradient w.r.t. the output, (n, classes), raises most in the most rows,
+    and the share of these rows: of a cross-entropy, the commonest label of the batch. -1 if the
+    output has another shape."""
     loss_path: tuple[str, ...] = ()
     """The operations from the loss backwards while there is only one way, without views:
     `("NllLoss", "LogSoftmax", "Softmax", "Addmm")` for cross-entropy after a softmax."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -83,3 +84,40 @@ class Pair(nn.Module):
         super().__init__()
         self.generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
         self.discriminator = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
+
+
+class _SquareRoot(torch.autograd.Function):
+    """sign(x) (sqrt(1 + |x|) - 1), with its derivative."""
+
+    @staticmethod
+    def forward(context: Any, signal: Tensor) -> Tensor:
+        context.save_for_backward(signal)
+        return signal.sign() * ((1 + signal.abs()).sqrt() - 1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (signal,) = context.saved_tensors
+        return gradient / (2 * (1 + signal.abs()).sqrt())
+
+
+class _Rounded(torch.autograd.Function):
+    """Rounds to sixteenths, and passes gradients straight through (Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(context: Any, signal: Tensor) -> Tensor:
+        return (signal * 16).round() / 16
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class ByHand(nn.Module):
+    """An activation with a backward pass written by hand."""
+
+    def __init__(self, *, rounds: bool) -> None:
+        super().__init__()
+        self.rounds = rounds
+
+    def forward(self, signal: Tensor) -> Tensor:
+        return _Rounded.apply(signal) if self.rounds else _SquareRoot.apply(signal)

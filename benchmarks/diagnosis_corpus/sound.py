@@ -15,7 +15,7 @@ from diagnosis_corpus.cases import OPTIMIZERS, Answer, Kind, Setting, Training
 from diagnosis_corpus.loop import RATES, Loop, digit_loop, make_optimizer
 from diagnosis_corpus.loop_faults import CHAINS
 from diagnosis_corpus.nets import WIDTH, Residual
-from diagnosis_corpus.odd_nets import LayerScaled, Lora, Pair, Sometimes, Texts, Tied
+from diagnosis_corpus.odd_nets import ByHand, LayerScaled, Lora, Pair, Sometimes, Texts, Tied
 from diagnosis_corpus.tasks import Task, curve, words
 from diagnosis_corpus.train_faults import SHIPPED, sound_config
 
@@ -297,6 +297,15 @@ def _zero_residual(setting: Setting, drawn: random.Random) -> Loop:
     return loop
 
 
+def _by_hand(setting: Setting, drawn: random.Random) -> Loop:
+    """A backward pass written by hand: the right one, or one that is meant to be another."""
+    loop = digit_loop(setting, drawn)
+    index = drawn.randrange(len(loop.model.blocks))
+    by_hand = ByHand(rounds=drawn.random() < 0.5)
+    loop.model.blocks[index] = nn.Sequential(loop.model.blocks[index], by_hand)
+    return loop
+
+
 def _zero_head(setting: Setting, drawn: random.Random) -> Loop:
     """A head that begins at zero, so that at first nothing else has a gradient."""
     loop = digit_loop(setting, drawn)
@@ -351,6 +360,7 @@ def kinds() -> Iterator[Kind]:
     yield _kind("unfreezing", _unfreezing, architectures=("cnn", *CHAINS))
     yield _kind("teacher", _kept_average, architectures=("mlp",))
     yield _kind("zero residual", _zero_residual, architectures=("mlp",))
+    yield _kind("backward by hand", _by_hand, architectures=CHAINS)
     yield _kind("zero head", _zero_head, architectures=("mlp", "cnn", "normalised"))
 
 

@@ -350,6 +350,17 @@ BLOCKS = Limit(
     "One or two such falls and rises happen when a learning rate is too high.",
     "measured: 4 to 9 if the examples are sorted by class (22 of 23), at most 2 in sound trainings",
 )
+ONE_CLASS = Limit(
+    0.9,
+    "No two shuffled batches hold nearly nothing but one class each, and not the same one.",
+    "of 16 examples of two equally common classes, 15 or more are of a given one once in 3,800 "
+    "times; of ten classes, never",
+)
+FEWEST_ROWS = Limit(
+    16.0,
+    "In smaller batches, chance may make most examples of one class.",
+    "binomial: 17/2**16 of 16 examples, 9/2**8 of 8",
+)
 BLOCK_FALL = Limit(
     8.0,
     "While batches are of one class the loss falls at every step but one; in noise, eight steps do "

@@ -45,6 +45,7 @@ class _Seen:
 
     call: ForwardCall
     output_grad_norm: float = math.nan
+    usual_target: tuple[int, float] = (-1, math.nan)
     eval_mode: tuple[str, ...] = ()
     unmade: tuple[str, ...] = ()
     requires_grad: tuple[bool, ...] = ()
@@ -137,6 +138,14 @@ class SetupWatch:
         self._seen = _Seen(
             call=call,
             output_grad_norm=math.nan if latest is None else norms[latest],
+            usual_target=next(
+                (
+                    (key[2], share)
+                    for key, share in events
+                    if _is(key, "target") and key[1] == latest
+                ),
+                (-1, math.nan),
+            ),
             eval_mode=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "eval"))),
             unmade=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "unmade"))),
             requires_grad=tuple(parameter.requires_grad for parameter in self._parameters),
@@ -190,6 +199,7 @@ class SetupWatch:
             outputs=call.outputs,
             output_sums=call.output_sums,
             output_grad_norm=seen.output_grad_norm * math.sqrt(call.rows) / scale,
+            usual_target=seen.usual_target,
             loss_path=seen.path,
             output_at=seen.output_at,
             without_gradient=seen.without_gradient,
@@ -345,7 +355,7 @@ class _Mode(Hook):
 
 
 class _Output(Hook):
-    """Notes the norm of the gradient w.r.t. the model's output."""
+    """Notes of the gradient w.r.t. the model's output its norm, and which class it raises."""
 
     def __init__(self, log: BackwardLog | None = None, index: int = 0) -> None:
         super().__init__(None if log is None else self._note)
@@ -353,8 +363,14 @@ class _Output(Hook):
 
     def _note(self, gradient: Tensor) -> None:
         assert self._log is not None
-        norm = gradient.detach().to(torch.float64).norm().item()
+        gradient = gradient.detach()
+        norm = gradient.to(torch.float64).norm().item()
         self._log.note(("output", self._index), norm)
+        if gradient.ndim == 2 and gradient.shape[1] > 2:
+            # softmax(z) - y has its one negative number at the label.
+            rows = torch.bincount(gradient.argmin(dim=1), minlength=gradient.shape[1])
+            usual = int(rows.argmax())
+            self._log.note(("target", self._index, usual), rows[usual].item() / len(gradient))
 
 
 def _main_output(output: Any) -> Tensor | None:

@@ -326,3 +326,94 @@ def test_classes_that_come_one_after_the_other(run_evidence, setup_record):
     found = diagnose(run_evidence(losses=np.tile(block, 5), setup=setup_record()))
     assert found[0].code == "data-order"
     assert "shuffle" in found[0].mend.lower()
+
+
+@pytest.mark.parametrize(
+    ("targets", "rows", "found"),
+    [
+        ([(3, 1.0), (3, 1.0), (7, 0.95)], 64, "data-order"),
+        ([(3, 0.9), (1, 0.9)], 16, "data-order"),
+        ([(3, 1.0), (3, 1.0), (3, 1.0)], 64, "healthy"),  # most examples are of one class
+        ([(3, 0.2), (7, 0.89), (1, 0.92)], 64, "healthy"),
+        ([(3, 1.0), (7, 1.0)], 15, "healthy"),  # by chance
+        ([(-1, math.nan)] * 3, 64, "healthy"),  # not known
+    ],
+)
+def test_batches_that_hold_one_class_each(run_evidence, setup_record, targets, rows, found):
+    setups = tuple(setup_record(step=10 * at, usual_target=one) for at, one in enumerate(targets))
+    evidence = replace(run_evidence(setup=setups[-1], batch_size=rows), setups=setups)
+    (told,) = diagnose(evidence)
+    assert told.code == found
+    if found == "data-order":
+        first, second = targets[0], targets[-1]
+        assert f"batch of step 1 are of class {first[0]}," in told.message
+        assert f"that of step {10 * len(targets) - 9} of class {second[0]}." in told.message
+        assert "shuffle=True" in told.mend
+
+
+def test_with_tiny_batches_larger_ones_are_advised_before_a_lower_rate(run_evidence, setup_record):
+    many = {"losses": FLAT, "ratios": (1.0, 0.5, 0.5), "setup": setup_record()}
+    of_two, of_five = (diagnose(run_evidence(**many, batch_size=size))[0] for size in (2, 5))
+    assert of_two.code == of_five.code == "lr-too-high"
+    assert of_two.override == "batch_size=64"
+    assert of_two.mend.startswith("Use batches of 64 examples")
+    assert of_two.mend.endswith(of_five.mend)
+    assert of_five.override.startswith("optimizer.lr=")
+    blown_up = {**many, "losses": np.concatenate([[LN_10], np.geomspace(3, 90, 99)])}
+    assert diagnose(run_evidence(**blown_up, batch_size=2))[0].override == of_five.override
+
+
+# A backward pass written by hand ------------------------------------------------------------
+
+BY_HAND = (("Mine", 1),)
+
+
+@pytest.mark.parametrize(
+    ("losses", "found"),
+    [
+        (FLAT, "wrong-gradient"),
+        (np.linspace(LN_10, 0.7 * LN_10, 100), "wrong-gradient"),  # others do what they can
+        (np.linspace(LN_10, 0.6 * LN_10, 100), "healthy"),
+        (np.concatenate([[LN_10], np.geomspace(3, 90, 99)]), "wrong-gradient"),
+    ],
+)
+def test_a_backward_pass_written_by_hand_is_doubted_if_little_is_learned(
+    run_evidence, setup_record, losses, found
+):
+    setup = setup_record(own_functions=BY_HAND)
+    told = diagnose(run_evidence(losses=losses, setup=setup, own_loop=True))
+    assert told[0].code == found
+    if found == "wrong-gradient":
+        assert told[0].layer == "middle"
+        assert "Mine" in told[0].message and "may be wrong" in told[0].message
+        assert "gradcheck" in told[0].mend
+        assert "labels" not in [one.code for one in told]
+
+
+def test_nor_is_it_doubted_in_few_steps_nor_when_the_rate_or_nothing_explains_more(
+    run_evidence, setup_record
+):
+    setup = setup_record(own_functions=BY_HAND)
+    for changes in (
+        {"losses": FLAT[:59]},
+        {"losses": FLAT, "ratios": (3.0, 3.0, 3.0)},
+        {"losses": FLAT, "ratios": (1e-6, 1e-6, 1e-6)},
+        {"losses": FLAT, "setup": setup_record()},
+    ):
+        told = diagnose(run_evidence(**{"setup": setup, "own_loop": True, **changes}))
+        assert "wrong-gradient" not in [one.code for one in told]
+
+
+def test_it_explains_a_value_that_is_not_finite_only_if_the_loss_had_grown(
+    run_evidence, setup_record
+):
+    setup = setup_record(own_functions=BY_HAND)
+    fault = FaultRecord(31, 1, "forward", "middle", math.nan, ())
+    grown = np.concatenate([[LN_10], np.geomspace(3, 900, 29)])
+    told = diagnose(run_evidence(losses=grown, setup=setup, own_loop=True, fault=fault))
+    assert [(one.code, one.follows_from) for one in told][:2] == [
+        ("wrong-gradient", None),
+        ("non-finite", "wrong-gradient"),
+    ]
+    told = diagnose(run_evidence(losses=FLAT[:30], setup=setup, own_loop=True, fault=fault))
+    assert told[0].code == "non-finite"

@@ -461,6 +461,39 @@ def test_the_path_from_the_loss(loss_of, path):
     assert train(net(), loss_of=loss_of)[0].loss_path == path
 
 
+@pytest.mark.parametrize(
+    "loss_of",
+    [
+        F.cross_entropy,
+        lambda y, t: F.cross_entropy(y, t, label_smoothing=0.1, reduction="sum"),
+        lambda y, t: F.nll_loss(y.log_softmax(1), t),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, F.one_hot(t, CLASSES).float()),
+    ],
+)
+def test_the_gradient_of_the_output_shows_the_commonest_label(loss_of):
+    torch.manual_seed(0)
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor, records = watch(model, optimizer)
+    expected = []
+    for common in range(3):
+        inputs, labels = batch()
+        labels[common:] = common
+        optimizer.zero_grad()
+        loss = loss_of(model(inputs), labels)
+        loss.backward()
+        monitor.step(loss)
+        optimizer.step()
+        expected.append((common, (labels == common).float().mean().item()))
+    assert [one.usual_target for one in records] == [pytest.approx(one) for one in expected]
+
+
+def test_an_output_without_classes_has_no_commonest_label():
+    model = nn.Sequential(nn.Linear(6, 1), nn.Flatten(0))
+    label, share = train(model, loss_of=lambda y, t: y.square().mean())[0].usual_target
+    assert label == -1 and math.isnan(share)
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 @pytest.mark.parametrize("parts", [1, 2])
 def test_the_gradient_of_the_output_shows_how_a_loss_is_scaled(scale, parts):

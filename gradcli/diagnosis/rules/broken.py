@@ -9,6 +9,7 @@ import numpy as np
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import (
+    HALF_LEARNED,
     LARGE_UPDATE,
     LOSS_BLOWN_UP,
     MOVED,
@@ -84,11 +85,8 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
         return "", None
     ratios = evidence.update_ratios
     largest = float(np.nanmax(ratios)) if np.isfinite(ratios).any() else 0.0
-    rose = len(evidence.losses) > 0 and (
-        evidence.losses.max() > LOSS_BLOWN_UP.value * evidence.losses[0]
-    )
     by_the_data = is_of_any_size(fault)
-    if (rose or largest > LARGE_UPDATE.value) and not by_the_data:
+    if (_loss_rose(evidence) or largest > LARGE_UPDATE.value) and not by_the_data:
         return (
             "The loss or the updates had grown before it: the steps were too large.",
             remedies.lower_learning_rate(evidence, largest / LARGE_UPDATE.value),
@@ -105,6 +103,17 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
         "at the batch."
     )
     return f"{before} {look}".lstrip(), None
+
+
+def _loss_rose(evidence: Evidence) -> bool:
+    """Whether the loss was once far above the first one."""
+    losses = evidence.losses
+    return len(losses) > 0 and bool(losses.max() > LOSS_BLOWN_UP.value * losses[0])
+
+
+def _grew_before_fault(fault: FaultRecord, evidence: Evidence) -> bool:
+    """Whether the loss had grown before a value was not finite, which it may have caused."""
+    return not is_of_any_size(fault) and _loss_rose(evidence)
 
 
 def is_of_any_size(fault: FaultRecord) -> bool:
@@ -135,9 +144,14 @@ def backward_by_hand(evidence: Evidence) -> Iterator[Finding]:
     Whether it is wrong is not known before it is checked.
     """
     setup = evidence.setup
-    if setup is None or not setup.own_functions or evidence.steps < SLOW_START.value:
+    if setup is None or not setup.own_functions or not evidence.judges_loss:
         return
-    if not evidence.judges_loss or evidence.has_learned:
+    if evidence.fault is not None and not _grew_before_fault(evidence.fault, evidence):
+        return
+    if evidence.fault is None and evidence.steps < SLOW_START.value:
+        return
+    # Layers after the function get the right gradient, so a part may be learned.
+    if evidence.loss_kept <= HALF_LEARNED.value:
         return
     usual = evidence.usual_update_ratios
     if not np.isfinite(usual).any() or not evidence.steps * np.nanmax(usual) > MOVED.value:

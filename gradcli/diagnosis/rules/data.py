@@ -18,9 +18,11 @@ from gradcli.diagnosis.limits import (
     BLOCK_HEIGHT,
     BLOCK_LOW,
     BLOCKS,
+    FEWEST_ROWS,
     LEARNED_ANYWAY,
     LOSS_KEPT,
     MOVED,
+    ONE_CLASS,
     PASSED,
     SLOW_START,
     SOON,
@@ -109,8 +111,12 @@ def _validation(evidence: Evidence) -> tuple[float, bool]:
 
 
 def data_order(evidence: Evidence) -> Iterator[Finding]:
-    """The classes come one after the other: the loss falls, and rises at once, repeatedly."""
+    """The classes come one after the other: batches hold one of them, or the loss shows it."""
     if evidence.steps < FEWEST_STEPS or not evidence.classes > 2:
+        return
+    alone = _classes_alone(evidence)
+    if len(alone) > 1:
+        yield _batches_of_one_class(evidence, alone)
         return
     if not (evidence.losses >= 0).all():
         return
@@ -133,6 +139,40 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
         message=f"The examples are not shuffled: {len(blocks)} times the loss fell step by step "
         "and then rose at once above that of guessing, as it does when the classes come one after "
         "the other.",
+        override=None,
+        mend="Shuffle the examples (DataLoader(..., shuffle=True)), so that each batch has all "
+        "classes.",
+    )
+
+
+def _classes_alone(evidence: Evidence) -> dict[int, int]:
+    """Return the classes that observed batches hold nearly alone: the first such step of each."""
+    if evidence.batch_size < FEWEST_ROWS.value:
+        return {}
+    first: dict[int, int] = {}
+    for setup in evidence.setups:
+        label, share = setup.usual_target
+        if share >= ONE_CLASS.value:
+            first.setdefault(label, setup.step + 1)
+    return first
+
+
+def _batches_of_one_class(evidence: Evidence, alone: dict[int, int]) -> Finding:
+    (label, step), (other, later) = list(alone.items())[:2]
+    return Finding(
+        code="data-order",
+        severity="warning",
+        layer=None,
+        evidence={
+            "classes_alone": len(alone),
+            "batch_size": evidence.batch_size,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"batches of {FEWEST_ROWS} examples or more of which one class makes up "
+        f"{ONE_CLASS} or more, and not the same one in all of them ({ONE_CLASS.source})",
+        message=f"The examples are not shuffled: nearly all of the batch of step {step} are of "
+        f"class {label}, and of that of step {later} of class {other}. Each update learns one "
+        "class and unlearns the others.",
         override=None,
         mend="Shuffle the examples (DataLoader(..., shuffle=True)), so that each batch has all "
         "classes.",

@@ -42,6 +42,8 @@ from gradcli.records import Finding, was_clipped
 
 # The scatter that the proposed larger batch should bring.
 _GOOD_SCATTER = 0.3
+# With so many, the gradient of a batch is no longer mostly that of single examples.
+_ENOUGH_EXAMPLES = 64
 # Where a value that is not finite may be the work of updates; inputs and labels are not.
 _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
@@ -76,6 +78,12 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
             f"Remove the jump of the schedule at step {of_rate[-1].step}, where it multiplies the "
             f"learning rate by {numbers.norm(of_rate[-1].factor)}: lower it there."
         )
+    elif _is_of_tiny_batches(evidence):
+        override = remedies.larger_batches(evidence, _ENOUGH_EXAMPLES / evidence.batch_size)
+        mend = (
+            f"Use batches of {_ENOUGH_EXAMPLES} examples, whose gradient allows a higher rate than "
+            f"that of {evidence.batch_size}. {mend}"
+        )
     name = evidence.layers[place].name
     when = f"at step {step} " if jump else ""
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
@@ -101,6 +109,12 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         override=override,
         mend=mend,
     )
+
+
+def _is_of_tiny_batches(evidence: Evidence) -> bool:
+    """Whether the noise of one to four examples makes steps too large, and not the rate alone."""
+    tiny = 0 < evidence.batch_size <= TINY_BATCH.value
+    return tiny and evidence.fault is None and not evidence.blown_up
 
 
 def _what_it_did(evidence: Evidence, ratio: float) -> str:

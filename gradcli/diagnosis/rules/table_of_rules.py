@@ -170,12 +170,19 @@ _CAUSES = (
 EXPLAINED_BY: dict[str, tuple[str, ...]] = {
     "non-finite": (*_CAUSES, "wrong-gradient", "exploding", "spike", "bad-batch", "data-order"),
     "spike": _CAUSES,
-    "dead-units": (*_CAUSES, "softmax-before-loss", "exploding", "spike", "bad-batch"),
+    "dead-units": (
+        *_CAUSES,
+        "wrong-gradient",
+        "softmax-before-loss",
+        "exploding",
+        "spike",
+        "bad-batch",
+    ),
     "no-gradient": (
         *("softmax-before-loss", "initial-scale", "weight-decay-too-strong", "lr-too-high"),
         "dead-units",
     ),
-    "saturated": (*_CAUSES, "exploding"),
+    "saturated": (*_CAUSES, "wrong-gradient", "exploding"),
     "vanishing": (*_CAUSES, "saturated", "softmax-before-loss", "batch-norm-mode"),
     "exploding": ("unscaled-inputs", "initial-scale", "loss-scale", "lr-too-high"),
     "always-clipped": ("unscaled-inputs", "initial-scale", "loss-scale", "lr-too-high"),
