@@ -25,7 +25,7 @@ HELD_ARCHITECTURES = frozenset({"residual", "transformer"})
 HELD_OPTIMIZERS = frozenset({"nesterov", "nadam", "adagrad"})
 
 #: Seeds of the two parts: `FIRST_SEED[part] + index`, with fewer than a million indices.
-FIRST_SEED: dict[Part, int] = {"tuning": 0, "held": 4_000_000}
+FIRST_SEED: dict[Part, int] = {"tuning": 0, "held": 5_000_000}
 
 ADAPTIVE = frozenset({"adam", "adamw", "rmsprop", "nadam", "adagrad"})
 

@@ -38,7 +38,8 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     still = ~evidence.moved_by_updates | (evidence.still_since > 0)
     if any(_silent_in_the_end(evidence)) or (still & ~aside).any():
         return None
-    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value and not evidence.comes_from_high
+    # Whatever it began with: a loss that has not left that of guessing has learned nothing yet.
+    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value
     if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
         return None
     # A layer that was frozen at first has no gradient in most steps.

@@ -321,6 +321,14 @@ def test_labels_that_do_not_belong_to_the_inputs(run_evidence, setup_record):
     assert codes(run_evidence(setup=setup_record(), evals=[well])) == ["healthy"]
 
 
+def test_a_loss_that_only_came_down_to_that_of_guessing_is_not_called_healthy(
+    run_evidence, setup_record
+):
+    losses = np.concatenate([np.linspace(4.0, LN_10, 20), np.linspace(LN_10, 0.95 * LN_10, 80)])
+    found = codes(run_evidence(losses=losses, setup=setup_record(), own_loop=True))
+    assert found and "healthy" not in found
+
+
 def test_classes_that_come_one_after_the_other(run_evidence, setup_record):
     block = np.concatenate([[5.0], np.geomspace(2.0, 0.01, 19)])
     found = diagnose(run_evidence(losses=np.tile(block, 5), setup=setup_record()))
