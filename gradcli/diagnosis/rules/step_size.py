@@ -105,10 +105,15 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         f"after an update above {UPDATE_JUMP} of a layer's weights or a usual one above "
         f"{LARGE_UPDATE} ({LARGE_UPDATE.source})",
         message=f"The learning rate is too high: {when}one update changed the weights of {name} by "
-        f"{size:.0%} of their norm. {consequence}",
+        f"{_of_their_norm(size)}. {consequence}",
         override=override,
         mend=mend,
     )
+
+
+def _of_their_norm(ratio: float) -> str:
+    """Write an update ratio in percent, or as a multiple if it has more than three digits."""
+    return f"{ratio:.0%} of their norm" if ratio < 10 else f"{numbers.norm(ratio)} times their norm"
 
 
 def _is_of_tiny_batches(evidence: Evidence) -> bool:
