@@ -425,3 +425,14 @@ def test_it_explains_a_value_that_is_not_finite_only_if_the_loss_had_grown(
     ]
     told = diagnose(run_evidence(losses=FLAT[:30], setup=setup, own_loop=True, fault=fault))
     assert told[0].code == "non-finite"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(3.0, "by 300% of their norm."), (1.5e9, "by 1.50e+09 times their norm.")]
+)
+def test_an_update_is_told_in_percent_or_as_a_multiple(run_evidence, setup_record, ratio, words):
+    (found, *_) = diagnose(
+        run_evidence(losses=FLAT, ratios=(ratio, 0.5, 0.5), setup=setup_record())
+    )
+    assert found.code == "lr-too-high"
+    assert words in found.message
