@@ -88,6 +88,7 @@ def collect_evidence(
         gone_before_update=tuple(gone.tolist()),
         silent_since=silent,
         sampled_steps=np.asarray(steps.step[rows], dtype=np.int64),
+        learning_rates=np.asarray(steps.learning_rate[rows], dtype=np.float64),
     )
 
 

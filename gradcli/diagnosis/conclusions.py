@@ -64,9 +64,17 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
         evidence=facts,
         threshold=f"none of: {', '.join(dict.fromkeys(tested))}",
         message=f"Gradients reach {every}: relative to the weights, the smallest is "
-        f"{numbers.norm(spread)} times the largest. {updates}",
+        f"{numbers.norm(spread)} times the largest. {updates}{_of_a_sum(evidence)}",
         override=None,
     )
+
+
+def _of_a_sum(evidence: Evidence) -> str:
+    """Say that several losses were not seen one by one, if the loss is a sum."""
+    path = () if evidence.setup is None else evidence.setup.loss_path
+    if path[:1] != ("Add",) or not evidence.info.is_own_loop:
+        return ""
+    return " The loss is a sum: whether each of its terms falls was not seen."
 
 
 def _changed_midway(evidence: Evidence) -> Finding | None:

@@ -132,6 +132,8 @@ class Evidence:
     """The step from which each layer's gradient is exactly zero to the end, (L,); 0 if none."""
     sampled_steps: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """The steps of `losses` and `norms`, (n,)."""
+    learning_rates: Doubles = field(default_factory=lambda: np.empty(0))
+    """(n,)"""
     setups: tuple[SetupRecord, ...] = ()
     """All of the course, `first_setup` and `setup` among them."""
     calls_since_update: int = 0
@@ -393,6 +395,14 @@ class Evidence:
     def fell_back(self) -> bool:
         """Whether the loss once was well below that of guessing, and is there no more."""
         return self.lowest_loss_kept < HAD_LEARNED.value and self.loss_kept > AT_CHANCE.value
+
+    @property
+    def turned_at(self) -> int:
+        """The place among the sampled steps from which the loss rose again, (n,); 0 if it did not.
+
+        That is where its median over five steps was lowest.
+        """
+        return int(self._lasting_losses.argmin()) + 2 if self.fell_back else 0
 
     @property
     def first_called(self) -> LayerInfo | None:

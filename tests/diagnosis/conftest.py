@@ -47,6 +47,7 @@ def run_evidence():
         setup=None,
         evals=(),
         fault=None,
+        rates=None,
         **info,
     ):
         losses = np.linspace(LN_10, 0.3, 100) if losses is None else np.asarray(losses, float)
@@ -66,7 +67,7 @@ def run_evidence():
             step=np.arange(1, count + 1),
             epoch=np.ones(count, dtype=int),
             loss=losses,
-            learning_rate=np.full(count, 0.1),
+            learning_rate=np.full(count, 0.1) if rates is None else np.asarray(rates),
             grad_norm_before_clip=np.linalg.norm(of_layers, axis=1),
             clip_coefficient=np.ones(count),
             parameter_grad_norm_before_clip=of_parameters,

@@ -341,7 +341,7 @@ def test_classes_that_come_one_after_the_other(run_evidence, setup_record):
     [
         ([(3, 1.0), (3, 1.0), (7, 0.95)], 64, "data-order"),
         ([(3, 0.9), (1, 0.9)], 16, "data-order"),
-        ([(3, 1.0), (3, 1.0), (3, 1.0)], 64, "healthy"),  # most examples are of one class
+        ([(3, 1.0), (3, 1.0), (3, 0.95)], 64, "healthy"),  # most examples are of one class
         ([(3, 0.2), (7, 0.89), (1, 0.92)], 64, "healthy"),
         ([(3, 1.0), (7, 1.0)], 15, "healthy"),  # by chance
         ([(-1, math.nan)] * 3, 64, "healthy"),  # not known
@@ -436,3 +436,54 @@ def test_an_update_is_told_in_percent_or_as_a_multiple(run_evidence, setup_recor
     )
     assert found.code == "lr-too-high"
     assert words in found.message
+
+
+@pytest.mark.parametrize("own_loop", [True, False])
+def test_a_rate_that_rises_until_the_loss_turns_is_dated(run_evidence, setup_record, own_loop):
+    losses = np.concatenate([np.linspace(LN_10, 0.5, 50), np.linspace(0.5, 4.0, 50)])
+    rising = np.linspace(0.01, 1.0, 100)
+    cases = {"losses": losses, "ratios": (0.5, 0.2, 0.2), "setup": setup_record()}
+    found = diagnose(run_evidence(**cases, rates=rising, own_loop=own_loop))[0]
+    assert found.code == "lr-too-high"
+    assert "The loss fell until step 49, when the rate had risen to 0.490" in found.message
+    assert (found.mend == "Let the schedule rise to 0.16 at most.") is own_loop
+    steady = diagnose(run_evidence(**cases, rates=np.full(100, 0.01), own_loop=own_loop))[0]
+    assert steady.code == "lr-too-high" and "The loss fell until" not in steady.message
+
+
+@pytest.mark.parametrize(
+    ("targets", "rows", "found"),
+    [
+        ([(3, 1.0)] * 3, 16, "labels"),
+        ([(3, 1.0)] * 2, 16, "healthy"),  # too few
+        ([(3, 1.0)] * 3, 15, "healthy"),
+        ([(3, 0.99)] * 3, 64, "healthy"),
+        ([(-1, math.nan)] * 3, 64, "healthy"),
+    ],
+)
+def test_labels_of_one_class(run_evidence, setup_record, targets, rows, found):
+    setups = tuple(setup_record(step=at, usual_target=one) for at, one in enumerate(targets))
+    evidence = replace(run_evidence(setup=setups[-1], batch_size=rows), setups=setups)
+    (told,) = diagnose(evidence)
+    assert told.code == found
+    if found == "labels":
+        assert "of class 3, in each of the 3 batches" in told.message
+
+
+def test_if_next_to_nothing_is_trained_it_is_said_how_much(run_evidence, setup_record):
+    only_one_bias = setup_record(requires_grad=(*(False,) * 5, True))
+    evidence = run_evidence(setup=only_one_bias)
+    assert "are trained" not in diagnose(evidence)[0].message  # 16 of 816 are a fiftieth
+    first, *others = evidence.info.layers
+    large = replace(first, parameters=(replace(first.parameters[0], shape=(64, 64)),) * 2)
+    told = diagnose(replace(evidence, info=replace(evidence.info, layers=(large, *others))))[0]
+    assert told.code == "frozen"
+    assert told.message.endswith("Only 16 of 8,736 weights are trained.")
+
+
+def test_of_a_sum_of_losses_it_is_said_that_its_terms_were_not_seen(run_evidence, setup_record):
+    path = ("Add", "NllLoss", "LogSoftmax", "Addmm")
+    (found,) = diagnose(run_evidence(setup=setup_record(loss_path=path), own_loop=True))
+    assert found.code == "healthy" and "The loss is a sum" in found.message
+    (found,) = diagnose(run_evidence(setup=setup_record(), own_loop=True))
+    assert "The loss is a sum" not in found.message

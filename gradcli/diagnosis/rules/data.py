@@ -39,6 +39,8 @@ from gradcli.records import Finding, Floats
 
 # Within so many steps of a block's end, the loss has risen: a batch or two may hold two classes.
 _RISE = 4
+# In fewer batches, the classes may not have come up yet.
+_FEWEST_BATCHES = 3
 
 
 def labels(evidence: Evidence) -> Iterator[Finding]:
@@ -142,6 +144,35 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
         override=None,
         mend="Shuffle the examples (DataLoader(..., shuffle=True)), so that each batch has all "
         "classes.",
+    )
+
+
+def one_class(evidence: Evidence) -> Iterator[Finding]:
+    """All labels that were seen are of one class."""
+    if not evidence.classes > 2 or evidence.batch_size < FEWEST_ROWS.value:
+        return
+    seen = [setup.usual_target for setup in evidence.setups]
+    found = set(seen)
+    if len(seen) < _FEWEST_BATCHES or len(found) > 1:
+        return
+    label, share = found.pop()
+    if not share >= 1:
+        return
+    yield Finding(
+        code="labels",
+        severity="warning",
+        layer=None,
+        evidence={
+            "label": label,
+            "batches": len(seen),
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold=f"{_FEWEST_BATCHES} or more batches of {FEWEST_ROWS} examples or more, all of "
+        f"one class ({FEWEST_ROWS.source})",
+        message=f"All labels are of class {label}, in each of the {len(seen)} batches that were "
+        "looked at: there is nothing to learn but that class.",
+        override=None,
+        mend="Count the labels of each class, and look at how they are made.",
     )
 
 

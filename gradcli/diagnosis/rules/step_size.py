@@ -44,6 +44,8 @@ from gradcli.records import Finding, was_clipped
 _GOOD_SCATTER = 0.3
 # With so many, the gradient of a batch is no longer mostly that of single examples.
 _ENOUGH_EXAMPLES = 64
+# How far below a rate at which training turns, one is that it goes well with.
+_MARGIN = 3
 # Where a value that is not finite may be the work of updates; inputs and labels are not.
 _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
@@ -78,6 +80,8 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
             f"Remove the jump of the schedule at step {of_rate[-1].step}, where it multiplies the "
             f"learning rate by {numbers.norm(of_rate[-1].factor)}: lower it there."
         )
+    elif evidence.info.is_own_loop and (risen := _risen_rate(evidence)):
+        mend = f"Let the schedule rise to {risen[1] / _MARGIN:.2g} at most."
     elif _is_of_tiny_batches(evidence):
         override = remedies.larger_batches(evidence, _ENOUGH_EXAMPLES / evidence.batch_size)
         mend = (
@@ -86,6 +90,13 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         )
     name = evidence.layers[place].name
     when = f"at step {step} " if jump else ""
+    risen = _risen_rate(evidence)
+    turn = (
+        f" The loss fell until step {risen[0]}, when the rate had risen to "
+        f"{numbers.norm(risen[1])}, and rose after that."
+        if risen
+        else ""
+    )
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     yield Finding(
         code="lr-too-high",
@@ -105,10 +116,21 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         f"after an update above {UPDATE_JUMP} of a layer's weights or a usual one above "
         f"{LARGE_UPDATE} ({LARGE_UPDATE.source})",
         message=f"The learning rate is too high: {when}one update changed the weights of {name} by "
-        f"{_of_their_norm(size)}. {consequence}",
+        f"{_of_their_norm(size)}.{turn} {consequence}",
         override=override,
         mend=mend,
     )
+
+
+def _risen_rate(evidence: Evidence) -> tuple[int, float] | None:
+    """Return the step from which the loss rose again, and the learning rate there.
+
+    None if it did not, or if the rate had not risen by much until then.
+    """
+    at, rates = evidence.turned_at, evidence.learning_rates
+    if not 0 < at < len(rates) or not rates[at] > _MARGIN * rates[0]:
+        return None
+    return int(evidence.sampled_steps[at]), float(rates[at])
 
 
 def _of_their_norm(ratio: float) -> str:

@@ -92,6 +92,8 @@ RULES = (
         unless=_STARTS_WRONG,
     ),
     Rule(("data-order",), data.data_order, needs.steps),
+    # Part of the test for labels, which takes updates.
+    Rule((), data.one_class, needs.observed),
     # Part of the test for wrong gradients, which takes a check.
     Rule(
         (),

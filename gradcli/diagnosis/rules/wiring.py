@@ -332,9 +332,22 @@ def frozen(evidence: Evidence) -> Iterator[Finding]:
         threshold="requires_grad is off for all parameters of a layer, or for its matrix",
         message=(f"From step {step} on, " if step > 1 else "")
         + f"{named(names)} {are(names)} frozen (requires_grad is off): "
-        f"{'its' if len(names) == 1 else 'their'} weights stay as they are.",
+        f"{'its' if len(names) == 1 else 'their'} weights stay as they are."
+        + _little_is_trained(evidence),
         override=None,
     )
+
+
+def _little_is_trained(evidence: Evidence) -> str:
+    """Say how few weights are trained, if they are less than a hundredth."""
+    setup = evidence.setup
+    if setup is None:
+        return ""
+    sizes = [one.size for layer in evidence.info.layers for one in layer.parameters]
+    trained = sum(size for size, on in zip(sizes, setup.requires_grad, strict=True) if on)
+    if not 100 * trained < sum(sizes):
+        return ""
+    return f" Only {numbers.count(trained)} of {numbers.count(sum(sizes), 'weight')} are trained."
 
 
 def _frozen_matrices(evidence: Evidence) -> list[str]:
