@@ -47,7 +47,7 @@ def harmful_jump(evidence: Evidence) -> tuple[int, int, float] | None:
 
 
 def _jumps(evidence: Evidence) -> Iterator[tuple[int, int, float]]:
-    ratios = np.nan_to_num(evidence.update_ratios)
+    ratios = np.nan_to_num(evidence.update_ratios, posinf=np.inf)
     for step, row in zip(evidence.record_steps.tolist(), ratios, strict=False):
         if len(row) and row.max() > UPDATE_JUMP.value:
             place = int(row.argmax())
@@ -86,19 +86,33 @@ def _settled_updates(evidence: Evidence) -> Doubles:
     first_rate, rate = evidence.rate_of_first_update, evidence.info.learning_rate
     if not len(ratios) or not first_rate > 0 or setup is None:
         return np.empty(0)
+    group = setup.groups[0] if setup.groups else None
+    momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
+    second = group.second_momentum if group is not None else math.nan
+    is_rmsprop = second > 0 and evidence.info.optimizer.lower() == "rmsprop"
+    times = 1 / math.sqrt(1 - second) if is_rmsprop else 1.0  # its first updates are too large
+    first_ratios = _first_ratios(evidence, times)
     # Relative to weights that begin near zero, such as the scale of a branch, any update is large.
-    gains, measured = evidence.initial_gains, np.isfinite(ratios[0])
+    gains, measured = evidence.initial_gains, np.isfinite(first_ratios)
     # So it is relative to recurrent ones, which begin smaller the larger their state is.
     recurrent = np.array([layer.kind.startswith(_RECURRENT) for layer in evidence.layers])
     gains = np.where(recurrent, np.nan, gains)
     usual = gains >= SMALL_WEIGHTS.value if np.isfinite(gains).any() else measured
-    first = np.asarray(ratios[0][usual & measured], dtype=np.float64) * rate / first_rate
-    group = setup.groups[0] if setup.groups else None
-    momentum = group.momentum if group is not None and group.momentum > 0 else 0.0
-    second = group.second_momentum if group is not None else math.nan
-    sum_of_steps = 1 / (1 - min(momentum, _LARGEST_MOMENTUM))
-    if not second > 0:
-        return first * sum_of_steps
-    if evidence.info.optimizer.lower() == "rmsprop":
-        return first * math.sqrt(1 - second) * sum_of_steps
-    return first
+    first = first_ratios[usual & measured] * rate / first_rate
+    adds_up = is_rmsprop or not second > 0
+    return first / times / (1 - min(momentum, _LARGEST_MOMENTUM) if adds_up else 1.0)
+
+
+def _first_ratios(evidence: Evidence, times: float) -> Doubles:
+    """Return the size of the first update relative to the weights, (L,); NaN if unknown.
+
+    One that float32 cannot hold is computed: the rate times the gradient, or, under an optimizer
+    that divides by the gradient's size, `times` the rate for each weight.
+    """
+    ratios = np.asarray(evidence.update_ratios[0], dtype=np.float64)
+    if not np.isinf(ratios).any() or not len(evidence.norms):
+        return ratios
+    sizes = [sum(one.size for one in layer.parameters) for layer in evidence.layers]
+    moves = times * np.sqrt(sizes) if evidence.is_adaptive else np.float64(evidence.norms[0])
+    weights = np.where(evidence.weights > 0, evidence.weights, np.nan)
+    return np.where(np.isinf(ratios), evidence.rate_of_first_update * moves / weights, ratios)

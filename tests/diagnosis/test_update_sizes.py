@@ -98,3 +98,21 @@ def test_updates_of_all_layers_add_up(run_evidence, setup_record):
     assert updates_too_large_together(evidence)
     one_layer = run_evidence(setup=setup_record(groups=(group,)), ratios=(0.4, 0.01, 0.01))
     assert not updates_too_large_together(one_layer)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_update_too_large_for_float32_is_computed(run_evidence, setup_record, name):
+    """As the one of a smaller rate is, in proportion."""
+    make, momentum, second = OPTIMIZERS[name]
+    group = ParameterGroup(
+        tuple(range(6)), 0.1, momentum=momentum, second_momentum=second, epsilon=1e-8
+    )
+    weights, gradient, count = 9.5, 0.5, 272
+    # `step_sizes` has four weights and a gradient of norm 1.
+    first = step_sizes(make, 1)[0] * (math.sqrt(count / 4) if second > 0 else gradient)
+    known = {"setup": setup_record(groups=(group,)), "optimizer": name.partition(" ")[0]}
+    norms = np.full((100, 3), gradient)
+    expected = run_evidence(**known, norms=norms, ratios=(first / weights,) * 3)
+    infinite = run_evidence(**known, norms=norms, ratios=(math.inf,) * 3)
+    assert settled_update(infinite) == pytest.approx(settled_update(expected), rel=1e-3)
+    assert first_jump(infinite) == (1, 0, math.inf)

@@ -29,7 +29,7 @@ def updates(evidence: Evidence) -> str:
 
 def updates_or_fault(evidence: Evidence) -> str:
     """Take updates, however few if a value that is not finite ended the run."""
-    known = np.isfinite(evidence.update_ratios).any()
+    known = not np.isnan(evidence.update_ratios).all()  # an infinite one is measured, too
     return "" if evidence.fault is not None and known else updates(evidence)
 
 

@@ -52,7 +52,7 @@ _PHASES_OF_TRAINING = ("forward", "loss", "backward", "parameters", "update")
 
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
     """Updates so large that the model breaks, or never settles."""
-    if not np.isfinite(evidence.update_ratios).any():
+    if np.isnan(evidence.update_ratios).all():
         return
     if evidence.steps < FEWEST_STEPS and evidence.fault is None:
         return
@@ -135,6 +135,8 @@ def _risen_rate(evidence: Evidence) -> tuple[int, float] | None:
 
 def _of_their_norm(ratio: float) -> str:
     """Write an update ratio in percent, or as a multiple if it has more than three digits."""
+    if math.isinf(ratio):
+        return "more than float32 can hold"
     return f"{ratio:.0%} of their norm" if ratio < 10 else f"{numbers.norm(ratio)} times their norm"
 
 
