@@ -218,6 +218,7 @@ def test_each_operation_before_a_loss_has_its_words(
         ("NllLoss", "Relu", "Addmm"),
         ("Mean", "Addmm"),
         ("MseLoss", "Sigmoid", "Sigmoid"),
+        ("Add", "Sigmoid", "Sigmoid"),
         ("BinaryCrossEntropyWithLogits", "Softmax"),
     ],
 )
@@ -225,11 +226,12 @@ def test_what_is_as_it_should_be_before_a_loss(run_evidence, setup_record, path)
     assert not list(wiring.softmax_before_loss(run_evidence(setup=setup_record(loss_path=path))))
 
 
-@pytest.mark.parametrize(("classes", "floor"), [(2, 0.313), (10, 1.46), (1, None)])
+@pytest.mark.parametrize(("classes", "floor"), [(2, 0.313), (10, 1.46), (1, None), (0, None)])
 def test_the_floor_behind_a_softmax_needs_two_classes(run_evidence, setup_record, classes, floor):
     """ln(e + classes - 1) - 1: that of a model that is certain and right."""
     setup = setup_record(loss_path=("NllLoss", "LogSoftmax", "Softmax"))
-    setup = replace(setup, outputs=replace(setup.outputs, shape=(64, classes)))
+    outputs = replace(setup.outputs, shape=(64, classes)) if classes else None
+    setup = replace(setup, outputs=outputs)
     (found,) = wiring.softmax_before_loss(run_evidence(setup=setup, own_loop=True))
     if floor is None:
         assert "cannot fall below" not in found.message
