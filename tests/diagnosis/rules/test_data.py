@@ -70,7 +70,7 @@ def test_labels_of_other_inputs_are_described_as_they_are(run_evidence):
         ({"fault": FAULT}, 0),
         ({"ratios": (math.nan,) * 3}, 0),
         ({"ratios": (0.0, 0.0, 1.01 * MOVED.value / 100)}, 1),
-        ({"ratios": (0.0, 0.0, 0.99 * MOVED.value / 100)}, 0),
+        ({"ratios": (0.0, 0.0, MOVED.value / 100)}, 0),
         ({"losses": FLAT * (LOSS_KEPT.value + 0.01)}, 1),
         ({"losses": FLAT * (LOSS_KEPT.value - 0.01)}, 0),
         ({"losses": np.linspace(LN_10, 0.92 * LN_10, 100)}, 0),  # on its way

@@ -72,7 +72,7 @@ def test_a_strong_decay_is_described_as_it_is(run_evidence, setup_record):
     ("pull", "left", "found"),
     [
         (1.01 * DECAY_PULL.value, 0.1, 1),
-        (0.99 * DECAY_PULL.value, 0.1, 0),
+        (DECAY_PULL.value, 0.1, 0),
         (1.0, 0.99 * WEIGHTS_LEFT.value, 1),
         (1.0, 1.01 * WEIGHTS_LEFT.value, 0),
         (0.0, 0.1, 0),
@@ -112,7 +112,7 @@ def test_a_decay_is_judged_after_twenty_steps_or_a_fault(run_evidence, setup_rec
     ("pull", "fault", "overshoots"),
     [
         (1.01 * DECAY_OVERSHOOTS.value, FAULT, True),
-        (0.99 * DECAY_OVERSHOOTS.value, FAULT, False),
+        (DECAY_OVERSHOOTS.value, FAULT, False),
         (1.01 * DECAY_OVERSHOOTS.value, None, False),
     ],
 )

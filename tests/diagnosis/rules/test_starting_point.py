@@ -201,7 +201,7 @@ def test_large_weights_take_harm(run_evidence, setup_record):
 
 @pytest.mark.parametrize(("beyond", "words"), [(False, None), (True, "while guessing has 2.30")])
 def test_large_weights_and_a_first_loss_above_guessing(run_evidence, setup_record, beyond, words):
-    first = LARGE_FIRST_LOSS.value * LN_10 * (1.001 if beyond else 0.999)
+    first = LARGE_FIRST_LOSS.value * LN_10 * (1.001 if beyond else 1)
     losses = np.concatenate([[first], np.full(99, 0.3 * LN_10)])
     found = scaled(run_evidence, setup_record, (5.0, 1.0, 1.0), losses)
     assert len(found) == beyond
