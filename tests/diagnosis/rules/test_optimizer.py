@@ -197,8 +197,7 @@ def test_a_decoupled_decay_pulls_by_its_share_of_the_update(run_evidence, setup_
     # At a rate of 0.1 the decay takes 0.05 of the weights; the rest is the gradient's.
     pulls = optimizer.decay_pulls(evidence)
     assert pulls == pytest.approx([0.5, 1000.0, math.nan], nan_ok=True)
-    ratios = np.full((6, 3), 0.15)
-    ratios[3:] = 9.0
+    ratios = np.array([0.11, 0.12, 0.15, 0.2, 0.3, 9.0])[:, None] * np.ones(3)  # the first five
     assert optimizer.decay_pulls(replace(evidence, update_ratios=ratios))[0] == pytest.approx(0.5)
 
 
