@@ -140,6 +140,20 @@ def test_modules_of_pytorch_and_missing_gradients_are_no_own_parameters(run_evid
     assert found.message.startswith("No gradient reached middle")
 
 
+def test_each_block_of_layers_has_its_finding(run_evidence, setup_record):
+    setup = setup_record()
+    assert [one.layer for one in no_gradient(run_evidence, (0, 1, 0), setup=setup)] == [
+        *("first", "last")
+    ]
+    evidence = run_evidence(norms=(0, 1, 0), setup=setup)
+    matrices = tuple(ParameterInfo(f"first.{one}", (8, 16)) for one in "ab")
+    layers = (replace(evidence.layers[0], parameters=matrices), *evidence.layers[1:])
+    evidence = replace(evidence, layers=layers, info=replace(evidence.info, layers=layers))
+    first, last = flow.no_gradient(evidence)
+    assert (first.code, first.layer) == ("no-gradient", "first")
+    assert (last.code, last.layer) == ("dead-units", "last")
+
+
 def test_layers_before_own_parameters_are_affected_too(run_evidence, setup_record):
     layers = run_evidence().info.layers
     matrices = tuple(ParameterInfo(f"last.{one}", (8, 16)) for one in "abc")

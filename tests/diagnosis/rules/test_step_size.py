@@ -169,6 +169,7 @@ def test_what_is_left_is_only_known_of_a_loss_of_classes(run_evidence):
         (False, 0.01, 1),
         (True, 1.01 * LARGE_UPDATE.value, 1),
         (True, LARGE_UPDATE.value, 0),
+        (True, LARGE_UPDATE.value / 2, 0),
     ],
 )
 def test_a_loss_that_blows_up(run_evidence, own_loop, ratio, found):
