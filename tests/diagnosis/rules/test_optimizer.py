@@ -318,7 +318,7 @@ def test_what_an_epsilon_needs_to_be_blamed(run_evidence, setup_record, changes,
     assert len(small_steps(run_evidence, setup_record, **changes)) == found
 
 
-@pytest.mark.parametrize(("share", "found"), [(1.0, 0), (1.01, 1)])
+@pytest.mark.parametrize(("share", "found"), [(0.5, 0), (1.0, 0), (1.01, 1)])
 def test_a_usual_epsilon_leaves_the_blame_to_the_gradient(run_evidence, setup_record, share, found):
     epsilon = share * USUAL_EPSILON.value
     tiny = {"norms": np.full((100, 3), 1e-9)}
