@@ -180,12 +180,10 @@ def test_the_pull_of_a_decay_is_relative_to_the_early_gradient(run_evidence, set
     setup = setup_record(groups=(ParameterGroup(ALL, 0.1, weight_decay=0.1),))
     evidence = run_evidence(setup=setup, norms=norms, weights=np.full((5, 3), 10.0))
     assert optimizer.decay_pulls(evidence) == pytest.approx([1.0, 0.5, math.nan], nan_ok=True)
-    few = replace(evidence, norms=norms[:5])  # of five steps, the first one
-    assert optimizer.decay_pulls(few)[:2] == pytest.approx([1.0, 0.5])
-    growing = np.full((40, 3), 50.0)
-    growing[:3] = [[1.0] * 3, [2.0] * 3, [4.0] * 3]
-    growing[3] = 8.0
-    assert optimizer.decay_pulls(replace(evidence, norms=growing)) == pytest.approx([1 / 3] * 3)
+    growing = np.arange(1.0, 101.0)[:, None] * np.ones(3)
+    for count, gradient in ((100, 5.5), (40, 2.5), (5, 1.0)):  # of five steps, the first one
+        pulls = optimizer.decay_pulls(replace(evidence, norms=growing[:count]))
+        assert pulls == pytest.approx([1 / gradient] * 3)
     nothing = optimizer.decay_pulls(replace(evidence, norms=norms[:0]))
     assert np.isnan(nothing).all()
     assert np.isnan(optimizer.decay_pulls(replace(evidence, setup=None))).all()
