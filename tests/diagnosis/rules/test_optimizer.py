@@ -72,6 +72,7 @@ def test_a_strong_decay_is_described_as_it_is(run_evidence, setup_record):
     ("pull", "left", "found"),
     [
         (1.01 * DECAY_PULL.value, 0.1, 1),
+        (1.01 * DECAY_PULL.value, 0.0, 1),  # nothing is left
         (DECAY_PULL.value, 0.1, 0),
         (1.0, 0.99 * WEIGHTS_LEFT.value, 1),
         (1.0, 1.01 * WEIGHTS_LEFT.value, 0),
