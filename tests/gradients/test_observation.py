@@ -212,6 +212,14 @@ def test_an_optimizer_without_groups_holds_nothing():
     assert due.records(1)[0].groups == ()
 
 
+def test_nothing_is_observed_before_an_update_is_known():
+    model = net()
+    observation = observation_of(model)
+    with observation:
+        assert not hooks_inside(model)
+    assert observation.records(1) == []
+
+
 def test_counters_carry_over():
     model = net()
     first, second = observation_of(model), observation_of(model)

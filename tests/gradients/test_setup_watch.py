@@ -169,16 +169,6 @@ def test_the_last_forward_pass_is_the_one_described():
     assert record.calls == (1, 1)
 
 
-def test_a_later_pass_that_is_not_trained_on_is_not_described():
-    def run(model):
-        loss = model(INPUTS).square().mean()
-        model(5 + INPUTS)
-        return backward(loss)
-
-    record = observe(net(), run)
-    assert record.inputs.mean == pytest.approx(INPUTS.mean().item())
-
-
 def test_without_gradients_of_the_output_the_last_pass_is_described():
     def run(model):
         model(INPUTS)
@@ -208,9 +198,75 @@ def test_passes_without_gradient_mode_are_not_described():
             model[0](5 + INPUTS)
         return backward(loss)
 
-    record = observe(net(), run)
+    model = net()
+    record = observe(model, run)
     assert record.inputs.mean == pytest.approx(INPUTS.mean().item())
+    assert record.outputs.mean == pytest.approx(model(INPUTS).mean().item())
     assert record.calls == (1, 1)
+
+
+def test_layers_called_without_gradient_mode_are_not_described():
+    def run(model):
+        loss = model[2](model[1](model[0](INPUTS))).square().mean()
+        with torch.no_grad():
+            model[0](5 + INPUTS)
+        return backward(loss)
+
+    model = net()
+    record = observe(model, run)
+    assert record.inputs.mean == pytest.approx(INPUTS.mean().item())
+    assert record.outputs.mean == pytest.approx(model(INPUTS).mean().item())
+    assert record.calls == (1, 1)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_of_two_passes_the_one_with_a_gradient_is_described(inside):
+    def run(model):
+        loss = model(INPUTS).square().mean()
+        model(5 + INPUTS)
+        return backward(loss)
+
+    record = observe(net(), run, inside=inside)
+    assert record.inputs.mean == pytest.approx(INPUTS.mean().item())
+
+
+def test_without_gradients_layers_that_the_loop_calls_come_before_passes():
+    def run(model):
+        model(INPUTS)
+        model[0](5 + INPUTS)
+        return 1.0
+
+    record = observe(net(), run)
+    assert record.inputs.mean == pytest.approx(5 + INPUTS.mean().item(), rel=1e-5)
+    assert record.calls == (1, 0)
+
+
+class Prepares(nn.Module):
+    """Changes its inputs before its first layer sees them, and takes them by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, CLASSES)
+
+    def forward(self, *, inputs):
+        return self.layer(100 * inputs[:, :2])
+
+
+def test_inputs_are_those_of_the_model_and_not_of_its_first_layer():
+    record = observe(Prepares(), lambda model: backward(model(inputs=INPUTS).square().mean()))
+    assert record.inputs.shape == (ROWS, 4)
+    assert record.inputs.high == INPUTS.max().item()
+
+
+def test_nothing_is_known_before_a_loss_was_handed_over():
+    watched = Watched(net())
+    watched.watch.attach()
+    record = watched.watch.record(3)
+    assert record.usual_target[0] == record.output_at == -1
+    assert math.isnan(record.output_grad_norm)
+    assert record.dropout == ("", 0.0)
+    assert record.groups == record.call_order == record.calls == record.replaced == ()
+    assert (record.updates_watched, record.not_cleared) == (0, 0)
 
 
 # Which calls.
@@ -286,13 +342,16 @@ def test_a_frozen_part_called_without_gradients_is_in_the_order():
 
 
 class Unrolled(nn.Module):
-    """Calls a layer several times, and returns each result or the last alone."""
+    """Calls a layer several times, with a cut after one of them."""
 
-    def __init__(self, times, cut=0):
+    def __init__(self, times, cut=0, before=0):
         super().__init__()
-        self.cell, self.times, self.cut = nn.Linear(4, 4), times, cut
+        self.cell, self.times, self.cut, self.before = nn.Linear(4, 4), times, cut, before
 
     def forward(self, state):
+        with torch.no_grad():
+            for _ in range(self.before):
+                state = self.cell(state)
         for time in range(1, self.times + 1):
             state = self.cell(state)
             if time == self.cut:
@@ -308,6 +367,13 @@ def test_calls_that_the_loss_does_not_depend_on_are_cut_off(times, cut, expected
     record = observe(Unrolled(times, cut), on(INPUTS))
     assert record.calls == (times,)
     assert record.cut_off == expected
+
+
+def test_calls_without_gradients_are_not_cut_off():
+    record = observe(Unrolled(3, before=2), on(INPUTS))
+    assert record.calls == (5,)
+    assert record.cut_off == ()
+    assert observe(Unrolled(3, cut=1, before=2), on(INPUTS)).cut_off == ((0, 2, 3),)
 
 
 def test_each_pass_has_calls_of_its_own():
@@ -359,17 +425,15 @@ def test_a_model_compiled_in_place_gets_no_hooks_of_its_own():
     watched.watch.detach()
 
 
-def test_a_step_that_raised_leaves_the_next_one_observed():
-    watched = Watched(net())
-
-    def fail(model):
+def test_a_pass_that_raised_leaves_the_next_one_observed():
+    def run(model):
         with pytest.raises(RuntimeError):
             model(torch.ones(ROWS, 5))
-        return 0.0
+        return on(INPUTS)(model)
 
-    watched.step(fail)
-    record = watched.step(on(INPUTS))
+    record = observe(net(), run)
     assert record.inputs.shape == (ROWS, 4)
+    assert record.outputs.shape == (ROWS, CLASSES)
     assert record.calls == (1, 1)
 
 
