@@ -27,15 +27,15 @@ def probe_of(model, zero_at_start=frozenset()):
     return LayerProbe(model, find_layers(model), frozenset(zero_at_start))
 
 
-def norms_of(model, *, loss_of, zero_at_start=(), scale=1.0):
+def norms_of(model, *, loss_of, **scale):
     """The norms of the inputs' gradients that a probe records."""
-    probe = probe_of(model, zero_at_start)
+    probe = probe_of(model)
     with probe:
         loss = loss_of(model)
         loss.backward()
         probe.hand_over(loss)
     probe.before_update()
-    return probe.record(1, scale).input_grad_norm
+    return probe.record(1, **scale).input_grad_norm
 
 
 def input_gradient(model, inputs):

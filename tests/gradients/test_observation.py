@@ -178,7 +178,9 @@ def test_what_the_loop_calls_may_be_a_wrapper():
         loss.backward()
         due.hand_over(loss)
     due.before_update()
-    assert due.records(1)[0].outputs.shape == (4, 1)
+    (record, _) = due.records(1)
+    assert record.outputs.shape == (4, 1)
+    assert record.output_grad_norm == pytest.approx(1.0)  # four of 1/4, times the root of 4
 
 
 def test_gradients_kept_are_told_from_those_of_layers_that_the_optimizer_does_not_hold():

@@ -33,7 +33,7 @@ class Watched:
         self.watch = SetupWatch(model, layers, called, self.log, **options)
         self.updates = 0
 
-    def step(self, run, *, scale=1.0):
+    def step(self, run, **scale):
         """Observe a step that computes a loss and goes backward; return its record."""
         self.log.restart()
         self.log.attach(self.parameters)
@@ -42,7 +42,7 @@ class Watched:
         self.watch.before_update(self.optimizer)
         self.watch.detach()
         self.log.detach()
-        record = self.watch.record(self.updates, scale)
+        record = self.watch.record(self.updates, **scale)
         self.updates += 1
         return record
 
