@@ -46,6 +46,7 @@ def test_the_output_nearest_to_the_loss_counts():
     outer = inner.tanh()
     mark_output(outer.grad_fn)
     assert loss_path(outer.sum().grad_fn) == (("Sum", "Tanh", "Exp"), 1)
+    assert loss_path(outer.grad_fn) == (("Tanh", "Exp"), 0)
 
 
 def test_an_output_that_is_not_on_the_way_has_no_place():
