@@ -189,6 +189,26 @@ def test_agc_equals_the_formula_unit_by_unit():
     np.testing.assert_allclose(model[3].weight.grad.numpy(), expected[4], rtol=1e-5)
 
 
+@pytest.mark.parametrize("clip_output", [False, True])
+def test_agc_leaves_out_the_parameters_of_the_last_layer_and_no_others(clip_output):
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, bias=clip_output))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    gradients = Gradients(model, find_layers(model))
+    ClipAGC(0.01, clip_output=clip_output)(gradients, gradients.norms())
+    clipped = [bool((parameter.grad < 1).all()) for parameter in model.parameters()]
+    assert clipped == ([True] * 4 if clip_output else [True, True, False])
+
+
+def test_agc_assumes_a_norm_for_weights_of_zero():
+    model = nn.Linear(4, 2, bias=False)
+    nn.init.zeros_(model.weight)
+    model.weight.grad = torch.full((2, 4), 2.0)  # of norm 4
+    gradients = Gradients(model, find_layers(model))
+    after = ClipAGC(0.5, eps=0.1, clip_output=True)(gradients, gradients.norms())
+    assert after == pytest.approx([math.hypot(0.05, 0.05)])
+
+
 @pytest.mark.parametrize("percentile", [0.0, 10.0, 50.0, 90.0, 100.0])
 @pytest.mark.parametrize("count", [1, 2, 7, 5000])
 def test_autoclip_percentile_is_within_one_percent_of_numpy(percentile, count):
@@ -204,6 +224,29 @@ def test_autoclip_holds_extreme_norms(magnitude):
     rule = AutoClip(50.0)
     rule.observe(torch.tensor(magnitude, dtype=torch.float64))
     assert rule.limit().item() == pytest.approx(magnitude, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("norm", "limit"), [(0.0, 1e-30), (1e-40, 1e-30), (1e-30, 1e-30), (1e30, 1e30), (1e35, 1e30)]
+)
+def test_autoclip_counts_norms_beyond_its_ends_at_them(norm, limit):
+    rule = AutoClip(50.0)
+    rule.observe(torch.tensor(norm, dtype=torch.float64))
+    assert rule.limit().item() == pytest.approx(limit, rel=0.0076, abs=0)
+
+
+def test_autoclip_interpolates_between_two_norms():
+    rule = AutoClip(25.0)
+    for norm in (1.0, 9.0):
+        rule.observe(torch.tensor(norm))
+    assert rule.limit().item() == pytest.approx(3.0, rel=0.01)
+
+
+def test_autoclip_without_a_history_limits_nothing():
+    rule = AutoClip(50.0)
+    assert rule.limit().item() == math.inf
+    rule.observe(torch.tensor(math.nan))
+    assert rule.limit().item() == math.inf
 
 
 def test_autoclip_needs_no_more_memory_with_time():
@@ -245,6 +288,28 @@ def test_zclip_equals_the_published_procedure():
     assert {50, 51, 90} <= set(cut)
 
 
+def test_zclip_limits_from_the_first_norm_after_the_warm_up_on():
+    rule = ZClip(warmup_steps=3)
+    spike = torch.tensor(100.0, dtype=torch.float64)
+    for norm in (1.0, 2.0, 3.0):
+        assert rule.limit(spike).item() == math.inf
+        rule.observe(torch.tensor(norm, dtype=torch.float64))
+    # Mean 2, variance 2/3.
+    deviation = math.sqrt(2 / 3)
+    z = (100 - 2) / deviation
+    assert rule.limit(spike).item() == pytest.approx(2 + 2.5 * deviation / (z / 2.5))
+    assert rule.limit(torch.tensor(2 + 2.4 * deviation)).item() == math.inf
+    assert rule.limit(torch.tensor(2 + 2.6 * deviation)).item() < 2 + 2.5 * deviation
+
+
+def test_zclip_moves_its_averages_after_the_warm_up():
+    rule = ZClip(decay=0.75, warmup_steps=2)
+    for norm in (1.0, 3.0, 4.0):
+        rule.observe(torch.tensor(norm, dtype=torch.float64))
+    # From mean 2 and variance 1: a quarter of the way to 4, and to (4 - 2.5)^2.
+    assert rule.statistics.tolist() == [3.0, 2.5, 1.0 + 0.25 * (1.5**2 - 1.0)]
+
+
 @pytest.mark.parametrize("make", [AutoClip, ZClip])
 def test_statistics_carry_over(make):
     whole, first = make(), make()
@@ -261,6 +326,15 @@ def test_statistics_carry_over(make):
         assert torch.equal(value, second.state_dict()[key])
 
 
+def test_defaults_are_those_of_the_papers():
+    assert ClipNorm().max_norm == ClipPerLayer().max_norm == 1.0
+    assert ClipValue().max_value == 0.01
+    agc, zclip = ClipAGC(), ZClip()
+    assert (agc.clip_factor, agc.eps, agc.clip_output) == (0.04, 1e-3, False)
+    assert AutoClip().percentile == 10.0
+    assert (zclip.z_threshold, zclip.decay, zclip.warmup_steps) == (2.5, 0.97, 25)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -268,7 +342,12 @@ def test_statistics_carry_over(make):
         lambda: ClipPerLayer(-1.0),
         lambda: ClipValue(0.0),
         lambda: ClipAGC(-0.1),
-        lambda: AutoClip(101.0),
+        lambda: AutoClip(100.5),
+        lambda: AutoClip(-0.5),
+        lambda: ZClip(decay=0.0),
+        lambda: ZClip(z_threshold=0.0),
+        lambda: ZClip(warmup_steps=0),
+        lambda: ClipAGC(eps=0.0),
         lambda: ZClip(decay=1.0),
         lambda: ClipNorm(math.nan),
     ],

@@ -14,7 +14,15 @@ from torch import nn
 from gradcli.data import load_dataset
 from gradcli.fast import gate
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.norms import Gradients, sum_of_squares, total_norm
+from gradcli.gradients.norms import (
+    Gradients,
+    accumulator_dtype,
+    as_tensor,
+    on_host,
+    scaled,
+    sum_of_squares,
+    total_norm,
+)
 from gradcli.models import CNN, MLP, RNN
 
 MODELS = {
@@ -418,3 +426,82 @@ def test_clear_does_what_zero_grad_does():
     model(torch.ones(1, 3)).sum().backward()
     Gradients(model, find_layers(model)).clear()
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def three(device="cpu"):
+    """Gradients of ones, twos and threes of two layers; the second bias has none."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    for number, parameter in enumerate(list(model.parameters())[:3], start=1):
+        parameter.grad = torch.full_like(parameter, float(number))
+    gradients = Gradients(model, find_layers(model))
+    gradients.device = torch.device(device)
+    return gradients
+
+
+def first_elements(gradients):
+    return [None if one is None else one.flatten()[0].item() for one in gradients.current()]
+
+
+EACH = torch.tensor([1.0, 0.25, 4.0, 8.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("coefficients", "expected"),
+    [
+        (0.5, [0.5, 1.0, 1.5, None]),
+        (torch.tensor(0.5, dtype=torch.float64), [0.5, 1.0, 1.5, None]),
+        (EACH, [1.0, 0.5, 12.0, None]),
+    ],
+)
+def test_gradients_are_scaled_by_one_factor_or_by_one_each(device, coefficients, expected):
+    gradients = three(device)
+    gradients.scale_(coefficients)
+    assert first_elements(gradients) == expected
+    assert gradients.take_factor() == 1.0
+
+
+@pytest.mark.parametrize("factor", [0.5, torch.tensor(0.5)])
+def test_a_factor_that_all_share_may_be_left_to_the_update(factor):
+    gradients = three()
+    gradients.leave_scaling = True
+    assert gradients.take_factor() == 1.0
+    gradients.scale_(factor)
+    assert first_elements(gradients) == [1.0, 2.0, 3.0, None]
+    assert gradients.take_factor() is factor
+    assert gradients.take_factor() == 1.0
+    gradients.scale_(EACH)
+    assert first_elements(gradients) == [1.0, 0.5, 12.0, None]
+    assert gradients.take_factor() == 1.0
+
+
+def test_norms_of_gradients_that_the_caller_has():
+    gradients = three()
+    given = [torch.full((4,), 3.0), None, torch.ones(9), torch.zeros(2)]
+    assert gradients.norms(given) == [6.0, 0.0, 3.0, 0.0]
+    assert gradients.norms() == pytest.approx([2.0, math.sqrt(8), math.sqrt(18), 0.0])
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor])
+def test_what_derives_from_the_norms_of_parameters(kind):
+    gradients, norms = three(), kind([3.0, 4.0, 12.0, 0.0])
+    assert as_tensor(norms).tolist() == on_host(norms).tolist() == [3.0, 4.0, 12.0, 0.0]
+    assert on_host(norms).dtype == "float64"
+    assert total_norm(norms).item() == 13.0
+    assert gradients.layer_norms(norms).tolist() == [5.0, 12.0]
+    product = scaled(norms, torch.tensor([2.0, 1.0, 0.5, 1.0]))
+    assert type(product) is type(norms)
+    assert list(map(float, product)) == [6.0, 4.0, 6.0, 0.0]
+
+
+def test_the_sum_of_squares_of_other_tensors():
+    assert sum_of_squares(None) == 0.0
+    assert sum_of_squares(torch.tensor([3.0 + 4.0j, 1.0j])) == pytest.approx(26.0)
+    twice = torch.sparse_coo_tensor([[1, 1]], [1.0, 2.0], (3,), check_invariants=True)
+    assert sum_of_squares(twice) == pytest.approx(9.0)
+    assert sum_of_squares(torch.tensor([0.5, 0.5], dtype=torch.float64)) == pytest.approx(0.5)
+
+
+def test_the_widest_type_to_sum_in():
+    assert accumulator_dtype(torch.device("mps")) is torch.float32
+    assert accumulator_dtype(torch.device("cuda")) is torch.float64
