@@ -192,6 +192,13 @@ def test_a_norm_is_compared_with_the_median_of_up_to_25_before_it(place, median)
     assert spike.factor_previous == pytest.approx(place / median)
 
 
+def test_the_first_ten_norms_cannot_be_compared():
+    for place in range(10):
+        norms = np.ones(60)
+        norms[place] = 1000.0
+        assert spikes_of(norms) == ()
+
+
 @pytest.mark.parametrize("place", [15, 40])
 def test_after_norms_of_zero_nothing_is_a_spike(place):
     norms = np.zeros(60)
