@@ -89,7 +89,7 @@ def test_gradients_are_kept_alive_by_a_rectifier_and_its_initialisation(
     [
         (6, "deep_mlp", "relu", "init=default"),
         (7, "deep_mlp", "relu", "init=default model.norm=layer"),
-        (7, "cnn", "relu", "init=kaiming"),
+        (7, "mlp", "relu", "init=kaiming"),
         (7, "cnn", "tanh", "init=xavier"),
     ],
 )
@@ -118,7 +118,12 @@ def test_an_activation_is_changed_only_where_there_is_one(run_evidence):
 
 
 @pytest.mark.parametrize(
-    ("steps", "override"), [(1, "init=xavier"), (2, "activation=relu init=kaiming")]
+    ("steps", "override"),
+    [
+        (1, "init=xavier"),
+        (2, "activation=relu init=kaiming"),
+        (100, "activation=relu init=kaiming"),
+    ],
 )
 def test_units_that_began_on_the_flat_part_need_other_weights(run_evidence, steps, override):
     assert remedies.keep_off_the_flat(replace(run_evidence(), steps=steps)) == override
