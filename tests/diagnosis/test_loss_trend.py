@@ -296,6 +296,7 @@ OUTLIER = Spike(
         ({}, True),
         ({"loss_at": BATCH_LOSS.value}, False),
         ({"loss_at": BATCH_LOSS.value * 1.01}, True),
+        ({"loss_at": 2.0, "loss_next": 0.9}, False),
         ({"loss_at": 8.0, "loss_next": 4.0}, False),  # the losses after it stand out too
         ({"loss_at": 8.0, "loss_next": 3.9}, True),
         ({"loss_previous": BATCH_LOSS_BEFORE.value}, True),
@@ -320,6 +321,7 @@ def test_a_batch_is_to_blame_if_it_stands_out_alone(changes, alone, scale):
         ({}, True),
         ({"factor_at": BATCH_NORM.value}, False),
         ({"loss_at": SPIKE_HARM.value}, False),
+        ({"loss_at": 1.0}, False),
         ({"loss_at": SPIKE_HARM.value * 1.01}, True),
         ({"loss_at": 1.0, "loss_before": 1.0 / SPIKE_HARM.value / 1.01}, True),
         ({"loss_previous": BATCH_LOSS_BEFORE.value * 1.01}, False),
