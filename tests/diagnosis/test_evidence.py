@@ -162,9 +162,12 @@ def test_another_loss_falls_if_it_compares_with_targets(run_evidence, setup_reco
 
 @pytest.mark.parametrize(("step", "another"), [(10, False), (11, False), (12, True), (21, True),
                                                (22, False)])  # fmt: skip
-def test_another_loss_is_one_computed_in_another_way(run_evidence, setup_record, step, another):
+@pytest.mark.parametrize(("one", "other"), [("NllLoss", "MseLoss"), ("MseLoss", "NllLoss")])
+def test_another_loss_is_one_computed_in_another_way(
+    run_evidence, setup_record, step, another, one, other
+):
     """Observed before updates 0, 10 and 20, so at steps 1, 11 and 21."""
-    paths = (("NllLoss",), ("NllLoss",), ("MseLoss",))
+    paths = ((one,), (one,), (other,))
     setups = tuple(setup_record(step=10 * at, loss_path=path) for at, path in enumerate(paths))
     assert replace(run_evidence(), setups=setups).has_another_loss_from(step) == another
     assert not run_evidence().has_another_loss_from(step)
@@ -278,7 +281,14 @@ def test_a_loss_fell_back_if_it_was_low_for_five_steps(run_evidence, lowest, las
 
 @pytest.mark.parametrize(
     ("known", "shape", "size"),
-    [(32, (64, 16), 32), (0, (64, 16), 64), (0, (64,), 0), (0, None, 0), (32, None, 32)],
+    [
+        (32, (64, 16), 32),
+        (0, (64, 16), 64),
+        (0, (64,), 0),
+        (0, (), 0),
+        (0, None, 0),
+        (32, None, 32),
+    ],
 )
 def test_the_batch_is_what_a_forward_pass_takes(run_evidence, setup_record, known, shape, size):
     inputs = None if shape is None else TensorRange(shape, 0.0, 1.0, -1.0, 1.0)

@@ -59,6 +59,8 @@ def test_twenty_steps_are_needed_on_either_side(run_evidence, before, after, ste
         levels((1, 49), (3, 1), (1, 50)),  # for a step
         levels((1, 40), (9, 1), (1, 9), (3, 50)),  # it was there before
         levels((1, 50), (3, 9), (1, 1), (3, 40)),
+        levels((1, 40), (3, 1), (1, 9), (3, 50)),
+        levels((3, 40), (1, 1), (3, 9), (1, 50)),
         -levels((1, 50), (3, 50)),  # below zero, factors mean nothing
     ],
 )
@@ -69,6 +71,12 @@ def test_no_other_change_is_a_jump(run_evidence, losses):
 def test_a_jump_just_above_the_limit_is_one(run_evidence):
     losses = levels((1, 50), (1.01 * SPIKE_HARM.value, 50))
     assert loss_jump(run_evidence(losses=losses)).step == 51
+
+
+@pytest.mark.parametrize(("between", "step"), [(1.4, 52), (2.2, 51)])
+def test_of_two_steps_up_the_larger_one_is_the_jump(run_evidence, between, step):
+    losses = levels((1, 50), (between, 1), (3, 49))
+    assert loss_jump(run_evidence(losses=losses)).step == step
 
 
 def test_of_steps_that_were_not_sampled_none_is_named(jumped):
@@ -91,16 +99,19 @@ def test_a_rate_or_a_spike_within_twenty_steps_before_explains_it(jumped, step, 
 
 @pytest.mark.parametrize(
     ("row", "times", "explained"),
-    [(0, 9, False), (1, 1.01, True), (1, 1, False), (3, 1.01, True), (4, 9, False)],
+    [
+        *((0, 9, False), (1, 1.01, True), (1, 1, False)),
+        *((2, 1.01, True), (3, 9, False), (4, 9, False)),
+    ],
 )
 def test_a_large_update_before_it_explains_it_but_for_the_first(
     run_evidence, row, times, explained
 ):
-    """Measured at steps 1, 2, 3, 50 and 51, where the loss has jumped already."""
+    """Measured at steps 1, 2 and 50, and at 51 and 60, where the loss has jumped already."""
     ratios = np.full((5, 3), 0.01)
     ratios[row, 1] = times * UPDATE_JUMP.value
     found = run_evidence(losses=levels((1, 50), (3, 50)), ratios=ratios)
-    measured = replace(found, record_steps=np.array([1, 2, 3, 50, 51]))
+    measured = replace(found, record_steps=np.array([1, 2, 50, 51, 60]))
     assert (loss_jump(measured) is None) == explained
 
 
@@ -126,10 +137,12 @@ NOISE = np.tile([1.8, 3.0, 4.2], 17)[:50]
         (np.linspace(0.5, 0.4, 50), False),  # it jumped down
         (levels((3, 20), (1.01 * SPIKE_HARM.value, 30)), True),
         (levels((3, 20), (SPIKE_HARM.value, 30)), False),
+        (levels((3, 20), (1.2, 30)), False),
     ],
 )
-def test_a_loss_stays_up_if_it_ends_higher_and_does_not_fall(run_evidence, later, stays):
-    found = run_evidence(losses=np.concatenate([levels((1, 50)), later]))
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_loss_stays_up_if_it_ends_higher_and_does_not_fall(run_evidence, later, stays, scale):
+    found = run_evidence(losses=scale * np.concatenate([levels((1, 50)), later]))
     assert loss_jump(found) is not None
     jump = loss_that_stays_up(found)
     assert (jump is not None) == stays
