@@ -173,6 +173,17 @@ def test_another_loss_is_one_computed_in_another_way(
     assert not run_evidence().has_another_loss_from(step)
 
 
+@pytest.mark.parametrize(("step", "another"), [(1, False), (2, True), (11, True), (12, False)])
+def test_the_losses_observed_right_before_and_after_are_compared(
+    run_evidence, setup_record, step, another
+):
+    setups = tuple(
+        setup_record(step=step, loss_path=(name,))
+        for step, name in ((0, "NllLoss"), (10, "MseLoss"), (20, "MseLoss"))
+    )
+    assert replace(run_evidence(), setups=setups).has_another_loss_from(step) == another
+
+
 # How far it fell ----------------------------------------------------------------------------
 
 
@@ -208,6 +219,7 @@ def test_the_loss_left_is_the_mean_of_the_second_half(run_evidence):
         (19, 1.01 * LOSS_BLOWN_UP.value, 1.0, False),
         (20, LOSS_BLOWN_UP.value, 1.0, False),
         (20, 9.0, LOSS_KEPT.value, False),
+        (20, 9.0, 0.5, False),
         (20, 9.0, 1.01 * LOSS_KEPT.value, True),
     ],
 )
@@ -267,6 +279,7 @@ def test_a_loss_is_on_its_way_if_it_falls_and_has_fallen(run_evidence, first, la
     [
         (0.99 * HAD_LEARNED.value, 1.0, True),
         (HAD_LEARNED.value, 1.0, False),
+        (0.9, 1.0, False),
         (0.5, 1.01 * AT_CHANCE.value, True),
         (0.5, AT_CHANCE.value, False),
     ],
@@ -445,6 +458,7 @@ def test_a_layer_is_moved_if_its_norm_changes(run_evidence):
     weights = np.array([[9.0, 9.0, 9.0]] * 4 + [[9.0, 9.1, 8.9]])
     found = run_evidence(weights=weights)
     assert [found.is_moved(at) for at in range(3)] == [False, True, True]
+    assert replace(found, weight_norms=weights[-2:]).is_moved(1)
     assert not replace(found, weight_norms=weights[-1:]).is_moved(1)
     assert not replace(found, weight_norms=np.empty((0, 0))).is_moved(1)
 
