@@ -128,6 +128,7 @@ def test_the_first_setup_is_the_only_one_unless_told():
         ([1.0, 1.0, RATE_GONE.value, RATE_GONE.value], 0),
         ([1.0, 1.0, 0.99 * RATE_GONE.value, 0.0], 3),
         ([1.0, 0.0, 1.0, 0.0], 4),
+        ([1.0, 1.0, 1.0, 0.0], 4),
         ([0.0, 1.0, 1.0, 1.0], 0),
         ([0.0, 0.0, 0.0, 0.0], 0),  # it was never at work
         ([1e-6, 1e-6, 0.0, 0.0], 3),
@@ -150,6 +151,7 @@ def test_a_layer_is_silent_from_the_step_after_its_last_gradient():
     norms[5:, 3] = 0
     norms[1:4, 4] = 0  # not to the end
     assert collected(norms).silent_since.tolist() == [0, 1, 3, 6, 0]
+    assert collected(norms[:1]).silent_since.tolist() == [0, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("last", [1, 2, 6_999, 7_000, 7_001, 11_998, 11_999])

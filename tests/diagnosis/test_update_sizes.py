@@ -195,6 +195,10 @@ def test_only_those_of_rmsprop_begin_larger(under, optimizer, share):
     assert settled_update(found) == pytest.approx(0.1 * share)
 
 
+def test_only_the_first_update_tells_where_they_settle(under):
+    assert settled_update(under(np.array([[0.02] * 3] + [[0.5] * 3] * 4))) == pytest.approx(0.02)
+
+
 def test_what_is_not_known_is_zero(under, run_evidence, setup_record):
     for unknown in (
         run_evidence(),
