@@ -149,6 +149,8 @@ def test_a_loss_of_classes_falls_unless_it_is_turned_around(
     setup = setup_record(loss_path=path, output_at=len(path) - 1)
     found = run_evidence(own_loop=True, setup=setup)
     assert (found.classes, found.should_fall) == (10, falls)
+    two = replace(setup, outputs=outputs((2,)))
+    assert run_evidence(own_loop=True, setup=two).should_fall == falls
     assert run_evidence(setup=setup).should_fall  # it is not an own loop
 
 
@@ -339,7 +341,7 @@ def test_norms_are_relative_to_weights(run_evidence):
 def test_without_a_setup_a_layer_is_frozen_if_nothing_reaches_or_moves_it(run_evidence):
     ratios = (math.nan, math.nan, 0.01)
     assert run_evidence(norms=(0, 1, 0), ratios=ratios).frozen == (True, False, False)
-    assert run_evidence(norms=(0, 0, 0), ratios=ratios, weights=np.array([0.0, 9.0, 9.0])).frozen \
+    assert run_evidence(norms=(0, 0, 0), ratios=ratios, weights=np.array([0.0, 0.5, 9.0])).frozen \
         == (False, True, False)  # fmt: skip
     found = run_evidence(norms=(0, 0, 0), ratios=ratios)
     for unknown in ({"norms": found.norms[:0]}, {"update_ratios": found.update_ratios[:0]}):

@@ -199,6 +199,12 @@ def test_only_the_first_update_tells_where_they_settle(under):
     assert settled_update(under(np.array([[0.02] * 3] + [[0.5] * 3] * 4))) == pytest.approx(0.02)
 
 
+def test_momentum_is_that_of_the_first_group(run_evidence, setup_record):
+    groups = (ParameterGroup((0, 1, 2), 0.1, momentum=0.5), ParameterGroup((3, 4, 5), 0.1))
+    found = run_evidence(setup=setup_record(groups=groups), ratios=(0.02,) * 3)
+    assert settled_update(found) == pytest.approx(0.04)
+
+
 def test_what_is_not_known_is_zero(under, run_evidence, setup_record):
     for unknown in (
         run_evidence(),
