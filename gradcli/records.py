@@ -181,7 +181,7 @@ class SetupRecord:
     usual_target: tuple[int, float] = (-1, math.nan)
     """The class that the gradient w.r.t. the output, (n, classes), raises most in the most rows,
     and the share of these rows: of a cross-entropy, the commonest label of the batch. -1 if the
-    output has another shape."""
+    output has another shape, and if the gradient raises none."""
     loss_path: tuple[str, ...] = ()
     """The operations from the loss backwards while there is only one way, without views:
     `("NllLoss", "LogSoftmax", "Softmax", "Addmm")` for cross-entropy after a softmax."""

@@ -35,8 +35,7 @@ def _enough(evidence: Evidence) -> bool:
 def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     """Return that all is well; None if a trained layer gets no gradient, or is not moved."""
     aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
-    still = ~evidence.moved_by_updates | (evidence.still_since > 0)
-    if any(_silent_in_the_end(evidence)) or (still & ~aside).any():
+    if any(_silent_in_the_end(evidence)) or _stands_still(evidence):
         return None
     # Whatever it began with: a loss that has not left that of guessing has learned nothing yet.
     has_not_fallen = evidence.loss_kept > LOSS_KEPT.value
@@ -159,12 +158,17 @@ def _undetermined(evidence: Evidence) -> Finding:
         f"{when}{named(names)} got no gradient"
         if names
         else "a trained layer was not moved over the last part of the run"
+        if _stands_still(evidence)
+        else f"the loss ends at {numbers.norm(evidence.convergence.last_loss)}, and hardly below "
+        "that of guessing, if at all"
     )
     how = (
         " If that is not meant, look at what changed there: a part of the loss that ended, "
         "detach(), torch.no_grad(), or a module that was replaced."
         if names and evidence.info.is_own_loop
         else " GradientMonitor(every=1) for a few steps shows whether its weights move."
+        if evidence.info.is_own_loop and _stands_still(evidence)
+        else " Look at some inputs beside their labels."
         if evidence.info.is_own_loop
         else " A probe of the model tells more: --probe signals."
     )
@@ -173,10 +177,18 @@ def _undetermined(evidence: Evidence) -> Finding:
         severity="info",
         layer=names[0] if len(names) == 1 else None,
         evidence={"layers": len(names)} if names else {},
-        threshold="a trained layer without gradient, or not moved, in the last tenth of the steps",
+        threshold="a trained layer without gradient, or not moved, in the last tenth of the steps, "
+        f"or a loss above {LOSS_KEPT} of that of guessing",
         message=f"Not sure: {seen}, and no rule explains it.{how}",
         override=None,
     )
+
+
+def _stands_still(evidence: Evidence) -> bool:
+    """Whether a trained layer was not moved over the last part of the run."""
+    aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
+    still = ~evidence.moved_by_updates | (evidence.still_since > 0)
+    return bool((still & ~aside).any())
 
 
 def _silent_in_the_end(evidence: Evidence) -> list[bool]:

@@ -402,7 +402,8 @@ class Evidence:
 
         That is where its median over five steps was lowest.
         """
-        return int(self._lasting_losses.argmin()) + 2 if self.fell_back else 0
+        has_turned = len(self.losses) > 0 and self.fell_back
+        return int(self._lasting_losses.argmin()) + 2 if has_turned else 0
 
     @property
     def first_called(self) -> LayerInfo | None:

@@ -367,10 +367,13 @@ class _Output(Hook):
         norm = gradient.to(torch.float64).norm().item()
         self._log.note(("output", self._index), norm)
         if gradient.ndim == 2 and gradient.shape[1] > 2:
-            # softmax(z) - y has its one negative number at the label.
-            rows = torch.bincount(gradient.argmin(dim=1), minlength=gradient.shape[1])
+            # softmax(z) - y has its one negative number at the label, unless it is rounded to 0.
+            lowest, labels = gradient.min(dim=1)
+            rows = torch.bincount(labels[lowest < 0], minlength=gradient.shape[1])
             usual = int(rows.argmax())
-            self._log.note(("target", self._index, usual), rows[usual].item() / len(gradient))
+            share = rows[usual].item() / len(gradient)
+            if share > 0:
+                self._log.note(("target", self._index, usual), share)
 
 
 def _main_output(output: Any) -> Tensor | None:

@@ -488,6 +488,24 @@ def test_the_gradient_of_the_output_shows_the_commonest_label(loss_of):
     assert [one.usual_target for one in records] == [pytest.approx(one) for one in expected]
 
 
+@pytest.mark.parametrize("factor", [0.0, math.nan])
+def test_a_gradient_that_raises_no_class_shows_no_label(factor):
+    label, share = train(net(), loss_of=lambda y, t: factor * F.cross_entropy(y, t))[0].usual_target
+    assert label == -1 and math.isnan(share)
+
+
+def test_labels_of_which_the_model_is_certain_are_not_seen():
+    torch.manual_seed(0)
+    certain = torch.arange(BATCH) < BATCH // 2
+
+    def loss_of(outputs, labels):
+        far = 1e4 * F.one_hot(torch.ones_like(labels), CLASSES) * certain[:, None]
+        return F.cross_entropy(outputs + far, torch.ones_like(labels))
+
+    label, share = train(net(), loss_of=loss_of)[0].usual_target
+    assert (label, share) == (1, 0.5)
+
+
 def test_an_output_without_classes_has_no_commonest_label():
     model = nn.Sequential(nn.Linear(6, 1), nn.Flatten(0))
     label, share = train(model, loss_of=lambda y, t: y.square().mean())[0].usual_target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
     setup = evidence.setup
     if setup is None or evidence.steps < FEWEST_STEPS:
         return
-    momentum = max((group.momentum for group in setup.groups), default=math.nan)
+    momentum = _largest(group.momentum for group in setup.groups)
     if not momentum > MOMENTUM.value or not evidence.loss_left > SETTLED_LEFT.value:
         return
     ratios = evidence.update_ratios
@@ -184,8 +184,9 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
         },
         threshold=f"a momentum above {MOMENTUM}, with more than {SETTLED_LEFT} of the loss left "
         f"({MOMENTUM.source})",
-        message=f"The momentum of {momentum:g} is too high: an update keeps going for about "
-        f"{1 / (1 - min(momentum, 1 - 1e-9)):.0f} steps, so that steps add up (from "
+        message=f"The momentum of {momentum:g} is too high: an update keeps going "
+        + (f"for about {1 / (1 - momentum):.0f} steps" if momentum < 1 else "for ever")
+        + ", so that steps add up (from "
         f"{numbers.norm(first)} of the weights at first to {numbers.norm(largest)}) and overshoot.",
         override=remedies.usual_momentum(evidence),
         mend="Lower the momentum to 0.9.",
@@ -199,7 +200,8 @@ def epsilon_too_large(evidence: Evidence) -> Iterator[Finding]:
         return
     if evidence.info.optimizer.startswith(_EPSILON_BY_DESIGN):
         return
-    if not max((group.epsilon for group in setup.groups), default=0.0) > USUAL_EPSILON.value:
+    epsilon = _largest(group.epsilon for group in setup.groups)
+    if not epsilon > USUAL_EPSILON.value:
         return  # then it is the gradient that is too small
     shares = _epsilon_shares(evidence)
     if not np.isfinite(shares).any():
@@ -207,7 +209,6 @@ def epsilon_too_large(evidence: Evidence) -> Iterator[Finding]:
     share = float(np.nanmedian(shares))
     if not share > EPSILON_SHARE.value or not evidence.loss_kept > HALF_LEFT.value:
         return
-    epsilon = max(group.epsilon for group in setup.groups if group.epsilon > 0)
     yield Finding(
         code="epsilon-too-large",
         severity="warning",
@@ -224,6 +225,11 @@ def epsilon_too_large(evidence: Evidence) -> Iterator[Finding]:
         override=remedies.usual_epsilon(evidence),
         mend="Lower eps to 1e-8.",
     )
+
+
+def _largest(values: Iterable[float]) -> float:
+    """Return the largest of the values that parameter groups have; NaN if none has one."""
+    return max((value for value in values if not math.isnan(value)), default=math.nan)
 
 
 def _epsilon_shares(evidence: Evidence) -> Floats:
