@@ -238,7 +238,7 @@ def test_the_lowest_of_equally_good_learning_rates_is_chosen():
 def test_a_learning_rate_is_chosen_by_the_mean_over_the_tuning_seeds():
     protocol = replace(QUICK, tuning_seeds=(0, 1), widenings=0)
     accuracies = {(0.1, 0): 0.9, (0.1, 1): 0.5, (0.2, 0): 0.8, (0.2, 1): 0.7}
-    (state,), run = play(
+    (state,), _ = play(
         [arm("a", rates=(0.1, 0.2))],
         protocol,
         {"a": lambda trial: accuracies.get((trial.learning_rate, trial.seed), 0.6)},
