@@ -207,6 +207,7 @@ def test_the_centre_is_in_the_middle_of_a_grid(count, exponents):
         (1.0, 2, {10.0, 100.0}),
         (0.1, 2, {0.032, 0.32}),  # half a decade below and above
         (0.1, 3, {0.032, 0.32, 0.056}),  # and a quarter below
+        (0.1, 5, {0.032, 0.32, 0.056, 0.18, 0.075}),  # and a quarter above and an eighth below
     ],
 )
 def test_a_grid_is_widened_where_the_best_is(best, count, added):
