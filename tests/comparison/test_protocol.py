@@ -333,6 +333,15 @@ def test_an_arm_without_a_grid_waits_while_others_may_widen_theirs():
     assert [state.stage for state in advance(arms, QUICK, SHA, done)] == ["measuring"] * 2
 
 
+@pytest.mark.parametrize("end", [0, -1])
+def test_an_arm_waits_for_both_ends_of_another_grid(end):
+    arms = [arm("a"), arm("b")]
+    a, b = advance(arms, QUICK, SHA, {})
+    known = outcome_of_all([*a.tuning, *b.tuning], peak_at(0.1))
+    del known[b.tuning[end].id]
+    assert advance(arms, QUICK, SHA, known)[0].stage == "waiting"
+
+
 def test_without_widening_no_arm_waits_for_another():
     arms = [arm("a"), arm("b")]
     protocol = replace(QUICK, widenings=0)
