@@ -71,7 +71,10 @@ def test_a_complete_comparison_has_a_result_of_every_trial(stored):
         one.name: one.learning_rate for one in found.ranking
     }
     assert (found.resume_command, found.halving) == ("", None)
-    assert found.winner_command.startswith("gradcli train data=mnist5k")
+    best = found.ranking[0]
+    assert found.winner_command.startswith(f"gradcli train data=mnist5k optimizer={best.name} ")
+    assert best.learning_rate_at_edge
+    assert "--optimizers sgd,momentum --lrs 0.1,0.3,0.9,2.7,8.1 " in found.extend_command
 
 
 def test_known_results_are_not_yielded_again(stored):
@@ -145,6 +148,21 @@ def test_halving_is_reported_if_the_protocol_has_it(stored):
     store = TrialStore(stored)
     store.plan = replace(store.plan, protocol=replace(store.plan.protocol, rungs=(0.5,)))
     assert store.summarise("finished", 1.0).halving.trials == 4
+
+
+def test_a_trial_that_waits_at_a_rung_which_others_passed_is_stopped(stored):
+    for trial, (status, accuracy) in zip(
+        TrialStore(stored).arms()[0].tuning, [("finished", 0.9), ("interrupted", 0.1)], strict=True
+    ):
+        path = stored.trial_path(trial.id) / "run.json"
+        change = {"status": status, "rungs": {"16": accuracy}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    store = TrialStore(stored)
+    store.plan = replace(store.plan, protocol=replace(store.plan.protocol, rungs=(0.5,)))
+    kept, stopped = store.arms()[0].tuning
+    assert (kept.status, stopped.status) == ("finished", "stopped")
+    assert stopped.val_accuracy == 0.1
+    assert stopped.id in {trial.id for trial in store.ended()}
 
 
 # Commands
@@ -244,15 +262,21 @@ def test_a_comparison_made_again_varies_what_was_varied(make_arm, make_plan, mak
     lost = [make_result(status="diverged")]
     arms = [
         make_arm(
-            f"{optimizer} {clip}", lost, optimizer=optimizer, overrides=(clip, "optimizer.lr=3")
+            f"{optimizer} {clip}",
+            lost,
+            optimizer=optimizer,
+            overrides=(clip, "optimizer.lr=3", "schedule=cosine"),
         )
         for optimizer in ("sgd", "adam")
         for clip in ("clip=none", "clip=norm")
     ]
-    plan = make_plan(*arms, train_overrides=["model=cnn", "optimizer.lr=0.5"], seeds=(1, 2, 3))
+    plan = make_plan(
+        *arms, train_overrides=["model=cnn", "optimizer.lr=0.5", "threads=1"], seeds=(1, 2, 3)
+    )
     assert retry_command(plan, arms) == (
         "gradcli compare-optimizers --optimizers sgd,adam --lrs 0.01,0.001,0.0001 "
-        "--vary clip=none,norm --protocol quick --seeds 3 model=cnn"
+        "--vary clip=none,norm --vary schedule=cosine --protocol quick --seeds 3 model=cnn "
+        "threads=1"
     )
 
 
