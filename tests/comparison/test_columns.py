@@ -2,7 +2,10 @@
 
 import io
 import json
+import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,10 @@ from rich.console import Console
 from gradcli import compare
 from gradcli.comparison import columns
 from gradcli.comparison.columns import ReportedColumn, add_column
+from gradcli.comparison.trial_store import TrialStore
 from gradcli.errors import UserError
+from gradcli.records import EvalRecord, StepRecords
+from gradcli.runs import ComparisonDirectory
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.trial_lines import ComparePlainView
 from gradcli.views.json_output import comparison_json
@@ -138,3 +144,138 @@ def test_what_was_not_measured_is_nan():
     assert list(found) == [column.key for column in columns.COLUMNS]
     timed = {"steps_to_target", "seconds_to_target"}
     assert all(np.isinf(value) if key in timed else np.isnan(value) for key, value in found.items())
+
+
+# The shipped columns
+
+
+def evaluation(step, split, accuracy, train_loss=np.nan, seconds_train=0.0):
+    return EvalRecord(step, 1, split, 0.1, accuracy, train_loss, 9.0, seconds_train)
+
+
+def steps(norms, coefficients):
+    count = len(norms)
+    return StepRecords(
+        step=np.arange(1, count + 1),
+        epoch=np.ones(count, dtype=int),
+        loss=np.ones(count),
+        learning_rate=np.ones(count),
+        grad_norm_before_clip=np.asarray(norms, dtype=np.float32),
+        clip_coefficient=np.asarray(coefficients, dtype=np.float32),
+        parameter_grad_norm_before_clip=np.ones((count, 1)),
+        parameter_grad_norm_after_clip=np.ones((count, 1)),
+    )
+
+
+def measured(*, records=None, evals=(), state=None):
+    return columns.measured_of_trial(columns.TrialReadings(records, evals, state or {}, 0.9))
+
+
+def test_the_training_loss_is_the_last_one_known():
+    evals = [
+        evaluation(10, "val", 0.5, train_loss=0.7),
+        evaluation(20, "val", 0.5, train_loss=0.6),
+        evaluation(20, "test", 0.5),
+    ]
+    assert measured(evals=evals)["train_loss"] == 0.6
+
+
+def test_the_target_is_one_of_validation():
+    evals = [
+        evaluation(5, "test", 0.99, seconds_train=0.5),
+        evaluation(10, "val", 0.8, seconds_train=1.0),
+        evaluation(20, "val", 0.9, seconds_train=2.0),
+        evaluation(30, "val", 0.95, seconds_train=3.0),
+    ]
+    found = measured(evals=evals)
+    assert (found["steps_to_target"], found["seconds_to_target"]) == (20, 2.0)
+
+
+def test_the_norm_is_the_mean_over_steps_and_a_clipped_step_has_a_coefficient_below_one():
+    found = measured(records=steps([1, 2, 6], [1.0, 0.5, 1.0]))
+    assert (found["grad_norm"], found["clipped_fraction"]) == (3.0, pytest.approx(1 / 3))
+    nothing = measured(records=steps([], []))
+    assert np.isnan([nothing["grad_norm"], nothing["clipped_fraction"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("state", "speed"),
+    [
+        ({"progress": {"steps": 30}, "seconds_train": 2.0}, 15.0),
+        ({"progress": {}, "seconds_train": 2.0}, 0.0),
+        ({"seconds_train": 2.0}, 0.0),
+        ({"progress": {"steps": 30}, "seconds_train": 0.0}, np.nan),
+        ({"progress": {"steps": 30}, "seconds_train": "nan"}, np.nan),
+    ],
+)
+def test_the_speed_is_that_of_the_training_steps(state, speed):
+    assert measured(state=state)["steps_per_second"] == pytest.approx(speed, nan_ok=True)
+
+
+def test_an_arms_numbers_are_those_of_the_trials_that_count(make_result):
+    def of(status, value):
+        return make_result(
+            status=status, measured=dict.fromkeys((one.key for one in columns.COLUMNS), value)
+        )
+
+    trials = [of("finished", 1.0), of("finished", 4.0), of("diverged", np.inf), of("failed", 90.0)]
+    found = columns.measured_of_arm(trials)
+    medians = {"steps_to_target", "seconds_to_target"}
+    assert found == {key: 4.0 if key in medians else 2.5 for key in found}
+    assert np.isnan(columns.measured_of_arm([])["grad_norm"])
+
+
+def test_adding_a_column_again_changes_nothing(own_column):
+    before = columns.COLUMNS[:]
+    add_column(before[-1])
+    assert before == columns.COLUMNS
+
+
+def test_the_narrower_the_terminal_the_fewer_columns():
+    shown = sorted((one for one in columns.COLUMNS if one.title), key=lambda one: one.rank)
+    assert [one.key for one in shown] == [
+        "steps_to_target", "grad_norm", "seconds_to_target", "train_loss", "clipped_fraction",
+    ]  # fmt: skip
+    ranks = [one.rank for one in shown]
+    assert len(set(ranks)) == len(ranks)
+    assert max(ranks) < ReportedColumn("own", largest_loss, "score").rank
+
+
+# Exports
+
+
+def stored_comparison(tmp_path):
+    source = next((Path(__file__).parents[1] / "fixtures" / "schema-1").glob("*-comparison-*"))
+    shutil.copytree(source, tmp_path / "compared")
+    directory = ComparisonDirectory(tmp_path / "compared")
+    return TrialStore(directory).summarise("finished", 1.0), directory
+
+
+def test_a_table_of_trials_has_what_identifies_each_and_its_results(tmp_path):
+    summary, _ = stored_comparison(tmp_path)
+    table = columns.trials_table(summary)
+    rows = list(table.rows)
+    assert table.columns[:6] == ("trial", "arm", "optimizer", "lr", "seed", "stage")
+    assert set(table.columns) >= {"status", "val_accuracy", "error", "grad_norm"}
+    assert not {"measured", "correct", "id", "learning_rate"} & set(table.columns)
+    for row, trial in zip(rows, summary.trials, strict=True):
+        assert set(row) == set(table.columns)
+        assert (row["trial"], row["lr"], row["status"]) == (
+            trial.id,
+            trial.learning_rate,
+            "finished",
+        )
+        assert row["grad_norm"] == trial.measured["grad_norm"]
+
+
+def test_a_table_of_steps_has_a_trial_that_arms_share_once(tmp_path):
+    summary, directory = stored_comparison(tmp_path)
+    first, second, *others = summary.trials
+    shutil.rmtree(directory.trial_path(second.id))
+    again = replace(first, arm="twin")
+    shared = replace(summary, trials=(first, second, again, *others))
+    rows = list(columns.trial_steps_table(shared, directory).rows)
+    ids = [row["trial"] for row in rows]
+    assert list(dict.fromkeys(ids)) == [first.id, *(one.id for one in others)]
+    assert all(ids.count(one) == 32 for one in set(ids))
+    assert {row["arm"] for row in rows if row["trial"] == first.id} == {first.arm}

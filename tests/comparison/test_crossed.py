@@ -157,3 +157,35 @@ def test_no_number_of_seeds_makes_up_for_a_small_test_set():
     (alone,) = compare_arms(scores, resolution=1 / 200).pairs
     assert (pair.verdict, pair.seeds_needed) == ("tie", None)
     assert alone.verdict == "a"
+
+
+# By hand
+
+
+@pytest.mark.parametrize(
+    ("table", "between", "rest"),
+    [
+        # The means of the examples are 1 and 5, those of the seeds explain all that is left.
+        ([[0.0, 4.0], [2.0, 6.0]], 2 * (2**2 + 2**2) / 1, 0.0),
+        # The means of the examples are 1, 4 and 7, those of the seeds equal, and four cells are
+        # one off.
+        ([[0.0, 4.0, 8.0], [2.0, 4.0, 6.0]], 2 * (3**2 + 3**2) / 2, 4 / 2),
+    ],
+)
+def test_the_part_of_the_examples_of_a_small_table(table, between, rest):
+    table = np.array(table)
+    assert variance_from_examples(table) == pytest.approx((between - rest) / table.size)
+
+
+def test_the_critical_value_is_the_mean_of_both_weighted_by_their_parts():
+    variance = DifferenceVariance(4, from_seeds=0.03, from_examples=0.01)
+    t, z = stats.t.ppf(0.975, 3), stats.norm.ppf(0.975)
+    assert variance.critical(0.05) == pytest.approx((3 * t + z) / 4)
+
+
+def test_the_power_with_examples_has_satterthwaites_degrees_of_freedom():
+    variance = DifferenceVariance(5, from_seeds=0.03, from_examples=0.01)
+    freedom = 4 / 0.75**2
+    expected = stats.nct.sf(variance.critical(0.05), freedom, 0.5 / 0.2)
+    assert variance.power(0.5, 0.05) == pytest.approx(expected, rel=1e-6)
+    assert variance.power(-0.5, 0.05) == variance.power(0.5, 0.05)

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from gradcli.comparison.groups import arms_without_scores, tied_groups
+from gradcli.comparison.groups import answering_first, arms_without_scores, tied_groups
+from gradcli.comparison.results import ArmInfo
 from gradcli.comparison.statistics import compare_arms
 from gradcli.comparison.verdicts import PairResult
 
@@ -65,3 +66,16 @@ def test_divergence_is_something_known():
     pairs = [pair("a", "b", "tie", seeds=0, evidence="divergence")]
     assert arms_without_scores(pairs) == ()
     assert tied_groups(pairs) == (("a", "b"),)
+
+
+def test_pairs_that_differ_in_one_varied_key_answer_the_question():
+    arms = [
+        ArmInfo("a", "sgd", ("clip=none", "batch_size=1"), ()),
+        ArmInfo("b", "sgd", ("clip=norm", "batch_size=1"), ()),
+        ArmInfo("c", "sgd", ("clip=norm", "batch_size=2"), ()),
+        ArmInfo("d", "adam", ("clip=none", "batch_size=1"), ()),
+        ArmInfo("e", "adam", ("clip=none", "batch_size=2"), ()),
+    ]
+    answering, others = answering_first(pairs_of("abcde", []), arms)
+    assert [one.a + one.b for one in answering] == ["ab", "bc", "de"]
+    assert [one.a + one.b for one in others] == ["ac", "ad", "ae", "bd", "be", "cd", "ce"]

@@ -1,6 +1,7 @@
 """Which results are flagged, and that the special cases are ones: torch itself shows it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +220,83 @@ def test_an_arm_without_a_result_says_why(statuses, said):
     warning = warn_of_no_result("sgd", statuses)
     assert warning.message.startswith(f"sgd has no result: {said}")
     assert warning.message.endswith("so no learning rate was chosen.")
+
+
+def test_each_number_of_seeds_that_is_too_small_is_flagged_with_its_own_arms():
+    gone = math.nan
+    found = find_warnings(
+        compare_arms(
+            {"adam": HIGH, "mine": LOW, "two": [*HIGH[:2], gone, gone, gone],
+             "one": [*HIGH[:1], gone, gone, gone, gone]}
+        )
+    )  # fmt: skip
+    few = [
+        (one.message.split(" seed")[0], set(one.arms)) for one in found if one.code == "few-seeds"
+    ]
+    assert few == [("1", {"adam", "mine", "two", "one"}), ("2", {"adam", "mine", "two"})]
+
+
+def test_an_arm_may_lack_some_results_and_diverge_at_other_seeds():
+    scores = [DIVERGED, DIVERGED, math.nan, 0.9, 0.91]
+    found = find_warnings(compare_arms({"adam": HIGH, "mine": scores}))
+    said = {one.code: one.message for one in found if one.arms == ("mine",)}
+    rest = "of 5 seeds; its scores are those of the other 2."
+    assert said["diverged"] == f"mine diverged at 2 {rest}"
+    assert said["missing"] == f"mine has no result at 1 {rest}"
+
+
+CLEAR = {"adam": [0.95, 0.951, 0.949], "sgd": [0.90, 0.902, 0.899]}
+TIED = {"adam": [0.95, 0.93], "sgd": [0.92, 0.94]}
+
+
+@pytest.mark.parametrize("order", [("adam", "sgd"), ("sgd", "adam")])
+@pytest.mark.parametrize("scores", [CLEAR, TIED])
+def test_validation_that_sees_no_difference_is_no_caution(scores, order):
+    even = validation_of(**{name: [0.9, 0.91] for name in order})
+    assert list(warn_where_validation_disagrees(compare_arms(scores), even)) == []
+
+
+def test_validation_warns_of_a_verdict_for_the_arm_that_is_ranked_lower():
+    """Momentum has the higher mean thanks to seeds at which the other diverged, and loses."""
+    momentum, sgd = [*LOW, 0.99, 0.99, 0.99, 0.99], [*HIGH - 0.01, *[DIVERGED] * 4]
+    compared = compare_arms({"momentum": momentum, "sgd": sgd})
+    assert compared.pairs[0].verdict == "b"
+    against = validation_of(momentum=[0.95, 0.95], sgd=[0.90, 0.90])
+    (warning,) = warn_where_validation_disagrees(compared, against)
+    assert warning.arms == ("sgd", "momentum")
+    assert "sgd is better than momentum on the test examples, but 0.0500 worse" in warning.message
+
+
+def test_a_first_place_is_warned_of_beside_a_verdict_that_is_turned_around():
+    compared = compare_arms({**CLEAR, "mine": [0.95, 0.949, 0.952]})
+    first, second = compared.arms[0].name, compared.arms[1].name
+    assert {first, second} == {"adam", "mine"}
+    against = validation_of(**{first: [0.90, 0.90], second: [0.95, 0.95], "sgd": [0.92, 0.92]})
+    arms = [one.arms for one in warn_where_validation_disagrees(compared, against)]
+    assert arms == [(first, "sgd"), (first, second)]
+
+
+def test_an_arm_without_validation_is_not_first_there():
+    compared = compare_arms(TIED)
+    against = validation_of(adam=[0.9, 0.91], sgd=[])
+    assert list(warn_where_validation_disagrees(compared, against)) == []
+
+
+def test_verdicts_over_test_examples_and_by_divergence_are_not_over_seeds_alone():
+    diverged = compare_arms({"adam": HIGH, "sgd": [DIVERGED] * 5})
+    assert (diverged.pairs[0].verdict, diverged.pairs[0].evidence) == ("a", "divergence")
+    assert list(warn_of_seeds_alone(diverged.pairs)) == []
+    (pair,) = compare_arms(CLEAR).pairs
+    over_examples = replace(pair, tested_on="seeds-and-examples", examples=100)
+    assert list(warn_of_seeds_alone([over_examples])) == []
+
+
+def test_only_the_arms_of_such_verdicts_are_named_each_once():
+    compared = compare_arms({**CLEAR, "mine": [0.9, 0.901, 0.9], "tied": [0.8, 0.99, 0.7]})
+    (warning,) = warn_of_seeds_alone(compared.pairs)
+    assert sorted(warning.arms) == ["adam", "mine", "sgd"]
+
+
+def test_tuning_trials_that_only_some_lost_are_counted():
+    message = warn_of_no_result("sgd", ["diverged", "stopped", "stopped"]).message
+    assert message.startswith("sgd has no result: 1 of 3 tuning trials diverged, so no")

@@ -1,13 +1,15 @@
 """Removing runs: all of one, nothing else, never under a process's hands."""
 
 import io
+import os
 from dataclasses import asdict
 
 import pytest
 
-from gradcli.errors import UserError
+from gradcli.errors import OperatingSystemError, UserError
 from gradcli.records import DataInfo
 from gradcli.runs import (
+    Run,
     RunWriter,
     begin_comparison,
     create_run_directory,
@@ -181,3 +183,54 @@ def test_the_size_is_that_of_the_files(home):
         == sum(len(path.read_bytes()) for path in files)
         > 1000
     )
+
+
+def test_a_link_to_a_run_goes_even_while_the_run_is_at_work(home, tmp_path):
+    run = make_run(home, "one")
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link"
+    link.symlink_to(run)
+    found = Run(link)
+    assert removal.size_bytes(found) == 0
+    assert removal.own_path(found) == link
+    with RunLock(run):
+        removal.refuse_if_at_work(found)
+        removal.remove(found)
+    assert not link.is_symlink()
+    assert (run / "run.json").exists()
+
+
+def test_only_a_trial_waits_for_the_process_of_its_comparison(home):
+    """A run in the runs directory does not, even if a process holds the lock of that."""
+    run = make_run(home, "one")
+    with RunLock(home):
+        removal.remove(load_run(run))
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_lock_that_is_no_file_does_not_lead_elsewhere(home, tmp_path, kind):
+    run = make_run(home, "one")
+    (run / "lock").unlink()
+    if kind == "link":
+        (run / "lock").symlink_to(tmp_path / "made")
+    else:
+        os.mkfifo(run / "lock")
+    removal.remove(load_run(run))
+    assert not run.exists()
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_the_system_refuses_is_named(home, monkeypatch):
+    run = make_run(home, "one")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(removal, "_delete", refuse)
+    with pytest.raises(
+        OperatingSystemError, match=r"cannot be deleted: Permission denied\."
+    ) as error:
+        removal.remove(load_run(run))
+    assert error.value.problem.startswith(str(run) + "/")
+    assert error.value.where == str(run)
