@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcli.notation import numbers
 from gradcli.runs.files import sync_names, write_atomically
 from gradcli.runs.stored import damaged, file_size
 from gradcli.system.naming import naming
@@ -145,7 +146,8 @@ def refuse_other_logs(directory: Path, sizes: Mapping[str, int]) -> None:
 def described(parts: list[range]) -> str:
     """Say where a log is damaged, as the rest of a sentence that begins with its path."""
     first = parts[0]
-    more = f" and of {len(parts) - 1:,} more blocks" if len(parts) > 1 else ""
+    others = numbers.count(len(parts) - 1, "more block")
+    more = f" and of {others}" if len(parts) > 1 else ""
     return f"does not match the checksum of its bytes {first.start:,} to {first.stop:,}{more}"
 
 

@@ -125,7 +125,7 @@ def test_parts_are_left_out_of_the_bytes_of_a_log(ranges, left):
 def test_damage_is_described_by_its_first_part_and_the_number_of_others():
     said = "does not match the checksum of its bytes 1,000 to 2,000"
     assert described([range(1000, 2000)]) == said
-    assert described([range(1000, 2000), range(9)]) == f"{said} and of 1 more blocks"
+    assert described([range(1000, 2000), range(9)]) == f"{said} and of 1 more block"
     assert described([range(1000, 2000)] * 3) == f"{said} and of 2 more blocks"
 
 
