@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "runs": "notation system",
     "comparison": "runs",
     "config": "comparison data gradients models optim probes",
-    "inspection": "config diagnosis gradients probes runs tracing",
+    "inspection": "config diagnosis gradients notation probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
