@@ -180,8 +180,10 @@ class SetupRecord:
     among many classes about 1, whatever the model and the batch."""
     usual_target: tuple[int, float] = (-1, math.nan)
     """The class that the gradient w.r.t. the output, (n, classes), raises most in the most rows,
-    and the share of these rows: of a cross-entropy, the commonest label of the batch. -1 if the
-    output has another shape, and if the gradient raises none."""
+    and its share of these rows: of a cross-entropy, the commonest label of the batch. -1 if the
+    output has another shape, and if no class is raised."""
+    targets_seen: int = 0
+    """The rows in which a class is raised. In others the gradient has been rounded to 0."""
     loss_path: tuple[str, ...] = ()
     """The operations from the loss backwards while there is only one way, without views:
     `("NllLoss", "LogSoftmax", "Softmax", "Addmm")` for cross-entropy after a softmax."""

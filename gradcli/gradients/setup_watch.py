@@ -46,6 +46,7 @@ class _Seen:
     call: ForwardCall
     output_grad_norm: float = math.nan
     usual_target: tuple[int, float] = (-1, math.nan)
+    targets_seen: int = 0
     eval_mode: tuple[str, ...] = ()
     unmade: tuple[str, ...] = ()
     requires_grad: tuple[bool, ...] = ()
@@ -135,17 +136,19 @@ class SetupWatch:
         count_per_pass(call)
         root = getattr(loss, "grad_fn", None)
         path, output_at = loss_path(root)
+        label, seen, share = next(
+            (
+                (key[2], key[3], share)
+                for key, share in events
+                if _is(key, "target") and key[1] == latest
+            ),
+            (-1, 0, math.nan),
+        )
         self._seen = _Seen(
             call=call,
             output_grad_norm=math.nan if latest is None else norms[latest],
-            usual_target=next(
-                (
-                    (key[2], share)
-                    for key, share in events
-                    if _is(key, "target") and key[1] == latest
-                ),
-                (-1, math.nan),
-            ),
+            usual_target=(label, share),
+            targets_seen=seen,
             eval_mode=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "eval"))),
             unmade=tuple(dict.fromkeys(key[1] for key, _ in events if _is(key, "unmade"))),
             requires_grad=tuple(parameter.requires_grad for parameter in self._parameters),
@@ -200,6 +203,7 @@ class SetupWatch:
             output_sums=call.output_sums,
             output_grad_norm=seen.output_grad_norm * math.sqrt(call.rows) / scale,
             usual_target=seen.usual_target,
+            targets_seen=seen.targets_seen,
             loss_path=seen.path,
             output_at=seen.output_at,
             without_gradient=seen.without_gradient,
@@ -370,10 +374,10 @@ class _Output(Hook):
             # softmax(z) - y has its one negative number at the label, unless it is rounded to 0.
             lowest, labels = gradient.min(dim=1)
             rows = torch.bincount(labels[lowest < 0], minlength=gradient.shape[1])
-            usual = int(rows.argmax())
-            share = rows[usual].item() / len(gradient)
-            if share > 0:
-                self._log.note(("target", self._index, usual), share)
+            usual, seen = int(rows.argmax()), int(rows.sum())
+            if seen:
+                key = ("target", self._index, usual, seen)
+                self._log.note(key, rows[usual].item() / seen)
 
 
 def _main_output(output: Any) -> Tensor | None:

@@ -351,8 +351,11 @@ def test_classes_that_come_one_after_the_other(run_evidence, setup_record):
     ],
 )
 def test_batches_that_hold_one_class_each(run_evidence, setup_record, targets, rows, found):
-    setups = tuple(setup_record(step=10 * at, usual_target=one) for at, one in enumerate(targets))
-    evidence = replace(run_evidence(setup=setups[-1], batch_size=rows), setups=setups)
+    setups = tuple(
+        setup_record(step=10 * at, usual_target=one, targets_seen=rows)
+        for at, one in enumerate(targets)
+    )
+    evidence = replace(run_evidence(setup=setups[-1]), setups=setups)
     (told,) = diagnose(evidence)
     assert told.code == found
     if found == "data-order":
@@ -458,17 +461,22 @@ def test_a_rate_that_rises_until_the_loss_turns_is_dated(run_evidence, setup_rec
     ("targets", "rows", "found"),
     [
         ([(3, 1.0)] * 3, 16, "labels"),
-        ([(3, 1.0)] * 2, 16, "healthy"),  # too few
+        ([(3, 1.0)] * 2, 16, "healthy"),  # too few, and too early
         ([(3, 1.0)] * 3, 15, "healthy"),
         ([(3, 0.99)] * 3, 64, "healthy"),
         ([(-1, math.nan)] * 3, 64, "healthy"),
     ],
 )
 def test_labels_of_one_class(run_evidence, setup_record, targets, rows, found):
-    setups = tuple(setup_record(step=at, usual_target=one) for at, one in enumerate(targets))
-    evidence = replace(run_evidence(setup=setups[-1], batch_size=rows), setups=setups)
+    setups = tuple(
+        setup_record(step=25 * at, usual_target=one, targets_seen=rows)
+        for at, one in enumerate(targets)
+    )
+    evidence = replace(run_evidence(setup=setups[-1]), setups=setups)
     (told,) = diagnose(evidence)
     assert told.code == found
+    early = tuple(replace(one, step=min(one.step, 49)) for one in setups)
+    assert codes(replace(evidence, setups=early)) == ["healthy"]
     if found == "labels":
         assert "of class 3, in each of the 3 batches" in told.message
 

@@ -490,8 +490,9 @@ def test_the_gradient_of_the_output_shows_the_commonest_label(loss_of):
 
 @pytest.mark.parametrize("factor", [0.0, math.nan])
 def test_a_gradient_that_raises_no_class_shows_no_label(factor):
-    label, share = train(net(), loss_of=lambda y, t: factor * F.cross_entropy(y, t))[0].usual_target
-    assert label == -1 and math.isnan(share)
+    record = train(net(), loss_of=lambda y, t: factor * F.cross_entropy(y, t))[0]
+    assert record.usual_target[0] == -1 and math.isnan(record.usual_target[1])
+    assert record.targets_seen == 0
 
 
 def test_labels_of_which_the_model_is_certain_are_not_seen():
@@ -502,8 +503,9 @@ def test_labels_of_which_the_model_is_certain_are_not_seen():
         far = 1e4 * F.one_hot(torch.ones_like(labels), CLASSES) * certain[:, None]
         return F.cross_entropy(outputs + far, torch.ones_like(labels))
 
-    label, share = train(net(), loss_of=loss_of)[0].usual_target
-    assert (label, share) == (1, 0.5)
+    record = train(net(), loss_of=loss_of)[0]
+    assert record.usual_target == (1, 1.0)
+    assert record.targets_seen == BATCH // 2
 
 
 def test_an_output_without_classes_has_no_commonest_label():

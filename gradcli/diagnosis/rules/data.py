@@ -149,12 +149,16 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
 
 def one_class(evidence: Evidence) -> Iterator[Finding]:
     """All labels that were seen are of one class."""
-    if not evidence.classes > 2 or evidence.batch_size < FEWEST_ROWS.value:
+    if not evidence.classes > 2:
+        return
+    if any(setup.targets_seen < FEWEST_ROWS.value for setup in evidence.setups):
         return
     seen = [setup.usual_target for setup in evidence.setups]
     found = set(seen)
     if len(seen) < _FEWEST_BATCHES or len(found) > 1:
         return
+    if evidence.setups[-1].step < evidence.steps / 2:
+        return  # then the classes may come one after the other
     label, share = found.pop()
     if not share >= 1:
         return
@@ -167,8 +171,8 @@ def one_class(evidence: Evidence) -> Iterator[Finding]:
             "batches": len(seen),
             "last_loss": evidence.convergence.last_loss,
         },
-        threshold=f"{_FEWEST_BATCHES} or more batches of {FEWEST_ROWS} examples or more, all of "
-        f"one class ({FEWEST_ROWS.source})",
+        threshold=f"{_FEWEST_BATCHES} or more batches with {FEWEST_ROWS} labels or more, to the "
+        f"second half of the steps, all of one class ({FEWEST_ROWS.source})",
         message=f"All labels are of class {label}, in each of the {len(seen)} batches that were "
         "looked at: there is nothing to learn but that class.",
         override=None,
@@ -178,12 +182,10 @@ def one_class(evidence: Evidence) -> Iterator[Finding]:
 
 def _classes_alone(evidence: Evidence) -> dict[int, int]:
     """Return the classes that observed batches hold nearly alone: the first such step of each."""
-    if evidence.batch_size < FEWEST_ROWS.value:
-        return {}
     first: dict[int, int] = {}
     for setup in evidence.setups:
         label, share = setup.usual_target
-        if share >= ONE_CLASS.value:
+        if share >= ONE_CLASS.value and setup.targets_seen >= FEWEST_ROWS.value:
             first.setdefault(label, setup.step + 1)
     return first
 
@@ -196,10 +198,9 @@ def _batches_of_one_class(evidence: Evidence, alone: dict[int, int]) -> Finding:
         layer=None,
         evidence={
             "classes_alone": len(alone),
-            "batch_size": evidence.batch_size,
             "last_loss": evidence.convergence.last_loss,
         },
-        threshold=f"batches of {FEWEST_ROWS} examples or more of which one class makes up "
+        threshold=f"batches with {FEWEST_ROWS} labels or more of which one class makes up "
         f"{ONE_CLASS} or more, and not the same one in all of them ({ONE_CLASS.source})",
         message=f"The examples are not shuffled: nearly all of the batch of step {step} are of "
         f"class {label}, and of that of step {later} of class {other}. Each update learns one "

@@ -248,13 +248,15 @@ ROWS = int(FEWEST_ROWS.value)
 )
 def test_batches_that_nearly_hold_one_class(run_evidence, setup_record, share, rows, found):
     targets = ((7, share), (7, share), (3, 1.0), (1, 1.0))
-    setups = tuple(setup_record(step=at, usual_target=one) for at, one in enumerate(targets))
-    evidence = run_evidence(losses=FLAT, setup=setups[-1], batch_size=rows)
+    setups = tuple(
+        setup_record(step=at, usual_target=one, targets_seen=rows) for at, one in enumerate(targets)
+    )
+    evidence = run_evidence(losses=FLAT, setup=setups[-1])
     without_others = replace(evidence, setups=(*setups[:2], setups[2]))
     told = list(data.data_order(without_others))
     assert len(told) == found
     for one in told:
-        assert one.evidence == {"classes_alone": 2, "batch_size": rows, "last_loss": LN_10}
+        assert one.evidence == {"classes_alone": 2, "last_loss": LN_10}
         assert (
             "of the batch of step 1 are of class 7, and of that of step 3 of class 3" in one.message
         )
@@ -263,9 +265,11 @@ def test_batches_that_nearly_hold_one_class(run_evidence, setup_record, share, r
 
 
 def test_it_takes_twenty_steps_to_judge_an_order(run_evidence, setup_record):
-    setups = tuple(setup_record(step=at, usual_target=(at, 1.0)) for at in range(3))
+    setups = tuple(
+        setup_record(step=at, usual_target=(at, 1.0), targets_seen=64) for at in range(3)
+    )
     for count in (19, 20):
-        evidence = run_evidence(losses=FLAT[:count], setup=setups[-1], batch_size=64)
+        evidence = run_evidence(losses=FLAT[:count], setup=setups[-1])
         told = list(data.data_order(replace(evidence, setups=setups)))
         assert len(told) == (count == 20)
         assert all(one.evidence["classes_alone"] == 3 for one in told)
