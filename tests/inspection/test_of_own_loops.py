@@ -343,7 +343,7 @@ def test_a_rate_that_collapses_a_net_is_named_with_its_step(look, scaled, seed):
     assert cause.code == "lr-too-high"
     assert "at step 1 " in cause.message
     ratio = max(load_run(found.target).layer_records[0].update_ratio)
-    assert f"{ratio:.0%}" in cause.message
+    assert ratio > 10 and f"by {ratio:.1f} times their norm" in cause.message
     assert not {"healthy", "plateau"} & set(codes(found))
 
 

@@ -25,6 +25,7 @@ KEYS = [
     "clipped_fraction",
     "layers",
     "findings",
+    "notes",
 ]
 
 
