@@ -7,9 +7,9 @@
 `make mutants` calls it. A sample of mutants is drawn with a seed (`draw.py` says which changes are
 left out). `record.py` runs each test file once and notes which tests run which lines. Each mutant
 is then put into a copy of the project, never into the working tree, and the tests that run its
-statement try to kill it, file by file: those of the module's own file first, then of those that
-run most of the module, up to 60 seconds of processor time. A statement that runs while its module is imported is tried by the
-tests that run a line in which its name occurs. A mutant whose tests take three times as long as
+statement try to kill it, file by file: the module's own file first, then those that run most of it,
+up to 60 seconds of processor time. A statement that runs while its module is imported is tried by
+the tests that run a line in which its name occurs. A mutant whose tests take three times as long as
 without it counts as killed.
 
 Results are appended to `.mutants/results.jsonl`, and a second start goes on with what is missing;
