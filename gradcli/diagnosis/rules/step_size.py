@@ -70,6 +70,7 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         if change.factor > 1
         and (FIRST_UPDATES.value < change.step if jump is None else change.step <= step)
     ]
+    risen = _risen_rate(evidence)
     override = remedies.lower_learning_rate(evidence, size / LARGE_UPDATE.value)
     mend = remedies.lower_learning_rate_in_words(
         evidence, size / LARGE_UPDATE.value, evidence.layers[place]
@@ -80,7 +81,7 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
             f"Remove the jump of the schedule at step {of_rate[-1].step}, where it multiplies the "
             f"learning rate by {numbers.norm(of_rate[-1].factor)}: lower it there."
         )
-    elif evidence.info.is_own_loop and (risen := _risen_rate(evidence)):
+    elif evidence.info.is_own_loop and risen:
         mend = f"Let the schedule rise to {risen[1] / _MARGIN:.2g} at most."
     elif _is_of_tiny_batches(evidence):
         override = remedies.larger_batches(evidence, _ENOUGH_EXAMPLES / evidence.batch_size)
@@ -90,7 +91,6 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Finding]:
         )
     name = evidence.layers[place].name
     when = f"at step {step} " if jump else ""
-    risen = _risen_rate(evidence)
     turn = (
         f" The loss fell until step {risen[0]}, when the rate had risen to "
         f"{numbers.norm(risen[1])}, and rose after that."
