@@ -110,7 +110,7 @@ SETTLED_LEFT = Limit(
 )
 HALF_LEARNED = Limit(
     2 / 3,
-    "After updates that replaced what a layer was, most of the loss is left.",
+    "Where updates replaced what a layer was, or a gradient is wrong, most of the loss is left.",
     "measured: at most 0.66 in sound trainings with such an update",
 )
 RATE_GONE = Limit(

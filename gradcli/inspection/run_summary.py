@@ -41,6 +41,7 @@ from gradcli.records import (
 )
 from gradcli.runs import Run
 from gradcli.runs.files import number
+from gradcli.runs.logs import STEPS_FILE
 
 # A long run is read in blocks that stay in a processor's cache.
 _ROWS_AT_ONCE = 5_000
@@ -155,17 +156,16 @@ def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> P
 
 
 def _notes(run: Run, steps: int) -> tuple[str, ...]:
-    """Say which steps are left out because their rows are damaged."""
-    logged = len(run.steps)
-    if run.status == "running" or logged >= steps or not run.damage:
+    """Say how much is left of a log of steps that is damaged."""
+    if run.status == "running" or not any(STEPS_FILE in problem for problem in run.damage):
         return ()
-    left = (
-        f"only {numbers.count(logged)} can be read, the last of them step "
-        f"{numbers.count(int(run.steps.step[-1]))}. What is said of its steps is said of those"
-        if logged
-        else "none can be read"
+    if not len(run.steps):
+        return (f"The log of steps is damaged: none of its rows can be read, of {steps:,} steps.",)
+    rows, last = numbers.count(len(run.steps), "row"), numbers.count(int(run.steps.step[-1]))
+    return (
+        f"The log of steps is damaged: {rows} can be read, the last one of step {last} of "
+        f"{steps:,}. What is said of the steps is said of those.",
     )
-    return (f"The log of steps is damaged: of {numbers.count(steps, 'step')} {left}.",)
 
 
 def _steps_made(run: Run) -> int:

@@ -172,7 +172,8 @@ def test_the_last_readable_step_is_not_taken_for_the_end(gradcli, runs):
     with pytest.warns(DamagedFileWarning):
         steps = load_run(one).steps
     rows = steps.step.tolist()
-    note = f"of 16 steps only {len(rows)} can be read, the last of them step {rows[-1]}."
+    rows_left = f"{len(rows)} row" + "s" * (len(rows) > 1)
+    note = f"{rows_left} can be read, the last one of step {rows[-1]} of 16."
     assert 0 < len(rows) < 16
     for command in (("runs", "show"), ("inspect-gradients",)):
         answer = gradcli(*command, str(one))
@@ -180,6 +181,15 @@ def test_the_last_readable_step_is_not_taken_for_the_end(gradcli, runs):
         (told,) = json.loads(gradcli(*command, str(one), "--json").out)["notes"]
         assert note in told
     assert f"loss {steps.loss[-1]:.4f} at step {rows[-1]}" in answer.out
+
+
+def test_another_damaged_file_says_nothing_of_steps_that_were_not_to_be_recorded(gradcli, runs):
+    """Of every tenth step a row is on record: few rows are then no damage."""
+    made = package.train(*WORDS, "epochs=2", "monitor.every_step=10", runs_dir=runs[0].parent)
+    (made.path / "evals.jsonl").write_bytes(b"x" * 50)
+    answer = gradcli("runs", "show", str(made.path), "--json")
+    assert "evals.jsonl" in answer.message
+    assert json.loads(answer.out)["notes"] == []
 
 
 def test_what_killed_processes_left_behind_is_swept_by_the_next_writer(runs):

@@ -184,7 +184,7 @@ def chosen_tests(root: Path, mutant: draw.Mutant, knowledge: Knowledge) -> dict[
 
     def order(file: str) -> tuple[bool, int, float]:
         # In tenths of what any file runs: of those that run as much, the quickest.
-        share = round(10 * covered[file] / max(covered.values()))
+        share = round(10 * covered[file] / max(1, *covered.values()))
         return Path(file).name != mirrored, -share, seconds(knowledge[file], chosen[file])
 
     left = SECONDS
