@@ -26,8 +26,8 @@ def conclusion(evidence: Evidence, tested: list[str]) -> list[Finding]:
 
 
 def _enough(evidence: Evidence) -> bool:
-    """Whether enough was seen to call it healthy: a run with updates, or a probed model."""
-    return not needs.updates(evidence) or (
+    """Whether enough was seen to call it healthy: a whole run with updates, or a probed model."""
+    return (evidence.is_whole and not needs.updates(evidence)) or (
         not needs.activations(evidence) and not needs.gradients(evidence)
     )
 

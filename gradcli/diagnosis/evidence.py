@@ -136,6 +136,8 @@ class Evidence:
     """(n,)"""
     setups: tuple[SetupRecord, ...] = ()
     """All of the course, `first_setup` and `setup` among them."""
+    is_whole: bool = True
+    """Whether all that was written of the steps can be read: a damaged log is not."""
     calls_since_update: int = 0
     """How often an own loop has reported a loss since its optimizer's last update."""
     calls_per_update: int = 1

@@ -117,6 +117,7 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
     evidence = replace(
         evidence,
         setups=run.setups,
+        is_whole=run.status == "running" or not _steps_are_damaged(run),
         calls_since_update=calls.get("since_update", 0),
         calls_per_update=1 + calls.get("most_before_update", 0),
     )
@@ -157,7 +158,7 @@ def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> P
 
 def _notes(run: Run, steps: int) -> tuple[str, ...]:
     """Say how much is left of a log of steps that is damaged."""
-    if run.status == "running" or not any(STEPS_FILE in problem for problem in run.damage):
+    if run.status == "running" or not _steps_are_damaged(run):
         return ()
     if not len(run.steps):
         return (f"The log of steps is damaged: none of its rows can be read, of {steps:,} steps.",)
@@ -166,6 +167,10 @@ def _notes(run: Run, steps: int) -> tuple[str, ...]:
         f"The log of steps is damaged: {rows} can be read, the last one of step {last} of "
         f"{steps:,}. What is said of the steps is said of those.",
     )
+
+
+def _steps_are_damaged(run: Run) -> bool:
+    return any(STEPS_FILE in problem for problem in run.damage)
 
 
 def _steps_made(run: Run) -> int:

@@ -180,6 +180,8 @@ def test_the_last_readable_step_is_not_taken_for_the_end(gradcli, runs):
         assert note in " ".join(answer.out.split())
         (told,) = json.loads(gradcli(*command, str(one), "--json").out)["notes"]
         assert note in told
+    told = json.loads(gradcli("inspect-gradients", str(one), "--json").out)
+    assert told["verdict"] == "not-tested"  # healthy is said of whole runs
     assert f"loss {steps.loss[-1]:.4f} at step {rows[-1]}" in answer.out
 
 

@@ -202,9 +202,9 @@ def _batches_of_one_class(evidence: Evidence, alone: dict[int, int]) -> Finding:
         },
         threshold=f"batches with {FEWEST_ROWS} labels or more of which one class makes up "
         f"{ONE_CLASS} or more, and not the same one in all of them ({ONE_CLASS.source})",
-        message=f"The examples are not shuffled: nearly all of the batch of step {step} are of "
-        f"class {label}, and of that of step {later} of class {other}. Each update learns one "
-        "class and unlearns the others.",
+        message=f"The examples are not shuffled: nearly all of step {step} are of class {label}, "
+        f"and nearly all of step {later} of class {other}. Each update learns one class and "
+        "unlearns the others.",
         override=None,
         mend="Shuffle the examples (DataLoader(..., shuffle=True)), so that each batch has all "
         "classes.",
