@@ -339,7 +339,7 @@ def frozen(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _little_is_trained(evidence: Evidence) -> str:
-    """Say how few weights are trained, if they are less than a hundredth."""
+    """Say how few parameters are trained, if they are less than a hundredth."""
     setup = evidence.setup
     if setup is None:
         return ""
@@ -347,7 +347,9 @@ def _little_is_trained(evidence: Evidence) -> str:
     trained = sum(size for size, on in zip(sizes, setup.requires_grad, strict=True) if on)
     if not 100 * trained < sum(sizes):
         return ""
-    return f" Only {numbers.count(trained)} of {numbers.count(sum(sizes), 'weight')} are trained."
+    return (
+        f" Only {numbers.count(trained)} of {numbers.count(sum(sizes), 'parameter')} are trained."
+    )
 
 
 def _frozen_matrices(evidence: Evidence) -> list[str]:
