@@ -182,6 +182,9 @@ def test_the_last_readable_step_is_not_taken_for_the_end(gradcli, runs):
         assert note in told
     told = json.loads(gradcli("inspect-gradients", str(one), "--json").out)
     assert told["verdict"] == "not-tested"  # healthy is said of whole runs
+    shown = " ".join(gradcli("runs", "show", str(one)).out.split())
+    assert "nothing found in the steps that can be read" in shown
+    assert "nothing to report" not in shown
     assert f"loss {steps.loss[-1]:.4f} at step {rows[-1]}" in answer.out
 
 

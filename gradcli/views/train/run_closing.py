@@ -207,11 +207,18 @@ def _legend(summary: TrainSummary, width: int) -> list[Line]:
     return lines
 
 
+def _without_findings(summary: TrainSummary) -> str:
+    if not summary.steps:
+        return "not tested: no step is on record"
+    if summary.notes:  # rows of the log of steps are missing
+        return "nothing found in the steps that can be read"
+    return "nothing to report"
+
+
 def _diagnosis(summary: TrainSummary) -> Iterator[RenderableType]:
     findings = by_severity(summary.findings)
     if not findings:
-        nothing = "nothing to report" if summary.steps else "not tested: no step is on record"
-        yield Labelled("diagnosis", Text(nothing))
+        yield Labelled("diagnosis", Text(_without_findings(summary)))
     for index, finding in enumerate(findings[:MOST_FINDINGS]):
         yield from finding_lines(finding, "diagnosis" if index == 0 else "")
     if len(findings) > MOST_FINDINGS:
