@@ -62,8 +62,8 @@ def bare_loop(directory: Path) -> None:
     splits = {}
     for name in ("train", "val", "test"):
         split = getattr(dataset, name)
-        images = (split.images.flatten(1).float() / 255 - dataset.mean) / dataset.std
-        splits[name] = images, split.labels
+        images = (split.inputs.flatten(1).float() / 255 - dataset.mean) / dataset.std
+        splits[name] = images, split.targets
     images, labels = splits["train"]
     optimizers = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
     for trial in trials:

@@ -73,8 +73,8 @@ def bare_side(case: str, dataset, device: str) -> Callable[[int], float]:
     words = [*CASES[case][0], f"device={device}"]
     model = build_trainer(compose_train(words), dataset).model
     scale = 1 / (255 * dataset.std)
-    images = (dataset.train.images.float() * scale - dataset.mean / dataset.std).to(device)
-    labels = dataset.train.labels.to(device)
+    images = (dataset.train.inputs.float() * scale - dataset.mean / dataset.std).to(device)
+    labels = dataset.train.targets.to(device)
     loop = bare_steps(model, CASES[case][1], images, labels)
 
     def block(steps: int) -> float:

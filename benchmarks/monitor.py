@@ -245,7 +245,7 @@ def main() -> int:
 
     torch.set_num_threads(1)
     dataset = load_dataset("mnist5k")
-    images, labels = dataset.train.images.float() / 255, dataset.train.labels
+    images, labels = dataset.train.inputs.float() / 255, dataset.train.targets
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; ", end="")
     print(f"batch {BATCH}, {arguments.placements} placements, {arguments.blocks} pairs of blocks")
     worst = 0.0

@@ -83,7 +83,7 @@ def obtain_data() -> Dataset:
     folder = os.environ.get("GRADCLI_DATA")
     dataset = load_dataset("auto", data_dir=Path(folder) if folder else None)
     times = -(-MNIST_IMAGES // len(dataset.train))
-    images, labels = dataset.train.images, dataset.train.labels
+    images, labels = dataset.train.inputs, dataset.train.targets
     train = Split(images.repeat(times, 1, 1, 1), labels.repeat(times))[:MNIST_IMAGES]
     return replace(dataset, train=train)
 
@@ -149,9 +149,9 @@ def lightning_blocks(dataset: Dataset, folder: Path, settings: Settings) -> Iter
         def on_train_end(self, *_) -> None:
             self.seconds = time.perf_counter() - self.began
 
-    images = (dataset.train.images.float() / 255 - dataset.mean) / dataset.std
+    images = (dataset.train.inputs.float() / 255 - dataset.mean) / dataset.std
     loader = DataLoader(
-        TensorDataset(images, dataset.train.labels),
+        TensorDataset(images, dataset.train.targets),
         batch_size=BATCH,
         shuffle=True,
         drop_last=True,
@@ -195,7 +195,7 @@ def data_loader_blocks(dataset: Dataset, folder: Path, settings: Settings) -> It
 
     transform = Compose([ToTensor(), Normalize((dataset.mean,), (dataset.std,))])
     loader = DataLoader(
-        Digits(dataset.train.images[:, 0], dataset.train.labels, transform),
+        Digits(dataset.train.inputs[:, 0], dataset.train.targets, transform),
         batch_size=BATCH,
         shuffle=True,
         drop_last=True,

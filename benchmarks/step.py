@@ -136,7 +136,7 @@ def serve(side: str, case: str, threads: int, pipe: Connection) -> None:
     dataset = load_dataset("auto", data_dir=Path(folder) if folder else None)
     if side == "bare":
         scale = 1 / (255 * dataset.std)
-        images = dataset.train.images.float() * scale - dataset.mean / dataset.std
+        images = dataset.train.inputs.float() * scale - dataset.mean / dataset.std
     overrides, make_optimizer = CASES[case]
     pipe.send(dataset.info.name)
     spacers, block = [], None
@@ -155,7 +155,7 @@ def serve(side: str, case: str, threads: int, pipe: Connection) -> None:
             twin = build_trainer(compose_train(overrides), dataset).model
             for parameter in twin.parameters():  # laid out as PyTorch does it
                 parameter.data = parameter.data.contiguous()
-            labels = dataset.train.labels
+            labels = dataset.train.targets
             block = bare_blocks(bare_steps(twin, make_optimizer, images, labels))
 
 

@@ -221,6 +221,31 @@ class SetupRecord:
     """How many of these began their backward pass with the gradients of the update before."""
 
 
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What models are scored by, apart from the loss that they are trained on."""
+
+    name: str
+    direction: Direction
+    """Whether a higher or a lower score is better."""
+
+    def merit(self, score: float) -> float:
+        """Return the score, negated if a lower one is better: what is to be maximised."""
+        return score if self.direction == "maximize" else -score
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether it is a share of examples that are right, between 0 and 1."""
+        return self.name == "accuracy"
+
+
+#: The metric of classification, and of every run from before there were others.
+ACCURACY = Metric("accuracy", "maximize")
+
+
 @dataclass(frozen=True, slots=True)
 class EvalRecord:
     """An evaluation on all of one split."""
@@ -229,36 +254,49 @@ class EvalRecord:
     epoch: int
     split: Literal["val", "test"]
     loss: float
-    accuracy: float
+    score: float
+    """By the run's metric."""
     train_loss: float
     """The mean loss of the training batches since the last evaluation on `val`."""
     seconds: float
     """Wall-clock seconds since the run began, including earlier parts of a resumed run."""
     seconds_train: float
     """Seconds in training steps alone."""
-    correct: str = ""
-    """Which test examples are right, in the order of the split, as `packed_bits` writes them;
-    empty on `val`, of a loop of your own, and in runs from before it was recorded."""
+    example_scores: str = ""
+    """What each test example adds to the score, in the order of the split, as `packed_scores`
+    writes it; empty on `val`, if the score is no mean over examples, of a loop of your own, and in
+    runs from before it was recorded."""
 
-    def correct_examples(self, size: int) -> NDArray[np.bool_] | None:
-        """Return for each of the `size` examples of the split whether it is right, if recorded."""
-        return unpacked_bits(self.correct, size)
-
-
-def packed_bits(values: NDArray[np.bool_]) -> str:
-    """Write truth values (n,) as text: eight to a byte, the first in the highest bit, in base64."""
-    return base64.b64encode(np.packbits(values).tobytes()).decode("ascii")
+    def scores_of_examples(self, size: int) -> ExampleScores | None:
+        """Return the scores of the `size` examples of the split, (size,), if recorded."""
+        return unpacked_scores(self.example_scores, size)
 
 
-def unpacked_bits(text: str, size: int) -> NDArray[np.bool_] | None:
-    """Read back the `size` values that `packed_bits` wrote; None if the text has another size."""
+#: The scores of n examples, (n,): whether each one is right, or numbers.
+ExampleScores = NDArray[np.bool_] | NDArray[np.float32]
+
+
+def packed_scores(values: ExampleScores) -> str:
+    """Write the scores of examples (n,) as text, in base64.
+
+    Truth values take a bit each, the first in the highest bit of a byte; numbers are float32, the
+    lowest byte first.
+    """
+    packed = np.packbits(values) if values.dtype == np.bool_ else values.astype("<f4")  # type: ignore[arg-type]
+    return base64.b64encode(packed.tobytes()).decode("ascii")
+
+
+def unpacked_scores(text: str, size: int) -> ExampleScores | None:
+    """Read back the `size` scores that `packed_scores` wrote; None if the text has another size."""
     try:
         packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
     except ValueError:
         return None
-    if not size or len(packed) != -(-size // 8):
-        return None
-    return np.unpackbits(packed, count=size).astype(bool)
+    if size and len(packed) == -(-size // 8):
+        return np.unpackbits(packed, count=size).astype(bool)
+    if size and len(packed) == 4 * size:
+        return packed.view("<f4").astype(np.float32)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,9 +409,10 @@ class DataInfo:
     val: int
     test: int
     sha256: str
-    shape: tuple[int, int, int]
-    """The shape of one example: (channels, height, width)."""
+    shape: tuple[int, ...]
+    """The shape of one example, of an image (channels, height, width)."""
     classes: int
+    """0 if the targets are not classes."""
     note: str = ""
     """What the user must know about the choice (why the sample is used); usually empty."""
 
@@ -414,6 +453,9 @@ class RunInfo:
     start_step: int
     """Steps already done when this process began (0 unless resumed)."""
     layers: tuple[LayerInfo, ...]
+    metric: Metric = ACCURACY
+    loss: str = "cross_entropy"
+    """The name of the loss that is minimised; empty if it is not known."""
 
     @property
     def is_own_loop(self) -> bool:
@@ -452,7 +494,7 @@ Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lo
 class TrainSummary:
     """The result of a run: what `--json`, the closing screen and `runs show` draw from.
 
-    Unknown numbers are NaN: an accuracy that was not measured, the times of a run that was killed
+    Unknown numbers are NaN: a score that was not measured, the times of a run that was killed
     before it noted any, all times of the user's own loop except for the total.
     """
 
@@ -464,8 +506,8 @@ class TrainSummary:
     """Epochs completed."""
     steps: int
     train_loss: float
-    val_accuracy: float
-    test_accuracy: float
+    val_score: float
+    test_score: float
     seconds_total: float
     seconds_first_step: float
     """From process start to the end of the first training step."""
@@ -495,10 +537,11 @@ class RunRow:
     model: str
     optimizer: str
     epochs: int
-    test_accuracy: float
+    test_score: float
     """NaN if there is none."""
     findings: tuple[str, ...]
     """The codes of what the diagnosis found."""
+    metric: Metric = ACCURACY
 
 
 def layers_in_call_order(

@@ -51,8 +51,8 @@ def main() -> None:
     names = iter(NAMES)
     for indices in choose(full.labels):
         part = Split(full.images[indices], full.labels[indices])
-        write_idx(arguments.out / f"{next(names)}.gz", part.images.squeeze(1))
-        write_idx(arguments.out / f"{next(names)}.gz", part.labels.to(torch.uint8))
+        write_idx(arguments.out / f"{next(names)}.gz", part.inputs.squeeze(1))
+        write_idx(arguments.out / f"{next(names)}.gz", part.targets.to(torch.uint8))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ def _sample() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     def shrunk(images: Tensor) -> Tensor:
         return F.avg_pool2d(images.float(), 2)
 
-    test = torch.cat([data.val.images, data.test.images])
-    labels = torch.cat([data.val.labels, data.test.labels])
-    return shrunk(data.train.images), data.train.labels, shrunk(test), labels
+    test = torch.cat([data.val.inputs, data.test.inputs])
+    labels = torch.cat([data.val.targets, data.test.targets])
+    return shrunk(data.train.inputs), data.train.targets, shrunk(test), labels
 
 
 def digits(scaled: bool = True) -> Task:

@@ -133,7 +133,7 @@ def _trained(overrides: list[str], runs_dir: Path) -> Trained:
     run = gradcli.train(*overrides, runs_dir=runs_dir, **OWN)
     evals = [one for one in run.evals if one.step == run.evals[-1].step] if run.evals else []
     # Both splits together, so that a point is ten images and not five.
-    level = sum(one.accuracy for one in evals) / len(evals) if evals else 0.0
+    level = sum(one.score for one in evals) / len(evals) if evals else 0.0
     return Trained(str(run.path), 0.0 if run.status == "diverged" else level)
 
 

@@ -44,18 +44,17 @@ ColumnsOption = Annotated[
 @app.command("list")
 def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
     """List the runs and comparisons, newest first."""
-    from dataclasses import asdict
-
     from gradcli.runs import list_rows
     from gradcli.views.console import show_message, show_result
     from gradcli.views.error_panel import error_panel
+    from gradcli.views.json_output import run_list_json
     from gradcli.views.runs.runs_table import runs_table
 
     rows, refused = list_rows(runs_dir)
     for error in refused:
         show_message(error_panel(error))
     if as_json:
-        write_json({"schema": 1, "runs": [asdict(row) for row in rows]})
+        write_json(run_list_json(rows))
     else:
         show_result(runs_table(rows))
 

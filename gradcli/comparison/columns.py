@@ -20,7 +20,7 @@ import numpy as np
 from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult, TrialStatus
 from gradcli.comparison.statistics import median_time, time_to_target
 from gradcli.errors import UserError
-from gradcli.records import EvalRecord, Floats, StepRecords, was_clipped
+from gradcli.records import ACCURACY, EvalRecord, Floats, Metric, StepRecords, was_clipped
 from gradcli.runs import ComparisonDirectory
 from gradcli.runs.export import Table, step_table_of_trials
 from gradcli.runs.files import number
@@ -40,7 +40,8 @@ class TrialReadings:
     state: Mapping[str, Any]
     """What `run.json` says; empty if the trial never began."""
     target: float
-    """The validation accuracy to time."""
+    """The validation score to time; NaN for none."""
+    metric: Metric = ACCURACY
 
     def evaluated(self, split: str) -> list[EvalRecord]:
         """Return the evaluations on a split."""
@@ -68,7 +69,7 @@ class ReportedColumn:
     style: NumberStyle
     title: str = ""
     """Its heading in the closing table; empty if it is not shown there. `{target}` stands for the
-    accuracy to time."""
+    score to time."""
     above: str = ""
     """The upper line of the heading."""
     rank: int = 9
@@ -79,6 +80,11 @@ class ReportedColumn:
     """Combines the numbers of an arm's measuring trials."""
     among: tuple[TrialStatus, ...] = ("finished",)
     """The trials that count for an arm."""
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether there is no such number without a score to time."""
+        return "{target}" in self.title
 
 
 def add_column(column: ReportedColumn) -> None:
@@ -124,15 +130,16 @@ def _train_loss(readings: TrialReadings) -> float:
 
 
 def _steps_to_target(readings: TrialReadings) -> float:
-    evals = readings.evaluated("val")
-    accuracies = [one.accuracy for one in evals]
-    return time_to_target([one.step for one in evals], accuracies, readings.target)
+    return _time_to_target(readings, [one.step for one in readings.evaluated("val")])
 
 
 def _seconds_to_target(readings: TrialReadings) -> float:
-    evals = readings.evaluated("val")
-    accuracies = [one.accuracy for one in evals]
-    return time_to_target([one.seconds_train for one in evals], accuracies, readings.target)
+    return _time_to_target(readings, [one.seconds_train for one in readings.evaluated("val")])
+
+
+def _time_to_target(readings: TrialReadings, times: Sequence[float]) -> float:
+    scores = [one.score for one in readings.evaluated("val")]
+    return time_to_target(times, scores, readings.target, readings.metric.direction)
 
 
 def _grad_norm(readings: TrialReadings) -> float:
@@ -196,6 +203,7 @@ COLUMNS = [
 _TAKEN = {
     *(one.name for cls in (TrialResult, RankedArm) for one in fields(cls)),
     *("arm", "lr", "lr_at_edge", "lr_sensitivity"),
+    *("val", "test", "val_accuracy", "test_accuracy"),
 }
 
 
@@ -210,12 +218,14 @@ _IDENTIFYING = {
     "seed": "seed",
     "stage": "stage",
 }
-_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "correct"}
+_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores"}
 
 
 def trials_table(summary: ComparisonSummary) -> Table:
     """Return one row per ended trial and arm: what identifies it, and its results."""
-    others = [one.name for one in fields(TrialResult) if one.name not in _NOT_RESULTS]
+    metric = summary.info.metric.name
+    names = [one.name for one in fields(TrialResult) if one.name not in _NOT_RESULTS]
+    others = {name.replace("_score", f"_{metric}"): name for name in names}
     keys = [column.key for column in COLUMNS]
     rows = (
         {**_labels(trial), **_values(trial, others), **trial.measured} for trial in summary.trials
@@ -234,6 +244,6 @@ def _labels(trial: TrialResult) -> dict[str, Any]:
     return {column: getattr(trial, name) for column, name in _IDENTIFYING.items()}
 
 
-def _values(trial: TrialResult, names: list[str]) -> dict[str, Any]:
+def _values(trial: TrialResult, columns: Mapping[str, str]) -> dict[str, Any]:
     values = asdict(trial)
-    return {name: values[name] for name in names}
+    return {column: values[name] for column, name in columns.items()}

@@ -32,7 +32,7 @@ class Plan:
         asked = {
             "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),
-            "target": self.info.target_accuracy,
+            "target": self.info.target_score,
             "data_sha256": self.info.data.sha256,
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
@@ -95,7 +95,7 @@ def plan_from_json(state: Mapping[str, Any]) -> Plan:
     Raises:
         MalformedError: if it was changed since, so that it is no plan.
     """
-    stored = decoded(_StoredPlan, dict(state))
+    stored = decoded(_StoredPlan, {**state, "info": _info_of_any_schema(state.get("info"))})
     arms = tuple(map(_arm, stored["arms"]))
     if not arms:
         raise MalformedError("has no arms")
@@ -106,6 +106,14 @@ def plan_from_json(state: Mapping[str, Any]) -> Plan:
         train_overrides=stored["train_overrides"],
         remarks=stored.get("remarks", ()),
     )
+
+
+def _info_of_any_schema(info: Any) -> Any:
+    """Return what is stored of a comparison; schema 1 knew no metric but the accuracy."""
+    if not isinstance(info, dict) or "target_accuracy" not in info:
+        return info
+    others = {key: value for key, value in info.items() if key != "target_accuracy"}
+    return {**others, "target_score": info["target_accuracy"]}
 
 
 def _arm_json(arm: Arm) -> dict[str, Any]:

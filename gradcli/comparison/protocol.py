@@ -1,7 +1,7 @@
 """Which trials a fair comparison needs next: pure functions of what is known so far.
 
 Stage 1 tunes: every arm tries the learning rates of its own grid with the same seeds, and the one
-with the best mean validation accuracy is chosen. Stage 2 measures it with fresh seeds. All arms get
+with the best mean validation score is chosen. Stage 2 measures it with fresh seeds. All arms get
 the same number of trials of each kind.
 
 The outcomes of trials are the whole state. `advance` replays the protocol on them from the start,
@@ -132,10 +132,11 @@ class Outcome:
     """What the protocol needs to know of a trial that has begun."""
 
     status: TrialStatus
-    val_accuracy: float = math.nan
-    """After its last step; NaN unless finished."""
+    merit: float = math.nan
+    """Its validation score after its last step, turned so that more is better (`Metric.merit`); NaN
+    unless finished."""
     rungs: Mapping[int, float] = field(default_factory=dict)
-    """The validation accuracy at the steps at which it paused."""
+    """The merit at the steps at which it paused."""
 
 
 Outcomes = Mapping[str, Outcome]
@@ -365,16 +366,16 @@ def _has_reached(trial: Trial, rung: int, outcomes: Outcomes) -> bool:
 
 
 def _score(trials: Sequence[Trial], outcomes: Outcomes, rung: int | None = None) -> float:
-    """Return the mean validation accuracy of trials, at a rung or at their end.
+    """Return the mean merit of trials, at a rung or at their end.
 
     If one of them diverged, failed or has not got that far, the mean is below every other: a
     learning rate that fails with some seeds is not chosen for the others.
     """
-    accuracies = []
+    merits = []
     for trial in trials:
         outcome = outcomes.get(trial.id, Outcome("waiting"))
-        accuracy = outcome.val_accuracy if rung is None else outcome.rungs.get(rung, math.nan)
-        if outcome.status in ("diverged", "failed") or math.isnan(accuracy):
+        merit = outcome.merit if rung is None else outcome.rungs.get(rung, math.nan)
+        if outcome.status in ("diverged", "failed") or math.isnan(merit):
             return -math.inf
-        accuracies.append(accuracy)
-    return math.fsum(accuracies) / len(accuracies) if accuracies else -math.inf
+        merits.append(merit)
+    return math.fsum(merits) / len(merits) if merits else -math.inf

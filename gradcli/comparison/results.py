@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gradcli.comparison.verdicts import (
     ComparisonWarning,
     LearningRateSensitivity,
@@ -22,7 +19,15 @@ from gradcli.comparison.verdicts import (
     Selection,
     Summary,
 )
-from gradcli.records import DataInfo, EvalRecord, RunInfo, StepRecords
+from gradcli.records import (
+    ACCURACY,
+    DataInfo,
+    EvalRecord,
+    ExampleScores,
+    Metric,
+    RunInfo,
+    StepRecords,
+)
 
 #: What a trial is for: to choose a learning rate, or to measure the chosen one.
 Stage = Literal["tuning", "measuring"]
@@ -90,8 +95,8 @@ class ComparisonInfo:
     steps: int
     """The updates of a whole trial."""
     protocol: ProtocolInfo
-    target_accuracy: float
-    """The validation accuracy that is timed."""
+    target_score: float
+    """The validation score that is timed; NaN for none."""
     arms: tuple[ArmInfo, ...]
     engine: str
     """That of the latest call of the comparison, as are `jobs` and `already_done`."""
@@ -102,6 +107,8 @@ class ComparisonInfo:
     """CPU threads of each trial."""
     already_done: int
     """Trials that had ended before this call of the comparison began."""
+    metric: Metric = ACCURACY
+    """What the arms are scored by."""
 
 
 # On the way ---------------------------------------------------------------------------------
@@ -114,7 +121,7 @@ class GridCell:
     learning_rate: float
     status: TrialStatus
     """`diverged` or `failed` if any of its trials did; `finished` if all have."""
-    val_accuracy: float
+    val_score: float
     """The mean over the tuning seeds that have one so far; NaN if none has."""
 
 
@@ -133,9 +140,9 @@ class ArmProgress:
     """Rising; with what widening has added."""
     losses: tuple[float, ...]
     """Training loss of the latest trial, thinned to at most `SERIES` points."""
-    val_accuracy: Summary
+    val_score: Summary
     """Over the measuring trials that have ended."""
-    test_accuracy: Summary
+    test_score: Summary
     grad_norm: float
     """The latest trial's last gradient norm before clipping."""
     grad_norms: tuple[float, ...]
@@ -203,9 +210,9 @@ class TrialResult:
     run: str
     """Its run directory, as the user would type it."""
     steps: int
-    val_accuracy: float
+    val_score: float
     """After the last step; of a stopped trial, when it was stopped."""
-    test_accuracy: float
+    test_score: float
     """NaN for a tuning trial: choices are made on validation, and the test split is not read."""
     measured: Mapping[str, float]
     """The number of every column of `comparison.columns`, by key."""
@@ -213,8 +220,9 @@ class TrialResult:
     """From the run's beginning to its end."""
     error: str
     """What went wrong with a failed trial; else empty."""
-    correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
-    """Whether each test example is right, of a finished measuring trial; None if not recorded."""
+    example_scores: ExampleScores | None = field(default=None, compare=False, repr=False)
+    """What each test example adds to the score of a finished measuring trial; None if not
+    recorded."""
 
 
 # The end ------------------------------------------------------------------------------------
@@ -227,7 +235,7 @@ class GridResult:
     arm: str
     optimizer: str
     learning_rate: float
-    val_accuracy: float
+    val_score: float
     """The mean over the tuning seeds; NaN if a trial diverged or has no result."""
     status: TrialStatus
     diverged: int
@@ -248,8 +256,8 @@ class RankedArm:
     learning_rate: float
     """NaN if none was chosen."""
     seeds: tuple[int, ...]
-    test_accuracy: Summary
-    val_accuracy: Summary
+    test_score: Summary
+    val_score: Summary
     measured: Mapping[str, float]
     """The number of every column of `comparison.columns` over the measuring trials, by key."""
     diverged: int

@@ -1,9 +1,9 @@
 """What scores over seeds say about the arms of a comparison, as pure functions on arrays.
 
 An *arm* is one way to train (an optimizer with its settings), run once per seed; all arms use the
-same seeds, so two arms are compared seed by seed. A *score* is a number that is better if higher,
-such as an accuracy. A trial that diverged has the score `DIVERGED`; one without a result (it
-failed, or was not run) has NaN. Neither is averaged in: both are counted.
+same seeds, so two arms are compared seed by seed. A *score* is a number such as an accuracy, better
+if higher, or an error, better if lower. A trial that diverged has the score `DIVERGED`; one without
+a result (it failed, or was not run) has NaN. Neither is averaged in: both are counted.
 
 Estimates, intervals, tests and their power belong here, sentences about them in `warnings`. Files,
 tables and torch do not. Distributions come from `scipy.special`: the functions behind
@@ -32,8 +32,9 @@ from gradcli.comparison.verdicts import (
     Summary,
     Verdict,
 )
+from gradcli.records import Direction, ExampleScores
 
-#: The score of a trial that diverged: below every other.
+#: The score of a trial that diverged, which no other trial has.
 DIVERGED = -math.inf
 #: The chance of any false verdict in a comparison of equal arms; intervals hold with 1 - LEVEL.
 LEVEL = 0.05
@@ -53,23 +54,25 @@ class ScoreComparison:
     pairs: tuple[PairResult, ...]
 
 
-#: For each seed of an arm: whether it was right at each test example (N,); None if not recorded.
-CorrectAtSeeds = Sequence[NDArray[np.bool_] | None]
+#: For each seed of an arm: its score at each test example (N,), such as whether it was right; None
+#: if not recorded.
+ScoresByExample = Sequence[ExampleScores | None]
 
 
 def compare_arms(
     scores: Mapping[str, ArrayLike],
     *,
+    direction: Direction = "maximize",
     resolution: float = 0.0,
-    correct: Mapping[str, CorrectAtSeeds] | None = None,
+    by_example: Mapping[str, ScoresByExample] | None = None,
 ) -> ScoreComparison:
     """Rank the arms and give a verdict on every pair.
 
     A pair's null hypothesis is that its arms are equal, and one of two things is tested:
 
     * *scores*, if two or more seeds have both: the mean difference at those seeds, two-sided,
-      against its variance over seeds and over test examples (`crossed`). If it is not recorded
-      which examples were right, against that over seeds alone: Student's paired t-test. Its
+      against its variance over seeds and over test examples (`crossed`). If the scores of
+      single examples are not recorded, against that over seeds alone: Student's paired t-test. Its
       verdict may then be the luck of these examples.
     * *divergence*, if every trial of one arm diverged and none of the other. If both arms
       diverge at a seed with the same chance q and independently, n seeds show that with
@@ -84,21 +87,23 @@ def compare_arms(
 
     Args:
         scores: each arm's scores (n,), the same seeds in the same order for all.
+        direction: whether higher or lower scores are better.
         resolution: the distance of neighbouring scores, 1 / examples for an accuracy. Rounding
             alone gives a difference of two scores the variance resolution² / 6 (Sheppard
             1898), and less is never assumed: a few seeds that happen to agree prove nothing.
-        correct: for each arm and seed, which examples of the same test set were right.
+        by_example: for each arm and seed, the scores of the examples of the same test set.
 
     Raises:
         ValueError: the arms have different numbers of scores.
     """
     checked = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
-    arms = rank_arms(checked)
-    known = correct or {}
+    arms = rank_arms(checked, direction)
+    known = by_example or {}
     tests = [
         _test_pair(
             (a.name, checked[a.name], known.get(a.name)),
             (b.name, checked[b.name], known.get(b.name)),
+            direction,
             resolution,
         )
         for a, b in itertools.combinations(arms, 2)
@@ -115,14 +120,17 @@ def summarise_scores(scores: ArrayLike) -> Summary:
     return _summarise_finite(values[np.isfinite(values)])
 
 
-def rank_arms(scores: Mapping[str, NDArray[np.float64]]) -> tuple[ArmResult, ...]:
+def rank_arms(
+    scores: Mapping[str, NDArray[np.float64]], direction: Direction = "maximize"
+) -> tuple[ArmResult, ...]:
     """Order the arms by their mean score, best first; equal arms keep their order and rank.
 
     Arms without any score come last, and have no rank.
     """
     summaries = {name: summarise_scores(values) for name, values in scores.items()}
     shortfall = {
-        name: -summary.mean if summary.count else math.inf for name, summary in summaries.items()
+        name: -_merit(summary.mean, direction) if summary.count else math.inf
+        for name, summary in summaries.items()
     }
     return tuple(
         ArmResult(
@@ -160,8 +168,8 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-#: An arm's name, its scores (n,) and which examples were right.
-_Arm = tuple[str, NDArray[np.float64], CorrectAtSeeds | None]
+#: An arm's name, its scores (n,) and those of the examples.
+_Arm = tuple[str, NDArray[np.float64], ScoresByExample | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +193,11 @@ class _PairTest:
 def _test_pair(
     first: _Arm,
     second: _Arm,
+    direction: Direction,
     resolution: float,
 ) -> _PairTest:
     """Test whether two arms are equal; see `compare_arms`."""
-    (a, a_scores, a_correct), (b, b_scores, b_correct) = first, second
+    (a, a_scores, a_examples), (b, b_scores, b_examples) = first, second
     ended = ~(np.isnan(a_scores) | np.isnan(b_scores))
     a_ended, b_ended = a_scores[ended], b_scores[ended]
     a_diverged, b_diverged = a_ended == DIVERGED, b_ended == DIVERGED
@@ -202,9 +211,9 @@ def _test_pair(
     variance, examples = None, 0
     if differences.count >= 2:
         evidence = "scores"
-        ahead = _sign(differences.mean)
+        ahead = _ahead(_merit(differences.mean, direction))
         at = np.flatnonzero(ended)[scored]
-        table = _difference_table(a_correct, b_correct, at)
+        table = _difference_table(a_examples, b_examples, at)
         examples = 0 if table is None else table.shape[1]
         variance = DifferenceVariance(
             seeds=differences.count,
@@ -220,9 +229,9 @@ def _test_pair(
 
 
 def _difference_table(
-    a: CorrectAtSeeds | None, b: CorrectAtSeeds | None, seeds: NDArray[np.integer]
+    a: ScoresByExample | None, b: ScoresByExample | None, seeds: NDArray[np.integer]
 ) -> NDArray[np.float32] | None:
-    """Return right minus right at some of the seeds and all examples; None unless all are known."""
+    """Return a - b at some of the seeds and all examples; None unless all are known."""
     if a is None or b is None:
         return None
     ours, theirs = [a[seed] for seed in seeds], [b[seed] for seed in seeds]
@@ -310,8 +319,12 @@ def _critical_t(count: int, level: float) -> float:
     return float(special.stdtrit(count - 1, 1 - level / 2))
 
 
-def _sign(difference: float) -> Verdict:
-    return "a" if difference > 0 else "b" if difference < 0 else "tie"
+def _merit(score: float, direction: Direction) -> float:
+    return score if direction == "maximize" else -score
+
+
+def _ahead(gain: float) -> Verdict:
+    return "a" if gain > 0 else "b" if gain < 0 else "tie"
 
 
 # Power -------------------------------------------------------------------------------------
@@ -371,7 +384,7 @@ def learning_rate_sensitivity(
 
     Args:
         learning_rates: the grid (n,), positive, in any order.
-        scores: one per learning rate (n,).
+        scores: one per learning rate (n,), the higher the better.
         tolerance: in the unit of the scores; 0.01 is one point of accuracy.
     """
     rates = np.asarray(learning_rates, dtype=np.float64)
@@ -398,17 +411,24 @@ def learning_rate_sensitivity(
 # Targets -----------------------------------------------------------------------------------
 
 
-def time_to_target(times: ArrayLike, scores: ArrayLike, target: float) -> float:
-    """Return the first of `times` (n,) at which the score is at least `target`.
+def time_to_target(
+    times: ArrayLike, scores: ArrayLike, target: float, direction: Direction = "maximize"
+) -> float:
+    """Return the first of `times` (n,) at which the score is as good as `target`, or better.
 
-    Infinite if it never is, as in AlgoPerf (Dahl et al. 2023, arXiv 2306.07179).
+    NaN without a target. Infinite if it never is, as in AlgoPerf (Dahl et al. 2023, arXiv
+    2306.07179).
 
     Args:
         times: when a trial was evaluated, rising: steps or seconds.
         scores: what it scored then (n,).
-        target: the score to reach.
+        target: the score to reach; NaN for none.
+        direction: whether higher or lower scores are better.
     """
-    reached = np.flatnonzero(np.asarray(scores, dtype=np.float64) >= target)
+    if math.isnan(target):
+        return math.nan
+    values = np.asarray(scores, dtype=np.float64)
+    reached = np.flatnonzero(values >= target if direction == "maximize" else values <= target)
     return float(np.asarray(times)[reached[0]]) if len(reached) else math.inf
 
 

@@ -25,13 +25,25 @@ from gradcli.comparison.statistics import (
     learning_rate_sensitivity,
     summarise_scores,
 )
-from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, Selection, Summary
+from gradcli.comparison.verdicts import (
+    ArmResult,
+    ComparisonWarning,
+    LearningRateSensitivity,
+    Selection,
+    Summary,
+)
 from gradcli.comparison.warnings import (
     find_warnings,
     warn_of_no_result,
     warn_of_seeds_alone,
     warn_where_validation_disagrees,
 )
+from gradcli.records import Metric
+
+#: A learning rate is as good as the best one if it is worse by at most a point of accuracy,
+_POINT = 0.01
+#: or, by another metric, by this part of the best score.
+_PART = 0.05
 
 
 @dataclass(frozen=True)
@@ -54,30 +66,34 @@ class ArmTrials:
 
     @property
     def validation(self) -> Summary:
-        """The validation accuracies of its measuring trials."""
-        return summarise_scores([_of_finished(one, one.val_accuracy) for one in self.measuring])
+        """The validation scores of its measuring trials."""
+        return summarise_scores([_of_finished(one, one.val_score) for one in self.measuring])
 
     def test_scores(self, seeds: int) -> list[float]:
-        """Return the test accuracy for each of the seeds; NaN if there is none."""
+        """Return the test score for each of the seeds; NaN if there is none."""
         return [_score(trial) for trial in self.measuring] or [math.nan] * seeds
 
 
 def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreComparison:
-    """Compare the arms by the test accuracies of the measuring trials."""
+    """Compare the arms by the test scores of the measuring trials."""
     seeds = len(info.protocol.seeds)
     return compare_arms(
         {arm.name: arm.test_scores(seeds) for arm in arms},
-        resolution=1 / max(1, info.data.test),
-        correct={arm.name: [one.correct for one in arm.measuring] for arm in arms},
+        direction=info.metric.direction,
+        resolution=1 / max(1, info.data.test) if info.metric.is_accuracy else 0.0,
+        by_example={arm.name: [one.example_scores for one in arm.measuring] for arm in arms},
     )
 
 
-def rank(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[RankedArm, ...]:
+def rank(
+    arms: Sequence[ArmTrials], compared: ScoreComparison, metric: Metric
+) -> tuple[RankedArm, ...]:
     """Return the arms in the order of their ranks, with everything known of each."""
     by_name = {arm.name: arm for arm in arms}
     places = possible_places(compared)
     return tuple(
-        _ranked(by_name[result.name], result, places.get(result.name)) for result in compared.arms
+        _ranked(by_name[result.name], result, places.get(result.name), metric)
+        for result in compared.arms
     )
 
 
@@ -104,7 +120,9 @@ def leader(compared: ScoreComparison) -> str | None:
     return best if rivals and all(pair.verdict == "a" for pair in rivals) else None
 
 
-def warn(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[ComparisonWarning, ...]:
+def warn(
+    arms: Sequence[ArmTrials], compared: ScoreComparison, metric: Metric
+) -> tuple[ComparisonWarning, ...]:
     """Return the reasons to read a comparison with caution."""
     hopeless = {arm.name: [one.status for one in arm.tuning] for arm in arms if arm.is_hopeless}
     return (
@@ -114,7 +132,9 @@ def warn(arms: Sequence[ArmTrials], compared: ScoreComparison) -> tuple[Comparis
             if not (warning.code == "missing" and warning.arms[0] in hopeless)
         ),
         *(warn_of_no_result(name, statuses) for name, statuses in hopeless.items()),
-        *warn_where_validation_disagrees(compared, {arm.name: arm.validation for arm in arms}),
+        *warn_where_validation_disagrees(
+            compared, {arm.name: arm.validation for arm in arms}, metric
+        ),
         *warn_of_seeds_alone(compared.pairs),
     )
 
@@ -131,7 +151,7 @@ def grid_results(arms: Sequence[ArmTrials]) -> tuple[GridResult, ...]:
             arm=arm.name,
             optimizer=arm.state.arm.optimizer,
             learning_rate=rate,
-            val_accuracy=mean([_of_finished(trial, trial.val_accuracy) for trial in trials]),
+            val_score=mean([_of_finished(trial, trial.val_score) for trial in trials]),
             status=_cell(rate, trials).status,
             diverged=sum(trial.status == "diverged" for trial in trials),
             chosen=rate == arm.state.chosen,
@@ -155,11 +175,13 @@ def halving(arms: Sequence[ArmTrials]) -> Halving:
     )
 
 
-def _ranked(arm: ArmTrials, placed: ArmResult, places: tuple[int, int] | None) -> RankedArm:
+def _ranked(
+    arm: ArmTrials, placed: ArmResult, places: tuple[int, int] | None, metric: Metric
+) -> RankedArm:
     state, measuring = arm.state, arm.measuring
     validation = arm.validation
     tuned = _by_rate(arm)
-    scores = [mean([_of_finished(one, one.val_accuracy) for one in tuned[rate]]) for rate in tuned]
+    scores = [mean([_of_finished(one, one.val_score) for one in tuned[rate]]) for rate in tuned]
     return RankedArm(
         rank=placed.rank,
         places=places,
@@ -167,19 +189,31 @@ def _ranked(arm: ArmTrials, placed: ArmResult, places: tuple[int, int] | None) -
         optimizer=state.arm.optimizer,
         learning_rate=math.nan if state.chosen is None else state.chosen,
         seeds=tuple(trial.seed for trial in measuring),
-        test_accuracy=placed.score,
-        val_accuracy=validation,
+        test_score=placed.score,
+        val_score=validation,
         measured=measured_of_arm(measuring),
         diverged=placed.diverged,
         missing=placed.missing,
         learning_rate_at_edge=state.at_edge,
         selection=(
-            Selection(arm.name, scores[list(tuned).index(state.chosen)], validation)
+            Selection(
+                arm.name, scores[list(tuned).index(state.chosen)], validation, metric.direction
+            )
             if arm.tuning and state.chosen is not None
             else None
         ),
-        sensitivity=learning_rate_sensitivity(list(tuned), scores) if arm.tuning else None,
+        sensitivity=_sensitivity(list(tuned), scores, metric) if arm.tuning else None,
     )
+
+
+def _sensitivity(
+    rates: Sequence[float], scores: Sequence[float], metric: Metric
+) -> LearningRateSensitivity:
+    """Return how wide the range of good learning rates is, to a point of accuracy or to 5%."""
+    merits = [metric.merit(score) for score in scores]
+    best = max((merit for merit in merits if math.isfinite(merit)), default=math.nan)
+    tolerance = _POINT if metric.is_accuracy else _PART * abs(best)
+    return learning_rate_sensitivity(rates, merits, tolerance)
 
 
 def _by_rate(arm: ArmTrials) -> dict[float, list[TrialResult]]:
@@ -199,11 +233,11 @@ def _cell(rate: float, trials: Sequence[TrialResult]) -> GridCell:
         status = found
     elif "finished" in statuses:
         status = "running"
-    return GridCell(rate, status, _mean_known([trial.val_accuracy for trial in trials]))
+    return GridCell(rate, status, _mean_known([trial.val_score for trial in trials]))
 
 
 def _score(trial: TrialResult) -> float:
-    return DIVERGED if trial.status == "diverged" else trial.test_accuracy
+    return DIVERGED if trial.status == "diverged" else trial.test_score
 
 
 def _of_finished(trial: TrialResult, value: float) -> float:

@@ -135,10 +135,10 @@ class TrialStore:
         """
         arms = self.arms()
         compared = summary.compare_results(arms, self.info)
-        ranking = summary.rank(arms, compared)
+        ranking = summary.rank(arms, compared, self.info.metric)
         ended = tuple(self.ended())
         failed = len({trial.id for trial in ended if trial.status == "failed"})
-        if status == "finished" and not all(arm.test_accuracy.count for arm in ranking):
+        if status == "finished" and not all(arm.test_score.count for arm in ranking):
             status = "failed"
         missing = status == "interrupted" or failed
         return ComparisonSummary(
@@ -146,7 +146,7 @@ class TrialStore:
             status=status,
             ranking=ranking,
             pairs=compared.pairs,
-            warnings=summary.warn(arms, compared),
+            warnings=summary.warn(arms, compared, self.info.metric),
             tuning=summary.grid_results(arms),
             trials=ended,
             failed=failed,
@@ -190,7 +190,8 @@ class TrialStore:
                 optimizer=state.arm.optimizer,
                 path=str(self.directory.trial_path(trial.id)),
                 status=status,
-                target=self.info.target_accuracy,
+                target=self.info.target_score,
+                metric=self.info.metric,
                 problem=self.problems.get(trial.id, ""),
             )
         return self._results[key]
@@ -201,7 +202,7 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
 
     Empty if the arm has no score: a trial that diverged is not worth repeating.
     """
-    if not (winner.test_accuracy.count or winner.val_accuracy.count):
+    if not (winner.test_score.count or winner.val_score.count):
         return ""
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
@@ -243,7 +244,7 @@ def extend_command(
     The rates are those of the winner's grid and three more beyond the end, at the distance of the
     last two, but at most a decade. Empty if the winner's learning rate is not an end of its grid.
     """
-    if not winner.learning_rate_at_edge or not winner.test_accuracy.count:
+    if not winner.learning_rate_at_edge or not winner.test_score.count:
         return ""
     rates = next(arm.state.rates for arm in arms if arm.name == winner.name)
     best, beside = (rates[-1], rates[-2]) if winner.learning_rate == rates[-1] else rates[:2]

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradcli.comparison.columns import TrialReadings, measured_of_trial
 from gradcli.comparison.protocol import Outcome, Trial
 from gradcli.comparison.results import SERIES, RunningTrial, TrialResult, TrialStatus
-from gradcli.records import EvalRecord, Floats
+from gradcli.records import EvalRecord, ExampleScores, Floats, Metric
 from gradcli.runs import Run
 from gradcli.runs.files import number
 
@@ -28,10 +27,10 @@ def outcome(run: Run | None) -> Outcome:
     """
     if run is None or (run.status in ("finished", "diverged") and run.damage):
         return Outcome("waiting")
-    rungs = {int(step): number(score) for step, score in run.state.get("rungs", {}).items()}
+    rungs = _rungs(run)
     match run.status:
         case "finished":
-            return Outcome("finished", _accuracy(run.evals, "val"), rungs)
+            return Outcome("finished", _merit(run, _last_score(run.evals, "val")), rungs)
         case "diverged":
             return Outcome("diverged", rungs=rungs)
         case "running":
@@ -54,6 +53,7 @@ def result(
     path: str,
     status: TrialStatus,
     target: float,
+    metric: Metric,
     problem: str = "",
 ) -> TrialResult:
     """Read the result of a trial.
@@ -65,7 +65,8 @@ def result(
         optimizer: of that arm.
         path: the run directory, as the user would type it.
         status: as the protocol sees it.
-        target: the validation accuracy to time.
+        target: the validation score to time.
+        metric: of the scores.
         problem: how the engine says that its process died.
     """
     state = {} if run is None else run.state
@@ -74,8 +75,9 @@ def result(
     evals = run.evals if run is not None else ()
     finished = status == "finished"
     tested = finished and trial.stage == "measuring"
-    rungs = outcome(run).rungs
-    val_accuracy = rungs[max(rungs)] if status == "stopped" and rungs else math.nan
+    val_score = _last_score(evals, "val") if finished else math.nan
+    if status == "stopped" and (noted := state.get("rungs")):
+        val_score = number(noted[max(noted, key=int)])
     return TrialResult(
         id=trial.id,
         arm=arm,
@@ -86,14 +88,16 @@ def result(
         status=status,
         run=path,
         steps=int(steps),
-        val_accuracy=_accuracy(evals, "val") if finished else val_accuracy,
-        test_accuracy=_accuracy(evals, "test") if tested else math.nan,
+        val_score=val_score,
+        test_score=_last_score(evals, "test") if tested else math.nan,
         measured=measured_of_trial(
-            TrialReadings(run.steps if run and measured else None, evals, state, target)
+            TrialReadings(run.steps if run and measured else None, evals, state, target, metric)
         ),
         seconds=number(state.get("seconds_total", math.nan)),
         error=_error(run, problem) if status == "failed" else "",
-        correct=_correct(evals, run.info.data.test) if tested and run is not None else None,
+        example_scores=(
+            _example_scores(evals, run.info.data.test) if tested and run is not None else None
+        ),
     )
 
 
@@ -150,15 +154,25 @@ def thinned(values: Floats) -> tuple[float, ...]:
     return tuple(float(values[index]) for index in at)
 
 
-def _accuracy(evals: Sequence[EvalRecord], split: str) -> float:
-    """Return the last accuracy on a split; NaN without any."""
-    return next((one.accuracy for one in reversed(evals) if one.split == split), math.nan)
+def _rungs(run: Run) -> dict[int, float]:
+    """Return the merit of the validation scores at which a trial paused, by step."""
+    scores = run.state.get("rungs", {}).items()
+    return {int(step): _merit(run, number(score)) for step, score in scores}
 
 
-def _correct(evals: Sequence[EvalRecord], examples: int) -> NDArray[np.bool_] | None:
-    """Return which test examples were right at the last evaluation; None if not recorded."""
+def _merit(run: Run, score: float) -> float:
+    return run.info.metric.merit(score)
+
+
+def _last_score(evals: Sequence[EvalRecord], split: str) -> float:
+    """Return the last score on a split; NaN without any."""
+    return next((one.score for one in reversed(evals) if one.split == split), math.nan)
+
+
+def _example_scores(evals: Sequence[EvalRecord], examples: int) -> ExampleScores | None:
+    """Return what each test example scored at the last evaluation; None if not recorded."""
     last = next((one for one in reversed(evals) if one.split == "test"), None)
-    return None if last is None else last.correct_examples(examples)
+    return None if last is None else last.scores_of_examples(examples)
 
 
 def _error(run: Run | None, problem: str) -> str:

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gradcli.records import Direction
+
 ConfidenceInterval = tuple[float, float]
 Verdict = Literal["a", "b", "tie"]
 PairEvidence = Literal["scores", "divergence", "none"]
@@ -33,7 +35,7 @@ class ArmResult:
     """One arm's place in the ranking. The pairs say whether a place is more than luck."""
 
     rank: int | None
-    """One more than the number of arms with a higher mean; None without any score."""
+    """One more than the number of arms with a better mean; None without any score."""
     name: str
     score: Summary
     diverged: int
@@ -105,17 +107,22 @@ class Selection:
     """The best score while tuning."""
     fresh: Summary
     """The scores of the chosen settings with seeds that the choice did not use."""
+    direction: Direction = "maximize"
 
     @property
     def optimism(self) -> float:
-        """How far the selected score is above the fresh mean."""
-        return self.selected_score - self.fresh.mean
+        """How much better the selected score is than the fresh mean."""
+        return self._better_than(self.fresh.mean)
 
     @property
     def ci95(self) -> ConfidenceInterval:
         """The interval of the optimism over fresh seeds, given the selected score."""
-        low, high = self.fresh.ci95
-        return self.selected_score - high, self.selected_score - low
+        low, high = sorted(map(self._better_than, self.fresh.ci95))
+        return low, high
+
+    def _better_than(self, score: float) -> float:
+        difference = self.selected_score - score
+        return difference if self.direction == "maximize" else -difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ class LearningRateSensitivity:
     """The learning rates around the best one with which an optimizer does nearly as well."""
 
     best: float
-    """The learning rate with the highest score, the lowest if several tie; NaN without a score."""
+    """The learning rate with the best score, the lowest if several tie; NaN without a score."""
     low: float
     high: float
     best_at_edge: bool

@@ -19,6 +19,7 @@ from gradcli.comparison.statistics import (
     separable_effect,
 )
 from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, PairResult, Summary
+from gradcli.records import Metric
 
 # With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. Too few seeds
 # to detect this say nothing about the small differences that people argue about.
@@ -134,19 +135,20 @@ def _incomplete(arm: ArmResult) -> Iterator[ComparisonWarning]:
 
 
 def warn_where_validation_disagrees(
-    comparison: ScoreComparison, validation: Mapping[str, Summary]
+    comparison: ScoreComparison, validation: Mapping[str, Summary], metric: Metric
 ) -> Iterator[ComparisonWarning]:
     """Warn of verdicts, and of a first place, that the validation scores would turn around.
 
     Args:
         comparison: of the test scores.
         validation: each arm's scores on validation, over the same fresh seeds.
+        metric: of the scores.
     """
     first = comparison.arms[0].name
     warned = set()
     for pair in comparison.pairs:
         winner, loser = (pair.b, pair.a) if pair.verdict == "b" else (pair.a, pair.b)
-        behind = validation[loser].mean - validation[winner].mean
+        behind = metric.merit(validation[loser].mean - validation[winner].mean)
         if pair.verdict == "tie" or not behind > 0:
             continue
         warned.add((winner, loser))
@@ -156,7 +158,9 @@ def warn_where_validation_disagrees(
             f"{winner} is better than {loser} on the test examples, but {behind:.4f} worse on "
             "validation: the difference may be one between these examples.",
         )
-    scored = {name: summary.mean for name, summary in validation.items() if summary.count}
+    scored = {
+        name: metric.merit(summary.mean) for name, summary in validation.items() if summary.count
+    }
     best = max(scored, key=scored.__getitem__, default=first)
     ahead = scored.get(best, math.nan) - scored.get(first, math.nan)
     if best != first and ahead > 0 and (first, best) not in warned:
@@ -179,7 +183,7 @@ def warn_of_seeds_alone(pairs: Sequence[PairResult]) -> Iterator[ComparisonWarni
         yield ComparisonWarning(
             "seeds-only",
             tuple(dict.fromkeys(arms)),
-            "The trials did not record which test examples were right, so the verdicts hold for "
+            "The scores of the single test examples are not on record, so the verdicts hold for "
             "new seeds, but perhaps not for other test examples.",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -34,10 +35,11 @@ def steps_per_epoch(examples: int, batch_size: int, *, drop_last: bool) -> int:
 class Batches:
     """Gathers batches from a split that is kept on the training device.
 
-    Images stay bytes and become float32 batch by batch. MNIST's 50,000 images then take 39 MB,
-    and 157 MB as float32. Both fit a budget of 200 MB, but bytes are also faster, because a
-    quarter as many come from main memory. Median microseconds for the normalised inputs of a
-    batch of 128 (2 cores of an AMD EPYC, torch 2.13, 1 and 2 threads):
+    Inputs that are not to be normalised are handed out as they are. Images stay bytes and become
+    float32 batch by batch. MNIST's 50,000 images then take 39 MB, and 157 MB as float32. Both fit a
+    budget of 200 MB, but bytes are also faster, because a quarter as many come from main memory.
+    Median microseconds for the normalised inputs of a batch of 128 (2 cores of an AMD EPYC, torch
+    2.13, 1 and 2 threads):
 
         float32, normalised beforehand: index_select       68   51
         uint8: index_select, copy_, add with a factor      34   38
@@ -48,7 +50,7 @@ class Batches:
         split: the examples.
         batch_size: examples per batch; more than there are means all of them.
         normalize: the value for a pixel x of 0..255: `mean_std` (x/255 - mean)/std, `0-1`
-            x/255, `none` x.
+            x/255, `none` x. None: the inputs are no pixels.
         mean: of the training pixels, scaled to [0, 1].
         std: the standard deviation of the training pixels, scaled to [0, 1].
         device: where the split and the batches are kept.
@@ -63,9 +65,9 @@ class Batches:
         split: Split,
         batch_size: int,
         *,
-        normalize: Normalize,
-        mean: float,
-        std: float,
+        normalize: Normalize | None,
+        mean: float = math.nan,
+        std: float = math.nan,
         device: torch.device | str = "cpu",
         drop_last: bool = False,
     ) -> None:
@@ -80,15 +82,15 @@ class Batches:
         self.size = len(split)
         self.device = torch.device(device)
         self.steps_per_epoch = steps_per_epoch(len(split), batch_size, drop_last=drop_last)
-        self._images = split.images.to(device)
-        self._labels = split.labels.to(device)
-        shape = (self.batch_size, *split.images.shape[1:])
-        self._bytes = torch.empty(shape, dtype=torch.uint8, device=device)
-        self._inputs = torch.empty(shape, dtype=torch.float32, device=device)
-        self._targets = torch.empty(self.batch_size, dtype=torch.int64, device=device)
-        scale, shift = _affine(normalize, mean, std)
-        self._scale = scale
-        self._shift = torch.tensor(shift, dtype=torch.float32, device=device)
+        self._all_inputs = split.inputs.to(device)
+        self._all_targets = split.targets.to(device)
+        self._gathered = _empty_batch(self._all_inputs, self.batch_size)
+        self._targets = _empty_batch(self._all_targets, self.batch_size)
+        self._normalizes = normalize is not None
+        if normalize is not None:
+            self._inputs = torch.empty_like(self._gathered, dtype=torch.float32)
+            self._scale, shift = _affine(normalize, mean, std)
+            self._shift = torch.tensor(shift, dtype=torch.float32, device=device)
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the examples with the given indices as a batch.
@@ -100,17 +102,25 @@ class Batches:
             indices: int64 (b,) with b <= `batch_size`, on the split's device.
 
         Returns:
-            Inputs float32 (b, channels, height, width) and labels int64 (b,).
+            Inputs (b, ...), float32 if they are normalised, and targets (b, ...).
         """
-        pixels, inputs, labels = self._bytes, self._inputs, self._targets
+        gathered, targets = self._gathered, self._targets
         count = len(indices)
         if count < self.batch_size:  # the views cost 10 us per step
-            pixels, inputs, labels = pixels[:count], inputs[:count], labels[:count]
-        torch.index_select(self._images, 0, indices, out=pixels)
-        torch.index_select(self._labels, 0, indices, out=labels)
-        inputs.copy_(pixels)
+            gathered, targets = gathered[:count], targets[:count]
+        torch.index_select(self._all_inputs, 0, indices, out=gathered)
+        torch.index_select(self._all_targets, 0, indices, out=targets)
+        if not self._normalizes:
+            return gathered, targets
+        inputs = self._inputs if count == self.batch_size else self._inputs[:count]
+        inputs.copy_(gathered)
         torch.add(self._shift, inputs, alpha=self._scale, out=inputs)
-        return inputs, labels
+        return inputs, targets
+
+
+def _empty_batch(examples: Tensor, size: int) -> Tensor:
+    """Return room for a batch of some examples (n, ...)."""
+    return torch.empty((size, *examples.shape[1:]), dtype=examples.dtype, device=examples.device)
 
 
 def _affine(normalize: Normalize, mean: float, std: float) -> tuple[float, float]:

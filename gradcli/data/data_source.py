@@ -39,7 +39,7 @@ class DataSource(ABC):
     the work.
     """
 
-    target_accuracy: float = OTHER_TARGET_ACCURACY
+    target_score: float = OTHER_TARGET_ACCURACY
     """The validation accuracy to which a comparison times the optimizers."""
 
     @abstractmethod

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradcli.errors import UserError
+from gradcli.objectives import CROSS_ENTROPY, Objective
 from gradcli.records import DataInfo
 
 #: The validation accuracy to which optimizers are timed on a data set that does not set its own.
@@ -22,30 +24,48 @@ OTHER_TARGET_ACCURACY = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Examples: `images` uint8 (n, channels, height, width) and `labels` int64 (n,)."""
+    """Examples: `inputs` (n, ...) and `targets` (n, ...), of any types.
 
-    images: Tensor
-    labels: Tensor
+    Of classified images: uint8 (n, channels, height, width) and classes int64 (n,), from 0.
+    """
+
+    inputs: Tensor
+    targets: Tensor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, part: slice) -> Split:
         """Return a part of the split, as views."""
-        return Split(self.images[part], self.labels[part])
+        return Split(self.inputs[part], self.targets[part])
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The three splits, and the `mean` and `std` of the training pixels scaled to [0, 1]."""
+    """What is to be learnt: three splits, and what a model of them is trained to do."""
 
     info: DataInfo
     train: Split
     val: Split
     test: Split
-    mean: float
-    std: float
-    target_accuracy: float = OTHER_TARGET_ACCURACY
+    mean: float = math.nan
+    """Of the training pixels scaled to [0, 1]; NaN if the inputs are no pixels. So is `std`."""
+    std: float = math.nan
+    target_score: float = OTHER_TARGET_ACCURACY
+    """The validation score that is timed; NaN for none."""
+    objective: Objective = CROSS_ENTROPY
+    make_model: Callable[[], nn.Module] | None = None
+    """Makes the model that belongs to the data; None leaves the choice to the config."""
+
+    @property
+    def outputs(self) -> int:
+        """The outputs that a model of the config has: one per class, or per target."""
+        return self.info.classes or self.train.targets[0].numel()
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether the inputs are bytes of images, which are normalised batch by batch."""
+        return not math.isnan(self.mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +111,9 @@ def stratified_order(labels: Tensor) -> Tensor:
 
 def prepare(train: Split, test: Split) -> UnsplitData:
     """Bring a data set into the form from which every run starts quickly."""
-    order = stratified_order(train.labels)
-    train = Split(train.images[order], train.labels[order])
-    pixels = train.images.flatten(1).numpy()
+    order = stratified_order(train.targets)
+    train = Split(train.inputs[order], train.targets[order])
+    pixels = train.inputs.flatten(1).numpy()
     squares = np.einsum("ij,ij->i", pixels, pixels, dtype=np.int64)
     return UnsplitData(
         train=train,
@@ -110,40 +130,54 @@ def split_dataset(
     *,
     name: str,
     val: int | None = None,
-    target_accuracy: float = OTHER_TARGET_ACCURACY,
+    target_score: float = OTHER_TARGET_ACCURACY,
 ) -> Dataset:
-    """Make a data set from training and test examples: all that a `DataSource` has to call.
+    """Make a data set of classified images: all that a `DataSource` of such has to call.
+
+    `examples.dataset_of` makes one of any other examples.
 
     Args:
         train: the training examples, of which the validation split is taken.
         test: the test examples.
         name: `request.name`.
         val: `request.val`, the size of the validation split; None is a sixth of `train`.
-        target_accuracy: the validation accuracy to which a comparison times the optimizers.
+        target_score: the validation accuracy to which a comparison times the optimizers.
 
     Raises:
-        UserError: if a split is not what `Split` says, or if `val` is negative or leaves nothing
-            to train on.
+        UserError: if a split is not what `Split` says of images, or if `val` is negative or leaves
+            nothing to train on.
     """
     for kind, split in (("training", train), ("test", test)):
-        if objection := objection_to(split):
+        if objection := objection_to_images(split):
             raise UserError(
                 f"The {kind} examples of {name} cannot be used: {objection}.",
                 where="split_dataset",
             )
-    if train.images.shape[1:] != test.images.shape[1:]:
-        shapes = tuple(train.images.shape[1:]), tuple(test.images.shape[1:])
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        shapes = tuple(train.inputs.shape[1:]), tuple(test.inputs.shape[1:])
         raise UserError(
             f"The images of {name} differ in shape: {shapes[0]} in training, {shapes[1]} in test.",
             where="split_dataset",
         )
     val = len(train) // 6 if val is None else val
-    return split_off(prepare(train, test), val, name=name, target_accuracy=target_accuracy)
+    return split_off(prepare(train, test), val, name=name, target_score=target_score)
 
 
 def objection_to(split: Split) -> str:
     """Say in what a split of the user's own is not as `Split` says; empty if it is."""
-    images, labels = split.images, split.labels
+    for name, value in (("inputs", split.inputs), ("targets", split.targets)):
+        if not isinstance(value, Tensor):
+            return f"{name} must be a tensor (n, ...), not a {type(value).__name__}"
+        if not value.dim():
+            return f"{name} must be a tensor (n, ...), not a single value"
+    if len(split.inputs) != len(split.targets):
+        return f"there are {len(split.inputs):,} inputs and {len(split.targets):,} targets"
+    return "" if len(split.targets) else "there are none"
+
+
+def objection_to_images(split: Split) -> str:
+    """Say in what a split of the user's own is not as `Split` says of classified images."""
+    images, labels = split.inputs, split.targets
     for name, value, dtype, axes in (
         ("images", images, torch.uint8, ("n", "channels", "height", "width")),
         ("labels", labels, torch.int64, ("n",)),
@@ -169,7 +203,7 @@ def split_off(
     *,
     name: str,
     note: str = "",
-    target_accuracy: float = OTHER_TARGET_ACCURACY,
+    target_score: float = OTHER_TARGET_ACCURACY,
 ) -> Dataset:
     """Take the last `val` training examples as the validation split.
 
@@ -186,7 +220,7 @@ def split_off(
         )
     train, held_out = data.train[: count - val], data.train[count - val :]
     mean, std = _mean_and_std(data, len(train))
-    channels, height, width = train.images.shape[1:]
+    channels, height, width = train.inputs.shape[1:]
     info = DataInfo(
         name=name,
         train=len(train),
@@ -194,15 +228,15 @@ def split_off(
         test=len(data.test),
         sha256=hashlib.sha256(f"{data.sha256} val={val}".encode()).hexdigest(),
         shape=(channels, height, width),
-        classes=1 + int(max(data.train.labels.max(), data.test.labels.max())),
+        classes=1 + int(max(data.train.targets.max(), data.test.targets.max())),
         note=note,
     )
-    return Dataset(info, train, held_out, data.test, mean, std, target_accuracy)
+    return Dataset(info, train, held_out, data.test, mean, std, target_score)
 
 
 def _mean_and_std(data: UnsplitData, count: int) -> tuple[float, float]:
     """Return the mean and population deviation of the first `count` images, scaled to [0, 1]."""
-    pixels = count * data.train.images[0].numel()
+    pixels = count * data.train.inputs[0].numel()
     total = int(data.pixel_sums[:count].sum())
     squares = int(data.pixel_squares[:count].sum())
     # Integers do not cancel: only the results are rounded.
@@ -213,7 +247,7 @@ def _mean_and_std(data: UnsplitData, count: int) -> tuple[float, float]:
 def _fingerprint(*splits: Split) -> str:
     digest = hashlib.sha256()
     for split in splits:
-        for tensor in (split.images, split.labels):
+        for tensor in (split.inputs, split.targets):
             digest.update(repr(tuple(tensor.shape)).encode())
             digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()

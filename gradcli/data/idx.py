@@ -68,8 +68,8 @@ def read_folder(folder: Path) -> tuple[Split, Split]:
     train_images, train_labels, test_images, test_labels = locate(folder)
     train = _read_split(train_images, train_labels)
     test = _read_split(test_images, test_labels)
-    if train.images.shape[1:] != test.images.shape[1:]:
-        sizes = [" x ".join(map(str, split.images.shape[2:])) for split in (train, test)]
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        sizes = [" x ".join(map(str, split.inputs.shape[2:])) for split in (train, test)]
         raise UserError(
             f"The test images have {sizes[1]} pixels, but the training images have {sizes[0]}.",
             where=str(test_images),

@@ -76,10 +76,10 @@ def _read(path: Path) -> UnsplitData | None:
 def _write(data: UnsplitData, path: Path) -> None:
     """Write under a temporary name, then rename: readers see the whole file or none."""
     tensors = {
-        "train_images": data.train.images,
-        "train_labels": data.train.labels,
-        "test_images": data.test.images,
-        "test_labels": data.test.labels,
+        "train_images": data.train.inputs,
+        "train_labels": data.train.targets,
+        "test_images": data.test.inputs,
+        "test_labels": data.test.targets,
         "pixel_sums": data.pixel_sums,
         "pixel_squares": data.pixel_squares,
     }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradcli.data.batches import Normalize
-from gradcli.data.dataset import Dataset, Split, objection_to
+from gradcli.data.dataset import Dataset, Split, objection_to, objection_to_images
 from gradcli.errors import UserError
 
 # A layer of that many outputs has millions of weights. Fewer labels than a tenth of them are
@@ -38,16 +38,23 @@ def remarks_on(dataset: Dataset, normalize: Normalize) -> list[str]:
         UserError: if nothing can be trained on it.
     """
     where = f"data={dataset.info.name}"
-    _refuse_unfit(dataset, where)
-    return [*_on_labels(dataset, where), *_on_pixels(dataset, normalize)]
-
-
-def _refuse_unfit(dataset: Dataset, where: str) -> None:
-    """Refuse splits that are not what `Split` says, or labels that have no output."""
+    objection_of = objection_to_images if dataset.has_pixels else objection_to
     for name, split in _splits(dataset):
-        if objection := objection_to(split):
+        if objection := objection_of(split):
             raise UserError(f"The {name} examples cannot be used: {objection}.", where=where)
-        highest, classes = int(split.labels.max()), dataset.info.classes
+    remarks = []
+    if dataset.info.classes:
+        _refuse_other_labels(dataset, where)
+        remarks += _on_labels(dataset, where)
+    if dataset.has_pixels:
+        remarks += _on_pixels(dataset, normalize)
+    return remarks
+
+
+def _refuse_other_labels(dataset: Dataset, where: str) -> None:
+    """Refuse labels that have no output."""
+    for name, split in _splits(dataset):
+        highest, classes = int(split.targets.max()), dataset.info.classes
         if highest >= classes:
             raise UserError(
                 f"A label of the {name} examples is {highest}, but there are {classes} classes, "
@@ -64,7 +71,7 @@ def _splits(dataset: Dataset) -> list[tuple[str, Split]]:
 
 
 def _on_labels(dataset: Dataset, where: str) -> list[str]:
-    labels, classes = dataset.train.labels, dataset.info.classes
+    labels, classes = dataset.train.targets, dataset.info.classes
     count = f"{len(labels):,} training examples"
     if classes == 1:
         raise UserError(
@@ -84,7 +91,7 @@ def _on_labels(dataset: Dataset, where: str) -> list[str]:
     if len(used) == 1:
         return [f"All {count} have the label {int(used)}: the model can only learn to say so."]
     remarks = []
-    first = min(int(split.labels.min()) for _, split in _splits(dataset))
+    first = min(int(split.targets.min()) for _, split in _splits(dataset))
     if first > 0:
         outputs = "an output" if first == 1 else f"{first} outputs"
         remarks.append(
@@ -113,7 +120,7 @@ def _on_empty_classes(empty: Sequence[int], dataset: Dataset) -> str:
     """Say which classes the model cannot learn, and how many test examples that concerns."""
     named = ", ".join(map(str, empty[:_LABELS_NAMED]))
     more = f" and {len(empty) - _LABELS_NAMED:,} more" if len(empty) > _LABELS_NAMED else ""
-    concerned = int(torch.isin(dataset.test.labels, torch.tensor(empty)).sum())
+    concerned = int(torch.isin(dataset.test.targets, torch.tensor(empty)).sum())
     lost = f", and gets {concerned:,} of {len(dataset.test):,} test examples wrong"
     return (
         f"{len(empty):,} of {dataset.info.classes:,} classes have no training example: {named}"
@@ -126,7 +133,7 @@ def _on_pixels(dataset: Dataset, normalize: Normalize) -> list[str]:
         return ["All pixels of the training images are equal: the images tell nothing apart."]
     if normalize == "mean_std":
         return []
-    pixels = dataset.train.images[:_LOOKED_AT]
+    pixels = dataset.train.inputs[:_LOOKED_AT]
     lowest, highest = int(pixels.min()), int(pixels.max())
     if normalize == "none" and highest > _LARGEST_SCALED:
         return [

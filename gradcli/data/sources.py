@@ -32,7 +32,7 @@ class Idx(DataSource):
                 where="data.folder",
                 hint="data=idx data.folder=FOLDER",
             )
-        return _read(request.folder, request, target_accuracy=self.target_accuracy)
+        return _read(request.folder, request, target_score=self.target_score)
 
 
 class Mnist5k(DataSource):
@@ -52,7 +52,7 @@ class Mnist5k(DataSource):
             val=val,
             name="mnist5k",
             note=note,
-            target_accuracy=self.target_accuracy,
+            target_score=self.target_score,
         )
 
 
@@ -88,7 +88,7 @@ class TorchvisionDigits(DataSource):
             UserError: if only some of the files are on the disk.
         """
         folder = self._on_disk(request.data_dir) or self._download(request, retry=retry)
-        return _read(folder, request, name=self.option, target_accuracy=self.target_accuracy)
+        return _read(folder, request, name=self.option, target_score=self.target_score)
 
     def _download(self, request: DataRequest, *, retry: bool) -> Path:
         if not retry and (reason := failures.recent(self.option, request.cache_dir)):
@@ -130,7 +130,7 @@ class Mnist(TorchvisionDigits):
 
     option = "mnist"
     torchvision_class = "MNIST"
-    target_accuracy = 0.97
+    target_score = 0.97
 
 
 class FashionMnist(TorchvisionDigits):
@@ -138,7 +138,7 @@ class FashionMnist(TorchvisionDigits):
 
     option = "fashion_mnist"
     torchvision_class = "FashionMNIST"
-    target_accuracy = 0.87
+    target_score = 0.87
 
 
 class Auto(DataSource):
@@ -163,7 +163,7 @@ def _read(
     folder: Path,
     request: DataRequest,
     *,
-    target_accuracy: float,
+    target_score: float,
     val: int | None = None,
     name: str | None = None,
     note: str = "",
@@ -176,7 +176,7 @@ def _read(
         len(data.train) // 6 if val is None else val,
         name=request.name if name is None else name,
         note=note,
-        target_accuracy=target_accuracy,
+        target_score=target_score,
     )
 
 

@@ -37,7 +37,8 @@ class Autograd:
     """Both passes as PyTorch makes them, for any model.
 
     Args:
-        model: maps inputs (b, ...) to logits (b, classes).
+        model: maps inputs (b, ...) to outputs.
+        loss: maps outputs and targets to the loss of the batch, ().
         device_type: of the model's device, such as `cpu`.
         bfloat16: whether the forward pass runs under bfloat16 autocast.
     """
@@ -45,18 +46,21 @@ class Autograd:
     #: Enter this around both passes.
     context: AbstractContextManager[object] = nullcontext()
 
-    def __init__(self, model: nn.Module, device_type: str, bfloat16: bool) -> None:
-        self._model, self._device_type, self._bfloat16 = model, device_type, bfloat16
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        device_type: str,
+        bfloat16: bool,
+    ) -> None:
+        self._model, self.loss = model, loss
+        self._device_type, self._bfloat16 = device_type, bfloat16
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits (b, classes) of inputs (b, ...)."""
+        """Return the outputs of inputs (b, ...)."""
         with self._autocast():
             outputs: Tensor = self._model(inputs)
         return outputs
-
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy (), labels being (b,)."""
-        return F.cross_entropy(outputs.float(), labels)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of the loss to those of the parameters."""
@@ -133,7 +137,7 @@ class _Linear:
 
 
 class WrittenOut:
-    """Both passes of a chain of linear layers and activations, written out.
+    """Both passes of a chain of linear layers and activations with cross-entropy, written out.
 
     Unlike autograd's, the backward pass replaces existing gradients.
 

@@ -25,6 +25,11 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
+def with_gradient(inputs: Tensor) -> Tensor:
+    """Return a view of the inputs that has a gradient; integers, which have none, as they are."""
+    return inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs
+
+
 @torch.no_grad()
 def tensor_range(tensor: Tensor | None) -> TensorRange | None:
     """Describe the values of a tensor; None if it has none that have a range.

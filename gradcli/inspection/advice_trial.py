@@ -9,12 +9,11 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from gradcli.records import ACCURACY, ExampleScores, Metric
 
 Outcome = Literal["helps", "no-difference", "worse", "refused", "nothing-to-try"]
 
-#: Standard deviations by which two accuracies must differ. With equal trainings, other validation
+#: Standard deviations by which two scores must differ. With equal trainings, other validation
 #: examples make that difference in one of twenty trials.
 _DEVIATIONS = 2.0
 
@@ -36,14 +35,20 @@ class TrialScore:
     """The updates made."""
     total_steps: int
     """Those of the whole run with this config."""
-    accuracy: float
-    """NaN if the training diverged."""
+    score: float
+    """By the run's metric; NaN if the training diverged."""
     loss: float
     """The mean loss; NaN if the training diverged."""
     diverged_at: int | None = None
     """The step of the first non-finite value."""
-    correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
-    """Whether each validation example is right, (n,); None if the training diverged."""
+    example_scores: ExampleScores | None = field(default=None, compare=False, repr=False)
+    """What each validation example adds to the score, (n,); None if the training diverged, or if
+    the metric has no score of a single example."""
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether there is no score."""
+        return math.isnan(self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,10 @@ class AdviceTrial:
     """The config as it was. None if nothing was trained."""
     with_advice: TrialScore | None = None
     difference: float = math.nan
-    """The accuracy with the advice minus that without; NaN if one of them diverged."""
+    """The score with the advice minus that without; NaN if one of them diverged."""
     margin: float = math.nan
-    """What the difference must exceed to count."""
+    """What the difference must exceed to count; NaN if the metric has no score of an example."""
+    metric: Metric = ACCURACY
     command: tuple[str, ...] = ()
     """The command that trains with the advice; empty if the run's overrides are not recorded."""
 
@@ -87,24 +93,29 @@ def steps_of_trial(made: int, total: int, event: int) -> int:
 def judged(trial: AdviceTrial, without: TrialScore, with_advice: TrialScore) -> AdviceTrial:
     """Add the scores to a trial, and say which is better.
 
-    Two accuracies differ if their difference exceeds two of its standard deviations, which are
-    those of the examples: both models are asked the same ones, so each example is a pair, and only
-    those count that one model gets right and the other wrong. The seed is the same, and there is
-    one: how much another would change is not known.
+    Two scores differ if their difference exceeds two of its standard deviations, which are those of
+    the examples: both models are asked the same ones, so each example is a pair, and of an accuracy
+    only those count that one model gets right and the other wrong. The seed is the same, and there
+    is one: how much another would change is not known. Nothing is concluded from a metric that has
+    no score of a single example.
     """
     trial = replace(trial, without=without, with_advice=with_advice)
-    if without.correct is None or with_advice.correct is None:
-        diverged = (without.correct is None, with_advice.correct is None)
+    diverged = (without.has_diverged, with_advice.has_diverged)
+    if any(diverged):
         outcomes: dict[tuple[bool, bool], Outcome] = {
             (True, False): "helps",
             (False, True): "worse",
             (True, True): "no-difference",
         }
         return replace(trial, outcome=outcomes[diverged])
-    pairs = with_advice.correct.astype(float) - without.correct.astype(float)
+    ours, theirs = with_advice.example_scores, without.example_scores
+    if ours is None or theirs is None:
+        difference = with_advice.score - without.score
+        return replace(trial, outcome="no-difference", difference=difference)
+    pairs = ours.astype(float) - theirs.astype(float)
     difference = float(pairs.mean())
     margin = _DEVIATIONS * float(pairs.std(ddof=1)) / math.sqrt(len(pairs))
     outcome: Outcome = "no-difference"
     if abs(difference) > margin:
-        outcome = "helps" if difference > 0 else "worse"
+        outcome = "helps" if trial.metric.merit(difference) > 0 else "worse"
     return replace(trial, outcome=outcome, difference=difference, margin=margin)

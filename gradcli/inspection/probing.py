@@ -14,7 +14,6 @@ from time import perf_counter, process_time
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
@@ -24,6 +23,8 @@ from gradcli.gradients.norms import Gradients, sum_of_squares, total_norm
 from gradcli.gradients.tensors import tensor_range
 from gradcli.inspection.inspection import ProbeCost, ProbeResults
 from gradcli.inspection.measures import Measures
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.through_time import recurrent_modules
 from gradcli.probes.measuring.untouched import random_states_kept
 from gradcli.probes.probe import FAILED, Announce, Probe, ProbeTarget, Result, plain
@@ -131,13 +132,12 @@ class Timer:
     """
 
     def __init__(self, target: ProbeTarget) -> None:
-        inputs, labels = target.batches[0]
         twin = copy.deepcopy(target.model)
-        self._device = inputs.device
+        self._device = target.batches[0][0].device
 
         def work_of_a_pass() -> float:
             stopwatch = _Stopwatch(self._device)
-            _backward(twin, inputs, labels)
+            _backward(twin, target.loss, *target.batches[0])
             return stopwatch.read()[1]
 
         # The least of several, since the first one allocates.
@@ -240,14 +240,14 @@ def _rehearse(probe: Probe[Any], target: ProbeTarget) -> None:
     with random_states_kept(target.model), suppress(Exception):
         toy = nn.Linear(8, 8, device=device)
         batch = torch.eye(4, 8, device=device), torch.arange(4, device=device)
-        probe.run(replace(target, model=toy, batches=(batch,)))
+        probe.run(replace(target, model=toy, loss=cross_entropy, batches=(batch,)))
 
 
-def _backward(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+def _backward(model: nn.Module, loss_of: LossFunction, inputs: Tensor, targets: Tensor) -> Tensor:
     """Put a batch's gradients into `p.grad` and return the loss; random states are kept."""
     model.zero_grad(set_to_none=True)
     with random_states_kept(model):
-        loss = F.cross_entropy(model(inputs), labels)
+        loss = loss_of(model(inputs), targets)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
@@ -257,14 +257,14 @@ def loss_and_fault(target: ProbeTarget) -> tuple[float, FaultRecord | None]:
     total, fault = 0.0, None
     twin = copy.deepcopy(target.model)
     gradients = Gradients(twin, find_layers(twin))
-    for inputs, labels in target.batches:
-        loss = _backward(twin, inputs, labels)
-        total += float(loss) * len(labels)
+    for inputs, targets in target.batches:
+        loss = _backward(twin, target.loss, inputs, targets)
+        total += float(loss) * len(targets)
         norms = gradients.norms()
         if fault is None and not bool(torch.isfinite(loss + total_norm(norms))):
-            place = locate_fault(twin, inputs, labels, norms)
+            place = locate_fault(twin, inputs, targets, norms, loss=target.loss)
             fault = place.record(target.steps_made + 1, 0, float(loss))
-    return total / sum(len(labels) for _, labels in target.batches), fault
+    return total / sum(len(targets) for _, targets in target.batches), fault
 
 
 def _weight_norm(module: nn.Module) -> float:

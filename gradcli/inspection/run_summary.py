@@ -77,9 +77,9 @@ def summarise_run(
         epochs=state.get("progress", {}).get("epochs", 0),
         steps=steps,
         train_loss=_train_loss(run, ending),
-        val_accuracy=_last_accuracy(run.evals, "val"),
+        val_score=_last_score(run.evals, "val"),
         # An extended run was tested before, with other weights than it has now.
-        test_accuracy=_last_accuracy([one for one in run.evals if one.step == steps], "test"),
+        test_score=_last_score([one for one in run.evals if one.step == steps], "test"),
         seconds_total=number(state.get("seconds_total", math.nan)),
         seconds_first_step=number(state.get("seconds_first_step", math.nan)),
         seconds_train=seconds_train,
@@ -247,8 +247,8 @@ class _NormColumns:
         return float(self.clipped_by_layer[index]) / self.before.rows
 
 
-def _last_accuracy(evals: Sequence[EvalRecord], split: str) -> float:
-    return next((record.accuracy for record in reversed(evals) if record.split == split), math.nan)
+def _last_score(evals: Sequence[EvalRecord], split: str) -> float:
+    return next((record.score for record in reversed(evals) if record.split == split), math.nan)
 
 
 def _train_loss(run: Run, status: Status) -> float:

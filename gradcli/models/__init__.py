@@ -5,7 +5,7 @@ Here belong `nn.Module` classes that turn images into logits, the initialisation
 """
 
 from gradcli.models.activation import Activation, usual_gain
-from gradcli.models.build import build_model
+from gradcli.models.build import build_model, build_own_model
 from gradcli.models.cnn import CNN
 from gradcli.models.initialisation import (
     Default,
@@ -34,5 +34,6 @@ __all__ = [
     "TruncatedNormal",
     "Xavier",
     "build_model",
+    "build_own_model",
     "usual_gain",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.models.activation import Activation
@@ -22,7 +23,7 @@ def build_model(
     *,
     activation: Activation,
     initialisation: Initialisation,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     classes: int,
     seed: int,
 ) -> nn.Module:
@@ -37,8 +38,8 @@ def build_model(
         kwargs: the class's other keyword arguments.
         activation: makes a fresh activation at each call.
         initialisation: fills the weights.
-        input_shape: (channels, height, width) of an image.
-        classes: the number of logits.
+        input_shape: of an example: (channels, height, width) of an image.
+        classes: the number of outputs: the logits of a classifier.
         seed: the run's seed. Weights have their own random stream, apart from those of data order
             and dropout, which come from the same seed.
 
@@ -49,23 +50,108 @@ def build_model(
     offered = {"input_shape": input_shape, "classes": classes, "activation": activation}
     accepted = inspect.signature(model_class).parameters
     supplied = {name: value for name, value in offered.items() if name in accepted}
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also reseed the accelerators, which are not forked.
-        torch.default_generator.manual_seed(_initialisation_seed(seed))
-        try:
-            model = model_class(**{**supplied, **kwargs})
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(
-                f"{model_class.__name__} cannot be built: {exception_in_words(error)}",
-                where=place_in_own_code(error) or "model",
-            ) from error
+    with _initialisation_stream(seed):
+        model = _made(lambda: model_class(**{**supplied, **kwargs}), model_class.__name__)
         _refuse_in_place(model)
         # Lazy modules get their shapes here, so this comes before the initialisation.
         _rehearse(model, input_shape, classes)
         initialisation(model, activation() if "activation" in accepted else nn.Identity())
     return model
+
+
+def build_own_model(
+    make_model: Callable[[], nn.Module],
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    loss: Callable[[Any, Any], Tensor],
+    seed: int,
+) -> nn.Module:
+    """Build the model that a problem of the user's own brings, on the CPU.
+
+    Its weights are what its constructor makes of them, from the random stream of the seed.
+
+    Args:
+        make_model: makes it.
+        inputs: of two examples, (2, ...).
+        targets: theirs, (2, ...).
+        loss: of outputs and targets, ().
+        seed: the run's seed.
+
+    Raises:
+        UserError: it is no module, works in place, or cannot be computed on the two examples.
+    """
+    name = getattr(make_model, "__name__", type(make_model).__name__)
+    with _initialisation_stream(seed):
+        model = _made(make_model, name)
+        if not isinstance(model, nn.Module):
+            raise UserError(
+                f"{name} returned a {type(model).__name__}, not a torch.nn.Module.", where="model"
+            )
+        _refuse_in_place(model)
+        _rehearse_with_loss(model, inputs, targets, loss)
+    return model
+
+
+@contextmanager
+def _initialisation_stream(seed: int) -> Iterator[None]:
+    """Draw from the weights' own random stream, and restore the caller's afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also reseed the accelerators, which are not forked.
+        torch.default_generator.manual_seed(_initialisation_seed(seed))
+        yield
+
+
+def _made(make_model: Callable[[], nn.Module], name: str) -> nn.Module:
+    try:
+        return make_model()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{name} cannot be built: {exception_in_words(error)}",
+            where=place_in_own_code(error) or "model",
+        ) from error
+
+
+@torch.no_grad()
+def _rehearse_with_loss(
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable[[Any, Any], Tensor]
+) -> None:
+    """Send two examples through the model and the loss, and check what they return."""
+    model.eval()
+    try:
+        outputs = model(inputs)
+    except Exception as error:
+        raise UserError(
+            f"{type(model).__name__} cannot take inputs of shape {tuple(inputs.shape)}, "
+            f"{str(inputs.dtype).removeprefix('torch.')}: {exception_in_words(error)}",
+            where=place_in_own_code(error) or "model",
+        ) from error
+    model.train()
+    try:
+        value = loss(outputs, targets)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"The loss cannot be computed of outputs {_described(outputs)} and targets "
+            f"{_described(targets)}: {exception_in_words(error)}",
+            where=place_in_own_code(error) or "loss",
+        ) from error
+    if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+        raise UserError(
+            f"The loss of a batch must be a single number, a floating-point tensor of shape (); "
+            f"it is {_described(value)}.",
+            where="loss",
+            hint="the mean over the examples: loss.mean()",
+        )
+
+
+def _described(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 def _initialisation_seed(seed: int) -> int:
@@ -91,14 +177,14 @@ def _refuse_in_place(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _rehearse(model: nn.Module, input_shape: tuple[int, int, int], classes: int) -> None:
+def _rehearse(model: nn.Module, input_shape: tuple[int, ...], classes: int) -> None:
     """Send two blank images through the model and check the output's shape."""
     model.eval()
     try:
         logits = model(torch.zeros(2, *input_shape))
     except Exception as error:
         raise UserError(
-            f"{type(model).__name__} cannot take images of shape {input_shape}: "
+            f"{type(model).__name__} cannot take {_kind(input_shape)} of shape {input_shape}: "
             f"{exception_in_words(error)}",
             where=place_in_own_code(error) or "model",
         ) from error
@@ -106,10 +192,14 @@ def _rehearse(model: nn.Module, input_shape: tuple[int, int, int], classes: int)
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (2, classes):
         raise UserError(
-            f"{type(model).__name__} must give logits of shape (batch, {classes}); "
-            f"for two images it gave {shape}",
+            f"{type(model).__name__} must give outputs of shape (batch, {classes}); "
+            f"for two {_kind(input_shape)} it gave {shape}",
             where="model",
         )
+
+
+def _kind(input_shape: tuple[int, ...]) -> str:
+    return "images" if len(input_shape) == 3 else "examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +216,17 @@ class Refusal:
 
 @torch.no_grad()
 def refusal_of_one_example(
-    model: nn.Module, input_shape: tuple[int, int, int], classes: int
+    model: nn.Module, example: Tensor, outputs: int | None
 ) -> Refusal | None:
     """Return why a model cannot be trained on a batch of one example; None if it can.
 
     Batch norm cannot, unless it normalises over pixels too; nor can a model that squeezes its
-    output. One blank image is sent through.
+    output.
 
     Args:
         model: on the CPU, and not used afterwards: its buffers change.
-        input_shape: (channels, height, width) of an image.
-        classes: the number of logits.
+        example: a batch of one, (1, ...).
+        outputs: how many it must have; None if any will do.
     """
     entered: list[str] = []
 
@@ -149,13 +239,12 @@ def refusal_of_one_example(
     model.train()
     with torch.random.fork_rng(devices=[]):
         try:
-            logits = model(torch.zeros(1, *input_shape))
+            found = model(example)
         except Exception as error:
             name = entered[-1] if entered else ""
             kind = type(model.get_submodule(name)).__name__
             return Refusal(name, kind, exception_in_words(error), place_in_own_code(error))
-    shape = tuple(logits.shape)
-    if shape != (1, classes):
-        words = f"it gives logits of shape {shape}, not (1, {classes})"
+    if outputs is not None and (shape := tuple(found.shape)) != (1, outputs):
+        words = f"it gives outputs of shape {shape}, not (1, {outputs})"
         return Refusal("", type(model).__name__, words, "")
     return None

@@ -209,7 +209,7 @@ class GradientMonitor:
             epoch=self._loop.epoch,
             split=split,
             loss=float(loss),
-            accuracy=float(accuracy),
+            score=float(accuracy),
             train_loss=self._loss_sum / self._losses if self._losses else math.nan,
             seconds=self._seconds,
             seconds_train=math.nan,

@@ -16,6 +16,7 @@ from gradcli.records import ProbeRecord
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from gradcli.objectives import LossFunction
     from gradcli.probes.measuring.batch_loss import Parameters
 
 _STEPS = 5
@@ -40,7 +41,13 @@ class StepFit:
     slope_after: float
 
 
-def step_alpha(model: nn.Module, before: Parameters, inputs: Tensor, labels: Tensor) -> StepFit:
+def step_alpha(
+    model: nn.Module,
+    before: Parameters,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: LossFunction | None = None,
+) -> StepFit:
     """Fit a parabola to loss and slope at both ends of the step from `before` to the model.
 
     Schneider, Dangel and Hennig 2021 (Cockpit), arXiv 2102.06604. Costs two
@@ -49,16 +56,18 @@ def step_alpha(model: nn.Module, before: Parameters, inputs: Tensor, labels: Ten
     Args:
         model: after the update.
         before: its trained parameters before the update, by name.
-        inputs: the batch of that update, (b, c, h, w).
-        labels: its classes, (b,).
+        inputs: the batch of that update, (b, ...).
+        targets: its targets, (b, ...).
+        loss: of outputs and targets, (); None is cross-entropy.
     """
+    from gradcli.objectives.shipped import cross_entropy
     from gradcli.probes.measuring.batch_loss import BatchLoss, dot
 
-    loss = BatchLoss(model, inputs, labels)
-    step = {name: after - before[name] for name, after in loss.parameters.items()}
+    at = BatchLoss(model, inputs, targets, loss or cross_entropy)
+    step = {name: after - before[name] for name, after in at.parameters.items()}
     length = math.sqrt(dot(step, step))
-    loss_before, gradient_before = loss.gradient({name: before[name] for name in step})
-    loss_after, gradient_after = loss.gradient(loss.parameters)
+    loss_before, gradient_before = at.gradient({name: before[name] for name in step})
+    loss_after, gradient_after = at.gradient(at.parameters)
     scale = length if length > 0 else math.nan
     return fit_step(
         float(loss_before),
@@ -107,8 +116,8 @@ def _run(target: ProbeTarget) -> tuple[StepFit, ...]:
     fits = []
     for _ in range(_STEPS):
         before = {name: p.detach().clone() for name, p in target.model.named_parameters()}
-        inputs, labels = target.step()
-        fits.append(step_alpha(target.model, before, inputs, labels))
+        batch = target.step()
+        fits.append(step_alpha(target.model, before, *batch, target.loss))
     return tuple(fits)
 
 

@@ -17,7 +17,7 @@ _EXAMPLES = 16
 def _run(target: ProbeTarget) -> GradientCheck:
     from gradcli.probes.measuring.finite_differences import check_gradients
 
-    return check_gradients(target.model, *target.examples(_EXAMPLES))
+    return check_gradients(target.model, *target.examples(_EXAMPLES), loss=target.loss)
 
 
 def _summary(check: GradientCheck) -> ProbeSummary:

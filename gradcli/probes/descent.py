@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
 
+    from gradcli.objectives import LossFunction
+
 # From a step so short that the loss is a straight line to one as long as the weights, with four
 # lengths per factor of ten.
 _RELATIVE_LENGTHS = np.logspace(-6, 0, 25)
@@ -53,8 +55,9 @@ class DescentCurve:
 def loss_along_gradient(
     model: nn.Module,
     inputs: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     *,
+    loss: LossFunction | None = None,
     dtype: torch.dtype | None = None,
 ) -> DescentCurve:
     """Evaluate the batch's loss at 25 steps along its own negative gradient.
@@ -65,9 +68,10 @@ def loss_along_gradient(
     passes, and 100 for convolutions.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        inputs: a batch, (b, c, h, w).
-        labels: its classes, (b,).
+        model: maps inputs to outputs.
+        inputs: a batch, (b, ...).
+        targets: its targets, (b, ...).
+        loss: of outputs and targets, (); None is cross-entropy.
         dtype: what to compute in; None is float64.
 
     Returns:
@@ -75,18 +79,19 @@ def loss_along_gradient(
     """
     import torch
 
+    from gradcli.objectives.shipped import cross_entropy
     from gradcli.probes.measuring.batch_loss import BatchLoss, dot
 
-    loss = BatchLoss(model, inputs, labels, dtype or torch.float64)
-    start, gradient = loss.gradient(loss.parameters)
+    at = BatchLoss(model, inputs, targets, loss or cross_entropy, dtype or torch.float64)
+    start, gradient = at.gradient(at.parameters)
     squared = dot(gradient, gradient)
     usable = 0 < squared < math.inf
-    weight_norm = math.sqrt(dot(loss.parameters, loss.parameters)) or 1.0
+    weight_norm = math.sqrt(dot(at.parameters, at.parameters)) or 1.0
     steps = _RELATIVE_LENGTHS * (weight_norm / math.sqrt(squared) if usable else math.nan)
     with torch.no_grad():
         losses = np.array(
             [
-                float(loss({n: p - step * gradient[n] for n, p in loss.parameters.items()}))
+                float(at({n: p - step * gradient[n] for n, p in at.parameters.items()}))
                 for step in (steps if usable else ())
             ]
             or [math.nan] * len(steps)
@@ -108,7 +113,7 @@ def loss_along_gradient(
 
 
 def _run(target: ProbeTarget) -> DescentCurve:
-    return loss_along_gradient(target.model, *target.batches[0])
+    return loss_along_gradient(target.model, *target.batches[0], loss=target.loss)
 
 
 def _summary(curve: DescentCurve) -> ProbeSummary:

@@ -24,7 +24,7 @@ MOST_MODULES = 4
 def _run(target: ProbeTarget) -> tuple[HiddenStateGradients, ...]:
     from gradcli.probes.measuring.through_time import hidden_state_gradients
 
-    return hidden_state_gradients(target.model, *target.batches[0])
+    return hidden_state_gradients(target.model, *target.batches[0], target.loss)
 
 
 def _summary(modules: Sequence[HiddenStateGradients]) -> ProbeSummary:

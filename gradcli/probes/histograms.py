@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
 
+    from gradcli.objectives import LossFunction
+
 
 @dataclass(frozen=True, slots=True)
 class LogHistogram:
@@ -47,7 +49,7 @@ class LayerHistogram:
 
 
 def gradient_histograms(
-    model: nn.Module, inputs: Tensor, labels: Tensor
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossFunction | None = None
 ) -> tuple[LayerHistogram, ...]:
     """Return the histogram of each layer's gradient.
 
@@ -55,15 +57,17 @@ def gradient_histograms(
     takes half a kilobyte per layer, whatever the layer's size.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        inputs: a batch, (b, c, h, w).
-        labels: its classes, (b,).
+        model: maps inputs to outputs.
+        inputs: a batch, (b, ...).
+        targets: its targets, (b, ...).
+        loss: of outputs and targets, (); None is cross-entropy.
     """
     from gradcli.gradients.layers import find_layers
+    from gradcli.objectives.shipped import cross_entropy
     from gradcli.probes.measuring.batch_loss import BatchLoss
 
-    loss = BatchLoss(model, inputs, labels)
-    _, gradients = loss.gradient(loss.parameters)
+    at = BatchLoss(model, inputs, targets, loss or cross_entropy)
+    _, gradients = at.gradient(at.parameters)
     return tuple(
         LayerHistogram(
             layer.name,

@@ -18,7 +18,7 @@ _EXAMPLES = 256
 def _run(target: ProbeTarget) -> GradientNoise:
     from gradcli.probes.measuring.gradient_noise import gradient_noise
 
-    return gradient_noise(target.model, *target.examples(_EXAMPLES))
+    return gradient_noise(target.model, *target.examples(_EXAMPLES), loss=target.loss)
 
 
 def _summary(noise: GradientNoise) -> ProbeSummary:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gradcli.gradients.layer_probe import LayerProbe
+    from gradcli.objectives import LossFunction
 
 Result = TypeVar("Result")
 
@@ -37,7 +38,7 @@ class MakeStep(Protocol):
     """Makes the next training step, which changes the model, and returns its batch."""
 
     def __call__(self, probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:
-        """Return inputs (b, ...) and labels (b,)."""
+        """Return inputs (b, ...) and targets (b, ...)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class ProbeTarget:
     Args:
         model: in training mode, on its device.
         optimizer: of the model, in the state in which it would make its next step.
-        batches: the probe set, as pairs of inputs and labels. A probe of a single batch takes
+        loss: what it is trained to minimise.
+        batches: the probe set, as pairs of inputs and targets. A probe of a single batch takes
             the first one.
         step: makes the next training step.
         steps_made: the updates made so far; 0 for a fresh model.
@@ -55,6 +57,7 @@ class ProbeTarget:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    loss: LossFunction
     batches: Sequence[tuple[Tensor, Tensor]]
     step: MakeStep
     steps_made: int
@@ -63,8 +66,8 @@ class ProbeTarget:
         """Return the first examples of the probe set, as one batch."""
         import torch
 
-        inputs, labels = (torch.cat(tensors) for tensors in zip(*self.batches, strict=True))
-        return inputs[:count], labels[:count]
+        inputs, targets = (torch.cat(tensors) for tensors in zip(*self.batches, strict=True))
+        return inputs[:count], targets[:count]
 
 
 class ProbeSummary(NamedTuple):

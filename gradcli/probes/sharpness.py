@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _run(target: ProbeTarget) -> Sharpness:
     from gradcli.probes.measuring.hessian import sharpness
 
-    return sharpness(target.model, *target.batches[0], optimizer=target.optimizer)
+    return sharpness(target.model, *target.batches[0], loss=target.loss, optimizer=target.optimizer)
 
 
 def _summary(sharpness: Sharpness) -> ProbeSummary:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _run(target: ProbeTarget) -> SignalReport:
     from gradcli.probes.measuring.activations import probe_signals
 
-    return probe_signals(target.model, target.batches)
+    return probe_signals(target.model, target.batches, target.loss)
 
 
 def _summary(report: SignalReport) -> ProbeSummary:

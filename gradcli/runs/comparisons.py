@@ -7,13 +7,14 @@ import os
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, NotRequired, Required, TypedDict
 
 from gradcli.errors import DamagedFileError, DamagedFileWarning
-from gradcli.records import DataInfo, RunRow
+from gradcli.records import DataInfo, Metric, RunRow
 from gradcli.runs.directory import TRIALS, StateDirectory, claim, newest_first
 from gradcli.runs.files import SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
+from gradcli.runs.stored import stored_metric
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
 
@@ -33,14 +34,16 @@ class _Info(TypedDict):
     data: DataInfo
     model: str
     epochs: int
+    metric: NotRequired[Metric]
 
 
-class _Accuracy(TypedDict):
+class _Score(TypedDict):
     mean: float
 
 
-class _RankedArm(TypedDict):
-    test_accuracy: _Accuracy
+class _RankedArm(TypedDict, total=False):
+    test: _Score
+    test_accuracy: _Score
 
 
 class _Result(TypedDict, total=False):
@@ -129,7 +132,7 @@ class ComparisonDirectory(StateDirectory):
         self.write({**self.state, **facts, "schema": SCHEMA, "heartbeat": _now()})
 
     def row(self) -> RunRow:
-        """The row of the comparison in the list of runs, with the accuracy of the best arm."""
+        """The row of the comparison in the list of runs, with the score of the best arm."""
         state = self.state
         info, ranking = state["info"], state.get("result", {}).get("ranking", [])
         names = [arm["name"] for arm in info["arms"]]
@@ -142,9 +145,16 @@ class ComparisonDirectory(StateDirectory):
             model=info["model"],
             optimizer=", ".join(names),
             epochs=info["epochs"],
-            test_accuracy=number(ranking[0]["test_accuracy"]["mean"] if ranking else "nan"),
+            test_score=number(_test_score(ranking[0])["mean"] if ranking else "nan"),
             findings=(),
+            metric=stored_metric(info),
         )
+
+
+def _test_score(arm: dict[str, Any]) -> dict[str, Any]:
+    """Return the test score of an arm; schema 1 knew no metric but the accuracy."""
+    score: dict[str, Any] = arm["test"] if "test" in arm else arm["test_accuracy"]
+    return score
 
 
 def begin_comparison(path: Path, state: dict[str, Any]) -> ComparisonDirectory:

@@ -18,7 +18,7 @@ from gradcli.system.naming import naming
 
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write_atomically(

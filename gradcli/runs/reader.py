@@ -40,7 +40,15 @@ from gradcli.runs.logs import (
 )
 from gradcli.runs.logs import described as described_ranges
 from gradcli.runs.step_log import read_last_steps, read_steps
-from gradcli.runs.stored import MalformedError, damaged, decoded, read_json, read_text, reading
+from gradcli.runs.stored import (
+    MalformedError,
+    damaged,
+    decoded,
+    read_json,
+    read_text,
+    reading,
+    stored_metric,
+)
 from gradcli.runs.writer import CONFIG_FILE, LAYERS_FILE, RUN_FILE, RunJson
 
 _Record = TypeVar("_Record")
@@ -110,10 +118,10 @@ class Run(StateDirectory):
     @cached_property
     def evals(self) -> tuple[EvalRecord, ...]:
         """All evaluations."""
-        correct = dict(self._records(PROBES_FILE, _correct, kind="correct"))
+        scores = dict(self._records(PROBES_FILE, _scores_of_examples, kind="correct"))
         return tuple(
-            replace(one, correct=correct.get((one.step, one.split), ""))
-            for one in self._records(EVALS_FILE, lambda line: decoded(EvalRecord, line))
+            replace(one, example_scores=scores.get((one.step, one.split), ""))
+            for one in self._records(EVALS_FILE, _eval_record)
         )
 
     @cached_property
@@ -214,8 +222,9 @@ class Run(StateDirectory):
             model=info.get("model", ""),
             optimizer=info.get("optimizer", ""),
             epochs=state.get("progress", {}).get("epochs", 0),
-            test_accuracy=number(result.get("test_accuracy", "nan")),
+            test_score=number(result.get("test", result.get("test_accuracy", "nan"))),
             findings=tuple(code for code in result.get("findings", ()) if code != "healthy"),
+            metric=stored_metric(info),
         )
 
     @property
@@ -322,8 +331,17 @@ def list_runs(runs_dir: Path) -> list[Run]:
     return [Run(path) for path in newest_first(runs_dir) if is_run(path)]
 
 
-def _correct(line: Any) -> tuple[tuple[int, str], str]:
-    """Return which test examples were right, by the step and the split."""
+def _eval_record(line: Any) -> EvalRecord:
+    """Return an evaluation; schema 1 knew no metric but the accuracy."""
+    described = decoded(dict[str, Any], line)
+    if "accuracy" in described:
+        described["score"] = described.pop("accuracy")
+    record: EvalRecord = decoded(EvalRecord, described)
+    return record
+
+
+def _scores_of_examples(line: Any) -> tuple[tuple[int, str], str]:
+    """Return the scores of the examples, by the step and the split."""
     kept = decoded(dict[str, Any], line)
     at = (decoded(int, kept.get("step"), "step"), decoded(str, kept.get("split"), "split"))
     return at, decoded(str, kept.get("bits"), "bits")

@@ -41,8 +41,8 @@ class RunDirectoryRecorder(Recorder):
             summary.status,
             result={
                 "train_loss": summary.train_loss,
-                "val_accuracy": summary.val_accuracy,
-                "test_accuracy": summary.test_accuracy,
+                "val": summary.val_score,
+                "test": summary.test_score,
                 "findings": [finding.code for finding in summary.findings],
             },
         )

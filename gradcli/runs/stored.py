@@ -27,6 +27,7 @@ from typing import (
 )
 
 from gradcli.errors import DamagedFileError
+from gradcli.records import ACCURACY, Metric
 
 _NOT_FINITE = ("nan", "inf", "-inf")
 # Larger ones are not counts, and do not fit into arrays.
@@ -231,6 +232,14 @@ def _refuse(value: Any, name: str, needed: str) -> typing.NoReturn:
 
 def _choices(words: tuple[Any, ...]) -> str:
     return f"one of {', '.join(map(str, words))}"
+
+
+def stored_metric(info: Mapping[str, Any]) -> Metric:
+    """Return the metric that a stored header names; schema 1 knew none but the accuracy."""
+    if "metric" not in info:
+        return ACCURACY
+    metric: Metric = decoded(Metric, info["metric"], "metric")
+    return metric
 
 
 @cache

@@ -20,6 +20,7 @@ from gradcli.records import (
     EvalRecord,
     FaultRecord,
     LayerRecord,
+    Metric,
     ProbeRecord,
     Record,
     RunInfo,
@@ -113,9 +114,11 @@ class _Header(TypedDict, total=False):
     optimizer: str
     total_steps: int
     start_step: int
+    metric: Metric
 
 
 class _Result(TypedDict, total=False):
+    test: float
     test_accuracy: float
     findings: list[str]
 
@@ -253,9 +256,9 @@ class RunWriter:
             case EvalRecord():
                 described = asdict(record)
                 # In the file whose readers pass over kinds of lines that they do not know.
-                if correct := described.pop("correct"):
+                if scores := described.pop("example_scores"):
                     at = {"step": record.step, "split": record.split}
-                    self._append_line(PROBES_FILE, {"kind": "correct", **at, "bits": correct})
+                    self._append_line(PROBES_FILE, {"kind": "correct", **at, "bits": scores})
                 self._append_line(EVALS_FILE, described)
             case LayerRecord():
                 self._append_line(PROBES_FILE, {"kind": "layers", **_short(record)})

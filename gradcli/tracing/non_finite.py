@@ -8,11 +8,12 @@ from dataclasses import replace
 from math import isfinite
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Norms, on_host
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.records import Floats, LayerInfo
 from gradcli.tracing.causes import slope_cause
 from gradcli.tracing.fault_place import Place
@@ -30,29 +31,29 @@ _NOT_SHOWN = "repeating the backward pass did not show it"
 def locate_fault(
     model: nn.Module,
     inputs: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     parameter_norms: Norms,
     *,
+    loss: LossFunction = cross_entropy,
     random_state: Tensor | None = None,
     autocast: torch.dtype | None = None,
 ) -> Place:
-    """Find where the first non-finite value of a step with cross-entropy appeared.
+    """Find where the first non-finite value of a step appeared.
 
     The pass is repeated with the model, which is left as it was found.
 
     Args:
         model: in the state in which the fault occurred.
         inputs: the batch, (b, ...).
-        labels: its classes, (b,).
+        targets: its targets, (b, ...).
         parameter_norms: of that step's gradients, before clipping.
+        loss: of outputs and targets, ().
         random_state: of the CPU's generator before the step; None if it is not known.
         autocast: the type of the autocast that the forward pass ran under; None for none.
     """
     call = Call(model, (inputs,), {}, autocast, random_state)
     layers = find_layers(model)
-    repeated = repeat(
-        model, call, inputs.device, lambda outputs: F.cross_entropy(outputs.float(), labels)
-    )
+    repeated = repeat(model, call, inputs.device, lambda outputs: loss(outputs, targets))
     if repeated.forward is not None:
         return repeated.forward
     if repeated.loss is not None and not bool(torch.isfinite(repeated.loss)):

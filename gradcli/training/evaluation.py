@@ -1,17 +1,17 @@
-"""Evaluation: mean loss and accuracy over a whole split."""
+"""Evaluation: mean loss and score over a whole split."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradcli.data import Batches
 from gradcli.gradients.norms import accumulator_dtype
+from gradcli.objectives import Objective
 from gradcli.tracing.fault_place import Place
 from gradcli.tracing.non_finite import locate_fault
 
@@ -25,21 +25,22 @@ class Evaluation:
     """What a model scores on a split."""
 
     loss: float
-    """The mean over all examples."""
-    correct: Tensor
-    """Whether each example is right, in the order of the split: bool (n,)."""
-
-    @property
-    def accuracy(self) -> float:
-        """The share of examples that are right."""
-        return int(self.correct.sum()) / len(self.correct)
+    """The mean over all terms of the loss, most often the examples."""
+    score: float
+    """By the objective's metric."""
+    example_scores: Tensor | None
+    """What each example adds to the score, in the order of the split, bool or float32 (n,); None if
+    the metric has one number per batch."""
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Batches, should_stop: Callable[[], bool] = lambda: False
+    model: nn.Module,
+    objective: Objective,
+    batches: Batches,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Return the mean loss over all examples of `batches`, and which of them are right.
+    """Return the mean loss over all of `batches`, and their score.
 
     The model keeps its mode, training or evaluation.
 
@@ -48,40 +49,54 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
+    dtype = accumulator_dtype(batches.device)
+    loss, terms, parts = torch.zeros((), dtype=dtype, device=batches.device), 0, []
     try:
-        loss = torch.zeros((), dtype=accumulator_dtype(batches.device), device=batches.device)
-        correct = torch.zeros(batches.size, dtype=torch.bool, device=batches.device)
-        for start, inputs, labels in _in_order(batches):
+        for inputs, targets in _in_order(batches):
             if should_stop():
                 raise EvaluationStopped
-            logits = model(inputs).float()
-            loss += F.cross_entropy(logits, labels, reduction="sum")
-            # The largest of values among which is NaN is no answer, though `argmax` names a class.
-            answers = ~logits.isnan().any(dim=1)
-            correct[start : start + len(labels)] = answers & (logits.argmax(dim=1) == labels)
+            outputs, counted = model(inputs), objective.terms(targets)
+            loss += objective.loss(outputs, targets) * counted
+            terms += counted
+            parts.append((len(targets), objective.score(outputs, targets)))
     finally:
         model.train(was_training)
-    return Evaluation(float(loss) / batches.size, correct)
+    return Evaluation(float(loss) / terms, *_score(parts))
 
 
-def locate_in_evaluation(model: nn.Module, batches: Batches) -> Place:
+def _score(parts: Sequence[tuple[int, Tensor]]) -> tuple[float, Tensor | None]:
+    """Return the score of a split from the sizes and the scores of its batches, and the examples'.
+
+    Bits are counted: their mean is exact.
+    """
+    if any(score.ndim == 0 for _, score in parts):
+        size = sum(count for count, _ in parts)
+        return math.fsum(count * float(score) for count, score in parts) / size, None
+    each = torch.cat([score for _, score in parts])
+    if each.dtype == torch.bool:
+        return int(each.sum()) / len(each), each
+    each = each.float()
+    return float(each.sum(dtype=accumulator_dtype(each.device))) / len(each), each
+
+
+def locate_in_evaluation(model: nn.Module, objective: Objective, batches: Batches) -> Place:
     """Find the first non-finite value of an evaluation whose loss is not finite."""
     was_training = model.training
     model.eval()
     try:
-        for _, inputs, labels in _in_order(batches):
+        for inputs, targets in _in_order(batches):
             with torch.no_grad():
-                loss = F.cross_entropy(model(inputs).float(), labels)
+                loss = objective.loss(model(inputs), targets)
             if not math.isfinite(loss):
                 no_gradients = [0.0] * sum(1 for _ in model.parameters())
-                return locate_fault(model, inputs, labels, no_gradients)
+                return locate_fault(model, inputs, targets, no_gradients, loss=objective.loss)
     finally:
         model.train(was_training)
     return Place("loss", unsure="the loss of each batch is finite, and only their sum is not")
 
 
-def _in_order(batches: Batches) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield the split in batches: the place of the first example, the inputs and the labels."""
+def _in_order(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the inputs and the targets of the split in batches."""
     for start in range(0, batches.size, batches.batch_size):
         stop = min(start + batches.batch_size, batches.size)
-        yield start, *batches.gather(torch.arange(start, stop, device=batches.device))
+        yield batches.gather(torch.arange(start, stop, device=batches.device))

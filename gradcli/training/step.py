@@ -14,6 +14,8 @@ from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
 from gradcli.gradients.observation import Observation
+from gradcli.gradients.tensors import with_gradient
+from gradcli.objectives import CROSS_ENTROPY, Objective
 from gradcli.training.clock import PhaseClock
 
 
@@ -35,7 +37,8 @@ class TrainingStep:
     """Makes one training step at each call.
 
     Args:
-        model: maps inputs (b, ...) to logits (b, classes).
+        model: maps inputs (b, ...) to outputs.
+        objective: what is minimised.
         optimizer: of the model's parameters.
         gradients: of the model.
         clip: the clipping rule.
@@ -51,6 +54,7 @@ class TrainingStep:
     def __init__(
         self,
         model: nn.Module,
+        objective: Objective,
         optimizer: torch.optim.Optimizer,
         gradients: Gradients,
         clip: Clip,
@@ -62,8 +66,9 @@ class TrainingStep:
         # A fused optimizer applies one factor to all gradients for free; clipping needs a pass.
         gradients.leave_scaling = True
         self._update: Update | HeldUpdate = Update(optimizer)
-        self._autograd = Autograd(model, gradients.device.type, bfloat16)
-        self._written_out = None if bfloat16 else written_out(model)
+        self._autograd = Autograd(model, objective.loss, gradients.device.type, bfloat16)
+        as_written = objective.loss is CROSS_ENTROPY.loss and not bfloat16
+        self._written_out = written_out(model) if as_written else None
         self.deferred = False
         if gradients.device.type != "cpu":
             self.defer()
@@ -78,18 +83,18 @@ class TrainingStep:
             self._update = HeldUpdate(self.optimizer, self._found_inf)
 
     def __call__(
-        self, inputs: Tensor, labels: Tensor, probe: LayerProbe | Observation | None
+        self, inputs: Tensor, targets: Tensor, probe: LayerProbe | Observation | None
     ) -> StepResult:
         """Train on one batch; a `probe` watches the step."""
         clock = self.clock
         if probe is not None:
             # A view of the same batch, so that the first layer's input also has a gradient.
-            inputs = inputs.detach().requires_grad_()
+            inputs = with_gradient(inputs)
         passes = self._choose_passes(probe)
         with probe or passes.context:
             outputs = passes.forward(inputs)
             clock.lap("forward")
-            loss = passes.loss(outputs, labels)
+            loss = passes.loss(outputs, targets)
             clock.lap("loss")
             self.gradients.clear()
             passes.backward(loss)

@@ -25,6 +25,7 @@ from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients, Norms
 from gradcli.gradients.observation import Observation
+from gradcli.objectives import Objective
 from gradcli.optim import LearningRate, load_optimizer_state
 from gradcli.records import (
     PHASES,
@@ -32,7 +33,7 @@ from gradcli.records import (
     FaultRecord,
     Record,
     StepRecords,
-    packed_bits,
+    packed_scores,
 )
 from gradcli.tracing.after_update import non_finite_values, place_after_update, place_left_behind
 from gradcli.tracing.non_finite import locate_fault, may_be_random
@@ -68,6 +69,7 @@ class Trainer:
 
     Args:
         model: on its device, initialised.
+        objective: what is minimised, and what the model is scored by.
         splits: the batches of `train` (of the training batch size), `val` and `test`.
         optimizer: of the model's parameters.
         learning_rate: sets the optimizer's learning rate before each update.
@@ -85,6 +87,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
+        objective: Objective,
         splits: Mapping[str, Batches],
         optimizer: torch.optim.Optimizer,
         learning_rate: LearningRate,
@@ -92,7 +95,7 @@ class Trainer:
         plan: TrainingPlan,
     ) -> None:
         self.model, self.optimizer, self.clip, self.plan = model, optimizer, clip, plan
-        self.splits, self.learning_rate = splits, learning_rate
+        self.objective, self.splits, self.learning_rate = objective, splits, learning_rate
         self.layers = find_layers(model)
         self.device = splits["train"].device
         self.total_steps = total_steps(splits["train"].steps_per_epoch, plan.epochs, plan.max_steps)
@@ -121,7 +124,7 @@ class Trainer:
         self._buffer = StepBuffer(self.device)
         self._observation = Observation(model, self.layers, optimizer, every=plan.probe_every)
         self._training_step = TrainingStep(
-            model, optimizer, gradients, clip, self.clock, plan.bfloat16
+            model, objective, optimizer, gradients, clip, self.clock, plan.bfloat16
         )
 
     def stop(self) -> None:
@@ -209,13 +212,13 @@ class Trainer:
         number = self.step + 1
         observation = self._observation.at(number)
         self.clock.start(probed=observation is not None)
-        inputs, labels = self.splits["train"].gather(indices)
+        inputs, targets = self.splits["train"].gather(indices)
         self.learning_rate.set(self.step)
         if self._is_random:
             self._random_state = torch.get_rng_state()
         self.clock.lap("data")
-        result = self._training_step(inputs, labels, observation)
-        self._note(number, epoch, indices, inputs, labels, result)
+        result = self._training_step(inputs, targets, observation)
+        self._note(number, epoch, indices, inputs, targets, result)
         observed = observation.records(number) if observation and result.updated else ()
         self.clock.lap("monitor")
         self.clock.stop()
@@ -227,7 +230,7 @@ class Trainer:
         epoch: int,
         indices: Tensor,
         inputs: Tensor,
-        labels: Tensor,
+        targets: Tensor,
         result: StepResult,
     ) -> None:
         self._buffer.append(
@@ -240,7 +243,7 @@ class Trainer:
         )
         if not result.updated:
             loss, norms = float(result.loss), result.norms_before
-            self.fault = self._locate(number, epoch, indices, inputs, labels, loss, norms)
+            self.fault = self._locate(number, epoch, indices, inputs, targets, loss, norms)
             return
         self.step = number
         self._batches_done += 1
@@ -276,10 +279,10 @@ class Trainer:
         self.step -= undone
         self._batches_done -= undone
         indices = batches[self._batches_done]
-        inputs, labels = self.splits["train"].gather(indices)
+        inputs, targets = self.splits["train"].gather(indices)
         number, epoch, loss = self.step + 1, self.epochs_done + 1, float(records.loss[row])
         norms = records.parameter_grad_norm_before_clip[row].tolist()
-        self.fault = self._locate(number, epoch, indices, inputs, labels, loss, norms)
+        self.fault = self._locate(number, epoch, indices, inputs, targets, loss, norms)
         return select_rows(records, np.arange(len(records)) <= row)
 
     def _locate(
@@ -288,15 +291,16 @@ class Trainer:
         epoch: int,
         indices: Tensor,
         inputs: Tensor,
-        labels: Tensor,
+        targets: Tensor,
         loss: float,
         norms: Norms,
     ) -> FaultRecord:
         place = locate_fault(
             self.model,
             inputs,
-            labels,
+            targets,
             norms,
+            loss=self.objective.loss,
             random_state=self._random_state,
             autocast=torch.bfloat16 if self.plan.bfloat16 else None,
         )
@@ -318,10 +322,12 @@ class Trainer:
 
     def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord | FaultRecord:
         """Evaluate on a split; what is not finite is no score but a fault."""
-        found = evaluate(self.model, self.splits[split], lambda: self._stop_requested)
+        found = evaluate(
+            self.model, self.objective, self.splits[split], lambda: self._stop_requested
+        )
         epoch = self.epochs_done + 1 if self._batches_done else self.epochs_done
         if not math.isfinite(found.loss):
-            place = locate_in_evaluation(self.model, self.splits[split])
+            place = locate_in_evaluation(self.model, self.objective, self.splits[split])
             self.fault = replace(place.record(self.step, epoch, found.loss), split=split)
             return self.fault
         train_loss = self._loss_sum / self._examples if self._examples else math.nan
@@ -333,11 +339,11 @@ class Trainer:
             epoch=epoch,
             split=split,
             loss=found.loss,
-            accuracy=found.accuracy,
+            score=found.score,
             train_loss=train_loss,
             seconds=self.seconds_total,
             seconds_train=self.clock.seconds_train,
-            correct=packed_bits(found.correct.cpu().numpy()) if split == "test" else "",
+            example_scores=_packed(found.example_scores) if split == "test" else "",
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -385,6 +391,10 @@ class Trainer:
         self.seconds_before = state["seconds"]["total"]
         self.clock.seconds_train = state["seconds"]["train"]
         self.phase_seconds = dict(state["phase_seconds"])
+
+
+def _packed(example_scores: Tensor | None) -> str:
+    return "" if example_scores is None else packed_scores(example_scores.cpu().numpy())
 
 
 def total_steps(steps_per_epoch: int, epochs: int, max_steps: int | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,15 @@ from gradcli.comparison.groups import tied_groups
 from gradcli.notation.visible import in_json
 from gradcli.probes.probe import plain
 from gradcli.probes.registry import known_probes
-from gradcli.records import DataInfo, Finding, LayerSummary, ProbeRecord, TrainSummary
+from gradcli.records import (
+    DataInfo,
+    Finding,
+    LayerSummary,
+    Metric,
+    ProbeRecord,
+    RunRow,
+    TrainSummary,
+)
 
 if TYPE_CHECKING:
     from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
     )
     from gradcli.inspection.run_difference import RunDifference
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def train_json(summary: TrainSummary) -> dict[str, Any]:
@@ -55,8 +63,8 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
         "epochs": summary.epochs,
         "steps": summary.steps,
         "train_loss": summary.train_loss,
-        "val_accuracy": summary.val_accuracy,
-        "test_accuracy": summary.test_accuracy,
+        "metric": asdict(info.metric),
+        **_scores(info.metric, val=summary.val_score, test=summary.test_score),
         "seconds": {
             "total": summary.seconds_total,
             "first_step": summary.seconds_first_step,
@@ -73,6 +81,17 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
     return written
 
 
+def run_list_json(rows: Sequence[RunRow]) -> dict[str, Any]:
+    """Return the list of runs as a JSON object."""
+    listed = []
+    for row in rows:
+        values = asdict(row)
+        listed.append({**values, **_scores(row.metric, test=values.pop("test_score"))})
+        del listed[-1]["test_score"]
+    written: dict[str, Any] = jsonable({"schema": SCHEMA, "runs": listed})
+    return written
+
+
 def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
     """Return the result of a comparison as a JSON object.
 
@@ -86,20 +105,23 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "data": _data(info.data),
         "model": {"name": info.model, "parameters": info.model_size},
         "protocol": asdict(info.protocol),
-        "target_accuracy": info.target_accuracy,
-        "test_example_worth": 1 / info.data.test if info.data.test else math.nan,
+        "metric": asdict(info.metric),
+        **_scores(info.metric, target=info.target_score),
+        "test_example_worth": (
+            1 / info.data.test if info.data.test and info.metric.is_accuracy else math.nan
+        ),
         "epochs": info.epochs,
         "steps": info.steps,
         "device": info.device,
         "jobs": info.jobs,
         "threads": info.threads,
-        "ranking": [_ranked(arm) for arm in summary.ranking],
+        "ranking": [_ranked(arm, info.metric) for arm in summary.ranking],
         "pairs": [_pair(pair) for pair in summary.pairs],
         "groups": tied_groups(summary.pairs),
         "cautions": [asdict(warning) for warning in summary.warnings],
-        "tuning": [_grid_result(result) for result in summary.tuning],
+        "tuning": [_grid_result(result, info.metric) for result in summary.tuning],
         "halving": asdict(summary.halving) if summary.halving else None,
-        "trials": [_trial(trial) for trial in summary.trials],
+        "trials": [_trial(trial, info.metric) for trial in summary.trials],
         "failed": summary.failed,
         "seconds": summary.seconds,
         "winner_command": summary.winner_command or None,
@@ -218,21 +240,22 @@ def _advice_trial(trial: AdviceTrial) -> dict[str, Any]:
         "reason": trial.reason or None,
         "seed": trial.seed,
         "steps": trial.steps,
-        "without": _trial_score(trial.without) if trial.without else None,
-        "with": _trial_score(trial.with_advice) if trial.with_advice else None,
+        "without": _trial_score(trial.without, trial.metric) if trial.without else None,
+        "with": _trial_score(trial.with_advice, trial.metric) if trial.with_advice else None,
         "difference": trial.difference,
         "margin": trial.margin,
         "examples": trial.examples,
+        "metric": asdict(trial.metric),
         "command": shlex.join(trial.command) or None,
     }
 
 
-def _trial_score(score: TrialScore) -> dict[str, Any]:
+def _trial_score(score: TrialScore, metric: Metric) -> dict[str, Any]:
     """Return what one of the two trainings has reached."""
     return {
         "steps": score.steps,
         "total_steps": score.total_steps,
-        "val_accuracy": score.accuracy,
+        **_scores(metric, val=score.score),
         "val_loss": score.loss,
         "diverged_at": score.diverged_at,
     }
@@ -278,8 +301,8 @@ def _recorded_probe(record: ProbeRecord) -> dict[str, Any]:
     return values
 
 
-def _ranked(arm: RankedArm) -> dict[str, Any]:
-    scores = arm.test_accuracy
+def _ranked(arm: RankedArm, metric: Metric) -> dict[str, Any]:
+    scores = arm.test_score
     return {
         "rank": arm.rank,
         "places": arm.places,
@@ -287,8 +310,11 @@ def _ranked(arm: RankedArm) -> dict[str, Any]:
         "optimizer": arm.optimizer,
         "lr": arm.learning_rate,
         "seeds": arm.seeds,
-        "test_accuracy": {"mean": scores.mean, "std": scores.std, "ci95": scores.ci95},
-        "val_accuracy": arm.val_accuracy.mean,
+        **_scores(
+            metric,
+            test={"mean": scores.mean, "std": scores.std, "ci95": scores.ci95},
+            val=arm.val_score.mean,
+        ),
         **arm.measured,
         "diverged": arm.diverged,
         "missing": arm.missing,
@@ -299,7 +325,7 @@ def _ranked(arm: RankedArm) -> dict[str, Any]:
 
 
 def _selection(arm: RankedArm) -> dict[str, Any] | None:
-    """Return the validation accuracy that chose the learning rate, and that of fresh seeds."""
+    """Return the validation score that chose the learning rate, and that of fresh seeds."""
     if arm.selection is None:
         return None
     return {
@@ -329,31 +355,42 @@ def _pair(pair: PairResult) -> dict[str, Any]:
     }
 
 
-def _grid_result(result: GridResult) -> dict[str, Any]:
+def _grid_result(result: GridResult, metric: Metric) -> dict[str, Any]:
     return {
         "arm": result.arm,
         "optimizer": result.optimizer,
         "lr": result.learning_rate,
-        "val_accuracy": result.val_accuracy,
+        **_scores(metric, val=result.val_score),
         "diverged": result.diverged,
         "status": result.status,
         "chosen": result.chosen,
     }
 
 
-def _trial(trial: TrialResult) -> dict[str, Any]:
+def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
     """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate = values.pop("learning_rate")
-    del values["measured"], values["correct"]
+    del values["measured"], values["example_scores"]
+    scores = _scores(metric, val=values.pop("val_score"), test=values.pop("test_score"))
     return {
         "id": values.pop("id"),
         "arm": values.pop("arm"),
         "optimizer": values.pop("optimizer"),
         "lr": learning_rate,
         **values,
+        **scores,
         **trial.measured,
     }
+
+
+def _scores(metric: Metric, **values: Any) -> dict[str, Any]:
+    """Return scores under `val`, `test` or `target`; accuracies also as `val_accuracy` and so on.
+
+    Those were the keys of schema 1.
+    """
+    named = {f"{key}_accuracy": value for key, value in values.items()}
+    return {**values, **(named if metric.is_accuracy else {})}
 
 
 def _data(data: DataInfo) -> dict[str, Any]:

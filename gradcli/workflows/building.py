@@ -19,7 +19,7 @@ from gradcli.config import Composed, DataConfig
 from gradcli.config.targets import construct
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
-from gradcli.models import build_model
+from gradcli.models import build_model, build_own_model
 from gradcli.optim import LearningRate, build_optimizer, build_schedule
 from gradcli.records import Recorder, RunInfo
 from gradcli.runs import Run
@@ -121,8 +121,16 @@ def build_recorders(composed: Composed) -> list[Recorder]:
 
 
 def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
-    """Build the model as the config says, initialised, on the CPU."""
+    """Build the model, initialised, on the CPU: the data's own, or that of the config."""
     config, classes = composed.config, composed.classes
+    if dataset.make_model is not None:
+        return build_own_model(
+            dataset.make_model,
+            dataset.train.inputs[:2],
+            dataset.train.targets[:2],
+            loss=dataset.objective.loss,
+            seed=config.seed,
+        )
     return build_model(
         classes["model"],
         config.model.arguments,
@@ -131,7 +139,7 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
         ),
         initialisation=construct(classes["init"], config.init.arguments, "init"),
         input_shape=dataset.info.shape,
-        classes=dataset.info.classes,
+        classes=dataset.outputs,
         seed=config.seed,
     )
 
@@ -155,7 +163,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         name: Batches(
             split,
             config.batch_size if name == "train" else _EVALUATION_BATCH,
-            normalize=config.data.normalize,
+            normalize=config.data.normalize if dataset.has_pixels else None,
             mean=dataset.mean,
             std=dataset.std,
             device=device,
@@ -182,7 +190,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         total_steps(splits["train"].steps_per_epoch, plan.epochs, plan.max_steps),
     )
     clip = construct(classes["clip"], config.clip.arguments, "clip")
-    return Trainer(model, splits, optimizer, learning_rate, clip, plan)
+    return Trainer(model, dataset.objective, splits, optimizer, learning_rate, clip, plan)
 
 
 def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) -> RunInfo:
@@ -206,6 +214,8 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         total_steps=trainer.total_steps,
         start_step=trainer.step,
         layers=trainer.layers,
+        metric=trainer.objective.metric,
+        loss=trainer.objective.name,
     )
 
 

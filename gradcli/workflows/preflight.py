@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from gradcli.config import Composed
 from gradcli.data import Dataset, steps_per_epoch
 from gradcli.data.remarks import remarks_on
@@ -23,11 +26,17 @@ def remarks_before_training(composed: Composed, dataset: Dataset) -> list[str]:
     """
     remarks = remarks_on(dataset, composed.config.data.normalize)
     if _meets_one_example(composed, len(dataset.train)):
-        info = dataset.info
         network = build_network(composed, dataset)
-        if refusal := refusal_of_one_example(network, info.shape, info.classes):
+        if refusal := _refusal(network, dataset):
             raise _error(composed, len(dataset.train), refusal)
     return remarks
+
+
+def _refusal(network: nn.Module, dataset: Dataset) -> Refusal | None:
+    """Return why the network cannot be trained on one example; None if it can."""
+    if dataset.make_model is not None:
+        return refusal_of_one_example(network, dataset.train.inputs[:1], None)
+    return refusal_of_one_example(network, torch.zeros(1, *dataset.info.shape), dataset.outputs)
 
 
 def _meets_one_example(composed: Composed, examples: int) -> bool:

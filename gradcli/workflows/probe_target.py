@@ -33,7 +33,7 @@ def probe_target_of(
     source = Batches(
         dataset.train,
         size,
-        normalize=config.data.normalize,
+        normalize=config.data.normalize if dataset.has_pixels else None,
         mean=dataset.mean,
         std=dataset.std,
         device=trainer.device,
@@ -42,14 +42,15 @@ def probe_target_of(
     if len(order) % size == 1 and len(order) > 1:
         order = order[:-1]  # batch norm cannot take a batch of one
     batches = [
-        (inputs.clone(), labels.clone())
-        for inputs, labels in (source.gather(indices) for indices in torch.split(order, size))
+        (inputs.clone(), targets.clone())
+        for inputs, targets in (source.gather(indices) for indices in torch.split(order, size))
     ]
     trainer.model.train()
     trainer.learning_rate.set(_next(trainer, trainer.step))
     return ProbeTarget(
         trainer.model,
         trainer.optimizer,
+        trainer.objective.loss,
         batches,
         step=_Stepper(trainer, bfloat16=config.precision == "bfloat16"),
         steps_made=trainer.step,
@@ -70,7 +71,13 @@ class _Stepper:
         gradients = Gradients(trainer.model, trainer.layers)
         clock = PhaseClock(trainer.device)
         self._step = TrainingStep(
-            trainer.model, trainer.optimizer, gradients, trainer.clip, clock, bfloat16
+            trainer.model,
+            trainer.objective,
+            trainer.optimizer,
+            gradients,
+            trainer.clip,
+            clock,
+            bfloat16,
         )
 
     def __call__(self, probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:
@@ -79,8 +86,8 @@ class _Stepper:
         epoch, batch = divmod(self._number, train.steps_per_epoch)
         order = epoch_order(train.size, trainer.plan.seed, epoch + 1)
         indices = torch.split(order, train.batch_size)[batch].to(trainer.device)
-        inputs, labels = train.gather(indices)
+        inputs, targets = train.gather(indices)
         trainer.learning_rate.set(_next(trainer, self._number))
-        self._step(inputs, labels, probe)
+        self._step(inputs, targets, probe)
         self._number += 1
-        return inputs, labels
+        return inputs, targets

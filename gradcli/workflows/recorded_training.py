@@ -6,6 +6,7 @@ What is trained, and from where on, is decided in `train`.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shlex
 import time
@@ -24,6 +25,7 @@ from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import (
     EvalRecord,
     FaultRecord,
+    Metric,
     Recorder,
     Status,
     StepRecords,
@@ -67,7 +69,7 @@ def train_and_record(
         started: when the wait for the first step began, in seconds since the epoch.
         checkpoint: the one that the trainer was set to, if any.
         shown_as: the run directory as the summary names it.
-        until: pause after this step, with the validation accuracy there noted in `run.json`.
+        until: pause after this step, with the validation score there noted in `run.json`.
         is_trial: whether it is a trial of a comparison.
 
     Raises:
@@ -108,7 +110,9 @@ def train_and_record(
                 due = time.monotonic() - last_saved > config.checkpoint.seconds
                 evaluated = isinstance(record, EvalRecord) and not is_trial
                 if evaluated or (due and at_rest):
-                    _save(writer, trainer, best=not is_trial and _is_best(record, writer))
+                    _save(
+                        writer, trainer, best=not is_trial and _is_best(record, writer, info.metric)
+                    )
                     last_saved = time.monotonic()
         status: Status = (
             "diverged" if trainer.fault else "finished" if trainer.finished else "interrupted"
@@ -161,12 +165,12 @@ def _probe(probes: RunProbes, recorders: Recorders, caught: Sequence[int]) -> No
 
 
 def _rung(trainer: Trainer) -> float:
-    """Return the validation accuracy now.
+    """Return the validation score now.
 
     Unlike the trainer's own evaluations it leaves no trace: a run that pauses for it is the same
     as one that does not pause.
     """
-    return evaluate(trainer.model, trainer.splits["val"]).accuracy
+    return evaluate(trainer.model, trainer.objective, trainer.splits["val"]).score
 
 
 def _draw(writer: RunWriter) -> list[Path]:
@@ -191,14 +195,15 @@ def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:
         writer.set_status("running")
 
 
-def _is_best(record: object, writer: RunWriter) -> bool:
+def _is_best(record: object, writer: RunWriter, metric: Metric) -> bool:
     """Whether a record is the best evaluation on the validation split so far."""
     if not isinstance(record, EvalRecord) or record.split != "val":
         return False
-    earlier = [one.accuracy for one in load_run(writer.directory).evals if one.split == "val"]
-    return record.accuracy > max(earlier[:-1], default=-1.0)
+    evals = load_run(writer.directory).evals
+    earlier = [metric.merit(one.score) for one in evals if one.split == "val"]
+    return metric.merit(record.score) > max(earlier[:-1], default=-math.inf)
 
 
 def _save_fault(writer: RunWriter, dataset: Dataset, fault: FaultRecord) -> None:
     indices = torch.tensor(fault.batch)
-    writer.save_fault_batch(dataset.train.images[indices], dataset.train.labels[indices])
+    writer.save_fault_batch(dataset.train.inputs[indices], dataset.train.targets[indices])

@@ -188,7 +188,7 @@ def run_trial(
         load_data: returns the data that the config asks for.
         facts: what is known of the process and the machine, for `run.json`.
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
-        until: pause after this step, with the validation accuracy there noted in `run.json`.
+        until: pause after this step, with the validation score there noted in `run.json`.
 
     Raises:
         UserError: if another process is working in the directory. One about the config or the

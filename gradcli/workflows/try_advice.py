@@ -69,6 +69,7 @@ def try_advice(
         command=_command(run, finding.override, paths),
     )
     dataset = obtain_data_of(run, composed.config.data, paths, view.download)
+    trial = replace(trial, metric=dataset.objective.metric)
     if not dataset.info.val:
         raise UserError(
             f"{run.name} has no validation examples, and a trial is never judged by the test set.",
@@ -223,9 +224,8 @@ def _score(trainer: Trainer, steps: int, progress: TrialProgress) -> TrialScore:
     score = TrialScore(trainer.step, trainer.total_steps, math.nan, math.nan)
     if trainer.fault is not None:
         return replace(score, diverged_at=trainer.fault.step)
-    found = evaluate(trainer.model, trainer.splits["val"])
+    found = evaluate(trainer.model, trainer.objective, trainer.splits["val"])
     if math.isnan(found.loss):  # the last update has ruined the weights
         return replace(score, diverged_at=trainer.step)
-    return replace(
-        score, accuracy=found.accuracy, loss=found.loss, correct=found.correct.cpu().numpy()
-    )
+    each = None if found.example_scores is None else found.example_scores.cpu().numpy()
+    return replace(score, score=found.score, loss=found.loss, example_scores=each)

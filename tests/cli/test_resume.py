@@ -143,17 +143,15 @@ def test_the_hint_for_a_run_that_ended_at_max_steps_trains_longer(tmp_path):
 def test_an_extended_run_shows_no_test_accuracy_of_earlier_weights(tmp_path, end):
     short = gradcli.train(*CONFIG[:-4], "schedule=constant", "epochs=1", "threads=1",
                           runs_dir=tmp_path)  # fmt: skip
-    assert (
-        summarise_run(short).test_accuracy == short.evals[-1].accuracy == short.row().test_accuracy
-    )
+    assert summarise_run(short).test_score == short.evals[-1].score == short.row().test_score
     process = start(tmp_path, "--resume", str(short.path), "epochs=500")
     wait_for_steps(tmp_path, process, 40)
     process.send_signal(end)
     process.communicate()
     longer = load_run(short.path)
     assert longer.status == ("interrupted" if end == signal.SIGINT else "lost")
-    assert math.isnan(summarise_run(longer).test_accuracy)
-    assert math.isnan(longer.row().test_accuracy)
+    assert math.isnan(summarise_run(longer).test_score)
+    assert math.isnan(longer.row().test_score)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):

@@ -90,7 +90,7 @@ def share_with_a_verdict(seed, *, with_examples, better_by=0.0, seeds=5):
     for _ in range(COMPARISONS):
         scores, correct = draw(generator, 3, seeds, 300, 1.5, better_by)
         known = correct if with_examples else None
-        pairs = compare_arms(scores, resolution=1 / 300, correct=known).pairs
+        pairs = compare_arms(scores, resolution=1 / 300, by_example=known).pairs
         found += any(pair.verdict != "tie" for pair in pairs)
     return found / COMPARISONS
 
@@ -109,7 +109,7 @@ def test_an_arm_that_is_better_everywhere_is_found():
 
 def test_a_pair_says_what_its_verdict_holds_for():
     scores, correct = draw(np.random.default_rng(3), 2, 3, 200, 1.0)
-    (pair,) = compare_arms(scores, correct=correct).pairs
+    (pair,) = compare_arms(scores, by_example=correct).pairs
     (alone,) = compare_arms(scores).pairs
     assert (pair.tested_on, pair.examples) == ("seeds-and-examples", 200)
     assert (alone.tested_on, alone.examples) == ("seeds", 0)
@@ -129,7 +129,7 @@ def test_what_was_not_recorded_everywhere_is_not_used(lost):
         correct["arm0"] = [table[:100] for table in correct["arm0"]]
     else:
         del correct["arm1"]
-    (pair,) = compare_arms(scores, correct=correct).pairs
+    (pair,) = compare_arms(scores, by_example=correct).pairs
     assert pair == compare_arms(scores).pairs[0] or math.isnan(pair.example_deviation)
     assert pair.tested_on == "seeds"
 
@@ -138,7 +138,7 @@ def test_a_seed_at_which_an_arm_diverged_is_left_out():
     scores, correct = draw(np.random.default_rng(4), 2, 4, 200, 1.0)
     scores["arm0"][2] = -math.inf
     correct["arm0"][2] = None
-    (pair,) = compare_arms(scores, correct=correct).pairs
+    (pair,) = compare_arms(scores, by_example=correct).pairs
     assert (pair.seeds, pair.tested_on) == (3, "seeds-and-examples")
 
 
@@ -153,7 +153,7 @@ def test_no_number_of_seeds_makes_up_for_a_small_test_set():
         for seed, at in enumerate(noise[arm]):
             tables[name][seed][at] = False
     scores = {name: [table.mean() for table in rows] for name, rows in tables.items()}
-    (pair,) = compare_arms(scores, resolution=1 / 200, correct=tables).pairs
+    (pair,) = compare_arms(scores, resolution=1 / 200, by_example=tables).pairs
     (alone,) = compare_arms(scores, resolution=1 / 200).pairs
     assert (pair.verdict, pair.seeds_needed) == ("tie", None)
     assert alone.verdict == "a"

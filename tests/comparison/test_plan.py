@@ -52,7 +52,7 @@ def test_the_id_of_a_question_is_that_of_what_its_result_depends_on(plan):
     others = [
         replace(plan, arms=plan.arms[:1]),
         replace(plan, protocol=replace(plan.protocol, seeds=(1, 3))),
-        replace(plan, info=replace(info, target_accuracy=0.5)),
+        replace(plan, info=replace(info, target_score=0.5)),
         replace(plan, info=replace(info, data=replace(info.data, sha256="other"))),
     ]
     assert len({asked, *(one.request_id for one in others)}) == 5

@@ -72,13 +72,13 @@ def test_no_time_is_known_before_a_trial_has_ended(of, make_arm, make_result):
 
 def test_accuracies_are_those_of_the_trials_that_finished(of, make_arm, make_result):
     measuring = [
-        make_result(val_accuracy=0.9, test_accuracy=0.8),
-        make_result(val_accuracy=0.7, test_accuracy=0.6),
-        make_result(val_accuracy=0.1, test_accuracy=0.1, status="diverged"),
+        make_result(val_score=0.9, test_score=0.8),
+        make_result(val_score=0.7, test_score=0.6),
+        make_result(val_score=0.1, test_score=0.1, status="diverged"),
     ]
     _, (arm,) = of(make_arm(measuring=measuring))
-    assert (arm.val_accuracy.count, arm.val_accuracy.mean) == (2, pytest.approx(0.8))
-    assert (arm.test_accuracy.count, arm.test_accuracy.mean) == (2, pytest.approx(0.7))
+    assert (arm.val_score.count, arm.val_score.mean) == (2, pytest.approx(0.8))
+    assert (arm.test_score.count, arm.test_score.mean) == (2, pytest.approx(0.7))
 
 
 def test_a_trial_that_diverged_counts_for_the_steps_to_the_target(of, make_arm, make_result):
@@ -132,7 +132,7 @@ def test_curves_are_of_the_running_trial_once_it_has_made_a_step(of, make_arm, c
 @pytest.mark.parametrize(("scores", "leads"), [((0.9, 0.1), "a"), ((0.5, 0.5), None)])
 def test_an_arm_leads_by_a_verdict(of, make_arm, make_result, scores, leads):
     arms = [
-        make_arm(name, measuring=[make_result(name, test_accuracy=score)] * 2)
+        make_arm(name, measuring=[make_result(name, test_score=score)] * 2)
         for name, score in zip("ab", scores, strict=True)
     ]
     _, found = of(*arms, test=10_000)
@@ -142,7 +142,7 @@ def test_an_arm_leads_by_a_verdict(of, make_arm, make_result, scores, leads):
 def test_nobody_leads_before_two_arms_are_measured(of, make_arm, make_result):
     _, (one, other) = of(
         make_arm("a", measuring=[make_result("a")] * 2),
-        make_arm("b", measuring=[make_result("b", status="running", test_accuracy=math.nan)] * 2),
+        make_arm("b", measuring=[make_result("b", status="running", test_score=math.nan)] * 2),
     )
     assert not one.leads and not other.leads
 

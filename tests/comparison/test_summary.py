@@ -9,6 +9,7 @@ import pytest
 from gradcli.comparison import summary
 from gradcli.comparison.statistics import ScoreComparison
 from gradcli.comparison.verdicts import ArmResult, PairResult, Summary
+from gradcli.records import ACCURACY
 
 EVERYTHING = (-math.inf, math.inf)
 
@@ -46,9 +47,9 @@ def test_an_arm_is_hopeless_once_it_is_done_without_a_learning_rate(
 def test_validation_is_that_of_the_trials_that_finished(make_arm, make_result):
     arm = make_arm(
         measuring=[
-            make_result(val_accuracy=0.9),
-            make_result(val_accuracy=0.8),
-            make_result(val_accuracy=0.1, status="diverged"),
+            make_result(val_score=0.9),
+            make_result(val_score=0.8),
+            make_result(val_score=0.1, status="diverged"),
         ]
     )
     assert (arm.validation.count, arm.validation.mean) == (2, pytest.approx(0.85))
@@ -56,7 +57,7 @@ def test_validation_is_that_of_the_trials_that_finished(make_arm, make_result):
 
 def test_the_score_of_a_trial_that_diverged_is_below_every_other(make_arm, make_result):
     arm = make_arm(
-        measuring=[make_result(test_accuracy=0.7), make_result(status="diverged")],
+        measuring=[make_result(test_score=0.7), make_result(status="diverged")],
     )
     assert arm.test_scores(2) == [0.7, -math.inf]
 
@@ -67,7 +68,7 @@ def test_an_arm_that_is_not_measured_has_no_score_at_any_seed(make_arm):
 
 def test_arms_are_compared_by_their_test_accuracies(make_arm, make_result, make_comparison_info):
     def arm(name, *scores):
-        return make_arm(name, measuring=[make_result(name, test_accuracy=one) for one in scores])
+        return make_arm(name, measuring=[make_result(name, test_score=one) for one in scores])
 
     found = summary.compare_results(
         [arm("low", 0.80, 0.81), arm("high", 0.90, 0.91)], make_comparison_info()
@@ -82,7 +83,7 @@ def test_the_scores_are_as_coarse_as_the_test_set(
 ):
     """Seeds that agree leave only the variance of rounding, resolution² / 6."""
     arms = [
-        make_arm(name, measuring=[make_result(name, test_accuracy=score)] * 2)
+        make_arm(name, measuring=[make_result(name, test_score=score)] * 2)
         for name, score in (("a", 0.9), ("b", 0.5))
     ]
     (found,) = summary.compare_results(arms, make_comparison_info(test=test)).pairs
@@ -100,7 +101,9 @@ def test_verdicts_use_which_examples_were_right(make_arm, make_result, make_comp
         right = generator.random((2, 500)) < 0.8
         return make_arm(
             name,
-            measuring=[make_result(name, test_accuracy=one.mean(), correct=one) for one in right],
+            measuring=[
+                make_result(name, test_score=one.mean(), example_scores=one) for one in right
+            ],
         )
 
     (found,) = summary.compare_results([arm("a"), arm("b")], make_comparison_info()).pairs
@@ -151,13 +154,13 @@ def test_an_arm_without_any_learning_rate_is_warned_of_once(
         make_arm("well", measuring=[make_result("well", seed=seed) for seed in (1, 2)]),
         make_arm(
             "lost",
-            measuring=[make_result("lost"), make_result(status="failed", test_accuracy=math.nan)],
+            measuring=[make_result("lost"), make_result(status="failed", test_score=math.nan)],
         ),
         make_arm(
             "hopeless", [make_result("hopeless", status="diverged")], chosen=None, stage="done"
         ),
     ]
-    found = summary.warn(arms, summary.compare_results(arms, make_comparison_info()))
+    found = summary.warn(arms, summary.compare_results(arms, make_comparison_info()), ACCURACY)
     of_arms = [(one.code, one.arms) for one in found if one.code in ("missing", "no-result")]
     assert of_arms == [("missing", ("lost",)), ("no-result", ("hopeless",))]
 
@@ -187,23 +190,23 @@ def test_the_accuracy_of_a_learning_rate_is_the_mean_of_those_known_so_far(make_
     accuracies = {0.1: [0.8, math.nan, 0.6], 1.0: [math.nan]}
     arm = make_arm(
         tuning=[
-            make_result(rate=rate, val_accuracy=one, status="stopped")
+            make_result(rate=rate, val_score=one, status="stopped")
             for rate, values in accuracies.items()
             for one in values
         ],
         rates=(0.1, 1.0),
     )
     first, second = summary.grid(arm)
-    assert first.val_accuracy == pytest.approx(0.7)
-    assert math.isnan(second.val_accuracy)
+    assert first.val_score == pytest.approx(0.7)
+    assert math.isnan(second.val_score)
 
 
 def test_every_learning_rate_that_was_tried_is_reported(make_arm, make_result):
     tuning = [
-        make_result(rate=0.01, val_accuracy=0.5),
-        make_result(rate=0.1, val_accuracy=0.8),
-        make_result(rate=0.1, val_accuracy=0.6),
-        make_result(rate=1.0, val_accuracy=0.9),
+        make_result(rate=0.01, val_score=0.5),
+        make_result(rate=0.1, val_score=0.8),
+        make_result(rate=0.1, val_score=0.6),
+        make_result(rate=1.0, val_score=0.9),
         make_result(rate=1.0, status="diverged"),
         make_result(rate=1.0, status="diverged"),
     ]
@@ -219,8 +222,8 @@ def test_every_learning_rate_that_was_tried_is_reported(make_arm, make_result):
         ("finished", 0, True),
         ("diverged", 2, False),
     ]
-    assert tried[1].val_accuracy == pytest.approx(0.7)
-    assert math.isnan(tried[2].val_accuracy)
+    assert tried[1].val_score == pytest.approx(0.7)
+    assert math.isnan(tried[2].val_score)
 
 
 def test_halving_says_what_it_saved(make_arm, make_result):
@@ -242,19 +245,19 @@ def test_an_arm_is_ranked_with_everything_known_of_it(make_arm, make_result, mak
     measured = {"train_loss": 0.1, "steps_to_target": 50.0, "seconds_to_target": 2.0,
                 "grad_norm": 1.0, "clipped_fraction": 0.0, "steps_per_second": 10.0}  # fmt: skip
     measuring = [
-        make_result(rate=1.0, seed=seed, val_accuracy=0.8, measured=measured) for seed in (1, 2)
+        make_result(rate=1.0, seed=seed, val_score=0.8, measured=measured) for seed in (1, 2)
     ]
     tuned = make_arm(
-        tuning=[make_result(rate=rate, val_accuracy=one) for rate, one in accuracies.items()],
+        tuning=[make_result(rate=rate, val_score=one) for rate, one in accuracies.items()],
         measuring=measuring,
         rates=tuple(accuracies),
         chosen=1.0,
     )
-    given = make_arm("given", measuring=[replace(one, test_accuracy=0.1) for one in measuring])
+    given = make_arm("given", measuring=[replace(one, test_score=0.1) for one in measuring])
     hopeless = make_arm("hopeless", chosen=None, stage="done")
     arms = [hopeless, given, tuned]
     first, second, last = summary.rank(
-        arms, summary.compare_results(arms, make_comparison_info(test=10_000))
+        arms, summary.compare_results(arms, make_comparison_info(test=10_000)), ACCURACY
     )
     assert [one.name for one in (first, second, last)] == ["a", "given", "hopeless"]
     assert [one.rank for one in (first, second, last)] == [1, 2, None]
@@ -271,6 +274,6 @@ def test_an_arm_is_ranked_with_everything_known_of_it(make_arm, make_result, mak
 def test_an_arm_tuned_in_vain_has_no_selection(make_arm, make_result, make_comparison_info):
     tuning = [make_result(rate=rate, status="diverged") for rate in (0.1, 1.0)]
     arm = make_arm(tuning=tuning, rates=(0.1, 1.0), chosen=None, stage="done")
-    (found,) = summary.rank([arm], summary.compare_results([arm], make_comparison_info()))
+    (found,) = summary.rank([arm], summary.compare_results([arm], make_comparison_info()), ACCURACY)
     assert found.selection is None
     assert math.isnan(found.sensitivity.best)

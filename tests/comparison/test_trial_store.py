@@ -16,6 +16,7 @@ from gradcli.comparison.trial_store import (
     retry_command,
     winner_command,
 )
+from gradcli.records import ACCURACY
 from gradcli.runs import ComparisonDirectory
 
 STORED = next((Path(__file__).parents[1] / "fixtures" / "schema-1").glob("*-comparison-*"))
@@ -36,8 +37,8 @@ def ranked(make_comparison_info, make_result):
 
     def rank(arm, **changes):
         compared = summary.compare_results([arm], make_comparison_info())
-        (found,) = summary.rank([replace(arm, tuning=(), measuring=())], compared)
-        values = {"test_accuracy": SCORES, "val_accuracy": SCORES, "seeds": (7, 8)} | changes
+        (found,) = summary.rank([replace(arm, tuning=(), measuring=())], compared, ACCURACY)
+        values = {"test_score": SCORES, "val_score": SCORES, "seeds": (7, 8)} | changes
         return replace(found, **values)
 
     return rank
@@ -161,7 +162,7 @@ def test_a_trial_that_waits_at_a_rung_which_others_passed_is_stopped(stored):
     store.plan = replace(store.plan, protocol=replace(store.plan.protocol, rungs=(0.5,)))
     kept, stopped = store.arms()[0].tuning
     assert (kept.status, stopped.status) == ("finished", "stopped")
-    assert stopped.val_accuracy == 0.1
+    assert stopped.val_score == 0.1
     assert stopped.id in {trial.id for trial in store.ended()}
 
 
@@ -195,7 +196,7 @@ def test_the_winners_command_repeats_its_first_fresh_seed(make_arm, make_plan, r
 )
 def test_an_arm_without_any_score_is_not_repeated(make_arm, make_plan, ranked, test, val, repeated):
     arm = make_arm("sgd")
-    winner = ranked(arm, test_accuracy=test, val_accuracy=val)
+    winner = ranked(arm, test_score=test, val_score=val)
     assert bool(winner_command(make_plan(arm), winner)) is repeated
 
 
@@ -255,7 +256,7 @@ def test_a_grid_with_the_best_inside_or_without_a_score_is_not_extended(
     arm = make_arm("sgd", rates=(0.1, 0.2, 0.4), chosen=0.2)
     assert extend_command(make_plan(arm), ranked(arm), [arm]) == ""
     arm = make_arm("sgd", rates=(0.1, 0.2, 0.4), chosen=0.4)
-    assert extend_command(make_plan(arm), ranked(arm, test_accuracy=NO_SCORES), [arm]) == ""
+    assert extend_command(make_plan(arm), ranked(arm, test_score=NO_SCORES), [arm]) == ""
 
 
 def test_a_comparison_made_again_varies_what_was_varied(make_arm, make_plan, make_result):

@@ -10,13 +10,14 @@ from gradcli.comparison import trials
 from gradcli.comparison.protocol import Outcome, Trial
 from gradcli.comparison.results import SERIES
 from gradcli.records import (
+    ACCURACY,
     DataInfo,
     EvalRecord,
     LayerInfo,
     ParameterInfo,
     RunInfo,
     StepRecords,
-    packed_bits,
+    packed_scores,
 )
 from gradcli.runs import RunWriter, load_run
 
@@ -68,7 +69,7 @@ def make_run(tmp_path):
 def result_of(run, trial=MEASURING, status="finished", problem=""):
     return trials.result(
         trial, run, arm="a", optimizer="sgd", path="there", status=status, target=0.5,
-        problem=problem,
+        metric=ACCURACY,        problem=problem,
     )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def test_the_outcome_is_what_the_run_says(make_run, status, expected):
     run = make_run(status, *evals, rungs={10: 0.25})
     found = trials.outcome(run)
     assert (found.status, found.rungs) == (expected.status, expected.rungs)
-    assert found.val_accuracy == expected.val_accuracy or math.isnan(expected.val_accuracy)
+    assert found.merit == expected.merit or math.isnan(expected.merit)
 
 
 def test_one_that_ended_and_is_damaged_since_is_made_again(make_run):
@@ -118,16 +119,16 @@ def test_the_result_of_a_measuring_trial(make_run):
         steps(1, 20),
         evaluation(10, "val", 0.6),
         evaluation(20, "val", 0.7),
-        evaluation(20, "test", 0.3, correct=packed_bits(~RIGHT)),
-        evaluation(20, "test", 0.75, correct=packed_bits(RIGHT)),
+        evaluation(20, "test", 0.3, example_scores=packed_scores(~RIGHT)),
+        evaluation(20, "test", 0.75, example_scores=packed_scores(RIGHT)),
         progress={"steps": 20},
         seconds_total=3.5,
         seconds_train=2.0,
     )
     found = result_of(run)
     assert (found.steps, found.seconds) == (20, 3.5)
-    assert (found.val_accuracy, found.test_accuracy) == (0.7, 0.75)
-    assert found.correct.tolist() == RIGHT.tolist()
+    assert (found.val_score, found.test_score) == (0.7, 0.75)
+    assert found.example_scores.tolist() == RIGHT.tolist()
     assert found.measured["steps_to_target"] == 10
     assert found.measured["grad_norm"] == pytest.approx(10.5)
     assert found.measured["steps_per_second"] == 10.0
@@ -136,37 +137,37 @@ def test_the_result_of_a_measuring_trial(make_run):
 
 
 def test_the_test_split_of_a_tuning_trial_does_not_count(make_run):
-    tested = evaluation(20, "test", 0.75, correct=packed_bits(RIGHT))
+    tested = evaluation(20, "test", 0.75, example_scores=packed_scores(RIGHT))
     found = result_of(make_run("finished", evaluation(20, "val", 0.7), tested), TUNING)
-    assert found.val_accuracy == 0.7
-    assert math.isnan(found.test_accuracy)
-    assert found.correct is None
+    assert found.val_score == 0.7
+    assert math.isnan(found.test_score)
+    assert found.example_scores is None
 
 
 def test_a_trial_that_diverged_has_no_accuracy(make_run):
-    tested = evaluation(20, "test", 0.75, correct=packed_bits(RIGHT))
+    tested = evaluation(20, "test", 0.75, example_scores=packed_scores(RIGHT))
     found = result_of(make_run("diverged", evaluation(20, "val", 0.7), tested), status="diverged")
-    assert np.isnan([found.val_accuracy, found.test_accuracy]).all()
-    assert found.correct is None
+    assert np.isnan([found.val_score, found.test_score]).all()
+    assert found.example_scores is None
 
 
 def test_a_stopped_trial_has_the_accuracy_of_its_last_rung(make_run):
     run = make_run("interrupted", evaluation(20, "val", 0.7), rungs={20: 0.6, 10: 0.25})
-    assert result_of(run, TUNING, "stopped").val_accuracy == 0.6
-    assert math.isnan(result_of(run, TUNING, "diverged").val_accuracy)
+    assert result_of(run, TUNING, "stopped").val_score == 0.6
+    assert math.isnan(result_of(run, TUNING, "diverged").val_score)
 
 
 def test_a_trial_that_never_began_has_no_numbers():
     found = result_of(None, status="failed")
     assert found.steps == 0
-    assert np.isnan([found.val_accuracy, found.test_accuracy, found.seconds]).all()
+    assert np.isnan([found.val_score, found.test_score, found.seconds]).all()
     assert math.isnan(found.measured["grad_norm"])
 
 
 def test_a_run_that_ended_before_its_first_step_has_no_numbers(tmp_path):
     RunWriter(tmp_path, "", {}).close()
     found = result_of(load_run(tmp_path), status="failed")
-    assert (found.steps, found.correct) == (0, None)
+    assert (found.steps, found.example_scores) == (0, None)
     assert math.isnan(found.measured["grad_norm"])
 
 

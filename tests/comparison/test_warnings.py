@@ -16,6 +16,7 @@ from gradcli.comparison.warnings import (
     warn_of_seeds_alone,
     warn_where_validation_disagrees,
 )
+from gradcli.records import ACCURACY
 
 HIGH = np.array([0.97, 0.98, 0.975, 0.972, 0.978])
 LOW = HIGH - [0.02, 0.021, 0.019, 0.022, 0.02]
@@ -181,22 +182,22 @@ def test_validation_that_turns_a_verdict_around_is_a_caution():
     compared = compare_arms({"adam": [0.95, 0.951, 0.949], "sgd": [0.90, 0.902, 0.899]})
     assert compared.pairs[0].verdict == "a"
     against = validation_of(adam=[0.90, 0.91], sgd=[0.93, 0.94])
-    (warning,) = warn_where_validation_disagrees(compared, against)
+    (warning,) = warn_where_validation_disagrees(compared, against, ACCURACY)
     assert (warning.code, warning.arms) == ("validation-disagrees", ("adam", "sgd"))
     assert "adam is better than sgd on the test examples, but 0.0300 worse" in warning.message
     agreeing = validation_of(adam=[0.93, 0.94], sgd=[0.90, 0.91])
-    assert list(warn_where_validation_disagrees(compared, agreeing)) == []
+    assert list(warn_where_validation_disagrees(compared, agreeing, ACCURACY)) == []
 
 
 def test_validation_that_puts_another_arm_first_is_a_caution():
     compared = compare_arms({"adam": [0.95, 0.93], "sgd": [0.92, 0.94]})
     against = validation_of(adam=[0.90, 0.91], sgd=[0.92, 0.92])
-    (warning,) = warn_where_validation_disagrees(compared, against)
+    (warning,) = warn_where_validation_disagrees(compared, against, ACCURACY)
     assert warning.message == (
         "adam is first on the test examples, but on validation sgd is, by 0.0150."
     )
     nothing = validation_of(adam=[], sgd=[])
-    assert list(warn_where_validation_disagrees(compared, nothing)) == []
+    assert list(warn_where_validation_disagrees(compared, nothing, ACCURACY)) == []
 
 
 def test_verdicts_over_seeds_alone_say_so():
@@ -253,7 +254,7 @@ TIED = {"adam": [0.95, 0.93], "sgd": [0.92, 0.94]}
 @pytest.mark.parametrize("scores", [CLEAR, TIED])
 def test_validation_that_sees_no_difference_is_no_caution(scores, order):
     even = validation_of(**{name: [0.9, 0.91] for name in order})
-    assert list(warn_where_validation_disagrees(compare_arms(scores), even)) == []
+    assert list(warn_where_validation_disagrees(compare_arms(scores), even, ACCURACY)) == []
 
 
 def test_validation_warns_of_a_verdict_for_the_arm_that_is_ranked_lower():
@@ -262,7 +263,7 @@ def test_validation_warns_of_a_verdict_for_the_arm_that_is_ranked_lower():
     compared = compare_arms({"momentum": momentum, "sgd": sgd})
     assert compared.pairs[0].verdict == "b"
     against = validation_of(momentum=[0.95, 0.95], sgd=[0.90, 0.90])
-    (warning,) = warn_where_validation_disagrees(compared, against)
+    (warning,) = warn_where_validation_disagrees(compared, against, ACCURACY)
     assert warning.arms == ("sgd", "momentum")
     assert "sgd is better than momentum on the test examples, but 0.0500 worse" in warning.message
 
@@ -272,14 +273,14 @@ def test_a_first_place_is_warned_of_beside_a_verdict_that_is_turned_around():
     first, second = compared.arms[0].name, compared.arms[1].name
     assert {first, second} == {"adam", "mine"}
     against = validation_of(**{first: [0.90, 0.90], second: [0.95, 0.95], "sgd": [0.92, 0.92]})
-    arms = [one.arms for one in warn_where_validation_disagrees(compared, against)]
+    arms = [one.arms for one in warn_where_validation_disagrees(compared, against, ACCURACY)]
     assert arms == [(first, "sgd"), (first, second)]
 
 
 def test_an_arm_without_validation_is_not_first_there():
     compared = compare_arms(TIED)
     against = validation_of(adam=[0.9, 0.91], sgd=[])
-    assert list(warn_where_validation_disagrees(compared, against)) == []
+    assert list(warn_where_validation_disagrees(compared, against, ACCURACY)) == []
 
 
 def test_verdicts_over_test_examples_and_by_divergence_are_not_over_seeds_alone():

@@ -110,5 +110,5 @@ def test_no_data_is_left_out():
 
 def test_the_images_are_read_as_they_were_written(tmp_path):
     dataset = load_dataset("idx", folder=write_images(tmp_path / "mine"), val=0)
-    assert dataset.train.images.shape == (60, 1, 12, 12)
-    assert dataset.test.labels.dtype == torch.int64
+    assert dataset.train.inputs.shape == (60, 1, 12, 12)
+    assert dataset.test.targets.dtype == torch.int64

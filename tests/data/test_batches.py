@@ -31,12 +31,12 @@ def batches(split, **changes):
 def test_a_batch_is_what_float64_makes_of_it(split, normalize, tolerance, reference):
     indices = torch.tensor([5, 0, 52, 5])
     inputs, labels = batches(split, normalize=normalize).gather(indices)
-    expected = reference(split.images.numpy().astype(np.float64)[indices.numpy()])
+    expected = reference(split.inputs.numpy().astype(np.float64)[indices.numpy()])
     assert inputs.dtype == torch.float32
     assert inputs.shape == (4, 1, 6, 7)
     np.testing.assert_allclose(inputs.numpy().astype(np.float64), expected, rtol=0, atol=tolerance)
     assert labels.dtype == torch.int64
-    assert labels.tolist() == [split.labels[index] for index in (5, 0, 52, 5)]
+    assert labels.tolist() == [split.targets[index] for index in (5, 0, 52, 5)]
 
 
 def test_an_epoch_visits_every_example_once_and_ends_with_a_short_batch(split):
@@ -47,7 +47,7 @@ def test_an_epoch_visits_every_example_once_and_ends_with_a_short_batch(split):
         for step in range(loader.steps_per_epoch)
     ]
     assert [len(inputs) for inputs in seen] == [16, 16, 16, 5]
-    assert torch.equal(torch.cat(seen), split.images[order].float())
+    assert torch.equal(torch.cat(seen), split.inputs[order].float())
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(16, 3), (53, 1), (1, 53), (52, 1)])
@@ -67,12 +67,12 @@ def test_drop_last_that_leaves_nothing_is_refused(split):
 
 
 def test_the_buffers_are_reused_and_the_split_is_untouched(split):
-    before = split.images.clone()
+    before = split.inputs.clone()
     loader = batches(split)
     first, _ = loader.gather(torch.tensor([1, 2]))
     second, _ = loader.gather(torch.tensor([3, 4]))
     assert first.data_ptr() == second.data_ptr()
-    assert torch.equal(split.images, before)
+    assert torch.equal(split.inputs, before)
 
 
 def test_images_that_are_all_alike_stay_finite(split):
@@ -113,7 +113,7 @@ def test_a_batch_on_an_accelerator_waits_for_nothing(split):
         torch.cuda.set_sync_debug_mode("default")
     expected, _ = batches(split).gather(indices.cpu())
     assert torch.allclose(inputs.cpu(), expected, rtol=0, atol=1e-6)
-    assert torch.equal(labels.cpu(), split.labels[:16])
+    assert torch.equal(labels.cpu(), split.targets[:16])
 
 
 def test_memory_is_taken_for_the_examples_that_there_are(split):

@@ -22,7 +22,7 @@ def source(tiny):
 
 
 def as_set(split):
-    pairs = zip(split.images, split.labels, strict=True)
+    pairs = zip(split.inputs, split.targets, strict=True)
     return {(image.numpy().tobytes(), int(label)) for image, label in pairs}
 
 
@@ -37,14 +37,14 @@ def test_train_and_val_share_nothing_and_miss_nothing(source, tiny, val):
     assert (data.info.train, data.info.val, data.info.test) == (60 - val, val, 20)
     assert as_set(data.train) | as_set(data.val) == everything
     assert not as_set(data.train) & as_set(data.val)
-    assert np.array_equal(data.test.images.numpy()[:, 0], tiny.test_images)
+    assert np.array_equal(data.test.inputs.numpy()[:, 0], tiny.test_images)
 
 
 @pytest.mark.parametrize("val", [10, 20, 30])
 def test_the_validation_split_holds_every_class_in_proportion(source, tiny, val):
     held_out = split_off(source, val, name="idx").val
     share = np.bincount(tiny.train_labels) * val / 60
-    assert np.all(np.abs(np.bincount(held_out.labels, minlength=3) - share) <= 1)
+    assert np.all(np.abs(np.bincount(held_out.targets, minlength=3) - share) <= 1)
 
 
 def test_the_order_shuffles_within_classes_and_is_always_the_same():
@@ -62,7 +62,7 @@ def test_the_order_shuffles_within_classes_and_is_always_the_same():
 @pytest.mark.parametrize("val", [0, 7, 30])
 def test_mean_and_std_are_those_of_the_training_pixels_alone(source, val):
     data = split_off(source, val, name="idx")
-    pixels = data.train.images.numpy().astype(np.float64) / 255
+    pixels = data.train.inputs.numpy().astype(np.float64) / 255
     assert data.mean == pytest.approx(pixels.mean(), rel=1e-12)
     assert data.std == pytest.approx(pixels.std(), rel=1e-12)
 
@@ -91,20 +91,20 @@ def test_the_fingerprint_changes_with_every_part_of_the_data(source):
         return split_off(prepare(train, test), val, name="idx").info.sha256
 
     def altered(split, field):
-        changed = {"images": split.images.clone(), "labels": split.labels.clone()}
+        changed = {"inputs": split.inputs.clone(), "targets": split.targets.clone()}
         changed[field].view(-1)[0] ^= 1
         return Split(**changed)
 
     train, test = source.train, source.test
     # The same bytes in another shape are other images.
-    reshaped = [Split(part.images.view(-1, 1, 4, 5), part.labels) for part in (train, test)]
+    reshaped = [Split(part.inputs.view(-1, 1, 4, 5), part.targets) for part in (train, test)]
     fingerprints = [
         fingerprint(train, test, 10),
         fingerprint(train, test, 11),
-        fingerprint(altered(train, "images"), test, 10),
-        fingerprint(altered(train, "labels"), test, 10),
-        fingerprint(train, altered(test, "images"), 10),
-        fingerprint(train, altered(test, "labels"), 10),
+        fingerprint(altered(train, "inputs"), test, 10),
+        fingerprint(altered(train, "targets"), test, 10),
+        fingerprint(train, altered(test, "inputs"), 10),
+        fingerprint(train, altered(test, "targets"), 10),
         fingerprint(*reshaped, 10),
     ]
     assert len(set(fingerprints)) == len(fingerprints)
@@ -114,7 +114,7 @@ def test_the_fingerprint_changes_with_every_part_of_the_data(source):
 def test_the_fingerprint_is_of_the_values_however_they_are_stored():
     labels = torch.arange(12) % 3
     views = Split((80 * labels).byte().view(-1, 1, 1, 1).expand(-1, 1, 2, 2), labels)
-    copies = Split(views.images.contiguous(), labels)
+    copies = Split(views.inputs.contiguous(), labels)
     assert prepare(views, views[:3]).sha256 == prepare(copies, copies[:3]).sha256
 
 

@@ -14,10 +14,10 @@ IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = idx.NAMES
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_folder_is_read_as_it_was_written(tiny, tmp_path, zipped):
     train, test = idx.read_folder(tiny.write(tmp_path, zipped=zipped))
-    assert np.array_equal(train.images.numpy(), tiny.train_images[:, None])
-    assert np.array_equal(train.labels.numpy(), tiny.train_labels)
-    assert np.array_equal(test.images.numpy(), tiny.test_images[:, None])
-    assert np.array_equal(test.labels.numpy(), tiny.test_labels)
+    assert np.array_equal(train.inputs.numpy(), tiny.train_images[:, None])
+    assert np.array_equal(train.targets.numpy(), tiny.train_labels)
+    assert np.array_equal(test.inputs.numpy(), tiny.test_images[:, None])
+    assert np.array_equal(test.targets.numpy(), tiny.test_labels)
 
 
 def test_plain_and_gzipped_files_may_be_mixed(tiny, tmp_path):
@@ -25,7 +25,7 @@ def test_plain_and_gzipped_files_may_be_mixed(tiny, tmp_path):
     (tmp_path / f"{IMAGES}.gz").unlink()
     (tmp_path / IMAGES).write_bytes(tiny.contents()[IMAGES])
     train, _ = idx.read_folder(tmp_path)
-    assert np.array_equal(train.images.numpy()[:, 0], tiny.train_images)
+    assert np.array_equal(train.inputs.numpy()[:, 0], tiny.train_images)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
@@ -147,8 +147,8 @@ def write_as(folder, layout, contents):
 def test_files_are_read_under_the_names_that_unpacking_gives_them(tiny, tmp_path, layout):
     write_as(tmp_path, LAYOUTS[layout], tiny.contents())
     train, test = idx.read_folder(tmp_path)
-    assert np.array_equal(train.images.numpy()[:, 0], tiny.train_images)
-    assert np.array_equal(test.labels.numpy(), tiny.test_labels)
+    assert np.array_equal(train.inputs.numpy()[:, 0], tiny.train_images)
+    assert np.array_equal(test.targets.numpy(), tiny.test_labels)
 
 
 def test_a_gzipped_file_may_have_the_dot_too(tiny, tmp_path):
@@ -162,7 +162,7 @@ def test_two_equal_files_may_be_one_of_the_four(tiny, tmp_path):
     for layout in list(LAYOUTS.values())[:3]:
         write_as(tmp_path, layout, tiny.contents())
     train, _ = idx.read_folder(tmp_path)
-    assert np.array_equal(train.images.numpy()[:, 0], tiny.train_images)
+    assert np.array_equal(train.inputs.numpy()[:, 0], tiny.train_images)
 
 
 def test_two_different_files_may_not(tiny, tmp_path):

@@ -35,24 +35,24 @@ def test_the_sample_is_split_evenly_by_digit(load):
     assert (data.info.name, data.info.note) == ("mnist5k", "")
     assert (data.info.shape, data.info.classes) == ((1, 28, 28), 10)
     for split, of_each in ((data.train, 400), (data.val, 50), (data.test, 50)):
-        assert torch.bincount(split.labels).tolist() == [of_each] * 10
-    assert data.train.images.shape == (4000, 1, 28, 28)
-    assert data.train.images.dtype == torch.uint8
-    assert data.train.labels.dtype == torch.int64
+        assert torch.bincount(split.targets).tolist() == [of_each] * 10
+    assert data.train.inputs.shape == (4000, 1, 28, 28)
+    assert data.train.inputs.dtype == torch.uint8
+    assert data.train.targets.dtype == torch.int64
 
 
 def test_the_sample_holds_digits_that_can_be_told_apart(load):
     data = load("mnist5k")
-    pixels = data.train.images.flatten(1).double()
-    means = torch.stack([pixels[data.train.labels == digit].mean(0) for digit in range(10)])
-    guesses = torch.cdist(data.test.images.flatten(1).double(), means).argmin(1)
-    assert (guesses == data.test.labels).double().mean() > 0.75
+    pixels = data.train.inputs.flatten(1).double()
+    means = torch.stack([pixels[data.train.targets == digit].mean(0) for digit in range(10)])
+    guesses = torch.cdist(data.test.inputs.flatten(1).double(), means).argmin(1)
+    assert (guesses == data.test.targets).double().mean() > 0.75
 
 
 def test_the_same_examples_come_every_time(load, tmp_path):
     first, again = load("mnist5k"), load("mnist5k", cache_dir=tmp_path / "another")
-    assert torch.equal(first.train.images, again.train.images)
-    assert torch.equal(first.val.labels, again.val.labels)
+    assert torch.equal(first.train.inputs, again.train.inputs)
+    assert torch.equal(first.val.targets, again.val.targets)
     assert first.info == again.info
 
 
@@ -64,7 +64,7 @@ def test_mnist_at_hand_is_used_without_a_download(load, tiny, tmp_path, name, pl
     data = load(name)
     assert (data.info.name, data.info.note) == ("mnist", "")
     assert (len(data.train), len(data.val), len(data.test)) == (50, 10, 20)
-    assert np.array_equal(data.test.images[:, 0], tiny.test_images)
+    assert np.array_equal(data.test.inputs[:, 0], tiny.test_images)
 
 
 @pytest.mark.parametrize("place", ["fashion_mnist", "FashionMNIST/raw", "."])
@@ -135,7 +135,7 @@ def test_mnist_is_downloaded_once(load, published, tiny):
     again = load("mnist", mirrors=mirrors)
     assert len(published.requests) == 8
     assert first.info == again.info
-    assert np.array_equal(first.test.images[:, 0], tiny.test_images)
+    assert np.array_equal(first.test.inputs[:, 0], tiny.test_images)
 
 
 def test_unavailable_mnist_is_an_error_that_names_the_mirrors(load, published, tmp_path):

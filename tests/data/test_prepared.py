@@ -24,8 +24,8 @@ def assert_same(first, second):
     for name in ("pixel_sums", "pixel_squares"):
         assert torch.equal(getattr(first, name), getattr(second, name))
     for split in ("train", "test"):
-        assert torch.equal(getattr(first, split).images, getattr(second, split).images)
-        assert torch.equal(getattr(first, split).labels, getattr(second, split).labels)
+        assert torch.equal(getattr(first, split).inputs, getattr(second, split).inputs)
+        assert torch.equal(getattr(first, split).targets, getattr(second, split).targets)
 
 
 def forbid_reading(monkeypatch):

@@ -90,7 +90,7 @@ def test_numbers_that_are_not_classes_are_refused():
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_label_without_an_output_is_refused(split):
     made = dataset(PLAIN)
-    wrong = Split(made.test.images, torch.tensor([0, 1, 3]))
+    wrong = Split(made.test.inputs, torch.tensor([0, 1, 3]))
     with pytest.raises(UserError, match="is 3, but there are 3 classes"):
         remarks_on(replace(made, **{split: wrong}), "mean_std")
 
@@ -105,7 +105,7 @@ def test_a_label_without_an_output_is_refused(split):
 )
 def test_labels_of_another_kind_are_refused_however_the_data_set_was_made(labels, says):
     made = dataset(PLAIN)
-    wrong = replace(made, train=Split(made.test.images, labels))
+    wrong = replace(made, train=Split(made.test.inputs, labels))
     with pytest.raises(UserError, match=says):
         remarks_on(wrong, "mean_std")
     with pytest.raises(UserError, match=says):

@@ -235,7 +235,7 @@ def test_a_job_that_pauses_continues_as_if_it_had_not(engine, tmp_path):
     whole, paused = load_run(tmp_path / "whole"), load_run(tmp_path / "paused")
     assert paused.status == "finished"
     assert paused.steps.loss.tobytes() == whole.steps.loss.tobytes()
-    assert [one.accuracy for one in paused.evals] == [one.accuracy for one in whole.evals]
+    assert [one.score for one in paused.evals] == [one.score for one in whole.evals]
     weights = [
         torch.load(run.path / "checkpoints/last.pt", weights_only=True)["model"]
         for run in (whole, paused)

@@ -58,7 +58,7 @@ def own(tmp_path, monkeypatch):
 
 
 def scores(comparison):
-    return {arm.name: arm.test_accuracy for arm in comparison.ranking}
+    return {arm.name: arm.test_score for arm in comparison.ranking}
 
 
 def test_it_gives_what_worker_processes_give(tmp_path):

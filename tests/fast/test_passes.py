@@ -68,7 +68,7 @@ def stands_in(model):
 
 
 def batch(dataset, size=128):
-    return dataset.train.images[:size].float() / 255, dataset.train.labels[:size]
+    return dataset.train.inputs[:size].float() / 255, dataset.train.targets[:size]
 
 
 def gradients_of(passes, model, inputs, labels):

@@ -46,7 +46,7 @@ MODELS = {
 @pytest.fixture(scope="module")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     train = load_dataset("mnist5k").train
-    return train.images[:64].float() / 255, train.labels[:64]
+    return train.inputs[:64].float() / 255, train.targets[:64]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,7 +12,7 @@ EMPTY = AdviceTrial("refused", "plateau", "optimizer.lr=0.1", steps=100)
 
 def score(correct):
     correct = np.asarray(correct, dtype=bool)
-    return TrialScore(100, 400, float(correct.mean()), 0.5, correct=correct)
+    return TrialScore(100, 400, float(correct.mean()), 0.5, example_scores=correct)
 
 
 def diverged(step):

@@ -17,8 +17,8 @@ BATCH, STEPS = 40, 150
 def scaled():
     torch.set_num_threads(1)
     split = load_dataset("mnist5k").train
-    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))
-    return (split.images[order].float() / 255 - 0.1307) / 0.3081, split.labels[order]
+    order = torch.randperm(len(split.targets), generator=torch.Generator().manual_seed(0))
+    return (split.inputs[order].float() / 255 - 0.1307) / 0.3081, split.targets[order]
 
 
 @pytest.fixture

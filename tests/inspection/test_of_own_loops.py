@@ -21,8 +21,8 @@ def digits():
     """Return 2,048 digits in a mixed order, as pixels from 0 to 255 in rows, and their labels."""
     torch.set_num_threads(1)
     split = load_dataset("mnist5k").train
-    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))[:2048]
-    return split.images[order].flatten(1).float(), split.labels[order]
+    order = torch.randperm(len(split.targets), generator=torch.Generator().manual_seed(0))[:2048]
+    return split.inputs[order].flatten(1).float(), split.targets[order]
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,7 @@ def test_the_advice_leads_to_what_the_sound_twin_reaches(train, inspect, ill, tw
     found = inspect(target=train(*ill.split()))
     assert (found.verdict, found.findings[0].follows_from) == (cause, None)
     mended = train(*with_override(ill.split(), found.findings[0].override))
-    accuracies = [load_run(run).evals[-1].accuracy for run in (mended, train(*twin.split()))]
+    accuracies = [load_run(run).evals[-1].score for run in (mended, train(*twin.split()))]
     assert accuracies[0] > accuracies[1] - 0.05, accuracies
 
 

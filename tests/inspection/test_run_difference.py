@@ -91,7 +91,7 @@ def test_another_seed_is_luck(between):
     found = between("plain", "seed")
     assert found.settings == found.decisions == (Contrast("seed", 0, 1),)
     assert found.first_different_step == 1
-    apart = abs(found.a.test_accuracy - found.b.test_accuracy)
+    apart = abs(found.a.test_score - found.b.test_score)
     assert f"{apart:.4f} of accuracy is luck" in difference_verdict(found)
     assert not any("compare" in command for command in commands_after_difference(found))
 
@@ -317,7 +317,7 @@ def test_tables_fit_the_terminal(between, other, width):
 def test_changes_and_ratios_are_those_of_the_records(between, runs):
     lines = [line.split() for line in drawn(between("plain", "sgd"), 140, terminal=True)]
     accuracies = [
-        next(one.accuracy for one in runs[name].evals if one.split == "test")
+        next(one.score for one in runs[name].evals if one.split == "test")
         for name in ("plain", "sgd")
     ]
     (row,) = [line for line in lines if line[:2] == ["test", "accuracy"]]
@@ -332,9 +332,9 @@ def test_changes_and_ratios_are_those_of_the_records(between, runs):
 
 def test_what_is_not_known_is_a_dash(between):
     found = between("plain", "sgd")
-    unknown = replace(found, b=replace(found.b, test_accuracy=math.nan, seconds_total=math.nan))
+    unknown = replace(found, b=replace(found.b, test_score=math.nan, seconds_total=math.nan))
     line = next(line for line in drawn(unknown, 80, terminal=True) if "test accuracy" in line)
-    assert line.split() == ["test", "accuracy", f"{found.a.test_accuracy:.4f}", "-"]
+    assert line.split() == ["test", "accuracy", f"{found.a.test_score:.4f}", "-"]
 
 
 def test_the_command(runs, gradcli, monkeypatch):

@@ -82,7 +82,7 @@ def assert_trained_alike(one, other):
     assert_same(load_checkpoint(one.path), load_checkpoint(other.path))
     assert (one.path / "steps.bin").read_bytes() == (other.path / "steps.bin").read_bytes()
     assert repr(one.layer_records) == repr(other.layer_records)
-    scores = [[(e.loss, e.accuracy, e.train_loss) for e in run.evals] for run in (one, other)]
+    scores = [[(e.loss, e.score, e.train_loss) for e in run.evals] for run in (one, other)]
     assert repr(scores[0]) == repr(scores[1])
 
 

@@ -76,7 +76,7 @@ def test_the_summary_is_that_of_a_run(finished):
     path, losses = finished
     summary = summarise_run(load_run(path))
     assert (summary.steps, summary.epochs) == (STEPS, 2)
-    assert (summary.val_accuracy, summary.test_accuracy) == (0.8, 0.75)
+    assert (summary.val_score, summary.test_score) == (0.8, 0.75)
     assert summary.train_loss == pytest.approx(np.mean(losses[6:]), rel=1e-6)
     assert summary.clipped_fraction == 1.0
     assert summary.seconds_total > 0

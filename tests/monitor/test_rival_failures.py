@@ -555,7 +555,7 @@ def test_a_trial_that_fails_takes_no_result_from_the_others(own, runs_dir, trial
         *SMALL, optimizers=["raises", "sgd", "adam"], seeds=2, runs_dir=runs_dir, **paths
     )
     assert comparison.summary.status == "failed"
-    ended = {(arm.name, arm.test_accuracy.count, arm.missing) for arm in comparison.ranking}
+    ended = {(arm.name, arm.test_score.count, arm.missing) for arm in comparison.ranking}
     assert ended == {("sgd", 2, 0), ("adam", 2, 0), ("raises", 0, 2)}
     errors = [one.error for one in comparison.summary.trials if one.status == "failed"]
     assert len(errors) == 2
@@ -766,7 +766,7 @@ def test_processes_that_write_runs_at_the_same_time_lose_nothing(tmp_path):
     for run in runs:
         assert run.status == "finished"
         assert run.steps.step.tolist() == list(range(1, 21))
-        assert [one.accuracy for one in run.evals] == [1 / step for step in range(1, 21)]
+        assert [one.score for one in run.evals] == [1 / step for step in range(1, 21)]
         assert run.state["progress"] == {"steps": 20, "epochs": 1}
 
 

@@ -64,8 +64,8 @@ def weights(model):
 def digits(tmp_path_factory):
     """2,560 of the bundled digits, normalised (n, 784), and their labels."""
     sample = load_dataset("mnist5k", cache_dir=tmp_path_factory.mktemp("cache"))
-    images = sample.train.images[:2560].flatten(1) / 255
-    return (images - sample.mean) / sample.std, sample.train.labels[:2560]
+    images = sample.train.inputs[:2560].flatten(1) / 255
+    return (images - sample.mean) / sample.std, sample.train.targets[:2560]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

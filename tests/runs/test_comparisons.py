@@ -41,12 +41,12 @@ def test_its_row_has_the_accuracy_of_the_best_arm(comparison):
     row = comparison.row()
     assert (row.run, row.name, row.data) == (comparison.name, "comparison", "mnist5k")
     assert (row.optimizer, row.epochs, row.findings) == ("sgd, adam", 3, ())
-    assert math.isnan(row.test_accuracy)
+    assert math.isnan(row.test_score)
     best, other = ({"test_accuracy": {"mean": mean}} for mean in (0.97, 0.5))
     comparison.update(status="finished", result={"ranking": [best, other]})
-    assert comparison.row().test_accuracy == 0.97
+    assert comparison.row().test_score == 0.97
     comparison.update(result={"ranking": []})
-    assert math.isnan(comparison.row().test_accuracy)
+    assert math.isnan(comparison.row().test_score)
 
 
 def test_its_status_is_lost_if_its_process_is_gone(comparison):

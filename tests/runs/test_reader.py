@@ -14,7 +14,7 @@ from gradcli.records import (
     LayerRecord,
     ParameterGroup,
     SetupRecord,
-    packed_bits,
+    packed_scores,
 )
 from gradcli.runs import RunWriter, list_runs, load_run
 
@@ -73,7 +73,7 @@ def test_a_run_that_ended_before_its_first_step_holds_no_training(make_run):
     assert error.value.hint == f"gradcli train --resume {run.path}"
     row = run.row()
     assert (row.name, row.data, row.model, row.optimizer, row.epochs) == ("", "", "", "", 0)
-    assert math.isnan(row.test_accuracy)
+    assert math.isnan(row.test_score)
 
 
 def test_the_row_of_a_run_has_its_result_and_what_was_found_wrong(write):
@@ -81,7 +81,7 @@ def test_the_row_of_a_run_has_its_result_and_what_was_found_wrong(write):
         progress={"epochs": 3},
         result={"test_accuracy": 0.75, "findings": ["healthy", "spike", "plateau"]},
     ).row()
-    assert (row.status, row.epochs, row.test_accuracy) == ("finished", 3, 0.75)
+    assert (row.status, row.epochs, row.test_score) == ("finished", 3, 0.75)
     assert row.findings == ("spike", "plateau")
     assert (row.name, row.data, row.model, row.optimizer) == ("mine", "mnist5k", "mlp", "sgd")
 
@@ -118,13 +118,13 @@ def test_a_run_without_layers_has_columns_without_norms_of_layers(make_run):
 def test_which_examples_were_right_comes_back_with_its_evaluation(write):
     run = write(
         evaluation(10),
-        evaluation(10, "test", correct=packed_bits(RIGHT)),
-        evaluation(20, "test", correct=packed_bits(~RIGHT)),
+        evaluation(10, "test", example_scores=packed_scores(RIGHT)),
+        evaluation(20, "test", example_scores=packed_scores(~RIGHT)),
         evaluation(30, "test"),
     )
     val, ten, twenty, thirty = run.evals
-    assert ten.correct_examples(4).tolist() == RIGHT.tolist()
-    assert twenty.correct_examples(4).tolist() == (~RIGHT).tolist()
+    assert ten.scores_of_examples(4).tolist() == RIGHT.tolist()
+    assert twenty.scores_of_examples(4).tolist() == (~RIGHT).tolist()
     assert (val.correct, thirty.correct) == ("", "")
 
 

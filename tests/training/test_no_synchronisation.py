@@ -28,6 +28,7 @@ from gradcli.gradients.clipping import (
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients
 from gradcli.models import CNN, MLP
+from gradcli.objectives import CROSS_ENTROPY
 from gradcli.optim import Constant, LearningRate
 from gradcli.training.clock import PhaseClock
 from gradcli.training.step import TrainingStep
@@ -132,7 +133,7 @@ def _train(model: nn.Module, make_optimizer, clip, written_out: bool = True) -> 
     model.to(META)
     optimizer = make_optimizer(model.parameters())
     gradients, clock = Gradients(model, find_layers(model)), PhaseClock(META)
-    step = TrainingStep(model, optimizer, gradients, clip, clock, bfloat16=False)
+    step = TrainingStep(model, CROSS_ENTROPY, optimizer, gradients, clip, clock, bfloat16=False)
     assert step.deferred
     assert (step._written_out is not None) is (written_out and gate.is_open())
     learning_rate = LearningRate(optimizer, Constant(), 4)

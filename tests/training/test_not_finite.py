@@ -102,7 +102,13 @@ def test_a_mask_of_infinities_is_not_what_training_made(dataset):
     made = prepared(dataset, "max_steps=2")
     made.model.register_buffer("mask", torch.full((3,), -math.inf))
     trainer = Trainer(
-        made.model, made.splits, made.optimizer, made.learning_rate, made.clip, made.plan
+        made.model,
+        made.objective,
+        made.splits,
+        made.optimizer,
+        made.learning_rate,
+        made.clip,
+        made.plan,
     )
     assert isinstance([*trainer.run()][-1], EvalRecord)
     assert trainer.finished

@@ -12,6 +12,7 @@ from torch import nn
 
 from gradcli.config import compose_train
 from gradcli.data import Batches, Dataset, epoch_order, load_dataset
+from gradcli.objectives import CROSS_ENTROPY
 from gradcli.records import EvalRecord, FaultRecord, LayerRecord, StepRecords, norm_by_layer
 from gradcli.training.evaluation import evaluate
 from gradcli.workflows.building import build_trainer
@@ -69,14 +70,14 @@ def test_recorded_norms_and_clipped_gradients_equal_those_of_plain_autograd(data
     scale = 255 * dataset.std
     # One rounding, as in `Batches`: another last bit can decide which pixel a pooling takes.
     shift = torch.tensor(-dataset.mean / dataset.std)
-    images = torch.add(shift, dataset.train.images.float(), alpha=1 / scale)
+    images = torch.add(shift, dataset.train.inputs.float(), alpha=1 / scale)
     batches = [b for epoch in (1, 2) for b in epoch_order(1000, 0, epoch).split(128)]
     large = [p.numel() > 1e6 for p in twin.parameters()]
     losses, norms = [], []
     for indices, state in zip(batches, at_each_update, strict=False):
         for parameter, (weights_then, _) in zip(twin.parameters(), state, strict=True):
             parameter.data.copy_(weights_then)
-        loss = F.cross_entropy(twin(images[indices]), dataset.train.labels[indices])
+        loss = F.cross_entropy(twin(images[indices]), dataset.train.targets[indices])
         twin.zero_grad()
         loss.backward()
         losses.append(loss.item())
@@ -164,13 +165,13 @@ def test_steps_epochs_and_evaluations_are_complete(dataset):
 def test_evaluation_equals_a_float64_computation(dataset):
     trainer, records = trained(dataset, "epochs=1")
     model = trainer.model.double().eval()
-    pixels = dataset.test.images.double() / 255
+    pixels = dataset.test.inputs.double() / 255
     logits = model((pixels - dataset.mean) / dataset.std)
     test = next(r for r in records if isinstance(r, EvalRecord) and r.split == "test")
-    loss = F.cross_entropy(logits, dataset.test.labels).item()
+    loss = F.cross_entropy(logits, dataset.test.targets).item()
     assert test.loss == pytest.approx(loss, rel=1e-5)
-    right = (logits.argmax(1) == dataset.test.labels).sum().item()
-    assert test.accuracy == right / len(dataset.test)
+    right = (logits.argmax(1) == dataset.test.targets).sum().item()
+    assert test.score == right / len(dataset.test)
 
 
 def test_max_steps_ends_a_run_early_and_still_evaluates(dataset):
@@ -314,9 +315,9 @@ def test_layer_norms_derive_from_parameter_norms(dataset):
 def test_what_is_not_a_number_is_no_answer(dataset):
     split = Batches(dataset.test, 64, normalize="none", mean=dataset.mean, std=dataset.std)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    assert 0 < evaluate(model, split).accuracy < 1
+    assert 0 < evaluate(model, CROSS_ENTROPY, split).score < 1
     with torch.no_grad():
         model[1].weight[3] = math.nan
-    scored = evaluate(model, split)
+    scored = evaluate(model, CROSS_ENTROPY, split)
     assert math.isnan(scored.loss)
-    assert scored.accuracy == 0
+    assert scored.score == 0

@@ -125,8 +125,8 @@ def make_summary(make_info: Callable[..., RunInfo]) -> Callable[..., TrainSummar
             "epochs": 3,
             "steps": 300,
             "train_loss": 0.0412,
-            "val_accuracy": 0.9803,
-            "test_accuracy": 0.9791,
+            "val_score": 0.9803,
+            "test_score": 0.9791,
             "seconds_total": 4.4,
             "seconds_first_step": 2.1,
             "seconds_train": 3.2,
@@ -197,7 +197,7 @@ def make_comparison_info() -> Callable[..., ComparisonInfo]:
             "epochs": 1,
             "steps": 390,
             "protocol": ProtocolInfo("quick", True, (1,), SEEDS, 3, 2, 2, False),
-            "target_accuracy": 0.97,
+            "target_score": 0.97,
             "arms": tuple(
                 ArmInfo(arm, arm.split("#")[0], (), RATES.get(arm, RATES["adam"])) for arm in arms
             ),
@@ -230,8 +230,8 @@ def make_arm_progress() -> Callable[..., ArmProgress]:
                 for rate, accuracy in zip(rates, accuracies, strict=True)
             ),
             "losses": tuple(np.geomspace(2.3, 0.1, 40)),
-            "val_accuracy": score_summary(SCORES["adam"]),
-            "test_accuracy": score_summary(SCORES.get(name, SCORES["adam"])),
+            "val_score": score_summary(SCORES["adam"]),
+            "test_score": score_summary(SCORES.get(name, SCORES["adam"])),
             "grad_norm": 0.512,
             "grad_norms": tuple(np.geomspace(4, 0.5, 40)),
             "clipped_fraction": 0.34,
@@ -259,8 +259,8 @@ def fresh_arm(make_arm_progress) -> Callable[..., ArmProgress]:
             learning_rate=math.nan,
             grid=tuple(GridCell(rate, "waiting", math.nan) for rate in RATES.get(name, (0.1,))),
             losses=(),
-            val_accuracy=NO_SCORES,
-            test_accuracy=NO_SCORES,
+            val_score=NO_SCORES,
+            test_score=NO_SCORES,
             grad_norm=math.nan,
             grad_norms=(),
             clipped_fraction=math.nan,
@@ -305,8 +305,8 @@ def make_trial() -> Callable[..., TrialResult]:
             "status": "finished",
             "run": "runs/20260105-101500-compare-77aa/trials/0f3c",
             "steps": 390,
-            "val_accuracy": 0.9777,
-            "test_accuracy": 0.9780,
+            "val_score": 0.9777,
+            "test_score": 0.9780,
             "measured": MEASURED,
             "seconds": 2.4,
             "error": "",
@@ -329,8 +329,8 @@ def make_comparison(make_comparison_info, make_trial) -> Callable[..., Compariso
             optimizer=name,
             learning_rate=CHOSEN[name],
             seeds=SEEDS,
-            test_accuracy=scores,
-            val_accuracy=scores,
+            test_score=scores,
+            val_score=scores,
             measured=MEASURED | NEVER if name == "sgd" else MEASURED,
             diverged=0,
             missing=0,
@@ -373,7 +373,7 @@ def make_comparison(make_comparison_info, make_trial) -> Callable[..., Compariso
                     arm=name,
                     optimizer=name,
                     learning_rate=rate,
-                    val_accuracy=math.nan if rate == 1.0 else 0.97 - 0.01 * abs(index - 2),
+                    val_score=math.nan if rate == 1.0 else 0.97 - 0.01 * abs(index - 2),
                     status="diverged" if rate == 1.0 else "finished",
                     diverged=int(rate == 1.0),
                     chosen=rate == CHOSEN[name],
@@ -382,7 +382,7 @@ def make_comparison(make_comparison_info, make_trial) -> Callable[..., Compariso
                 for index, rate in enumerate(RATES[name])
             ),
             "trials": tuple(
-                make_trial(arm=name, optimizer=name, seed=seed, test_accuracy=score)
+                make_trial(arm=name, optimizer=name, seed=seed, test_score=score)
                 for name, scores in SCORES.items()
                 for seed, score in zip(SEEDS, scores, strict=True)
             ),

@@ -8,12 +8,13 @@ from gradcli.views.json_output import comparison_json, dumps
 
 #: The keys that the contract names, in its order; others may stand between and behind them.
 CONTRACT = {
-    "": "schema comparison data protocol target_accuracy ranking pairs tuning trials failed",
+    "": "schema comparison data protocol metric target target_accuracy ranking pairs tuning trials "
+    "failed",
     "data": "name train val test sha256",
-    "ranking": "rank optimizer lr seeds test_accuracy val_accuracy train_loss steps_to_target "
-    "seconds_to_target grad_norm diverged lr_at_edge",
+    "ranking": "rank optimizer lr seeds test val test_accuracy val_accuracy train_loss "
+    "steps_to_target seconds_to_target grad_norm diverged lr_at_edge",
     "pairs": "a b difference ci95 p_adjusted verdict seeds_needed",
-    "tuning": "optimizer lr val_accuracy diverged",
+    "tuning": "optimizer lr val val_accuracy diverged",
     "trials": "id optimizer lr seed stage status run",
 }
 
@@ -43,7 +44,7 @@ def test_numbers_come_through_unchanged(make_comparison):
     assert best["arm"] == best["optimizer"] == "adam"
     assert best["lr"] == 0.002
     assert best["seeds"] == [101, 102, 103]
-    assert best["test_accuracy"]["ci95"] == list(summary.ranking[0].test_accuracy.ci95)
+    assert best["test_accuracy"]["ci95"] == list(summary.ranking[0].test_score.ci95)
     assert best["selection"]["optimism"] == summary.ranking[0].selection.optimism
     assert [pair["verdict"] for pair in result["pairs"]] == ["tie", "a", "a"]
     assert result["pairs"][0]["holm_interval"] == list(summary.pairs[0].holm_interval)

@@ -17,6 +17,9 @@ KEYS = [
     "epochs",
     "steps",
     "train_loss",
+    "metric",
+    "val",
+    "test",
     "val_accuracy",
     "test_accuracy",
     "seconds",
@@ -62,7 +65,7 @@ def test_the_keys_are_those_of_the_contract(make_summary):
 
 
 def test_numbers_come_through_unchanged(make_summary):
-    summary = make_summary(test_accuracy=0.123456789012345)
+    summary = make_summary(test_score=0.123456789012345)
     result = strict(dumps(train_json(summary)))
     assert result == train_json(summary)
     assert result["test_accuracy"] == 0.123456789012345

@@ -132,7 +132,7 @@ def test_an_empty_list(printed, runs_dir):
 
 def test_what_is_not_known_fits_too(make_summary, make_comparison, make_run_inspection):
     summary = make_summary(
-        test_accuracy=math.nan,
+        test_score=math.nan,
         train_loss=math.inf,
         status="lost",
         fault=FaultRecord(3, 1, "loss", None, math.nan, (1, 2)),
@@ -166,7 +166,7 @@ def wrong(document, path, value):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["schema"], 2),
+        (["schema"], 3),
         (["schema"], None),
         (["status"], "done"),
         (["more"], 1),

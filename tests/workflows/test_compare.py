@@ -127,13 +127,13 @@ def test_it_tunes_on_one_seed_and_measures_on_fresh_ones(undisturbed):
     assert {arm.name for arm in undisturbed.ranking} == {"sgd", "adam"}
     for arm in undisturbed.ranking:
         assert arm.seeds == (1, 2)
-        assert arm.test_accuracy.count == 2
+        assert arm.test_score.count == 2
         tuned = [cell for cell in summary.tuning if cell.arm == arm.name]
         (chosen,) = [cell for cell in tuned if cell.chosen]
         assert len(tuned) == 3
-        assert chosen.val_accuracy == max(cell.val_accuracy for cell in tuned)
+        assert chosen.val_score == max(cell.val_score for cell in tuned)
         assert chosen.learning_rate == arm.learning_rate
-        assert arm.selection.selected_score == chosen.val_accuracy
+        assert arm.selection.selected_score == chosen.val_score
     assert len(summary.trials) == TRIALS
     assert {trial.seed for trial in summary.trials if trial.stage == "tuning"} == {0}
 
@@ -142,13 +142,13 @@ def test_its_numbers_are_those_of_the_runs(undisturbed):
     for trial in undisturbed.summary.trials:
         run = undisturbed.run(trial)
         val, test = (
-            [one.accuracy for one in run.evals if one.split == split] for split in ("val", "test")
+            [one.score for one in run.evals if one.split == split] for split in ("val", "test")
         )
-        assert trial.val_accuracy == val[-1]
+        assert trial.val_score == val[-1]
         if trial.stage == "measuring":
-            assert trial.test_accuracy == test[-1]
+            assert trial.test_score == test[-1]
         else:
-            assert trial.test_accuracy != trial.test_accuracy
+            assert trial.test_score != trial.test_score
         assert trial.steps == run.info.total_steps == undisturbed.summary.info.steps == 12
         assert trial.measured["grad_norm"] == pytest.approx(
             run.steps.grad_norm_before_clip.mean(), rel=1e-6
@@ -161,7 +161,7 @@ def test_trials_record_which_test_examples_are_right(undisturbed):
     for trial in measuring:
         run = undisturbed.run(trial)
         assert len(trial.correct) == run.info.data.test == 500
-        assert trial.correct.mean() == pytest.approx(trial.test_accuracy)
+        assert trial.correct.mean() == pytest.approx(trial.test_score)
         assert [bool(one.correct) for one in run.evals] == [
             one.split == "test" for one in run.evals
         ]
@@ -222,7 +222,7 @@ def test_the_winners_command_trains_to_the_same_bits(undisturbed, runs, tmp_path
     )
     ours, theirs = weights(undisturbed.run(trial)), weights(run)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert run.evals[-1].accuracy == trial.test_accuracy
+    assert run.evals[-1].score == trial.test_score
 
 
 def test_a_comparison_that_only_diverged_has_no_best_but_a_command_that_works(runs, gradcli):
@@ -252,7 +252,7 @@ def test_an_arm_without_a_score_is_not_the_best(undisturbed):
     none = summarise_scores(np.array([]))
     first = undisturbed.summary.ranking[0]
     assert winner_command(plan, first).startswith("gradcli train")
-    assert winner_command(plan, replace(first, test_accuracy=none, val_accuracy=none)) == ""
+    assert winner_command(plan, replace(first, test_score=none, val_score=none)) == ""
 
 
 def test_the_same_call_again_runs_nothing(undisturbed, runs):
@@ -430,7 +430,7 @@ def test_halving_stops_some_trials_and_changes_none(undisturbed, runs):
     finished = [trial for trial in comparison.summary.trials if trial.status == "finished"]
     for trial in finished:
         if trial.id in known:
-            assert trial.val_accuracy == known[trial.id].val_accuracy
+            assert trial.val_score == known[trial.id].val_score
             ours = weights(comparison.run(trial))
             whole = weights(undisturbed.run(known[trial.id]))
             assert all(torch.equal(ours[name], whole[name]) for name in whole)
@@ -458,7 +458,7 @@ def test_equal_arms_tie_and_a_crippled_one_loses(runs):
     assert (lost.a, lost.verdict) == (good, "a")
     assert len({trial.id for trial in comparison.summary.trials}) == 6  # of 12: equal ones are one
     by_name = {arm.name: arm for arm in comparison.ranking}
-    assert by_name[good].test_accuracy == by_name[f"{good}#2"].test_accuracy
+    assert by_name[good].test_score == by_name[f"{good}#2"].test_score
     assert by_name[good].selection is None
     assert comparison.summary.tuning == ()
 
@@ -504,8 +504,8 @@ def test_what_crashes_twice_has_failed_and_harms_no_other(own, runs, undisturbed
     assert summary.status == "failed"
     assert summary.failed == 1
     sgd, crashes = comparison.ranking
-    assert (sgd.test_accuracy.count, sgd.missing) == (1, 0)
-    assert (crashes.test_accuracy.count, crashes.missing) == (0, 1)
+    assert (sgd.test_score.count, sgd.missing) == (1, 0)
+    assert (crashes.test_score.count, crashes.missing) == (0, 1)
     (failed,) = [trial for trial in summary.trials if trial.status == "failed"]
     assert "ended with 7" in failed.error
     assert sum(note.startswith("retrying crashes") for note in view.notes) == 1

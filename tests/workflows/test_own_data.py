@@ -24,7 +24,7 @@ from gradcli.data import DataSource, Split, split_dataset
 class Stripes(DataSource):
     """Images that are bright in one of three columns."""
 
-    target_accuracy = 0.95
+    target_score = 0.95
 
     def __init__(self, examples: int = 90, noise: float = 10.0):
         self.examples, self.noise = examples, noise
@@ -40,7 +40,7 @@ class Stripes(DataSource):
             data[:30],
             name=request.name,
             val=request.val,
-            target_accuracy=self.target_accuracy,
+            target_score=self.target_score,
         )
 '''
 
@@ -104,7 +104,7 @@ def test_it_is_compared_on_in_processes_of_their_own(own, runs_dir):
     )
     assert comparison.summary.status == "finished"
     assert comparison.summary.info.data.name == "stripes"
-    assert comparison.summary.info.target_accuracy == 0.95
+    assert comparison.summary.info.target_score == 0.95
     again = gc.compare(resume=comparison.path, **options)
     assert again.path == comparison.path
 

@@ -65,7 +65,7 @@ def train(home, *words):
 
 def final_score(run):
     (last,) = [one for one in run.evals if one.split == "val" and one.step == 40]
-    return last.accuracy, pytest.approx(last.loss, abs=1e-6)
+    return last.score, pytest.approx(last.loss, abs=1e-6)
 
 
 def test_both_trainings_are_those_of_whole_runs(too_fast, home):
@@ -74,11 +74,11 @@ def test_both_trainings_are_those_of_whole_runs(too_fast, home):
     assert trial.override == "optimizer.lr=0.001"
     better = gradcli.train(*SMALL, trial.override, "max_steps=40", runs_dir=home / "better")
     for score, run in ((trial.without, too_fast), (trial.with_advice, better)):
-        assert (score.accuracy, score.loss) == final_score(run)
+        assert (score.score, score.loss) == final_score(run)
         assert (score.steps, score.total_steps) == (40, 40)
     assert trial.outcome == "helps"
     assert trial.difference == pytest.approx(
-        trial.with_advice.accuracy - trial.without.accuracy, abs=1e-12
+        trial.with_advice.score - trial.without.score, abs=1e-12
     )
     assert trial.difference > trial.margin > 0
     assert trial.command[-1] == "optimizer.lr=0.001"
@@ -93,9 +93,9 @@ def test_a_short_trial_is_the_beginning_of_the_run_with_its_schedule(too_fast):
 
     with built_trainer(load_config(too_fast.config, where=""), load_dataset("mnist5k")) as trainer:
         list(trainer.run(until=7))  # of a cosine over 40 steps
-        expected = evaluate(trainer.model, trainer.splits["val"])
+        expected = evaluate(trainer.model, trainer.objective, trainer.splits["val"])
     trial = tried(too_fast, try_steps=7)
-    assert (trial.without.accuracy, trial.without.loss) == (expected.accuracy, expected.loss)
+    assert (trial.without.score, trial.without.loss) == (expected.score, expected.loss)
 
 
 def test_nothing_is_written_and_no_state_is_left(too_fast, home):
@@ -198,11 +198,11 @@ def test_an_exception_in_code_of_ones_own_is_a_refusal_with_its_place(home, advi
 
     calls = []
 
-    def break_the_second(model, split):
+    def break_the_second(model, objective, split):
         calls.append(split)
         if len(calls) == 2:
             raise ValueError("my activation is broken")
-        return evaluate(model, split)
+        return evaluate(model, objective, split)
 
     evaluate = try_advice.evaluate
     monkeypatch.setattr(try_advice, "evaluate", break_the_second)
@@ -286,7 +286,9 @@ def test_the_test_set_is_never_read(too_fast, monkeypatch):
     monkeypatch.setattr(
         try_advice,
         "evaluate",
-        lambda model, split: judged_by.append(split) or evaluate(model, split),
+        lambda model, objective, split: (
+            judged_by.append(split) or evaluate(model, objective, split)
+        ),
     )
     read = []
     monkeypatch.setattr(
@@ -347,5 +349,5 @@ def test_whole_epochs_with_dropout_are_repeated_to_the_bit(home, advise):
     advise("model.dropout=0.1")
     recorded = [one for one in run.evals if one.split == "val"][-1]
     trial = tried(run, try_steps=run.info.total_steps)
-    assert (trial.without.accuracy, trial.without.loss) == (recorded.accuracy, recorded.loss)
+    assert (trial.without.score, trial.without.loss) == (recorded.score, recorded.loss)
     assert trial.with_advice.loss != recorded.loss

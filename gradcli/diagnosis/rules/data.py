@@ -102,10 +102,10 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
 
 def _validation(evidence: Evidence) -> tuple[float, bool]:
     """Return the last accuracy on other examples (NaN if none), and whether guessing has it."""
-    known = [one for one in evidence.evals if not math.isnan(one.accuracy)]
-    if not known:
+    known = [one for one in evidence.evals if not math.isnan(one.score)]
+    if not known or not evidence.info.metric.is_accuracy:
         return math.nan, False
-    accuracy = known[-1].accuracy
+    accuracy = known[-1].score
     share = 1 / evidence.classes
     count = evidence.info.data.val or evidence.info.data.test or 100
     deviation = math.sqrt(share * (1 - share) / count)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.gradients.layers import find_layers, layer_module
 from gradcli.gradients.norms import accumulator_dtype, sum_of_squares
+from gradcli.gradients.tensors import with_gradient
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.elementwise import Shape, activation_shape, value_and_derivative
 from gradcli.probes.measuring.slope import LogSlope, log_slope
 from gradcli.probes.measuring.untouched import untouched
@@ -88,7 +90,9 @@ class SignalReport:
     input_grad_slope: LogSlope
 
 
-def probe_signals(model: nn.Module, batches: Sequence[Batch]) -> SignalReport:
+def probe_signals(
+    model: nn.Module, batches: Sequence[Batch], loss: LossFunction = cross_entropy
+) -> SignalReport:
     """Send batches forward through the model and gradients back, and measure every layer.
 
     Costs one forward-backward pass per batch, with a few reductions for each layer and another
@@ -100,24 +104,22 @@ def probe_signals(model: nn.Module, batches: Sequence[Batch]) -> SignalReport:
     (`torch.relu` in a `forward`) is not seen.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        batches: the probe set, as pairs of inputs (b, c, h, w) and labels (b,).
+        model: maps inputs to outputs.
+        batches: the probe set, as pairs of inputs (b, ...) and targets (b, ...).
+        loss: of outputs and targets, ().
     """
     layers = find_layers(model)
-    examples = sum(len(labels) for _, labels in batches)
+    examples = sum(len(targets) for _, targets in batches)
     tallies = [_LayerTally(layer_module(model, layer)) for layer in layers]
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     totals = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
     with untouched(model), _Watch(model, tallies) as watch:
-        for inputs, labels in batches:
+        for inputs, targets in batches:
             watch.begin_batch()
-            leaf = inputs.detach()
-            if leaf.is_floating_point():
-                # The first layer's input must have a gradient too.
-                leaf.requires_grad_()
-            loss = F.cross_entropy(model(leaf.clone()), labels) * (len(labels) / examples)
+            leaf = with_gradient(inputs)  # the first layer's input must have one too
+            part = loss(model(leaf.clone()), targets) * (len(targets) / examples)
             wanted = [*parameters.values(), *([leaf] if leaf.requires_grad else [])]
-            gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+            gradients = torch.autograd.grad(part, wanted, allow_unused=True)
             for total, gradient in zip(totals.values(), gradients, strict=False):
                 if gradient is not None:
                     total += gradient

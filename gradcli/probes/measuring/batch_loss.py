@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from gradcli.gradients.norms import accumulator_dtype
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.untouched import random_states_kept
 
 #: Tensors by the names of `named_parameters()`.
@@ -17,15 +18,16 @@ Parameters = Mapping[str, Tensor]
 
 
 class BatchLoss:
-    """The mean cross-entropy of a fixed batch, as a function of the trained parameters.
+    """The loss of a fixed batch, as a function of the trained parameters.
 
     Each evaluation begins with the same buffers and the same random state, so that dropout draws
     the same masks at every point and the loss is one function.
 
     Args:
-        model: maps inputs (b, ...) to logits (b, classes).
+        model: maps inputs (b, ...) to outputs.
         inputs: the batch, (b, ...).
-        labels: its classes, (b,).
+        targets: its targets, (b, ...).
+        loss: of outputs and targets, ().
         dtype: what to compute in; None is the model's own.
 
     Attributes:
@@ -33,9 +35,14 @@ class BatchLoss:
     """
 
     def __init__(
-        self, model: nn.Module, inputs: Tensor, labels: Tensor, dtype: torch.dtype | None = None
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        loss: LossFunction = cross_entropy,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self._model, self._labels = model, labels
+        self._model, self._targets, self._loss = model, _cast(targets, dtype), loss
         self._inputs = _cast(inputs, dtype)
         named = dict(model.named_parameters())
         self.parameters = {n: _cast(p, dtype) for n, p in named.items() if p.requires_grad}
@@ -48,8 +55,8 @@ class BatchLoss:
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
         state = {**buffers, **self._frozen, **self.parameters, **parameters}
         with random_states_kept(self._model):
-            logits = functional_call(self._model, state, (self._inputs,))
-        return F.cross_entropy(logits, self._labels)
+            outputs = functional_call(self._model, state, (self._inputs,))
+        return self._loss(outputs, self._targets)
 
     def gradient(self, parameters: Parameters) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss () at `parameters` and its gradient by name; zero if unused."""

@@ -15,6 +15,8 @@ from torch.func import functional_call
 
 from gradcli.errors import UserError
 from gradcli.gradients.layers import find_layers
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.batch_loss import BatchLoss
 from gradcli.probes.measuring.untouched import random_states_kept, untouched
 
@@ -83,8 +85,9 @@ class GradientCheck:
 def check_gradients(
     model: nn.Module,
     inputs: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     *,
+    loss: LossFunction = cross_entropy,
     seed: int = 0,
     directions: int = 2,
     coordinates: int = 4,
@@ -99,9 +102,10 @@ def check_gradients(
     each module alone.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        inputs: a batch, (b, c, h, w); a small one will do.
-        labels: its classes, (b,).
+        model: maps inputs to outputs.
+        inputs: a batch, (b, ...); a small one will do.
+        targets: its targets, (b, ...).
+        loss: of outputs and targets, ().
         seed: of the directions and the shifts.
         directions: how many random directions for each layer and module.
         coordinates: how many coordinates of each parameter.
@@ -124,7 +128,9 @@ def check_gradients(
                 where="model",
             ) from error
         sampling = _Sampling(generator, directions, coordinates)
-        layers = tuple(_check_layers(twin, inputs, labels, sampling))
+        layers = tuple(
+            _check_layers(BatchLoss(twin, inputs, targets, loss, torch.float64), twin, sampling)
+        )
         modules = tuple(_check_module(call, sampling) for call in calls)
     return GradientCheck(layers, modules)
 
@@ -154,10 +160,7 @@ class _Sampling:
                 yield unit
 
 
-def _check_layers(
-    twin: nn.Module, inputs: Tensor, labels: Tensor, sampling: _Sampling
-) -> Iterator[Agreement]:
-    loss = BatchLoss(twin, inputs, labels, torch.float64)
+def _check_layers(loss: BatchLoss, twin: nn.Module, sampling: _Sampling) -> Iterator[Agreement]:
     for layer in find_layers(twin):
         names = [p.name for p in layer.parameters if p.name in loss.parameters]
         if names:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from gradcli.errors import UserError
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import accumulator_dtype
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.per_example import MEMORY_BYTES, per_example_gradients
 from gradcli.probes.measuring.untouched import untouched
 from gradcli.records import Floats
@@ -70,7 +72,12 @@ class GradientNoise:
 
 
 def gradient_noise(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, memory_bytes: int = MEMORY_BYTES
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    loss: LossFunction = cross_entropy,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> GradientNoise:
     """Measure the noise in the gradient over a probe set.
 
@@ -84,15 +91,16 @@ def gradient_noise(
     and a few float64 vectors of the size of the model.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        inputs: the probe set, (b, c, h, w); the more examples, the narrower the interval.
-        labels: their classes, (b,).
+        model: maps inputs to outputs.
+        inputs: the probe set, (b, ...); the more examples, the narrower the interval.
+        targets: theirs, (b, ...).
+        loss: of outputs and targets, ().
         memory_bytes: what a chunk of gradients may take.
 
     Raises:
         UserError: batch norm in training mode, or fewer than three examples.
     """
-    count = len(labels)
+    count = len(targets)
     if count < _FEWEST_EXAMPLES:
         raise UserError(f"noise takes at least {_FEWEST_EXAMPLES} examples, and there are {count}")
     layers = _trained_layers(model)
@@ -101,7 +109,9 @@ def gradient_noise(
         """Yield each example's gradient, (D,) in the order of `layers`, the same in each sweep."""
         names = [name for layer in layers for name in layer.parameters]
         with untouched(model):
-            for chunk in per_example_gradients(model, inputs, labels, memory_bytes=memory_bytes):
+            for chunk in per_example_gradients(
+                model, inputs, targets, loss=loss, memory_bytes=memory_bytes
+            ):
                 yield from _rows([chunk[name] for name in names])
 
     mean, variance = _mean_and_variance(sweep(), count)

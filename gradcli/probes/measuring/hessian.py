@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.batch_loss import BatchLoss
 from gradcli.probes.measuring.stability import Threshold, stability_threshold
 from gradcli.records import Doubles
@@ -52,8 +54,9 @@ class Sharpness:
 def sharpness(
     model: nn.Module,
     inputs: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     *,
+    loss: LossFunction = cross_entropy,
     optimizer: torch.optim.Optimizer | None = None,
     dtype: torch.dtype | None = None,
     tolerance: float = 1e-3,
@@ -70,15 +73,16 @@ def sharpness(
     only for the same batch.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        inputs: the fixed batch, (b, c, h, w).
-        labels: its classes, (b,).
+        model: maps inputs to outputs.
+        inputs: the fixed batch, (b, ...).
+        targets: its targets, (b, ...).
+        loss: of outputs and targets, ().
         optimizer: of the model, in the state in which it would make its next step.
         dtype: what products are computed in; None is the model's own.
         tolerance: the relative accuracy of the eigenvalues.
         max_restarts: after which Lanczos gives up.
     """
-    hessian = _Hessian(BatchLoss(model, inputs, labels, dtype))
+    hessian = _Hessian(BatchLoss(model, inputs, targets, loss, dtype))
     dominant = _dominant(hessian, hessian.size, tolerance, max_restarts)
     largest = _largest(hessian, dominant, hessian.size, tolerance, max_restarts)
     threshold = None if optimizer is None else stability_threshold(optimizer, model)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from gradcli.errors import UserError
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.untouched import untouched
 
 #: The most memory that a chunk of gradients takes, unless a single one takes more.
@@ -20,7 +21,12 @@ _LossOfOne = Callable[[ExampleGradients, Tensor, Tensor], Tensor]
 
 
 def per_example_gradients(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, memory_bytes: int = MEMORY_BYTES
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    loss: LossFunction = cross_entropy,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Iterator[ExampleGradients]:
     """Yield the gradient of each example's own loss, in chunks of consecutive examples.
 
@@ -33,9 +39,10 @@ def per_example_gradients(
     Consume it within `untouched(model)`, since dropout draws a mask for each example.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        inputs: the examples, (b, c, h, w).
-        labels: their classes, (b,).
+        model: maps inputs to outputs.
+        inputs: the examples, (b, ...).
+        targets: theirs, (b, ...).
+        loss: of outputs and targets, ().
         memory_bytes: the most memory for a chunk's gradients.
 
     Yields:
@@ -48,46 +55,46 @@ def per_example_gradients(
     trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
     bytes_each = sum(value.numel() * value.element_size() for value in trained.values())
     size = max(1, memory_bytes // max(1, bytes_each))
-    loss_of_one = _loss_of_one(model)
-    vectorised = _vectorises(model, loss_of_one, trained, inputs, labels)
+    loss_of_one = _loss_of_one(model, loss)
+    vectorised = _vectorises(model, loss_of_one, trained, inputs, targets)
     gradients_of = _in_one_call if vectorised else _one_by_one
-    for start in range(0, len(labels), size):
+    for start in range(0, len(targets), size):
         here = slice(start, start + size)
-        yield gradients_of(loss_of_one, trained, inputs[here].detach(), labels[here])
+        yield gradients_of(loss_of_one, trained, inputs[here].detach(), targets[here])
 
 
-def _loss_of_one(model: nn.Module) -> _LossOfOne:
+def _loss_of_one(model: nn.Module, loss: LossFunction) -> _LossOfOne:
     frozen = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
 
-    def loss_of_one(trained: ExampleGradients, example: Tensor, label: Tensor) -> Tensor:
+    def loss_of_one(trained: ExampleGradients, example: Tensor, target: Tensor) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         state = {**buffers, **frozen, **trained}
-        logits = functional_call(model, state, (example.unsqueeze(0),))
-        return F.cross_entropy(logits, label.unsqueeze(0))
+        outputs = functional_call(model, state, (example.unsqueeze(0),))
+        return loss(outputs, target.unsqueeze(0))
 
     return loss_of_one
 
 
 def _in_one_call(
-    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, labels: Tensor
+    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, targets: Tensor
 ) -> ExampleGradients:
     each = vmap(grad(loss_of_one), in_dims=(None, 0, 0), randomness="different")
-    gradients: ExampleGradients = each(trained, inputs, labels)
+    gradients: ExampleGradients = each(trained, inputs, targets)
     return gradients
 
 
 def _one_by_one(
-    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, labels: Tensor
+    loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, targets: Tensor
 ) -> ExampleGradients:
     leaves = {name: value.detach().requires_grad_() for name, value in trained.items()}
     each = [
         torch.autograd.grad(
-            loss_of_one(leaves, example, label),
+            loss_of_one(leaves, example, target),
             list(leaves.values()),
             allow_unused=True,
             materialize_grads=True,
         )
-        for example, label in zip(inputs, labels, strict=True)
+        for example, target in zip(inputs, targets, strict=True)
     ]
     return {
         name: torch.stack([of_one[index] for of_one in each]) for index, name in enumerate(leaves)
@@ -99,14 +106,14 @@ def _vectorises(
     loss_of_one: _LossOfOne,
     trained: ExampleGradients,
     inputs: Tensor,
-    labels: Tensor,
+    targets: Tensor,
 ) -> bool:
     """Whether vmap takes the model: tried on two examples, since no list of modules can tell."""
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):
         return False
     with untouched(model):
         try:
-            _in_one_call(loss_of_one, trained, inputs[:2].detach(), labels[:2])
+            _in_one_call(loss_of_one, trained, inputs[:2].detach(), targets[:2])
         except RuntimeError:
             return False
     return True

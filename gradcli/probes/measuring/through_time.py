@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.errors import UserError
+from gradcli.gradients.tensors import with_gradient
+from gradcli.objectives import LossFunction
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.probes.measuring.slope import LogSlope, log_slope
 from gradcli.probes.measuring.untouched import untouched
 
@@ -38,7 +41,7 @@ class HiddenStateGradients:
 
 
 def hidden_state_gradients(
-    model: nn.Module, inputs: Tensor, labels: Tensor
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossFunction = cross_entropy
 ) -> tuple[HiddenStateGradients, ...]:
     """Measure how much of the gradient arrives at each time step of a model's recurrent modules.
 
@@ -48,9 +51,10 @@ def hidden_state_gradients(
     pass, several times slower than a fused one.
 
     Args:
-        model: maps inputs to logits (b, classes).
-        inputs: a batch, (b, c, h, w).
-        labels: its classes, (b,).
+        model: maps inputs to outputs.
+        inputs: a batch, (b, ...).
+        targets: its targets, (b, ...).
+        loss: of outputs and targets, ().
 
     Raises:
         UserError: the model has no such module, or gives it a packed or unbatched sequence.
@@ -70,12 +74,12 @@ def hidden_state_gradients(
                 hook = _unrolling_hook(name, traces)
                 handles.append(module.register_forward_hook(hook, with_kwargs=True))
             # Frozen weights must not disconnect the states from the loss.
-            loss = F.cross_entropy(model(_with_gradient(inputs)), labels)
+            value = loss(model(with_gradient(inputs).clone()), targets)
         finally:
             for handle in handles:
                 handle.remove()
         states = [state for trace in traces for state in (*trace.hidden, *trace.cell)]
-        gradients = torch.autograd.grad(loss, states, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(value, states, allow_unused=True, materialize_grads=True)
     norms = iter([float(torch.linalg.vector_norm(g, dtype=torch.float64)) for g in gradients])
     return tuple(_take_norms(trace, lambda: next(norms)) for trace in traces)
 
@@ -109,11 +113,6 @@ def _take_norms(trace: _Trace, following: Callable[[], float]) -> HiddenStateGra
         cell=cell if len(cell) else None,
         slope=log_slope(hidden.tolist()),
     )
-
-
-def _with_gradient(inputs: Tensor) -> Tensor:
-    floating = inputs.is_floating_point()
-    return inputs.detach().requires_grad_().clone() if floating else inputs
 
 
 def _unrolling_hook(name: str, traces: list[_Trace]) -> Callable[..., Any]:

@@ -39,7 +39,7 @@ def reported_columns(arms: Sequence[RankedArm], target: float) -> list[Column]:
             above=column.above,
         )
         for column in COLUMNS
-        if column.title
+        if column.title and not (column.needs_target and math.isnan(target))
     ]
 
 
@@ -48,5 +48,5 @@ def reported_phrases(trial: TrialResult) -> list[str]:
     return [
         f"{column.phrase} {written(column.style, trial.measured[column.key])}"
         for column in COLUMNS
-        if column.phrase
+        if column.phrase and not (column.needs_target and math.isnan(trial.measured[column.key]))
     ]

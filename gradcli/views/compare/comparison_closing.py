@@ -15,13 +15,13 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.comparison.groups import answering_first
 from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
-from gradcli.comparison.verdicts import PairResult
+from gradcli.comparison.verdicts import PairResult, Selection
 from gradcli.notation import numbers
+from gradcli.records import Metric
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
 from gradcli.views.compare.column_cells import reported_columns
-from gradcli.views.compare.rate_strip import heat_strips
+from gradcli.views.compare.rate_strip import heat_strips, short_validation
 from gradcli.views.compare.verdict_sentences import (
-    accuracy_interval,
     best_at_an_end,
     example_worth,
     grounds,
@@ -29,6 +29,7 @@ from gradcli.views.compare.verdict_sentences import (
     halving_result,
     overlapping_note,
     ranked_sets,
+    score_interval,
     shows_interval,
     verdict,
     warning_sentences,
@@ -45,7 +46,9 @@ MOST_PAIRS = 3
 MOST_ANSWERS = 12
 """The most pairs shown that answer what `--vary` asks; `--all-pairs` shows the rest."""
 TOLERANCE = 0.01
-"""A learning rate this close to the best accuracy is as good (`learning_rate_sensitivity`)."""
+"""A learning rate this close to the best accuracy is as good (`learning_rate_sensitivity`)..."""
+RELATIVE_TOLERANCE = 0.05
+"""...and this close, relative to the best score, by any other metric."""
 
 
 def comparison_closing_screen(
@@ -88,18 +91,22 @@ def _headline(summary: ComparisonSummary, width: int) -> Iterator[RenderableType
 
 
 def _ranking(summary: ComparisonSummary) -> list[Column]:
-    arms = summary.ranking
+    arms, metric = summary.ranking, summary.info.metric
     lost = [_lost(arm, summary) for arm in arms]
     columns = [
         *_names(arms),
         Column("lr", [learning_rate(arm.learning_rate) for arm in arms]),
         Column(
-            "mean", [numbers.score(arm.test_accuracy.mean) for arm in arms], above="test accuracy"
+            "mean",
+            [numbers.score(arm.test_score.mean) for arm in arms],
+            above=f"test {metric.name}",
         ),
-        Column("95% interval", [accuracy_interval(arm.test_accuracy.ci95) for arm in arms], rank=1),
-        Column("std", [numbers.score(arm.test_accuracy.std) for arm in arms], rank=2),
-        Column("seeds", [f"{arm.test_accuracy.count}" for arm in arms], rank=3, align="right"),
-        *reported_columns(arms, summary.info.target_accuracy),
+        Column(
+            "95% interval", [score_interval(arm.test_score.ci95, metric) for arm in arms], rank=1
+        ),
+        Column("std", [numbers.score(arm.test_score.std) for arm in arms], rank=2),
+        Column("seeds", [f"{arm.test_score.count}" for arm in arms], rank=3, align="right"),
+        *reported_columns(arms, summary.info.target_score),
     ]
     if any(lost):
         columns.append(Column("trials", lost, styles="red", above="lost"))
@@ -132,35 +139,35 @@ def _lost(arm: RankedArm, summary: ComparisonSummary) -> str:
 
 def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[RenderableType]:
     """Draw the tuning: the learning rates tried, and the chosen score repeated on fresh seeds."""
-    arms = summary.ranking
+    arms, metric = summary.ranking, summary.info.metric
     grids = {arm.name: _grid(summary, arm.name) for arm in arms}
-    strips = heat_strips(list(grids.values()))
+    strips = heat_strips(list(grids.values()), metric)
     selected = [arm.selection for arm in arms]
     columns = [
         *_names(arms),
         Column("tried", [_range(grids[arm.name]) for arm in arms], rank=4, above="learning rates"),
-        Column("by lr", strips.texts, rank=3, styles=PICTURE, above="val acc"),
+        Column("by lr", strips.texts, rank=3, styles=PICTURE, above=short_validation(metric)),
         Column("chosen", [_chosen(arm) for arm in arms], above="lr"),
         Column(
             "when chosen",
             [numbers.score(one.selected_score) if one else numbers.ABSENT for one in selected],
             rank=2,
-            above="val accuracy",
+            above=f"val {metric.name}",
         ),
         Column(
             "fresh seeds",
             [numbers.score(one.fresh.mean) if one else numbers.ABSENT for one in selected],
             rank=2,
-            above="val accuracy",
+            above=f"val {metric.name}",
         ),
         Column(
             "change",
-            [_change(one.optimism) if one else numbers.ABSENT for one in selected],
+            [_change(one) if one else numbers.ABSENT for one in selected],
             rank=1,
             align="right",
         ),
         Column(
-            f"within {TOLERANCE:g} of the best",
+            _tolerance(metric),
             [_good_range(arm) for arm in arms],
             rank=5,
             above="learning rates",
@@ -171,7 +178,12 @@ def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[Ren
     yield _table(columns, options)
     if not options.ascii_only:
         legend = GAP.join(f"{symbol} {meaning}" for symbol, meaning in strips.legend())
-        yield Text(f"val acc by lr, the lowest first: {legend}", TITLE)
+        yield Text(f"{short_validation(metric)} by lr, the lowest first: {legend}", TITLE)
+
+
+def _tolerance(metric: Metric) -> str:
+    near = f"{TOLERANCE:g}" if metric.is_accuracy else f"{RELATIVE_TOLERANCE:.0%}"
+    return f"within {near} of the best"
 
 
 def _chosen(arm: RankedArm) -> str:
@@ -179,17 +191,18 @@ def _chosen(arm: RankedArm) -> str:
     return f"{learning_rate(arm.learning_rate)}{' (end)' if arm.learning_rate_at_edge else ''}"
 
 
-def _change(optimism: float) -> str:
+def _change(selection: Selection) -> str:
     """Write the fresh mean minus the selected score; no sign on a zero, `-` without fresh seeds."""
-    if math.isnan(optimism):
+    change = selection.fresh.mean - selection.selected_score
+    if math.isnan(change):
         return numbers.ABSENT
-    text = f"{-optimism:+.4f}"
+    text = f"{change:+.4f}"
     return text if text.strip("+-0.") else "0.0000"
 
 
 def _grid(summary: ComparisonSummary, arm: str) -> list[GridCell]:
     return [
-        GridCell(one.learning_rate, one.status, one.val_accuracy)
+        GridCell(one.learning_rate, one.status, one.val_score)
         for one in summary.tuning
         if one.arm == arm
     ]
@@ -229,7 +242,10 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
         answering = answering[:MOST_ANSWERS]
         others = []
     shown = [*answering, *others]
-    lines = [Text.assemble((verdict(one), STRONG), f": {grounds(one)}") for one in shown]
+    lines = [
+        Text.assemble((verdict(one), STRONG), f": {grounds(one, summary.info.metric)}")
+        for one in shown
+    ]
     grouped = len(lines) < len(summary.pairs)
     if grouped:
         lines += [
@@ -259,7 +275,7 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
 def _over(pairs: Sequence[PairResult]) -> str:
     """Say what the intervals of pairs are over."""
     with_examples = {pair.tested_on == "seeds-and-examples" for pair in pairs if pair.seeds > 1}
-    return "seeds and test images" if with_examples == {True} else "seeds"
+    return "seeds and test examples" if with_examples == {True} else "seeds"
 
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
@@ -277,8 +293,8 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     counts = Counter(one.status for one in summary.trials)
     parts = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     yield Labelled("trials", Text(f"{parts or 'none'}; {_effort(summary)}"))
-    if summary.info.data.test and summary.pairs:
-        yield Labelled("test set", Text(example_worth(summary.info.data.test)))
+    if summary.info.data.test and summary.pairs and summary.info.metric.is_accuracy:
+        yield Labelled("test set", Text(example_worth(summary.info.data)))
 
 
 def _effort(summary: ComparisonSummary) -> str:

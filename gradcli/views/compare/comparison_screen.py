@@ -6,7 +6,7 @@ Layout only. `live_table` decides when it is drawn; `comparison.progress` gives 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,9 +15,10 @@ import numpy as np
 from gradcli.comparison.results import ArmProgress, ComparisonInfo, ComparisonProgress, RunningTrial
 from gradcli.comparison.verdicts import Summary
 from gradcli.notation import numbers
+from gradcli.records import Metric
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_trial, learning_rate
 from gradcli.views.compare.column_cells import written
-from gradcli.views.compare.rate_strip import Strips, heat_strips, is_scored
+from gradcli.views.compare.rate_strip import Strips, heat_strips, is_scored, short_validation
 from gradcli.views.heading import joined
 from gradcli.views.sparkline import sparklines
 from gradcli.views.table import (
@@ -79,7 +80,7 @@ def comparison_screen(
     return [crop([piece(MARGIN), *line], width) for line in lines[:height]]
 
 
-def visible_arms(progress: ComparisonProgress, room: int) -> list[int]:
+def visible_arms(progress: ComparisonProgress, room: int, metric: Metric) -> list[int]:
     """Choose the arms to show if `room` rows do not hold them all.
 
     Running arms come first, then those with the best scores so far.
@@ -88,18 +89,18 @@ def visible_arms(progress: ComparisonProgress, room: int) -> list[int]:
 
     def importance(index: int) -> tuple[bool, float, float]:
         arm = progress.arms[index]
-        test = arm.test_accuracy.mean
+        test, best = arm.test_score.mean, _best_score(arm, metric)
         return (
             arm.name not in running,
-            math.inf if math.isnan(test) else -test,
-            -max(_scores(arm), default=0.0),
+            math.inf if math.isnan(test) else -metric.merit(test),
+            math.inf if math.isnan(best) else -metric.merit(best),
         )
 
     return sorted(sorted(range(len(progress.arms)), key=importance)[:room])
 
 
 def _heading(info: ComparisonInfo, width: int) -> list[Line]:
-    goal = f"target {info.target_accuracy:g}"
+    goal = "" if math.isnan(info.target_score) else f"target {info.target_score:g}"
     room = max(width - len("gradcli") - len(goal) - 2 * len(GAP), 1)
     return [
         [piece("gradcli", STRONG), piece(GAP + fit(info.name, room) + GAP), piece(goal, TITLE)],
@@ -111,7 +112,7 @@ def _body(
     info: ComparisonInfo, progress: ComparisonProgress, ended: str, width: int, height: int
 ) -> list[Line]:
     """Lay out the table of arms and, below it, the running trials."""
-    strips = heat_strips([arm.grid for arm in progress.arms])
+    strips = heat_strips([arm.grid for arm in progress.arms], info.metric)
     blank: list[Line] = [[]] if height >= ROOMY_HEIGHT - 2 else []
     # A line per job, even if it is between two trials: nothing below may jump.
     jobs = 0 if ended else max(min(info.jobs, height // 3), 1)
@@ -137,7 +138,7 @@ def _arms(
 ) -> list[Line]:
     """Lay out the table of arms: its titles and at most `room` other lines."""
     count = len(progress.arms)
-    shown = visible_arms(progress, room if count <= room else room - 1)
+    shown = visible_arms(progress, room if count <= room else room - 1, info.metric)
     arms = [progress.arms[index] for index in shown]
     texts = [strips.texts[index] for index in shown]
     lines = table(_columns(info, arms, texts, width), width)
@@ -179,17 +180,17 @@ def _columns(
             rank=1,
             least_width=len("0.0316"),
         ),
-        Column("by lr", strips, rank=3, styles=PICTURE, above="val acc"),
+        Column("by lr", strips, rank=3, styles=PICTURE, above=short_validation(info.metric)),
         Column(
             "best lr",
-            [_known(numbers.score, max(_scores(arm), default=math.nan)) for arm in arms],
+            [_known(numbers.score, _best_score(arm, info.metric)) for arm in arms],
             rank=12,
-            above="val acc",
+            above=short_validation(info.metric),
         ),
         Column(
             "± std",
-            [_with_spread(arm.test_accuracy) for arm in arms],
-            above="test accuracy",
+            [_with_spread(arm.test_score) for arm in arms],
+            above=f"test {info.metric.name}",
             least_width=len("0.9791 ±0.0012"),
         ),
         losses,
@@ -209,7 +210,7 @@ def _columns(
             above="steps",
         ),
         Column(
-            f"to {info.target_accuracy:g}",
+            f"to {info.target_score:g}",
             [_known(partial(written, "count"), arm.steps_to_target) for arm in arms],
             rank=7,
             align="right",
@@ -230,7 +231,9 @@ def _columns(
         ),
     ]
     if not info.protocol.tune:
-        columns = [column for column in columns if column.above != "val acc"]
+        columns = [column for column in columns if column.above != short_validation(info.metric)]
+    if math.isnan(info.target_score):
+        columns = [column for column in columns if not column.title.startswith("to ")]
     kept = fitting(columns, width)
     spare = (width - total_width(kept)) // max((losses in kept) + (norms in kept), 1)
     size = min(SHORTEST_SPARKLINE + spare, LONGEST_SPARKLINE)
@@ -261,8 +264,10 @@ def _known(write: Callable[[float], str], value: float) -> str:
     return "" if math.isnan(value) else write(value)
 
 
-def _scores(arm: ArmProgress) -> Iterable[float]:
-    return (cell.val_accuracy for cell in arm.grid if is_scored(cell))
+def _best_score(arm: ArmProgress, metric: Metric) -> float:
+    """Return the best validation score of an arm's learning rates; NaN if there is none."""
+    scores = (cell.val_score for cell in arm.grid if is_scored(cell))
+    return max(scores, key=metric.merit, default=math.nan)
 
 
 def _trend(course: Sequence[float], width: int) -> str:

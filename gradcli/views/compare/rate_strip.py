@@ -1,4 +1,4 @@
-"""Accuracy over a grid of learning rates as a strip of blocks, one per learning rate.
+"""The score over a grid of learning rates as a strip of blocks, one per learning rate.
 
 The strips of all arms share one scale, so that a block means the same in every row. Blocks differ
 in shape alone, never in colour.
@@ -14,10 +14,10 @@ import numpy as np
 
 from gradcli.comparison.results import GridCell, TrialStatus
 from gradcli.notation import numbers
-from gradcli.records import Doubles
+from gradcli.records import Doubles, Metric
 from gradcli.views.sparkline import LEVELS, sparklines
 
-#: The symbol of a learning rate without an accuracy (so far).
+#: The symbol of a learning rate without a score (so far).
 SYMBOLS: dict[TrialStatus, str] = {
     "diverged": "\N{MULTIPLICATION SIGN}",
     "failed": "!",
@@ -40,31 +40,31 @@ class Strips:
 
     texts: tuple[str, ...]
     low: float
-    """The accuracy of the shortest block, NaN if there is none; `cut` ones are below it."""
+    """The score of the shortest block, NaN if there is none; `cut` ones are worse."""
     high: float
     cut: bool
-    """Whether any accuracy is below `low`."""
+    """Whether any score is worse than `low`."""
 
     def legend(self) -> list[tuple[str, str]]:
         """Return the symbols that occur, each with its meaning."""
         used = "".join(self.texts)
-        least = numbers.score(self.low) + " or less" * self.cut
+        least = numbers.score(self.low) + " or worse" * self.cut
         scale = [(LEVELS[0], least), (LEVELS[-1], numbers.score(self.high))]
         known = [] if math.isnan(self.low) else scale
         return known + [(symbol, status) for status, symbol in SYMBOLS.items() if symbol in used]
 
 
-def heat_strips(grids: Sequence[Sequence[GridCell]]) -> Strips:
+def heat_strips(grids: Sequence[Sequence[GridCell]], metric: Metric) -> Strips:
     """Draw grids of learning rates, rising, one character each.
 
-    A block's height is the logarithm of the error rate, since 0.97 and 0.98 differ by more
-    than 0.52 and 0.53 do. Learning rates that failed, with more than `GREATEST_SPAN` times the
-    lowest error rate, share the shortest block, and the others share the heights above it: one
-    that failed does not flatten the rest.
+    A block's height is the logarithm of the error rate (for other metrics see `_errors`), since
+    0.97 and 0.98 differ by more than 0.52 and 0.53 do. Learning rates that failed, with more than
+    `GREATEST_SPAN` times the lowest error rate, share the shortest block, and the others share the
+    heights above it: one that failed does not flatten the rest.
     """
     cells = [cell for grid in grids for cell in grid]
-    scores = np.array([cell.val_accuracy for cell in cells if is_scored(cell)])
-    errors = np.maximum(1 - scores, _LEAST_ERROR)
+    scores = np.array([cell.val_score for cell in cells if is_scored(cell)])
+    errors = _errors(scores, metric)
     ceiling = _ceiling(errors)
     quality = 1 / np.minimum(errors, ceiling)
     (blocks,) = sparklines(quality[:, np.newaxis], len(scores), log=True, least_span=LEAST_SPAN)
@@ -76,8 +76,31 @@ def heat_strips(grids: Sequence[Sequence[GridCell]]) -> Strips:
     if not len(scores):
         return Strips(texts, math.nan, math.nan, False)
     cut = bool(errors.max() > ceiling)
-    low = 1 - ceiling if cut else scores.min()
-    return Strips(texts, float(low), float(scores.max()), cut)
+    worst, best = scores[np.argmax(errors)], scores[np.argmin(errors)]
+    if cut:
+        kept = errors <= ceiling
+        worst = 1 - ceiling if metric.is_accuracy else scores[kept][np.argmax(errors[kept])]
+    return Strips(texts, float(worst), float(best), cut)
+
+
+def _errors(scores: Doubles, metric: Metric) -> Doubles:
+    """Return what is wrong by each score, positive, 0 being perfect.
+
+    Of accuracies the error rate; positive scores that are better if lower are errors themselves.
+    Others are spread evenly, the worst as `GREATEST_SPAN` times the best.
+    """
+    if metric.is_accuracy:
+        return np.maximum(1 - scores, _LEAST_ERROR)
+    if metric.direction == "minimize" and (scores > 0).all():
+        return scores
+    merits = scores if metric.direction == "maximize" else -scores
+    short = np.max(merits, initial=-np.inf) - merits
+    return 1 + (GREATEST_SPAN - 1) * short / max(float(np.max(short, initial=0.0)), 1e-300)
+
+
+def short_validation(metric: Metric) -> str:
+    """Name the validation score in the heading of a column."""
+    return "val acc" if metric.is_accuracy else f"val {metric.name}"
 
 
 def _ceiling(errors: Doubles) -> float:
@@ -92,5 +115,5 @@ def _ceiling(errors: Doubles) -> float:
 
 
 def is_scored(cell: GridCell) -> bool:
-    """Whether all trials of a learning rate have ended with an accuracy."""
-    return cell.status == "finished" and not math.isnan(cell.val_accuracy)
+    """Whether all trials of a learning rate have ended with a score."""
+    return cell.status == "finished" and not math.isnan(cell.val_score)

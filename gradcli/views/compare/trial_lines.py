@@ -15,6 +15,7 @@ from gradcli.comparison.results import (
     TrialResult,
 )
 from gradcli.notation import numbers
+from gradcli.records import ACCURACY
 from gradcli.views.compare.arm_phrases import (
     describe_comparison,
     describe_failure,
@@ -33,6 +34,7 @@ class ComparePlainView:
         self._stream = stream
         self._downloading = ""
         self._chosen: set[str] = set()
+        self._metric = ACCURACY
 
     def note(self, text: str) -> None:
         """Write the text as a line."""
@@ -46,6 +48,7 @@ class ComparePlainView:
 
     def start(self, info: ComparisonInfo) -> None:
         """Write what will be compared."""
+        self._metric = info.metric
         if info.data.note:
             self.note(info.data.note)
         if not info.protocol.tune:
@@ -74,10 +77,10 @@ class ComparePlainView:
         phrases = [
             f"{trial.status}:",
             *describe_trial(trial),
-            f"val accuracy {numbers.score(trial.val_accuracy)}",
+            f"val {self._metric.name} {numbers.score(trial.val_score)}",
         ]
-        if not math.isnan(trial.test_accuracy):
-            phrases.append(f"test accuracy {numbers.score(trial.test_accuracy)}")
+        if not math.isnan(trial.test_score):
+            phrases.append(f"test {self._metric.name} {numbers.score(trial.test_score)}")
         phrases += [
             *reported_phrases(trial),
             numbers.count(trial.steps, "step"),

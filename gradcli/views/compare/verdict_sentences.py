@@ -9,6 +9,7 @@ from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_gr
 from gradcli.comparison.results import Halving, RankedArm
 from gradcli.comparison.verdicts import ComparisonWarning, ConfidenceInterval, PairResult
 from gradcli.notation import numbers
+from gradcli.records import DataInfo, Metric
 
 #: That of `comparison.statistics`, which takes SciPy to import.
 LEVEL = 0.05
@@ -35,11 +36,15 @@ def shows_interval(pair: PairResult) -> bool:
     return pair.seeds > 0 and pair.difference != 0 and pair.evidence not in ("divergence", "none")
 
 
-def grounds(pair: PairResult) -> str:
+def grounds(pair: PairResult, metric: Metric) -> str:
     """Say what a verdict is based on.
 
     The interval is the one corrected for the number of pairs: it excludes 0 exactly if the verdict
     is not a tie.
+
+    Args:
+        pair: the pair.
+        metric: of its scores.
     """
     seeds = numbers.count(pair.seeds, "seed")
     needed = f" {_seeds_needed(pair)}" if pair.verdict == "tie" else ""
@@ -50,7 +55,8 @@ def grounds(pair: PairResult) -> str:
     # An interval of the difference seen from whichever arm is ahead.
     sign = -1 if pair.difference < 0 else 1
     low, high = sorted(sign * end for end in pair.holm_interval)
-    low, high = max(low, -1.0), min(high, 1.0)  # of two accuracies
+    if metric.is_accuracy:
+        low, high = max(low, -1.0), min(high, 1.0)
     apart = f"{numbers.score(abs(pair.difference))} apart"
     if pair.evidence == "none":
         return f"{apart} at {seeds}, too few for a test."
@@ -110,10 +116,11 @@ def ranked_sets(arms: Sequence[RankedArm]) -> str:
     return "; ".join(said) + "."
 
 
-def example_worth(examples: int) -> str:
-    """Say what one test image is worth, in points of accuracy."""
-    images = numbers.count(examples, "image")
-    return f"{images}: one test image is {100 / examples:.2g} points of accuracy"
+def example_worth(data: DataInfo) -> str:
+    """Say what one test example is worth, in points of accuracy."""
+    kind = "image" if len(data.shape) == 3 else "example"
+    examples = numbers.count(data.test, kind)
+    return f"{examples}: one test {kind} is {100 / data.test:.2g} points of accuracy"
 
 
 def overlapping_note(pairs: Sequence[PairResult]) -> str:
@@ -165,10 +172,12 @@ def interval(ends: ConfidenceInterval) -> str:
     return f"{numbers.score(low)} to {numbers.score(high)}"
 
 
-def accuracy_interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of accuracies, cut at 0 and 1; one without ends is absent."""
+def score_interval(ends: ConfidenceInterval, metric: Metric) -> str:
+    """Write an interval of scores, accuracies cut at 0 and 1; one without ends is absent."""
     low, high = ends
-    return interval(ends if math.isinf(low) else (max(low, 0.0), min(high, 1.0)))
+    if math.isinf(low) or not metric.is_accuracy:
+        return interval(ends)
+    return interval((max(low, 0.0), min(high, 1.0)))
 
 
 def halving_result(halving: Halving) -> str:
@@ -201,7 +210,7 @@ def _at_most(inside: Sequence[PairResult]) -> str:
 
 def _seeds_needed(pair: PairResult) -> str:
     if pair.seeds_needed is None:
-        on = f" on {numbers.count(pair.examples)} test images" if pair.examples else ""
+        on = f" on {numbers.count(pair.examples)} test examples" if pair.examples else ""
         return f"No affordable number of seeds would separate them{on}."
     return f"About {numbers.count(pair.seeds_needed, 'seed')} would separate them."
 

@@ -1,4 +1,4 @@
-"""What the pictures of a comparison share: each arm's look, its name, and the accuracy scale.
+"""What the pictures of a comparison share: each arm's look, its name, and the scale of scores.
 
 Each arm has one colour, dash pattern and marker in all pictures. Its name is next to its line,
 never on one, so that no reader has to match colours.
@@ -6,6 +6,7 @@ never on one, so that no reader has to match colours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import numpy as np
 
 from gradcli.comparison.results import ComparisonSummary
 from gradcli.notation.panels import GREY
-from gradcli.records import Doubles, Floats
+from gradcli.records import Doubles, Floats, Metric
 from gradcli.views.compare.arm_phrases import learning_rate
 from gradcli.views.heading import describe_data
 
@@ -60,10 +61,18 @@ def look(summary: ComparisonSummary, arm: str) -> ArmLook:
     )
 
 
-def accuracy_scale(axes: Axes) -> None:
-    """Make steps in the logarithm of the error rate equal: 0.90 to 0.99 as 0 to 0.9."""
+def score_scale(axes: Axes, metric: Metric) -> None:
+    """Make the height of a score fit its metric.
+
+    Of accuracies, steps in the logarithm of the error rate are equal: 0.90 to 0.99 as 0 to 0.9. Of
+    positive scores that are better if lower, steps in their own logarithm.
+    """
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+    if not metric.is_accuracy:
+        if metric.direction == "minimize" and axes.dataLim.ymin > 0:
+            axes.set_yscale("log")
+        return
     axes.set_yscale("function", functions=(_height_of_accuracy, lambda height: 1 - 10.0**-height))
     ticks = accuracy_ticks(*axes.get_ylim())
     few = len(ticks) < FEWEST_TICKS
@@ -90,8 +99,10 @@ def _height_of_accuracy(accuracy: Doubles) -> Doubles:
 
 
 def mark_target(axes: Axes, summary: ComparisonSummary) -> dict[str, Line2D]:
-    """Draw the accuracy to time as a line across, and return its entry for a legend."""
-    target = summary.info.target_accuracy
+    """Draw the score to time as a line across, and return its entry for a legend, if it has one."""
+    target = summary.info.target_score
+    if math.isnan(target):
+        return {}
     line = axes.axhline(target, color=GREY, linestyle="--", linewidth=1, zorder=0)
     return {f"target {target:g}": line}
 

@@ -17,11 +17,11 @@ from gradcli.notation.panels import finite_or_gap, log_scale
 from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import learning_rate
 from gradcli.views.draw.arm_marks import (
-    accuracy_scale,
     label_lines,
     listed,
     look,
     mark_target,
+    score_scale,
     subject,
 )
 from gradcli.views.draw.learning_rate_figure import learning_rates_figure
@@ -94,21 +94,24 @@ def _by_arm(
 def _curves_figure(summary: ComparisonSummary, measured: dict[str, list[TrialRecords]]) -> Figure:
     whole = {arm: [one for one in trials if _is_whole(one)] for arm, trials in measured.items()}
     losses = {arm: loss_curves(trials) for arm, trials in whole.items() if trials}
-    accuracies = {arm: accuracy_curves(trials) for arm, trials in whole.items() if trials}
-    accuracies = {arm: curves for arm, curves in accuracies.items() if len(curves[0])}
-    figure = blank_figure(7.5 if accuracies else 4.2)
-    panels = figure.subplots(1 + bool(accuracies), 1, sharex=True, squeeze=False)[:, 0]
+    scores = {arm: score_curves(trials) for arm, trials in whole.items() if trials}
+    scores = {arm: curves for arm, curves in scores.items() if len(curves[0])}
+    figure = blank_figure(7.5 if scores else 4.2)
+    panels = figure.subplots(1 + bool(scores), 1, sharex=True, squeeze=False)[:, 0]
 
     _losses(panels[0], summary, measured, losses)
-    if accuracies:
-        accuracies = _side_by_side(accuracies)
-        for arm, (step, values) in accuracies.items():
+    if scores:
+        scores = _side_by_side(scores)
+        for arm, (step, values) in scores.items():
             _band(panels[1], summary, arm, step, values, points=True)
-        accuracy_scale(panels[1])
+        score_scale(panels[1], summary.info.metric)
         target = mark_target(panels[1], summary)
-        figure.legend(list(target.values()), list(target), loc="outside lower left", frameon=False)
-        panels[1].set_ylabel("validation accuracy")
-        label_lines(panels[1], summary, accuracies)
+        if target:
+            figure.legend(
+                list(target.values()), list(target), loc="outside lower left", frameon=False
+            )
+        panels[1].set_ylabel(f"validation {summary.info.metric.name}")
+        label_lines(panels[1], summary, scores)
     panels[-1].set_xlabel("training step")
     panels[-1].set_xlim(left=0)
 
@@ -136,7 +139,7 @@ def _losses(
             color = look(summary, arm).color
             axes.plot(step, finite_or_gap(loss), ":", color=color, linewidth=1, marker="x", ms=3)
     log_scale(axes, np.concatenate([[np.nan], *drawn]))
-    axes.set_ylabel("training loss (nats)")
+    axes.set_ylabel("training loss")
     label_lines(axes, summary, curves)
     if broken:
         axes.set_title(f"dotted: no trial of {listed(list(broken))} finished", fontsize="small")
@@ -151,17 +154,17 @@ def loss_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Doubles]:
     return bins.middles, np.stack([mean_by_bin(one.steps.loss, bins) for one in trials])
 
 
-def accuracy_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Doubles]:
-    """Return the steps (n,) at which all trials were evaluated, and their accuracies (trials, n).
+def score_curves(trials: Sequence[TrialRecords]) -> tuple[Floats, Doubles]:
+    """Return the steps (n,) at which all trials were evaluated, and their scores (trials, n).
 
-    Accuracies are those on the validation split.
+    They are those on the validation split.
     """
     found = [
-        {record.step: record.accuracy for record in one.evals if record.split == "val"}
+        {record.step: record.score for record in one.evals if record.split == "val"}
         for one in trials
     ]
-    step = sorted(set.intersection(*(set(accuracies) for accuracies in found)))
-    values = np.array([[accuracies[at] for at in step] for accuracies in found])
+    step = sorted(set.intersection(*(set(scores) for scores in found)))
+    values = np.array([[scores[at] for at in step] for scores in found])
     return np.array(step, dtype=np.float64), values.reshape(len(trials), len(step))
 
 
@@ -275,11 +278,8 @@ def _target_figure(summary: ComparisonSummary) -> Figure:
     right.set_xlabel("seconds in training steps, on a shared machine")
     left.set_yticks(range(len(summary.ranking)), [arm.name for arm in summary.ranking])
     left.set_ylim(len(summary.ranking) - 0.5, -0.5)
-    target = f"{summary.info.target_accuracy:g}"
-    figure.suptitle(
-        f"To a validation accuracy of {target}, each seed and median: {subject(summary)}",
-        fontsize="medium",
-    )
+    goal = f"a validation {summary.info.metric.name} of {summary.info.target_score:g}"
+    figure.suptitle(f"To {goal}, each seed and median: {subject(summary)}", fontsize="medium")
     return figure
 
 

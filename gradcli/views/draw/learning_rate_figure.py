@@ -10,10 +10,10 @@ from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm
 from gradcli.views.compare.arm_phrases import learning_rate
 from gradcli.views.draw.arm_marks import (
     LEADER,
-    accuracy_scale,
     apart,
     look,
     mark_target,
+    score_scale,
     subject,
 )
 from gradcli.views.draw.run_figures import blank_figure
@@ -32,7 +32,7 @@ FRESH = "*"
 
 
 def learning_rates_figure(summary: ComparisonSummary) -> Figure:
-    """Draw the validation accuracy of every learning rate, a line per arm."""
+    """Draw the validation score of every learning rate, a line per arm."""
     from matplotlib.lines import Line2D
 
     figure = blank_figure(5.5)
@@ -42,10 +42,10 @@ def learning_rates_figure(summary: ComparisonSummary) -> Figure:
     for arm in summary.ranking:
         grid = [one for one in summary.tuning if one.arm == arm.name]
         lines |= _learning_rates_of_arm(axes, summary, arm, grid)
-    accuracy_scale(axes)
+    score_scale(axes, summary.info.metric)
     marks = mark_target(axes, summary)
     axes.set_xlabel("learning rate")
-    axes.set_ylabel("validation accuracy")
+    axes.set_ylabel(f"validation {summary.info.metric.name}")
     axes.grid(alpha=0.3)
     if len(lines) > MOST_LEVEL_NAMES:
         figure.legend(
@@ -59,7 +59,7 @@ def learning_rates_figure(summary: ComparisonSummary) -> Figure:
         _label_chosen(axes, summary)
     if any(one.chosen for one in summary.tuning):
         marks["chosen"] = Line2D([], [], marker="o", markersize=9, mfc="none", ls="", color="black")
-    if any(arm.val_accuracy.count for arm in summary.ranking):
+    if any(arm.val_score.count for arm in summary.ranking):
         fresh = Line2D([], [], marker=FRESH, ls="", color="black", markersize=8)
         marks["fresh seeds, with 95% interval"] = fresh
     if any(one.status == "diverged" for one in summary.tuning):
@@ -77,14 +77,14 @@ def learning_rates_figure(summary: ComparisonSummary) -> Figure:
 
 def _label_chosen(axes: Axes, summary: ComparisonSummary) -> None:
     """Write each arm's name above the picture, over its chosen learning rate."""
-    chosen = [one for one in summary.tuning if one.chosen and not math.isnan(one.val_accuracy)]
+    chosen = [one for one in summary.tuning if one.chosen and not math.isnan(one.val_score)]
     to_axes = axes.transScale + axes.transLimits
     places = [float(to_axes.transform((one.learning_rate, 0.5))[0]) for one in chosen]
     for one, place in zip(chosen, apart(places, 1 / MOST_LEVEL_NAMES), strict=True):
         color = look(summary, one.arm).color
         axes.annotate(
             f"{shorten(one.arm, LONGEST_LEVEL_NAME)}\nlr {learning_rate(one.learning_rate)}",
-            (one.learning_rate, one.val_accuracy),
+            (one.learning_rate, one.val_score),
             xytext=(place, 1.03),
             textcoords="axes fraction",
             ha="center",
@@ -101,7 +101,7 @@ def _learning_rates_of_arm(
     drawn = look(summary, arm.name)
     (line,) = axes.plot(
         [one.learning_rate for one in grid],
-        [one.val_accuracy for one in grid],
+        [one.val_score for one in grid],
         drawn.dash,
         color=drawn.color,
         marker=drawn.marker,
@@ -110,7 +110,7 @@ def _learning_rates_of_arm(
     chosen = [one for one in grid if one.chosen]
     axes.plot(
         [one.learning_rate for one in chosen],
-        [one.val_accuracy for one in chosen],
+        [one.val_score for one in chosen],
         "o",
         color=drawn.color,
         markersize=11,
@@ -126,14 +126,15 @@ def _learning_rates_of_arm(
         markeredgewidth=2,
         transform=axes.get_xaxis_transform(),
     )
-    fresh = arm.val_accuracy
+    fresh = arm.val_score
     if fresh.count:
         low, high = fresh.ci95 if fresh.count > 1 else (fresh.mean, fresh.mean)
+        if summary.info.metric.is_accuracy:
+            low, high = max(low, 0.0), min(high, 1.0)
         axes.errorbar(
             arm.learning_rate * 1.06,  # next to the chosen one, which it would hide
             fresh.mean,
-            # An accuracy stays within 0 and 1.
-            [[fresh.mean - max(low, 0.0)], [min(high, 1.0) - fresh.mean]],
+            [[fresh.mean - low], [high - fresh.mean]],
             fmt=FRESH,
             color=drawn.color,
             markersize=7,

@@ -1,4 +1,4 @@
-"""The pictures of a finished run: loss, accuracy, and every layer's gradient norm over time.
+"""The pictures of a finished run: loss, score, and every layer's gradient norm over time.
 
 Drawn with matplotlib's object-oriented interface: no window, no global state. Runs of any
 length are reduced to a few hundred bins that keep their extremes, so that the spike of a single
@@ -109,7 +109,8 @@ def plot_run(
         info: of the run.
         steps: the whole run; its arrays may be memory-mapped. Without steps, `loss.png` and
             `gradient_norms.png` are left out.
-        evaluations: of the run, oldest first. Without any, `accuracy.png` is left out.
+        evaluations: of the run, oldest first. Without any, `accuracy.png` or `score.png` is left
+            out.
     """
     pictures: dict[str, Figure] = {}
     if len(steps):
@@ -117,7 +118,8 @@ def plot_run(
         pictures["loss.png"] = _loss_figure(info, steps, bins, evaluations)
         pictures["gradient_norms.png"] = _norms_figure(info, steps, bins)
     if evaluations:
-        pictures["accuracy.png"] = _accuracy_figure(info, evaluations)
+        name = "accuracy.png" if info.metric.is_accuracy else "score.png"
+        pictures[name] = _score_figure(info, evaluations)
     for name, figure in pictures.items():
         save_figure(figure, folder / name)
     return [folder / name for name in pictures]
@@ -152,13 +154,13 @@ def _loss_figure(
         )
     log_scale(axes, low)
     _mark_not_finite(axes, bins.middles, ~np.isfinite(mean))
-    axes.set_ylabel("cross-entropy loss (nats)")
+    axes.set_ylabel("cross-entropy loss (nats)" if info.loss == "cross_entropy" else "loss")
     _finish(axes)
     figure.suptitle(f"Loss: {_subject(info)}", fontsize="medium")
     return figure
 
 
-def _accuracy_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure:
+def _score_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure:
     figure = blank_figure(4.5)
     axes = figure.add_subplot()
     for split, label, style, color, size in (
@@ -169,19 +171,20 @@ def _accuracy_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure
         if records:
             axes.plot(
                 [record.step for record in records],
-                [record.accuracy for record in records],
+                [record.score for record in records],
                 style,
                 color=color,
                 markersize=size,
                 fillstyle="none" if split == "test" else "full",
-                label=f"{label}, last {records[-1].accuracy:.4f}",
+                label=f"{label}, last {records[-1].score:.4f}",
             )
-    axes.set_ylabel("accuracy (fraction correct)")
+    name = info.metric.name
+    axes.set_ylabel("accuracy (fraction correct)" if info.metric.is_accuracy else name)
     _finish(axes)
     first, last = evaluations[0].step, evaluations[-1].step
     margin = max(0.05 * (last - first), 0.5)
     axes.set_xlim(first - margin, last + margin)
-    figure.suptitle(f"Accuracy: {_subject(info)}", fontsize="medium")
+    figure.suptitle(f"{name[0].upper()}{name[1:]}: {_subject(info)}", fontsize="medium")
     return figure
 
 

@@ -77,8 +77,8 @@ class TrialProgress:
             result = f"diverged at step {numbers.count(score.diverged_at)}"
         else:
             result = (
-                f"{numbers.count(score.steps, 'step')}, validation accuracy "
-                f"{numbers.score(score.accuracy)}, loss {numbers.score(score.loss)}"
+                f"{numbers.count(score.steps, 'step')}, validation score "
+                f"{numbers.score(score.score)}, loss {numbers.score(score.loss)}"
             )
         write_line(self._stream, f"{self._title()}: {result}")
 

@@ -6,6 +6,7 @@ import math
 
 from gradcli.inspection.advice_trial import AdviceTrial, TrialScore
 from gradcli.notation import numbers
+from gradcli.records import Metric
 
 VERDICTS = {
     "helps": "The advice helps.",
@@ -21,8 +22,8 @@ def trial_sentences(trial: AdviceTrial) -> list[str]:
     if trial.without is None or trial.with_advice is None:
         return [f"`{trial.override}` cannot be run: {trial.reason}"]
     scores = (
-        f"with `{trial.override}` {_score_phrase(trial.with_advice)}, "
-        f"without {_score_phrase(trial.without)}"
+        f"with `{trial.override}` {_score_phrase(trial.with_advice, trial.metric)}, "
+        f"without {_score_phrase(trial.without, trial.metric)}"
     )
     result = f"Tried for {_length(trial)}: {scores}. {VERDICTS[trial.outcome]}"
     return [result, _what_it_rests_on(trial)]
@@ -38,10 +39,12 @@ def _length(trial: AdviceTrial) -> str:
     return f"{numbers.count(trial.steps, 'step')}, same seed and batches"
 
 
-def _score_phrase(score: TrialScore) -> str:
+def _score_phrase(score: TrialScore, metric: Metric) -> str:
     if score.diverged_at is not None:
         return f"the training diverges at step {numbers.count(score.diverged_at)}"
-    return f"validation accuracy {numbers.score(score.accuracy)} (loss {numbers.score(score.loss)})"
+    return (
+        f"validation {metric.name} {numbers.score(score.score)} (loss {numbers.score(score.loss)})"
+    )
 
 
 def _what_it_rests_on(trial: AdviceTrial) -> str:
@@ -49,9 +52,12 @@ def _what_it_rests_on(trial: AdviceTrial) -> str:
     seed = f"One seed ({trial.seed}): another one may say otherwise."
     if math.isnan(trial.difference):
         return seed
+    apart = f"The scores differ by {numbers.score(abs(trial.difference))}"
+    if math.isnan(trial.margin):
+        return f"{apart}; the metric does not tell how much of it is luck. {seed}"
     relation = "more" if abs(trial.difference) > trial.margin else "not more"
     return (
-        f"The accuracies differ by {numbers.score(abs(trial.difference))}, {relation} than two "
+        f"{apart}, {relation} than two "
         f"standard deviations ({numbers.score(trial.margin)}) on the same "
         f"{numbers.count(trial.examples, 'validation example')}. {seed}"
     )

@@ -111,8 +111,10 @@ def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
         said = "" if math.isnan(change) else f"{'-' if change < 0 else '+'}{write(abs(change))}"
         rows.append((name, write(one), write(other), said if change else ""))
 
-    add("test accuracy", numbers.score, a.test_accuracy, b.test_accuracy)
-    add("validation accuracy", numbers.score, a.val_accuracy, b.val_accuracy)
+    if a.info.metric == b.info.metric:
+        name = a.info.metric.name
+        add(f"test {name}", numbers.score, a.test_score, b.test_score)
+        add(f"validation {name}", numbers.score, a.val_score, b.val_score)
     add("train loss", numbers.score, a.train_loss, b.train_loss)
     add("steps", lambda value: numbers.count(int(value)), a.steps, b.steps)
     add("steps per second", numbers.known_norm, a.steps_per_second, b.steps_per_second)
@@ -190,12 +192,11 @@ def _verdict_on_settings(difference: RunDifference) -> str:
     keys = [one.key for one in difference.decisions]
     alone = "" if difference.origin else " alone"
     if keys == ["seed"]:
-        apart = abs(difference.a.test_accuracy - difference.b.test_accuracy)
+        apart = abs(difference.a.test_score - difference.b.test_score)
         if math.isnan(apart) or difference.origin:
             return f"The runs differ in the seed{alone}."
-        return (
-            f"The runs differ in the seed alone: {numbers.score(apart)} of accuracy is luck here."
-        )
+        name = difference.a.info.metric.name
+        return f"The runs differ in the seed alone: {numbers.score(apart)} of {name} is luck here."
     given = any(one.key.startswith(f"{keys[0]}.") for one in difference.settings)
     one = f"{keys[0]}{' and its own keys' if given else alone}"
     named = one if len(keys) == 1 else numbers.count(len(keys), "setting")

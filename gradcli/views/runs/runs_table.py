@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -63,9 +64,25 @@ def _columns(rows: Sequence[RunRow]) -> list[Column]:
         Column("model", [row.model for row in rows], rank=2),
         Column(_OPTIMIZER, [row.optimizer for row in rows], rank=1),
         Column("epochs", [numbers.count(row.epochs) for row in rows], rank=8, align="right"),
-        Column("test acc", [numbers.score(row.test_accuracy) for row in rows], 5, align="right"),
+        _scores(rows),
         Column("findings", [" ".join(row.findings) for row in rows], rank=6),
     ]
+
+
+def _scores(rows: Sequence[RunRow]) -> Column:
+    """Lay out the test scores; with several metrics, each with its name."""
+    metrics = {row.metric for row in rows if not math.isnan(row.test_score)}
+    if len(metrics) <= 1:
+        name = next((one.name for one in metrics if not one.is_accuracy), "acc")
+        cells = [numbers.score(row.test_score) for row in rows]
+        return Column(f"test {name}", cells, 5, align="right")
+    cells = [
+        numbers.ABSENT
+        if math.isnan(row.test_score)
+        else f"{row.metric.name} {numbers.score(row.test_score)}"
+        for row in rows
+    ]
+    return Column("test", cells, 5, align="right")
 
 
 _OPTIMIZER = "optimizer"

@@ -92,7 +92,7 @@ class PlainView(TrainView):
         if evaluation is not None:
             phrases += [
                 f"val loss {numbers.score(evaluation.loss)}",
-                f"val accuracy {numbers.score(evaluation.accuracy)}",
+                f"val {self._info.metric.name} {numbers.score(evaluation.score)}",
             ]
         phrases += [
             f"grad norm {numbers.norm(self._epoch.mean_norm)}",

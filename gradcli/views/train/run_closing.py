@@ -120,10 +120,11 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
         more = len(summary.fault.batch) - 8
         rest = f" and {numbers.count(more)} more" if more > 0 else ""
         yield Labelled("batch", Text(f"training examples {batch}{rest}"))
-    test, validation = numbers.score(summary.test_accuracy), numbers.score(summary.val_accuracy)
+    test, validation = numbers.score(summary.test_score), numbers.score(summary.val_score)
     if not summary.info.is_own_loop:  # which gradcli does not evaluate
         yield Labelled(
-            "accuracy", Text.assemble((f"test {test}", STRONG), f", validation {validation}")
+            summary.info.metric.name,
+            Text.assemble((f"test {test}", STRONG), f", validation {validation}"),
         )
     yield Labelled("train loss", Text(numbers.score(summary.train_loss)))
     length = [numbers.count(summary.epochs, "epoch")] if summary.epochs else []

@@ -34,7 +34,7 @@ class RunState:
         self.epoch = 0
         self.loss = BoundedSeries(1)
         self.norms = BoundedSeries(layers)
-        self.val_accuracy = BoundedSeries(1)
+        self.val_score = BoundedSeries(1)
         self.before: Doubles | None = None
         """The latest step's gradient norms before clipping; None before the first step."""
         self.after: Doubles | None = None
@@ -69,7 +69,7 @@ class RunState:
             case EvalRecord():
                 self.evaluations[record.split] = record
                 if record.split == "val":
-                    self.val_accuracy.append(np.array([[record.accuracy]]))
+                    self.val_score.append(np.array([[record.score]]))
             case FaultRecord():
                 self.fault = record
 

@@ -172,21 +172,27 @@ def _legend(run_state: RunState, layer_marks: Sequence[Mark | None]) -> Line:
 
 
 def _metrics(run_state: RunState, width: int) -> list[Line]:
-    """Lay out the loss and the accuracy over the run, and where the time goes."""
+    """Lay out the loss and the score over the run, and where the time goes."""
     validation, test = run_state.evaluations.get("val"), run_state.evaluations.get("test")
     recent_loss = run_state.loss.points()[-2:, 0]  # one point may be a single batch
     losses = [f"train {numbers.score(float(recent_loss.mean()))}"] if len(recent_loss) else []
     losses += [f"val {numbers.score(validation.loss)}"] if validation else []
-    accuracies = [
-        f"{record.split} {numbers.score(record.accuracy)}"
-        for record in (validation, test)
-        if record
+    metric = run_state.info.metric
+    scores = [
+        f"{record.split} {numbers.score(record.score)}" for record in (validation, test) if record
     ]
     phases = [f"{phase} {part:.0%}" for phase, part in run_state.phase_shares().items()]
     time = joined(phases, GAP, width - LABEL_WIDTH) if phases else ""
     return [
         _trend("loss", losses, run_state.loss, width, log=True, least_span=2),
-        _trend("accuracy", accuracies, run_state.val_accuracy, width, log=False, least_span=0.02),
+        _trend(
+            metric.name if len(metric.name) < LABEL_WIDTH - 1 else "score",
+            scores,
+            run_state.val_score,
+            width,
+            log=not metric.is_accuracy and bool((run_state.val_score.points() > 0).all()),
+            least_span=0.02 if metric.is_accuracy else 2,
+        ),
         [piece(fit("time", LABEL_WIDTH), TITLE), piece(time)],
     ]
 

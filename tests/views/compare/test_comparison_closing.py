@@ -11,13 +11,14 @@ from rich.console import Console
 from gradcli.comparison.results import ArmInfo, Halving, LearningRateSensitivity
 from gradcli.comparison.statistics import summarise_scores
 from gradcli.comparison.verdicts import ComparisonWarning, PairResult, Selection
+from gradcli.records import ACCURACY
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.verdict_sentences import (
-    accuracy_interval,
     grounds,
     halving_result,
     interval,
     ranked_sets,
+    score_interval,
     verdict,
     warning_sentences,
 )
@@ -227,12 +228,14 @@ def test_the_ranking_is_one_of_sets(make_comparison, places, said):
 )
 def test_a_p_value_shows_on_which_side_of_the_level_it_is(make_comparison, p, said):
     pair = replace(make_comparison().pairs[0], p_adjusted=p)
-    assert f", {said}, 3 seeds)" in grounds(pair)
+    assert f", {said}, 3 seeds)" in grounds(pair, ACCURACY)
 
 
 def test_a_tie_that_only_more_images_would_end_says_so(make_comparison):
     pair = replace(make_comparison().pairs[0], seeds_needed=None, examples=500)
-    assert "No affordable number of seeds would separate them on 500 test images." in grounds(pair)
+    assert "No affordable number of seeds would separate them on 500 test examples." in grounds(
+        pair, ACCURACY
+    )
 
 
 def test_a_resumed_comparison_tells_the_last_call_from_the_earlier_ones(
@@ -246,15 +249,15 @@ def test_a_resumed_comparison_tells_the_last_call_from_the_earlier_ones(
 
 def test_a_comparison_without_tuning_or_any_result(make_comparison):
     arm = make_comparison().ranking[0]
-    nothing = replace(arm.test_accuracy, count=0, mean=math.nan, std=math.nan)
+    nothing = replace(arm.test_score, count=0, mean=math.nan, std=math.nan)
     nothing = replace(nothing, ci95=(-math.inf, math.inf))
     bare = replace(
         arm,
         rank=None,
         places=None,
         learning_rate=math.nan,
-        test_accuracy=nothing,
-        val_accuracy=nothing,
+        test_score=nothing,
+        val_score=nothing,
         measured=dict.fromkeys(arm.measured, math.nan),
         selection=None,
         sensitivity=None,
@@ -389,7 +392,7 @@ def make_pair():
 
 
 def said(pair: PairResult) -> str:
-    return f"{verdict(pair)}: {grounds(pair)}"
+    return f"{verdict(pair)}: {grounds(pair, ACCURACY)}"
 
 
 def test_a_verdict_shows_the_corrected_interval(make_pair):
@@ -456,19 +459,19 @@ def test_a_tiny_p_is_not_written_as_zero(make_pair):
 
 
 def test_an_interval_without_ends_is_absent():
-    assert interval((-math.inf, math.inf)) == accuracy_interval((-math.inf, math.inf)) == "-"
+    assert interval((-math.inf, math.inf)) == score_interval((-math.inf, math.inf), ACCURACY) == "-"
 
 
 def test_the_interval_of_an_accuracy_stays_within_0_and_1():
-    assert accuracy_interval((0.98, 1.013)) == "0.9800 to 1.0000"
-    assert accuracy_interval((-0.2, 0.9)) == "0.0000 to 0.9000"
+    assert score_interval((0.98, 1.013), ACCURACY) == "0.9800 to 1.0000"
+    assert score_interval((-0.2, 0.9), ACCURACY) == "0.0000 to 0.9000"
     assert interval((-0.2, 1.1)) == "-0.2000 to 1.1000"  # one of differences does not
 
 
 def test_the_table_keeps_the_interval_of_an_accuracy_within_1_and_json_does_not(make_comparison):
     summary = make_comparison()
     first, *others = summary.ranking
-    wide = replace(first, test_accuracy=replace(first.test_accuracy, ci95=(0.95, 1.007)))
+    wide = replace(first, test_score=replace(first.test_score, ci95=(0.95, 1.007)))
     summary = replace(summary, ranking=(wide, *others))
     assert "0.9500 to 1.0000" in drawn(summary)
     assert comparison_json(summary)["ranking"][0]["test_accuracy"]["ci95"] == [0.95, 1.007]

@@ -7,6 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from gradcli.comparison.results import GridCell
+from gradcli.records import ACCURACY
 from gradcli.views.compare.column_cells import written
 from gradcli.views.compare.comparison_screen import comparison_screen, visible_arms
 from gradcli.views.compare.rate_strip import heat_strips
@@ -138,12 +139,12 @@ def test_without_tuning_there_is_no_grid(make_comparison_info, make_progress):
 def test_arms_that_run_or_are_best_come_before_others(many):
     info, progress = many(10)
     arms = list(progress.arms)
-    best = replace(arms[7].test_accuracy, mean=0.99)
-    arms[7] = replace(arms[7], test_accuracy=best)
+    best = replace(arms[7].test_score, mean=0.99)
+    arms[7] = replace(arms[7], test_score=best)
     running = (replace(progress.running[0], arm=arms[4].name),)
     progress = replace(progress, arms=tuple(arms), running=running)
-    assert visible_arms(progress, 2) == [4, 7]
-    assert visible_arms(progress, 10) == list(range(10))
+    assert visible_arms(progress, 2, ACCURACY) == [4, 7]
+    assert visible_arms(progress, 10, ACCURACY) == list(range(10))
     lines = text_lines(info, progress, 79, 17)
     hidden = 10 - sum("6/8" in line for line in lines)
     assert f"… {hidden} more optimizers" in "\n".join(lines)
@@ -164,6 +165,10 @@ def test_steps_to_the_target(steps, text):
 # The strip -----------------------------------------------------------------------------------
 
 
+def strips_of(grids):
+    return heat_strips(grids, ACCURACY)
+
+
 def cells(*values: object) -> list[GridCell]:
     """Cells with an accuracy, or with a status."""
     return [
@@ -175,7 +180,7 @@ def cells(*values: object) -> list[GridCell]:
 
 
 def test_a_strip_rises_with_the_accuracy_and_all_share_one_scale():
-    strips = heat_strips([cells(0.90, 0.92, 0.94, 0.96), cells(0.96, 0.92, 0.97), []])
+    strips = strips_of([cells(0.90, 0.92, 0.94, 0.96), cells(0.96, 0.92, 0.97), []])
     rising, other, empty = strips.texts
     assert list(rising) == sorted(rising)
     assert len(set(rising)) == 4
@@ -186,14 +191,14 @@ def test_a_strip_rises_with_the_accuracy_and_all_share_one_scale():
 
 
 def test_equal_error_ratios_are_equal_heights():
-    (strip,) = heat_strips([cells(*(1 - 0.1 / 4 ** (power / 7) for power in range(8)))]).texts
+    (strip,) = strips_of([cells(*(1 - 0.1 / 4 ** (power / 7) for power in range(8)))]).texts
     assert strip == "▁▂▃▄▅▆▇█"
 
 
 def test_one_collapse_does_not_flatten_the_others():
     for others in ((0.93, 0.95, 0.97, 0.96), (0.920, 0.930, 0.925, 0.910), (0.5, 0.7, 0.9, 0.6)):
-        (alone,) = heat_strips([cells(*others)]).texts
-        strips = heat_strips([cells(*others, 0.11)])
+        (alone,) = strips_of([cells(*others)]).texts
+        strips = strips_of([cells(*others, 0.11)])
         (strip,) = strips.texts
         assert strip[-1] == "▁"
         assert sorted(range(4), key=alone.__getitem__) == sorted(range(4), key=strip.__getitem__)
@@ -201,24 +206,24 @@ def test_one_collapse_does_not_flatten_the_others():
         if others[0] > 0.9:
             assert len(set(strip[:4])) == 4
             assert "▁" not in strip[:4]
-    strips = heat_strips([cells(0.93, 0.95, 0.97, 0.96, 0.11)])
+    strips = strips_of([cells(0.93, 0.95, 0.97, 0.96, 0.11)])
     assert strips.texts == ("▂▄█▆▁",)
-    assert strips.legend() == [("▁", "0.9209 or less"), ("█", "0.9700")]
+    assert strips.legend() == [("▁", "0.9209 or worse"), ("█", "0.9700")]
 
 
 def test_noise_is_not_a_valley():
-    (strip,) = heat_strips([cells(0.9760, 0.9762, 0.9759)]).texts
+    (strip,) = strips_of([cells(0.9760, 0.9762, 0.9759)]).texts
     levels = [LEVELS.index(block) for block in strip]
     assert max(levels) - min(levels) <= 1
 
 
 def test_every_state_has_its_own_symbol_which_the_legend_explains():
     states = ("diverged", "failed", "stopped", "running", "waiting")
-    strips = heat_strips([cells(*states)])
+    strips = strips_of([cells(*states)])
     assert len(set(strips.texts[0])) == len(states)
     assert not set(strips.texts[0]) & set("▁▂▃▄▅▆▇█")
     assert dict(strips.legend()) == dict(zip(strips.texts[0], states, strict=True))
 
 
 def test_perfect_accuracy_can_be_drawn():
-    assert heat_strips([cells(0.9, 1.0)]).texts == ("▁█",)
+    assert strips_of([cells(0.9, 1.0)]).texts == ("▁█",)

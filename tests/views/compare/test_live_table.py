@@ -166,9 +166,9 @@ def test_one_line_a_trial_and_one_a_chosen_learning_rate(
     view = ComparePlainView(stream)
     view.start(make_comparison_info(("adam", "sgd")))
     view.progress(make_progress([fresh_arm("adam"), fresh_arm("sgd")]))
-    tuning = {"stage": "tuning", "test_accuracy": math.nan}
+    tuning = {"stage": "tuning", "test_score": math.nan}
     view.trial(make_trial(**tuning))
-    view.trial(make_trial(**tuning, status="diverged", learning_rate=1.0, val_accuracy=math.nan))
+    view.trial(make_trial(**tuning, status="diverged", learning_rate=1.0, val_score=math.nan))
     for _ in range(3):
         view.progress(make_progress([make_arm_progress("adam"), fresh_arm("sgd")]))
     view.trial(make_trial())

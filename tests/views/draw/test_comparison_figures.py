@@ -12,9 +12,9 @@ from gradcli.views.draw import comparison_figures
 from gradcli.views.draw.arm_marks import accuracy_ticks, apart, listed, look, subject
 from gradcli.views.draw.comparison_figures import (
     LOSS_BINS,
-    accuracy_curves,
     loss_curves,
     plot_comparison,
+    score_curves,
 )
 from gradcli.views.draw.learning_rate_figure import learning_rates_figure
 
@@ -37,7 +37,7 @@ def make_records(make_info, make_steps):
             trial=trial,
             info=make_info(),
             steps=make_steps(norms, loss=losses),
-            evals=(evaluation(len(losses), trial.val_accuracy),) if evals is None else evals,
+            evals=(evaluation(len(losses), trial.val_score),) if evals is None else evals,
         )
 
     return make
@@ -192,7 +192,7 @@ def test_a_long_list_of_arms_is_cut():
 def test_an_interval_in_a_picture_stays_within_1(make_comparison):
     summary = make_comparison()
     first, *others = summary.ranking
-    wide = replace(first, val_accuracy=replace(first.val_accuracy, mean=0.99, ci95=(0.9, 1.1)))
+    wide = replace(first, val_score=replace(first.val_score, mean=0.99, ci95=(0.9, 1.1)))
     figure = learning_rates_figure(replace(summary, ranking=(wide, *others)))
     bars = [path.vertices for one in figure.axes[0].collections for path in one.get_paths()]
     assert max(vertices[:, 1].max() for vertices in bars) == pytest.approx(1.0)
@@ -237,7 +237,7 @@ def test_accuracies_are_on_validation_if_all_trials_have_one(make_records, make_
         make_trial(), evals=(evaluation(10, 0.9), evaluation(20, 0.95), evaluation(20, 0.5, "test"))
     )
     second = make_records(make_trial(), evals=(evaluation(20, 0.97),))
-    step, curves = accuracy_curves([first, second])
+    step, curves = score_curves([first, second])
     assert step.tolist() == [20]
     assert curves.tolist() == [[0.95], [0.97]]
 

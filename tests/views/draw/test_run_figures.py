@@ -8,7 +8,7 @@ from gradcli.records import EvalRecord
 from gradcli.views.draw.run_figures import (
     MOST_BINS,
     Bins,
-    _accuracy_figure,
+    _score_figure,
     blank_figure,
     largest_by_bin,
     layer_norms_by_bin,
@@ -78,17 +78,17 @@ def test_the_axis_of_accuracies_begins_at_the_first_of_them(make_info):
     """A single epoch, or a run that was resumed late, leaves no empty half."""
     for steps in ([900, 1000], [1000]):
         evaluations = [replace(EVALUATIONS[0], step=step) for step in steps]
-        (axes,) = _accuracy_figure(make_info(3), evaluations).axes
+        (axes,) = _score_figure(make_info(3), evaluations).axes
         low, high = axes.get_xlim()
         assert low < steps[0] <= steps[-1] < high
         assert high - low <= 1.2 * max(steps[-1] - steps[0], 1)
 
 
 def test_titles_name_the_model_and_only_what_is_known(make_info):
-    (axes,) = _accuracy_figure(make_info(3), EVALUATIONS).axes
+    (axes,) = _score_figure(make_info(3), EVALUATIONS).axes
     assert "mlp, adam 0.002" in axes.figure.get_suptitle()
     own = make_info(3, model="Net", optimizer="LBFGS", learning_rate=float("nan"))
-    title = _accuracy_figure(own, EVALUATIONS).get_suptitle()
+    title = _score_figure(own, EVALUATIONS).get_suptitle()
     assert title.startswith("Accuracy: Net, LBFGS, ")
 
 

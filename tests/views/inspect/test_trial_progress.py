@@ -32,7 +32,7 @@ def test_in_a_pipe_each_training_ends_with_a_line():
     run(TrialProgress(stream=stream))
     assert stream.getvalue() == (
         "training 1 of 2, as it was: diverged at step 12\n"
-        "training 2 of 2, with the advice: 120 steps, validation accuracy 0.8750, loss 0.4100\n"
+        "training 2 of 2, with the advice: 120 steps, validation score 0.8750, loss 0.4100\n"
     )
 
 

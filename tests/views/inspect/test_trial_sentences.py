@@ -25,7 +25,9 @@ def draw(drawn):
         level = drawn.random()
         noise = np.array([drawn.gauss(0, 0.1) for _ in range(size)])
         correct = hard + noise < level
-        return TrialScore(100, total, float(correct.mean()), drawn.expovariate(1), correct=correct)
+        return TrialScore(
+            100, total, float(correct.mean()), drawn.expovariate(1), example_scores=correct
+        )
 
     total = drawn.choice((100, 400))
     trial = AdviceTrial(
@@ -56,10 +58,10 @@ def test_verbs_agree_with_the_numbers(seed, make_run_inspection):
         assert "differ" not in evidence
     else:
         clear = abs(trial.difference) > trial.margin
-        better = with_advice.accuracy > without.accuracy
+        better = with_advice.score > without.score
         expected = "no-difference" if not clear else "helps" if better else "worse"
-        assert f"validation accuracy {with_advice.accuracy:.4f}" in result
-        assert f"validation accuracy {without.accuracy:.4f}" in result.partition("without")[2]
+        assert f"validation accuracy {with_advice.score:.4f}" in result
+        assert f"validation accuracy {without.score:.4f}" in result.partition("without")[2]
         assert ("not more than" in evidence) == (not clear)
     assert said == [VERDICTS[expected]]
     assert "One seed (7)" in evidence

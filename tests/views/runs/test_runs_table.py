@@ -18,7 +18,7 @@ ROWS = [
         model="mlp",
         optimizer="adam",
         epochs=3,
-        test_accuracy=accuracy,
+        test_score=accuracy,
         findings=("vanishing", "always-clipped"),
     )
     for i, (status, accuracy) in enumerate([("finished", 0.9791), ("lost", math.nan)])

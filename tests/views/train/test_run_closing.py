@@ -72,8 +72,8 @@ def test_a_users_own_loop_has_no_empty_fields(make_summary, make_info):
         info=info,
         status="interrupted",
         epochs=0,
-        test_accuracy=math.nan,
-        val_accuracy=math.nan,
+        test_score=math.nan,
+        val_score=math.nan,
         findings=(VANISHING,),
     )
     text = drawn(summary)
@@ -118,7 +118,7 @@ def test_findings_beyond_the_first_are_counted(make_summary):
 
 def test_a_diverged_run_says_where(make_summary):
     fault = FaultRecord(31, 1, "backward", "hidden2", math.nan, tuple(range(100, 228)))
-    summary = make_summary(status="diverged", fault=fault, test_accuracy=math.nan)
+    summary = make_summary(status="diverged", fault=fault, test_score=math.nan)
     text = drawn(summary)
     for word in ("diverged", "hidden2", "backward", "step 31", "100 101", "120 more", "test -"):
         assert word in text

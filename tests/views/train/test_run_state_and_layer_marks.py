@@ -33,9 +33,9 @@ def test_evaluations_keep_the_latest_of_each_split(make_info):
     run_state = RunState(make_info())
     for split, accuracy in (("val", 0.8), ("val", 0.9), ("test", 0.7)):
         run_state.add(EvalRecord(1, 1, split, 0.1, accuracy, 0.1, 1.0, 1.0))
-    assert run_state.evaluations["val"].accuracy == 0.9
-    assert run_state.evaluations["test"].accuracy == 0.7
-    assert run_state.val_accuracy.points()[:, 0].tolist() == [0.8, 0.9]
+    assert run_state.evaluations["val"].score == 0.9
+    assert run_state.evaluations["test"].score == 0.7
+    assert run_state.val_score.points()[:, 0].tolist() == [0.8, 0.9]
 
 
 def test_nothing_is_marked_before_the_first_step_and_in_a_healthy_run(make_info, make_steps):

@@ -1,0 +1,142 @@
+"""Data sets of any examples: what is not a classified image."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradcli.data.dataset import Dataset, Split, objection_to, stratified_order
+from gradcli.errors import UserError
+from gradcli.objectives import Objective
+from gradcli.records import DataInfo
+
+#: The part of the examples that becomes a split which was not given.
+_HELD_OUT = 6
+
+
+def dataset_of(
+    train: Split,
+    val: Split | None,
+    test: Split | None,
+    *,
+    name: str,
+    objective: Objective,
+    target_score: float = math.nan,
+    make_model: Callable[[], nn.Module] | None = None,
+    note: str = "",
+) -> Dataset:
+    """Make a data set of examples that are used as they are.
+
+    A split that is None is taken from the training examples, a sixth of them, always the same ones:
+    in proportion if the targets are classes.
+
+    Args:
+        train: the training examples.
+        val: what choices are made on.
+        test: what is read once, at the end.
+        name: `request.name`.
+        objective: what a model of them is trained to do.
+        target_score: the validation score that a comparison times; NaN for none.
+        make_model: makes the model that belongs to them; None leaves the choice to the config.
+        note: what the user must know about them.
+
+    Raises:
+        UserError: if a split is not what `Split` says, or their examples differ in shape or type.
+    """
+    for kind, split in (("training", train), ("validation", val), ("test", test)):
+        if split is not None and (objection := objection_to(split)):
+            raise UserError(f"The {kind} examples of {name} cannot be used: {objection}.")
+    if test is None:
+        train, test = _without_a_sixth(train, name)
+    if val is None:
+        train, val = _without_a_sixth(train, name)
+    for kind, split in (("validation", val), ("test", test)):
+        _refuse_other_form(name, "training", train, kind, split)
+    splits = (train, val, test)
+    info = DataInfo(
+        name=name,
+        train=len(train),
+        val=len(val),
+        test=len(test),
+        sha256=fingerprint(*splits),
+        shape=tuple(train.inputs.shape[1:]),
+        classes=_classes(objective, splits),
+        note=note,
+    )
+    return Dataset(
+        info,
+        *splits,
+        target_score=target_score,
+        objective=objective,
+        make_model=make_model,
+    )
+
+
+def fingerprint(*splits: Split) -> str:
+    """Return a hash of the shapes, the types and the values of all examples, in their order."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for tensor in (split.inputs, split.targets):
+            digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+            # Any type has bytes, bfloat16 too, which NumPy does not know.
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _without_a_sixth(split: Split, name: str) -> tuple[Split, Split]:
+    """Return a split without a sixth of its examples, and that sixth.
+
+    Raises:
+        UserError: if there are too few.
+    """
+    held_out = len(split) // _HELD_OUT
+    if not held_out:
+        raise UserError(
+            f"{name} has {len(split)} training examples, of which no sixth can be held out to "
+            "validate or test with.",
+            hint="more examples, or splits of your own: val=..., test=...",
+        )
+    order = _order(split.targets)
+    kept, taken = order[:-held_out], order[-held_out:]
+    return (
+        Split(split.inputs[kept], split.targets[kept]),
+        Split(split.inputs[taken], split.targets[taken]),
+    )
+
+
+def _order(targets: Tensor) -> Tensor:
+    """Return a fixed shuffle, in which classes are spread evenly: int64 (n,)."""
+    if _are_classes(targets):
+        return stratified_order(targets)
+    return torch.from_numpy(np.random.RandomState(0).permutation(len(targets)))
+
+
+def _are_classes(targets: Tensor) -> bool:
+    return targets.dim() == 1 and not targets.is_floating_point()
+
+
+def _classes(objective: Objective, splits: tuple[Split, ...]) -> int:
+    """Return the number of classes; 0 if the targets are something else."""
+    if not objective.metric.is_accuracy or not all(_are_classes(one.targets) for one in splits):
+        return 0
+    return 1 + max(int(one.targets.max()) for one in splits)
+
+
+def _refuse_other_form(name: str, kind: str, one: Split, other_kind: str, other: Split) -> None:
+    """Refuse two splits whose examples differ in shape or type."""
+    for part in ("inputs", "targets"):
+        ours, theirs = getattr(one, part), getattr(other, part)
+        if ours.shape[1:] != theirs.shape[1:] or ours.dtype != theirs.dtype:
+            raise UserError(
+                f"The {part} of {name} differ: {_form(ours)} in the {kind} examples, "
+                f"{_form(theirs)} in the {other_kind} examples."
+            )
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape[1:])}"

@@ -1,0 +1,17 @@
+"""What a training minimises, and what its models are scored by.
+
+An objective is a loss with a metric. It knows outputs and targets, but neither data nor models.
+"""
+
+from gradcli.objectives.objective import CountOfTerms, LossFunction, Objective, ScoreFunction
+from gradcli.objectives.shipped import CROSS_ENTROPY, SHIPPED, objective_named
+
+__all__ = [
+    "CROSS_ENTROPY",
+    "SHIPPED",
+    "CountOfTerms",
+    "LossFunction",
+    "Objective",
+    "ScoreFunction",
+    "objective_named",
+]

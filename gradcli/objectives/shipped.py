@@ -1,0 +1,175 @@
+"""The objectives that can be named: losses of PyTorch, each with the metric that goes with it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gradcli.errors import UserError, nearest
+from gradcli.objectives.objective import Objective
+from gradcli.records import ACCURACY, Metric
+
+#: The target that `torch.nn.functional.cross_entropy` leaves out.
+_NO_TARGET: Final = -100
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy () of logits (b, classes, ...).
+
+    Args:
+        outputs: the logits.
+        targets: classes, int64 (b, ...), or probabilities of the shape of the outputs.
+    """
+    return F.cross_entropy(_in_full(outputs), targets)
+
+
+def nll(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood () of log-probabilities (b, classes, ...)."""
+    return F.nll_loss(_in_full(outputs), targets)
+
+
+def bce_with_logits(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy () of logits (b, ...) with targets of 0 to 1."""
+    outputs = _in_full(outputs)
+    return F.binary_cross_entropy_with_logits(outputs, _matched(targets, outputs))
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error () of outputs (b, ...)."""
+    outputs = _in_full(outputs)
+    return F.mse_loss(outputs, _matched(targets, outputs))
+
+
+def l1(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean absolute error () of outputs (b, ...)."""
+    outputs = _in_full(outputs)
+    return F.l1_loss(outputs, _matched(targets, outputs))
+
+
+def next_token(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy () of logits (b, t, vocabulary) with the tokens that follow.
+
+    Args:
+        outputs: logits for the token after each position.
+        targets: that token, int64 (b, t); -100 where none counts, as for padding.
+    """
+    return F.cross_entropy(_in_full(outputs).flatten(0, -2), targets.flatten())
+
+
+def correct(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return for each example whether its class has the largest output, bool (b,).
+
+    With several targets per example, as in segmentation: the share that is right, float32 (b,).
+
+    Args:
+        outputs: (b, classes, ...), higher for a more likely class.
+        targets: classes, int64 (b, ...), or probabilities of the shape of the outputs.
+    """
+    if targets.is_floating_point():
+        targets = targets.argmax(dim=1)
+    # The largest of values among which is NaN is no answer, though `argmax` names a class.
+    right = ~outputs.isnan().any(dim=1) & (outputs.argmax(dim=1) == targets)
+    if right.ndim == 1:
+        return right
+    counted = targets.flatten(1) != _NO_TARGET
+    return (right.flatten(1) & counted).sum(1) / counted.sum(1)
+
+
+def _decided(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the share of each example's targets on whose side of 1/2 the output is, (b,)."""
+    right = (outputs > 0) == (_matched(targets, outputs) > 0.5)
+    right &= ~outputs.isnan()
+    return right if right.ndim == 1 else right.flatten(1).float().mean(1)
+
+
+def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return _of_examples((_in_full(outputs) - _matched(targets, outputs)).square())
+
+
+def _absolute(outputs: Tensor, targets: Tensor) -> Tensor:
+    return _of_examples((_in_full(outputs) - _matched(targets, outputs)).abs())
+
+
+def _of_sequences(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of each sequence, (b,)."""
+    logits = _in_full(outputs).flatten(1, -2).transpose(1, 2)
+    targets = targets.flatten(1)
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    return losses.sum(1) / (targets != _NO_TARGET).sum(1)
+
+
+def _of_examples(values: Tensor) -> Tensor:
+    return values if values.ndim == 1 else values.flatten(1).mean(1)
+
+
+def _tokens(targets: Tensor) -> int:
+    return int((targets != _NO_TARGET).sum())
+
+
+def _in_full(outputs: Tensor) -> Tensor:
+    """Return the outputs in at least float32: a loss in half precision has few digits."""
+    halved = outputs.dtype in (torch.bfloat16, torch.float16)
+    return outputs.float() if halved else outputs
+
+
+def _matched(targets: Tensor, outputs: Tensor) -> Tensor:
+    """Return the targets in the type and the shape of the outputs.
+
+    Outputs (b, 1) and targets (b,) would be broadcast to (b, b): each output would be compared with
+    every target.
+
+    Raises:
+        UserError: if they have different numbers of elements.
+    """
+    if targets.shape != outputs.shape:
+        if targets.numel() != outputs.numel() or len(targets) != len(outputs):
+            raise UserError(
+                f"The model's outputs are {tuple(outputs.shape)} and the targets "
+                f"{tuple(targets.shape)}: the loss needs an output for each target.",
+                where="the loss",
+            )
+        targets = targets.reshape(outputs.shape)
+    return targets.to(outputs.dtype)
+
+
+CROSS_ENTROPY: Final = Objective(
+    name="cross_entropy", loss=cross_entropy, metric=ACCURACY, score=correct
+)
+
+#: By name, as `loss=NAME` chooses them.
+SHIPPED: Final = {
+    one.name: one
+    for one in (
+        CROSS_ENTROPY,
+        Objective(name="nll", loss=nll, metric=ACCURACY, score=correct),
+        Objective(name="bce_with_logits", loss=bce_with_logits, metric=ACCURACY, score=_decided),
+        Objective(name="mse", loss=mse, metric=Metric("mse", "minimize"), score=_squared),
+        Objective(name="l1", loss=l1, metric=Metric("mae", "minimize"), score=_absolute),
+        Objective(
+            name="next_token",
+            loss=next_token,
+            metric=Metric("cross_entropy", "minimize"),
+            score=_of_sequences,
+            terms=_tokens,
+        ),
+    )
+}
+
+
+def objective_named(name: str) -> Objective:
+    """Return a shipped objective.
+
+    Raises:
+        UserError: if there is none of this name.
+    """
+    if name not in SHIPPED:
+        raise UserError(
+            f"There is no loss named '{name}'.",
+            where="loss",
+            choices=nearest(name, SHIPPED) or tuple(SHIPPED),
+            hint="a function of (outputs, targets) that returns the loss of a batch",
+        )
+    return SHIPPED[name]
