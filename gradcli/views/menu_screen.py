@@ -64,7 +64,7 @@ class _MenuScreen:
 def menu_json(menu: Mapping[str, Sequence[Option]]) -> dict[str, Any]:
     """Return the options as `gradcli configs --json` prints them."""
     return {
-        "schema": 1,
+        "schema": 2,
         "groups": [
             {
                 "name": group,

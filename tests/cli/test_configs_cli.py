@@ -54,7 +54,7 @@ def test_the_keys_of_a_group_are_overrides_that_can_be_typed(gradcli):
 
 def test_the_json_holds_what_the_files_hold(gradcli):
     said = json.loads(gradcli("configs", "--json").out)
-    assert said["schema"] == 1
+    assert said["schema"] == 2
     assert [group["name"] for group in said["groups"]] == list(ALL_GROUPS)
     for group in said["groups"]:
         for option in group["options"]:

@@ -62,4 +62,4 @@ def test_unavailable_data_is_an_error_if_it_was_requested(gradcli, runs_dir, tmp
 
 def test_an_empty_list_of_runs_is_not_an_error(gradcli, runs_dir):
     assert gradcli("runs", "list").code == 0
-    assert json.loads(gradcli("runs", "list", "--json").out) == {"schema": 1, "runs": []}
+    assert json.loads(gradcli("runs", "list", "--json").out) == {"schema": 2, "runs": []}

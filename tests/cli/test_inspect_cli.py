@@ -42,7 +42,7 @@ def test_a_run_is_found_by_its_name(inspect, target):
     answer = inspect(target, "--json")
     assert answer.code == 0
     told = json.loads(answer.out)
-    assert told["schema"] == 1
+    assert told["schema"] == 2
     assert told["verdict"] == "healthy"
     assert told["step"] == 30
     assert set(told["layers"][0]) >= {

@@ -52,7 +52,7 @@ def test_what_a_model_prints_goes_to_stderr(gradcli, command):
     streams = sys.stdout, sys.stderr
     answer = gradcli(*COMMANDS[command], "--config-dir", "own", "--json")
     assert answer.code == 0, answer.err
-    assert json.loads(answer.out)["schema"] == 1
+    assert json.loads(answer.out)["schema"] == 2
     assert "CONSTRUCTED" in answer.err
     assert "FORWARD" in answer.err
     assert (sys.stdout, sys.stderr) == streams

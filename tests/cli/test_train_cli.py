@@ -54,7 +54,7 @@ def test_stdout_is_one_json_object_and_nothing_else(trained):
         *("train_loss", "val_accuracy", "test_accuracy", "seconds", "steps_per_second", "phases"),
         *("clipped_fraction", "layers", "findings", "notes"),
     }
-    assert result["schema"] == 1
+    assert result["schema"] == 2
     assert (result["status"], result["steps"], result["epochs"]) == ("finished", STEPS, 1)
     assert result["model"] == {"name": "mlp", "parameters": 784 * 256 + 257 * 128 + 256 + 129 * 10}
     assert {key: result["data"][key] for key in ("name", "train", "val", "test")} == {

@@ -18,6 +18,7 @@ from gradcli.data import load_dataset
 from gradcli.fast import gate, passes
 from gradcli.fast.passes import Autograd, written_out
 from gradcli.models import CNN, MLP, LogisticRegression
+from gradcli.objectives.shipped import cross_entropy
 from gradcli.records import FaultRecord, StepRecords
 from gradcli.training import step
 from gradcli.workflows.building import build_trainer
@@ -84,7 +85,7 @@ def gradients_of(passes, model, inputs, labels):
 
 def assert_as_autograd(model, inputs, labels):
     ours = gradients_of(written_out(model), model, inputs, labels)
-    autograd = Autograd(model, inputs.device.type, bfloat16=False)
+    autograd = Autograd(model, cross_entropy, inputs.device.type, bfloat16=False)
     theirs = gradients_of(autograd, model, inputs, labels)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one, other)
@@ -127,7 +128,9 @@ def test_what_is_not_finite(dataset, value):
     with torch.no_grad():
         model.hidden2.weight[3, 5] = value
     ours = gradients_of(written_out(model), model, inputs, labels)
-    theirs = gradients_of(Autograd(model, "cpu", bfloat16=False), model, inputs, labels)
+    theirs = gradients_of(
+        Autograd(model, cross_entropy, "cpu", bfloat16=False), model, inputs, labels
+    )
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one.isnan(), other.isnan())
         assert torch.equal(one.nan_to_num(), other.nan_to_num())

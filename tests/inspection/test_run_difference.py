@@ -344,7 +344,7 @@ def test_the_command(runs, gradcli, monkeypatch):
     assert (answer.code, answer.err) == (0, "")
     assert "optimizer.lr" in answer.out
     said = json.loads(gradcli(*words, "--json").out)
-    assert said["schema"] == 1
+    assert said["schema"] == 2
     assert (said["steps_compared"], said["first_different_step"]) == (6, 2)
     assert said["norms_compared"] is True
     assert {"key": "optimizer", "a": "adam", "b": "sgd"} in said["settings"]

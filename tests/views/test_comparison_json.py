@@ -33,7 +33,7 @@ def test_the_keys_are_those_of_the_contract_in_its_order(make_comparison):
         for item in values if isinstance(values, list) else [values]:
             assert [key for key in item if key in keys.split()] == keys.split()
     assert list(result["ranking"][0]["test_accuracy"]) == ["mean", "std", "ci95"]
-    assert result["schema"] == 1
+    assert result["schema"] == 2
 
 
 def test_numbers_come_through_unchanged(make_comparison):

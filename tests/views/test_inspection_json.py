@@ -31,7 +31,7 @@ def strict(text: str) -> object:
 def test_the_keys_are_those_of_the_contract_and_come_first(make_inspection):
     result = strict(dumps(inspection_json(make_inspection(2))))
     assert sorted(FIRST_KEYS) == sorted(list(result)[: len(FIRST_KEYS)])
-    assert result["schema"] == 1
+    assert result["schema"] == 2
     assert result["target"] == "model=deep_mlp activation=sigmoid"
     assert set(result["layers"][0]) >= LAYER_KEYS
     assert result["layers"][1]["name"] == "output"

@@ -42,7 +42,7 @@ def strict(text: str) -> object:
 def test_the_keys_are_those_of_the_contract(make_summary):
     result = train_json(make_summary())
     assert list(result) == KEYS
-    assert result["schema"] == 1
+    assert result["schema"] == 2
     assert list(result["data"]) == ["name", "train", "val", "test", "sha256"]
     assert list(result["model"]) == ["name", "parameters"]
     assert result["optimizer"]["name"] == "adam"
