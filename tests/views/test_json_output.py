@@ -26,6 +26,7 @@ KEYS = [
     "layers",
     "findings",
     "notes",
+    "parameter_groups",
 ]
 
 

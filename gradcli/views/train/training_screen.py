@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from gradcli.notation import numbers
 from gradcli.records import Doubles
-from gradcli.views.heading import describe, describe_fault, joined
+from gradcli.views.heading import describe, describe_fault, describe_groups, joined
 from gradcli.views.sparkline import BoundedSeries, sparklines
 from gradcli.views.table import (
     GAP,
@@ -25,6 +25,7 @@ from gradcli.views.table import (
     fitting,
     piece,
     shorten,
+    shorten_list,
     table,
     total_width,
 )
@@ -101,6 +102,7 @@ def _heading(run_state: RunState, width: int) -> list[Line]:
     return [
         [piece("gradcli", STRONG), piece(GAP + run + GAP), piece(place, TITLE)],
         [piece(joined(describe(info), " · ", width), TITLE)],
+        *([piece(shorten_list(line, width), TITLE)] for line in describe_groups(info)),
     ]
 
 
