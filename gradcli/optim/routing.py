@@ -70,7 +70,6 @@ def route(model: nn.Module, groups: Sequence[RuledGroup]) -> dict[str, dict[str,
         raise UserError(
             f"No group takes the parameter {left[0]}{more}.",
             where="optimizer.groups",
-            choices=[group.name for group in groups],
             hint="a last group without `where`, such as `rest: {}`, which takes all that is left",
         )
     return routed

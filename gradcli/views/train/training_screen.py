@@ -59,18 +59,22 @@ def screen(run_state: RunState, clock_text: str, width: int, height: int) -> lis
     inner = width - len(MARGIN)
     layer_marks = marks(run_state)
     head = _heading(run_state, inner)
+    groups = [[piece(shorten_list(line, inner), TITLE)] for line in describe_groups(run_state.info)]
     legend = [_legend(run_state, layer_marks)]
     metrics = _metrics(run_state, inner)
     progress = _progress(run_state, clock_text, inner)
     blank: list[Line] = [[]] if height >= ROOMY_HEIGHT else []
 
     room = height - len(head) - TABLE_TITLES - len(legend) - len(metrics) - 1 - 3 * len(blank)
+    if room - len(groups) < FEWEST_LAYERS:
+        groups = []
+    room -= len(groups)
     if room < FEWEST_LAYERS:
         legend, metrics = [], []
         room = max(height - len(head) - TABLE_TITLES - 1, 1)
     rows = _layers(run_state, layer_marks, inner, room)
 
-    lines = [*head, *blank, *rows, *legend, *blank, *metrics, *blank, progress]
+    lines = [*head, *groups, *blank, *rows, *legend, *blank, *metrics, *blank, progress]
     return [crop([piece(MARGIN), *line], width) for line in lines[:height]]
 
 
@@ -102,7 +106,6 @@ def _heading(run_state: RunState, width: int) -> list[Line]:
     return [
         [piece("gradcli", STRONG), piece(GAP + run + GAP), piece(place, TITLE)],
         [piece(joined(describe(info), " · ", width), TITLE)],
-        *([piece(shorten_list(line, width), TITLE)] for line in describe_groups(info)),
     ]
 
 
