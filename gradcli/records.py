@@ -426,6 +426,20 @@ class DataInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """A group of `optimizer.groups`: which parameters it took, and how they are updated."""
+
+    name: str
+    optimizer: str
+    """The class, as `_target_` names it."""
+    keywords: dict[str, Any]
+    """The class's keyword arguments that the config sets for the group."""
+    learning_rate: float
+    """Before the schedule; NaN if the class has none."""
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunInfo:
     """What is known of a run when it starts: the header of every screen.
 
@@ -456,6 +470,9 @@ class RunInfo:
     metric: Metric = ACCURACY
     loss: str = "cross_entropy"
     """The name of the loss that is minimised; empty if it is not known."""
+    groups: tuple[GroupInfo, ...] = ()
+    """Those of `optimizer.groups`, of which the first has the run's learning rate; empty if the
+    config has none."""
 
     @property
     def is_own_loop(self) -> bool:
@@ -485,6 +502,16 @@ class LayerSummary:
     weight_norm: float
     update_ratio: float
     """This and `weight_norm` are the last ones measured; NaN if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """A parameter group over the whole run; what is not known is NaN."""
+
+    info: GroupInfo
+    first_learning_rate: float
+    last_learning_rate: float
+    grad_norm_before_clip: NormSummary
 
 
 Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lost"]
@@ -521,6 +548,8 @@ class TrainSummary:
     fault: FaultRecord | None = None
     notes: tuple[str, ...] = ()
     """What a reader must know first: that damaged rows of the logs were left out."""
+    groups: tuple[GroupSummary, ...] = ()
+    """Those of `optimizer.groups`; empty if the config has none."""
 
 
 @dataclass(frozen=True, slots=True)

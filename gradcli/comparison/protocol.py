@@ -176,10 +176,29 @@ def make_trial(arm: Arm, learning_rate: float, seed: int, stage: Stage, data_sha
     """
     config = {**arm.config, "seed": seed}
     if not math.isnan(learning_rate):
-        config["optimizer"] = {**config["optimizer"], "lr": learning_rate}
+        config["optimizer"] = with_rate(config["optimizer"], learning_rate)
     content = {**config, "data": {**config["data"], "folder": None}, "data_sha256": data_sha256}
+    if groups := config["optimizer"].get("groups"):
+        # Their order decides which of them takes a parameter, and the hash sorts keys.
+        content["groups"] = list(groups)
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return Trial(digest[:12], arm.name, learning_rate, seed, stage, config)
+
+
+def with_rate(optimizer: Mapping[str, Any], learning_rate: float) -> dict[str, Any]:
+    """Return an optimizer's part of a config at another learning rate.
+
+    The rates of its parameter groups are multiplied by the same factor.
+    """
+    changed = {**optimizer, "lr": learning_rate}
+    groups = optimizer.get("groups")
+    if groups and learning_rate != optimizer["lr"]:
+        factor = learning_rate / optimizer["lr"]
+        changed["groups"] = {
+            name: {**group, "lr": group["lr"] * factor} if group and "lr" in group else group
+            for name, group in groups.items()
+        }
+    return changed
 
 
 def advance(

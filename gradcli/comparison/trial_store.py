@@ -14,7 +14,7 @@ from typing import Literal
 
 from gradcli.comparison import summary, trials
 from gradcli.comparison.plan import Plan, plan_of
-from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance
+from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance, with_rate
 from gradcli.comparison.results import (
     ComparisonInfo,
     ComparisonSummary,
@@ -220,6 +220,12 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
     ]
     if not math.isnan(winner.learning_rate):
         overrides.append(f"optimizer.lr={winner.learning_rate:g}")
+        groups = with_rate(arm.config["optimizer"], winner.learning_rate).get("groups") or {}
+        overrides += [
+            f"optimizer.groups.{name}.lr={group['lr']!r}"
+            for name, group in groups.items()
+            if group and "lr" in group
+        ]
     return shlex.join(["gradcli", "train", *paths, *overrides])
 
 

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from gradcli.config.compose import (
     Composed,
@@ -26,7 +25,7 @@ from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
 from gradcli.config.data_config import with_source
 from gradcli.config.overrides import SHOW_CONFIG, parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
-from gradcli.config.targets import keywords, members_of
+from gradcli.config.targets import configured_rate, members_of
 from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError, nearest
 from gradcli.records import DataInfo
@@ -104,7 +103,8 @@ class ComposedComparison:
             raise
         composed = composed.with_data(data.name)
         name = " ".join([optimizer, *variation])
-        return ComposedArm(name, optimizer, variation, composed, _learning_rate(composed))
+        rate = configured_rate(composed.classes["optimizer"], composed.config.optimizer.arguments)
+        return ComposedArm(name, optimizer, variation, composed, rate)
 
     def _train(self, overrides: Sequence[str]) -> Composed:
         """Compose a training run from the overrides of an arm."""
@@ -350,15 +350,6 @@ def _unique(names: list[str]) -> list[str]:
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return unique
-
-
-def _learning_rate(composed: Composed) -> float | None:
-    """Return the configured learning rate, or the default of the class; None if it has none."""
-    value: Any = composed.config.optimizer.arguments.get("lr")
-    if value is None:
-        keyword = keywords(composed.classes["optimizer"], "optimizer").get("lr")
-        value = None if keyword is None else keyword.default
-    return float(value) if isinstance(value, int | float) else None
 
 
 def add_allowed_columns(allow_import: Sequence[str]) -> None:

@@ -17,13 +17,13 @@ from gradcli.config.data_config import (
     stored_data,
     with_source,
 )
-from gradcli.config.defaults import with_defaults
 from gradcli.config.loading import (
     as_plain,
     compose_with_hydra,
     load_file,
     refuse_literal_interpolations,
     stored_values,
+    with_defaults,
     with_values,
 )
 from gradcli.config.overrides import (
@@ -33,6 +33,7 @@ from gradcli.config.overrides import (
     recorder_files,
     refuse_sweep,
 )
+from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.probe_schedule import check_monitor
 from gradcli.config.schema import TrainConfig
 from gradcli.config.values import CHOICES, typed
@@ -43,8 +44,8 @@ from gradcli.errors import UserError
 class Composed:
     """A resolved config, typed and as plain data, and where its parts come from.
 
-    `classes` holds the class that each section names: by its group, and a recorder's by
-    `recorder/OPTION`.
+    `classes` holds the class that each section names: by its group, a recorder's by
+    `recorder/OPTION`, and a parameter group's by `optimizer.groups.NAME`.
     """
 
     config: TrainConfig
@@ -239,13 +240,24 @@ def changed(
     Raises:
         UserError: if the config does not take one of them.
     """
-    keys = [parse_override(override).key_or_group for override in overrides]
+    parsed = [parse_override(override) for override in overrides]
+    keys = [override.key_or_group for override in parsed]
+    # Parameter groups are those of the config, which its option need not have.
+    of_groups = [
+        override
+        for override in parsed
+        if override.key_or_group.startswith(f"optimizer.{GROUPS_KEY}.") and "optimizer" not in keys
+    ]
+    overrides = [
+        one for one, parts in zip(overrides, parsed, strict=True) if parts not in of_groups
+    ]
+    keys = [key for key in keys if key not in [one.key_or_group for one in of_groups]]
     options = dict(stored.plain[CHOICES])
     # Which keys may be set depends on the options that have them.
     concerned = {key.partition(".")[0] for key in keys if "." in key} & options.keys()
     kept = [f"{group}={options[group]}" for group in sorted(concerned - set(keys))]
     given = resolve("train", GROUPS, [*kept, *overrides], ConfigFiles(config_dir), allow_import)
-    plain = {**stored.plain, CHOICES: options}
+    plain = {**as_plain(with_values(OmegaConf.create(stored.plain), of_groups)), CHOICES: options}
     for key in keys:
         section, _, name = key.partition(".")
         if section == key:

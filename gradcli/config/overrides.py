@@ -19,6 +19,7 @@ from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
 from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, RECORDER_GROUP, ConfigFiles
 from gradcli.config.loading import as_plain
+from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
@@ -177,6 +178,8 @@ class SettableKeys:
         self._config_files, self._allow_import = files, allow_import
         # The groups whose options name a class, of those that the root has.
         self._sections = [group for group in (*GROUPS, "engine") if group in options]
+        listed = plain["optimizer"].get(GROUPS_KEY) if "optimizer" in self._sections else None
+        self._groups: set[str] = set(listed) if isinstance(listed, dict) else set()
 
     def check(self, override: Override) -> str:
         """Return the override as Hydra takes it: with `++` if the YAML lacks the key.
@@ -191,6 +194,9 @@ class SettableKeys:
         group, _, name = key.partition(".")
         if group in self._sections and name in self._keywords(group):
             return "++" + text.lstrip("+")
+        if group == "optimizer" and name.partition(".")[0] == GROUPS_KEY:
+            self._check_group(override)
+            return text if override.is_delete() else "++" + text.lstrip("+")
         raise self._unknown(key, text.partition("=")[2])
 
     def _listed(self) -> list[str]:
@@ -201,6 +207,26 @@ class SettableKeys:
             if isinstance(value, dict):
                 keys += [f"{key}.{name}" for name in value]
         return keys
+
+    def _check_group(self, override: Override) -> None:
+        """Refuse a key of a parameter group that does not exist yet; a `+` adds one."""
+        key, text = override.key_or_group, str(override.input_line)
+        name, *rest = key.split(".", 3)[2:] or [""]
+        if not name:
+            value: Any = override.value()
+            self._groups |= set(value) if isinstance(value, dict) else set()
+        elif text.startswith("+"):
+            self._groups.add(name)
+        elif name not in self._groups:
+            likely = nearest(name, self._groups) or sorted(self._groups)
+            keys = [".".join(["optimizer", GROUPS_KEY, one, *rest]) for one in likely]
+            typed = text.partition("=")[2]
+            raise UserError(
+                f"optimizer={self.options['optimizer']} has no group '{name}'.",
+                where=f"{key} in {self.files['optimizer']}",
+                choices=keys,
+                hint=f"{keys[0]}={typed}" if keys else f"+{key}={typed}",
+            )
 
     def _keywords(self, group: str) -> dict[str, Any]:
         section = section_of(self.plain, self.options, group, self.files[group])

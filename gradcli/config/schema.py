@@ -33,6 +33,30 @@ class Section:
     option: str
     target: str
     arguments: dict[str, Any]
+    parameter_groups: tuple[ParameterGroupConfig, ...] = ()
+    """Those of `optimizer.groups`, in their order."""
+    inside: str = ""
+    """The key of the part that holds it, if that is not its group: `optimizer.groups.rest`."""
+
+    @property
+    def key(self) -> str:
+        """The key under which an override sets its arguments."""
+        return self.inside or self.group
+
+
+@dataclass(frozen=True)
+class ParameterGroupConfig:
+    """A group of `optimizer.groups`: which parameters it takes, and how they are updated."""
+
+    name: str
+    rule: dict[str, list[int | str]]
+    """What a parameter must be; empty for all that is left."""
+    own: dict[str, Any]
+    """The keyword arguments that the group itself has."""
+    has_own_class: bool
+    section: Section
+    """The class and the arguments that hold for the group: without a class of its own, also those
+    of the optimizer around it."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from gradcli.config.compose import Composed
-from gradcli.config.defaults import with_defaults
-from gradcli.config.loading import stored_values
+from gradcli.config.loading import stored_values, with_defaults
+from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.values import CHOICES
 from gradcli.errors import UserError
 
@@ -47,7 +48,19 @@ def flattened(plain: dict[str, Any]) -> dict[str, Any]:
             settings[key] = choices[key]
         inner = value if isinstance(value, dict) else {}
         settings |= {f"{key}.{name}": one for name, one in inner.items()} or {key: value}
-    return settings
+    key = f"optimizer.{GROUPS_KEY}"
+    return settings | _leaves(settings.pop(key), key) if key in settings else settings
+
+
+def _leaves(value: Any, key: str) -> dict[str, Any]:
+    """Return all that tables within tables hold, by their whole keys; an empty table as it is."""
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    return {
+        inner: one
+        for name, item in value.items()
+        for inner, one in _leaves(item, f"{key}.{name}").items()
+    }
 
 
 def annotated_yaml(composed: Composed) -> str:
@@ -72,4 +85,4 @@ def _line(composed: Composed, name: str, value: Any, prefix: str, indent: str) -
     if isinstance(value, list):
         flat = f"{name}: [{', '.join(str(item) for item in value)}]"
     mark = "  # command line" if prefix + name in composed.overridden else ""
-    return indent + flat + mark
+    return textwrap.indent(flat, indent) + mark

@@ -60,7 +60,7 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
     """
     target = section.target
     packages = (*ALLOWED_PACKAGES, *allowed)
-    where = f"{section.group}._target_ in {file}"
+    where = f"{section.key}._target_ in {file}"
     if not any(target.startswith(f"{package}.") for package in packages):
         package = target.split(".")[0]
         raise UserError(
@@ -143,15 +143,16 @@ def check_arguments(section: Section, target: type, file: str) -> None:
     """
     known = keywords(target, section.group)
     for name, value in section.arguments.items():
-        key = f"{section.group}.{name}"
+        key = f"{section.key}.{name}"
         if name not in known:
             likely = nearest(name, known) or sorted(known)
             raise UserError(
                 f"{target.__name__} takes no '{name}'.",
                 where=f"{key} in {file}",
-                choices=[f"{section.group}.{option}" for option in likely],
+                choices=[f"{section.key}.{option}" for option in likely],
             )
-        objection = _objection(key, known[name], value, target)
+        is_rate = section.group == "optimizer" and name == "lr"
+        objection = _objection(known[name], value, target, is_rate=is_rate)
         if objection:
             default = known[name].default
             raise UserError(
@@ -167,12 +168,21 @@ def check_arguments(section: Section, target: type, file: str) -> None:
         if missing and keyword.default is inspect.Parameter.empty:
             raise UserError(
                 f"{target.__name__} needs a value for '{keyword.name}'.",
-                where=f"{section.group}.{keyword.name} in {file}",
-                hint=f"{section.group}.{keyword.name}=VALUE",
+                where=f"{section.key}.{keyword.name} in {file}",
+                hint=f"{section.key}.{keyword.name}=VALUE",
             )
 
 
-def _objection(key: str, keyword: Keyword, value: Any, target: type) -> str:
+def configured_rate(target: type, arguments: Mapping[str, Any]) -> float | None:
+    """Return the learning rate that an optimizer's arguments set, or its class; None without."""
+    value: Any = arguments.get("lr")
+    if value is None:
+        keyword = keywords(target, "optimizer").get("lr")
+        value = None if keyword is None else keyword.default
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _objection(keyword: Keyword, value: Any, target: type, *, is_rate: bool) -> str:
     """Say why an argument cannot have this value; empty if it can.
 
     Infinity may make sense to a class, as "no limit"; as a learning rate it cannot.
@@ -185,7 +195,7 @@ def _objection(key: str, keyword: Keyword, value: Any, target: type) -> str:
         exponent = "; a larger number needs an exponent, as 1e+23 has"
         limits = f"a whole number must be from {-MOST - 1:,} to {MOST:,}"
         return limits + exponent * accepts(keyword.annotation, float(MOST))
-    if key == "optimizer.lr" and isinstance(value, int | float) and not 0 <= value < math.inf:
+    if is_rate and isinstance(value, int | float) and not 0 <= value < math.inf:
         return "a learning rate must be a finite number, 0 or more"
     return ""
 

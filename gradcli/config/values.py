@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from gradcli.config.data_config import data_fields
+from gradcli.config.parameter_groups import with_parameter_groups
 from gradcli.config.schema import DataConfig, Section, check_limits
 from gradcli.config.targets import accepts, check_arguments, in_words, resolve_target
 from gradcli.errors import UserError, nearest
@@ -29,8 +30,8 @@ def typed(
     not wait for that. The class of the data is left to `config.data_config.with_source`.
 
     Returns:
-        The config, and the class that each section names: by its group, and by
-        `recorder/OPTION` for a recorder.
+        The config, and the class that each section names: by its group, by `recorder/OPTION` for a
+        recorder, and by `optimizer.groups.NAME` for a parameter group.
 
     Raises:
         UserError: if a value has the wrong type or is out of its limits.
@@ -79,11 +80,12 @@ def typed(
     config: _Schema = build(schema, plain, "")
     check_limits(config)
     classes: dict[str, type] = {}
-    for section in sections:
-        key = section.group
+    of_groups = [one.section for section in sections for one in section.parameter_groups]
+    for section in (*sections, *of_groups):
+        key = section.key
         if key == "recorder":
             key = f"recorder/{section.option}"
-        file = files.get(key, files[""])
+        file = files.get(section.group if section.inside else key, files[""])
         classes[key] = resolve_target(section, file, allow_import)
         check_arguments(section, classes[key], file)
     return config, classes
@@ -128,7 +130,7 @@ def section_of(plain: dict[str, Any], options: dict[str, str], group: str, file:
     """Return the section of a group: the name and the arguments of its class, unchecked.
 
     Raises:
-        UserError: if the group names no class.
+        UserError: if the group names no class, or `optimizer.groups` has what is no rule.
     """
     values = plain[group]
     if not isinstance(values, dict) or not isinstance(values.get("_target_"), str):
@@ -138,4 +140,5 @@ def section_of(plain: dict[str, Any], options: dict[str, str], group: str, file:
             hint="a line such as `_target_: torch.optim.Adam` in that file",
         )
     arguments = {name: value for name, value in values.items() if name != "_target_"}
-    return Section(group, options[group], values["_target_"], arguments)
+    section = Section(group, options[group], values["_target_"], arguments)
+    return with_parameter_groups(section, file)

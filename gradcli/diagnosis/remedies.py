@@ -169,12 +169,18 @@ def _learning_rate(evidence: Evidence, factor: float) -> str | None:
     rate = evidence.info.learning_rate
     if evidence.info.is_own_loop or not 0 < rate < math.inf:
         return None
-    return f"optimizer.lr={rate * factor:.2g}"
+    # Groups may have rates of their own, which the optimizer's leaves alone.
+    rates = {f"optimizer.groups.{one.name}": one.learning_rate for one in evidence.info.groups}
+    return " ".join(
+        f"{place}.lr={one * factor:.2g}"
+        for place, one in (rates or {"optimizer": rate}).items()
+        if one > 0
+    )
 
 
 def set_learning_rate(evidence: Evidence) -> str | None:
     """Propose a learning rate for an optimizer whose rate is zero."""
-    return None if evidence.info.is_own_loop else "optimizer.lr=0.001"
+    return None if _has_own_settings(evidence) else "optimizer.lr=0.001"
 
 
 def scale_inputs(evidence: Evidence) -> str | None:
@@ -197,14 +203,14 @@ def gentle_decay(decay: float, pull: float) -> float:
 
 def lower_weight_decay(evidence: Evidence, decay: float, pull: float) -> str | None:
     """Propose a weight decay that the gradient outweighs."""
-    if evidence.info.is_own_loop:
+    if _has_own_settings(evidence):
         return None
     return f"optimizer.weight_decay={gentle_decay(decay, pull):g}"
 
 
 def usual_momentum(evidence: Evidence) -> str | None:
     """Propose the usual momentum, by the key that the optimizer has."""
-    if evidence.info.is_own_loop:
+    if _has_own_settings(evidence):
         return None
     if evidence.info.optimizer in _WITH_BETAS:
         return "optimizer.betas=[0.9,0.999]"
@@ -213,7 +219,12 @@ def usual_momentum(evidence: Evidence) -> str | None:
 
 def usual_epsilon(evidence: Evidence) -> str | None:
     """Propose the usual epsilon."""
-    return None if evidence.info.is_own_loop else "optimizer.eps=1e-8"
+    return None if _has_own_settings(evidence) else "optimizer.eps=1e-8"
+
+
+def _has_own_settings(evidence: Evidence) -> bool:
+    """Whether no override of the optimizer sets what all its parameters have."""
+    return evidence.info.is_own_loop or bool(evidence.info.groups)
 
 
 def lower_dropout(evidence: Evidence) -> str | None:

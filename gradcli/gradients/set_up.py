@@ -98,11 +98,17 @@ def parameter_groups(
         parameters: of the model, in the run's order; others are left out.
     """
     place = {id(parameter): index for index, parameter in enumerate(parameters)}
-    class_decouples = type(optimizer).__name__ in _DECOUPLED or isinstance(
-        optimizer, torch.optim.AdamW
-    )
     found = []
-    for group in getattr(optimizer, "param_groups", ()):
+    # Several optimizers under one decay as each of them does.
+    grouped = [
+        (member, group)
+        for member in getattr(optimizer, "members", (optimizer,))
+        for group in getattr(member, "param_groups", ())
+    ]
+    for member, group in grouped:
+        class_decouples = type(member).__name__ in _DECOUPLED or isinstance(
+            member, torch.optim.AdamW
+        )
         betas = group.get("betas")
         first, second = (
             betas[:2]

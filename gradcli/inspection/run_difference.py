@@ -67,6 +67,10 @@ class RunDifference:
     """The recorded quantities that differ although they do not depend on the weights, such as the
     learning rate, each with the first step at which it does."""
 
+    routing: tuple[Contrast, ...] = ()
+    """The parameters that other groups of `optimizer.groups` update, by name, each with its group;
+    None in a run without groups."""
+
     @property
     def decisions(self) -> tuple[Contrast, ...]:
         """The settings that differ and may change a training.
@@ -120,6 +124,7 @@ def difference(a: Run, b: Run) -> RunDifference:
         first_different_step=first,
         norms_compared=norms,
         causes=_causes(a.steps, b.steps),
+        routing=_contrasts(_routing(a), _routing(b)),
     )
 
 
@@ -293,6 +298,11 @@ def _same_rows(
         of_b = b.parameter_grad_norm_before_clip[rows_of_b]
         same &= _equal(of_a, of_b).all(axis=1)
     return same
+
+
+def _routing(run: Run) -> dict[str, str]:
+    """Return the name of the group of each parameter; empty without groups."""
+    return {name: group.name for group in run.info.groups for name in group.parameters}
 
 
 def _have_equal_norms(a: StepRecords, b: StepRecords) -> bool:

@@ -21,6 +21,7 @@ from gradcli.diagnosis import (
     diagnose,
 )
 from gradcli.diagnosis.evidence import matrix_layers
+from gradcli.inspection.group_summary import norm_by_group, places_of_groups, rates_of_groups
 from gradcli.notation import numbers
 from gradcli.probes.hidden_states import HIDDEN_STATES
 from gradcli.probes.noise import NOISE
@@ -29,6 +30,7 @@ from gradcli.records import (
     PHASES,
     EvalRecord,
     Floats,
+    GroupSummary,
     LayerInfo,
     LayerSummary,
     NormSummary,
@@ -61,7 +63,7 @@ def summarise_run(
         UserError: if the process ended before the model was built.
     """
     info, state, ending = run.info, run.state, status or run.status
-    norms = _NormColumns(run.layers)
+    norms = _NormColumns(run.layers, places_of_groups(run))
     norms.add_all(run.steps)
     steps = _steps_made(run)
     last = run.layer_records[-1] if run.layer_records else None
@@ -89,9 +91,9 @@ def summarise_run(
         layers=tuple(
             LayerSummary(
                 name=layer.name,
-                grad_norm_before_clip=norms.before.of_layer(index),
-                grad_norm_after_clip=norms.after.of_layer(index),
-                clipped_fraction=norms.clipped_fraction_of_layer(index),
+                grad_norm_before_clip=norms.before.of_column(index),
+                grad_norm_after_clip=norms.after.of_column(index),
+                clipped_fraction=norms.clipped_fraction_of_column(index),
                 weight_norm=last.weight_norm[index] if last else math.nan,
                 update_ratio=last.update_ratio[index] if last else math.nan,
             )
@@ -100,6 +102,12 @@ def summarise_run(
         findings=diagnose(evidence),
         fault=run.fault,
         notes=_notes(run, steps),
+        groups=tuple(
+            GroupSummary(group, *rates, norms.of_groups.of_column(index))
+            for index, (group, rates) in enumerate(
+                zip(info.groups, rates_of_groups(run), strict=True)
+            )
+        ),
     )
 
 
@@ -202,7 +210,7 @@ class _Columns:
         self.largest = largest if self.largest is None else np.maximum(self.largest, largest)
         self.rows += len(block)
 
-    def of_layer(self, index: int) -> NormSummary:
+    def of_column(self, index: int) -> NormSummary:
         """Summarise one column; NaN if no row was added."""
         columns = (self.first, self.last, self.total, self.largest)
         first, last, total, largest = (
@@ -213,9 +221,12 @@ class _Columns:
 
 @dataclass
 class _NormColumns:
-    """The norms of the layers before and after clipping, over a whole run."""
+    """The norms of the layers before and after clipping, and of the parameter groups before it."""
 
     layers: tuple[LayerInfo, ...]
+    places: Sequence[Sequence[int]] = ()
+    """The parameters of each group."""
+    of_groups: _Columns = field(default_factory=_Columns)
     before: _Columns = field(default_factory=_Columns)
     after: _Columns = field(default_factory=_Columns)
     clipped: int = 0
@@ -228,6 +239,9 @@ class _NormColumns:
             before = norm_by_layer(steps.parameter_grad_norm_before_clip[rows], self.layers)
             after = norm_by_layer(steps.parameter_grad_norm_after_clip[rows], self.layers)
             self.before.add(before)
+            self.of_groups.add(
+                norm_by_group(steps.parameter_grad_norm_before_clip[rows], self.places)
+            )
             self.after.add(after)
             self.clipped += int(was_clipped(steps.clip_coefficient[rows]).sum())
             by_layer = was_clipped(after, before).sum(axis=0)
@@ -240,7 +254,7 @@ class _NormColumns:
         """The fraction of steps whose global norm was reduced."""
         return self.clipped / self.before.rows if self.before.rows else 0.0
 
-    def clipped_fraction_of_layer(self, index: int) -> float:
+    def clipped_fraction_of_column(self, index: int) -> float:
         """The fraction of steps in which the norm of the layer was reduced."""
         if self.clipped_by_layer is None:
             return 0.0

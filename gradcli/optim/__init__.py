@@ -7,6 +7,7 @@ makes the update.
 
 from gradcli.optim.learning_rate import LearningRate
 from gradcli.optim.optimizers import build_optimizer, load_optimizer_state
+from gradcli.optim.routing import RuledGroup, route
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
 
@@ -15,10 +16,12 @@ __all__ = [
     "Cosine",
     "LearningRate",
     "OneCycle",
+    "RuledGroup",
     "Schedule",
     "Step",
     "TorchSchedule",
     "build_optimizer",
     "build_schedule",
     "load_optimizer_state",
+    "route",
 ]

@@ -16,7 +16,8 @@ It can assume that gradients are finite, clipped, and of one batch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ from torch import nn
 
 from gradcli.errors import UserError
 from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict
-
-Groups = list[dict[str, Any]]
+from gradcli.optim.composite import CompositeOptimizer
+from gradcli.optim.routing import RuledGroup, route
 
 
 def build_optimizer(
@@ -35,12 +36,16 @@ def build_optimizer(
     *,
     device: torch.device,
     decay_biases_and_norms: bool,
+    groups: Sequence[RuledGroup] = (),
 ) -> torch.optim.Optimizer:
     """Build an optimizer for the parameters of `model` that require gradients.
 
     The class receives named parameters, as `torch.optim` accepts them since 2.6: in one group, or
-    in two if weight decay spares biases and the scales of norm layers, which are the parameters
-    with fewer than two dimensions.
+    in one for each of `groups`. If weight decay spares biases and the scales of norm layers, which
+    are the parameters with fewer than two dimensions, each group with weight decay is two.
+
+    If groups have classes of their own, the result is a `CompositeOptimizer` of one optimizer for
+    each of them and one of `optimizer_class` for all other groups.
 
     The fused implementation is used if the class has one for these settings and parameters and no
     parameter is a view with gaps, unless the settings name `fused` or `foreach`, or `step` is not
@@ -54,29 +59,86 @@ def build_optimizer(
         model: already on the device.
         device: of the parameters.
         decay_biases_and_norms: whether weight decay also acts on these.
+        groups: which parameters are updated with which settings; empty for one group of all.
 
     Raises:
-        UserError: the model has no parameter to train, the class refuses its arguments, or it
-            needs more than `step()` after `backward()`.
+        UserError: the model has no parameter to train, a parameter is in no group or a group has
+            no parameter, or a class refuses its arguments or needs more than `step()` after
+            `backward()`.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise UserError("the model has no parameter to train", where="model")
-    _refuse_closure(optimizer_class)
-    settings = dict(kwargs)
-    if _may_fuse(optimizer_class, kwargs) and all(map(_is_dense, parameters.values())):
+    everything = RuledGroup("", {}, {})
+    routed = route(model, groups) or {everything.name: parameters}
+    members: list[_Member] = []
+    shared = _Member(optimizer_class, kwargs, [])
+    for group in groups or [everything]:
+        if group.optimizer_class is None:
+            member, own = shared, group.kwargs
+        else:
+            member, own = _Member(group.optimizer_class, group.kwargs, []), {}
+        if member not in members:
+            members.append(member)
+        whole = _Part(group.where if groups else "optimizer", own, routed[group.name])
+        member.parts.extend([whole] if decay_biases_and_norms else _spared(whole, member))
+    built = [_build(member, device) for member in members]
+    return built[0] if len(built) == 1 else CompositeOptimizer(built)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A parameter group: parameters by name, and the settings that only they have."""
+
+    where: str
+    own: Mapping[str, Any]
+    parameters: Mapping[str, nn.Parameter]
+
+
+@dataclass(frozen=True, eq=False)
+class _Member:
+    """An optimizer to build: its class, the arguments for all its groups, and the groups."""
+
+    optimizer_class: type[torch.optim.Optimizer]
+    kwargs: Mapping[str, Any]
+    parts: list[_Part]
+
+
+def _spared(part: _Part, member: _Member) -> list[_Part]:
+    """Split a group with weight decay, so that biases and the scales of norms are spared it."""
+    if _weight_decay(member.optimizer_class, {**member.kwargs, **part.own}) == 0:
+        return [part]
+    spared = {name: p for name, p in part.parameters.items() if p.ndim < 2}
+    decayed = {name: p for name, p in part.parameters.items() if name not in spared}
+    both = (
+        replace(part, parameters=decayed),
+        replace(part, parameters=spared, own={**part.own, "weight_decay": 0.0}),
+    )
+    return [one for one in both if one.parameters]
+
+
+def _build(member: _Member, device: torch.device) -> torch.optim.Optimizer:
+    """Build an optimizer, fused if it can be.
+
+    Raises:
+        UserError: the class refuses its arguments, or cannot make a plain step.
+    """
+    _refuse_closure(member.optimizer_class)
+    settings = dict(member.kwargs)
+    everything = [p for part in member.parts for p in part.parameters.values()]
+    named = {*member.kwargs, *(key for part in member.parts for key in part.own)}
+    if _may_fuse(member.optimizer_class, named) and all(map(_is_dense, everything)):
         settings["fused"] = True
-    spare = not decay_biases_and_norms and _weight_decay(optimizer_class, kwargs) != 0
-    groups = _groups(parameters, spare=spare)
     try:
-        _rehearse(optimizer_class, settings, groups, device)
+        _rehearse(member, settings, device)
     except UserError:
-        if settings == kwargs:
+        if settings == member.kwargs:
             raise
         # The fused implementation supports fewer settings; perhaps the plain one works.
-        settings = dict(kwargs)
-        _rehearse(optimizer_class, settings, groups, device)
-    return construct(optimizer_class, groups, settings)
+        settings = dict(member.kwargs)
+        _rehearse(member, settings, device)
+    groups = [{"params": list(part.parameters.items()), **part.own} for part in member.parts]
+    return construct(member.optimizer_class, groups, settings)
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
@@ -111,11 +173,11 @@ def _refuse_closure(optimizer_class: type[torch.optim.Optimizer]) -> None:
             )
 
 
-def _may_fuse(optimizer_class: type[torch.optim.Optimizer], kwargs: Mapping[str, Any]) -> bool:
+def _may_fuse(optimizer_class: type[torch.optim.Optimizer], named: Set[str]) -> bool:
     accepted = inspect.signature(optimizer_class).parameters
     owner = next(one for one in optimizer_class.__mro__ if "step" in vars(one))
     of_torch = owner.__module__.startswith("torch.")
-    return of_torch and "fused" in accepted and not {"fused", "foreach"} & kwargs.keys()
+    return of_torch and "fused" in accepted and not {"fused", "foreach"} & named
 
 
 def _is_dense(parameter: nn.Parameter) -> bool:
@@ -138,45 +200,41 @@ def _weight_decay(optimizer_class: type[torch.optim.Optimizer], kwargs: Mapping[
     return 0 if parameter is None else kwargs.get("weight_decay", parameter.default)
 
 
-def _groups(parameters: Mapping[str, nn.Parameter], *, spare: bool) -> Groups:
-    """Group the parameters by whether weight decay acts on them."""
-    spared = {name: p for name, p in parameters.items() if spare and p.ndim < 2}
-    decayed = {name: p for name, p in parameters.items() if name not in spared}
-    groups: Groups = [{"params": list(decayed.items())}] if decayed else []
-    if spared:
-        groups.append({"params": list(spared.items()), "weight_decay": 0.0})
-    return groups
-
-
-def _rehearse(
-    optimizer_class: type[torch.optim.Optimizer],
-    settings: Mapping[str, Any],
-    groups: Groups,
-    device: torch.device,
-) -> None:
-    """Make one step on copies of the parameters, to find what a signature does not show.
+def _rehearse(member: _Member, settings: Mapping[str, Any], device: torch.device) -> None:
+    """Make one step on copies of each group's parameters, to find what a signature does not show.
 
     Examples: a fused implementation that does not support the device, a class for sparse gradients
-    (SparseAdam) or matrices only (Muon), a closure that is optional in the signature only. Small
-    corners are copied, because copying whole parameters would delay the start.
+    (SparseAdam) or matrices only (Muon), a closure that is optional in the signature only, a
+    setting that a class checks in its constructor. Small corners are copied, because copying whole
+    parameters would delay the start.
     """
-    name = optimizer_class.__name__
-    copies = [
-        {**group, "params": [(key, _corner(parameter)) for key, parameter in group["params"]]}
-        for group in groups
-    ]
+    name = member.optimizer_class.__name__
     # An optimizer may draw noise; the rehearsal must not change the run's random state.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            optimizer = construct(optimizer_class, copies, settings)
-        except Exception as error:
-            raise UserError(f"{name} refuses its settings: {error}", where="optimizer") from error
-        try:
-            StepWithoutDynamo(optimizer)()
-        except Exception as error:
-            raise UserError(
-                f"{name} cannot make a plain step on this model: {error}", where="optimizer"
-            ) from error
+        for part in member.parts:
+            copies = [(key, _corner(parameter)) for key, parameter in part.parameters.items()]
+            whole = {**settings, **part.own}
+            try:
+                optimizer = construct(member.optimizer_class, [{"params": copies}], whole)
+            except Exception as error:
+                raise UserError(
+                    f"{name} refuses its settings: {error}", where=part.where
+                ) from error
+            try:
+                StepWithoutDynamo(optimizer)()
+            except Exception as error:
+                raise UserError(
+                    f"{name} cannot make a plain step on this model: {error}", where=part.where
+                ) from error
+            if kept := set(part.own) - optimizer.defaults.keys():
+                raise UserError(
+                    f"{name} has one '{min(kept)}' for all its parameters, so a group cannot have "
+                    "its own.",
+                    where=f"{part.where}.{min(kept)}",
+                    hint="decay_biases_and_norms=true"
+                    if part.where == "optimizer"
+                    else f"a `_target_` in {part.where}, for an optimizer of its own",
+                )
 
 
 def _corner(parameter: nn.Parameter) -> nn.Parameter:

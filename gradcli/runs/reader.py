@@ -102,7 +102,9 @@ class Run(StateDirectory):
                 hint=f"gradcli train --resume {self.path}",
             )
         with reading(self.path / RUN_FILE):
-            info: RunInfo = decoded(RunInfo, {**self.state["info"], "layers": self.layers})
+            groups = self.state.get("parameter_groups", [])
+            known = {**self.state["info"], "layers": self.layers, "groups": groups}
+            info: RunInfo = decoded(RunInfo, known)
         return info
 
     @cached_property

@@ -176,6 +176,7 @@ class RunJson(TypedDict, total=False):
     dropped_recorders: dict[str, str]
     fault: dict[str, Any]
     fault_details: dict[str, Any]
+    parameter_groups: list[Any]
 
 
 class RunWriter:
@@ -241,10 +242,13 @@ class RunWriter:
         write_json(self.directory / LAYERS_FILE, [asdict(layer) for layer in info.layers])
         described = asdict(info)
         del described["layers"]
+        groups = described.pop("groups")
         parts = [*self._parts, {**self._part, "start_step": info.start_step}]
         # An earlier result no longer holds once a run is resumed. Before the logs are cut: they
         # may be shorter then than a finished run's are.
-        self.set_status("running", info=described, result={}, parts=parts)
+        # Apart from `info`, of whose keys an earlier gradcli knows each or refuses the file.
+        routing = {"parameter_groups": groups} if groups else {}
+        self.set_status("running", info=described, result={}, parts=parts, **routing)
         self._step_rows = StepRows(self.directory, info.layers)
         self._logs = Logs(self.directory, log_bytes)
 

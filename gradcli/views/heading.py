@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from gradcli.notation import numbers
 from gradcli.records import DataInfo, FaultRecord, RunInfo
 
+#: The width of the line of a parameter group outside a screen.
+LONGEST_GROUP = 100
 STATUS_STYLES = {
     "finished": "green",
     "diverged": "red",
@@ -42,6 +44,16 @@ def describe(info: RunInfo) -> list[str]:
         numbers.count(info.threads, "thread"),
     ]
     return [phrase for phrase in phrases if phrase]
+
+
+def describe_groups(info: RunInfo) -> list[str]:
+    """Describe each parameter group in a line; empty without groups."""
+    return [
+        f"{group.name}: {group.optimizer.rpartition('.')[2]}"
+        + ("" if math.isnan(group.learning_rate) else f" {group.learning_rate:g}")
+        + f", {numbers.count(len(group.parameters), 'parameter')}: {', '.join(group.parameters)}"
+        for group in info.groups
+    ]
 
 
 def joined(phrases: Iterable[str], separator: str, width: int) -> str:

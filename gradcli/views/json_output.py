@@ -22,6 +22,7 @@ from gradcli.probes.registry import known_probes
 from gradcli.records import (
     DataInfo,
     Finding,
+    GroupSummary,
     LayerSummary,
     Metric,
     ProbeRecord,
@@ -76,6 +77,7 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
         "layers": [_layer(layer) for layer in summary.layers],
         "findings": [finding_json(finding) for finding in summary.findings],
         "notes": summary.notes,
+        "parameter_groups": [_parameter_group(group) for group in summary.groups],
     }
     written: dict[str, Any] = jsonable(result)
     return written
@@ -167,6 +169,7 @@ def difference_json(difference: RunDifference) -> dict[str, Any]:
         "first_different_step": difference.first_different_step,
         "norms_compared": difference.norms_compared,
         "causes": [{"quantity": name, "step": step} for name, step in difference.causes],
+        "routing": [asdict(one) for one in difference.routing],
     }
 
 
@@ -194,6 +197,18 @@ def _layer(layer: LayerSummary) -> dict[str, Any]:
         "clipped_fraction": layer.clipped_fraction,
         "weight_norm": layer.weight_norm,
         "update_ratio": layer.update_ratio,
+    }
+
+
+def _parameter_group(group: GroupSummary) -> dict[str, Any]:
+    """Return a group of `optimizer.groups`: what it took, its settings and its measurements."""
+    return {
+        "name": group.info.name,
+        "optimizer": group.info.optimizer,
+        "keywords": group.info.keywords,
+        "parameters": group.info.parameters,
+        "lr": {"first": group.first_learning_rate, "last": group.last_learning_rate},
+        "grad_norm_before_clip": asdict(group.grad_norm_before_clip),
     }
 
 

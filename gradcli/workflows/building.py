@@ -6,6 +6,7 @@ Everything is built here and nothing is trained. Runs, trials, plans and inspect
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,18 @@ import torch
 from torch import nn
 
 from gradcli.config import Composed, DataConfig
-from gradcli.config.targets import construct
+from gradcli.config.targets import configured_rate, construct
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import build_model, build_own_model
-from gradcli.optim import LearningRate, build_optimizer, build_schedule
-from gradcli.records import Recorder, RunInfo
+from gradcli.optim import (
+    LearningRate,
+    RuledGroup,
+    build_optimizer,
+    build_schedule,
+    route,
+)
+from gradcli.records import GroupInfo, Recorder, RunInfo
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.training import Trainer, TrainingPlan, total_steps, worthwhile_threads
@@ -158,6 +165,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         model,
         device=device,
         decay_biases_and_norms=config.decay_biases_and_norms,
+        groups=_ruled_groups(composed),
     )
     splits = {
         name: Batches(
@@ -196,6 +204,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
 def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: str) -> RunInfo:
     """Return the header of the run in the directory named `run`."""
     config = composed.config
+    groups = _describe_groups(composed, trainer.model)
     return RunInfo(
         run=run,
         name=config.name or "",
@@ -203,7 +212,9 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         model=config.model.option,
         model_size=trained_size(trainer.model),
         optimizer=config.optimizer.option,
-        learning_rate=float(trainer.optimizer.defaults["lr"]),
+        learning_rate=groups[0].learning_rate
+        if groups
+        else float(trainer.optimizer.defaults["lr"]),
         schedule=config.schedule.option,
         clip=describe_clip(composed),
         activation=activation_name(composed),
@@ -216,6 +227,40 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         layers=trainer.layers,
         metric=trainer.objective.metric,
         loss=trainer.objective.name,
+        groups=groups,
+    )
+
+
+def _ruled_groups(composed: Composed) -> tuple[RuledGroup, ...]:
+    """Return the optimizer's groups with their classes."""
+    return tuple(
+        RuledGroup(
+            name=group.name,
+            rule=group.rule,
+            kwargs=group.own,
+            optimizer_class=composed.classes[group.section.key] if group.has_own_class else None,
+        )
+        for group in composed.config.optimizer.parameter_groups
+    )
+
+
+def _describe_groups(composed: Composed, model: nn.Module) -> tuple[GroupInfo, ...]:
+    """Return what the optimizer's groups took of a model, and with which settings."""
+    routed = route(model, _ruled_groups(composed))
+    sections = {one.name: one.section for one in composed.config.optimizer.parameter_groups}
+    rates = {
+        name: configured_rate(composed.classes[section.key], section.arguments)
+        for name, section in sections.items()
+    }
+    return tuple(
+        GroupInfo(
+            name=name,
+            optimizer=section.target,
+            keywords=section.arguments,
+            learning_rate=math.nan if (rate := rates[name]) is None else rate,
+            parameters=tuple(routed[name]),
+        )
+        for name, section in sections.items()
     )
 
 

@@ -19,6 +19,7 @@ from gradcli.config import (
     TrainConfig,
     compose_comparison,
 )
+from gradcli.config.parameter_groups import with_explicit_rates
 from gradcli.data import Dataset, steps_per_epoch
 from gradcli.errors import UserError
 from gradcli.system.paths import Paths
@@ -116,23 +117,32 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
         UserError: if they are to be tuned and its optimizer has none.
     """
     config, protocol = composed.config, composed.config.protocol
+    optimizer = arm.composed.config.optimizer
+    is_list = isinstance(config.lrs, list)
+    # The rates of parameter groups keep their proportion to the optimizer's own.
+    needs_rate = bool(optimizer.parameter_groups) if is_list else protocol.tune
+    if needs_rate and not arm.learning_rate:
+        purpose = (
+            "for its groups to keep their proportion to" if is_list else "to build a grid around"
+        )
+        raise UserError(
+            f"{arm.optimizer} has no learning rate above 0 {purpose}.",
+            where=f"optimizer.lr in {arm.composed.files['optimizer']}",
+            hint="protocol.tune=false" if is_list else "protocol.tune=false, or --lrs LIST",
+        )
     grid = None
     if isinstance(config.lrs, list):
         rates = tuple(sorted(set(map(float, config.lrs))))
-    elif not protocol.tune:
+    elif not protocol.tune or arm.learning_rate is None:
         rates = (math.nan if arm.learning_rate is None else arm.learning_rate,)
-    elif not arm.learning_rate:
-        raise UserError(
-            f"{arm.optimizer} has no learning rate above 0 to build a grid around.",
-            where=f"optimizer.lr in {arm.composed.files['optimizer']}",
-            hint="protocol.tune=false, or --lrs LIST",
-        )
     else:
         grid = grid_around(arm.learning_rate, protocol.learning_rates, protocol.per_decade)
         rates = grid.rates
+    plain = arm.composed.plain
+    explicit = with_explicit_rates(optimizer, arm.composed.classes, plain["optimizer"])
     return Arm(
         info=ArmInfo(arm.name, arm.optimizer, arm.overrides, rates),
-        config=arm.composed.plain,
+        config={**plain, "optimizer": explicit},
         grid=grid if len(rates) > 1 else None,
         steps=_total_steps(arm.composed.config, examples),
     )

@@ -52,7 +52,7 @@ def test_stdout_is_one_json_object_and_nothing_else(trained):
     assert set(result) == {
         *("schema", "run", "status", "data", "model", "optimizer", "device", "epochs", "steps"),
         *("train_loss", "val_accuracy", "test_accuracy", "seconds", "steps_per_second", "phases"),
-        *("clipped_fraction", "layers", "findings", "notes"),
+        *("clipped_fraction", "layers", "findings", "notes", "parameter_groups"),
     }
     assert result["schema"] == 2
     assert (result["status"], result["steps"], result["epochs"]) == ("finished", STEPS, 1)

@@ -15,6 +15,7 @@ from gradcli.comparison.protocol import (
     advance,
     grid_around,
     make_trial,
+    with_rate,
 )
 from gradcli.comparison.results import ArmInfo
 
@@ -415,3 +416,30 @@ def test_all_wait_at_a_rung_for_the_last():
     (state,) = advance([a], protocol, SHA, {**paused, first.id: Outcome("running")})
     assert state.wanted == ((first, 25),)
     assert state.stopped == frozenset()
+
+
+def test_a_rate_multiplies_those_of_parameter_groups_by_the_same_factor():
+    groups = {"hidden": {"lr": 0.5, "momentum": 0.9}, "biases": {"where": {}}, "rest": None}
+    optimizer = {"lr": 0.25, "eps": 1e-8, "groups": groups}
+    assert with_rate(optimizer, 1.0) == {
+        "lr": 1.0,
+        "eps": 1e-8,
+        "groups": {"hidden": {"lr": 2.0, "momentum": 0.9}, "biases": {"where": {}}, "rest": None},
+    }
+    assert with_rate(optimizer, 0.25) == optimizer
+    assert with_rate({"lr": 0.0, "groups": groups}, 0.0)["groups"] == groups
+    assert with_rate({"eps": 1.0}, 0.5) == {"eps": 1.0, "lr": 0.5}
+
+
+def test_the_order_of_parameter_groups_is_part_of_a_trial():
+    """The first group whose rule a parameter meets takes it."""
+    one, other = {"a": {"lr": 1.0}, "b": {}}, {"b": {}, "a": {"lr": 1.0}}
+    ids = [
+        make_trial(
+            replace(plain, config={**plain.config, "optimizer": {"lr": 1.0, "groups": groups}}),
+            *(0.1, 0, "tuning", SHA),
+        ).id
+        for plain in [arm("x")]
+        for groups in (one, other, dict(one))
+    ]
+    assert ids[0] == ids[2] != ids[1]

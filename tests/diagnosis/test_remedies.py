@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradcli.diagnosis import remedies
-from gradcli.records import DataInfo, LayerInfo, ParameterGroup, ParameterInfo
+from gradcli.records import DataInfo, GroupInfo, LayerInfo, ParameterGroup, ParameterInfo
 
 
 @pytest.fixture
@@ -307,3 +307,25 @@ def test_longer_training_is_four_times_the_epochs_and_all_of_their_steps(
     data = DataInfo("mnist5k", 4000, 500, 500, "", (1, 28, 28), 10)
     found = run_evidence(**{"data": data, "epochs": 3, "batch_size": 128, **info})
     assert remedies.longer_training(found) == override
+
+
+def test_a_rate_is_proposed_for_each_parameter_group(deep):
+    groups = tuple(
+        GroupInfo(name, "torch.optim.SGD", {}, rate, ())
+        for name, rate in (("a", 0.1), ("b", 0.002))
+    )
+    alone, grouped = deep(3), deep(3, groups=groups)
+    word = remedies.lower_learning_rate(alone, 10.0)
+    factor = float(word.partition("=")[2]) / alone.info.learning_rate
+    words = remedies.lower_learning_rate(grouped, 10.0).split()
+    assert [word.partition("=")[0] for word in words] == [
+        *("optimizer.groups.a.lr", "optimizer.groups.b.lr"),
+    ]
+    proposed = [float(word.partition("=")[2]) for word in words]
+    assert proposed == pytest.approx([0.1 * factor, 0.002 * factor], rel=0.05)
+    # Which group has the setting that is wrong, an override of the optimizer cannot say.
+    assert remedies.usual_epsilon(alone)
+    assert remedies.usual_epsilon(grouped) is None
+    assert remedies.usual_momentum(grouped) is None
+    assert remedies.set_learning_rate(grouped) is None
+    assert remedies.lower_weight_decay(grouped, 0.1, 5.0) is None

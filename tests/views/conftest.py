@@ -33,6 +33,7 @@ from gradcli.records import (
     PHASES,
     DataInfo,
     Finding,
+    GroupInfo,
     LayerInfo,
     LayerSummary,
     NormSummary,
@@ -80,6 +81,18 @@ def make_info() -> Callable[..., RunInfo]:
         return RunInfo(**(values | changes))
 
     return make
+
+
+@pytest.fixture
+def groups() -> tuple[GroupInfo, ...]:
+    """Two parameter groups of the model of `make_info`, each of its own class."""
+    return (
+        GroupInfo("matrices", "torch.optim.Muon", {"lr": 0.02}, 0.02, ("hidden1.weight",)),
+        GroupInfo(
+            *("rest", "torch.optim.AdamW", {"lr": 0.002}, 0.002),
+            ("hidden1.bias", "output.weight", "output.bias"),
+        ),
+    )
 
 
 @pytest.fixture

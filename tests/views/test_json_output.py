@@ -29,6 +29,7 @@ KEYS = [
     "layers",
     "findings",
     "notes",
+    "parameter_groups",
 ]
 
 

@@ -77,6 +77,16 @@ def test_train(printed, runs_dir):
     assert printed("train", "train", *TINY, *diverging, code=4)["train_loss"] == "nan"
 
 
+def test_runs_with_parameter_groups(printed, runs_dir):
+    groups = "optimizer.groups={biases:{where:{dimensions:1},lr:0.01},rest:{}}"
+    found = printed("train", "train", *TINY, groups)["parameter_groups"]
+    assert [group["name"] for group in found] == ["biases", "rest"]
+    other = groups.replace("dimensions:1", "names:'output.*'")
+    printed("train", "train", *TINY, other)
+    first, second = (path.name for path in sorted(runs_dir.iterdir()))
+    assert printed("runs-diff", "runs", "diff", first, second)["routing"]
+
+
 @pytest.mark.parametrize("halving", [False, True])
 def test_compare_optimizers(printed, runs_dir, trials_in_this_process, halving):
     few = ("protocol.learning_rates=2", "protocol.widenings=0", f"protocol.halving={halving}")
@@ -180,6 +190,8 @@ def wrong(document, path, value):
         (["findings", 0, "severity"], "fatal"),
         (["findings", 0, "code"], "vanished"),
         (["findings", 0, "try"], 3),
+        (["parameter_groups"], None),
+        (["parameter_groups"], [{"name": "rest"}]),
     ],
 )
 def test_a_wrong_run_is_refused(printed, kept, path, value):

@@ -48,10 +48,14 @@ class _DifferenceScreen:
         for title, contrasts in (
             ("settings", difference.settings),
             ("made with", difference.origin),
+            ("group of", difference.routing[:MOST_LAYERS]),
         ):
             if contrasts:
                 yield ""
                 yield Lines(_table(_contrast_columns(title, contrasts), options))
+        if len(difference.routing) > MOST_LAYERS:
+            more = numbers.count(len(difference.routing) - MOST_LAYERS, "more parameter")
+            yield Text(f"and {more} in other groups")
         yield ""
         yield Lines(_table(_result_columns(difference.a, difference.b), options))
         layers = _layer_columns(difference.a, difference.b)

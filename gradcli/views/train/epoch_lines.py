@@ -23,7 +23,8 @@ from gradcli.records import (
     was_clipped,
 )
 from gradcli.views.download_bar import describe_download
-from gradcli.views.heading import describe, describe_fault
+from gradcli.views.heading import LONGEST_GROUP, describe, describe_fault, describe_groups
+from gradcli.views.table import shorten_list
 from gradcli.views.train.train_view import TrainView
 from gradcli.views.words import write_line
 
@@ -55,6 +56,8 @@ class PlainView(TrainView):
         if info.data.note:
             self.note(info.data.note)
         self.note(f"{info.run}: {', '.join(describe(info))}")
+        for line in describe_groups(info):
+            self.note(shorten_list(line, LONGEST_GROUP))
         if info.start_step:
             self.note(f"resumed after step {numbers.count(info.start_step)}")
 

@@ -16,7 +16,7 @@ from gradcli.notation import numbers
 from gradcli.records import TrainSummary
 from gradcli.system.paths import Paths
 from gradcli.views.findings import SEVERITY_STYLES, by_severity, finding_lines, with_override
-from gradcli.views.heading import STATUS_STYLES, describe, describe_fault, joined
+from gradcli.views.heading import LONGEST_GROUP, STATUS_STYLES, describe, describe_fault, joined
 from gradcli.views.labelled import LABEL_WIDTH, Labelled, labelled_lines, whole_lines
 from gradcli.views.table import (
     GAP,
@@ -27,7 +27,9 @@ from gradcli.views.table import (
     Lines,
     fitting,
     piece,
+    shorten_list,
     table,
+    total_width,
 )
 from gradcli.views.train.training_screen import visible_layers
 from gradcli.views.words import Text
@@ -93,6 +95,9 @@ class _ClosingScreen:
         yield ""
         if self._layers and self._summary.layers:
             yield Lines(_layers(self._summary, options.max_width))
+            yield ""
+        if self._summary.groups:
+            yield Lines(_groups(self._summary, options.max_width))
             yield ""
         yield from _time(self._summary, options)
         yield ""
@@ -162,6 +167,29 @@ def _layers(summary: TrainSummary, width: int) -> list[Line]:
         hidden = numbers.count(len(summary.layers) - len(shown), "layer")
         lines.append([piece(f"and {hidden} between them", TITLE)])
     return lines
+
+
+def _groups(summary: TrainSummary, width: int) -> list[Line]:
+    """Lay out the parameter groups: what they took, their learning rates and gradient norms."""
+    groups = summary.groups
+    norms = [group.grad_norm_before_clip for group in groups]
+
+    def column(above: str, title: str, values: list[float], rank: int = 0) -> Column:
+        cells = [numbers.known_norm(value) for value in values]
+        return Column(title, cells, rank, "right", above=above)
+
+    columns = [
+        Column("group", [group.info.name for group in groups], styles=STRONG),
+        Column("class", [group.info.optimizer.rpartition(".")[2] for group in groups]),
+        column("lr", "first", [group.first_learning_rate for group in groups]),
+        column("", "last", [group.last_learning_rate for group in groups], 1),
+        column("grad norm", "first", [norm.first for norm in norms]),
+        column("before clip", "last", [norm.last for norm in norms]),
+    ]
+    kept = fitting(columns, width)
+    room = min(width - total_width(kept) - len(GAP), LONGEST_GROUP)
+    names = [shorten_list(", ".join(group.info.parameters), room) for group in groups]
+    return table(fitting([*kept, Column("parameters", names, 2)], width), width)
 
 
 def _time(summary: TrainSummary, options: ConsoleOptions) -> Iterator[RenderableType]:

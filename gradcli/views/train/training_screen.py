@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from gradcli.notation import numbers
 from gradcli.records import Doubles
-from gradcli.views.heading import describe, describe_fault, joined
+from gradcli.views.heading import describe, describe_fault, describe_groups, joined
 from gradcli.views.sparkline import BoundedSeries, sparklines
 from gradcli.views.table import (
     GAP,
@@ -25,6 +25,7 @@ from gradcli.views.table import (
     fitting,
     piece,
     shorten,
+    shorten_list,
     table,
     total_width,
 )
@@ -58,18 +59,22 @@ def screen(run_state: RunState, clock_text: str, width: int, height: int) -> lis
     inner = width - len(MARGIN)
     layer_marks = marks(run_state)
     head = _heading(run_state, inner)
+    groups = [[piece(shorten_list(line, inner), TITLE)] for line in describe_groups(run_state.info)]
     legend = [_legend(run_state, layer_marks)]
     metrics = _metrics(run_state, inner)
     progress = _progress(run_state, clock_text, inner)
     blank: list[Line] = [[]] if height >= ROOMY_HEIGHT else []
 
     room = height - len(head) - TABLE_TITLES - len(legend) - len(metrics) - 1 - 3 * len(blank)
+    if room - len(groups) < FEWEST_LAYERS:
+        groups = []
+    room -= len(groups)
     if room < FEWEST_LAYERS:
         legend, metrics = [], []
         room = max(height - len(head) - TABLE_TITLES - 1, 1)
     rows = _layers(run_state, layer_marks, inner, room)
 
-    lines = [*head, *blank, *rows, *legend, *blank, *metrics, *blank, progress]
+    lines = [*head, *groups, *blank, *rows, *legend, *blank, *metrics, *blank, progress]
     return [crop([piece(MARGIN), *line], width) for line in lines[:height]]
 
 

@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -98,3 +99,13 @@ def test_the_data_are_described_once(stream, make_info):
     view.begin(info, "runs/one", {})
     assert stream.getvalue().splitlines()[0] == "a note"
     assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_each_parameter_group_has_a_short_line(stream, make_info, groups):
+    long = replace(groups[1], parameters=tuple(f"block{at}.weight" for at in range(40)))
+    view = PlainView(stream)
+    view.begin(make_info(groups=(groups[0], long)), "runs/one", {})
+    _, matrices, rest = stream.getvalue().splitlines()
+    assert matrices == "matrices: Muon 0.02, 1 parameter: hidden1.weight"
+    assert rest.startswith("rest: AdamW 0.002, 40 parameters: block0.weight, block1.weight")
+    assert len(rest) <= 100

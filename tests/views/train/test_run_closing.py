@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gradcli.records import PHASES, DataInfo, FaultRecord, Finding
+from gradcli.records import PHASES, DataInfo, FaultRecord, Finding, GroupSummary, NormSummary
 from gradcli.system.paths import Paths
 from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
@@ -148,3 +148,18 @@ def test_prose_wraps_and_commands_stay_whole(make_summary, width):
 
 def test_a_pipe_gets_no_control_codes(make_summary):
     assert "\x1b" not in drawn(make_summary(findings=(VANISHING,)))
+
+
+def test_parameter_groups_have_a_table(make_summary, groups):
+    norms = NormSummary(first=0.5, last=2.0, mean=1.0, max=4.0)
+    rates = ((0.02, 0.0001), (0.002, math.nan))
+    summaries = tuple(GroupSummary(one, *at, norms) for one, at in zip(groups, rates, strict=True))
+    lines = drawn(make_summary(groups=summaries), width=120).splitlines()
+    rows = [line.split() for line in lines if line.startswith(("matrices", "rest"))]
+    assert rows[0] == ["matrices", "Muon", "0.0200", "1.00e-04", "0.500", "2.00", "hidden1.weight"]
+    assert rows[1][:6] == ["rest", "AdamW", "0.00200", "-", "0.500", "2.00"]
+    assert rows[1][6:] == ["hidden1.bias,", "output.weight,", "output.bias"]
+    narrow = drawn(make_summary(groups=summaries), width=50)
+    assert max(map(len, narrow.splitlines()[10:20])) <= 50
+    assert "matrices" in narrow
+    assert "Muon" not in drawn(make_summary())

@@ -132,3 +132,15 @@ def test_a_fault_is_reported_in_a_sentence(run_state):
     state.add(FaultRecord(101, 1, "backward", "hidden2", math.nan, (1, 2, 3)))
     text = "\n".join(text_lines(state, 80, 24))
     assert "first in hidden2, backward pass, step 101" in text
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_parameter_groups_are_named_if_there_is_room(make_info, groups, width, height):
+    state, without = RunState(make_info(3, groups=groups)), RunState(make_info(3))
+    lines = text_lines(state, width, height)
+    assert len(lines) <= height
+    assert max(cell_len(line) for line in lines) <= width
+    named = [line for line in lines if line.startswith((" matrices:", " rest:"))]
+    assert len(named) in (0, 2)
+    assert named or lines == text_lines(without, width, height)
+    assert named or height < 24
