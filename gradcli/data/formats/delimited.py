@@ -25,6 +25,7 @@ from gradcli.data.formats.raw_table import (
     refuse_repeated_names,
     table_of,
 )
+from gradcli.data.formats.text_tokens import decode_utf8
 from gradcli.errors import UserError
 
 #: What is tried where no delimiter is given; of equal ones the first is taken. The comma is last,
@@ -34,6 +35,7 @@ DELIMITERS: Final = ("\t", "|", ";", ",")
 # A cell and its delimiter are at least 2 bytes and become at most 16: a pointer and a number.
 _GROWTH: Final = 8
 _ROWS_AT_ONCE: Final = 4096
+_SAVE_AS_UTF8: Final = 'save it as "CSV UTF-8"'
 _LOOKED_AT: Final = 2**16
 _PLAIN: Final = re.compile(r"[0-9.eE+-]*")
 # Infinity is a number, so that the error about one that is not finite names it.
@@ -59,8 +61,10 @@ def read_csv(path: Path, *, delimiter: str | None = None, header: bool = True) -
         refuse_too_large(path.stat().st_size * _GROWTH, "The table", path)
         delimiter = _sniffed(path) if delimiter is None else _checked(delimiter)
         return _read(path, delimiter, header=header)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from error
+    except UnicodeDecodeError:
+        # A stream knows the place in its block only.
+        decode_utf8(path.read_bytes(), path, _SAVE_AS_UTF8)
+        raise
     except OSError as error:
         raise UserError(f"The file cannot be read: {error.strerror}.", where=str(path)) from error
 
@@ -190,7 +194,7 @@ def _sniffed(path: Path) -> str:
         raise UserError(
             "The file is not UTF-8: it has zero bytes, as UTF-16 and binary files have.",
             where=str(path),
-            hint='save it as "CSV UTF-8"',
+            hint=_SAVE_AS_UTF8,
         )
     text = start.decode("utf-8-sig", errors="replace")
 
@@ -198,10 +202,7 @@ def _sniffed(path: Path) -> str:
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
         )
-        try:
-            records = list(islice((cells for cells in reader if cells), 2))
-        except csv.Error:
-            return False, 0
+        records = list(islice((cells for cells in reader if cells), 2))
         widths = [len(cells) for cells in records]
         return len(set(widths)) == 1 and widths[0] > 1, max(widths[:1], default=0)
 
@@ -237,21 +238,3 @@ def _refuse_numbers_as_names(names: Sequence[str], path: Path) -> None:
             where=f"{path}:1",
             hint="data.header=false, and data.target as an index, such as -1 for the last column",
         )
-
-
-def _not_utf8(path: Path, error: UnicodeDecodeError) -> UserError:
-    """Return the error that names the byte; a stream's own knows its place in a block only."""
-    offset = 0
-    with path.open("rb") as file:
-        for line, content in enumerate(file, start=1):
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError as own:
-                return UserError(
-                    f"The file is not UTF-8: byte {content[own.start]:#04x} at offset "
-                    f"{offset + own.start:,}, in line {line} ({own.reason}).",
-                    where=f"{path}:{line}",
-                    hint='save it as "CSV UTF-8"',
-                )
-            offset += len(content)
-    return UserError(f"The file is not UTF-8: {error.reason}.", where=str(path))

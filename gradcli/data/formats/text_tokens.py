@@ -75,24 +75,33 @@ def read_text(
     return _cut(tokens, vocabulary, path, val=val, test=test)
 
 
-def _characters(content: bytes, path: Path) -> tuple[Tensor, tuple[str, ...]]:
-    """Return the characters as indices into the sorted vocabulary.
+def decode_utf8(content: bytes, path: Path, hint: str) -> str:
+    """Decode the content of a file, without its byte order mark.
 
     Raises:
-        UserError: if the content is not UTF-8.
+        UserError: if it is not UTF-8; it gives the first byte that is not, by offset and line.
     """
     start = len(_BYTE_ORDER_MARK) if content.startswith(_BYTE_ORDER_MARK) else 0
     try:
-        text = content[start:].decode("utf-8")
+        return content[start:].decode("utf-8")
     except UnicodeDecodeError as error:
         offset = start + error.start
         line = content.count(b"\n", 0, offset) + 1
         raise UserError(
             f"The file is not UTF-8: byte {content[offset]:#04x} at offset {offset:,}, in line "
             f"{line:,} ({error.reason}).",
-            where=str(path),
-            hint="data.level=byte, which reads any file; or save it as UTF-8",
+            where=f"{path}:{line}",
+            hint=hint,
         ) from error
+
+
+def _characters(content: bytes, path: Path) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the characters as indices into the sorted vocabulary.
+
+    Raises:
+        UserError: if the content is not UTF-8.
+    """
+    text = decode_utf8(content, path, "data.level=byte, which reads any file; or save it as UTF-8")
     codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     occurs = np.zeros(_CODE_POINTS, dtype=bool)
     occurs[codes] = True

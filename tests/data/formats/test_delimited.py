@@ -132,6 +132,7 @@ def test_a_delimiter_of_ones_own(read):
         ('a,b\n1,2\n3,"x\ny\n', "record that begins in line 3 cannot be read", 3),
         ('a,b\n1,2\n3,"x"y\n', "record that begins in line 3 cannot be read", 3),
         (b"a,b\n1,2\n\n3,\xe4\n", "byte 0xe4 at offset 11, in line 4", 4),
+        (f"a,b\n1,{'x' * 140_000}\n", "line 2 cannot be read: field larger", 2),
         ("1,2\n3,4\n", "first line holds numbers", 1),
         ("abc\n1\n", "first line is one cell", 1),
     ],

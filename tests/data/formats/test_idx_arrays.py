@@ -58,6 +58,7 @@ def test_colour_images(tmp_path):
     images = RANDOM.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
     (tmp_path / "train-images-idx4-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(6)))
+    (tmp_path / "README").write_text("about")
     parts = read_idx_folder(tmp_path)
     assert np.array_equal(parts.train.inputs.numpy(), images.transpose(0, 3, 1, 2))
     assert parts.test is None
@@ -117,6 +118,11 @@ def test_no_memory_is_taken_for_what_a_small_file_cannot_hold(tmp_path, zipped):
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:
         tracemalloc.stop()
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read_idx(tmp_path)
 
 
 def test_folders_that_lack_something(tmp_path):

@@ -238,6 +238,17 @@ def test_a_header_that_says_more_than_the_member_holds(path, shape):
         read_npz(path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY\x01\x00", b"PK", with_header("(2, 5", bytes(10))]
+)
+def test_a_header_that_cannot_be_read(path, content):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", content)
+        archive.writestr("y.npy", member(LABELS))
+    with pytest.raises(UserError, match="The header of x cannot be read"):
+        read_npz(path)
+
+
 def test_negative_lengths(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", with_header((-2, -5), bytes(10)))

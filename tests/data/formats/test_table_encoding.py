@@ -130,6 +130,7 @@ def test_rows_of_one_table_are_split_before_anything_is_learned(saved):
         ("a,group\n1,1\n2,\n", {}, "target 'group' has no value in line 3", 3),
         ("a,group\n1,.5\n2,\n", {}, "target 'group' has no value in line 3", 3),
         (PEOPLE, {"missing": "mean"}, "'city' holds 'Rome' in line 2, where a number", 2),
+        ("a,group\n,x\nb,y\n", {}, "'a' holds 'b' in line 3", 3),
         ("a,group\n1,x\n12.x,y\n", {}, "'a' holds '12.x' in line 3, where a number", 3),
         ("a;group\n1,5;x\n", {}, "'a' holds '1,5' in line 2, where a number with a decimal p", 2),
         ("a,group\n1,x\ninf,y\n", {}, "'a' holds inf in line 3, which is not finite", 3),
@@ -234,6 +235,12 @@ def test_a_test_table_that_lacks_a_column(saved):
         read_tables(train, TableChoice("y"), test=test)
     assert caught.value.where == str(test)
     assert caught.value.choices == ("bb",)
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: No such file") as caught:
+        read_table(tmp_path / "absent.csv")
+    assert caught.value.where == str(tmp_path / "absent.csv")
 
 
 def test_inputs_that_would_not_fit(read, monkeypatch):

@@ -91,7 +91,7 @@ def test_invalid_utf8_is_told_with_its_offset(path, mark):
         read_text(path, level="character")
     offset = len(mark) + 7
     assert f"byte 0xe4 at offset {offset}, in line 2" in caught.value.problem
-    assert caught.value.where == str(path)
+    assert caught.value.where == f"{path}:2"
     assert "data.level=byte" in caught.value.hint
     assert len(joined(read_text(path, val=0, test=0))) == offset + 4
 
