@@ -60,11 +60,13 @@ OWNER = {
     "matplotlib": "notation views",
     "typer": "cli",
     "torchvision": "data",
+    "PIL": "data",
+    "pyarrow": "data",
     "platformdirs": "data",
     "scipy": "comparison probes",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
-INSIDE_FUNCTIONS = {"matplotlib", "torchvision"}
+INSIDE_FUNCTIONS = {"PIL", "matplotlib", "pyarrow", "torchvision"}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),
