@@ -284,6 +284,7 @@ def test_of_several_processes_the_first_alone_writes(parts, runs_dir, monkeypatc
 
     model, optimizer = parts
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(distributed, "get_rank", lambda: 1)
     with GradientMonitor(model, optimizer) as monitor:
         one_step(model, optimizer, monitor)
