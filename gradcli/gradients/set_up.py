@@ -156,9 +156,11 @@ def replaced_layers(
     found = []
     for index, layer in enumerate(layers):
         pairs = [(next(known), now.get(one.name)) for one in layer.parameters]
+        # In place of a shard, `fully_shard` puts the whole parameter while it is gathered.
         if any(
             new is not None and new is not old and new.requires_grad and id(new) not in held
             for old, new in pairs
+            if not is_sharded(old)
         ):
             found.append(index)
     return tuple(found)

@@ -289,8 +289,8 @@ def _notes(run: Run, summary: TrainSummary) -> tuple[str, ...]:
     processes = run.state.get("processes", 1)
     if processes > 1:
         notes.append(
-            f"The first of {processes} processes recorded the run: losses, inputs and the "
-            "gradients w.r.t. inputs are those of its part of each batch."
+            f"The first of {processes} processes recorded the run: inputs are those of its part of "
+            "each batch, and so is the loss unless the loop averaged it."
         )
     match run.status:
         case "running":

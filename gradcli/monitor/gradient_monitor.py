@@ -81,6 +81,11 @@ class GradientMonitor:
         optimizer.step()
     ```
 
+    Several processes: make it in each, and call `step` in each; the first one writes the run. Under
+    DistributedDataParallel its gradients are those of the whole batch, under `fully_shard` all
+    processes measure together. The loss is the one that the first process passes.
+    docs/distributed.md has what is refused, and what one process cannot know.
+
     Lightning: in a callback. The loop's own clipping comes after it and is seen, too.
 
     ```python
@@ -98,8 +103,7 @@ class GradientMonitor:
 
     Args:
         model: any module. `torch.compile` and DistributedDataParallel are unwrapped. The inputs'
-            gradients of a compiled module are not measured, and only the first of several
-            processes writes a run. Sharded parameters (FSDP) are refused.
+            gradients of a compiled module are not measured.
         optimizer: any `torch.optim.Optimizer`, or a wrapper with one as `.optimizer`.
         name: part of the directory's name.
         scaler: the loop's `torch.amp.GradScaler`.
@@ -108,7 +112,7 @@ class GradientMonitor:
         stop_on_fault: whether `step` raises at the first non-finite loss or gradient, before the
             update. Otherwise it is recorded, with its layer, you are warned once, and your
             training continues. On an accelerator, stopping means waiting for the device at each
-            step.
+            step. Of several processes, each raises that has it set.
         runs_dir: where runs are kept; None is `GRADCLI_RUNS`, or else `runs`.
         recorders: receive every record, after the run directory.
         watch: how the first non-finite value is found. `every_step` looks at the loss and the
