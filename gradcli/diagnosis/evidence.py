@@ -107,6 +107,8 @@ class Evidence:
     setup: SetupRecord | None = None
     first_setup: SetupRecord | None = None
     """As `setup`, but observed at the first step: before anything has gone wrong."""
+    processes: int = 1
+    """How many processes trained, each on its part of a batch; `setup` is of one of them."""
     order: tuple[int, ...] = ()
     """For each of `layers`, its place among those with a matrix as registered; empty if these
     orders are the same."""
@@ -357,11 +359,11 @@ class Evidence:
 
     @property
     def batch_size(self) -> int:
-        """How many examples a forward pass takes; 0 if that is not known."""
+        """How many examples the forward passes of all processes take; 0 if that is not known."""
         if self.info.batch_size or self.setup is None or self.setup.inputs is None:
             return self.info.batch_size
         shape = self.setup.inputs.shape
-        return shape[0] if len(shape) > 1 else 0
+        return shape[0] * self.processes if len(shape) > 1 else 0
 
     @property
     def has_learned(self) -> bool:

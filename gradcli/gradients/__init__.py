@@ -3,6 +3,8 @@
     layers       a model's layers and their parameters
     norms        reads the gradients at each step
     clipping     the rules that limit gradients
+    shards       parameters that several processes have parts of
+    sharded_gradients  the norms of their gradients
     buffer       step records on their way to the host
     layer_probe  weights, updates and input gradients, at some steps
     setup_watch  what a training is set up to do, observed in a step

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradcli.fast.backward_pass import current_backward_pass, forget_removed_hooks
+from gradcli.gradients.shards import is_sharded, local_part
 
 
 class Hook:
@@ -52,7 +53,7 @@ class BackwardLog:
     """What was seen in the backward passes since the last update.
 
     Attributes:
-        added: whether any pass added to a gradient of a watched parameter.
+        added: whether any pass added to a gradient of a watched parameter that is not sharded.
         kept: whether gradients from before the log began are still part of those at hand.
         kept_elsewhere: the keys of the other parameters that had such a gradient when a pass first
             added to it.
@@ -140,7 +141,8 @@ class BackwardLog:
     def after_adding(self, parameter: nn.Parameter) -> None:
         """A gradient of `parameter` was added."""
         self._adding.add(current_backward_pass())
-        self.added = True
+        # Autograd never sees a shard, so nothing tells what it had before.
+        self.added |= not is_sharded(parameter)
         if not _is_empty(parameter.grad):
             self._added.add(id(parameter))
 
@@ -181,6 +183,7 @@ def _is_empty(gradient: Tensor | None) -> bool:
     """Whether there is no gradient, or all its elements are zero; waits for the device."""
     if gradient is None:
         return True
+    gradient = local_part(gradient)
     if gradient.is_sparse:
         gradient = gradient.coalesce().values()
     return not bool(gradient.any())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from itertools import compress
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from gradcli.gradients.backward_log import BackwardLog, Hook
 from gradcli.gradients.layers import layer_module, layer_parameters
 from gradcli.gradients.norms import sum_of_squares
+from gradcli.gradients.shards import local_part, shards_of
 from gradcli.records import LayerInfo, LayerRecord
 
 
@@ -42,14 +43,16 @@ class LayerProbe:
     ) -> None:
         self._layers = layers
         self._modules = [layer_module(model, layer) for layer in layers]
-        parameters = iter(layer_parameters(model, layers))
-        self._parameters = [[next(parameters) for _ in layer.parameters] for layer in layers]
+        parameters = layer_parameters(model, layers)
+        self._shards = shards_of(parameters)
+        following = iter(parameters)
+        self._parameters = [[next(following) for _ in layer.parameters] for layer in layers]
         self._may_be_in_ratio = [
             [info.name not in zero_at_start for info in layer.parameters] for layer in layers
         ]
         self._log = BackwardLog() if log is None else log
         self._handles: list[RemovableHandle] = []
-        self._before: list[list[Tensor]] = []
+        self._before: list[Tensor] = []
         self._input_grad_norms = [math.nan] * len(layers)
 
     def __enter__(self) -> LayerProbe:
@@ -94,7 +97,7 @@ class LayerProbe:
 
     def before_update(self) -> None:
         """Copy the weights."""
-        self._before = [[p.detach().clone() for p in group] for group in self._parameters]
+        self._before = [local_part(p).clone() for group in self._parameters for p in group]
 
     @torch.no_grad()
     def record(self, step: int, scale: float = 1.0) -> LayerRecord:
@@ -104,18 +107,26 @@ class LayerProbe:
             step: its number, from 1.
             scale: what the loss was multiplied by for the backward pass.
         """
-        weight_norms, update_ratios = [], []
-        for before, now, counts in zip(
-            self._before, self._parameters, self._may_be_in_ratio, strict=True
-        ):
-            in_ratio = [may and p.requires_grad for may, p in zip(counts, now, strict=True)]
-            old = [_sum_of_squares(tensor) for tensor in before]
-            size = sum(compress(old, in_ratio))
-            steps = [a - b for a, b, counted in zip(now, before, in_ratio, strict=True) if counted]
-            moved = sum(map(_sum_of_squares, steps))
-            weight_norms.append(math.sqrt(sum(old)))
-            update_ratios.append(math.sqrt(moved / size) if size > 0 else math.nan)
+        now = [parameter for group in self._parameters for parameter in group]
+        may_be = chain.from_iterable(self._may_be_in_ratio)
+        in_ratio = [may and p.requires_grad for may, p in zip(may_be, now, strict=True)]
+        old = [_sum_of_squares(tensor) for tensor in self._before]
+        moved = [
+            _sum_of_squares(local_part(after) - before) if counted else 0.0
+            for after, before, counted in zip(now, self._before, in_ratio, strict=True)
+        ]
         self._before = []
+        if self._shards is not None:
+            of_parts = torch.tensor([old, moved], dtype=torch.float64)
+            old, moved = self._shards.total(of_parts).tolist()
+        weight_norms, update_ratios = [], []
+        of_parameters = zip(old, moved, in_ratio, strict=True)
+        for group in self._parameters:
+            of_layer = list(islice(of_parameters, len(group)))
+            size = sum(one for one, _, counted in of_layer if counted)
+            change = sum(one for _, one, _ in of_layer)
+            weight_norms.append(math.sqrt(sum(one for one, _, _ in of_layer)))
+            update_ratios.append(math.sqrt(change / size) if size > 0 else math.nan)
         norms = tuple(norm / scale for norm in self._input_grad_norms)
         return LayerRecord(step, tuple(weight_norms), tuple(update_ratios), norms)
 
@@ -136,7 +147,12 @@ def is_probed(update: int, every: int) -> bool:
 
 def zero_parameters(model: nn.Module) -> frozenset[str]:
     """Return the names of the parameters that are all zero, as biases often are at the start."""
-    return frozenset(name for name, value in model.named_parameters() if not bool(value.any()))
+    named = dict(model.named_parameters())
+    other: list[float] = [bool(local_part(value).any()) for value in named.values()]
+    shards = shards_of((*named.values(),))
+    if shards is not None:
+        other = shards.totals(other)
+    return frozenset(name for name, is_other in zip(named, other, strict=True) if not is_other)
 
 
 def one_parameter_each(

@@ -25,12 +25,21 @@ def find_layers(model: nn.Module) -> tuple[LayerInfo, ...]:
             layers.append(
                 LayerInfo(
                     name=name or "(model)",
-                    kind=type(module).__name__,
+                    kind=class_name(module),
                     depth=len(layers),
                     parameters=tuple(parameters),
                 )
             )
     return tuple(layers)
+
+
+def class_name(module: nn.Module) -> str:
+    """Return the name of a module's class; of one that `fully_shard` has changed, as it was.
+
+    That changes `Linear` into `FSDPLinear`, which derives from `FSDPModule` and `Linear`.
+    """
+    kind, *bases = type(module).__mro__
+    return (bases[1] if bases[0].__name__ == "FSDPModule" else kind).__name__
 
 
 def layer_module(model: nn.Module, layer: LayerInfo) -> nn.Module:

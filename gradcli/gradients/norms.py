@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gradcli.fast.foreach_norm import norm_of_each
 from gradcli.gradients.layers import layer_parameters
+from gradcli.gradients.shards import local_part
 from gradcli.records import LayerInfo
 
 # From a dense float32 tensor to its norm.
@@ -83,8 +84,9 @@ class Gradients:
         self.parameters: Sequence[nn.Parameter] = layer_parameters(model, layers)
         self.device = self.parameters[0].device
         self._norm_of_each = norm_of_each(self.device.type)
-        self._trusted_from = [_trusted_from(p) for p in self.parameters]
-        self._stacks, self._alone = _stacked_and_alone(self.parameters)
+        parts = [local_part(parameter) for parameter in self.parameters]
+        self._trusted_from = [_trusted_from(part) for part in parts]
+        self._stacks, self._alone = _stacked_and_alone(parts)
         counts = [len(layer.parameters) for layer in layers]
         self.layer_of_parameter = torch.tensor(
             list(chain.from_iterable(repeat(i, count) for i, count in enumerate(counts))),
@@ -115,7 +117,7 @@ class Gradients:
                 # A small network waits for the host to launch kernels one by one; without this,
                 # 42 of the 197 operators in a 20-layer net's step would measure a gradient each.
                 return torch.stack(tuple(self._norm_of_each(gradients, 2, dtype)))
-            zero = self.parameters[0].new_zeros((), dtype=dtype)
+            zero = local_part(self.parameters[0]).new_zeros((), dtype=dtype)
             return torch.stack([zero if one is None else _norm(one, dtype) for one in gradients])
 
     def _norms_on_cpu(self, gradients: Sequence[Tensor | None]) -> list[float]:

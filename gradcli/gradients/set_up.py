@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.gradients.norms import sum_of_squares
+from gradcli.gradients.shards import is_sharded, local_part, shards_of
 from gradcli.records import LayerInfo, ParameterGroup
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -71,17 +72,26 @@ def weight_gain(module: nn.Module) -> float:
     else:
         return math.nan
     found = [one for one in weights if isinstance(one, Tensor) and one.ndim > 1]
-    norms = [math.sqrt(sum_of_squares(one.detach().cpu()) / one.shape[0]) for one in found]
+    squares = [sum_of_squares(local_part(one).cpu()) for one in found]
+    shards = shards_of(found)
+    if shards is not None:
+        squares = shards.totals(squares)
+    norms = [math.sqrt(sum_ / one.shape[0]) for sum_, one in zip(squares, found, strict=True)]
     return max(norms, default=math.nan)
 
 
 @torch.no_grad()
 def has_identical_units(module: nn.Module) -> bool:
-    """Whether all output units of a linear or convolutional layer have the same weights, not 0."""
+    """Whether all output units of a linear or convolutional layer have the same weights, not 0.
+
+    Not looked for if the weights are sharded, so that a process has some of the units only.
+    """
     weight = getattr(module, "weight", None)
     if not isinstance(module, _MULTIPLYING):
         return False
     if not isinstance(weight, Tensor) or weight.ndim < 2 or weight.shape[0] < 2:
+        return False
+    if is_sharded(weight):
         return False
     if not torch.equal(weight[0], weight[1]):
         return False  # as nearly always; comparing all units costs as much as a small update
@@ -152,9 +162,11 @@ def replaced_layers(
     found = []
     for index, layer in enumerate(layers):
         pairs = [(next(known), now.get(one.name)) for one in layer.parameters]
+        # In place of a shard, `fully_shard` puts the whole parameter while it is gathered.
         if any(
             new is not None and new is not old and new.requires_grad and id(new) not in held
             for old, new in pairs
+            if not is_sharded(old)
         ):
             found.append(index)
     return tuple(found)

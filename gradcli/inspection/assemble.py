@@ -286,6 +286,12 @@ def _notes(run: Run, summary: TrainSummary) -> tuple[str, ...]:
     steps = f"{summary.steps:,} step" + "s" * (summary.steps != 1)
     own_loop = run.info.is_own_loop
     notes = [*summary.notes]
+    processes = run.state.get("processes", 1)
+    if processes > 1:
+        notes.append(
+            f"The first of {processes} processes recorded the run: inputs are those of its part of "
+            "each batch, and so is the loss unless the loop averaged it."
+        )
     match run.status:
         case "running":
             notes.append(f"The run is still going: {steps} so far.")

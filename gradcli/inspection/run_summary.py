@@ -128,6 +128,7 @@ def gather_evidence(run: Run, steps: StepRecords) -> Evidence:
         is_whole=run.status == "running" or not _steps_are_damaged(run),
         calls_since_update=calls.get("since_update", 0),
         calls_per_update=1 + calls.get("most_before_update", 0),
+        processes=run.state.get("processes", 1),
     )
     last = {one.probe: one for one in run.probe_records if one.step == _steps_made(run)}
     return evidence.with_probed(_probed(last, run.layers))

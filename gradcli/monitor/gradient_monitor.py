@@ -20,8 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.errors import UserError
+from gradcli.gradients.layers import class_name
 from gradcli.inspection.run_summary import summarise_run
-from gradcli.monitor.loop_monitor import LoopMonitor, Watch, fault_message
+from gradcli.monitor.loop_monitor import LoopMonitor
+from gradcli.monitor.ranks import Watch, is_divided, is_first_process, process_count
+from gradcli.notation.faults import fault_message
 from gradcli.records import (
     DataInfo,
     EvalRecord,
@@ -78,6 +81,11 @@ class GradientMonitor:
         optimizer.step()
     ```
 
+    Several processes: make it in each, and call `step` in each; the first one writes the run. Under
+    DistributedDataParallel its gradients are those of the whole batch, under `fully_shard` all
+    processes measure together. The loss is the one that the first process passes.
+    docs/distributed.md has what is refused, and what one process cannot know.
+
     Lightning: in a callback. The loop's own clipping comes after it and is seen, too.
 
     ```python
@@ -95,8 +103,7 @@ class GradientMonitor:
 
     Args:
         model: any module. `torch.compile` and DistributedDataParallel are unwrapped. The inputs'
-            gradients of a compiled module are not measured, and only the first of several
-            processes writes a run. Sharded parameters (FSDP) are refused.
+            gradients of a compiled module are not measured.
         optimizer: any `torch.optim.Optimizer`, or a wrapper with one as `.optimizer`.
         name: part of the directory's name.
         scaler: the loop's `torch.amp.GradScaler`.
@@ -105,7 +112,7 @@ class GradientMonitor:
         stop_on_fault: whether `step` raises at the first non-finite loss or gradient, before the
             update. Otherwise it is recorded, with its layer, you are warned once, and your
             training continues. On an accelerator, stopping means waiting for the device at each
-            step.
+            step. Of several processes, each raises that has it set.
         runs_dir: where runs are kept; None is `GRADCLI_RUNS`, or else `runs`.
         recorders: receive every record, after the run directory.
         watch: how the first non-finite value is found. `every_step` looks at the loss and the
@@ -142,8 +149,7 @@ class GradientMonitor:
         self.run: Path | None = None
         self._closed = False
         self._loop: LoopMonitor | None = None
-        if not _is_first_process():
-            return
+        self._records = is_first_process()
         if watch not in get_args(Watch):
             raise UserError(
                 f"watch is '{watch}'; it can be {' or '.join(get_args(Watch))}.",
@@ -156,6 +162,8 @@ class GradientMonitor:
                 where="name",
                 hint="letters, digits, dots, dashes and underscores",
             )
+        if not (self._records or stop_on_fault or is_divided(model)):
+            return  # this process has nothing to tell the first one
         self._loop = LoopMonitor(
             model,
             optimizer,
@@ -165,6 +173,8 @@ class GradientMonitor:
             stop_on_fault=stop_on_fault,
             watch=watch,
         )
+        if not self._records:
+            return
         self._began = time.monotonic()
         self._loss_sum, self._losses = 0.0, 0
         try:
@@ -201,7 +211,7 @@ class GradientMonitor:
             UserError: after `close`.
         """
         self._refuse_closed("evaluation")
-        if self._loop is None:
+        if self._loop is None or not self._records:
             return
         self._loop.flush()
         record = EvalRecord(
@@ -248,12 +258,14 @@ class GradientMonitor:
         folder = Path(os.environ.get("GRADCLI_RUNS", "runs") if runs_dir is None else runs_dir)
         group = optimizer.param_groups[0]
         parameters = list(loop.model.parameters())
-        model_name = type(loop.model).__name__
+        model_name = class_name(loop.model)
         numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
         settings = {"model": model_name, "optimizer": loop.optimizer_name, **numbers}
         self.run = create_run_directory(folder, name)
         config = _CONFIG + json.dumps(settings, indent=2) + "\n"
         self._writer = RunWriter(self.run, config, provenance())
+        if process_count() > 1:
+            self._writer.note(processes=process_count())
         self._recorders = Recorders(RunDirectoryRecorder(self._writer, {}), recorders)
         info = RunInfo(
             run=self.run.name,
@@ -277,6 +289,8 @@ class GradientMonitor:
         self._recorders.begin(info, settings)
 
     def _take(self, record: StepRecords | LayerRecord | SetupRecord | FaultRecord) -> None:
+        if not self._records:
+            return
         self._recorders.record(record)
         if isinstance(record, StepRecords):
             self._loss_sum += float(record.loss.sum())
@@ -289,6 +303,9 @@ class GradientMonitor:
             return
         self._closed = True
         if self._loop is None:
+            return
+        if not self._records:
+            self._loop.close()
             return
         try:
             self._loop.close()
@@ -343,14 +360,6 @@ class GradientMonitor:
     @property
     def _seconds(self) -> float:
         return time.monotonic() - self._began
-
-
-def _is_first_process() -> bool:
-    """Whether this is the only process of a training, or the one of rank 0."""
-    distributed = torch.distributed
-    return not (
-        distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
-    )
 
 
 def _status(loop: LoopMonitor, error: BaseException | None) -> Status:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,21 +22,31 @@ from torch import Tensor, nn
 from gradcli.errors import UserError
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.layers import find_layers
-from gradcli.gradients.norms import Gradients, Norms, on_host
+from gradcli.gradients.norms import Norms, on_host
 from gradcli.gradients.observation import Observation
+from gradcli.gradients.sharded_gradients import gradients_of
+from gradcli.gradients.shards import local_part
 from gradcli.monitor.clipping_watch import ClippingWatch, Measured, versions_of
-from gradcli.monitor.every_pass_watch import EveryPassWatch
-from gradcli.monitor.forward_watch import ForwardWatch
 from gradcli.monitor.loss_scale import LossScale
-from gradcli.monitor.wrappers import hook_updates, is_compiled, refuse_unwatchable, unwrap_model
-from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
+from gradcli.monitor.ranks import (
+    Watch,
+    process_count,
+    refuse_unwatchable_shards,
+    unless_elsewhere,
+    watch_class,
+)
+from gradcli.monitor.wrappers import (
+    hook_updates,
+    is_compiled,
+    one_number,
+    refuse_unwatchable,
+    unwrap_model,
+)
+from gradcli.notation.faults import fault_message
 from gradcli.records import FaultRecord, Floats, LayerRecord, SetupRecord, StepRecords
 from gradcli.tracing.after_update import place_after_update
 from gradcli.tracing.fault_place import Place
 from gradcli.tracing.non_finite import broken_parameters
-
-#: How closely the values of forward passes are watched.
-Watch = Literal["every_step", "every_pass"]
 
 _SECONDS_BETWEEN_FLUSHES = 1.0
 # A scaler starts at 65536 and halves its scale at each overflow. Below 1 it makes gradients
@@ -48,7 +58,7 @@ class LoopMonitor:
     """Measures a training loop from within, without changing what it computes.
 
     Args:
-        model: any module; `torch.compile`, DDP and DataParallel are unwrapped.
+        model: any module; `torch.compile` and DDP are unwrapped.
         optimizer: of the model's parameters; if it is a wrapper, its `optimizer` is watched.
         emit: is called with each record.
         scaler: the loop's `torch.amp.GradScaler`; norms are then those without its scale.
@@ -85,6 +95,7 @@ class LoopMonitor:
         watch: Watch = "every_step",
     ) -> None:
         self.model = unwrap_model(model)
+        refuse_unwatchable_shards(self.model, scaler, watch)
         refuse_unwatchable(self.model, optimizer)
         self.layers = find_layers(self.model)
         self.updates = 0
@@ -95,7 +106,8 @@ class LoopMonitor:
         self.last_is_finite = True
 
         self._emit, self._stop_on_fault = emit, stop_on_fault
-        self._gradients = Gradients(self.model, self.layers)
+        self._gradients = gradients_of(self.model, self.layers)
+        self._processes = process_count()
         self._device = self._gradients.device
         self._buffer = StepBuffer(self._device)
         self._last_flush = -math.inf
@@ -106,10 +118,8 @@ class LoopMonitor:
 
         # Looking waits for an accelerator; `flush` does so anyway.
         self._looks = self._device.type == "cpu" or stop_on_fault or watch == "every_pass"
-        watch_class = EveryPassWatch if watch == "every_pass" else ForwardWatch
-        self._forward = watch_class(
-            self.model, self.layers, self._device, self._before_forward, waits=self._looks
-        )
+        watched = self.model, self.layers, self._device, self._before_forward
+        self._forward = watch_class(watch, self.model)(*watched, waits=self._looks)
         self._optimizer, self._handles = hook_updates(
             optimizer, self._before_update, self._after_update
         )
@@ -156,7 +166,7 @@ class LoopMonitor:
         self._forward.settle()
         gradients = self._gradients.current()
         self._measured = Measured(
-            self._one_number(loss),
+            one_number(loss),
             self._clipping.norms(gradients),
             gradients,
             versions_of(gradients),
@@ -281,20 +291,6 @@ class LoopMonitor:
 
     # What is measured.
 
-    def _one_number(self, loss: Tensor | float) -> Tensor | float:
-        """Return the loss as a number if that does not wait for a device, else as a copy, ()."""
-        if not isinstance(loss, Tensor):
-            return float(loss)
-        if loss.numel() != 1:
-            raise UserError(
-                f"The loss has the shape {tuple(loss.shape)}; it must be one number.",
-                where="monitor.step(loss)",
-                hint="monitor.step(loss.mean())",
-            )
-        if loss.is_cpu:
-            return loss.item()
-        return loss.detach().reshape(()).clone()
-
     def _append(self, number: int, measured: Measured, after: Norms) -> None:
         if measured.distrusted:
             self._clipping.note_row(len(self._buffer))
@@ -321,7 +317,7 @@ class LoopMonitor:
             return
         broken = broken_parameters(self.layers, norms)
         graph = loss_graph if isinstance(loss_graph, Tensor) else None
-        place = self._forward.place(loss, graph, broken)
+        place = unless_elsewhere(self._forward.place(loss, graph, broken), self._processes)
         if place.phase == "parameters" and self.updates and place.tensor in self._updated():
             self._emit_fault(step - 1, loss, self._of_the_update(place))
         else:
@@ -337,7 +333,7 @@ class LoopMonitor:
             return
         for layer in self.layers:
             for parameter in layer.parameters:
-                value = self.model.get_parameter(parameter.name).detach()
+                value = local_part(self.model.get_parameter(parameter.name))
                 if parameter.name in self._updated() and not bool(torch.isfinite(value).all()):
                     place = Place("update", layer.name, tensor=parameter.name)
                     place = self._of_the_update(place)
@@ -401,11 +397,3 @@ class LoopMonitor:
 
 def _sum(norms: Norms) -> float:
     return sum(norms) if isinstance(norms, list) else norms.sum().item()
-
-
-def fault_message(fault: FaultRecord) -> str:
-    """Say where the first non-finite value arose, for a warning or an error."""
-    text = fault_sentences(fault)
-    if fault.unsure:
-        return f"{text} {WATCH_LINE} tells."
-    return " ".join(filter(None, (text, fault_mend(fault))))

@@ -1,4 +1,4 @@
-"""Unwraps the models and optimizers of training loops, and refuses those that cannot be watched."""
+"""Unwraps models, optimizers and losses of training loops, and refuses what cannot be watched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
@@ -15,8 +15,18 @@ from gradcli.errors import UserError
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Return the module inside `torch.compile`, DataParallel and DistributedDataParallel."""
+    """Return the module inside `torch.compile`, DataParallel and DistributedDataParallel.
+
+    Raises:
+        UserError: if DataParallel copies the module to several devices.
+    """
     while True:
+        if isinstance(model, nn.DataParallel) and len(model.device_ids) > 1:
+            raise UserError(
+                "DataParallel runs copies of the model in threads, whose passes cannot be watched.",
+                where="model",
+                hint="DistributedDataParallel(model), one process per device",
+            )
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             inner = model.module
         else:
@@ -49,13 +59,6 @@ def refuse_unwatchable(model: nn.Module, optimizer: Any) -> None:
             where="model",
             hint="run one batch through it first",
         )
-    sharded = any(type(one).__name__ == "FullyShardedDataParallel" for one in model.modules())
-    if sharded or any(hasattr(parameter, "device_mesh") for parameter in parameters):
-        raise UserError(
-            "The model's parameters are sharded, so no process has whole gradients to measure.",
-            where="model",
-            hint="train with DistributedDataParallel, which rank 0 can measure",
-        )
     if len({parameter.device for parameter in parameters}) > 1:
         raise UserError("The model is spread over several devices.", where="model")
     own = {id(parameter) for parameter in parameters}
@@ -66,6 +69,25 @@ def refuse_unwatchable(model: nn.Module, optimizer: Any) -> None:
             where="optimizer",
             hint="make the optimizer from model.parameters()",
         )
+
+
+def one_number(loss: Tensor | float) -> Tensor | float:
+    """Return the loss as a number if that does not wait for a device, else as a copy, ().
+
+    Raises:
+        UserError: if it is not one number.
+    """
+    if not isinstance(loss, Tensor):
+        return float(loss)
+    if loss.numel() != 1:
+        raise UserError(
+            f"The loss has the shape {tuple(loss.shape)}; it must be one number.",
+            where="monitor.step(loss)",
+            hint="monitor.step(loss.mean())",
+        )
+    if loss.is_cpu:
+        return loss.item()
+    return loss.detach().reshape(()).clone()
 
 
 def hook_updates(

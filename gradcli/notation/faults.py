@@ -6,6 +6,9 @@ from gradcli.records import FaultRecord
 
 #: What tells the place if a repeated pass cannot.
 WATCH_LINE = 'GradientMonitor(model, optimizer, watch="every_pass")'
+#: Why a place is not certain, if several processes train.
+ELSEWHERE = "this process has computed finite values only, so another one may have made it"
+SHARDED = "one process cannot repeat the passes of a sharded model"
 
 
 def fault_place(fault: FaultRecord) -> str:
@@ -58,6 +61,21 @@ def fault_mend(fault: FaultRecord) -> str:
         if fault.cause.startswith(beginning):
             return mend
     return ""
+
+
+def fault_teller(fault: FaultRecord) -> str:
+    """Say in one sentence what tells a place that is not certain, in a loop of the user's own."""
+    if fault.unsure == ELSEWHERE:
+        return "With stop_on_fault=True in every process, the one that made it names the place."
+    if fault.unsure == SHARDED:
+        return "Look at the inputs and the loss of every process."
+    return f"{WATCH_LINE} tells the place."
+
+
+def fault_message(fault: FaultRecord) -> str:
+    """Say where the first non-finite value arose, for a warning or an error."""
+    advice = fault_teller(fault) if fault.unsure else fault_mend(fault)
+    return " ".join(filter(None, (fault_sentences(fault), advice)))
 
 
 _MENDS = (

@@ -172,6 +172,7 @@ class RunJson(TypedDict, total=False):
     signal: int | None
     rungs: dict[int, float]
     error: str
+    processes: int
     user_error: _UserError
     dropped_recorders: dict[str, str]
     fault: dict[str, Any]

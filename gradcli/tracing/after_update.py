@@ -14,6 +14,7 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
+from gradcli.gradients.shards import local_part
 from gradcli.tracing.fault_place import Place
 
 
@@ -68,7 +69,7 @@ def place_after_update(place: Place, optimizer: torch.optim.Optimizer, model: nn
         reason = f"the learning rate is {rate}"
     elif group.get("eps", 1.0) == 0:
         reason = "eps=0 in the optimizer, and a gradient that has always been 0: 0 / 0"
-    elif bool(torch.isinf(parameter).any()) or abs(rate) > math.sqrt(largest):
+    elif bool(torch.isinf(local_part(parameter)).any()) or abs(rate) > math.sqrt(largest):
         kind = str(parameter.dtype).removeprefix("torch.")
         reason = f"the update is too large for {kind}, at a learning rate of {rate:.3g}"
     return replace(place, phase="update", cause=reason)

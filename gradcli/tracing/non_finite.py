@@ -21,11 +21,14 @@ from gradcli.tracing.replay import Call, Repeated, repeat
 
 #: As `Place.after` and `Place.before`: the ends of the forward pass.
 INPUTS, LOSS = "the model's inputs", "the loss"
+#: The cause, if all operations returned finite gradients.
+HOOK = "a hook on that gradient, or a sum of them"
 _DROPOUTS = (
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
     *(nn.AlphaDropout, nn.FeatureAlphaDropout),
 )
-_NOT_SHOWN = "repeating the backward pass did not show it"
+#: Why a place is not certain, if the repeated passes have finite values only.
+NOT_SHOWN = "repeating the backward pass did not show it"
 
 
 def locate_fault(
@@ -60,10 +63,10 @@ def locate_fault(
         return Place("loss", cause=_of_finite_outputs([repeated]), unsure=repeated.unsure)
     broken = broken_parameters(layers, on_host(parameter_norms))
     if not broken:
-        return _unknown(repeated.unsure or "the repeated pass has finite values only")
+        return unknown_place(repeated.unsure or "the repeated pass has finite values only")
     if repeated.backward is not None:
         return repeated.backward
-    return nearest_the_loss(layers, broken, repeated.order, repeated.unsure or _NOT_SHOWN)
+    return nearest_the_loss(layers, broken, repeated.order, repeated.unsure or NOT_SHOWN)
 
 
 def locate_fault_in_passes(
@@ -90,7 +93,7 @@ def locate_fault_in_passes(
         made_before: the passes of the update that came before `calls` and are no longer known.
     """
     if not calls:
-        return _unknown("the pass is not known", loss, layers, broken)
+        return unknown_place("the pass is not known", loss, layers, broken)
     weights = (*model.parameters(),)
     whole = calls[0].module is model
     numbers, passes = number_passes([id(call.module) for call in calls])
@@ -115,7 +118,7 @@ def locate_fault_in_passes(
         unsure = f"the update's first {made_before} passes are no longer known"
     if not isfinite(loss):
         if unsure:
-            return _unknown(unsure)
+            return unknown_place(unsure)
         return Place("loss", cause=_of_finite_outputs(every))
     of_loss = _slope_of_loss(loss_graph, loss)
     if of_loss is not None:
@@ -130,7 +133,7 @@ def locate_fault_in_passes(
                 place = repeated.backward or of_a_hook(layers, repeated.broken)
                 return replace(place, **numbered)  # type: ignore[arg-type]
     order = tuple(name for one in every for name in one.order)
-    return nearest_the_loss(layers, broken, order, unsure or _NOT_SHOWN)
+    return nearest_the_loss(layers, broken, order, unsure or NOT_SHOWN)
 
 
 def may_be_random(model: nn.Module) -> bool:
@@ -204,14 +207,14 @@ def of_a_hook(layers: tuple[LayerInfo, ...], broken: frozenset[str]) -> Place:
         for parameter in layer.parameters
         if parameter.name in broken
     )
-    return Place("backward", layer, tensor=name, cause="a hook on that gradient, or a sum of them")
+    return Place("backward", layer, tensor=name, cause=HOOK)
 
 
 def nearest_the_loss(
     layers: tuple[LayerInfo, ...],
     broken: frozenset[str],
     order: tuple[str, ...] = (),
-    unsure: str = _NOT_SHOWN,
+    unsure: str = NOT_SHOWN,
 ) -> Place:
     """Return the layer nearest the loss whose gradient is not finite, and what comes after it.
 
@@ -225,7 +228,7 @@ def nearest_the_loss(
     ordered = sorted(layers, key=lambda layer: called.get(layer.name, -1))
     bad = [any(one.name in broken for one in layer.parameters) for layer in ordered]
     if not any(bad):
-        return _unknown(unsure)
+        return unknown_place(unsure)
     last = len(bad) - 1 - bad[::-1].index(True)
     later = [layer.name for layer in ordered[last + 1 :] if layer.name in called or not order]
     return Place(
@@ -237,7 +240,7 @@ def nearest_the_loss(
     )
 
 
-def _unknown(
+def unknown_place(
     reason: str,
     loss: float = math.nan,
     layers: tuple[LayerInfo, ...] = (),

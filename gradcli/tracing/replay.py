@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradcli.fast.dispatch import TorchDispatchMode
 from gradcli.tracing.backward_trace import BackwardTrace
 from gradcli.tracing.fault_place import Place
 from gradcli.tracing.kept_state import state_kept
@@ -21,6 +22,25 @@ from gradcli.tracing.pass_trace import PassTrace, mapped, tensors_in
 # Of the made-up gradient w.r.t. the outputs: any values do that are neither 0 nor alike.
 _SEED = 20_000
 _STATEFUL = "the model's output may depend on the passes before"
+
+
+# The operations by which processes communicate; other processes do not take part in a repetition.
+_COLLECTIVES = frozenset({"c10d", "_c10d_functional"})
+
+
+class _NeedsOthersError(Exception):
+    """A pass communicates with other processes, so that repeating it alone would wait for ever."""
+
+
+class _Alone(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises before an operation that other processes must take part in."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func.namespace in _COLLECTIVES:
+            raise _NeedsOthersError
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(slots=True)
@@ -98,6 +118,8 @@ def repeat(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the pass itself has given them
             _repeat(model, call, device, loss_of, repeated)
+    except _NeedsOthersError:
+        repeated.unsure = "one process cannot repeat a pass in which several communicate"
     except Exception as error:  # the user's own code may not survive being run again
         repeated.unsure = f"the pass cannot be repeated ({type(error).__name__})"
     return repeated
@@ -215,7 +237,11 @@ def _called(call: Call, device: torch.device, *, copy: bool = True) -> Any:
         torch.cuda.set_rng_state(call.device_state, device)
     if copy:
         call = _copied(call)
-    with torch.autocast(device.type, dtype=call.autocast, enabled=call.autocast is not None):
+    autocast = call.autocast
+    with (
+        _Alone(),  # type: ignore[no-untyped-call]
+        torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
+    ):
         return call.module(*call.arguments, **call.keywords)
 
 

@@ -284,6 +284,7 @@ def test_of_several_processes_the_first_alone_writes(parts, runs_dir, monkeypatc
 
     model, optimizer = parts
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(distributed, "get_rank", lambda: 1)
     with GradientMonitor(model, optimizer) as monitor:
         one_step(model, optimizer, monitor)
@@ -294,3 +295,15 @@ def test_of_several_processes_the_first_alone_writes(parts, runs_dir, monkeypatc
     with GradientMonitor(model, optimizer) as monitor:
         one_step(model, optimizer, monitor)
     assert len(load_run(monitor.run).steps) == 1
+
+
+def test_one_process_asks_nothing_about_others_in_its_steps(parts, runs_dir, monkeypatch):
+    model, optimizer = parts
+    asked = []
+    with GradientMonitor(model, optimizer, every=2) as monitor:
+        for name in ("is_available", "is_initialized", "get_rank", "get_world_size", "all_reduce"):
+            monkeypatch.setattr(torch.distributed, name, lambda *_, name=name: asked.append(name))
+        for _ in range(STEPS):
+            one_step(model, optimizer, monitor)
+        assert asked == []
+    assert len(load_run(monitor.run).steps) == STEPS

@@ -730,7 +730,7 @@ class TestRefusals:
         split = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta"))
         self.refused("several devices", split, sgd)
         sharded = nn.Sequential(type("FullyShardedDataParallel", (nn.Linear,), {})(2, 2))
-        assert "DistributedDataParallel" in self.refused("sharded", sharded, sgd).hint
+        assert "fully_shard" in self.refused("flat pieces", sharded, sgd).hint
 
     def test_optimizers_that_are_not_the_models_or_none(self):
         model = nn.Linear(2, 2)
@@ -778,6 +778,15 @@ def test_data_parallel_is_looked_through():
     watched.monitor.close()
     assert watched.monitor.layers == find_layers(inner)
     assert names(watched.monitor) == ["weight", "bias"]
+
+
+def test_data_parallel_on_several_devices_is_refused():
+    model = nn.DataParallel(nn.Linear(3, 2))
+    model.device_ids = [0, 1]  # as on a machine with two
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(UserError, match="copies of the model in threads") as error:
+        Watched(model, optimizer)
+    assert "DistributedDataParallel" in error.value.hint
 
 
 def test_a_distributed_model_is_looked_through(tmp_path):

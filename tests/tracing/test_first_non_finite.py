@@ -14,7 +14,8 @@ from torch import nn
 from gradcli import GradientMonitor, load_run
 from gradcli.errors import UserError
 from gradcli.inspection.run_summary import summarise_run
-from gradcli.monitor.loop_monitor import LoopMonitor, fault_message
+from gradcli.monitor.loop_monitor import LoopMonitor
+from gradcli.notation.faults import fault_message
 from gradcli.records import FaultRecord
 
 WATCHES = ("every_step", "every_pass")

@@ -17,7 +17,7 @@ from gradcli.diagnosis.limits import (
 )
 from gradcli.diagnosis.update_sizes import updates_too_large
 from gradcli.notation import numbers
-from gradcli.notation.faults import WATCH_LINE, fault_mend, fault_sentences
+from gradcli.notation.faults import fault_mend, fault_sentences, fault_teller
 from gradcli.records import FaultRecord, Finding
 
 # What is not finite however small the values are: the number of values makes it, or a mask.
@@ -44,7 +44,7 @@ def non_finite(evidence: Evidence) -> Iterator[Finding]:
     else:
         consequence = "No update came before it, so the initial weights or the data cause it."
     if fault.unsure and own_loop:
-        consequence += f" {WATCH_LINE} tells the place."
+        consequence += f" {fault_teller(fault)}"
     cause, override = _cause_of_fault(evidence)
     yield Finding(
         code="non-finite",
