@@ -11,6 +11,7 @@ import platformdirs
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset
 from gradcli.data.download import DownloadProgress
+from gradcli.data.problem_source import ProblemSource
 from gradcli.data.sources import Auto, FashionMnist, Idx, Mnist, Mnist5k
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 
@@ -21,6 +22,7 @@ SHIPPED: Final[dict[str, type[DataSource]]] = {
     "mnist5k": Mnist5k,
     "fashion_mnist": FashionMnist,
     "idx": Idx,
+    "problem": ProblemSource,
 }
 
 
