@@ -24,7 +24,8 @@ def describe_data(data: DataInfo) -> str:
     """Name the data, and the number of training examples if it is known."""
     if not data.train:
         return f"{data.name} data"
-    return f"{data.name} {numbers.count(data.train)} images"
+    kind = "images" if len(data.shape) == 3 else "examples"
+    return f"{data.name} {numbers.count(data.train)} {kind}"
 
 
 def describe(info: RunInfo) -> list[str]:
