@@ -52,7 +52,7 @@ _BYTES: Final = 256
 _INT64_BYTES: Final = 8
 
 
-class Npz(DataSource):
+class NpzFile(DataSource):
     """An archive of NumPy's arrays.
 
     Args:
@@ -75,7 +75,7 @@ class Npz(DataSource):
         return _dataset(parts, request, self._loss, self.target_score, path)
 
 
-class Arrays(DataSource):
+class IdxArrays(DataSource):
     """A folder of IDX files of any type and any number of axes.
 
     Args:
@@ -94,7 +94,7 @@ class Arrays(DataSource):
         return _dataset(parts, request, self._loss, self.target_score, folder)
 
 
-class Images(DataSource):
+class ImageFolder(DataSource):
     """A folder of images, one sub-folder per class.
 
     Args:
@@ -113,7 +113,7 @@ class Images(DataSource):
         return _dataset(parts, request, "auto", self.target_score, folder)
 
 
-class Table(DataSource):
+class TableFile(DataSource):
     """A table, of text (CSV, TSV) or Parquet, whose rows are examples.
 
     Args:
@@ -197,7 +197,7 @@ class Table(DataSource):
         return refuse_unlike(ExampleParts(**parts), table.path)
 
 
-class Text(DataSource):
+class TextFile(DataSource):
     """A text, of which a model is to predict the next byte or character.
 
     Args:

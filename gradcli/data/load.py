@@ -11,7 +11,7 @@ import platformdirs
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset
 from gradcli.data.download import DownloadProgress
-from gradcli.data.file_sources import Arrays, Images, Npz, Table, Text
+from gradcli.data.file_sources import IdxArrays, ImageFolder, NpzFile, TableFile, TextFile
 from gradcli.data.sources import Auto, FashionMnist, Idx, Mnist, Mnist5k
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 
@@ -22,11 +22,11 @@ SHIPPED: Final[dict[str, type[DataSource]]] = {
     "mnist5k": Mnist5k,
     "fashion_mnist": FashionMnist,
     "idx": Idx,
-    "npz": Npz,
-    "images": Images,
-    "arrays": Arrays,
-    "table": Table,
-    "text": Text,
+    "npz": NpzFile,
+    "images": ImageFolder,
+    "arrays": IdxArrays,
+    "table": TableFile,
+    "text": TextFile,
 }
 
 
