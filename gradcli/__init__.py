@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradcli.api import compare, inspect, train
+    from gradcli.data.problem import Problem
     from gradcli.errors import UserError
     from gradcli.inspection.inspection import Inspection
     from gradcli.monitor.gradient_monitor import GradientMonitor
@@ -24,6 +25,7 @@ __all__ = [
     "Comparison",
     "GradientMonitor",
     "Inspection",
+    "Problem",
     "Recorder",
     "Run",
     "UserError",
@@ -37,6 +39,7 @@ _HOMES = {
     "Comparison": "gradcli.workflows.compare",
     "GradientMonitor": "gradcli.monitor.gradient_monitor",
     "Inspection": "gradcli.inspection.inspection",
+    "Problem": "gradcli.data.problem",
     "Recorder": "gradcli.records",
     "Run": "gradcli.runs",
     "UserError": "gradcli.errors",

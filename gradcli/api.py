@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from gradcli.config import compose_train
 from gradcli.errors import UserError, nearest
@@ -16,19 +18,22 @@ from gradcli.shorthands import (
     SHORTHANDS,
     comparison_overrides,
     inspection_overrides,
+    problem_files,
     split_target,
 )
 from gradcli.system.paths import Paths
+from gradcli.system.source_files import refuse_to_train_while_read
 from gradcli.views.compare.compare_view import CompareView, QuietCompareView
 from gradcli.views.train.train_view import QuietView, TrainView
 
 if TYPE_CHECKING:
+    from gradcli.data.problem import Problem
     from gradcli.inspection.inspection import Inspection, SideBySide
     from gradcli.workflows.compare import Comparison
 
 
 def train(
-    *overrides: str,
+    *overrides: str | Problem,
     resume: str | Path | None = None,
     runs_dir: str | Path = "runs",
     data_dir: str | Path | None = None,
@@ -45,7 +50,7 @@ def train(
     number of threads and a surrounding Hydra application are left as they were.
 
     Args:
-        overrides: Hydra overrides, `KEY=VALUE`.
+        overrides: Hydra overrides, `KEY=VALUE`; and a problem of your own, if there is one.
         resume: a run to resume, instead of starting one.
         runs_dir: where runs are kept.
         data_dir: where data sets are kept; None is the platform's cache folder.
@@ -63,20 +68,27 @@ def train(
         UserError: if anything is wrong with the config, the data or the folders.
         KeyboardInterrupt: after Ctrl-C, once the run is saved.
     """
-    words = [*_words("train", options), *overrides]
-    paths = _paths(runs_dir, data_dir, config_dir, allow_import)
+    refuse_to_train_while_read()
     view, started = view or QuietView(), time.time()
-    # A mistake in the config is reported before anything imports torch.
-    if resume is None:
-        composed = compose_train(words, config_dir=paths.config_dir, allow_import=allow_import)
-        from gradcli.workflows.train import start_run
+    with _settled(overrides) as settled:
+        words = [*_words("train", options), *settled.words]
+        paths = _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files)
+        # A mistake in the config is reported before anything imports torch.
+        if resume is None:
+            composed = compose_train(
+                [*settled.chosen, *words],
+                config_dir=paths.config_dir,
+                allow_import=paths.allow_import,
+            )
+            from gradcli.workflows.train import start_run
 
-        summary = start_run(composed, words, paths, view, started=started, recorders=recorders)
-    else:
-        earlier = find_run(str(resume), paths.runs_dir)
-        from gradcli.workflows.train import resume_run
+            words = [*settled.chosen, *words]
+            summary = start_run(composed, words, paths, view, started=started, recorders=recorders)
+        else:
+            earlier = find_run(str(resume), paths.runs_dir)
+            from gradcli.workflows.train import resume_run
 
-        summary = resume_run(earlier, words, paths, view, started=started, recorders=recorders)
+            summary = resume_run(earlier, words, paths, view, started=started, recorders=recorders)
     run = load_run(summary.path)
     if run.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt
@@ -84,7 +96,7 @@ def train(
 
 
 def compare(
-    *overrides: str,
+    *overrides: str | Problem,
     optimizers: Sequence[str] | None = None,
     lrs: str | Sequence[float] | None = None,
     vary: Sequence[str] = (),
@@ -107,7 +119,8 @@ def compare(
     processes of their own. If this comparison already exists, it is resumed.
 
     Args:
-        overrides: Hydra overrides, `KEY=VALUE`, for all trials.
+        overrides: Hydra overrides, `KEY=VALUE`, for all trials; and a problem of your own, if there
+            is one. If no file has it by name, the trials run in this process (engine=serial).
         optimizers: what is compared; None is sgd, adam and rmsprop.
         lrs: the learning rates to try; None is a grid around each optimizer's own.
         vary: overrides with several values, `KEY=A,B`, crossed with the optimizers.
@@ -133,33 +146,39 @@ def compare(
     """
     from gradcli.engines import opened_engines
 
-    words = [
-        *comparison_overrides(
-            optimizers=None if optimizers is None else ",".join(optimizers),
-            lrs=lrs if lrs is None or isinstance(lrs, str) else ",".join(map(str, lrs)),
-            seeds=None if seeds is None else str(seeds),
-            protocol=protocol,
-            jobs=None if jobs is None else str(jobs),
-            engine=engine,
-        ),
-        *_words("compare", options),
-        *overrides,
-    ]
-    paths = _paths(runs_dir, data_dir, config_dir, allow_import)
-    with opened_engines(words) as open_engine:
-        from gradcli.workflows.compare import (  # while a worker loads torch
-            Comparison,
-            run_comparison,
-        )
+    refuse_to_train_while_read()
+    view = view or QuietCompareView()
+    with _settled(overrides) as settled:
+        if not settled.can_be_made_again:
+            engine = _serial(engine, view)
+        words = [
+            *comparison_overrides(
+                optimizers=None if optimizers is None else ",".join(optimizers),
+                lrs=lrs if lrs is None or isinstance(lrs, str) else ",".join(map(str, lrs)),
+                seeds=None if seeds is None else str(seeds),
+                protocol=protocol,
+                jobs=None if jobs is None else str(jobs),
+                engine=engine,
+            ),
+            *([] if resume is not None else settled.chosen),
+            *_words("compare", options),
+            *settled.words,
+        ]
+        paths = _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files)
+        with opened_engines(words) as open_engine:
+            from gradcli.workflows.compare import (  # while a worker loads torch
+                Comparison,
+                run_comparison,
+            )
 
-        summary = run_comparison(
-            words,
-            vary,
-            paths,
-            view or QuietCompareView(),
-            open_engine,
-            resume=None if resume is None else str(resume),
-        )
+            summary = run_comparison(
+                words,
+                vary,
+                paths,
+                view,
+                open_engine,
+                resume=None if resume is None else str(resume),
+            )
     comparison = Comparison(summary, Path(summary.info.path))
     if comparison.directory.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt
@@ -167,7 +186,7 @@ def compare(
 
 
 def inspect(
-    *words: str | Path,
+    *words: str | Path | Problem,
     probe: Sequence[str] = (),
     check: bool = False,
     vary: Sequence[str] = (),
@@ -186,7 +205,8 @@ def inspect(
 
     Args:
         words: the directory of a run or a comparison, its name, a unique part of it, or
-            `latest`; or the overrides, `KEY=VALUE`, that build a fresh model.
+            `latest`; or the overrides, `KEY=VALUE`, that build a fresh model; and a problem of your
+            own, if there is one.
         probe: the names of the costly probes to run; `["all"]` runs all of them.
         check: whether autograd is compared with central differences.
         vary: overrides with several values, `KEY=A,B`: fresh models side by side.
@@ -215,16 +235,78 @@ def inspect(
             where="try_steps",
             hint="try_advice=True, try_steps=100",
         )
-    target, overrides = split_target([str(word) for word in words])
-    given = inspection_overrides(probe=",".join(probe) if probe else None, check=check)
-    return inspect_target(
-        target,
-        [*given, *_words("inspect", options), *overrides],
-        vary,
-        _paths(runs_dir, data_dir, config_dir, allow_import),
-        QuietView(),
-        trial=TrialRequest(TrialProgress(), try_steps) if try_advice else None,
-    )
+    refuse_to_train_while_read()
+    with _settled(words) as settled:
+        target, overrides = split_target(settled.words)
+        given = inspection_overrides(probe=",".join(probe) if probe else None, check=check)
+        return inspect_target(
+            target,
+            [*given, *settled.chosen, *_words("inspect", options), *overrides],
+            vary,
+            _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files),
+            QuietView(),
+            trial=TrialRequest(TrialProgress(), try_steps) if try_advice else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """What a call was given, with a problem as the overrides that stand for it."""
+
+    words: list[str]
+    chosen: list[str]
+    """The overrides that choose the problem; none without one."""
+    files: list[str]
+    """The Python files that may run, since the caller has named them."""
+    can_be_made_again: bool = True
+    """Whether another process can make the problem."""
+
+
+@contextmanager
+def _settled(given_words: Sequence[str | Path | Problem]) -> Iterator[_Settled]:
+    """Hand over the problem among the words of a call, if there is one, while the call lasts.
+
+    Raises:
+        UserError: if there are several.
+    """
+    words = [str(word) for word in given_words if not _is_problem(word)]
+    problems = [word for word in given_words if _is_problem(word)]
+    if len(problems) > 1:
+        raise UserError("A call takes one problem, and this one got several.", where="problem")
+    if not problems:
+        yield _Settled(words, [], problem_files(words))
+        return
+    from gradcli.data.problem_source import given
+    from gradcli.engines.work import load_once
+
+    load_once.cache_clear()  # an earlier call may have had another problem of this name
+    with given(problems[0]) as (file, name):
+        if file:
+            yield _Settled(words, [f"problem={file}:{name}"], [file])
+        else:
+            yield _Settled(words, ["data=problem", f"data.variable={name}"], [], False)
+
+
+def _is_problem(word: object) -> TypeGuard[Problem]:
+    """Whether it is a `Problem`: asked without importing torch, which a text does not need."""
+    return not isinstance(word, str | Path)
+
+
+def _serial(engine: str | None, view: CompareView) -> str:
+    """Choose the engine of this process for a problem that no other process can make.
+
+    Raises:
+        UserError: if another engine was asked for.
+    """
+    reason = "no file has the problem by name, so that no other process can make it again"
+    if engine not in (None, "serial"):
+        raise UserError(
+            f"engine={engine} runs trials in other processes, but {reason}.",
+            where="engine",
+            hint='engine="serial"; or a problem at the top level of a Python file',
+        )
+    view.note(f"The trials run one after another in this process (engine=serial): {reason}.")
+    return "serial"
 
 
 def _words(function: str, options: Mapping[str, object]) -> list[str]:

@@ -415,6 +415,15 @@ class DataInfo:
     """0 if the targets are not classes."""
     note: str = ""
     """What the user must know about the choice (why the sample is used); usually empty."""
+    file: str = ""
+    """The Python file of a problem of the user's own; else empty."""
+    file_sha256: str = ""
+    """A hash of that file, or of the code of a problem that no file has."""
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that the data, and a model that belongs to them, depend on."""
+        return f"{self.sha256}{self.file_sha256}"
 
     @property
     def is_small(self) -> bool:

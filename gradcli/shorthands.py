@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradcli.errors import UserError
+from gradcli.errors import UserError, nearest
 
 SHORTHANDS = {
     "data": "data",
@@ -18,6 +18,11 @@ SHORTHANDS = {
     "device": "device",
     "name": "name",
 }
+
+#: What a word begins with that chooses a problem of the user's own.
+_PROBLEM = "problem="
+#: Groups that a problem leaves without a meaning.
+_BROUGHT_BY_A_PROBLEM = ("model", "activation", "init")
 
 _COMPARISON = {
     "optimizers": "optimizers=[{}]",
@@ -38,6 +43,60 @@ def comparison_overrides(**options: str | None) -> list[str]:
 def inspection_overrides(*, probe: str | None, check: bool) -> list[str]:
     """Return the overrides for the options of an inspection; None stands for not given."""
     return [f"probes=[{probe}]"] * (probe is not None) + ["check=true"] * check
+
+
+def expand_problem(words: Sequence[str]) -> list[str]:
+    """Replace `problem=FILE:NAME` by the overrides of the data set that it stands for.
+
+    Raises:
+        UserError: if it names no Python file, or the words choose a model beside it.
+    """
+    chosen = [word for word in words if word.startswith(_PROBLEM)]
+    if not chosen:
+        return list(words)
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0].partition(".")[0]
+        if key in _BROUGHT_BY_A_PROBLEM or word.startswith("data="):
+            raise UserError(
+                f"'{word}' chooses what the problem brings itself.",
+                where=chosen[-1],
+                hint=f"{chosen[-1]}, without {word}; or leave out the problem",
+            )
+    file, name = problem_place(chosen[-1])
+    quoted = str(file).replace("\\", "\\\\").replace("'", "\\'")
+    overrides = ["data=problem", f"data.file='{quoted}'", f"data.variable={name}"]
+    return [*overrides, *(word for word in words if word not in chosen)]
+
+
+def problem_files(words: Sequence[str]) -> list[str]:
+    """Return the files that `problem=FILE:NAME` names: whoever types it lets them run."""
+    return [str(problem_place(word)[0]) for word in words if word.startswith(_PROBLEM)]
+
+
+def problem_place(word: str) -> tuple[Path, str]:
+    """Return the absolute path and the name that `problem=FILE:NAME` gives.
+
+    Raises:
+        UserError: if it names no Python file, or no name in it.
+    """
+    value = word.removeprefix(_PROBLEM)
+    file, colon, name = value.rpartition(":")
+    if not colon:
+        file, name = value, "problem"
+    path = Path(file).absolute()
+    if path.suffix != ".py" or not name.isidentifier():
+        raise UserError(
+            f"'{word}' does not name a problem in a Python file.",
+            where="problem",
+            hint="problem=FILE.py:NAME",
+        )
+    if not path.is_file():
+        raise UserError(
+            f"There is no file {path}.",
+            where=word,
+            choices=nearest(path.name, sorted(one.name for one in path.parent.glob("*.py"))),
+        )
+    return path, name
 
 
 def split_target(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "notation": "",
     # what a training is made of: these know no config, and not each other
     "objectives": "",
-    "data": "objectives",
+    "data": "objectives system",
     "models": "",
     "optim": "fast",
     "gradients": "fast",
@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "diagnosis": "notation",
     "runs": "notation system",
     "comparison": "runs",
-    "config": "comparison data gradients models optim probes",
+    "config": "comparison data gradients models optim probes shorthands system",
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",
@@ -39,9 +39,9 @@ MAY_IMPORT = {
     "workflows": "comparison config data gradients inspection models optim probes runs system "
     "training views",
     "engines": "comparison config data fast runs system workflows",
-    "api": "config engines inspection runs shorthands system views workflows",
+    "api": "config data engines inspection runs shorthands system views workflows",
     "cli": "comparison config engines inspection notation runs shorthands system views workflows",
-    "__init__": "api inspection monitor runs workflows",
+    "__init__": "api data inspection monitor runs workflows",
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}
@@ -227,7 +227,7 @@ def test_a_library_has_one_owner():
 
 def test_one_module_imports_torchvision():
     importers = {one.importer for one in IMPORTS if one.module.split(".")[0] == "torchvision"}
-    assert importers == {"gradcli.data.torchvision_mnist"}
+    assert importers == {"gradcli.data.downloads.torchvision_mnist"}
 
 
 def test_what_takes_long_to_import_waits_for_its_function():

@@ -136,7 +136,7 @@ def compare_optimizers(
         from gradcli.views.console import compare_view
         from gradcli.workflows.compare import run_comparison
 
-        paths = options.given_paths(context)
+        paths = options.given_paths(context, [*arguments, *(vary or [])])
         view = compare_view(live=not no_live, quiet=quiet)
         summary = run_comparison(arguments, vary or [], paths, view, open_engine, resume=resume)
     _show(summary, as_json=as_json, all_pairs=all_pairs)

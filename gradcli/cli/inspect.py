@@ -147,7 +147,7 @@ def inspect_gradients(
         *inspection_overrides(probe=probe, check=check),
         *options.given_overrides(context),
     ]
-    paths = options.given_paths(context)
+    paths = options.given_paths(context, overrides)
     view = train_view(live=False, quiet=quiet)
     keep_freed_memory()
     announce = probe_progress(live=not (quiet or as_json))

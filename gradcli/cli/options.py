@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from gradcli.shorthands import SHORTHANDS
+from gradcli.shorthands import SHORTHANDS, problem_files
 from gradcli.system.naming import naming
 from gradcli.system.paths import Paths
 
@@ -47,7 +48,7 @@ AllowImportOption = Annotated[
     typer.Option(
         "--allow-import",
         metavar="PKG",
-        help="A package, besides torch and gradcli, that _target_ may name. Can be repeated.",
+        help="A package or .py file, besides torch and gradcli, that may run. Can be repeated.",
         show_default=False,
         rich_help_panel="Paths and output",
     ),
@@ -145,15 +146,20 @@ def given_overrides(context: typer.Context) -> list[str]:
     return [f"{SHORTHANDS[name]}={value}" for name, value in given.items() if value is not None]
 
 
-def given_paths(context: typer.Context) -> Paths:
-    """Return the paths that a command's options name."""
+def given_paths(context: typer.Context, words: Sequence[str] = ()) -> Paths:
+    """Return the paths that a command's options name, and a file that `problem=` allows.
+
+    Raises:
+        UserError: if `problem=` names no file.
+    """
     given = context.params
-    return Paths(
+    paths = Paths(
         given["runs_dir"],
         given["data_dir"],
         given["config_dir"],
         tuple(given["allow_import"] or ()),
     )
+    return paths.trusting(problem_files(words))
 
 
 def settle_latest(target: str, runs_dir: Path, *, silent: bool) -> str:

@@ -58,7 +58,7 @@ def train(
 ) -> None:
     """Train a network and see the gradient of every layer, before and after clipping."""
     arguments = [*options.given_overrides(context), *(overrides or [])]
-    paths = options.given_paths(context)
+    paths = options.given_paths(context, arguments)
     if show_config:
         from gradcli.config import annotated_yaml
 

@@ -33,7 +33,7 @@ class Plan:
             "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),
             "target": self.info.target_score,
-            "data_sha256": self.info.data.sha256,
+            "data_sha256": self.info.data.identity,
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -89,7 +89,9 @@ class TrialStore:
         """Return the state of each arm."""
         if self._states is None:
             plan = self.plan
-            self._states = advance(plan.arms, plan.protocol, plan.info.data.sha256, self._outcomes)
+            self._states = advance(
+                plan.arms, plan.protocol, plan.info.data.identity, self._outcomes
+            )
         return self._states
 
     def arms(self) -> tuple[ArmTrials, ...]:
@@ -207,7 +209,7 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
     overrides = [
-        f"data={plan.info.data.name}",
+        *([] if plan.info.data.file_sha256 else [f"data={plan.info.data.name}"]),
         f"optimizer={arm.optimizer}",
         *(
             word

@@ -13,6 +13,7 @@ from gradcli.config.config_files import GROUPS, ConfigFiles
 from gradcli.config.data_config import (
     data_section,
     is_shipped,
+    shipped_names,
     shipped_target,
     stored_data,
     with_source,
@@ -38,6 +39,7 @@ from gradcli.config.probe_schedule import check_monitor
 from gradcli.config.schema import TrainConfig
 from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError
+from gradcli.shorthands import expand_problem
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Composed:
         Only a shipped data set can stand in for another; other configs are returned as they are.
         """
         data = self.config.data
-        if name == data.name or not is_shipped(data):
+        if name not in shipped_names() or name == data.name or not is_shipped(data):
             return self
         used = replace(data, name=name, target=shipped_target(name))
         used = with_source(used, file=self.files["data"], allow_import=())
@@ -131,7 +133,7 @@ def resolve(
     Raises:
         UserError: if a key or an option is misspelt.
     """
-    parsed = [parse_override(override) for override in overrides]
+    parsed = [parse_override(override) for override in expand_problem(overrides)]
     for override in parsed:
         refuse_sweep(override)
     values = [override for override in parsed if override.key_or_group not in groups]

@@ -17,6 +17,7 @@ from gradcli.config.config_files import ConfigFiles
 from gradcli.config.schema import DataConfig, Section
 from gradcli.config.targets import check_arguments, resolve_target
 from gradcli.errors import UserError, nearest
+from gradcli.system.source_files import is_same_file
 
 #: What a user's own file may leave out. A file without a name is named after itself.
 _DEFAULTS = {"val": None, "folder": None, "normalize": "mean_std", "drop_last": False}
@@ -76,9 +77,29 @@ def with_source(data: DataConfig, *, file: str, allow_import: Sequence[str]) -> 
         UserError: if the class cannot be used, or does not take one of the arguments.
     """
     section = Section("data", data.name, data.target, data.arguments)
+    refuse_foreign_file(str(data.arguments.get("file", "")), file, allow_import)
     source = resolve_target(section, file, allow_import)
     check_arguments(section, source, file)
     return replace(data, source=source)
+
+
+def refuse_foreign_file(path: str, file: str, allow_import: Sequence[str]) -> None:
+    """Refuse to run a Python file that nobody has allowed: a config may be a stranger's.
+
+    Args:
+        path: of the file; empty for none.
+        file: the config that names it, for errors.
+        allow_import: the packages and the files that the user allows.
+
+    Raises:
+        UserError: if it is not one of the files.
+    """
+    if path and not any(is_same_file(path, allowed) for allowed in allow_import):
+        raise UserError(
+            f"{path} is code, which runs only if you allow it.",
+            where=f"data.file in {file}",
+            hint=f"--allow-import {path}, if you trust what it runs",
+        )
 
 
 def stored_data(values: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import re
 import sys
 import types
 import typing
@@ -21,6 +22,7 @@ from gradcli.comparison.engine import Engine
 from gradcli.config.schema import MOST, Section
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 from gradcli.records import Recorder
+from gradcli.system.source_files import module_from_file
 
 Member = TypeVar("Member")
 
@@ -59,7 +61,7 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
             kind that the group asks for.
     """
     target = section.target
-    packages = (*ALLOWED_PACKAGES, *allowed)
+    packages = (*ALLOWED_PACKAGES, *map(_module_name, allowed))
     where = f"{section.key}._target_ in {file}"
     if not any(target.startswith(f"{package}.") for package in packages):
         package = target.split(".")[0]
@@ -69,7 +71,7 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
             hint=f"--allow-import {package}, if you trust what it runs",
         )
     module_name, _, class_name = target.rpartition(".")
-    module = import_module(module_name, where)
+    module = _allowed_module(module_name, allowed, where)
     kind = _kind(section.group)
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
@@ -335,21 +337,47 @@ def _is_concrete(value: Any, kind: tuple[type, ...]) -> bool:
     return _is_kind(value, kind) and not inspect.isabstract(value)
 
 
+def _module_name(allowed: str) -> str:
+    """Return the name of what `--allow-import` allows: a package, or a file's own name."""
+    return Path(allowed).stem if allowed.endswith(".py") else allowed
+
+
+def _allowed_module(name: str, allowed: Sequence[str], where: str) -> types.ModuleType:
+    """Import a module that may be a file which the user allows.
+
+    Raises:
+        UserError: if there is none, or the file cannot be run.
+    """
+    for one in allowed:
+        if one.endswith(".py") and _module_name(one) == name:
+            try:
+                return module_from_file(Path(one).absolute())
+            except OSError as error:
+                problem = f"{one} cannot be read: {error.strerror or error}."
+                raise UserError(problem, where="--allow-import") from None
+            except Exception as error:
+                raise UserError(
+                    f"{one} cannot be run: {exception_in_words(error)}",
+                    where=place_in_own_code(error) or where,
+                ) from error
+    return import_module(name, where)
+
+
 def import_module(name: str, where: str) -> types.ModuleType:
     """Import a module by name, also from the working directory.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or it cannot be imported.
     """
     try:
-        return importlib.import_module(name)
+        return _imported(name, where)
     except ModuleNotFoundError:
         pass
     # A user's own module may be in the working directory, where a console script does not
     # look. Only a package that was allowed by name gets here.
     sys.path.insert(0, str(Path.cwd()))
     try:
-        return importlib.import_module(name)
+        return _imported(name, where)
     except ModuleNotFoundError as error:
         raise UserError(
             f"There is no module '{error.name}'.",
@@ -358,6 +386,25 @@ def import_module(name: str, where: str) -> types.ModuleType:
         ) from None
     finally:
         sys.path.remove(str(Path.cwd()))
+
+
+def _imported(name: str, where: str) -> types.ModuleType:
+    """Import a module.
+
+    Raises:
+        ModuleNotFoundError: if there is none.
+        UserError: if it raises anything else, as a package that was built for another PyTorch does.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{name} cannot be imported: {exception_in_words(error)}",
+            where=place_in_own_code(error) or where,
+            hint=f"python -c 'import {name}', which shows the whole error",
+        ) from error
 
 
 def members_of(packages: Sequence[str], name: str, kind: type[Member]) -> Iterator[Member]:
@@ -372,7 +419,10 @@ def members_of(packages: Sequence[str], name: str, kind: type[Member]) -> Iterat
         UserError: if a package cannot be imported, or a member is of another kind.
     """
     for package in packages:
-        for member in getattr(import_module(package, "--allow-import"), name, ()):
+        if package.endswith(".py") and not _assigns(Path(package), name):
+            continue  # it need not run for this
+        module = _allowed_module(_module_name(package), [package], "--allow-import")
+        for member in getattr(module, name, ()):
             if not isinstance(member, kind):
                 raise UserError(
                     f"{package}.{name} holds {member!r}, which is not a "
@@ -380,6 +430,14 @@ def members_of(packages: Sequence[str], name: str, kind: type[Member]) -> Iterat
                     where="--allow-import",
                 )
             yield member
+
+
+def _assigns(file: Path, name: str) -> bool:
+    """Whether a Python file gives a name a value at its top level, as far as its text tells."""
+    try:
+        return bool(re.search(rf"^{name}\b", file.read_text(encoding="utf-8"), re.MULTILINE))
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _as_override(value: Any) -> str:

@@ -19,7 +19,7 @@ from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset, Split, split_dataset
 from gradcli.data.examples import dataset_of, hold_out
 from gradcli.data.formats.bounded import refuse_too_large
-from gradcli.data.formats.examples import Channels, ExampleParts, Examples, refuse_unlike
+from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples, refuse_unlike
 from gradcli.data.formats.idx_arrays import read_idx_folder
 from gradcli.data.formats.image_file import Mode
 from gradcli.data.formats.image_folder import read_image_folder

@@ -10,8 +10,9 @@ import platformdirs
 
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset
-from gradcli.data.download import DownloadProgress
+from gradcli.data.downloads.download import DownloadProgress
 from gradcli.data.file_sources import IdxArrays, ImageFolder, NpzFile, TableFile, TextFile
+from gradcli.data.problem_source import ProblemSource
 from gradcli.data.sources import Auto, FashionMnist, Idx, Mnist, Mnist5k
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 
@@ -27,6 +28,7 @@ SHIPPED: Final[dict[str, type[DataSource]]] = {
     "arrays": IdxArrays,
     "table": TableFile,
     "text": TextFile,
+    "problem": ProblemSource,
 }
 
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gradcli.data import failures, idx, prepared
+from gradcli.data import idx, prepared
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset, split_off
-from gradcli.data.download import DownloadError
-from gradcli.data.torchvision_mnist import download, raw_folder
+from gradcli.data.downloads import failures
+from gradcli.data.downloads.download import DownloadError
+from gradcli.data.downloads.torchvision_mnist import download, raw_folder
 from gradcli.errors import UserError
 
 #: The folder of the bundled sample: 5,000 digits of MNIST in MNIST's own format.

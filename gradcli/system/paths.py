@@ -26,6 +26,10 @@ class Paths:
     started_in: Path = field(default_factory=Path.cwd, compare=False)
     """The working directory when the command began."""
 
+    def trusting(self, files: Sequence[str]) -> Paths:
+        """Allow files to run as well."""
+        return replace(self, allow_import=tuple(dict.fromkeys([*self.allow_import, *files])))
+
     def absolute(self, path: Path) -> Path:
         """Return a path that the command was given, wherever the process is now."""
         return self.started_in / path

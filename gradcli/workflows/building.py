@@ -211,7 +211,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         run=run,
         name=config.name or "",
         data=dataset.info,
-        model=config.model.option,
+        model=model_name(composed, dataset),
         model_size=trained_size(trainer.model),
         optimizer=config.optimizer.option,
         learning_rate=groups[0].learning_rate
@@ -219,7 +219,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         else float(trainer.optimizer.defaults["lr"]),
         schedule=config.schedule.option,
         clip=describe_clip(composed),
-        activation=activation_name(composed),
+        activation=activation_name(composed, dataset),
         device=device_name(trainer.device),
         threads=torch.get_num_threads(),
         batch_size=config.batch_size,
@@ -266,8 +266,18 @@ def _describe_groups(composed: Composed, model: nn.Module) -> tuple[GroupInfo, .
     )
 
 
-def activation_name(composed: Composed) -> str:
+def model_name(composed: Composed, dataset: Dataset) -> str:
+    """Return the name of the model: the option of the config, or of what makes the data's own."""
+    if dataset.make_model is None:
+        return composed.config.model.option
+    name = getattr(dataset.make_model, "__name__", type(dataset.make_model).__name__)
+    return "model" if name == "<lambda>" else name
+
+
+def activation_name(composed: Composed, dataset: Dataset) -> str:
     """Return the activation that the model is built with; empty if its class takes none."""
+    if dataset.make_model is not None:
+        return ""
     accepted = inspect.signature(composed.classes["model"]).parameters
     return composed.config.activation.option if "activation" in accepted else ""
 

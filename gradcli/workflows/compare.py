@@ -241,3 +241,10 @@ def _check_data(
     )
     dataset = obtain_data(data, paths.data_dir, view.download)
     refuse_other_data(dataset, plan.info.data.sha256, where=str(directory.path))
+    if dataset.info.identity != plan.info.data.identity:
+        raise UserError(
+            f"{dataset.info.file} has changed since the comparison began: its trials could not be "
+            "compared with those to come.",
+            where=str(directory.path),
+            hint="the file as it was, or a new comparison: the same command without --resume",
+        )

@@ -30,6 +30,7 @@ from gradcli.workflows.building import (
     choose_device,
     describe_clip,
     device_name,
+    model_name,
     trained_size,
 )
 from gradcli.workflows.preflight import remarks_before_training
@@ -76,9 +77,9 @@ def plan_comparison(
             path="",
             name="",
             data=data,
-            model=shown.config.model.option,
+            model=model_name(shown, dataset),
             model_size=trained_size(build_network(shown, dataset)),
-            activation=activation_name(shown),
+            activation=activation_name(shown, dataset),
             schedule=shown.config.schedule.option,
             clip=describe_clip(shown),
             batch_size=shown.config.batch_size,

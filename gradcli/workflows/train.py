@@ -36,6 +36,7 @@ from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import (
     build_recorders,
     built_trainer,
+    model_name,
     obtain_data,
     obtain_data_of,
 )
@@ -74,7 +75,7 @@ def start_run(
         dataset = obtain_data(composed.config.data, data_dir, view.download)
         composed = composed.with_data(dataset.info.name)
         config = composed.config
-        name = config.name or f"{config.model.option}-{config.optimizer.option}"
+        name = config.name or f"{model_name(composed, dataset)}-{config.optimizer.option}"
         for remark in remarks_before_training(composed, dataset):
             view.note(remark)
         others = [view, *build_recorders(composed), *recorders]
@@ -138,6 +139,8 @@ def resume_run(
         found = checkpoint_to_resume(directory, was_saved=_has_saved(run))
         checkpoint = found.checkpoint if found else None
         dataset = obtain_data_of(run, composed.config.data, paths, view.download)
+        if changed := _changed_code(run, dataset):
+            view.note(changed)
         others = [view, *build_recorders(composed), *recorders]
         with built_trainer(composed, dataset, checkpoint) as trainer:
             _refuse_other_layers(run, trainer)
@@ -284,6 +287,14 @@ def _has_saved(run: Run) -> bool:
     """Whether a run is known to have saved a checkpoint. One that failed may have failed to."""
     has_progress = run.state["status"] != "failed" and "progress" in run.state
     return run.state["status"] == "finished" or has_progress
+
+
+def _changed_code(run: Run, dataset: Dataset) -> str:
+    """Say that the code of the run's problem has changed; empty if not."""
+    if "info" not in run.state or run.info.data.file_sha256 == dataset.info.file_sha256:
+        return ""
+    place = dataset.info.file or "The code of the problem"
+    return f"{place} has changed since the run began: what follows may differ from before."
 
 
 def _refuse_other_layers(run: Run, trainer: Trainer) -> None:

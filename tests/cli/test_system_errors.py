@@ -134,7 +134,7 @@ def test_a_training_whose_streams_are_closed_is_stored(tmp_path):
     assert shell(f"$GRADCLI train {words} <&- >&- 2>&-", tmp_path).returncode == REFUSED
     run = run_of(tmp_path)
     assert (run.status, run.steps.step.tolist()) == ("finished", list(range(1, 9)))
-    assert run.state["result"]["test_accuracy"] > 0
+    assert run.state["result"]["test"] > 0
     assert (run.path / "plots" / "loss.png").exists()
 
 
@@ -354,7 +354,7 @@ def test_results_are_stored_before_they_are_drawn(gradcli, runs_dir, monkeypatch
     assert gradcli("train", *SMALL, "max_steps=8").code == 130
     state = json.loads((run_of(runs_dir).path / "run.json").read_text())
     assert state["status"] == "finished"
-    assert state["result"]["test_accuracy"] > 0
+    assert state["result"]["test"] > 0
 
 
 def test_a_comparison_is_stored_before_it_is_drawn(

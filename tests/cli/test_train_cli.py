@@ -51,7 +51,17 @@ def test_stdout_is_one_json_object_and_nothing_else(trained):
     result = json.loads(answer.out, parse_constant=refuse)
     assert set(result) == {
         *("schema", "run", "status", "data", "model", "optimizer", "device", "epochs", "steps"),
-        *("train_loss", "val_accuracy", "test_accuracy", "seconds", "steps_per_second", "phases"),
+        *(
+            "train_loss",
+            "metric",
+            "val",
+            "test",
+            "val_accuracy",
+            "test_accuracy",
+            "seconds",
+            "steps_per_second",
+            "phases",
+        ),
         *("clipped_fraction", "layers", "findings", "notes", "parameter_groups"),
     }
     assert result["schema"] == 2

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradcli.data import failures, load_dataset, torchvision_mnist
+from gradcli.data import load_dataset
+from gradcli.data.downloads import failures, torchvision_mnist
 from gradcli.data.load import SHIPPED
 from gradcli.errors import UserError
 

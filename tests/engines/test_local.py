@@ -136,12 +136,12 @@ def test_what_python_warns_of_in_planning_is_warned_of_here(talks, monkeypatch):
         talks.plan(PlanRequest(("data=mnist",), (), jobs=1), nothing_to_download)
 
 
-def test_a_failure_of_planning_is_reported_with_its_place(tmp_path, monkeypatch):
+def test_code_that_fails_while_planning_is_reported_with_its_place(tmp_path, monkeypatch):
     (tmp_path / "broken_code.py").write_text("1 / 0\n")
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "broken.yaml").write_text("_target_: broken_code.Optimizer\nlr: 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with closing(LocalEngine()) as engine, pytest.raises(RuntimeError) as caught:
+    with closing(LocalEngine()) as engine, pytest.raises(UserError) as caught:
         engine.plan(
             PlanRequest(
                 ("data=mnist5k", "optimizers=[broken]"),
@@ -152,8 +152,20 @@ def test_a_failure_of_planning_is_reported_with_its_place(tmp_path, monkeypatch)
             ),
             nothing_to_download,
         )
-    assert "ZeroDivisionError" in str(caught.value)
-    assert 'broken_code.py", line 1' in str(caught.value)
+    assert "ZeroDivisionError" in caught.value.problem
+    assert caught.value.where.endswith("broken_code.py:1")
+
+
+def test_a_failure_of_ours_while_planning_is_passed_on_with_its_traceback():
+    answers = []
+
+    def load(data):
+        raise ZeroDivisionError("ours")
+
+    request = PlanRequest(("data=mnist5k",), (), jobs=1)
+    worker.answer_with_plan(request, load, lambda **answer: answers.append(answer))
+    assert "ZeroDivisionError: ours" in answers[-1]["failure"]
+    assert "in load" in answers[-1]["failure"]
 
 
 def test_a_worker_that_dies_planning_is_replaced_once():

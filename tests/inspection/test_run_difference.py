@@ -348,7 +348,7 @@ def test_the_command(runs, gradcli, monkeypatch):
     assert (said["steps_compared"], said["first_different_step"]) == (6, 2)
     assert said["norms_compared"] is True
     assert {"key": "optimizer", "a": "adam", "b": "sgd"} in said["settings"]
-    assert said["a"]["test_accuracy"] == runs["plain"].state["result"]["test_accuracy"]
+    assert said["a"]["test_accuracy"] == runs["plain"].state["result"]["test"]
 
 
 def test_a_run_is_not_compared_with_itself(runs, gradcli):

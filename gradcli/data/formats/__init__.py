@@ -5,7 +5,7 @@ same file. Memory is bounded by what a file can hold, and what is wrong with a f
 that names it, the place in it, and what was expected.
 """
 
-from gradcli.data.formats.examples import Channels, ExampleParts, Examples
+from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples
 from gradcli.data.formats.idx_arrays import read_idx, read_idx_folder
 from gradcli.data.formats.image_folder import read_image_folder
 from gradcli.data.formats.npz import read_npz

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradcli.data.formats.bounded import refuse_too_large
-from gradcli.data.formats.examples import Examples
+from gradcli.data.formats.example_parts import Examples
 from gradcli.data.formats.raw_table import RawColumn, RawTable, typed
 from gradcli.data.formats.table_values import (
     distinct_labels,

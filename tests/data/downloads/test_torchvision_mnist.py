@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gradcli.data import torchvision_mnist
-from gradcli.data.download import DownloadError
-from gradcli.data.torchvision_mnist import download, import_datasets, raw_folder
+from gradcli.data.downloads.download import DownloadError
+from gradcli.data.downloads.torchvision_mnist import download, import_datasets, raw_folder
 
 CLASSES = ("MNIST", "FashionMNIST")
 

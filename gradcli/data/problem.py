@@ -1,0 +1,262 @@
+"""A problem of the user's own: data, a model and a loss in one object."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset, default_collate
+
+from gradcli.data.dataset import Dataset, Split
+from gradcli.data.examples import dataset_of
+from gradcli.errors import UserError, exception_in_words, place_in_own_code
+from gradcli.objectives import LossFunction, Objective, ScoreFunction, objective_named
+from gradcli.records import Direction, Metric
+
+#: What a split may be: (inputs, targets), each a tensor or an array (n, ...); or a map-style
+#: `torch.utils.data.Dataset` of such pairs.
+Examples = Any
+
+_AS_ONE_BATCH: Final = 4096
+
+
+class Problem:
+    """What is to be learnt, for `train`, `compare` and `inspect`.
+
+        problem = gradcli.Problem(model=make_model, train=(x, y), test=(x2, y2), loss="mse")
+
+    Examples are used as they are: nothing is normalised. NumPy's float64 becomes float32, and its
+    integer targets int64.
+
+    Args:
+        model: a class or function that makes the model. It is called under the run's seed, which
+            then decides the weights.
+        train: the training examples: a pair (inputs, targets) of tensors or arrays (n, ...), or a
+            map-style data set of pairs, which is read into memory once.
+        val: the validation examples, on which choices are made; None takes a sixth of `train`.
+        test: the test examples, read once at the end; None takes a sixth of `train`.
+        loss: the name of a loss (cross_entropy, nll, bce_with_logits, mse, l1, next_token), or a
+            function of (outputs, targets) that returns the mean over the batch, ().
+        metric: what models are scored by: a name, a function of (outputs, targets), and `maximize`
+            or `minimize`. The function returns a score for each example, (b,), or one for the
+            batch, (). None is what goes with a named loss, and the loss itself for a function.
+        target: the validation score that a comparison times; None times none.
+        name: what screens call the data; None is the name of the file.
+
+    Raises:
+        UserError: if the loss or the metric is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Callable[[], nn.Module],
+        train: Examples,
+        val: Examples = None,
+        test: Examples = None,
+        loss: str | LossFunction = "cross_entropy",
+        metric: tuple[str, ScoreFunction, Direction] | None = None,
+        target: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not callable(model) or isinstance(model, nn.Module):
+            raise UserError(
+                f"Problem(model=...) takes what makes the model, not a {type(model).__name__}: "
+                "each run begins with weights of its own.",
+                where="model",
+                hint="model=lambda: Net(...), or model=Net",
+            )
+        self.model = model
+        self.objective = _objective(loss, metric)
+        self.target, self.name = target, name
+        self._splits: Mapping[str, Examples] = {"training": train, "validation": val, "test": test}
+        # Where to look for the name under which another process finds this object.
+        self._globals = sys._getframe(1).f_globals
+        file = self._globals.get("__file__")
+        self._file = None if file is None else str(Path(file).absolute())
+
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The file and the name under which a process that runs the file finds the problem.
+
+        None if it has none, as one made in a function, in a notebook or on a command line.
+        """
+        names = [name for name, value in self._globals.items() if value is self]
+        return (self._file, names[0]) if self._file and names else None
+
+    @property
+    def code_sha256(self) -> str:
+        """A hash of the code of the model and the loss, as far as Python knows it."""
+        parts = (self.model, self.objective.loss, self.objective.score)
+        return hashlib.sha256("\n".join(_source(part) for part in parts).encode()).hexdigest()
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the examples as tensors, with the objective and the model.
+
+        Args:
+            name: what to call them if the problem has no name of its own.
+
+        Raises:
+            UserError: if the examples cannot be used.
+        """
+        train, val, test = (
+            None if examples is None else _split(examples, kind)
+            for kind, examples in self._splits.items()
+        )
+        if train is None:
+            raise UserError("The problem has no training examples.", where="train")
+        return dataset_of(
+            train,
+            val,
+            test,
+            name=self.name or name,
+            objective=self.objective,
+            target_score=math.nan if self.target is None else self.target,
+            make_model=self.model,
+        )
+
+
+def _source(code: Any) -> str:
+    try:
+        return inspect.getsource(code)
+    except (OSError, TypeError):  # typed in, built in, or an object that can be called
+        return repr(type(code)) + getattr(code, "__qualname__", "")
+
+
+def _objective(
+    loss: str | LossFunction, metric: tuple[str, ScoreFunction, Direction] | None
+) -> Objective:
+    if isinstance(loss, str):
+        objective = objective_named(loss)
+    elif callable(loss):
+        own = getattr(loss, "__name__", type(loss).__name__)
+        objective = Objective(name=own, loss=loss, metric=Metric("loss", "minimize"), score=loss)
+    else:
+        raise UserError(
+            f"A loss is a name or a function, not a {type(loss).__name__}.",
+            where="loss",
+            hint='loss="mse", or a function of (outputs, targets)',
+        )
+    if metric is None:
+        return objective
+    match metric:
+        case (str(name), score, "maximize" | "minimize" as direction) if callable(score):
+            return replace(objective, metric=Metric(name, direction), score=score)
+    raise UserError(
+        "A metric is a name, a function of (outputs, targets) and a direction.",
+        where="metric",
+        hint='metric=("rmse", rmse, "minimize")',
+    )
+
+
+def _split(examples: Examples, kind: str) -> Split:
+    """Return examples of any form as tensors.
+
+    Raises:
+        UserError: if they have none that is known.
+    """
+    if isinstance(examples, TensorDataset):
+        examples = examples.tensors
+    if isinstance(examples, tuple | list) and len(examples) == 2:
+        inputs, targets = (_tensor(part, kind) for part in examples)
+        # NumPy's integers are of the machine's size; losses of classes take int64.
+        whole = not isinstance(examples[1], Tensor) and not targets.is_floating_point()
+        return Split(inputs, targets.long() if whole and targets.dtype != torch.bool else targets)
+    if hasattr(examples, "__getitem__") and hasattr(examples, "__len__"):
+        return _read(examples, kind)
+    raise UserError(
+        f"The {kind} examples are a {type(examples).__name__}.",
+        where=kind,
+        hint="(inputs, targets), each a tensor or an array; or a map-style data set of such pairs",
+    )
+
+
+def _tensor(values: Any, kind: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    array = np.asarray(values)
+    if array.dtype == object or array.dtype.kind in "USMm":
+        raise UserError(
+            f"The {kind} examples hold values of type {array.dtype}, which are no numbers.",
+            where=kind,
+            hint="a tensor or an array of numbers",
+        )
+    copied = torch.from_numpy(np.array(array))
+    return copied.float() if copied.dtype == torch.float64 else copied
+
+
+def _read(dataset: Any, kind: str) -> Split:
+    """Read a map-style data set into memory.
+
+    Raises:
+        UserError: if an example cannot be read, is no pair, or is another one at each reading.
+    """
+    parts = []
+    for start in range(0, len(dataset), _AS_ONE_BATCH):
+        numbers = range(start, min(start + _AS_ONE_BATCH, len(dataset)))
+        parts.append(_collated([_example(dataset, number, kind) for number in numbers], kind))
+    if not parts:
+        raise UserError(f"The {kind} data set is empty.", where=kind)
+    again = _collated([_example(dataset, 0, kind)], kind)
+    if any(not _same(one[:1], other) for one, other in zip(parts[0], again, strict=True)):
+        raise UserError(
+            f"Example 0 of the {kind} data set is another one at each reading: it is augmented at "
+            "random, and would be frozen by reading it once.",
+            where=kind,
+            hint="a data set without random transforms",
+        )
+    inputs, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return Split(inputs, targets)
+
+
+def _example(dataset: Any, number: int, kind: str) -> Any:
+    try:
+        example = dataset[number]
+    except Exception as error:
+        raise UserError(
+            f"Example {number:,} of the {kind} data set cannot be read: "
+            f"{exception_in_words(error)}",
+            where=place_in_own_code(error) or kind,
+        ) from error
+    if not isinstance(example, tuple | list) or len(example) != 2:
+        raise UserError(
+            f"Example {number:,} of the {kind} data set is a {type(example).__name__}, not a pair "
+            "(input, target).",
+            where=kind,
+        )
+    return example
+
+
+def _collated(examples: list[Any], kind: str) -> tuple[Tensor, Tensor]:
+    try:
+        inputs, targets = default_collate(examples)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(
+            f"The examples of the {kind} data set do not make a batch: {exception_in_words(error)}",
+            where=kind,
+            hint="examples of one shape, as tensors, arrays or numbers",
+        ) from error
+    for part in (inputs, targets):
+        if not isinstance(part, Tensor):
+            raise UserError(
+                f"The examples of the {kind} data set collate to a {type(part).__name__}, not to "
+                "a tensor.",
+                where=kind,
+            )
+    return inputs, targets
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are alike; NaN is like NaN."""
+    return torch.equal(one, other) or bool(
+        ((one == other) | ((one != one) & (other != other))).all()
+    )
