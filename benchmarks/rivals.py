@@ -54,7 +54,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gradcli.config import compose_train
 from gradcli.data import Dataset, Split, load_dataset
-from gradcli.data.torchvision_mnist import import_datasets
+from gradcli.data.downloads.torchvision_mnist import import_datasets
 from gradcli.records import StepRecords
 from gradcli.runs import RunWriter, create_run_directory
 from gradcli.workflows.building import build_trainer, describe_run

@@ -227,7 +227,7 @@ def test_a_library_has_one_owner():
 
 def test_one_module_imports_torchvision():
     importers = {one.importer for one in IMPORTS if one.module.split(".")[0] == "torchvision"}
-    assert importers == {"gradcli.data.torchvision_mnist"}
+    assert importers == {"gradcli.data.downloads.torchvision_mnist"}
 
 
 def test_what_takes_long_to_import_waits_for_its_function():

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 from gradcli.comparison import summary, trials
 from gradcli.comparison.plan import Plan, plan_of
@@ -199,6 +199,16 @@ class TrialStore:
         return self._results[key]
 
 
+def _data_option(plan: Plan, config: Mapping[str, Any]) -> str:
+    """Return the option of the group `data` that stands for what was used.
+
+    A data set with a name of its own keeps its class, and is not found by its name. One that is
+    found by its name may have stood in for the option, as mnist does for auto.
+    """
+    named_by_user = "_target_" in config["data"]
+    return str(config["choices"]["data"]) if named_by_user else plan.info.data.name
+
+
 def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> str:
     """Return the command that repeats the first measuring trial of an arm, to the bit.
 
@@ -209,7 +219,7 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
     overrides = [
-        *([] if plan.info.data.file_sha256 else [f"data={plan.info.data.name}"]),
+        *([] if plan.info.data.file_sha256 else [f"data={_data_option(plan, arm.config)}"]),
         f"optimizer={arm.optimizer}",
         *(
             word

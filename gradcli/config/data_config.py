@@ -45,8 +45,15 @@ def data_fields(values: Mapping[str, Any]) -> dict[str, Any]:
             where="data._target_",
             hint="data=NAME, one of those that `gradcli configs data` lists",
         )
-    if target == _SHIPPED_PACKAGE or _is_shipped(name, target):
+    if target == _SHIPPED_PACKAGE:
         target = shipped_target(name)
+    elif _is_shipped(name, target) and target != shipped_target(name):
+        raise UserError(
+            f"'{name}' is the name of a data set that is shipped, and of another class than "
+            f"{target}.",
+            where="data.name",
+            hint=f"data.name=my_{name}; or data={name}, if that one is meant",
+        )
     common = {key: value for key, value in values.items() if key in _COMMON}
     others = {key: value for key, value in values.items() if key not in (*_COMMON, "_target_")}
     return {**common, "target": target, "arguments": others, "source": None}

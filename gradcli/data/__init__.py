@@ -7,7 +7,7 @@ only to download.
 from gradcli.data.batches import Batches, Normalize, epoch_order, steps_per_epoch
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset, Split, split_dataset
-from gradcli.data.download import DownloadProgress
+from gradcli.data.downloads.download import DownloadProgress
 from gradcli.data.load import load_dataset
 
 __all__ = [

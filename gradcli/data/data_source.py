@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradcli.data.dataset import OTHER_TARGET_ACCURACY, Dataset
-from gradcli.data.download import DownloadProgress
+from gradcli.data.downloads.download import DownloadProgress
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,24 @@ class Dataset:
     objective: Objective = CROSS_ENTROPY
     make_model: Callable[[], nn.Module] | None = None
     """Makes the model that belongs to the data; None leaves the choice to the config."""
+    vocabulary: int = 0
+    """How many different tokens there are, if an example is a sequence of tokens and the next one
+    is to be predicted at each position; 0 for any other data."""
 
     @property
     def outputs(self) -> int:
-        """The outputs that a model of the config has: one per class, or per target."""
-        return self.info.classes or self.train.targets[0].numel()
+        """The outputs that a model of the config has: one per token, per class, or per target."""
+        return self.vocabulary or self.info.classes or self.train.targets[0].numel()
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of a model's outputs for an example: those of each position for tokens."""
+        return (*self.info.shape, self.outputs) if self.vocabulary else (self.outputs,)
+
+    @property
+    def input_type(self) -> torch.dtype:
+        """The type of the inputs that a model is handed."""
+        return torch.float32 if self.has_pixels else self.train.inputs.dtype
 
     @property
     def has_pixels(self) -> bool:
@@ -109,10 +122,21 @@ def stratified_order(labels: Tensor) -> Tensor:
     return torch.from_numpy(shuffled[np.argsort(position, kind="stable")])
 
 
-def prepare(train: Split, test: Split) -> UnsplitData:
-    """Bring a data set into the form from which every run starts quickly."""
+def prepare(train: Split, test: Split, held_out: Split | None = None) -> UnsplitData:
+    """Bring a data set into the form from which every run starts quickly.
+
+    Args:
+        train: the training examples.
+        test: the test examples.
+        held_out: a validation split of its own: the last of the training examples.
+    """
     order = stratified_order(train.targets)
     train = Split(train.inputs[order], train.targets[order])
+    if held_out is not None:
+        train = Split(
+            torch.cat((train.inputs, held_out.inputs)),
+            torch.cat((train.targets, held_out.targets)),
+        )
     pixels = train.inputs.flatten(1).numpy()
     squares = np.einsum("ij,ij->i", pixels, pixels, dtype=np.int64)
     return UnsplitData(
@@ -129,7 +153,7 @@ def split_dataset(
     test: Split,
     *,
     name: str,
-    val: int | None = None,
+    val: int | Split | None = None,
     target_score: float = OTHER_TARGET_ACCURACY,
 ) -> Dataset:
     """Make a data set of classified images: all that a `DataSource` of such has to call.
@@ -140,27 +164,35 @@ def split_dataset(
         train: the training examples, of which the validation split is taken.
         test: the test examples.
         name: `request.name`.
-        val: `request.val`, the size of the validation split; None is a sixth of `train`.
+        val: `request.val`, the size of the validation split; None is a sixth of `train`. Or the
+            validation split itself, if it is not to be taken from `train`.
         target_score: the validation accuracy to which a comparison times the optimizers.
 
     Raises:
         UserError: if a split is not what `Split` says of images, or if `val` is negative or leaves
             nothing to train on.
     """
-    for kind, split in (("training", train), ("test", test)):
+    held_out = val if isinstance(val, Split) else None
+    given = [("training", train), ("test", test)]
+    for kind, split in given if held_out is None else [*given, ("validation", held_out)]:
         if objection := objection_to_images(split):
             raise UserError(
                 f"The {kind} examples of {name} cannot be used: {objection}.",
                 where="split_dataset",
             )
-    if train.inputs.shape[1:] != test.inputs.shape[1:]:
-        shapes = tuple(train.inputs.shape[1:]), tuple(test.inputs.shape[1:])
-        raise UserError(
-            f"The images of {name} differ in shape: {shapes[0]} in training, {shapes[1]} in test.",
-            where="split_dataset",
-        )
-    val = len(train) // 6 if val is None else val
-    return split_off(prepare(train, test), val, name=name, target_score=target_score)
+        if train.inputs.shape[1:] != split.inputs.shape[1:]:
+            shapes = tuple(train.inputs.shape[1:]), tuple(split.inputs.shape[1:])
+            raise UserError(
+                f"The images of {name} differ in shape: {shapes[0]} in training, {shapes[1]} in "
+                f"{kind}.",
+                where="split_dataset",
+            )
+    if isinstance(val, Split):
+        val = len(val)
+    elif val is None:
+        val = len(train) // 6
+    data = prepare(train, test, held_out)
+    return split_off(data, val, name=name, target_score=target_score)
 
 
 def objection_to(split: Split) -> str:

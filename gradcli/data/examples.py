@@ -29,6 +29,8 @@ def dataset_of(
     target_score: float = math.nan,
     make_model: Callable[[], nn.Module] | None = None,
     note: str = "",
+    held_out: int | None = None,
+    vocabulary: int = 0,
 ) -> Dataset:
     """Make a data set of examples that are used as they are.
 
@@ -44,17 +46,21 @@ def dataset_of(
         target_score: the validation score that a comparison times; NaN for none.
         make_model: makes the model that belongs to them; None leaves the choice to the config.
         note: what the user must know about them.
+        held_out: `request.val`: how many training examples become the validation split if `val` is
+            None; None is a sixth, 0 is for none.
+        vocabulary: how many different tokens there are, if the inputs are tokens.
 
     Raises:
-        UserError: if a split is not what `Split` says, or their examples differ in shape or type.
+        UserError: if a split is not what `Split` says, their examples differ in shape or type, or
+            too few are left to train on.
     """
     for kind, split in (("training", train), ("validation", val), ("test", test)):
         if split is not None and (objection := objection_to(split)):
             raise UserError(f"The {kind} examples of {name} cannot be used: {objection}.")
     if test is None:
-        train, test = _without_a_sixth(train, name)
+        train, test = hold_out(train, None, name)
     if val is None:
-        train, val = _without_a_sixth(train, name)
+        train, val = hold_out(train, held_out, name)
     for kind, split in (("validation", val), ("test", test)):
         _refuse_other_form(name, "training", train, kind, split)
     splits = (train, val, test)
@@ -74,6 +80,7 @@ def dataset_of(
         target_score=target_score,
         objective=objective,
         make_model=make_model,
+        vocabulary=vocabulary,
     )
 
 
@@ -88,23 +95,35 @@ def fingerprint(*splits: Split) -> str:
     return digest.hexdigest()
 
 
-def _without_a_sixth(split: Split, name: str) -> tuple[Split, Split]:
-    """Return a split without a sixth of its examples, and that sixth.
+def hold_out(split: Split, count: int | None, name: str) -> tuple[Split, Split]:
+    """Return a split without some of its examples, and these: always the same ones.
+
+    Args:
+        split: the examples.
+        count: how many are held out; None is a sixth.
+        name: of the data set.
 
     Raises:
         UserError: if there are too few.
     """
-    held_out = len(split) // _HELD_OUT
-    if not held_out:
+    if count is None and not (count := len(split) // _HELD_OUT):
         raise UserError(
             f"{name} has {len(split)} training examples, of which no sixth can be held out to "
             "validate or test with.",
             hint="more examples, or splits of your own: val=..., test=...",
         )
+    kept = len(split) - count
+    if not 0 < kept <= len(split):
+        raise UserError(
+            f"A validation split of {count} cannot be taken from {len(split)} training examples of "
+            f"{name}.",
+            where="data.val",
+            hint=f"a number from 0 (no validation split) to {len(split) - 1}",
+        )
     order = _order(split.targets)
-    kept, taken = order[:-held_out], order[-held_out:]
+    taken, order = order[kept:], order[:kept]
     return (
-        Split(split.inputs[kept], split.targets[kept]),
+        Split(split.inputs[order], split.targets[order]),
         Split(split.inputs[taken], split.targets[taken]),
     )
 
@@ -124,7 +143,7 @@ def _classes(objective: Objective, splits: tuple[Split, ...]) -> int:
     """Return the number of classes; 0 if the targets are something else."""
     if not objective.metric.is_accuracy or not all(_are_classes(one.targets) for one in splits):
         return 0
-    return 1 + max(int(one.targets.max()) for one in splits)
+    return 1 + max(int(one.targets.max()) for one in splits if len(one))
 
 
 def _refuse_other_form(name: str, kind: str, one: Split, other_kind: str, other: Split) -> None:

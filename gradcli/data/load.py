@@ -10,7 +10,8 @@ import platformdirs
 
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset
-from gradcli.data.download import DownloadProgress
+from gradcli.data.downloads.download import DownloadProgress
+from gradcli.data.file_sources import IdxArrays, ImageFolder, NpzFile, TableFile, TextFile
 from gradcli.data.problem_source import ProblemSource
 from gradcli.data.sources import Auto, FashionMnist, Idx, Mnist, Mnist5k
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
@@ -22,6 +23,11 @@ SHIPPED: Final[dict[str, type[DataSource]]] = {
     "mnist5k": Mnist5k,
     "fashion_mnist": FashionMnist,
     "idx": Idx,
+    "npz": NpzFile,
+    "images": ImageFolder,
+    "arrays": IdxArrays,
+    "table": TableFile,
+    "text": TextFile,
     "problem": ProblemSource,
 }
 
@@ -46,7 +52,7 @@ def load_dataset(
         val: how many training examples become the validation split. None is the data set's own
             choice: 500 for `mnist5k`, a sixth for the other shipped ones (10,000 of MNIST's
             60,000).
-        folder: the folder of IDX files that `idx` reads.
+        folder: that `idx`, `arrays` and `images` read.
         data_dir: where data sets are looked for and downloaded to; None is the folder `data` in
             the cache folder. Only a download writes to it.
         progress: called during a download.

@@ -5,20 +5,25 @@ The order is: a folder of IDX files on the disk, a download, and for `auto` the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gradcli.data import failures, idx, prepared
+from gradcli.data import idx, prepared
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset, split_off
-from gradcli.data.download import DownloadError
-from gradcli.data.torchvision_mnist import download, raw_folder
+from gradcli.data.downloads import failures
+from gradcli.data.downloads.download import DownloadError
+from gradcli.data.downloads.torchvision_mnist import download, raw_folder
 from gradcli.errors import UserError
 
 #: The folder of the bundled sample: 5,000 digits of MNIST in MNIST's own format.
 SAMPLE_FOLDER: Final = Path(__file__).parent / "mnist5k"
 
 _SAMPLE_VAL: Final = 500
+_AUTO: Final = "auto"
+#: The options that read `data.folder`.
+_OF_FOLDERS: Final = ("idx", "arrays", "images")
 
 
 class Idx(DataSource):
@@ -40,7 +45,7 @@ class Mnist5k(DataSource):
 
     def load(self, request: DataRequest) -> Dataset:
         """Read the sample."""
-        _refuse_folder(request)
+        refuse_folder(request)
         return self.read(request)
 
     def read(self, request: DataRequest, note: str = "") -> Dataset:
@@ -50,7 +55,6 @@ class Mnist5k(DataSource):
             SAMPLE_FOLDER,
             request,
             val=val,
-            name="mnist5k",
             note=note,
             target_score=self.target_score,
         )
@@ -65,7 +69,7 @@ class TorchvisionDigits(DataSource):
 
     def load(self, request: DataRequest) -> Dataset:
         """Read the files, and download them first if there are none."""
-        _refuse_folder(request)
+        refuse_folder(request)
         try:
             return self.read(request, retry=True)
         except DownloadError as error:
@@ -88,7 +92,7 @@ class TorchvisionDigits(DataSource):
             UserError: if only some of the files are on the disk.
         """
         folder = self._on_disk(request.data_dir) or self._download(request, retry=retry)
-        return _read(folder, request, name=self.option, target_score=self.target_score)
+        return _read(folder, request, target_score=self.target_score)
 
     def _download(self, request: DataRequest, *, retry: bool) -> Path:
         if not retry and (reason := failures.recent(self.option, request.cache_dir)):
@@ -146,9 +150,15 @@ class Auto(DataSource):
 
     def load(self, request: DataRequest) -> Dataset:
         """Read MNIST or the sample."""
-        _refuse_folder(request)
+        refuse_folder(request)
+        if request.name != _AUTO:
+            raise UserError(
+                f"data=auto is called by what it finds, mnist or mnist5k, not '{request.name}'.",
+                where="data.name",
+                hint=f"data=mnist data.name={request.name}, or data=mnist5k",
+            )
         try:
-            return Mnist().read(request, retry=False)
+            return Mnist().read(replace(request, name="mnist"), retry=False)
         except DownloadError as error:
             # data=mnist tells which mirror gave which reason.
             reasons = dict.fromkeys(part.split(": ", 1)[-1] for part in str(error).split("; "))
@@ -156,7 +166,7 @@ class Auto(DataSource):
                 f"MNIST is not on the disk and could not be downloaded ({'; '.join(reasons)}). The "
                 "bundled sample of 5,000 digits is used. data=mnist tries the download again."
             )
-            return Mnist5k().read(request, note)
+            return Mnist5k().read(replace(request, name="mnist5k"), note)
 
 
 def _read(
@@ -165,7 +175,6 @@ def _read(
     *,
     target_score: float,
     val: int | None = None,
-    name: str | None = None,
     note: str = "",
 ) -> Dataset:
     """Read a folder of IDX files; without a `val`, a sixth is for validation."""
@@ -174,17 +183,22 @@ def _read(
     return split_off(
         data,
         len(data.train) // 6 if val is None else val,
-        name=request.name if name is None else name,
+        name=request.name,
         note=note,
         target_score=target_score,
     )
 
 
-def _refuse_folder(request: DataRequest) -> None:
-    """Refuse `data.folder`, which only data=idx reads."""
+def refuse_folder(request: DataRequest) -> None:
+    """Refuse `data.folder`, which only some data sets read.
+
+    Raises:
+        UserError: if it is given.
+    """
     if request.folder is not None:
         raise UserError(
-            f"Only data=idx reads data.folder; data={request.name} does not.",
+            f"Only {', '.join(f'data={one}' for one in _OF_FOLDERS)} read data.folder; "
+            f"data={request.name} does not.",
             where="data.folder",
             hint=f"data=idx data.folder={request.folder}",
         )

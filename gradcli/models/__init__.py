@@ -1,6 +1,6 @@
 """The networks to train, and their initial weights.
 
-Here belong `nn.Module` classes that turn images into logits, the initialisations, and
+Here belong `nn.Module` classes that turn examples into outputs, the initialisations, and
 `build_model`, which combines the two with a seed. Data and optimizers do not belong here.
 """
 
@@ -19,9 +19,11 @@ from gradcli.models.initialisation import (
 from gradcli.models.logreg import LogisticRegression
 from gradcli.models.mlp import MLP
 from gradcli.models.rnn import RNN
+from gradcli.models.transformer import GPT
 
 __all__ = [
     "CNN",
+    "GPT",
     "MLP",
     "RNN",
     "Activation",

@@ -26,6 +26,8 @@ def build_model(
     input_shape: tuple[int, ...],
     classes: int,
     seed: int,
+    input_type: torch.dtype = torch.float32,
+    per_position: bool = False,
 ) -> nn.Module:
     """Build a model on the CPU whose weights depend only on the seed.
 
@@ -34,7 +36,8 @@ def build_model(
     `activation` is initialised with the gain of the identity.
 
     Args:
-        model_class: turns float32 images (b, c, h, w) into logits (b, classes).
+        model_class: turns inputs (b, *`input_shape`), such as float32 images (b, c, h, w), into
+            logits (b, classes).
         kwargs: the class's other keyword arguments.
         activation: makes a fresh activation at each call.
         initialisation: fills the weights.
@@ -42,10 +45,13 @@ def build_model(
         classes: the number of outputs: the logits of a classifier.
         seed: the run's seed. Weights have their own random stream, apart from those of data order
             and dropout, which come from the same seed.
+        input_type: of the inputs: int64 for tokens.
+        per_position: whether the model has outputs for each position of a sequence, as for the next
+            token: (b, *`input_shape`, classes).
 
     Raises:
         UserError: the class refuses its arguments, a module works in place, or the model does
-            not turn a batch of images into a batch of logits.
+            not turn a batch of inputs into a batch of such outputs.
     """
     offered = {"input_shape": input_shape, "classes": classes, "activation": activation}
     accepted = inspect.signature(model_class).parameters
@@ -54,7 +60,11 @@ def build_model(
         model = _made(lambda: model_class(**{**supplied, **kwargs}), model_class.__name__)
         _refuse_in_place(model)
         # Lazy modules get their shapes here, so this comes before the initialisation.
-        _rehearse(model, input_shape, classes)
+        _rehearse(
+            model,
+            torch.zeros(2, *input_shape, dtype=input_type),
+            (2, *(input_shape if per_position else ()), classes),
+        )
         initialisation(model, activation() if "activation" in accepted else nn.Identity())
     return model
 
@@ -177,29 +187,37 @@ def _refuse_in_place(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _rehearse(model: nn.Module, input_shape: tuple[int, ...], classes: int) -> None:
-    """Send two blank images through the model and check the output's shape."""
+def _rehearse(model: nn.Module, inputs: Tensor, output_shape: tuple[int, ...]) -> None:
+    """Send two blank examples (2, ...) through the model and check the outputs' shape."""
+    input_shape, name = tuple(inputs.shape[1:]), type(model).__name__
     model.eval()
     try:
-        logits = model(torch.zeros(2, *input_shape))
+        outputs = model(inputs)
+    except UserError:
+        raise
     except Exception as error:
+        of_type = str(inputs.dtype).removeprefix("torch.")
         raise UserError(
-            f"{type(model).__name__} cannot take {_kind(input_shape)} of shape {input_shape}: "
+            f"{name} cannot take {_kind(inputs)} of shape {input_shape}, {of_type}: "
             f"{exception_in_words(error)}",
             where=place_in_own_code(error) or "model",
+            hint=None if inputs.is_floating_point() else "a model of tokens, such as model=charlm",
         ) from error
     model.train()
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if shape != (2, classes):
+    shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if shape != output_shape:
+        expected = ", ".join(map(str, ("batch", *output_shape[1:])))
         raise UserError(
-            f"{type(model).__name__} must give outputs of shape (batch, {classes}); "
-            f"for two {_kind(input_shape)} it gave {shape}",
+            f"{name} must give outputs of shape ({expected}); for two {_kind(inputs)} it gave "
+            f"{shape}",
             where="model",
         )
 
 
-def _kind(input_shape: tuple[int, ...]) -> str:
-    return "images" if len(input_shape) == 3 else "examples"
+def _kind(inputs: Tensor) -> str:
+    if not inputs.is_floating_point():
+        return "sequences"
+    return "images" if inputs.dim() == 4 else "examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +234,7 @@ class Refusal:
 
 @torch.no_grad()
 def refusal_of_one_example(
-    model: nn.Module, example: Tensor, outputs: int | None
+    model: nn.Module, example: Tensor, output_shape: tuple[int, ...] | None
 ) -> Refusal | None:
     """Return why a model cannot be trained on a batch of one example; None if it can.
 
@@ -226,7 +244,7 @@ def refusal_of_one_example(
     Args:
         model: on the CPU, and not used afterwards: its buffers change.
         example: a batch of one, (1, ...).
-        outputs: how many it must have; None if any will do.
+        output_shape: of its outputs for the example; None if any will do.
     """
     entered: list[str] = []
 
@@ -244,7 +262,7 @@ def refusal_of_one_example(
             name = entered[-1] if entered else ""
             kind = type(model.get_submodule(name)).__name__
             return Refusal(name, kind, exception_in_words(error), place_in_own_code(error))
-    if outputs is not None and (shape := tuple(found.shape)) != (1, outputs):
-        words = f"it gives outputs of shape {shape}, not (1, {outputs})"
+    if output_shape is not None and (shape := tuple(found.shape)) != (1, *output_shape):
+        words = f"it gives outputs of shape {shape}, not {(1, *output_shape)}"
         return Refusal("", type(model).__name__, words, "")
     return None

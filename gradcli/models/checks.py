@@ -31,3 +31,14 @@ def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
             where=key,
             choices=nearest(value, choices),
         )
+
+
+def require_image(model: str, input_shape: Sequence[int]) -> None:
+    """Raise a `UserError` unless an example is an image (channels, height, width)."""
+    if len(input_shape) != 3:
+        raise UserError(
+            f"{model} reads images of shape (channels, height, width); an example of this data set "
+            f"has the shape {tuple(input_shape)}",
+            where="model",
+            hint="model=charlm for a text; model=mlp for any numbers",
+        )

@@ -10,7 +10,7 @@ from torch import nn
 
 from gradcli.errors import UserError
 from gradcli.models.activation import Activation
-from gradcli.models.checks import require_dropout, require_positive
+from gradcli.models.checks import require_dropout, require_image, require_positive
 
 
 class CNN(nn.Module):
@@ -46,6 +46,7 @@ class CNN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        require_image("CNN", input_shape)
         require_positive("model.channels", *channels)
         require_positive("model.kernel_size", kernel_size)
         require_positive("model.hidden", hidden)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradcli.models.activation import Activation
-from gradcli.models.checks import require_choice, require_dropout, require_positive
+from gradcli.models.checks import require_choice, require_dropout, require_image, require_positive
 
 _CELLS = ("tanh", "relu", "gru", "lstm")
 
@@ -50,6 +50,7 @@ class RNN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        require_image("RNN", input_shape)
         require_choice("model.cell", cell, _CELLS)
         require_positive("model.hidden", hidden)
         require_positive("model.layers", layers)

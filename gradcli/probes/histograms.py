@@ -105,7 +105,7 @@ def _by_decade(magnitudes: Tensor) -> Tensor:
 
 
 def _run(target: ProbeTarget) -> tuple[LayerHistogram, ...]:
-    return gradient_histograms(target.model, *target.batches[0])
+    return gradient_histograms(target.model, *target.batches[0], target.loss)
 
 
 def _summary(layers: Sequence[LayerHistogram]) -> ProbeSummary:

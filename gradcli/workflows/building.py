@@ -148,6 +148,8 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
         input_shape=dataset.info.shape,
         classes=dataset.outputs,
         seed=config.seed,
+        input_type=dataset.input_type,
+        per_position=bool(dataset.vocabulary),
     )
 
 

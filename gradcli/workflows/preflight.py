@@ -36,7 +36,8 @@ def _refusal(network: nn.Module, dataset: Dataset) -> Refusal | None:
     """Return why the network cannot be trained on one example; None if it can."""
     if dataset.make_model is not None:
         return refusal_of_one_example(network, dataset.train.inputs[:1], None)
-    return refusal_of_one_example(network, torch.zeros(1, *dataset.info.shape), dataset.outputs)
+    blank = torch.zeros(1, *dataset.info.shape, dtype=dataset.input_type)
+    return refusal_of_one_example(network, blank, dataset.output_shape)
 
 
 def _meets_one_example(composed: Composed, examples: int) -> bool:

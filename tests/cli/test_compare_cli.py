@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gradcli.data.download import DownloadError, DownloadProgress
+from gradcli.data.downloads.download import DownloadError, DownloadProgress
 
 SMALL = ("data=mnist5k", "model.hidden=[8]", "max_steps=2", "protocol.tune=false", "--seeds", "1")
 

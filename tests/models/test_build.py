@@ -154,3 +154,42 @@ def test_an_exception_in_a_users_own_model_shows_its_file_and_line(model_class, 
     text = Path(file).read_text().splitlines()[int(number) - 1]
     assert Path(file).name == "test_build.py"
     assert text.strip().startswith(line)
+
+
+class Tagger(nn.Module):
+    """Logits for each token of a sequence."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(classes, 4)
+        self.output = nn.Linear(4, classes)
+
+    def forward(self, tokens):
+        return self.output(self.embedding(tokens))
+
+
+def test_a_model_of_tokens_is_rehearsed_with_tokens():
+    chosen = {"activation": nn.ReLU, "initialisation": Default(), "input_shape": (6,)}
+    chosen |= {"classes": 5, "seed": 0, "input_type": torch.int64}
+    build_model(Tagger, {}, per_position=True, **chosen)
+    with pytest.raises(UserError, match=r"shape \(batch, 5\); .* it gave \(2, 6, 5\)"):
+        build_model(Tagger, {}, **chosen)
+    with pytest.raises(UserError, match=r"shape \(6,\), int64") as caught:
+        build_model(MLP, {}, **chosen)
+    assert "model=charlm" in caught.value.hint
+
+
+@pytest.mark.parametrize("model_class", [CNN, RNN])
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4, 5)])
+def test_a_model_of_images_takes_nothing_else(model_class, shape):
+    with pytest.raises(UserError, match="reads images of shape") as caught:
+        build_model(
+            model_class,
+            {},
+            activation=nn.ReLU,
+            initialisation=Default(),
+            input_shape=shape,
+            classes=3,
+            seed=0,
+        )
+    assert str(shape) in str(caught.value)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from gradcli.models import build_model
+from gradcli.models import GPT, build_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -26,26 +26,34 @@ def option(group, name):
 
 def build(model="mlp", activation="relu", init="default"):
     chosen = option("model", model)
+    of_tokens = {"input_shape": (16,), "input_type": torch.int64, "per_position": True}
+    of_images = {"input_shape": (1, 28, 28)}
     return build_model(
         chosen.func,
         chosen.keywords,
         activation=option("activation", activation),
         initialisation=option("init", init)(),
-        input_shape=(1, 28, 28),
         classes=10,
         seed=0,
+        **(of_tokens if model == "charlm" else of_images),
     )
 
 
 def gradient_norms(model):
-    """The norm of each layer's weight gradient on random images, first layer to last."""
-    images = torch.randn(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    F.cross_entropy(model(images), torch.arange(64) % 10).backward()
+    """The norm of each layer's weight gradient on random examples, first layer to last."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(model, GPT):
+        tokens = torch.randint(10, (64, 17), generator=generator)
+        outputs, targets = model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()
+    else:
+        images = torch.randn(64, 1, 28, 28, generator=generator)
+        outputs, targets = model(images), torch.arange(64) % 10
+    F.cross_entropy(outputs, targets).backward()
     return [p.grad.norm().item() for name, p in model.named_parameters() if "weight" in name]
 
 
 def test_the_groups_ship_what_is_promised():
-    assert options("model") == ["cnn", "cnn_2c2d", "deep_mlp", "logreg", "mlp", "rnn"]
+    assert options("model") == ["charlm", "cnn", "cnn_2c2d", "deep_mlp", "logreg", "mlp", "rnn"]
     activations = "elu gelu identity leaky_relu relu sigmoid silu softplus tanh"
     assert options("activation") == activations.split(" ")
     inits = "default kaiming normal orthogonal truncated_normal xavier"

@@ -33,7 +33,8 @@ from torch import nn
 
 import gradcli as gc
 from gradcli.config import compose_train
-from gradcli.data import load_dataset, torchvision_mnist
+from gradcli.data import load_dataset
+from gradcli.data.downloads import torchvision_mnist
 from gradcli.engines import Job, LocalEngine
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients

@@ -24,7 +24,7 @@ from gradcli.data.formats.bounded import (
     shape_in_words,
     values_in,
 )
-from gradcli.data.formats.examples import (
+from gradcli.data.formats.example_parts import (
     Channels,
     ExampleParts,
     Examples,
@@ -99,10 +99,10 @@ def read_idx_folder(folder: Path, *, channels: Channels = "auto") -> ExamplePart
 
     Args:
         folder: with files named as MNIST's are, such as `train-images-idx4-ubyte`.
-        channels: where the channels of images are (`examples.channels_first`).
+        channels: where the channels of images are (`example_parts.channels_first`).
 
     Returns:
-        Types as `examples` has them; the order is the files'.
+        Types as `example_parts` has them; the order is the files'.
 
     Raises:
         UserError: if a file is missing or damaged, or files do not belong together.

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradcli.data.formats.bounded import refuse_too_large
-from gradcli.data.formats.examples import ExampleParts, Examples
+from gradcli.data.formats.example_parts import ExampleParts, Examples
 from gradcli.data.formats.image_file import Mode, Size, image_size, read_image
 from gradcli.errors import UserError, nearest
 

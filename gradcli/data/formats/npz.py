@@ -24,7 +24,7 @@ from gradcli.data.formats.bounded import (
     shape_in_words,
     values_in,
 )
-from gradcli.data.formats.examples import (
+from gradcli.data.formats.example_parts import (
     Channels,
     ExampleParts,
     Examples,
@@ -74,10 +74,10 @@ def read_npz(path: Path, *, channels: Channels = "auto") -> ExampleParts:
 
     Args:
         path: the archive, of stored or deflated members, as NumPy writes it.
-        channels: where the channels of images are (`examples.channels_first`).
+        channels: where the channels of images are (`example_parts.channels_first`).
 
     Returns:
-        Types as `examples` has them; the order is the file's.
+        Types as `example_parts` has them; the order is the file's.
 
     Raises:
         UserError: if the file is damaged, holds no such pair of arrays, an array is not of

@@ -1,7 +1,7 @@
 """Turns a table into examples: which columns are inputs, and what their values become.
 
-What depends on the values (categories, means, classes) is learned from the training rows alone and
-then applied to all parts, so that nothing of the test examples enters the inputs.
+What depends on the values (categories, means, classes) is learned from the training rows and then
+applied to all parts, so that nothing of the test examples enters the inputs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Final, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gradcli.data.formats.bounded import refuse_too_large
-from gradcli.data.formats.examples import Examples
+from gradcli.data.formats.example_parts import Examples
 from gradcli.data.formats.raw_table import RawColumn, RawTable, typed
 from gradcli.data.formats.table_values import (
     distinct_labels,
@@ -88,12 +89,17 @@ class TableEncoding:
         )
 
 
-def learn_encoding(table: RawTable, choice: TableChoice) -> TableEncoding:
+def learn_encoding(
+    table: RawTable, choice: TableChoice, *, training: NDArray[np.int64] | None = None
+) -> TableEncoding:
     """Decide what each column becomes.
 
     Args:
         table: the training rows.
         choice: which columns are used.
+        training: the indices of the training rows, if the table holds others too. Means are theirs
+            alone; the names of categories and classes are those of all rows, so that a rare one
+            may be in any part.
 
     Raises:
         UserError: if a column does not exist, holds what it should not, or none is left.
@@ -108,10 +114,25 @@ def learn_encoding(table: RawTable, choice: TableChoice) -> TableEncoding:
             choices=nearest(strange[0], inputs),
         )
     features = tuple(
-        _learn_feature(table, name, choice.missing, is_categorical=name in categorical)
+        _learn_feature(table, name, choice.missing, training, is_categorical=name in categorical)
         for name in inputs
     )
     return TableEncoding(target.name, _learn_classes(table, target, choice.target_kind), features)
+
+
+def targets_of(table: RawTable, encoding: TableEncoding) -> Tensor:
+    """Return the targets of the rows of a table: int64 (n,) classes, or float32 (n,) numbers.
+
+    Raises:
+        UserError: if a value is missing, not finite, or of a class that the training rows do not
+            have.
+    """
+    target = table.column(encoding.target, "data.target")
+    if encoding.classes is None:
+        numbers = numbers_of(table, target, is_target=True)
+        refuse_missing(table, target, np.isnan(numbers), is_target=True, hint="")
+        return torch.from_numpy(numbers.astype(np.float32))
+    return torch.from_numpy(indices_of(table, target, encoding.classes, is_target=True))
 
 
 def encode(table: RawTable, encoding: TableEncoding) -> Examples:
@@ -134,13 +155,7 @@ def encode(table: RawTable, encoding: TableEncoding) -> Examples:
         stop = start + feature.width
         inputs[:, start:stop] = _encoded(table, feature)
         start = stop
-    target = table.column(encoding.target, "data.target")
-    if encoding.classes is None:
-        numbers = numbers_of(table, target, is_target=True)
-        refuse_missing(table, target, np.isnan(numbers), is_target=True, hint="")
-        targets = torch.from_numpy(numbers.astype(np.float32))
-    else:
-        targets = torch.from_numpy(indices_of(table, target, encoding.classes, is_target=True))
+    targets = targets_of(table, encoding)
     return Examples(torch.from_numpy(inputs), targets, encoding.classes, columns)
 
 
@@ -171,7 +186,12 @@ def _names(table: RawTable, chosen: Sequence[str | int], key: str) -> list[str]:
 
 
 def _learn_feature(
-    table: RawTable, name: str, missing: Missing, *, is_categorical: bool
+    table: RawTable,
+    name: str,
+    missing: Missing,
+    training: NDArray[np.int64] | None,
+    *,
+    is_categorical: bool,
 ) -> _Feature:
     column = table.column(name, "data.features")
     if not name:
@@ -188,6 +208,8 @@ def _learn_feature(
     numbers = numbers_of(table, column, is_target=False)
     if missing == "error":
         return _Feature(name, None, None)
+    if training is not None:
+        numbers = numbers[training]
     if np.isnan(numbers).all():
         raise UserError(
             f"The column '{name}' has no value in any training row, so that it has no mean.",

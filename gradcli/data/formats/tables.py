@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gradcli.data.formats.delimited import read_csv
-from gradcli.data.formats.examples import ExampleParts
+from gradcli.data.formats.example_parts import ExampleParts
 from gradcli.data.formats.parquet import MAGIC, read_parquet
 from gradcli.data.formats.raw_table import RawTable
 from gradcli.data.formats.table_encoding import TableChoice, encode, learn_encoding

@@ -125,16 +125,16 @@ def _cut(
         if not (math.isfinite(fraction) and 0 <= fraction < 1):
             raise UserError(
                 f"{fraction} is not a fraction of the text.",
-                where=f"data.{name}",
-                hint=f"data.{name}=0.1; 0 for no such part",
+                where=f"data.{name}_fraction",
+                hint=f"data.{name}_fraction=0.1",
             )
     counts = {"val": round(val * total), "test": round(test * total)}
     counts["train"] = total - counts["val"] - counts["test"]
     for name, fraction in (("train", 1 - val - test), ("val", val), ("test", test)):
         if counts[name] < 1 and (fraction > 0 or name == "train"):
             raise UserError(
-                f"Of {total:,} tokens, none is left for the part {name}, with data.val={val} and "
-                f"data.test={test}.",
+                f"Of {total:,} tokens, none is left for the part {name}, with data.val_fraction="
+                f"{val} and data.test_fraction={test}.",
                 where=str(path),
                 hint="a longer text, or other fractions",
             )

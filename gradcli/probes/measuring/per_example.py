@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -79,7 +80,10 @@ def _in_one_call(
     loss_of_one: _LossOfOne, trained: ExampleGradients, inputs: Tensor, targets: Tensor
 ) -> ExampleGradients:
     each = vmap(grad(loss_of_one), in_dims=(None, 0, 0), randomness="different")
-    gradients: ExampleGradients = each(trained, inputs, targets)
+    with warnings.catch_warnings():
+        # Of operations that vmap computes one example after another, such as attention.
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        gradients: ExampleGradients = each(trained, inputs, targets)
     return gradients
 
 

@@ -50,8 +50,8 @@ def test_mnist_is_read_as_by_the_reader_of_its_four_files(tmp_path):
         (tmp_path / name).write_bytes(idx_bytes(values))
     parts = read_idx_folder(tmp_path)
     for split, part in zip(idx.read_folder(tmp_path), (parts.train, parts.test), strict=True):
-        assert torch.equal(split.images, part.inputs)
-        assert torch.equal(split.labels, part.targets)
+        assert torch.equal(split.inputs, part.inputs)
+        assert torch.equal(split.targets, part.targets)
 
 
 def test_colour_images(tmp_path):

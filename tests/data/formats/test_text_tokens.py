@@ -81,7 +81,7 @@ def test_something_must_be_left_to_train_on(path, val, test):
 def test_what_is_no_fraction(path, fraction):
     with pytest.raises(UserError, match="is not a fraction of the text") as caught:
         read_text(path, test=fraction)
-    assert caught.value.where == "data.test"
+    assert caught.value.where == "data.test_fraction"
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from gradcli.data.download import DownloadError, DownloadProgress, Mirror, fetch
+from gradcli.data.downloads.download import DownloadError, DownloadProgress, Mirror, fetch
 
 FILE = "train-images-idx3-ubyte.gz"
 PATIENCE = 30.0  # seconds, which only a mirror that keeps us waiting uses up

@@ -1,6 +1,6 @@
 import pytest
 
-from gradcli.data import failures
+from gradcli.data.downloads import failures
 
 
 @pytest.fixture

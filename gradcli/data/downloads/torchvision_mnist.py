@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import torch
 
-from gradcli.data.download import DownloadError, DownloadProgress, Mirror, fetch
+from gradcli.data.downloads.download import DownloadError, DownloadProgress, Mirror, fetch
 
 #: The seconds that a failing download may take in all, including the import of torchvision...
 PATIENCE: Final = 5.0

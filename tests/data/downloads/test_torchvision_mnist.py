@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from gradcli.data import torchvision_mnist
-from gradcli.data.download import DownloadError
-from gradcli.data.torchvision_mnist import download, import_datasets, raw_folder
+from gradcli.data.downloads import torchvision_mnist
+from gradcli.data.downloads.download import DownloadError
+from gradcli.data.downloads.torchvision_mnist import download, import_datasets, raw_folder
 
 CLASSES = ("MNIST", "FashionMNIST")
 
@@ -89,7 +89,8 @@ def test_torchvision_waits_for_a_download_and_bears_operators_that_are_there(tmp
     program = """
 import sys
 from pathlib import Path
-from gradcli.data import load_dataset, torchvision_mnist
+from gradcli.data import load_dataset
+from gradcli.data.downloads import torchvision_mnist
 load_dataset("mnist5k", cache_dir=Path(sys.argv[1]))
 print("torchvision" in sys.modules)
 

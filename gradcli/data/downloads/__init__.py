@@ -1,0 +1,1 @@
+"""Downloads: files from mirrors, MNIST by torchvision, and the failures that are remembered."""

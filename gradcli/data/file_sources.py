@@ -1,0 +1,424 @@
+"""The data sets that are files of the user's own, apart from MNIST's four: one class a format.
+
+`gradcli.data.formats` reads the files. Here their examples become a `Dataset`: parts that a file
+does not have are held out, and the types of inputs and targets decide what is to be learnt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from gradcli.data.data_source import DataRequest, DataSource
+from gradcli.data.dataset import Dataset, Split, split_dataset
+from gradcli.data.examples import dataset_of, hold_out
+from gradcli.data.formats.bounded import refuse_too_large
+from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples, refuse_unlike
+from gradcli.data.formats.idx_arrays import read_idx_folder
+from gradcli.data.formats.image_file import Mode
+from gradcli.data.formats.image_folder import read_image_folder
+from gradcli.data.formats.npz import read_npz
+from gradcli.data.formats.raw_table import RawTable
+from gradcli.data.formats.table_encoding import (
+    Missing,
+    TableChoice,
+    TargetKind,
+    encode,
+    learn_encoding,
+    targets_of,
+)
+from gradcli.data.formats.tables import read_table
+from gradcli.data.formats.text_tokens import Level, read_text
+from gradcli.data.sources import refuse_folder
+from gradcli.errors import UserError
+from gradcli.objectives import Objective, objective_named
+
+#: What is minimised. `auto` is cross_entropy for classes and mse for numbers.
+Loss = Literal["auto", "cross_entropy", "nll", "bce_with_logits", "mse", "l1"]
+
+#: Those whose targets are classes; those of the others are numbers.
+_OF_CLASSES: Final = ("cross_entropy", "nll")
+_TARGET_KINDS: Final[dict[str, TargetKind]] = {
+    **dict.fromkeys(_OF_CLASSES, "classes"),
+    **dict.fromkeys(("mse", "l1"), "numbers"),
+}
+_BYTES: Final = 256
+_INT64_BYTES: Final = 8
+
+
+class NpzFile(DataSource):
+    """An archive of NumPy's arrays.
+
+    Args:
+        path: the file.
+        channels: where the channels of images are (`formats.Channels`).
+        loss: what is minimised.
+    """
+
+    def __init__(
+        self, path: str | None = None, channels: Channels = "auto", loss: Loss = "auto"
+    ) -> None:
+        self._path, self._channels, self._loss = path, channels, loss
+
+    def load(self, request: DataRequest) -> Dataset:
+        """Read `data.path`."""
+        refuse_folder(request)
+        path = _given(self._path, "data.path", "FILE.npz")
+        parts = read_npz(path, channels=self._channels)
+        _refuse_second_val(request, parts.val is not None, path)
+        return _dataset(parts, request, self._loss, self.target_score, path)
+
+
+class IdxArrays(DataSource):
+    """A folder of IDX files of any type and any number of axes.
+
+    Args:
+        channels: where the channels of images are (`formats.Channels`).
+        loss: what is minimised.
+    """
+
+    def __init__(self, channels: Channels = "auto", loss: Loss = "auto") -> None:
+        self._channels, self._loss = channels, loss
+
+    def load(self, request: DataRequest) -> Dataset:
+        """Read `data.folder`."""
+        folder = _given(request.folder, "data.folder", "FOLDER")
+        parts = read_idx_folder(folder, channels=self._channels)
+        _refuse_second_val(request, parts.val is not None, folder)
+        return _dataset(parts, request, self._loss, self.target_score, folder)
+
+
+class ImageFolder(DataSource):
+    """A folder of images, one sub-folder per class.
+
+    Args:
+        mode: `L` for grey, `RGB` for colour.
+        size: height and width to resize to; None if all images have one size.
+    """
+
+    def __init__(self, mode: Mode = "RGB", size: Sequence[int] | None = None) -> None:
+        self._mode, self._size = mode, size
+
+    def load(self, request: DataRequest) -> Dataset:
+        """Read `data.folder`."""
+        folder = _given(request.folder, "data.folder", "FOLDER")
+        parts = read_image_folder(folder, mode=self._mode, size=self._size)
+        _refuse_second_val(request, parts.val is not None, folder)
+        return _dataset(parts, request, "auto", self.target_score, folder)
+
+
+class TableFile(DataSource):
+    """A table, of text (CSV, TSV) or Parquet, whose rows are examples.
+
+    Args:
+        path: the file with the training rows.
+        val_path: the file with the validation rows; None holds out rows of `path`.
+        test_path: the file with the test rows; None holds out rows of `path`.
+        target: the column to predict, by name or counted from 0; -1 is the last.
+        features: the columns that are inputs; None is all but the target.
+        leave_out: columns that are not.
+        categorical: inputs that become a 0 or 1 for each of their values.
+        missing: what happens to a missing number in the inputs.
+        target_kind: `classes` or `numbers`; None decides by the values (`TableChoice`).
+        standardize: subtract from each input its mean in the training rows, and divide by its
+            deviation there.
+        loss: what is minimised.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        val_path: str | None = None,
+        test_path: str | None = None,
+        target: str | int | None = None,
+        features: Sequence[str | int] | None = None,
+        leave_out: Sequence[str | int] = (),
+        categorical: Sequence[str | int] = (),
+        missing: Missing = "error",
+        target_kind: TargetKind | None = None,
+        standardize: bool = True,
+        loss: Loss = "auto",
+    ) -> None:
+        self._path, self._val_path, self._test_path = path, val_path, test_path
+        self._target, self._features, self._leave_out = target, features, leave_out
+        self._categorical, self._missing, self._target_kind = categorical, missing, target_kind
+        self._standardize, self._loss = standardize, loss
+
+    def load(self, request: DataRequest) -> Dataset:
+        """Read `data.path`, and the other files if there are some."""
+        refuse_folder(request)
+        path = _given(self._path, "data.path", "FILE.csv")
+        _refuse_second_val(request, self._val_path is not None, self._val_path)
+        table = read_table(path)
+        parts = self._parts(table, self._choice(table), request)
+        if self._standardize:
+            parts = _standardized(parts)
+        return _dataset(parts, request, self._loss, self.target_score, path)
+
+    def _choice(self, table: RawTable) -> TableChoice:
+        if self._target is None:
+            names = [column.name for column in table.columns]
+            raise UserError(
+                f"{table.path} needs the column that is to be predicted.",
+                where="data.target",
+                choices=names[-3:],
+                hint="data.target=COLUMN; data.target=-1 for the last",
+            )
+        return TableChoice(
+            self._target,
+            self._features,
+            self._leave_out,
+            self._categorical,
+            self._missing,
+            self._target_kind or _TARGET_KINDS.get(self._loss),
+        )
+
+    def _parts(self, table: RawTable, choice: TableChoice, request: DataRequest) -> ExampleParts:
+        """Return the examples of the three parts; those of one file are divided by row."""
+        # The division depends on the classes alone, and what is learned depends on the division.
+        targets = targets_of(table, learn_encoding(table, choice))
+        rows = {"train": Split(torch.arange(len(table)), targets)}
+        if self._test_path is None:
+            rows["train"], rows["test"] = hold_out(rows["train"], None, request.name)
+        if self._val_path is None and request.val != 0:
+            rows["train"], rows["val"] = hold_out(rows["train"], request.val, request.name)
+        encoding = learn_encoding(table, choice, training=rows["train"].inputs.numpy())
+        whole = encode(table, encoding)
+        parts = {part: _rows(whole, split.inputs) for part, split in rows.items()}
+        for part, other in (("val", self._val_path), ("test", self._test_path)):
+            if other is not None:
+                parts[part] = encode(read_table(Path(other)), encoding)
+        return refuse_unlike(ExampleParts(**parts), table.path)
+
+
+class TextFile(DataSource):
+    """A text, of which a model is to predict the next byte or character.
+
+    Args:
+        path: the file.
+        level: `byte` takes any file, `character` one in UTF-8.
+        length: the tokens of an example.
+        stride: how many tokens lie between the beginnings of two examples; None is `length`.
+        val_fraction: the part of the text that is for validation: what follows the training text.
+        test_fraction: the part of the text that is for the test: its end.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        level: Level = "byte",
+        length: int = 64,
+        stride: int | None = None,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+    ) -> None:
+        self._path, self._level = path, level
+        self._length, self._stride = length, length if stride is None else stride
+        self._val_fraction, self._test_fraction = val_fraction, test_fraction
+
+    def load(self, request: DataRequest) -> Dataset:
+        """Read `data.path`."""
+        refuse_folder(request)
+        self._refuse_choices(request)
+        path = _given(self._path, "data.path", "FILE.txt")
+        tokens = read_text(
+            path, level=self._level, val=self._val_fraction, test=self._test_fraction
+        )
+        return dataset_of(
+            self._windows(tokens.train, "training", path),
+            self._windows(tokens.val, "validation", path) if len(tokens.val) else None,
+            self._windows(tokens.test, "test", path),
+            name=request.name,
+            objective=objective_named("next_token"),
+            held_out=0,
+            vocabulary=_BYTES if tokens.vocabulary is None else len(tokens.vocabulary),
+        )
+
+    def _refuse_choices(self, request: DataRequest) -> None:
+        if request.val is not None:
+            raise UserError(
+                "data.val counts examples; a text is divided by data.val_fraction.",
+                where="data.val",
+                hint="data.val_fraction=0.1",
+            )
+        for key, size in (("length", self._length), ("stride", self._stride)):
+            if size < 1:
+                raise UserError(
+                    f"data.{key} is {size}; it must be 1 or more.",
+                    where=f"data.{key}",
+                    hint=f"data.{key}=64",
+                )
+        if not self._test_fraction > 0:
+            raise UserError(
+                f"data.test_fraction is {self._test_fraction}; a part of the text must be left for "
+                "the test.",
+                where="data.test_fraction",
+                hint="data.test_fraction=0.1",
+            )
+
+    def _windows(self, tokens: Tensor, part: str, path: Path) -> Split:
+        """Return the windows of a part, whose targets are the tokens that follow.
+
+        Raises:
+            UserError: if it is shorter than one.
+        """
+        if len(tokens) <= self._length:
+            raise UserError(
+                f"The {part} text has {len(tokens):,} tokens; an example takes {self._length + 1}, "
+                "the last as a target.",
+                where=str(path),
+                hint="a smaller data.length, or a longer text",
+            )
+        count = (len(tokens) - 1 - self._length) // self._stride + 1
+        values = 2 * count * self._length * _INT64_BYTES
+        refuse_too_large(values, f"{count:,} examples of {self._length} tokens", path)
+        tokens = tokens.long()
+        inputs = tokens[:-1].unfold(0, self._length, self._stride)
+        targets = tokens[1:].unfold(0, self._length, self._stride)
+        return Split(inputs.contiguous(), targets.contiguous())
+
+
+def _given(path: str | Path | None, key: str, example: str) -> Path:
+    """Return the path that a key must give."""
+    if not path:
+        raise UserError(f"This data set needs {key}.", where=key, hint=f"{key}={example}")
+    return Path(path)
+
+
+def _refuse_second_val(request: DataRequest, has_val: bool, where: str | Path | None) -> None:
+    """Refuse to hold out validation examples if the user has some of their own."""
+    if has_val and request.val is not None:
+        raise UserError(
+            "data.val holds out training examples, but the data has validation examples of its "
+            f"own: {where}.",
+            where="data.val",
+            hint="leave out data.val",
+        )
+
+
+def _rows(examples: Examples, rows: Tensor) -> Examples:
+    return Examples(
+        examples.inputs[rows], examples.targets[rows], examples.classes, examples.columns
+    )
+
+
+def _standardized(parts: ExampleParts) -> ExampleParts:
+    """Return the parts with inputs of mean 0 and deviation 1 in the training examples.
+
+    A column that is constant there becomes 0 there.
+    """
+    training = parts.train.inputs.double()
+    mean, deviation = training.mean(dim=0), training.std(dim=0, correction=0)
+    deviation[deviation == 0] = 1
+
+    def standardized(part: Examples) -> Examples:
+        inputs = ((part.inputs.double() - mean) / deviation).float()
+        return Examples(inputs, part.targets, part.classes, part.columns)
+
+    return ExampleParts(
+        standardized(parts.train),
+        None if parts.val is None else standardized(parts.val),
+        None if parts.test is None else standardized(parts.test),
+    )
+
+
+def _dataset(
+    parts: ExampleParts, request: DataRequest, loss: Loss, target_score: float, where: Path
+) -> Dataset:
+    """Make a data set of what a file holds. Images with classes stay bytes until they are used."""
+    objective = _objective(loss, parts.train, where)
+    train = _split(parts.train)
+    val = None if parts.val is None else _split(parts.val)
+    test = None if parts.test is None else _split(parts.test)
+    if objective.name in _OF_CLASSES and _are_images(train.inputs):
+        if test is None:
+            train, test = hold_out(train, None, request.name)
+        images = split_dataset(
+            train,
+            test,
+            name=request.name,
+            val=request.val if val is None else val,
+            target_score=target_score,
+        )
+        return replace(images, objective=objective)
+    return dataset_of(
+        _as_numbers(train, objective),
+        None if val is None else _as_numbers(val, objective),
+        None if test is None else _as_numbers(test, objective),
+        name=request.name,
+        objective=objective,
+        target_score=target_score if objective.metric.is_accuracy else math.nan,
+        held_out=request.val,
+    )
+
+
+def _split(part: Examples) -> Split:
+    return Split(part.inputs, part.targets)
+
+
+def _are_images(inputs: Tensor) -> bool:
+    return inputs.dtype == torch.uint8 and inputs.dim() == 4
+
+
+def _as_numbers(split: Split, objective: Objective) -> Split:
+    """Return a split with inputs, and targets unless they are classes, as float32.
+
+    The pixels of images become 0 to 1.
+    """
+    inputs = split.inputs / 255 if _are_images(split.inputs) else split.inputs.float()
+    of_classes = objective.name in _OF_CLASSES
+    return Split(inputs, split.targets if of_classes else split.targets.float())
+
+
+def _objective(loss: Loss, train: Examples, where: Path) -> Objective:
+    """Return what a model of the examples is trained to do.
+
+    Raises:
+        UserError: if the targets do not go with the loss, or do not tell which one is meant.
+    """
+    targets = train.targets
+    are_classes = not targets.is_floating_point() and targets.dim() == 1
+    if loss == "auto":
+        if targets.is_floating_point():
+            return objective_named("mse")
+        if are_classes:
+            loss = "cross_entropy"
+        else:
+            raise UserError(
+                f"The targets are {_in_words(targets)}, which may be numbers to predict, or yes "
+                "and no for several classes.",
+                where=str(where),
+                hint="data.loss=mse, or data.loss=bce_with_logits",
+            )
+    lowest, highest = targets.min().item(), targets.max().item()
+    if loss in _OF_CLASSES and not (are_classes and lowest >= 0):
+        found = f"they are {_in_words(targets)}" if not are_classes else f"one is {lowest}"
+        raise UserError(
+            f"{loss} needs classes as targets, a whole number from 0 for each example; {found}.",
+            where=str(where),
+            hint="data.loss=mse, which predicts numbers",
+        )
+    if loss == "bce_with_logits" and not 0 <= lowest <= highest <= 1:
+        raise UserError(
+            f"{loss} needs targets from 0 to 1; these go from {lowest:g} to {highest:g}.",
+            where=str(where),
+            hint="data.loss=cross_entropy for classes, data.loss=mse for numbers",
+        )
+    if loss in ("mse", "l1") and train.classes is not None:
+        raise UserError(
+            f"{loss} needs numbers as targets; these are classes: "
+            f"{', '.join(train.classes[:3])}{', ...' if len(train.classes) > 3 else ''}.",
+            where=str(where),
+            hint="data.loss=cross_entropy",
+        )
+    return objective_named(loss)
+
+
+def _in_words(targets: Tensor) -> str:
+    return f"{str(targets.dtype).removeprefix('torch.')} of shape {tuple(targets.shape)}"
