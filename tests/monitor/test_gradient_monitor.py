@@ -12,6 +12,7 @@ from torch import nn
 
 from gradcli import GradientMonitor, UserError, load_run
 from gradcli.inspection.run_summary import summarise_run
+from gradcli.records import Metric
 
 STEPS = 12
 
@@ -307,3 +308,26 @@ def test_one_process_asks_nothing_about_others_in_its_steps(parts, runs_dir, mon
             one_step(model, optimizer, monitor)
         assert asked == []
     assert len(load_run(monitor.run).steps) == STEPS
+
+
+def test_a_loop_scores_by_a_metric_of_its_own(runs_dir):
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with GradientMonitor(model, optimizer, metric=("perplexity", "minimize")) as monitor:
+        loss = model(torch.ones(4, 2)).square().mean()
+        loss.backward()
+        monitor.step(loss)
+        optimizer.step()
+        monitor.evaluation(loss=1.0, score=2.7)
+        with pytest.raises(UserError, match="perplexity, not the accuracy"):
+            monitor.evaluation(accuracy=0.5)
+    run = load_run(monitor.run)
+    assert run.info.metric == Metric("perplexity", "minimize")
+    assert [one.score for one in run.evals] == [2.7]
+
+
+@pytest.mark.parametrize("metric", ["perplexity", ("perplexity", "down"), ("", "minimize")])
+def test_a_metric_has_a_name_and_a_direction(runs_dir, metric):
+    model = nn.Linear(2, 1)
+    with pytest.raises(UserError, match="a name and a direction"):
+        GradientMonitor(model, torch.optim.SGD(model.parameters(), lr=0.1), metric=metric)
