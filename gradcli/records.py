@@ -527,6 +527,24 @@ Status = Literal["running", "finished", "diverged", "interrupted", "failed", "lo
 
 
 @dataclass(frozen=True, slots=True)
+class ClipOutlook:
+    """The global norm before clipping over the recorded steps, and what limits would clip of it.
+
+    Steps whose norm is not finite are left out.
+    """
+
+    median: float
+    percent_90: float
+    """Nine steps of ten are not above it."""
+    largest: float
+    limits: tuple[float, ...]
+    """Two of the series 1, 2, 5, 10, ... below the median, and two above; empty if that is 0."""
+    would_clip: tuple[float, ...]
+    """The fraction of steps whose norm is above each limit. A training with that limit would have
+    taken another path: it says how tight a limit is, not what comes of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSummary:
     """The result of a run: what `--json`, the closing screen and `runs show` draw from.
 
@@ -559,6 +577,8 @@ class TrainSummary:
     """What a reader must know first: that damaged rows of the logs were left out."""
     groups: tuple[GroupSummary, ...] = ()
     """Those of `optimizer.groups`; empty if the config has none."""
+    clip_outlook: ClipOutlook | None = None
+    """None if no step with a finite norm is on record."""
 
 
 @dataclass(frozen=True, slots=True)

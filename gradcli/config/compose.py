@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from gradcli.config.config_files import GROUPS, ConfigFiles
+from gradcli.config.config_files import GROUPS, ConfigFiles, shipped_configs
 from gradcli.config.data_config import (
     data_section,
     is_shipped,
@@ -41,13 +41,16 @@ from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError
 from gradcli.shorthands import expand_problem
 
+_CONSTANT = "constant"
+
 
 @dataclass(frozen=True)
 class Composed:
     """A resolved config, typed and as plain data, and where its parts come from.
 
     `classes` holds the class that each section names: by its group, a recorder's by
-    `recorder/OPTION`, and a parameter group's by `optimizer.groups.NAME`.
+    `recorder/OPTION`, and a parameter group's by `optimizer.groups.NAME`. `remarks` are what the
+    user should know of it before a training.
     """
 
     config: TrainConfig
@@ -55,6 +58,7 @@ class Composed:
     files: dict[str, str]
     overridden: frozenset[str]
     classes: dict[str, type]
+    remarks: tuple[str, ...] = ()
 
     def yaml(self) -> str:
         """Return the config as YAML that `load_config` reads."""
@@ -110,13 +114,15 @@ class Resolved:
     """A composed config as plain data, its keys checked but not its values.
 
     `options` are the options chosen from the groups, `files` is where the parts come from (""
-    is the root), `overridden` are the keys that the user has set.
+    is the root), `overridden` are the keys that the user has set and `chosen` the groups of which
+    the user has named an option.
     """
 
     plain: dict[str, Any]
     options: dict[str, str]
     files: dict[str, str]
     overridden: frozenset[str]
+    chosen: frozenset[str]
 
 
 def resolve(
@@ -165,6 +171,7 @@ def resolve(
             **{f"recorder/{name}": files.display("recorder", name) for name in sources},
         },
         overridden=frozenset(override.key_or_group for override in values),
+        chosen=frozenset(chosen),
     )
 
 
@@ -184,15 +191,39 @@ def _with_data_keys(plain: dict[str, Any], options: dict[str, str]) -> dict[str,
 def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
     """Check the values of a training run's config, and give them their types.
 
+    Optimizers with weights of their own to evaluate do without a schedule (Defazio et al. 2024,
+    arXiv 2405.15682), so one that the user has not asked for is replaced by a constant.
+
     Raises:
         UserError: if a value has the wrong type or is out of its limits.
     """
-    return _typed(
-        {**resolved.plain, CHOICES: {group: resolved.options[group] for group in GROUPS}},
-        files=resolved.files,
-        overridden=resolved.overridden,
-        allow_import=allow_import,
-    )
+    plain = {**resolved.plain, CHOICES: {group: resolved.options[group] for group in GROUPS}}
+    files, overridden = resolved.files, resolved.overridden
+    composed = _typed(plain, files=files, overridden=overridden, allow_import=allow_import)
+    schedule = composed.config.schedule.option
+    averaging = _averaging(composed.classes)
+    if averaging is None or schedule == _CONSTANT:
+        return composed
+    of_its_own = f"{averaging} averages weights, which stands in for a schedule."
+    if "schedule" in resolved.chosen or any(key.startswith("schedule.") for key in overridden):
+        kept = f"{of_its_own} schedule={schedule} lowers its learning rate as well."
+        return replace(composed, remarks=(kept,))
+    constant = load_file(shipped_configs() / "schedule" / f"{_CONSTANT}.yaml")
+    plain = {**plain, "schedule": constant, CHOICES: {**plain[CHOICES], "schedule": _CONSTANT}}
+    files = {**files, "schedule": f"configs/schedule/{_CONSTANT}.yaml"}
+    composed = _typed(plain, files=files, overridden=overridden, allow_import=allow_import)
+    changed = f"{of_its_own} So schedule={_CONSTANT}; type schedule={schedule} to have both."
+    return replace(composed, remarks=(changed,))
+
+
+def _averaging(classes: Mapping[str, type]) -> str | None:
+    """Return the first optimizer class with weights of its own to evaluate; None if none has."""
+    from gradcli.optim import has_two_sets
+
+    for key, one in classes.items():
+        if key.partition(".")[0] == "optimizer" and has_two_sets(one):
+            return one.__name__
+    return None
 
 
 def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> Composed:

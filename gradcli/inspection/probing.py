@@ -7,7 +7,7 @@ import json
 import math
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
@@ -65,7 +65,8 @@ def measure(target: ProbeTarget, probes: Sequence[Probe[Any]], announce: Announc
     announce(SIGNALS.name, 1, total)
     signals = timer.timed(SIGNALS, target)  # nothing can be said without it
     loss, fault = loss_and_fault(target)
-    weight_norm = tuple(_weight_norm(layer_module(model, layer)) for layer in layers)
+    with target.evaluated():
+        weight_norm = tuple(_weight_norm(layer_module(model, layer)) for layer in layers)
     update_ratio = (math.nan,) * len(layers)
     found: dict[str, Any] = {SIGNALS.name: signals}
 
@@ -170,7 +171,8 @@ class Timer:
         """Run a probe, note its cost, and return its result; whatever it raises is raised."""
         _rehearse(probe, target)
         stopwatch = _Stopwatch(self._device)
-        result = probe.run(target)
+        with nullcontext() if probe.takes_steps else target.evaluated():
+            result = probe.run(target)
         seconds, work = stopwatch.read()
         self.costs[probe.name] = ProbeCost(seconds, work / self._work_per_pass)
         return result
@@ -255,7 +257,8 @@ def _backward(model: nn.Module, loss_of: LossFunction, inputs: Tensor, targets: 
 def loss_and_fault(target: ProbeTarget) -> tuple[float, FaultRecord | None]:
     """Return the mean loss over the probe set, and the first non-finite value in it."""
     total, fault = 0.0, None
-    twin = copy.deepcopy(target.model)
+    with target.evaluated():
+        twin = copy.deepcopy(target.model)
     gradients = Gradients(twin, find_layers(twin))
     for inputs, targets in target.batches:
         loss = _backward(twin, target.loss, inputs, targets)

@@ -21,6 +21,7 @@ from gradcli.diagnosis import (
     diagnose,
 )
 from gradcli.diagnosis.evidence import matrix_layers
+from gradcli.inspection.clip_outlook import clip_outlook
 from gradcli.inspection.group_summary import norm_by_group, places_of_groups, rates_of_groups
 from gradcli.notation import numbers
 from gradcli.probes.hidden_states import HIDDEN_STATES
@@ -102,6 +103,7 @@ def summarise_run(
         findings=diagnose(evidence),
         fault=run.fault,
         notes=_notes(run, steps),
+        clip_outlook=clip_outlook(run.steps.grad_norm_before_clip),
         groups=tuple(
             GroupSummary(group, *rates, norms.of_groups.of_column(index))
             for index, (group, rates) in enumerate(

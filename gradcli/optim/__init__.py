@@ -10,6 +10,7 @@ from gradcli.optim.optimizers import build_optimizer, load_optimizer_state
 from gradcli.optim.routing import RuledGroup, route
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
+from gradcli.optim.weight_modes import evaluated_state, evaluation_weights, has_two_sets
 
 __all__ = [
     "Constant",
@@ -22,6 +23,9 @@ __all__ = [
     "TorchSchedule",
     "build_optimizer",
     "build_schedule",
+    "evaluated_state",
+    "evaluation_weights",
+    "has_two_sets",
     "load_optimizer_state",
     "route",
 ]

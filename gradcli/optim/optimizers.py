@@ -8,7 +8,9 @@ The contract of an optimizer: any subclass of `torch.optim.Optimizer` will do if
   not reach. It may change gradients: they are measured before;
 - `param_groups[i]["lr"]` is the learning rate, which a schedule sets before each step;
 - what it remembers is in `self.state`, as tensors and plain values, and `state_dict` returns it. A
-  resumed run has nothing else.
+  resumed run has nothing else;
+- if it has `train()` and `eval()`, these put the weights to train or to evaluate into the model:
+  see `weight_modes`. `step`, `state_dict` and `load_state_dict` are called in training mode.
 
 It can assume that gradients are finite, clipped, and of one batch.
 """
@@ -27,6 +29,7 @@ from gradcli.errors import UserError
 from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict
 from gradcli.optim.composite import CompositeOptimizer
 from gradcli.optim.routing import RuledGroup, route
+from gradcli.optim.weight_modes import evaluation_weights, set_to_training
 
 
 def build_optimizer(
@@ -138,7 +141,9 @@ def _build(member: _Member, device: torch.device) -> torch.optim.Optimizer:
         settings = dict(member.kwargs)
         _rehearse(member, settings, device)
     groups = [{"params": list(part.parameters.items()), **part.own} for part in member.parts]
-    return construct(member.optimizer_class, groups, settings)
+    optimizer = construct(member.optimizer_class, groups, settings)
+    set_to_training(optimizer)
+    return optimizer
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
@@ -221,7 +226,10 @@ def _rehearse(member: _Member, settings: Mapping[str, Any], device: torch.device
                     f"{name} refuses its settings: {error}", where=part.where
                 ) from error
             try:
+                set_to_training(optimizer)
                 StepWithoutDynamo(optimizer)()
+                with evaluation_weights(optimizer):
+                    pass
             except Exception as error:
                 raise UserError(
                     f"{name} cannot make a plain step on this model: {error}", where=part.where

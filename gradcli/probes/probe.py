@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -53,6 +54,8 @@ class ProbeTarget:
             the first one.
         step: makes the next training step.
         steps_made: the updates made so far; 0 for a fresh model.
+        evaluated: a context in which the model has the weights that the optimizer wants evaluated,
+            if those are not the ones that it trains. Probes run in it, unless they make steps.
     """
 
     model: nn.Module
@@ -61,6 +64,7 @@ class ProbeTarget:
     batches: Sequence[tuple[Tensor, Tensor]]
     step: MakeStep
     steps_made: int
+    evaluated: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def examples(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the first examples of the probe set, as one batch."""

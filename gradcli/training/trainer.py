@@ -8,8 +8,8 @@ up to that state has then been yielded.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
@@ -26,42 +26,24 @@ from gradcli.gradients.layers import find_layers
 from gradcli.gradients.norms import Gradients, Norms
 from gradcli.gradients.observation import Observation
 from gradcli.objectives import Objective
-from gradcli.optim import LearningRate, load_optimizer_state
-from gradcli.records import (
-    PHASES,
-    EvalRecord,
-    FaultRecord,
-    Record,
-    StepRecords,
-    packed_scores,
-)
+from gradcli.optim import LearningRate, evaluated_state, evaluation_weights, load_optimizer_state
+from gradcli.records import PHASES, EvalRecord, FaultRecord, Record, StepRecords, packed_scores
 from gradcli.tracing.after_update import non_finite_values, place_after_update, place_left_behind
 from gradcli.tracing.non_finite import locate_fault, may_be_random
 from gradcli.training.clock import PhaseClock
-from gradcli.training.evaluation import EvaluationStopped, evaluate, locate_in_evaluation
+from gradcli.training.evaluation import (
+    Evaluation,
+    EvaluationStopped,
+    evaluate,
+    locate_in_evaluation,
+)
 from gradcli.training.step import StepResult, TrainingStep
+from gradcli.training.training_plan import TrainingPlan, total_steps
 
 # How long records may stay on the device. On the CPU a flush is cheap and the screen wants news; on
 # an accelerator each flush waits for the device.
 _SECONDS_BETWEEN_FLUSHES = {"cpu": 0.25}
 _SECONDS_BETWEEN_FLUSHES_ELSEWHERE = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """How long to train, what to measure, and with how many threads.
-
-    `record_every` and `probe_every` count steps; 0 means never. `threads` is the number of CPU
-    threads to train with. The caller sets it, because it applies to the whole process.
-    """
-
-    epochs: int
-    max_steps: int | None
-    seed: int
-    record_every: int
-    probe_every: int
-    bfloat16: bool = False
-    threads: int = 1
 
 
 class Trainer:
@@ -320,20 +302,33 @@ class Trainer:
         """Whether all that was finite at the start is finite now. Waits for the device."""
         return place_left_behind(self.model, self.optimizer, self._never_finite) is None
 
+    def evaluate(
+        self, split: Literal["val", "test"], should_stop: Callable[[], bool] = lambda: False
+    ) -> Evaluation:
+        """Evaluate on a split, with the weights that the optimizer wants evaluated.
+
+        It leaves no trace: a run that is evaluated more often is the same run.
+
+        Raises:
+            EvaluationStopped: `should_stop` returned True.
+        """
+        with evaluation_weights(self.optimizer):
+            return evaluate(self.model, self.objective, self.splits[split], should_stop)
+
     def _evaluate(self, split: Literal["val", "test"]) -> EvalRecord | FaultRecord:
         """Evaluate on a split; what is not finite is no score but a fault."""
-        found = evaluate(
-            self.model, self.objective, self.splits[split], lambda: self._stop_requested
-        )
+        found = self.evaluate(split, lambda: self._stop_requested)
         epoch = self.epochs_done + 1 if self._batches_done else self.epochs_done
         if not math.isfinite(found.loss):
-            place = locate_in_evaluation(self.model, self.objective, self.splits[split])
+            with evaluation_weights(self.optimizer):
+                place = locate_in_evaluation(self.model, self.objective, self.splits[split])
             self.fault = replace(place.record(self.step, epoch, found.loss), split=split)
             return self.fault
         train_loss = self._loss_sum / self._examples if self._examples else math.nan
         if split == "val" or not self.splits["val"].size:
             self._loss_sum = 0.0
             self._examples = 0
+        each = found.example_scores if split == "test" else None
         return EvalRecord(
             step=self.step,
             epoch=epoch,
@@ -343,16 +338,22 @@ class Trainer:
             train_loss=train_loss,
             seconds=self.seconds_total,
             seconds_train=self.clock.seconds_train,
-            example_scores=_packed(found.example_scores) if split == "test" else "",
+            example_scores="" if each is None else packed_scores(each.cpu().numpy()),
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the rest of the run depends on, as tensors and plain values."""
+        """Return everything that the rest of the run depends on, as tensors and plain values.
+
+        `model` has the weights to train. If the optimizer has others to evaluate, these are a copy
+        under `evaluated_model`, on which nothing depends.
+        """
+        evaluated = evaluated_state(self.model, self.optimizer)
         random_states = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random_states["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
             "model": self.model.state_dict(),
+            **({} if evaluated is None else {"evaluated_model": evaluated}),
             "optimizer": state_dict(self.optimizer),
             "learning_rate": self.learning_rate.state_dict(),
             "clip": self.clip.state_dict(),
@@ -391,13 +392,3 @@ class Trainer:
         self.seconds_before = state["seconds"]["total"]
         self.clock.seconds_train = state["seconds"]["train"]
         self.phase_seconds = dict(state["phase_seconds"])
-
-
-def _packed(example_scores: Tensor | None) -> str:
-    return "" if example_scores is None else packed_scores(example_scores.cpu().numpy())
-
-
-def total_steps(steps_per_epoch: int, epochs: int, max_steps: int | None) -> int:
-    """Return the number of updates that a whole run makes."""
-    whole = steps_per_epoch * epochs
-    return whole if max_steps is None else min(whole, max_steps)

@@ -20,6 +20,7 @@ from gradcli.notation.visible import in_json
 from gradcli.probes.probe import plain
 from gradcli.probes.registry import known_probes
 from gradcli.records import (
+    ClipOutlook,
     DataInfo,
     Finding,
     GroupSummary,
@@ -78,6 +79,7 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
         "findings": [finding_json(finding) for finding in summary.findings],
         "notes": summary.notes,
         "parameter_groups": [_parameter_group(group) for group in summary.groups],
+        "clip_outlook": _clip_outlook(summary.clip_outlook),
     }
     written: dict[str, Any] = jsonable(result)
     return written
@@ -197,6 +199,18 @@ def _layer(layer: LayerSummary) -> dict[str, Any]:
         "clipped_fraction": layer.clipped_fraction,
         "weight_norm": layer.weight_norm,
         "update_ratio": layer.update_ratio,
+    }
+
+
+def _clip_outlook(outlook: ClipOutlook | None) -> dict[str, Any] | None:
+    if outlook is None:
+        return None
+    pairs = zip(outlook.limits, outlook.would_clip, strict=True)
+    return {
+        "median": outlook.median,
+        "percent_90": outlook.percent_90,
+        "largest": outlook.largest,
+        "limits": [{"limit": limit, "would_clip": fraction} for limit, fraction in pairs],
     }
 
 

@@ -24,7 +24,7 @@ def remarks_before_training(composed: Composed, dataset: Dataset) -> list[str]:
         UserError: if training would fail at a batch of one example, which batch norm cannot take,
             or if the data cannot be trained on.
     """
-    remarks = remarks_on(dataset, composed.config.data.normalize)
+    remarks = [*composed.remarks, *remarks_on(dataset, composed.config.data.normalize)]
     if _meets_one_example(composed, len(dataset.train)):
         network = build_network(composed, dataset)
         if refusal := _refusal(network, dataset):

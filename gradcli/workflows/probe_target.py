@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from gradcli.config import TrainConfig
 from gradcli.data import Batches, Dataset, epoch_order
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients
+from gradcli.optim import evaluation_weights
 from gradcli.probes.probe import ProbeTarget
 from gradcli.training import Trainer, TrainingStep
 from gradcli.training.clock import PhaseClock
@@ -54,6 +57,7 @@ def probe_target_of(
         batches,
         step=_Stepper(trainer, bfloat16=config.precision == "bfloat16"),
         steps_made=trainer.step,
+        evaluated=partial(evaluation_weights, trainer.optimizer),
     )
 
 

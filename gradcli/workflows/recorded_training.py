@@ -36,7 +36,6 @@ from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
 from gradcli.runs.writer import CONFIG_FILE
 from gradcli.system.interrupts import caught_signals
 from gradcli.training import Trainer
-from gradcli.training.evaluation import evaluate
 from gradcli.views.draw.attempt import attempt
 from gradcli.workflows.building import build_trainer, describe_run
 from gradcli.workflows.run_probes import RunProbes
@@ -170,7 +169,7 @@ def _rung(trainer: Trainer) -> float:
     Unlike the trainer's own evaluations it leaves no trace: a run that pauses for it is the same
     as one that does not pause.
     """
-    return evaluate(trainer.model, trainer.objective, trainer.splits["val"]).score
+    return trainer.evaluate("val").score
 
 
 def _draw(writer: RunWriter) -> list[Path]:

@@ -22,7 +22,6 @@ from gradcli.records import Finding, StepRecords
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.training import Trainer
-from gradcli.training.evaluation import evaluate
 from gradcli.views.findings import by_severity, with_override
 from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
@@ -224,7 +223,7 @@ def _score(trainer: Trainer, steps: int, progress: TrialProgress) -> TrialScore:
     score = TrialScore(trainer.step, trainer.total_steps, math.nan, math.nan)
     if trainer.fault is not None:
         return replace(score, diverged_at=trainer.fault.step)
-    found = evaluate(trainer.model, trainer.objective, trainer.splits["val"])
+    found = trainer.evaluate("val")
     if math.isnan(found.loss):  # the last update has ruined the weights
         return replace(score, diverged_at=trainer.step)
     each = None if found.example_scores is None else found.example_scores.cpu().numpy()

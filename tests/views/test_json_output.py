@@ -30,6 +30,7 @@ KEYS = [
     "findings",
     "notes",
     "parameter_groups",
+    "clip_outlook",
 ]
 
 

@@ -12,6 +12,7 @@ import torch
 import gradcli
 from gradcli.records import Finding
 from gradcli.runs import load_run
+from gradcli.training import Trainer
 
 SMALL = ("data=mnist5k", "model.hidden=[16]", "batch_size=64", "threads=1", "device=cpu")
 
@@ -194,18 +195,16 @@ def test_advice_that_does_not_fit_the_data_is_refused_before_anything_is_trained
 def test_an_exception_in_code_of_ones_own_is_a_refusal_with_its_place(home, advise, monkeypatch):
     run = train(home, "max_steps=20")
     advise("monitor.every=7")
-    from gradcli.workflows import try_advice
-
     calls = []
 
-    def break_the_second(model, objective, split):
+    def break_the_second(trainer, split):
         calls.append(split)
         if len(calls) == 2:
             raise ValueError("my activation is broken")
-        return evaluate(model, objective, split)
+        return evaluate(trainer, split)
 
-    evaluate = try_advice.evaluate
-    monkeypatch.setattr(try_advice, "evaluate", break_the_second)
+    evaluate = Trainer.evaluate
+    monkeypatch.setattr(Trainer, "evaluate", break_the_second)
     trial = tried(run)
     assert trial.outcome == "refused"
     reason, _, place = trial.reason.partition(" (")
@@ -279,24 +278,13 @@ def test_without_validation_examples_the_test_set_is_no_substitute(home, gradcli
 
 
 def test_the_test_set_is_never_read(too_fast, monkeypatch):
-    from gradcli.workflows import try_advice
-
     judged_by = []
-    evaluate = try_advice.evaluate
+    evaluate = Trainer.evaluate
     monkeypatch.setattr(
-        try_advice,
-        "evaluate",
-        lambda model, objective, split: (
-            judged_by.append(split) or evaluate(model, objective, split)
-        ),
-    )
-    read = []
-    monkeypatch.setattr(
-        "gradcli.training.trainer.Trainer._evaluate", lambda self, split: read.append(split)
+        Trainer, "evaluate", lambda self, split: judged_by.append(split) or evaluate(self, split)
     )
     tried(too_fast, try_steps=40)
-    assert len(judged_by) == 2
-    assert read == []
+    assert judged_by == ["val", "val"]
 
 
 def test_an_interruption_leaves_everything_as_it_was(gradcli, too_fast, home, monkeypatch):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.notation import numbers
-from gradcli.records import TrainSummary
+from gradcli.records import ClipOutlook, TrainSummary
 from gradcli.system.paths import Paths
 from gradcli.views.findings import SEVERITY_STYLES, by_severity, finding_lines, with_override
 from gradcli.views.heading import LONGEST_GROUP, STATUS_STYLES, describe, describe_fault, joined
@@ -138,6 +138,20 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
         length.append(f"{numbers.norm(summary.steps_per_second)} steps/s")
     length.append(f"{numbers.share(summary.clipped_fraction)} of steps clipped")
     yield Labelled("length", Text(", ".join(length)))
+    if summary.clip_outlook is not None:
+        yield Labelled("grad norm", Text(_outlook(summary.clip_outlook)))
+
+
+def _outlook(outlook: ClipOutlook) -> str:
+    """Say how large the norms before clipping were, and what other limits would clip."""
+    values = (outlook.median, outlook.percent_90, outlook.largest)
+    median, percent_90, largest = map(numbers.norm, values)
+    norms = f"before clip: median {median}, 90% below {percent_90}, largest {largest}"
+    if not outlook.limits:
+        return norms
+    pairs = zip(outlook.limits, outlook.would_clip, strict=True)
+    shares = ", ".join(f"{limit:g} {numbers.share(fraction)}" for limit, fraction in pairs)
+    return f"{norms}; a limit of {shares.replace(' ', ' would clip ', 1)} of steps"
 
 
 def _layers(summary: TrainSummary, width: int) -> list[Line]:

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gradcli.records import PHASES, DataInfo, FaultRecord, Finding, GroupSummary, NormSummary
+from gradcli.records import (
+    PHASES,
+    ClipOutlook,
+    DataInfo,
+    FaultRecord,
+    Finding,
+    GroupSummary,
+    NormSummary,
+)
 from gradcli.system.paths import Paths
 from gradcli.views.train.run_closing import closing_screen, commands_after_run
 
@@ -41,6 +49,21 @@ def test_the_result_and_where_the_time_went(make_summary):
     for word in ("▓ forward 25%", "░ backward 40%", "4.4 s", "3.2 s", "2.1 s", "nothing to report"):
         assert word in text
     assert "runs/20260105-101500-mlp-3f2a" in text
+
+
+def test_a_line_says_what_other_limits_would_clip(make_summary):
+    outlook = ClipOutlook(1.93, 3.1, 12.0, (0.5, 1.0, 2.0, 5.0), (1.0, 0.97, 0.43, 0.004))
+    lines = drawn(make_summary(clip_outlook=outlook)).splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("grad norm "))
+    assert lines[first : first + 2] == [
+        "grad norm   before clip: median 1.93, 90% below 3.10, largest 12.0; a limit of",
+        "            0.5 would clip 100%, 1 97%, 2 43%, 5 <1% of steps",
+    ]
+
+
+@pytest.mark.parametrize("outlook", [None, ClipOutlook(0.0, 0.0, 0.0, (), ())])
+def test_nothing_is_said_of_limits_if_none_means_anything(make_summary, outlook):
+    assert "limit" not in drawn(make_summary(clip_outlook=outlook))
 
 
 def test_the_phase_bar_is_shared_out_by_time(make_summary):
