@@ -24,7 +24,7 @@ def make_trial(comparison, name):
 
 def test_a_comparison_begins_with_its_plan(comparison):
     state = json.loads((comparison.path / "comparison.json").read_text())
-    assert (state["schema"], state["status"]) == (1, "running")
+    assert (state["schema"], state["status"]) == (2, "running")
     assert state == json.loads((comparison.path / "plan.json").read_text())
 
 

@@ -125,7 +125,7 @@ def test_which_examples_were_right_comes_back_with_its_evaluation(write):
     val, ten, twenty, thirty = run.evals
     assert ten.scores_of_examples(4).tolist() == RIGHT.tolist()
     assert twenty.scores_of_examples(4).tolist() == (~RIGHT).tolist()
-    assert (val.correct, thirty.correct) == ("", "")
+    assert (val.example_scores, thirty.example_scores) == ("", "")
 
 
 def test_setups_come_back_in_their_order(write):

@@ -82,7 +82,8 @@ def table(summary):
         summary.failed,
         summary.halving,
         tuple(
-            None if trial.correct is None else trial.correct.tobytes() for trial in summary.trials
+            None if trial.example_scores is None else trial.example_scores.tobytes()
+            for trial in summary.trials
         ),
     )
 
@@ -160,12 +161,12 @@ def test_trials_record_which_test_examples_are_right(undisturbed):
     measuring = [one for one in undisturbed.summary.trials if one.stage == "measuring"]
     for trial in measuring:
         run = undisturbed.run(trial)
-        assert len(trial.correct) == run.info.data.test == 500
-        assert trial.correct.mean() == pytest.approx(trial.test_score)
-        assert [bool(one.correct) for one in run.evals] == [
+        assert len(trial.example_scores) == run.info.data.test == 500
+        assert trial.example_scores.mean() == pytest.approx(trial.test_score)
+        assert [bool(one.example_scores) for one in run.evals] == [
             one.split == "test" for one in run.evals
         ]
-    assert {one.correct is None for one in undisturbed.summary.trials} == {True, False}
+    assert {one.example_scores is None for one in undisturbed.summary.trials} == {True, False}
     (pair,) = undisturbed.pairs
     assert (pair.tested_on, pair.examples) == ("seeds-and-examples", 500)
 

@@ -316,8 +316,8 @@ def test_an_interruption_leaves_everything_as_it_was(gradcli, too_fast, home, mo
 def test_in_a_pipe_each_training_is_a_line(gradcli, too_fast):
     answer = gradcli("inspect-gradients", str(too_fast.path), "--try", "--try-steps", "5")
     first, second = answer.err.splitlines()
-    assert first.startswith("training 1 of 2, as it was: 5 steps, validation accuracy 0.")
-    assert second.startswith("training 2 of 2, with the advice: 5 steps, validation accuracy 0.")
+    assert first.startswith("training 1 of 2, as it was: 5 steps, validation score 0.")
+    assert second.startswith("training 2 of 2, with the advice: 5 steps, validation score 0.")
     quiet = gradcli("inspect-gradients", str(too_fast.path), "--try", "--quiet", "--json")
     assert quiet.err == ""
 

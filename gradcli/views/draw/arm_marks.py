@@ -70,8 +70,11 @@ def score_scale(axes: Axes, metric: Metric) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     if not metric.is_accuracy:
-        if metric.direction == "minimize" and axes.dataLim.ymin > 0:
+        # The ends of intervals may lie below 0, where no score does.
+        drawn = np.concatenate([[np.nan], *(line.get_ydata() for line in axes.lines)])
+        if metric.direction == "minimize" and np.nanmin(drawn, initial=math.inf) > 0:
             axes.set_yscale("log")
+        axes.autoscale_view()  # what is written beside the axes needs their limits
         return
     axes.set_yscale("function", functions=(_height_of_accuracy, lambda height: 1 - 10.0**-height))
     ticks = accuracy_ticks(*axes.get_ylim())

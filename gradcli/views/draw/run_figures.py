@@ -184,7 +184,8 @@ def _score_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure:
     first, last = evaluations[0].step, evaluations[-1].step
     margin = max(0.05 * (last - first), 0.5)
     axes.set_xlim(first - margin, last + margin)
-    figure.suptitle(f"{name[0].upper()}{name[1:]}: {_subject(info)}", fontsize="medium")
+    title = "Accuracy" if info.metric.is_accuracy else name
+    figure.suptitle(f"{title}: {_subject(info)}", fontsize="medium")
     return figure
 
 

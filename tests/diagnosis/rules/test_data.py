@@ -40,7 +40,7 @@ def accuracies(*values):
 
 
 def labels(run_evidence, losses=FLAT, **more):
-    return list(data.targets(run_evidence(losses=losses, **more)))
+    return list(data.labels(run_evidence(losses=losses, **more)))
 
 
 def test_labels_of_other_inputs_are_described_as_they_are(run_evidence):
