@@ -139,7 +139,7 @@ def test_a_transformer_beats_counts_of_pairs(tmp_path, runs_dir):
         "model.width=32",
         "optimizer.lr=0.01",
         "batch_size=32",
-        "epochs=12",
+        "epochs=6",
         "device=cpu",
         runs_dir=runs_dir,
     )
