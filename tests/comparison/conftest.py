@@ -46,7 +46,12 @@ def make_arm():
              steps=100, overrides=(), optimizer=None):  # fmt: skip
         arm = Arm(
             info=ArmInfo(name, optimizer or name, overrides, rates),
-            config={"epochs": 3, "threads": 1, "optimizer": {"lr": 0.1}},
+            config={
+                "epochs": 3,
+                "threads": 1,
+                "data": {"name": "mnist5k"},
+                "optimizer": {"lr": 0.1},
+            },
             grid=None,
             steps=steps,
         )

@@ -184,7 +184,7 @@ def test_one_that_fails_does_not_end_a_training(lab, gradcli, failure, part):
 
 
 def test_a_shipped_one_that_fails_is_a_bug_and_says_where(lab, gradcli, monkeypatch):
-    def fail(model, inputs, labels):
+    def fail(model, inputs, targets, loss):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("gradcli.probes.histograms.gradient_histograms", fail)
