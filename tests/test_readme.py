@@ -71,12 +71,16 @@ def test_probes_while_training(tmp_path, gradcli):
 def test_python_examples(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRADCLI_RUNS", raising=False)
-    monitored, trained = re.findall(r"```python\n(.*?)```", README, re.S)
+    monitored, own, trained = re.findall(r"```python\n(.*?)```", README, re.S)
     exec(compile(trained, "README.md", "exec"), {})
     assert float(capsys.readouterr().out) > 0
     exec(compile(monitored, "README.md", "exec"), {})
     run = gradcli.load_run(capsys.readouterr().out.strip())
     assert (run.status, len(run.steps)) == ("finished", 30)
+    exec(compile(own, "README.md", "exec"), {})
+    metric, score = capsys.readouterr().out.split()
+    assert metric == "mse"
+    assert float(score) > 0
 
 
 def test_a_users_own_option_is_three_lines(tmp_path, monkeypatch, gradcli):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +79,9 @@ class Problem:
         self.target, self.name = target, name
         self._splits: Mapping[str, Examples] = {"training": train, "validation": val, "test": test}
         # Where to look for the name under which another process finds this object.
-        self._globals = sys._getframe(1).f_globals
+        caller = inspect.currentframe()
+        caller = caller and caller.f_back
+        self._globals: Mapping[str, Any] = caller.f_globals if caller else {}
         file = self._globals.get("__file__")
         self._file = None if file is None else str(Path(file).absolute())
 
