@@ -49,8 +49,8 @@ def main() -> None:
     full, _ = read_folder(arguments.mnist)
     arguments.out.mkdir(parents=True, exist_ok=True)
     names = iter(NAMES)
-    for indices in choose(full.labels):
-        part = Split(full.images[indices], full.labels[indices])
+    for indices in choose(full.targets):
+        part = Split(full.inputs[indices], full.targets[indices])
         write_idx(arguments.out / f"{next(names)}.gz", part.inputs.squeeze(1))
         write_idx(arguments.out / f"{next(names)}.gz", part.targets.to(torch.uint8))
 

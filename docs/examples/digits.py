@@ -7,7 +7,7 @@ from torch import nn
 from gradcli.data import load_dataset
 
 _digits = load_dataset("mnist5k").train
-pixels, labels = _digits.images.flatten(1).float(), _digits.labels
+pixels, labels = _digits.inputs.flatten(1).float(), _digits.targets
 inputs = (pixels - pixels.mean()) / pixels.std()
 
 

@@ -317,7 +317,7 @@ def test_labels_that_do_not_belong_to_the_inputs(run_evidence, setup_record):
     assert codes(run_evidence(losses=FLAT, setup=setup_record(), own_loop=True)) == ["labels"]
     by_heart = EvalRecord(100, 1, "val", 4.0, 0.11, 0.3, 1.0, 1.0)
     assert "labels" in codes(run_evidence(setup=setup_record(), evals=[by_heart]))
-    well = replace(by_heart, accuracy=0.9)
+    well = replace(by_heart, score=0.9)
     assert codes(run_evidence(setup=setup_record(), evals=[well])) == ["healthy"]
 
 
