@@ -20,7 +20,7 @@ from gradcli.data import load_dataset
 from gradcli.fast.functional_update import FunctionalUpdate
 from gradcli.fast.passes import WrittenOut
 from gradcli.records import EvalRecord, LayerRecord, Record, SetupRecord, StepRecords
-from gradcli.workflows.building import build_trainer, run_settings
+from gradcli.workflows.building import build_trainer, obtain_data, run_settings
 
 MODELS = sorted(
     path.stem for path in (Path(__file__).parents[2] / "configs" / "model").glob("*.yaml")
@@ -67,12 +67,16 @@ def digest(content: bytes) -> str:
 
 
 def train(dataset, model: str, optimizer: str) -> dict[str, str]:
-    words = ("data=mnist5k", f"model={model}", f"optimizer={optimizer}", *SETTINGS)
-    composed = compose_train(words)
+    # The model of texts reads this file.
+    text = ("data=text", f"data.path={__file__}", "data.length=16")
+    data = text if model == "charlm" else ("data=mnist5k",)
+    composed = compose_train([*data, f"model={model}", f"optimizer={optimizer}", *SETTINGS])
+    if data is text:
+        dataset = obtain_data(composed.config.data, None, lambda *_: None)
     with run_settings(composed):
         trainer = build_trainer(composed, dataset)
         for split in ("val", "test"):
-            trainer.splits[split].size = EXAMPLES
+            trainer.splits[split].size = min(trainer.splits[split].size, EXAMPLES)
         records = list(trainer.run())
     weights = b"".join(weight.detach().numpy().tobytes() for weight in trainer.model.parameters())
     return {"weights": digest(weights), "records": digest(numbers(records))}
