@@ -89,6 +89,12 @@ CASES = (
     _training("model cnn", "model=cnn", "max_steps=12"),
     _training("model cnn_2c2d", "model=cnn_2c2d", "init=truncated_normal", "max_steps=3"),
     _training("model rnn", "model=rnn", "max_steps=12", "monitor.every=5"),
+    replace(
+        _training("model charlm", "data=text", "data.path=a.txt", "model=charlm", "max_steps=6"),
+        files={
+            "a.txt": "".join(f"{number} is one more than {number - 1}. " for number in range(999))
+        },
+    ),
     _training("clip agc", *_SMALL, "clip=agc"),
     _training("clip autoclip", *_SMALL, "clip=autoclip"),
     _training("clip none", *_SMALL, "clip=none"),

@@ -332,7 +332,7 @@ def test_both_norms_are_shown_and_each_says_which_it_is(gradcli, runs_dir):
     """
     words = ("data=mnist5k", "max_steps=4", "model.hidden=[8]", "clip.max_norm=0.01")
     shown = gradcli("train", *words)
-    titles = next(line for line in shown.out.splitlines() if "grad norm" in line)
+    titles = next(line for line in shown.out.splitlines() if "grad norm  before" in line)
     assert titles.index("before clip") < titles.index("after")
     columns = load_run(next(runs_dir.iterdir())).columns()
     assert (columns["grad_norm_before_clip"] > 0.1).all()
