@@ -20,7 +20,7 @@ SHORTHANDS = {
 }
 
 #: What a word begins with that chooses a problem of the user's own.
-_PROBLEM = "problem="
+PROBLEM = "problem="
 #: Groups that a problem leaves without a meaning.
 _BROUGHT_BY_A_PROBLEM = ("model", "activation", "init")
 
@@ -51,7 +51,7 @@ def expand_problem(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: if it names no Python file, or the words choose a model beside it.
     """
-    chosen = [word for word in words if word.startswith(_PROBLEM)]
+    chosen = [word for word in words if word.startswith(PROBLEM)]
     if not chosen:
         return list(words)
     for word in words:
@@ -64,13 +64,13 @@ def expand_problem(words: Sequence[str]) -> list[str]:
             )
     file, name = problem_place(chosen[-1])
     quoted = str(file).replace("\\", "\\\\").replace("'", "\\'")
-    overrides = ["data=problem", f"data.file='{quoted}'", f"data.variable={name}"]
+    overrides = ["data=problem", f"data.file='{quoted}'", f"data.variable='{name}'"]
     return [*overrides, *(word for word in words if word not in chosen)]
 
 
 def problem_files(words: Sequence[str]) -> list[str]:
     """Return the files that `problem=FILE:NAME` names: whoever types it lets them run."""
-    return [str(problem_place(word)[0]) for word in words if word.startswith(_PROBLEM)]
+    return [str(problem_place(word)[0]) for word in words if word.startswith(PROBLEM)]
 
 
 def problem_place(word: str) -> tuple[Path, str]:
@@ -79,7 +79,7 @@ def problem_place(word: str) -> tuple[Path, str]:
     Raises:
         UserError: if it names no Python file, or no name in it.
     """
-    value = word.removeprefix(_PROBLEM)
+    value = word.removeprefix(PROBLEM)
     file, colon, name = value.rpartition(":")
     if not colon:
         file, name = value, "problem"

@@ -212,9 +212,13 @@ def _data_option(plan: Plan, config: Mapping[str, Any]) -> str:
 def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> str:
     """Return the command that repeats the first measuring trial of an arm, to the bit.
 
-    Empty if the arm has no score: a trial that diverged is not worth repeating.
+    Empty if the arm has no score: a trial that diverged is not worth repeating. So it is for a
+    problem that no file has, which no command can train.
     """
-    if not (winner.test_score.count or winner.val_score.count):
+    data = plan.info.data
+    if not (winner.test_score.count or winner.val_score.count) or (
+        data.file_sha256 and not data.file
+    ):
         return ""
     arm = next(arm for arm in plan.arms if arm.name == winner.name)
     decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")

@@ -23,6 +23,7 @@ from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
+from gradcli.shorthands import PROBLEM
 
 #: What to type instead of a key that no key is near to.
 SHOW_CONFIG = "gradcli train --show-config"
@@ -44,6 +45,8 @@ def parse_override(text: str) -> Override:
     Raises:
         UserError: if it is not an override, gives a package, or would configure Hydra.
     """
+    if text.startswith(PROBLEM):  # a path, which Hydra need not be able to read
+        text = f"{PROBLEM}file"
     try:
         override: Override = OverridesParser.create().parse_overrides([text])[0]
         if _nesting(override.value()) > _DEEPEST:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gradcli.data.dataset import Dataset, Split, objection_to, stratified_order
 from gradcli.errors import UserError
 from gradcli.objectives import Objective
+from gradcli.objectives.shipped import bce_with_logits, cross_entropy, nll
 from gradcli.records import DataInfo
 
 #: The part of the examples that becomes a split which was not given.
@@ -56,7 +57,15 @@ def dataset_of(
     """
     for kind, split in (("training", train), ("validation", val), ("test", test)):
         if split is not None and (objection := objection_to(split)):
-            raise UserError(f"The {kind} examples of {name} cannot be used: {objection}.")
+            raise UserError(
+                f"The {kind} examples of {name} cannot be used: {objection}.",
+                where=kind,
+                hint="some examples; or None, which takes a sixth of the training examples",
+            )
+        if split is not None and (objection := _objection_to_targets(split.targets, objective)):
+            raise UserError(
+                f"The {kind} targets of {name} cannot be learnt: {objection}.", where=kind
+            )
     if test is None:
         train, test = hold_out(train, None, name)
     if val is None:
@@ -82,6 +91,21 @@ def dataset_of(
         make_model=make_model,
         vocabulary=vocabulary,
     )
+
+
+def _objection_to_targets(targets: Tensor, objective: Objective) -> str:
+    """Say which target no output can reach; empty if there is none."""
+    if not targets.is_floating_point():
+        return ""
+    rows = targets.flatten(1) if targets.dim() > 1 else targets[:, None]
+    wrong, what = ~rows.isfinite(), "which is not finite"
+    if objective.loss is bce_with_logits and not wrong.any():
+        wrong, what = (rows < 0) | (rows > 1), "and bce_with_logits takes targets from 0 to 1"
+    if not wrong.any():
+        return ""
+    example = int(wrong.any(dim=1).nonzero()[0])
+    value = float(rows[example][wrong[example]][0])
+    return f"one of example {example:,} is {value:g}, {what}"
 
 
 def fingerprint(*splits: Split) -> str:
@@ -141,7 +165,8 @@ def _are_classes(targets: Tensor) -> bool:
 
 def _classes(objective: Objective, splits: tuple[Split, ...]) -> int:
     """Return the number of classes; 0 if the targets are something else."""
-    if not objective.metric.is_accuracy or not all(_are_classes(one.targets) for one in splits):
+    of_classes = objective.loss in (cross_entropy, nll)
+    if not of_classes or not all(_are_classes(one.targets) for one in splits):
         return 0
     return 1 + max(int(one.targets.max()) for one in splits if len(one))
 

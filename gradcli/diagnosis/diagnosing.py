@@ -48,7 +48,11 @@ def examine(evidence: Evidence) -> Diagnosis:
         findings += conclusion(evidence, tested)
     if evidence.info.is_own_loop:  # it has no config, and so no override
         findings = [replace(finding, override=None) for finding in findings]
-    return Diagnosis(tuple(with_certainty(_ranked(findings))), tuple(tested), not_tested)
+    ranked = _ranked(findings)
+    # How sure a finding is was measured on cross-entropy, and on loops of the user's own.
+    if evidence.info.loss in ("cross_entropy", ""):
+        ranked = list(with_certainty(ranked))
+    return Diagnosis(tuple(ranked), tuple(tested), not_tested)
 
 
 def _ranked(findings: list[Finding]) -> list[Finding]:

@@ -75,6 +75,7 @@ def build_own_model(
     targets: Tensor,
     *,
     loss: Callable[[Any, Any], Tensor],
+    score: Callable[[Any, Any], Tensor],
     seed: int,
 ) -> nn.Module:
     """Build the model that a problem of the user's own brings, on the CPU.
@@ -86,6 +87,7 @@ def build_own_model(
         inputs: of two examples, (2, ...).
         targets: theirs, (2, ...).
         loss: of outputs and targets, ().
+        score: of outputs and targets, (2,) or ().
         seed: the run's seed.
 
     Raises:
@@ -99,7 +101,7 @@ def build_own_model(
                 f"{name} returned a {type(model).__name__}, not a torch.nn.Module.", where="model"
             )
         _refuse_in_place(model)
-        _rehearse_with_loss(model, inputs, targets, loss)
+        _rehearse_with_loss(model, inputs, targets, loss, score)
     return model
 
 
@@ -126,9 +128,13 @@ def _made(make_model: Callable[[], nn.Module], name: str) -> nn.Module:
 
 @torch.no_grad()
 def _rehearse_with_loss(
-    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable[[Any, Any], Tensor]
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Callable[[Any, Any], Tensor],
+    score: Callable[[Any, Any], Tensor],
 ) -> None:
-    """Send two examples through the model and the loss, and check what they return."""
+    """Send two examples through the model, the loss and the metric; check what they return."""
     model.eval()
     try:
         outputs = model(inputs)
@@ -137,6 +143,7 @@ def _rehearse_with_loss(
             f"{type(model).__name__} cannot take inputs of shape {tuple(inputs.shape)}, "
             f"{str(inputs.dtype).removeprefix('torch.')}: {exception_in_words(error)}",
             where=place_in_own_code(error) or "model",
+            hint=None if inputs.dtype == torch.float32 else "inputs.float(), or a model for these",
         ) from error
     model.train()
     try:
@@ -148,6 +155,9 @@ def _rehearse_with_loss(
             f"The loss cannot be computed of outputs {_described(outputs)} and targets "
             f"{_described(targets)}: {exception_in_words(error)}",
             where=place_in_own_code(error) or "loss",
+            hint=None
+            if isinstance(outputs, Tensor)
+            else "a loss of your own that takes what the model returns",
         ) from error
     if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
         raise UserError(
@@ -156,6 +166,16 @@ def _rehearse_with_loss(
             where="loss",
             hint="the mean over the examples: loss.mean()",
         )
+    try:
+        score(outputs, targets)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"The metric cannot be computed of outputs {_described(outputs)} and targets "
+            f"{_described(targets)}: {exception_in_words(error)}",
+            where=place_in_own_code(error) or "metric",
+        ) from error
 
 
 def _described(value: object) -> str:

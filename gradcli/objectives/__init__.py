@@ -3,7 +3,13 @@
 An objective is a loss with a metric. It knows outputs and targets, but neither data nor models.
 """
 
-from gradcli.objectives.objective import CountOfTerms, LossFunction, Objective, ScoreFunction
+from gradcli.objectives.objective import (
+    CountOfTerms,
+    LossFunction,
+    Objective,
+    ScoreFunction,
+    score_of,
+)
 from gradcli.objectives.shipped import CROSS_ENTROPY, SHIPPED, objective_named
 
 __all__ = [
@@ -14,4 +20,5 @@ __all__ = [
     "Objective",
     "ScoreFunction",
     "objective_named",
+    "score_of",
 ]

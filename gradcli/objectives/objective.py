@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from gradcli.errors import UserError
 from gradcli.records import Metric
 
 #: Maps a model's outputs and the targets, (b, ...) each, to the loss of the batch, ().
@@ -16,6 +18,23 @@ LossFunction = Callable[[Any, Any], Tensor]
 ScoreFunction = Callable[[Any, Any], Tensor]
 #: Returns how many terms the loss of a batch with these targets is the mean of.
 CountOfTerms = Callable[[Any], int]
+
+
+def score_of(function: ScoreFunction, outputs: Any, targets: Any) -> Tensor:
+    """Return what a metric gives for a batch, as a tensor: a score for each example, or one.
+
+    Raises:
+        UserError: if it gives anything else.
+    """
+    score = torch.as_tensor(function(outputs, targets))
+    if score.ndim == 0 or score.shape == (len(targets),):
+        return score
+    raise UserError(
+        f"A metric gives a number for each example, ({len(targets)},) for a batch of "
+        f"{len(targets)}, or one for the batch, (); this one gives {tuple(score.shape)}.",
+        where="metric",
+        hint="the mean over the other axes: scores.flatten(1).mean(1)",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

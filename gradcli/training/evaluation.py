@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradcli.data import Batches
 from gradcli.gradients.norms import accumulator_dtype
-from gradcli.objectives import Objective
+from gradcli.objectives import Objective, score_of
 from gradcli.tracing.fault_place import Place
 from gradcli.tracing.non_finite import locate_fault
 
@@ -58,7 +58,7 @@ def evaluate(
             outputs, counted = model(inputs), objective.terms(targets)
             loss += objective.loss(outputs, targets) * counted
             terms += counted
-            parts.append((len(targets), objective.score(outputs, targets)))
+            parts.append((len(targets), score_of(objective.score, outputs, targets)))
     finally:
         model.train(was_training)
     return Evaluation(float(loss) / terms, *_score(parts))

@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gradcli.config.targets import configured_rate, construct
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import build_model, build_own_model
+from gradcli.objectives import score_of
 from gradcli.optim import (
     LearningRate,
     RuledGroup,
@@ -136,6 +138,7 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
             dataset.train.inputs[:2],
             dataset.train.targets[:2],
             loss=dataset.objective.loss,
+            score=partial(score_of, dataset.objective.score),
             seed=config.seed,
         )
     return build_model(

@@ -171,3 +171,23 @@ def test_what_is_not_a_number_is_like_itself_at_each_reading():
 
 def test_a_problem_in_a_function_has_no_place():
     assert problem().place is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "said"),
+    [
+        ([0.0, math.nan, 1.0], "mse", "one of example 1 is nan, which is not finite"),
+        ([0.0, 1.0, math.inf], "l1", "one of example 2 is inf, which is not finite"),
+        ([0.0, -1.0, 1.0], "bce_with_logits", "one of example 1 is -1.*from 0 to 1"),
+    ],
+)
+def test_targets_that_no_output_can_reach_are_named(targets, loss, said):
+    column = torch.tensor(targets * 4)[:, None]
+    with pytest.raises(UserError, match=said):
+        problem((INPUTS, column), loss=loss).dataset("mine")
+
+
+def test_truth_values_are_targets_of_a_binary_loss():
+    dataset = problem((INPUTS, CLASSES > 0), loss="bce_with_logits").dataset("mine")
+    assert dataset.train.targets.dtype == torch.bool
+    assert dataset.info.classes == 0

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import log_softmax
 
 from gradcli.errors import UserError
-from gradcli.objectives import SHIPPED, objective_named
+from gradcli.objectives import SHIPPED, objective_named, score_of
 from gradcli.objectives.shipped import correct
 
 
@@ -123,3 +123,15 @@ def test_a_misspelt_loss_names_the_nearest():
     with pytest.raises(UserError) as caught:
         objective_named("cross_entrophy")
     assert caught.value.choices[0] == "cross_entropy"
+
+
+@pytest.mark.parametrize("score", [0.5, np.float64(0.5), torch.tensor(0.5)])
+def test_a_metric_may_give_a_plain_number(score):
+    found = score_of(lambda outputs, targets: score, torch.zeros(3), torch.zeros(3))
+    assert (found.shape, float(found)) == ((), 0.5)
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 1), (1,)])
+def test_a_metric_of_another_length_is_refused(shape):
+    with pytest.raises(UserError, match=r"\(3,\) for a batch of 3"):
+        score_of(lambda outputs, targets: torch.zeros(shape), torch.zeros(3), torch.zeros(3))

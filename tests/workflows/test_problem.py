@@ -255,6 +255,8 @@ def test_what_a_problem_brings_is_not_chosen_beside_it(gradcli, mine, word):
         ('loss="mse"', "loss=lambda a, b: (a - b) ** 2", "must be a single number"),
         ('loss="mse"', "loss=lambda a, b: 1 / 0", "division by zero"),
         ("model=Net", "model=lambda: 3", "returned a int, not a torch.nn.Module"),
+        ('loss="mse"', 'loss="mse", metric=("m", lambda a, b: a[:, :1], "minimize")', "(2, 1)"),
+        ('loss="mse"', 'loss="mse", metric=("m", lambda a, b: 1 / 0, "minimize")', "metric cannot"),
         ("import torch\n", "import torch, no_such_module\n", "no_such_module"),
         ("problem = ", "other = problem_of_mine = ", "'problem' is not there"),
     ],
@@ -266,3 +268,11 @@ def test_what_fails_is_told_in_one_panel(gradcli, mine, old, new, said):
     assert answer.code == 2, answer.err
     assert said in " ".join(answer.message.split())
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("name", ["it's.py", "ü mine.py", "a,b=c.py"])
+def test_any_path_is_taken_by_every_command(gradcli, mine, name):
+    mine.rename(mine.with_name(name))
+    for command in ("train", "inspect-gradients", "compare-optimizers"):
+        answer = gradcli(command, f"problem={name}:problem", "data.drop_last=false", "epochs=0")
+        assert "epochs" in answer.message, answer.err  # everything before it was read

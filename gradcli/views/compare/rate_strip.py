@@ -19,6 +19,7 @@ from gradcli.views.sparkline import LEVELS, sparklines
 
 #: The symbol of a learning rate without a score (so far).
 SYMBOLS: dict[TrialStatus, str] = {
+    "finished": "?",
     "diverged": "\N{MULTIPLICATION SIGN}",
     "failed": "!",
     "stopped": "-",
@@ -51,7 +52,11 @@ class Strips:
         least = numbers.score(self.low) + " or worse" * self.cut
         scale = [(LEVELS[0], least), (LEVELS[-1], numbers.score(self.high))]
         known = [] if math.isnan(self.low) else scale
-        return known + [(symbol, status) for status, symbol in SYMBOLS.items() if symbol in used]
+        return known + [
+            (symbol, "no score" if status == "finished" else status)
+            for status, symbol in SYMBOLS.items()
+            if symbol in used
+        ]
 
 
 def heat_strips(grids: Sequence[Sequence[GridCell]], metric: Metric) -> Strips:

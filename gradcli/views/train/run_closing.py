@@ -127,9 +127,15 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
         yield Labelled("batch", Text(f"training examples {batch}{rest}"))
     test, validation = numbers.score(summary.test_score), numbers.score(summary.val_score)
     if not summary.info.is_own_loop:  # which gradcli does not evaluate
+        name = summary.info.metric.name
+        fits = len(name) < LABEL_WIDTH
         yield Labelled(
-            summary.info.metric.name,
-            Text.assemble((f"test {test}", STRONG), f", validation {validation}"),
+            name if fits else "score",
+            Text.assemble(
+                "" if fits else f"{name}: ",
+                (f"test {test}", STRONG),
+                f", validation {validation}",
+            ),
         )
     yield Labelled("train loss", Text(numbers.score(summary.train_loss)))
     length = [numbers.count(summary.epochs, "epoch")] if summary.epochs else []
