@@ -62,7 +62,7 @@ def test_stdout_is_one_json_object_and_nothing_else(trained):
             "steps_per_second",
             "phases",
         ),
-        *("clipped_fraction", "layers", "findings", "notes", "parameter_groups"),
+        *("clipped_fraction", "clip_outlook", "layers", "findings", "notes", "parameter_groups"),
     }
     assert result["schema"] == 2
     assert (result["status"], result["steps"], result["epochs"]) == ("finished", STEPS, 1)
