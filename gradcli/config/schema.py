@@ -111,11 +111,19 @@ class TrainConfig:
     seed: int = field(metadata={"least": 0})
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int | None = field(metadata=_THREADS)
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    accumulate: int = field(metadata={"least": 1})
+    activation_checkpointing: bool
+    compile: bool
     decay_biases_and_norms: bool
     monitor: MonitorConfig
     checkpoint: CheckpointConfig
     recorders: tuple[Section, ...] = ()
+
+    @property
+    def update_batch_size(self) -> int:
+        """The examples of an update."""
+        return self.batch_size * self.accumulate
 
 
 @dataclass(frozen=True)

@@ -146,10 +146,11 @@ def raise_clip_limit(evidence: Evidence, coefficient: float) -> str | None:
 
 def larger_batches(evidence: Evidence, factor: float) -> str | None:
     """Propose a batch size larger by `factor`, as a power of two."""
-    size = evidence.info.batch_size
-    if evidence.info.is_own_loop or not size or not factor > 1:
+    info = evidence.info
+    if info.is_own_loop or not info.batch_size or not factor > 1:
         return None
-    return f"batch_size={min(_LARGEST_BATCH, 2 ** math.ceil(math.log2(size * factor)))}"
+    of_a_pass = info.batch_size / info.accumulate
+    return f"batch_size={min(_LARGEST_BATCH, 2 ** math.ceil(math.log2(of_a_pass * factor)))}"
 
 
 def smooth_schedule(evidence: Evidence) -> str | None:

@@ -37,10 +37,10 @@ class Autograd:
     """Both passes as PyTorch makes them, for any model.
 
     Args:
-        model: maps inputs (b, ...) to outputs.
+        model: maps inputs (b, ...) to outputs: a module, or a compiled one.
         loss: maps outputs and targets to the loss of the batch, ().
         device_type: of the model's device, such as `cpu`.
-        bfloat16: whether the forward pass runs under bfloat16 autocast.
+        autocast: the type that the forward pass is cast to; None for none.
     """
 
     #: Enter this around both passes.
@@ -48,28 +48,24 @@ class Autograd:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Callable[[Tensor], Tensor],
         loss: Callable[[Tensor, Tensor], Tensor],
         device_type: str,
-        bfloat16: bool,
+        autocast: torch.dtype | None,
     ) -> None:
         self._model, self.loss = model, loss
-        self._device_type, self._bfloat16 = device_type, bfloat16
+        self._device_type, self._autocast = device_type, autocast
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs of inputs (b, ...)."""
-        with self._autocast():
-            outputs: Tensor = self._model(inputs)
-        return outputs
+        if self._autocast is None:
+            return self._model(inputs)
+        with torch.autocast(self._device_type, dtype=self._autocast):
+            return self._model(inputs)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of the loss to those of the parameters."""
         loss.backward()  # type: ignore[no-untyped-call]
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._bfloat16:
-            return torch.autocast(self._device_type, dtype=torch.bfloat16)
-        return nullcontext()
 
 
 # The operators behind autograd's derivatives have no names in `torch` itself.

@@ -16,8 +16,9 @@ from gradcli.records import Metric
 LossFunction = Callable[[Any, Any], Tensor]
 #: Maps outputs and targets to a score for each example, (b,), or to one for the batch, ().
 ScoreFunction = Callable[[Any, Any], Tensor]
-#: Returns how many terms the loss of a batch with these targets is the mean of.
-CountOfTerms = Callable[[Any], int]
+#: Returns how many terms the loss of a batch with these targets is the mean of. A tensor, (),
+#: spares waiting for the device.
+CountOfTerms = Callable[[Any], int | Tensor]
 
 
 def score_of(function: ScoreFunction, outputs: Any, targets: Any) -> Tensor:

@@ -105,8 +105,9 @@ def _of_examples(values: Tensor) -> Tensor:
     return values if values.ndim == 1 else values.flatten(1).mean(1)
 
 
-def _tokens(targets: Tensor) -> int:
-    return int((targets != _NO_TARGET).sum())
+def _counted(targets: Tensor) -> int | Tensor:
+    """Return how many targets count; of probabilities, those of all examples do."""
+    return len(targets) if targets.is_floating_point() else (targets != _NO_TARGET).sum()
 
 
 def _in_full(outputs: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ def _matched(targets: Tensor, outputs: Tensor) -> Tensor:
 
 
 CROSS_ENTROPY: Final = Objective(
-    name="cross_entropy", loss=cross_entropy, metric=ACCURACY, score=correct
+    name="cross_entropy", loss=cross_entropy, metric=ACCURACY, score=correct, terms=_counted
 )
 
 #: By name, as `loss=NAME` chooses them.
@@ -144,7 +145,7 @@ SHIPPED: Final = {
     one.name: one
     for one in (
         CROSS_ENTROPY,
-        Objective(name="nll", loss=nll, metric=ACCURACY, score=correct),
+        Objective(name="nll", loss=nll, metric=ACCURACY, score=correct, terms=_counted),
         Objective(name="bce_with_logits", loss=bce_with_logits, metric=ACCURACY, score=_decided),
         Objective(name="mse", loss=mse, metric=Metric("mse", "minimize"), score=_squared),
         Objective(name="l1", loss=l1, metric=Metric("mae", "minimize"), score=_absolute),
@@ -153,7 +154,7 @@ SHIPPED: Final = {
             loss=next_token,
             metric=Metric("cross_entropy", "minimize"),
             score=_of_sequences,
-            terms=_tokens,
+            terms=_counted,
         ),
     )
 }

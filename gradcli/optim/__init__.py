@@ -6,7 +6,7 @@ makes the update.
 """
 
 from gradcli.optim.learning_rate import LearningRate
-from gradcli.optim.optimizers import build_optimizer, load_optimizer_state
+from gradcli.optim.optimizers import build_optimizer, evaluates_loss, load_optimizer_state
 from gradcli.optim.routing import RuledGroup, route
 from gradcli.optim.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from gradcli.optim.torch_schedule import TorchSchedule, build_schedule
@@ -24,6 +24,7 @@ __all__ = [
     "build_optimizer",
     "build_schedule",
     "evaluated_state",
+    "evaluates_loss",
     "evaluation_weights",
     "has_two_sets",
     "load_optimizer_state",

@@ -4,15 +4,17 @@ The contract of an optimizer: any subclass of `torch.optim.Optimizer` will do if
 
 - its constructor takes the parameters first, as (name, parameter) pairs in groups, and then only
   keyword arguments that a YAML can hold. `lr` is the one that `--lr` and comparisons set;
-- `step()` needs no closure and may read `p.grad`, which is None for a parameter that the loss does
+- `step()` may read `p.grad`, which is None for a parameter that the loss does
   not reach. It may change gradients: they are measured before;
 - `param_groups[i]["lr"]` is the learning rate, which a schedule sets before each step;
 - what it remembers is in `self.state`, as tensors and plain values, and `state_dict` returns it. A
   resumed run has nothing else;
 - if it has `train()` and `eval()`, these put the weights to train or to evaluate into the model:
-  see `weight_modes`. `step`, `state_dict` and `load_state_dict` are called in training mode.
+  see `weight_modes`. `step`, `state_dict` and `load_state_dict` are called in training mode;
+- if `step` cannot be called without a closure, as that of L-BFGS, it receives one that returns the
+  loss of the batch as a number and leaves its clipped gradients: see `evaluates_loss`.
 
-It can assume that gradients are finite, clipped, and of one batch.
+It can assume that gradients are finite at its first evaluation, clipped, and of one batch.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ def build_optimizer(
 
     Raises:
         UserError: the model has no parameter to train, a parameter is in no group or a group has
-            no parameter, or a class refuses its arguments or needs more than `step()` after
-            `backward()`.
+            no parameter, or a class refuses its arguments, needs more than `step()` after
+            `backward()`, or needs a closure for one of several groups.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
@@ -85,6 +87,9 @@ def build_optimizer(
             members.append(member)
         whole = _Part(group.where if groups else "optimizer", own, routed[group.name])
         member.parts.extend([whole] if decay_biases_and_norms else _spared(whole, member))
+    if len(members) > 1:
+        for member in members:
+            _refuse_closure(member)
     built = [_build(member, device) for member in members]
     return built[0] if len(built) == 1 else CompositeOptimizer(built)
 
@@ -126,7 +131,6 @@ def _build(member: _Member, device: torch.device) -> torch.optim.Optimizer:
     Raises:
         UserError: the class refuses its arguments, or cannot make a plain step.
     """
-    _refuse_closure(member.optimizer_class)
     settings = dict(member.kwargs)
     everything = [p for part in member.parts for p in part.parameters.values()]
     named = {*member.kwargs, *(key for part in member.parts for key in part.own)}
@@ -166,16 +170,28 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, A
                 values[name].copy_(value)
 
 
-def _refuse_closure(optimizer_class: type[torch.optim.Optimizer]) -> None:
-    """Refuse a `step` that cannot be called without arguments (L-BFGS)."""
-    for parameter in list(inspect.signature(optimizer_class.step).parameters.values())[1:]:
-        positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        if positional and parameter.default is parameter.empty:
-            raise UserError(
-                f"{optimizer_class.__name__} evaluates the loss several times in one step and "
-                f"needs a {parameter.name} for it; training here makes one backward pass per step",
-                where="optimizer",
-            )
+def evaluates_loss(optimizer_class: type[torch.optim.Optimizer]) -> bool:
+    """Whether `step` cannot be called without a closure: it evaluates the loss (L-BFGS)."""
+    return any(
+        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+        for parameter in list(inspect.signature(optimizer_class.step).parameters.values())[1:]
+    )
+
+
+def _refuse_closure(member: _Member) -> None:
+    """Refuse a class that evaluates the loss for some of the parameters.
+
+    Raises:
+        UserError: if it does; each of its steps would be along a loss that the others change, too.
+    """
+    if evaluates_loss(member.optimizer_class):
+        raise UserError(
+            f"{member.optimizer_class.__name__} evaluates the loss several times in one "
+            "step, which it can do for all parameters only.",
+            where=member.parts[0].where,
+            hint="one optimizer for all parameters, or another class for this group",
+        )
 
 
 def _may_fuse(optimizer_class: type[torch.optim.Optimizer], named: Set[str]) -> bool:
@@ -227,7 +243,10 @@ def _rehearse(member: _Member, settings: Mapping[str, Any], device: torch.device
                 ) from error
             try:
                 set_to_training(optimizer)
-                StepWithoutDynamo(optimizer)()
+                if evaluates_loss(member.optimizer_class):
+                    optimizer.step(lambda: 1.0)
+                else:
+                    StepWithoutDynamo(optimizer)()
                 with evaluation_weights(optimizer):
                     pass
             except Exception as error:

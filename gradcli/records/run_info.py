@@ -88,6 +88,7 @@ class RunInfo:
     device: str
     threads: int
     batch_size: int
+    """The examples of an update."""
     epochs: int
     total_steps: int
     start_step: int
@@ -96,6 +97,8 @@ class RunInfo:
     metric: Metric = ACCURACY
     loss: str = "cross_entropy"
     """The name of the loss that is minimised; empty if it is not known."""
+    accumulate: int = 1
+    """The passes that the batch of an update is divided into."""
     groups: tuple[GroupInfo, ...] = ()
     """Those of `optimizer.groups`, of which the first has the run's learning rate; empty if the
     config has none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
 
@@ -40,6 +40,7 @@ def locate_fault(
     loss: LossFunction = cross_entropy,
     random_state: Tensor | None = None,
     autocast: torch.dtype | None = None,
+    micro_batch_size: int | None = None,
 ) -> Place:
     """Find where the first non-finite value of a step appeared.
 
@@ -53,7 +54,43 @@ def locate_fault(
         loss: of outputs and targets, ().
         random_state: of the CPU's generator before the step; None if it is not known.
         autocast: the type of the autocast that the forward pass ran under; None for none.
+        micro_batch_size: the examples of a pass, if there were several; None for one pass.
     """
+    if micro_batch_size is None:
+        return _locate_in_pass(
+            model, inputs, targets, parameter_norms, loss, random_state, autocast
+        )
+    parts = tuple(in_parts(inputs, targets, micro_batch_size))
+    for number, (part, part_targets) in enumerate(parts, 1):
+        place = _locate_in_pass(
+            model,
+            part,
+            part_targets,
+            parameter_norms,
+            loss,
+            random_state if number == 1 else None,  # the passes before have drawn numbers, too
+            autocast,
+        )
+        if not place.unsure or number == len(parts):
+            break
+    return replace(place, forward_pass=number, forward_passes=len(parts))
+
+
+def in_parts(inputs: Tensor, targets: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the parts of a batch, of `size` examples each but for a smaller last one."""
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size], targets[start : start + size]
+
+
+def _locate_in_pass(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    parameter_norms: Norms,
+    loss: LossFunction,
+    random_state: Tensor | None,
+    autocast: torch.dtype | None,
+) -> Place:
     call = Call(model, (inputs,), {}, autocast, random_state)
     layers = find_layers(model)
     repeated = repeat(model, call, inputs.device, lambda outputs: loss(outputs, targets))

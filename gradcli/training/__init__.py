@@ -4,9 +4,10 @@ from gradcli.training.evaluation import evaluate
 from gradcli.training.step import StepResult, TrainingStep
 from gradcli.training.threads import worthwhile_threads
 from gradcli.training.trainer import Trainer
-from gradcli.training.training_plan import TrainingPlan, total_steps
+from gradcli.training.training_plan import PassPlan, TrainingPlan, total_steps
 
 __all__ = [
+    "PassPlan",
     "StepResult",
     "Trainer",
     "TrainingPlan",

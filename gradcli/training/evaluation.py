@@ -50,7 +50,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     dtype = accumulator_dtype(batches.device)
-    loss, terms, parts = torch.zeros((), dtype=dtype, device=batches.device), 0, []
+    loss, parts = torch.zeros((), dtype=dtype, device=batches.device), []
+    terms: int | Tensor = 0
     try:
         for inputs, targets in _in_order(batches):
             if should_stop():
@@ -61,7 +62,7 @@ def evaluate(
             parts.append((len(targets), score_of(objective.score, outputs, targets)))
     finally:
         model.train(was_training)
-    return Evaluation(float(loss) / terms, *_score(parts))
+    return Evaluation(float(loss) / float(terms), *_score(parts))
 
 
 def _score(parts: Sequence[tuple[int, Tensor]]) -> tuple[float, Tensor | None]:

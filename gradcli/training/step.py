@@ -1,22 +1,24 @@
-"""The training step: forward, loss, backward, measure, clip, update."""
+"""The training step: differentiate, measure, clip, update."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from gradcli.fast.passes import Autograd, WrittenOut, written_out
 from gradcli.fast.update import HeldUpdate, Update
 from gradcli.gradients.clipping import Clip
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients, Norms, as_tensor
 from gradcli.gradients.observation import Observation
-from gradcli.gradients.tensors import with_gradient
-from gradcli.objectives import CROSS_ENTROPY, Objective
+from gradcli.objectives import Objective
+from gradcli.optim import evaluates_loss
 from gradcli.training.clock import PhaseClock
+from gradcli.training.differentiation import Differentiation
+from gradcli.training.training_plan import PassPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,14 @@ class TrainingStep:
         gradients: of the model.
         clip: the clipping rule.
         clock: times the phases.
-        bfloat16: whether the forward pass runs under bfloat16 autocast.
+        plan: how the gradients are computed.
 
     Attributes:
+        differentiate: computes them.
         deferred: whether only the device checks for non-finite values, as on an accelerator, so
             that the host need not wait for it. From the first such value on, updates leave the
-            weights unchanged. On the CPU the host checks before each update.
+            weights unchanged. On the CPU the host checks before each update; so it does everywhere
+            with a loss scale, and with an optimizer that evaluates the loss, which wait anyway.
     """
 
     def __init__(
@@ -59,18 +63,18 @@ class TrainingStep:
         gradients: Gradients,
         clip: Clip,
         clock: PhaseClock,
-        bfloat16: bool,
+        plan: PassPlan,
     ) -> None:
         self.optimizer, self.clip, self.clock = optimizer, clip, clock
         self.gradients = gradients
+        self.differentiate = Differentiation(model, objective, optimizer, gradients, clock, plan)
+        self._evaluates_loss = evaluates_loss(type(optimizer))
         # A fused optimizer applies one factor to all gradients for free; clipping needs a pass.
-        gradients.leave_scaling = True
+        gradients.leave_scaling = not self._evaluates_loss
         self._update: Update | HeldUpdate = Update(optimizer)
-        self._autograd = Autograd(model, objective.loss, gradients.device.type, bfloat16)
-        as_written = objective.loss is CROSS_ENTROPY.loss and not bfloat16
-        self._written_out = written_out(model) if as_written else None
         self.deferred = False
-        if gradients.device.type != "cpu":
+        waits = self._evaluates_loss or self.differentiate.loss_scale is not None
+        if gradients.device.type != "cpu" and not waits:
             self.defer()
 
     def defer(self) -> None:
@@ -87,30 +91,19 @@ class TrainingStep:
     ) -> StepResult:
         """Train on one batch; a `probe` watches the step."""
         clock = self.clock
-        if probe is not None:
-            # A view of the same batch, so that the first layer's input also has a gradient.
-            inputs = with_gradient(inputs)
-        passes = self._choose_passes(probe)
-        with probe or passes.context:
-            outputs = passes.forward(inputs)
-            clock.lap("forward")
-            loss = passes.loss(outputs, targets)
-            clock.lap("loss")
-            self.gradients.clear()
-            passes.backward(loss)
-            clock.lap("backward")
-            if probe is not None:
-                probe.hand_over(loss)
-                probe.before_update()
+        loss = self.differentiate(inputs, targets, probe)
         before = self.gradients.norms()
         # On the CPU this is cheap; on an accelerator the host would have to wait for it.
-        value = loss.item() if isinstance(before, list) else loss.detach()
+        value = loss.item() if isinstance(before, list) else loss
         if not self._is_finite(value, before):
             clock.lap("monitor")
             return StepResult(value, before, before, updated=False)
         clock.lap("monitor")
         after = self.clip(self.gradients, before)
-        self._update(self.gradients.take_factor())
+        if self._evaluates_loss:
+            self.optimizer.step(self._closure(inputs, targets, value))
+        else:
+            self._update(self.gradients.take_factor())
         clock.lap("update")
         return StepResult(value, before, after, updated=True)
 
@@ -125,7 +118,20 @@ class TrainingStep:
         self._found_inf.logical_or_(~finite)
         return True
 
-    def _choose_passes(self, probe: object | None) -> Autograd | WrittenOut:
-        """Return the written-out passes, unless something needs the modules to be called."""
-        quicker = self._written_out
-        return quicker if quicker and probe is None and quicker.may_stand_in() else self._autograd
+    def _closure(
+        self, inputs: Tensor, targets: Tensor, loss: Tensor | float
+    ) -> Callable[[], float]:
+        """Return what an optimizer calls for the loss, with the clipped gradients, of a batch.
+
+        The first evaluation has been made, with the norms that are on record.
+        """
+        made = [float(loss)]
+
+        def evaluate() -> float:
+            if made:
+                return made.pop()
+            value = self.differentiate(inputs, targets, None)
+            self.clip(self.gradients, self.gradients.norms())
+            return float(value)
+
+        return evaluate

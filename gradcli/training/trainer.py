@@ -106,7 +106,7 @@ class Trainer:
         self._buffer = StepBuffer(self.device)
         self._observation = Observation(model, self.layers, optimizer, every=plan.probe_every)
         self._training_step = TrainingStep(
-            model, objective, optimizer, gradients, clip, self.clock, plan.bfloat16
+            model, objective, optimizer, gradients, clip, self.clock, plan.passes
         )
 
     def stop(self) -> None:
@@ -201,7 +201,9 @@ class Trainer:
         self.clock.lap("data")
         result = self._training_step(inputs, targets, observation)
         self._note(number, epoch, indices, inputs, targets, result)
-        observed = observation.records(number) if observation and result.updated else ()
+        observed: Sequence[Record] = ()
+        if observation and result.updated:
+            observed = observation.records(number, self._training_step.differentiate.scale)
         self.clock.lap("monitor")
         self.clock.stop()
         return observed
@@ -284,7 +286,8 @@ class Trainer:
             norms,
             loss=self.objective.loss,
             random_state=self._random_state,
-            autocast=torch.bfloat16 if self.plan.bfloat16 else None,
+            autocast=self.plan.passes.autocast,
+            micro_batch_size=self.plan.passes.micro_batch_size,
         )
         if place.phase == "parameters" and self.step and place.tensor in self._trained:
             step -= 1
@@ -357,6 +360,7 @@ class Trainer:
             "optimizer": state_dict(self.optimizer),
             "learning_rate": self.learning_rate.state_dict(),
             "clip": self.clip.state_dict(),
+            "loss_scale": self._training_step.differentiate.state_dict(),
             "observation": self._observation.state_dict(),
             "random": random_states,
             "position": {
@@ -377,7 +381,9 @@ class Trainer:
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.clip.load_state_dict(state["clip"])
-        if "observation" in state:  # not in checkpoints of earlier versions
+        if "loss_scale" in state:  # this and the next are not in checkpoints of earlier versions
+            self._training_step.differentiate.load_state_dict(state["loss_scale"])
+        if "observation" in state:
             self._observation.load_state_dict(state["observation"])
         torch.set_rng_state(state["random"]["cpu"])
         if "cuda" in state["random"] and self.device.type == "cuda":

@@ -3,6 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class PassPlan:
+    """How the gradients of one update are computed."""
+
+    precision: Precision = "float32"
+    """Of the forward pass; the lower ones under autocast. Weights and gradients stay float32."""
+    micro_batch_size: int | None = None
+    """The examples of a pass, if an update's batch takes several; None for all of them."""
+    compiled: bool = False
+    """Whether the forward pass runs through `torch.compile`."""
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type that the forward pass is cast to; None for none."""
+        return None if self.precision == "float32" else getattr(torch, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +40,7 @@ class TrainingPlan:
     seed: int
     record_every: int
     probe_every: int
-    bfloat16: bool = False
+    passes: PassPlan = PassPlan()
     threads: int = 1
 
 

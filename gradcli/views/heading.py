@@ -41,10 +41,16 @@ def describe(info: RunInfo) -> list[str]:
         info.device,
         f"clip {info.clip}" if info.clip else "",
         info.activation,
-        f"batch {info.batch_size}" if info.batch_size else "",
+        describe_batch(info),
         numbers.count(info.threads, "thread"),
     ]
     return [phrase for phrase in phrases if phrase]
+
+
+def describe_batch(info: RunInfo) -> str:
+    """Say how many examples an update takes, and in how many passes; empty if that is unknown."""
+    passes = f" in {info.accumulate} passes" if info.accumulate > 1 else ""
+    return f"batch {info.batch_size}{passes}" if info.batch_size else ""
 
 
 def describe_groups(info: RunInfo) -> list[str]:

@@ -22,6 +22,7 @@ from gradcli.config.targets import configured_rate, construct
 from gradcli.data import Batches, Dataset, load_dataset
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import build_model, build_own_model
+from gradcli.models.activation_checkpointing import checkpoint_blocks
 from gradcli.objectives import score_of
 from gradcli.optim import (
     LearningRate,
@@ -33,7 +34,7 @@ from gradcli.optim import (
 from gradcli.records import GroupInfo, Recorder, RunInfo
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
-from gradcli.training import Trainer, TrainingPlan, total_steps, worthwhile_threads
+from gradcli.training import PassPlan, Trainer, TrainingPlan, total_steps, worthwhile_threads
 
 _EVALUATION_BATCH = 1000
 
@@ -161,6 +162,8 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     config, classes = composed.config, composed.classes
     device = choose_device(config.device)
     model = build_network(composed, dataset).to(device)
+    if config.activation_checkpointing:
+        checkpoint_blocks(model)
     threads = torch.get_num_threads()
     if config.threads is None and device.type == "cpu":
         threads = worthwhile_threads(model, config.batch_size, threads)
@@ -175,7 +178,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
     splits = {
         name: Batches(
             split,
-            config.batch_size if name == "train" else _EVALUATION_BATCH,
+            config.update_batch_size if name == "train" else _EVALUATION_BATCH,
             normalize=config.data.normalize if dataset.has_pixels else None,
             mean=dataset.mean,
             std=dataset.std,
@@ -194,7 +197,11 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         seed=config.seed,
         record_every=config.monitor.every_step,
         probe_every=config.monitor.every,
-        bfloat16=config.precision == "bfloat16",
+        passes=PassPlan(
+            precision=config.precision,
+            micro_batch_size=config.batch_size if config.accumulate > 1 else None,
+            compiled=config.compile,
+        ),
         threads=threads,
     )
     learning_rate = LearningRate(
@@ -225,7 +232,8 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         activation=activation_name(composed, dataset),
         device=device_name(trainer.device),
         threads=torch.get_num_threads(),
-        batch_size=config.batch_size,
+        batch_size=config.update_batch_size,
+        accumulate=config.accumulate,
         epochs=config.epochs,
         total_steps=trainer.total_steps,
         start_step=trainer.step,

@@ -82,7 +82,7 @@ def plan_comparison(
             activation=activation_name(shown, dataset),
             schedule=shown.config.schedule.option,
             clip=describe_clip(shown),
-            batch_size=shown.config.batch_size,
+            batch_size=shown.config.update_batch_size,
             epochs=shown.config.epochs,
             steps=tuned[0].steps,
             protocol=ProtocolInfo(
@@ -151,5 +151,5 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
 
 def _total_steps(config: TrainConfig, examples: int) -> int:
     """Return the updates of a whole trial."""
-    per_epoch = steps_per_epoch(examples, config.batch_size, drop_last=config.data.drop_last)
+    per_epoch = steps_per_epoch(examples, config.update_batch_size, drop_last=config.data.drop_last)
     return total_steps(per_epoch, config.epochs, config.max_steps)

@@ -32,7 +32,7 @@ def probe_target_of(
         dataset: what the trainer was built from.
         examples: how many; fewer if there are no more, or if one would be a batch of its own.
     """
-    size = min(max(config.batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
+    size = min(max(config.update_batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
     source = Batches(
         dataset.train,
         size,
@@ -55,7 +55,7 @@ def probe_target_of(
         trainer.optimizer,
         trainer.objective.loss,
         batches,
-        step=_Stepper(trainer, bfloat16=config.precision == "bfloat16"),
+        step=_Stepper(trainer),
         steps_made=trainer.step,
         evaluated=partial(evaluation_weights, trainer.optimizer),
     )
@@ -69,7 +69,7 @@ def _next(trainer: Trainer, step: int) -> int:
 class _Stepper:
     """Makes the steps that a trainer would make next, one per call, and records nothing."""
 
-    def __init__(self, trainer: Trainer, *, bfloat16: bool) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._number = trainer.step
         gradients = Gradients(trainer.model, trainer.layers)
@@ -81,7 +81,7 @@ class _Stepper:
             gradients,
             trainer.clip,
             clock,
-            bfloat16,
+            trainer.plan.passes,
         )
 
     def __call__(self, probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from gradcli.fast.passes import Autograd, written_out
 from gradcli.models import CNN, MLP, LogisticRegression
 from gradcli.objectives.shipped import cross_entropy
 from gradcli.records import FaultRecord, StepRecords
-from gradcli.training import step
+from gradcli.training import differentiation
 from gradcli.workflows.building import build_trainer
 
 pytestmark = pytest.mark.skipif(
@@ -85,7 +85,7 @@ def gradients_of(passes, model, inputs, labels):
 
 def assert_as_autograd(model, inputs, labels):
     ours = gradients_of(written_out(model), model, inputs, labels)
-    autograd = Autograd(model, cross_entropy, inputs.device.type, bfloat16=False)
+    autograd = Autograd(model, cross_entropy, inputs.device.type, autocast=None)
     theirs = gradients_of(autograd, model, inputs, labels)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one, other)
@@ -129,7 +129,7 @@ def test_what_is_not_finite(dataset, value):
         model.hidden2.weight[3, 5] = value
     ours = gradients_of(written_out(model), model, inputs, labels)
     theirs = gradients_of(
-        Autograd(model, cross_entropy, "cpu", bfloat16=False), model, inputs, labels
+        Autograd(model, cross_entropy, "cpu", autocast=None), model, inputs, labels
     )
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one.isnan(), other.isnan())
@@ -178,8 +178,9 @@ def train(dataset, *words):
 )
 def test_training_has_the_same_bits(dataset, threads, monkeypatch, words):
     ours, our_steps, _ = train(dataset, *words)
-    assert ours._training_step._choose_passes(None) is ours._training_step._written_out
-    monkeypatch.setattr(step, "written_out", lambda model: None)
+    differentiate = ours._training_step.differentiate
+    assert differentiate._choose_passes(None) is differentiate.written_out
+    monkeypatch.setattr(differentiation, "written_out", lambda model: None)
     theirs, their_steps, _ = train(dataset, *words)
     for one, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -190,7 +191,7 @@ def test_training_has_the_same_bits(dataset, threads, monkeypatch, words):
 def test_a_fault_is_found_where_autograd_finds_it(dataset, monkeypatch):
     words = ["optimizer=sgd", "optimizer.lr=1e12", "clip=none", "monitor.every=0"]
     *_, fault = train(dataset, *words)
-    monkeypatch.setattr(step, "written_out", lambda model: None)
+    monkeypatch.setattr(differentiation, "written_out", lambda model: None)
     *_, expected = train(dataset, *words)
     assert repr(fault) == repr(expected)  # since no NaN equals another
     assert fault is not None
@@ -344,7 +345,7 @@ def test_a_closed_gate_leaves_it_to_autograd(monkeypatch):
 
 def test_bfloat16_is_left_to_autograd(dataset):
     trainer, *_ = train(dataset, "max_steps=2", "precision=bfloat16")
-    assert isinstance(trainer._training_step._choose_passes(None), Autograd)
+    assert isinstance(trainer._training_step.differentiate._choose_passes(None), Autograd)
 
 
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
@@ -374,7 +375,7 @@ def test_a_hook_that_comes_later_is_called(dataset, register):
     finally:
         handle.remove()
     assert calls
-    assert isinstance(make_step._choose_passes(None), passes.WrittenOut)
+    assert isinstance(make_step.differentiate._choose_passes(None), passes.WrittenOut)
 
 
 def test_a_module_that_takes_the_place_of_another_is_called(dataset):
@@ -382,7 +383,7 @@ def test_a_module_that_takes_the_place_of_another_is_called(dataset):
     inputs, labels = batch(dataset)
     trainer._training_step(inputs, labels, None)
     trainer.model.activation1 = nn.Threshold(1e9, 0.0)
-    assert isinstance(trainer._training_step._choose_passes(None), Autograd)
+    assert isinstance(trainer._training_step.differentiate._choose_passes(None), Autograd)
     result = trainer._training_step(inputs, labels, None)
     assert result.norms_before[0] == 0.0
 

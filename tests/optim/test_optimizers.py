@@ -11,7 +11,7 @@ from torch import nn
 from gradcli.data import load_dataset
 from gradcli.errors import UserError
 from gradcli.fast.update import Update
-from gradcli.optim import build_optimizer
+from gradcli.optim import RuledGroup, build_optimizer, evaluates_loss
 
 CPU = torch.device("cpu")
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml"))
@@ -281,6 +281,26 @@ def test_a_users_own_optimizer_and_a_rehearsal_that_leaves_no_trace():
     assert losses[-1] < losses[0]
 
 
+def test_a_class_that_evaluates_the_loss_takes_all_parameters_or_none():
+    assert evaluates_loss(torch.optim.LBFGS)
+    assert not evaluates_loss(torch.optim.Adam)
+    assert not evaluates_loss(Demanding)
+    groups = [
+        RuledGroup("matrices", {"dimensions": [2]}, {}, torch.optim.LBFGS),
+        RuledGroup("rest", {}, {}),
+    ]
+    with pytest.raises(UserError, match="evaluates the loss several times") as caught:
+        build_optimizer(
+            torch.optim.SGD,
+            {"lr": 0.1},
+            network(),
+            device=CPU,
+            decay_biases_and_norms=True,
+            groups=groups,
+        )
+    assert caught.value.where == "optimizer.groups.matrices"
+
+
 class Demanding(torch.optim.SGD):
     """Says only when it runs that the closure is not optional."""
 
@@ -291,7 +311,6 @@ class Demanding(torch.optim.SGD):
 @pytest.mark.parametrize(
     ("optimizer_class", "kwargs", "words"),
     [
-        (torch.optim.LBFGS, {}, "LBFGS evaluates the loss several times.*closure"),
         (torch.optim.SparseAdam, {}, "SparseAdam cannot make a plain step.*dense gradients"),
         (Demanding, {}, "Demanding cannot make a plain step.*a closure is needed"),
         (torch.optim.SGD, {"differentiable": True}, "SGD cannot make a plain step"),

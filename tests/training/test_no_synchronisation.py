@@ -30,6 +30,7 @@ from gradcli.gradients.norms import Gradients
 from gradcli.models import CNN, MLP
 from gradcli.objectives import CROSS_ENTROPY
 from gradcli.optim import Constant, LearningRate
+from gradcli.training import PassPlan
 from gradcli.training.clock import PhaseClock
 from gradcli.training.step import TrainingStep
 
@@ -133,9 +134,9 @@ def _train(model: nn.Module, make_optimizer, clip, written_out: bool = True) -> 
     model.to(META)
     optimizer = make_optimizer(model.parameters())
     gradients, clock = Gradients(model, find_layers(model)), PhaseClock(META)
-    step = TrainingStep(model, CROSS_ENTROPY, optimizer, gradients, clip, clock, bfloat16=False)
+    step = TrainingStep(model, CROSS_ENTROPY, optimizer, gradients, clip, clock, PassPlan())
     assert step.deferred
-    assert (step._written_out is not None) is (written_out and gate.is_open())
+    assert (step.differentiate.written_out is not None) is (written_out and gate.is_open())
     learning_rate = LearningRate(optimizer, Constant(), 4)
     buffer = StepBuffer(META)
     for number in range(4):
