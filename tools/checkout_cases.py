@@ -129,6 +129,9 @@ CASES = (
         },
     ),
     _training("bfloat16", *_SMALL, "precision=bfloat16"),
+    _training("float16", *_SMALL, "precision=float16"),
+    _training("accumulate", *_SMALL, "batch_size=32", "accumulate=3"),
+    _training("optimizer lbfgs", *_SMALL, "optimizer=lbfgs", "clip=none"),
     _training("two threads", "threads=2"),
     _training(
         "probes of a run",

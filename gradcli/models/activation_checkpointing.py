@@ -43,7 +43,7 @@ def checkpoint_blocks(model: nn.Module) -> list[str]:
             f"{type(model).__name__} has no blocks whose activations could be computed again: none "
             "of its modules holds other modules with parameters.",
             where="activation_checkpointing",
-            hint="activation_checkpointing=false; or accumulate=4 batch_size=32",
+            hint="activation_checkpointing=false",
         )
     for block in blocks.values():
         block.forward = partial(
@@ -75,15 +75,16 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager[Any], AbstractCo
 @contextmanager
 def _without_statistics(block: nn.Module) -> Iterator[None]:
     """Keep norms from counting a batch twice in their running statistics."""
-    norms = [
-        one
-        for one in block.modules()
-        if isinstance(one, _NormBase) and one.training and one.track_running_stats
+    counting = [
+        (norm, norm.momentum, norm.num_batches_tracked, norm.num_batches_tracked.clone())
+        for norm in block.modules()
+        if isinstance(norm, _NormBase) and norm.training and norm.num_batches_tracked is not None
     ]
-    for norm in norms:
-        norm.track_running_stats = False
+    for norm, *_ in counting:
+        norm.momentum = 0.0  # of the new batch in the statistics
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, batches, before in counting:
+            norm.momentum = momentum
+            batches.copy_(before)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradcli.fast.passes import Autograd, WrittenOut, written_out
 from gradcli.gradients.layer_probe import LayerProbe
-from gradcli.gradients.norms import Gradients
+from gradcli.gradients.norms import Gradients, accumulator_dtype
 from gradcli.gradients.observation import Observation
 from gradcli.gradients.tensors import with_gradient
 from gradcli.objectives import CROSS_ENTROPY, Objective
@@ -117,14 +117,15 @@ class Differentiation:
         assert self._micro_batch_size is not None
         self._gradients.clear()
         whole = self._objective.terms(targets)
-        mean = torch.zeros((), device=inputs.device)
+        mean = torch.zeros((), device=inputs.device, dtype=accumulator_dtype(inputs.device))
         for part, part_targets in in_parts(inputs, targets, self._micro_batch_size):
             outputs = passes.forward(part)
             self._clock.lap("forward")
             loss = passes.loss(outputs, part_targets)
-            # Not 0 / 0 if no target of the part counts: its mean loss is NaN.
-            share = self._objective.terms(part_targets) / whole
-            weighted = torch.where(torch.as_tensor(share > 0), loss, 0.0) * share
+            terms = self._objective.terms(part_targets)
+            share = torch.as_tensor(terms, dtype=loss.dtype, device=loss.device) / whole
+            # If no target of the part counts, its mean loss is 0 / 0.
+            weighted = torch.where(share > 0, loss, 0.0) * share
             self._clock.lap("loss")
             passes.backward(self._scaled(weighted))
             mean += weighted.detach()
@@ -176,7 +177,7 @@ class ScaledLoss:
         self._scaler.update()
         overflowed = self._scaler.get_scale() < self.used
         # Below 1, the scale would itself push small gradients out of float16's range.
-        return overflowed and self.used > 1 and math.isfinite(loss)
+        return overflowed and self.used > 1 and math.isfinite(loss.detach())
 
     def state_dict(self) -> dict[str, float]:
         """Return the scale, and for how long it has held."""
