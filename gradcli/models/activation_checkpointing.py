@@ -6,12 +6,15 @@ Chen, Xu, Zhang and Guestrin 2016, "Training deep nets with sublinear memory cos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
+from types import TracebackType
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
@@ -68,23 +71,44 @@ def _holds_layers(module: nn.Module) -> bool:
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Return what surrounds the first computation of a block, and what surrounds the second."""
-    return nullcontext(), _without_statistics(block)
+    """Return what surrounds the first computation of a block, and what surrounds each later one."""
+    return nullcontext(), _Repetition(block)
 
 
-@contextmanager
-def _without_statistics(block: nn.Module) -> Iterator[None]:
-    """Keep norms from counting a batch twice in their running statistics."""
-    counting = [
-        (norm, norm.momentum, norm.num_batches_tracked, norm.num_batches_tracked.clone())
-        for norm in block.modules()
-        if isinstance(norm, _NormBase) and norm.training and norm.num_batches_tracked is not None
-    ]
-    for norm, *_ in counting:
-        norm.momentum = 0.0  # of the new batch in the statistics
-    try:
-        yield
-    finally:
-        for norm, momentum, batches, before in counting:
-            norm.momentum = momentum
-            batches.copy_(before)
+class _Repetition:
+    """Surrounds a repeated computation of a block, in which nothing may differ from the first.
+
+    Attention runs on the kernels that were allowed when this was made, and norms do not count the
+    batch again in their running statistics. It may be entered again: each backward pass through the
+    same graph repeats the block.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        self._norms = [one for one in block.modules() if isinstance(one, _NormBase)]
+        self._kernels = [kernel for kernel, is_enabled in _ATTENTION.items() if is_enabled()]
+        self._restored = ExitStack()
+
+    def __enter__(self) -> None:
+        self._restored.enter_context(sdpa_kernel(self._kernels))
+        for norm in self._norms:
+            self._restored.callback(setattr, norm, "momentum", norm.momentum)
+            norm.momentum = 0.0  # of the new batch in the statistics
+            if norm.num_batches_tracked is not None:
+                before = norm.num_batches_tracked.clone()
+                self._restored.callback(norm.num_batches_tracked.copy_, before)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restored.close()
+
+
+_ATTENTION: dict[SDPBackend, Callable[[], bool]] = {
+    SDPBackend.MATH: torch.backends.cuda.math_sdp_enabled,
+    SDPBackend.FLASH_ATTENTION: torch.backends.cuda.flash_sdp_enabled,
+    SDPBackend.EFFICIENT_ATTENTION: torch.backends.cuda.mem_efficient_sdp_enabled,
+    SDPBackend.CUDNN_ATTENTION: torch.backends.cuda.cudnn_sdp_enabled,
+}

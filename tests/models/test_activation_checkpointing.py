@@ -82,6 +82,28 @@ def test_training_is_the_same_to_the_bit_and_keeps_less():
     assert {one.momentum for one in saving.modules() if isinstance(one, nn.BatchNorm1d)} == {0.1}
 
 
+def test_a_graph_may_be_differentiated_again():
+    """As the probes of the Hessian do: its product with a vector, against the plain model."""
+    products = []
+    for saves in (False, True):
+        model = network()
+        for one in model.modules():
+            if isinstance(one, nn.Dropout):
+                one.p = 0.0
+        if saves:
+            checkpoint_blocks(model)
+        torch.manual_seed(1)
+        inputs, targets = torch.randn(32, 8), torch.randint(3, (32,))
+        parameters = list(model.parameters())
+        loss = F.cross_entropy(model(inputs), targets)
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+        along = sum((one * torch.ones_like(one)).sum() for one in gradients)
+        products.append(torch.autograd.grad(along, parameters, retain_graph=True))
+        products[-1] += (model.head[1].running_mean, model.head[1].num_batches_tracked)
+    for one, other in zip(*products, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_run_has_the_same_records(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 60)
