@@ -87,7 +87,6 @@ def train_and_record(
             probes = RunProbes(
                 trainer,
                 config,
-                dataset,
                 build=lambda: build_trainer(composed, dataset),
                 made=load_run(writer.directory).probe_records,
             )
