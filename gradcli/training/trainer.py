@@ -63,6 +63,7 @@ class Trainer:
         epochs_done: the epochs completed and evaluated.
         finished: whether training and the last evaluation are done.
         fault: the first non-finite value, or None.
+        fault_batch: the training batch that showed it, or None.
         phase_seconds: the seconds that all steps spent in each phase, up to the last flush.
     """
 
@@ -86,6 +87,7 @@ class Trainer:
         self.epochs_done = 0
         self.finished = False
         self.fault: FaultRecord | None = None
+        self.fault_batch: Batch | None = None
         self.seconds_before = 0.0
         self._began = perf_counter()
         self.phase_seconds = dict.fromkeys(PHASES, 0.0)
@@ -270,6 +272,7 @@ class Trainer:
         if place.phase == "parameters" and self.step and place.tensor in self._trained:
             step -= 1
             place = place_after_update(place, self.optimizer, self.model)
+        self.fault_batch = batch
         return place.record(step, epoch, loss, tuple(batch.examples.tolist()))
 
     def _fault_left_behind(self, epoch: int) -> FaultRecord | None:
@@ -278,6 +281,7 @@ class Trainer:
         if place is None:
             return None
         batch = self.splits["train"].again(self.plan.seed, epoch, self._batches_done - 1)
+        self.fault_batch = batch
         return place.record(self.step, epoch, math.nan, tuple(batch.examples.tolist()))
 
     def is_finite(self) -> bool:

@@ -31,7 +31,7 @@ def probe_target_of(trainer: Trainer, config: TrainConfig, *, examples: int) -> 
         config: what the trainer was built from.
         examples: how many; fewer if there are no more, or if one would be a batch of its own.
     """
-    size = min(max(config.batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
+    size = min(max(trainer.splits["train"].batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
     inputs, targets = trainer.splits["train"].first(config.seed, examples)
     if len(targets) % size == 1 and len(targets) > 1:
         inputs, targets = inputs[:-1], targets[:-1]  # batch norm cannot take a batch of one
