@@ -20,7 +20,7 @@ from gradcli.objectives import CROSS_ENTROPY, Objective
 from gradcli.records import DataInfo
 
 if TYPE_CHECKING:
-    from gradcli.data.stream import Stream
+    from gradcli.data.streams.stream import Stream
 
 #: The validation accuracy to which optimizers are timed on a data set that does not set its own.
 OTHER_TARGET_ACCURACY = 0.9

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.data.dataset import Dataset, Split, objection_to, stratified_order
-from gradcli.data.stream import Stream
+from gradcli.data.streams.stream import Stream
 from gradcli.errors import UserError
 from gradcli.objectives import Objective
 from gradcli.objectives.shipped import bce_with_logits, cross_entropy, nll

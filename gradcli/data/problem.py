@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset, default_collate
 
 from gradcli.data.dataset import Dataset, Split
 from gradcli.data.examples import dataset_of
-from gradcli.data.stream import KINDS, SplitName, Stream, is_loader_factory
+from gradcli.data.streams.stream import KINDS, SplitName, Stream, is_loader_factory
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.objectives import LossFunction, Objective, ScoreFunction, objective_named
 from gradcli.records import Direction, Metric

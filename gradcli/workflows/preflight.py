@@ -8,7 +8,7 @@ from torch import nn
 from gradcli.config import Composed, TrainConfig
 from gradcli.data import Dataset, steps_per_epoch
 from gradcli.data.remarks import remarks_on
-from gradcli.data.stream import Stream, StreamLength
+from gradcli.data.streams.stream import Stream, StreamLength
 from gradcli.errors import UserError
 from gradcli.models.build import Refusal, refusal_of_one_example
 from gradcli.training import total_steps

@@ -9,7 +9,8 @@ import torch
 
 from gradcli.config import TrainConfig
 from gradcli.data import Batches, BatchSource, Dataset, steps_per_epoch
-from gradcli.data.stream import Stream, StreamedBatches
+from gradcli.data.streams.stream import Stream
+from gradcli.data.streams.streamed_batches import StreamedBatches
 
 _EVALUATION_BATCH: Final = 1000
 

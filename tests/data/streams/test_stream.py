@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
 
-from gradcli.data.own_random_state import OwnRandomState
 from gradcli.data.problem import Problem
-from gradcli.data.stream import Stream, StreamedBatches
+from gradcli.data.streams.own_random_state import OwnRandomState
+from gradcli.data.streams.stream import Stream
+from gradcli.data.streams.streamed_batches import StreamedBatches
 from gradcli.errors import UserError
 
 COUNT = 23
