@@ -4,6 +4,7 @@ It knows files, mirrors and caches, but no configs, models or screens. torchvisi
 only to download.
 """
 
+from gradcli.data.batch_source import Batch, BatchSource
 from gradcli.data.batches import Batches, Normalize, epoch_order, steps_per_epoch
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset, Split, split_dataset
@@ -11,6 +12,8 @@ from gradcli.data.downloads.download import DownloadProgress
 from gradcli.data.load import load_dataset
 
 __all__ = [
+    "Batch",
+    "BatchSource",
     "Batches",
     "DataRequest",
     "DataSource",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gradcli.data.batch_source import Batch, BatchSource
 from gradcli.data.dataset import Split
 from gradcli.errors import UserError
 
@@ -32,7 +35,7 @@ def steps_per_epoch(examples: int, batch_size: int, *, drop_last: bool) -> int:
     return examples // batch_size if drop_last else -(-examples // batch_size)
 
 
-class Batches:
+class Batches(BatchSource):
     """Gathers batches from a split that is kept on the training device.
 
     Inputs that are not to be normalised are handed out as they are. Images stay bytes and become
@@ -91,6 +94,18 @@ class Batches:
             self._inputs = torch.empty_like(self._gathered, dtype=torch.float32)
             self._scale, shift = _affine(normalize, mean, std)
             self._shift = torch.tensor(shift, dtype=torch.float32, device=device)
+
+    def epoch(self, seed: int, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+        """Return the batches of an epoch of training, in the order of `epoch_order`."""
+        order = epoch_order(self.size, seed, epoch).to(self.device)
+        parts = islice(torch.split(order, self.batch_size), start, self.steps_per_epoch)
+        return (Batch(indices, *self.gather(indices)) for indices in parts)
+
+    def in_order(self) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Yield inputs and targets of all examples in batches, in the order of the split."""
+        for start in range(0, self.size, self.batch_size):
+            stop = min(start + self.batch_size, self.size)
+            yield self.gather(torch.arange(start, stop, device=self.device))
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the examples with the given indices as a batch.

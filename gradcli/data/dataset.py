@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from gradcli.errors import UserError
 from gradcli.objectives import CROSS_ENTROPY, Objective
 from gradcli.records import DataInfo
+
+if TYPE_CHECKING:
+    from gradcli.data.streams.stream import Stream
 
 #: The validation accuracy to which optimizers are timed on a data set that does not set its own.
 OTHER_TARGET_ACCURACY = 0.9
@@ -35,6 +39,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def at_hand(self) -> Split:
+        """The examples in memory: all of them. Of a stream it is the first batch."""
+        return self
+
     def __getitem__(self, part: slice) -> Split:
         """Return a part of the split, as views."""
         return Split(self.inputs[part], self.targets[part])
@@ -45,9 +54,9 @@ class Dataset:
     """What is to be learnt: three splits, and what a model of them is trained to do."""
 
     info: DataInfo
-    train: Split
-    val: Split
-    test: Split
+    train: Split | Stream
+    val: Split | Stream
+    test: Split | Stream
     mean: float = math.nan
     """Of the training pixels scaled to [0, 1]; NaN if the inputs are no pixels. So is `std`."""
     std: float = math.nan
@@ -65,7 +74,7 @@ class Dataset:
     @property
     def outputs(self) -> int:
         """The outputs that a model of the config has: one per token, per class, or per target."""
-        return self.vocabulary or self.info.classes or self.train.targets[0].numel()
+        return self.vocabulary or self.info.classes or self.train.at_hand.targets[0].numel()
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -75,7 +84,7 @@ class Dataset:
     @property
     def input_type(self) -> torch.dtype:
         """The type of the inputs that a model is handed."""
-        return torch.float32 if self.has_pixels else self.train.inputs.dtype
+        return torch.float32 if self.has_pixels else self.train.at_hand.inputs.dtype
 
     @property
     def has_pixels(self) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradcli.data.dataset import Dataset, Split, objection_to, stratified_order
+from gradcli.data.streams.stream import Stream
 from gradcli.errors import UserError
 from gradcli.objectives import Objective
 from gradcli.objectives.shipped import bce_with_logits, cross_entropy, nll
@@ -21,9 +22,9 @@ _HELD_OUT = 6
 
 
 def dataset_of(
-    train: Split,
-    val: Split | None,
-    test: Split | None,
+    train: Split | Stream,
+    val: Split | Stream | None,
+    test: Split | Stream | None,
     *,
     name: str,
     objective: Objective,
@@ -36,7 +37,10 @@ def dataset_of(
     """Make a data set of examples that are used as they are.
 
     A split that is None is taken from the training examples, a sixth of them, always the same ones:
-    in proportion if the targets are classes.
+    in proportion if the targets are classes. Of a stream none can be taken.
+
+    Of a stream, only the batch at hand is looked at, and only that and the length tell whether it
+    is the same data as before.
 
     Args:
         train: the training examples.
@@ -56,13 +60,15 @@ def dataset_of(
             too few are left to train on.
     """
     for kind, split in (("training", train), ("validation", val), ("test", test)):
-        if split is not None and (objection := objection_to(split)):
+        if split is not None and (objection := objection_to(split.at_hand)):
             raise UserError(
                 f"The {kind} examples of {name} cannot be used: {objection}.",
                 where=kind,
                 hint="some examples; or None, which takes a sixth of the training examples",
             )
-        if split is not None and (objection := _objection_to_targets(split.targets, objective)):
+        if split is not None and (
+            objection := _objection_to_targets(split.at_hand.targets, objective)
+        ):
             raise UserError(
                 f"The {kind} targets of {name} cannot be learnt: {objection}.", where=kind
             )
@@ -71,7 +77,7 @@ def dataset_of(
     if val is None:
         train, val = hold_out(train, held_out, name)
     for kind, split in (("validation", val), ("test", test)):
-        _refuse_other_form(name, "training", train, kind, split)
+        _refuse_other_form(name, "training", train.at_hand, kind, split.at_hand)
     splits = (train, val, test)
     info = DataInfo(
         name=name,
@@ -79,7 +85,7 @@ def dataset_of(
         val=len(val),
         test=len(test),
         sha256=fingerprint(*splits),
-        shape=tuple(train.inputs.shape[1:]),
+        shape=tuple(train.at_hand.inputs.shape[1:]),
         classes=_classes(objective, splits),
         note=note,
     )
@@ -108,18 +114,23 @@ def _objection_to_targets(targets: Tensor, objective: Objective) -> str:
     return f"one of example {example:,} is {value:g}, {what}"
 
 
-def fingerprint(*splits: Split) -> str:
-    """Return a hash of the shapes, the types and the values of all examples, in their order."""
+def fingerprint(*splits: Split | Stream) -> str:
+    """Return a hash of the shapes, the types and the values of all examples, in their order.
+
+    Of a stream, the number of its examples and the batch at hand count.
+    """
     digest = hashlib.sha256()
     for split in splits:
-        for tensor in (split.inputs, split.targets):
+        if isinstance(split, Stream):
+            digest.update(f"{len(split)} in a stream".encode())
+        for tensor in (split.at_hand.inputs, split.at_hand.targets):
             digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
             # Any type has bytes, bfloat16 too, which NumPy does not know.
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def hold_out(split: Split, count: int | None, name: str) -> tuple[Split, Split]:
+def hold_out(split: Split | Stream, count: int | None, name: str) -> tuple[Split, Split]:
     """Return a split without some of its examples, and these: always the same ones.
 
     Args:
@@ -128,8 +139,14 @@ def hold_out(split: Split, count: int | None, name: str) -> tuple[Split, Split]:
         name: of the data set.
 
     Raises:
-        UserError: if there are too few.
+        UserError: if there are too few, or they are a stream.
     """
+    if isinstance(split, Stream):
+        raise UserError(
+            f"The training examples of {name} are a stream, of which no sixth can be held out.",
+            where="val, test",
+            hint="val=... and test=..., each (inputs, targets) or a stream of its own",
+        )
     if count is None and not (count := len(split) // _HELD_OUT):
         raise UserError(
             f"{name} has {len(split)} training examples, of which no sixth can be held out to "
@@ -163,12 +180,14 @@ def _are_classes(targets: Tensor) -> bool:
     return targets.dim() == 1 and not targets.is_floating_point()
 
 
-def _classes(objective: Objective, splits: tuple[Split, ...]) -> int:
-    """Return the number of classes; 0 if the targets are something else."""
-    of_classes = objective.loss in (cross_entropy, nll)
-    if not of_classes or not all(_are_classes(one.targets) for one in splits):
+def _classes(objective: Objective, splits: tuple[Split | Stream, ...]) -> int:
+    """Return the number of classes; 0 if the targets are something else, or in a stream."""
+    if objective.loss not in (cross_entropy, nll):
         return 0
-    return 1 + max(int(one.targets.max()) for one in splits if len(one))
+    targets = [one.targets for one in splits if isinstance(one, Split)]
+    if len(targets) < len(splits) or not all(map(_are_classes, targets)):
+        return 0
+    return 1 + max(int(one.max()) for one in targets if len(one))
 
 
 def _refuse_other_form(name: str, kind: str, one: Split, other_kind: str, other: Split) -> None:

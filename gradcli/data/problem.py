@@ -17,12 +17,13 @@ from torch.utils.data import TensorDataset, default_collate
 
 from gradcli.data.dataset import Dataset, Split
 from gradcli.data.examples import dataset_of
+from gradcli.data.streams.stream import KINDS, SplitName, Stream, is_loader_factory
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.objectives import LossFunction, Objective, ScoreFunction, objective_named
 from gradcli.records import Direction, Metric
 
-#: What a split may be: (inputs, targets), each a tensor or an array (n, ...); or a map-style
-#: `torch.utils.data.Dataset` of such pairs.
+#: What a split may be: (inputs, targets), each a tensor or an array (n, ...); a map-style
+#: `torch.utils.data.Dataset` of such pairs; or a `LoaderFactory`.
 Examples = Any
 
 _AS_ONE_BATCH: Final = 4096
@@ -40,9 +41,13 @@ class Problem:
         model: a class or function that makes the model. It is called under the run's seed, which
             then decides the weights.
         train: the training examples: a pair (inputs, targets) of tensors or arrays (n, ...), or a
-            map-style data set of pairs, which is read into memory once.
+            map-style data set of pairs, which is read into memory once. Or what makes a loader of
+            batches, such as a function that returns a `DataLoader`: a stream, which is read anew
+            in each epoch. It is called without arguments, or with `batch_size` if it takes that.
         val: the validation examples, on which choices are made; None takes a sixth of `train`.
         test: the test examples, read once at the end; None takes a sixth of `train`.
+        steps_per_epoch: how many batches of the training stream an epoch has, if its loader has no
+            length or is to be cut short; or how many each stream has, by `train`, `val`, `test`.
         loss: the name of a loss (cross_entropy, nll, bce_with_logits, mse, l1, next_token), or a
             function of (outputs, targets) that returns the mean over the batch, ().
         metric: what models are scored by: a name, a function of (outputs, targets), and `maximize`
@@ -62,6 +67,7 @@ class Problem:
         train: Examples,
         val: Examples = None,
         test: Examples = None,
+        steps_per_epoch: int | Mapping[str, int] | None = None,
         loss: str | LossFunction = "cross_entropy",
         metric: tuple[str, ScoreFunction, Direction] | None = None,
         target: float | None = None,
@@ -77,7 +83,8 @@ class Problem:
         self.model = model
         self.objective = _objective(loss, metric)
         self.target, self.name = target, name
-        self._splits: Mapping[str, Examples] = {"training": train, "validation": val, "test": test}
+        self._splits: Mapping[SplitName, Examples] = {"train": train, "val": val, "test": test}
+        self._batches = _batches_of(steps_per_epoch, self._splits)
         # Where to look for the name under which another process finds this object.
         caller = inspect.currentframe()
         caller = caller and caller.f_back
@@ -100,6 +107,12 @@ class Problem:
         parts = (self.model, self.objective.loss, self.objective.score)
         return hashlib.sha256("\n".join(_source(part) for part in parts).encode()).hexdigest()
 
+    def _split(self, name: SplitName, examples: Examples) -> Split | Stream:
+        """Return the examples of a split as tensors, or as a stream."""
+        if is_loader_factory(examples):
+            return Stream(examples, name, self._batches.get(name))
+        return _split(examples, KINDS[name])
+
     def dataset(self, name: str) -> Dataset:
         """Return the examples as tensors, with the objective and the model.
 
@@ -110,8 +123,8 @@ class Problem:
             UserError: if the examples cannot be used.
         """
         train, val, test = (
-            None if examples is None else _split(examples, kind)
-            for kind, examples in self._splits.items()
+            None if examples is None else self._split(name, examples)
+            for name, examples in self._splits.items()
         )
         if train is None:
             raise UserError("The problem has no training examples.", where="train")
@@ -124,6 +137,27 @@ class Problem:
             target_score=math.nan if self.target is None else self.target,
             make_model=self.model,
         )
+
+
+def _batches_of(
+    steps_per_epoch: int | Mapping[str, int] | None, splits: Mapping[SplitName, Examples]
+) -> Mapping[str, int]:
+    """Return how many batches are taken of which stream.
+
+    Raises:
+        UserError: if it is no number above 0, or of a split that is no stream.
+    """
+    given = {"train": steps_per_epoch} if isinstance(steps_per_epoch, int) else steps_per_epoch
+    streams = [name for name, examples in splits.items() if is_loader_factory(examples)]
+    for name, number in (given or {}).items():
+        if name not in streams or not isinstance(number, int) or number < 1:
+            raise UserError(
+                f"steps_per_epoch is {number!r} for {name}; it is a number above 0, for a stream.",
+                where="steps_per_epoch",
+                choices=streams,
+                hint=None if streams else "train=..., what makes a loader",
+            )
+    return given or {}
 
 
 def _source(code: Any) -> str:
@@ -177,7 +211,8 @@ def _split(examples: Examples, kind: str) -> Split:
     raise UserError(
         f"The {kind} examples are a {type(examples).__name__}.",
         where=kind,
-        hint="(inputs, targets), each a tensor or an array; or a map-style data set of such pairs",
+        hint="(inputs, targets), each a tensor or an array; a map-style data set of such pairs; or "
+        "what makes a loader: lambda: DataLoader(...)",
     )
 
 

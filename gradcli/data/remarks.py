@@ -66,12 +66,12 @@ def _refuse_other_labels(dataset: Dataset, where: str) -> None:
 
 def _splits(dataset: Dataset) -> list[tuple[str, Split]]:
     """Return the splits by name; one without examples is left out, apart from the training's."""
-    others = [("validation", dataset.val), ("test", dataset.test)]
-    return [("training", dataset.train), *((name, s) for name, s in others if len(s))]
+    others = [("validation", dataset.val.at_hand), ("test", dataset.test.at_hand)]
+    return [("training", dataset.train.at_hand), *((name, s) for name, s in others if len(s))]
 
 
 def _on_labels(dataset: Dataset, where: str) -> list[str]:
-    labels, classes = dataset.train.targets, dataset.info.classes
+    labels, classes = dataset.train.at_hand.targets, dataset.info.classes
     count = f"{len(labels):,} training examples"
     if classes == 1:
         raise UserError(
@@ -120,7 +120,7 @@ def _on_empty_classes(empty: Sequence[int], dataset: Dataset) -> str:
     """Say which classes the model cannot learn, and how many test examples that concerns."""
     named = ", ".join(map(str, empty[:_LABELS_NAMED]))
     more = f" and {len(empty) - _LABELS_NAMED:,} more" if len(empty) > _LABELS_NAMED else ""
-    concerned = int(torch.isin(dataset.test.targets, torch.tensor(empty)).sum())
+    concerned = int(torch.isin(dataset.test.at_hand.targets, torch.tensor(empty)).sum())
     lost = f", and gets {concerned:,} of {len(dataset.test):,} test examples wrong"
     return (
         f"{len(empty):,} of {dataset.info.classes:,} classes have no training example: {named}"
@@ -133,7 +133,7 @@ def _on_pixels(dataset: Dataset, normalize: Normalize) -> list[str]:
         return ["All pixels of the training images are equal: the images tell nothing apart."]
     if normalize == "mean_std":
         return []
-    pixels = dataset.train.inputs[:_LOOKED_AT]
+    pixels = dataset.train.at_hand.inputs[:_LOOKED_AT]
     lowest, highest = int(pixels.min()), int(pixels.max())
     if normalize == "none" and highest > _LARGEST_SCALED:
         return [

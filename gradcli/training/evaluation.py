@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from gradcli.data import Batches
+from gradcli.data import BatchSource
 from gradcli.gradients.norms import accumulator_dtype
 from gradcli.objectives import Objective, score_of
 from gradcli.tracing.fault_place import Place
@@ -37,7 +38,7 @@ class Evaluation:
 def evaluate(
     model: nn.Module,
     objective: Objective,
-    batches: Batches,
+    batches: BatchSource,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Return the mean loss over all of `batches`, and their score.
@@ -53,13 +54,14 @@ def evaluate(
     loss, parts = torch.zeros((), dtype=dtype, device=batches.device), []
     terms: int | Tensor = 0
     try:
-        for inputs, targets in _in_order(batches):
-            if should_stop():
-                raise EvaluationStopped
-            outputs, counted = model(inputs), objective.terms(targets)
-            loss += objective.loss(outputs, targets) * counted
-            terms += counted
-            parts.append((len(targets), score_of(objective.score, outputs, targets)))
+        with closing(batches.in_order()) as in_order:
+            for inputs, targets in in_order:
+                if should_stop():
+                    raise EvaluationStopped
+                outputs, counted = model(inputs), objective.terms(targets)
+                loss += objective.loss(outputs, targets) * counted
+                terms += counted
+                parts.append((len(targets), score_of(objective.score, outputs, targets)))
     finally:
         model.train(was_training)
     return Evaluation(float(loss) / float(terms), *_score(parts))
@@ -80,24 +82,18 @@ def _score(parts: Sequence[tuple[int, Tensor]]) -> tuple[float, Tensor | None]:
     return float(each.sum(dtype=accumulator_dtype(each.device))) / len(each), each
 
 
-def locate_in_evaluation(model: nn.Module, objective: Objective, batches: Batches) -> Place:
+def locate_in_evaluation(model: nn.Module, objective: Objective, batches: BatchSource) -> Place:
     """Find the first non-finite value of an evaluation whose loss is not finite."""
     was_training = model.training
     model.eval()
     try:
-        for inputs, targets in _in_order(batches):
-            with torch.no_grad():
-                loss = objective.loss(model(inputs), targets)
-            if not math.isfinite(loss):
-                no_gradients = [0.0] * sum(1 for _ in model.parameters())
-                return locate_fault(model, inputs, targets, no_gradients, loss=objective.loss)
+        with closing(batches.in_order()) as in_order:
+            for inputs, targets in in_order:
+                with torch.no_grad():
+                    loss = objective.loss(model(inputs), targets)
+                if not math.isfinite(loss):
+                    no_gradients = [0.0] * sum(1 for _ in model.parameters())
+                    return locate_fault(model, inputs, targets, no_gradients, loss=objective.loss)
     finally:
         model.train(was_training)
     return Place("loss", unsure="the loss of each batch is finite, and only their sum is not")
-
-
-def _in_order(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the inputs and the targets of the split in batches."""
-    for start in range(0, batches.size, batches.batch_size):
-        stop = min(start + batches.batch_size, batches.size)
-        yield batches.gather(torch.arange(start, stop, device=batches.device))

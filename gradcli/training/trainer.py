@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
-from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradcli.data import Batches, epoch_order
+from gradcli.data import Batch, BatchSource
 from gradcli.fast.without_dynamo import state_dict
 from gradcli.gradients.buffer import StepBuffer, select_rows
 from gradcli.gradients.clipping import Clip
@@ -63,6 +63,7 @@ class Trainer:
         epochs_done: the epochs completed and evaluated.
         finished: whether training and the last evaluation are done.
         fault: the first non-finite value, or None.
+        fault_batch: the training batch that showed it, or None.
         phase_seconds: the seconds that all steps spent in each phase, up to the last flush.
     """
 
@@ -70,7 +71,7 @@ class Trainer:
         self,
         model: nn.Module,
         objective: Objective,
-        splits: Mapping[str, Batches],
+        splits: Mapping[str, BatchSource],
         optimizer: torch.optim.Optimizer,
         learning_rate: LearningRate,
         clip: Clip,
@@ -86,6 +87,7 @@ class Trainer:
         self.epochs_done = 0
         self.finished = False
         self.fault: FaultRecord | None = None
+        self.fault_batch: Batch | None = None
         self.seconds_before = 0.0
         self._began = perf_counter()
         self.phase_seconds = dict.fromkeys(PHASES, 0.0)
@@ -155,52 +157,49 @@ class Trainer:
 
     def _rest_of_epoch(self) -> Iterator[Record]:
         """Make the remaining steps of the current epoch, or of the run."""
-        train = self.splits["train"]
-        epoch = self.epochs_done + 1
-        order = epoch_order(train.size, self.plan.seed, epoch).to(self.device)
-        batches = torch.split(order, train.batch_size)[: train.steps_per_epoch]
+        train, epoch = self.splits["train"], self.epochs_done + 1
         flush_every = _SECONDS_BETWEEN_FLUSHES.get(
             self.device.type, _SECONDS_BETWEEN_FLUSHES_ELSEWHERE
         )
         last_flush = -math.inf
-        for indices in islice(batches, self._batches_done, None):
-            if self.step >= self.total_steps or self._stop_requested:
-                break
-            if self.step >= self._pause_at:
-                self.stop()
-                break
-            yield from self._step(epoch, indices)
-            # The first step is yielded immediately, because its time is reported on its own.
-            if (
-                self._buffer.full
-                or self.fault
-                or self.step in self._flush_at
-                or perf_counter() - last_flush > flush_every
-            ):
-                yield from self._flush(batches)
-                last_flush = perf_counter()
-            if self.fault:
-                yield self.fault
-                return
+        end = min(self.total_steps, self.step + train.steps_per_epoch - self._batches_done)
+        with closing(train.epoch(self.plan.seed, epoch, self._batches_done)) as batches:
+            while self.step < end and not self._stop_requested:
+                if self.step >= self._pause_at:
+                    self.stop()
+                    break
+                yield from self._step(epoch, batches)
+                # The first step is yielded immediately, because its time is reported on its own.
+                if (
+                    self._buffer.full
+                    or self.fault
+                    or self.step in self._flush_at
+                    or perf_counter() - last_flush > flush_every
+                ):
+                    yield from self._flush()
+                    last_flush = perf_counter()
+                if self.fault:
+                    yield self.fault
+                    return
         if len(self._buffer):
-            yield from self._flush(batches)
+            yield from self._flush()
         if self.fault is None and self._batches_done:
-            self.fault = self._fault_left_behind(epoch, batches[self._batches_done - 1])
+            self.fault = self._fault_left_behind(epoch)
         if self.fault:
             yield self.fault
 
-    def _step(self, epoch: int, indices: Tensor) -> Sequence[Record]:
-        """Make one step and note its measurements; return what was observed of it."""
+    def _step(self, epoch: int, batches: Iterator[Batch]) -> Sequence[Record]:
+        """Make a step on the next batch and note its measurements; return what was observed."""
         number = self.step + 1
         observation = self._observation.at(number)
         self.clock.start(probed=observation is not None)
-        inputs, targets = self.splits["train"].gather(indices)
+        batch = next(batches)
         self.learning_rate.set(self.step)
         if self._is_random:
             self._random_state = torch.get_rng_state()
         self.clock.lap("data")
-        result = self._training_step(inputs, targets, observation)
-        self._note(number, epoch, indices, inputs, targets, result)
+        result = self._training_step(batch.inputs, batch.targets, observation)
+        self._note(number, epoch, batch, result)
         observed: Sequence[Record] = ()
         if observation and result.updated:
             observed = observation.records(number, self._training_step.differentiate.scale)
@@ -208,15 +207,7 @@ class Trainer:
         self.clock.stop()
         return observed
 
-    def _note(
-        self,
-        number: int,
-        epoch: int,
-        indices: Tensor,
-        inputs: Tensor,
-        targets: Tensor,
-        result: StepResult,
-    ) -> None:
+    def _note(self, number: int, epoch: int, batch: Batch, result: StepResult) -> None:
         self._buffer.append(
             number,
             epoch,
@@ -227,13 +218,13 @@ class Trainer:
         )
         if not result.updated:
             loss, norms = float(result.loss), result.norms_before
-            self.fault = self._locate(number, epoch, indices, inputs, targets, loss, norms)
+            self.fault = self._locate(number, epoch, batch, loss, norms)
             return
         self.step = number
         self._batches_done += 1
-        self._batch_sizes.append(len(indices))
+        self._batch_sizes.append(len(batch.targets))
 
-    def _flush(self, batches: tuple[Tensor, ...]) -> Iterator[StepRecords]:
+    def _flush(self) -> Iterator[StepRecords]:
         """Bring the buffered steps to the host: the only transfer from an accelerator."""
         self.clock.start(probed=False)
         phases = self.clock.take()
@@ -241,7 +232,7 @@ class Trainer:
             self.phase_seconds[phase] += seconds
         records = self._buffer.flush(phases)
         if self._training_step.deferred:
-            records = self._cut_at_fault(records, batches)
+            records = self._cut_at_fault(records)
         made = len(records) - (self.fault is not None)
         # One by one, so that the sum's rounding does not depend on where blocks end.
         for loss, size in zip(records.loss[:made].tolist(), self._batch_sizes[:made], strict=True):
@@ -253,7 +244,7 @@ class Trainer:
         keep = records.step % every == (1 % every) if every else np.zeros(len(records), dtype=bool)
         yield select_rows(records, keep | ~np.isfinite(records.grad_norm_before_clip))
 
-    def _cut_at_fault(self, records: StepRecords, batches: tuple[Tensor, ...]) -> StepRecords:
+    def _cut_at_fault(self, records: StepRecords) -> StepRecords:
         """Cut the records after the first non-finite row, whose update the device prevented."""
         finite = np.isfinite(records.loss) & np.isfinite(records.grad_norm_before_clip)
         if finite.all():
@@ -262,27 +253,19 @@ class Trainer:
         undone = len(records) - row
         self.step -= undone
         self._batches_done -= undone
-        indices = batches[self._batches_done]
-        inputs, targets = self.splits["train"].gather(indices)
         number, epoch, loss = self.step + 1, self.epochs_done + 1, float(records.loss[row])
+        batch = self.splits["train"].again(self.plan.seed, epoch, self._batches_done)
         norms = records.parameter_grad_norm_before_clip[row].tolist()
-        self.fault = self._locate(number, epoch, indices, inputs, targets, loss, norms)
+        self.fault = self._locate(number, epoch, batch, loss, norms)
         return select_rows(records, np.arange(len(records)) <= row)
 
     def _locate(
-        self,
-        step: int,
-        epoch: int,
-        indices: Tensor,
-        inputs: Tensor,
-        targets: Tensor,
-        loss: float,
-        norms: Norms,
+        self, step: int, epoch: int, batch: Batch, loss: float, norms: Norms
     ) -> FaultRecord:
         place = locate_fault(
             self.model,
-            inputs,
-            targets,
+            batch.inputs,
+            batch.targets,
             norms,
             loss=self.objective.loss,
             random_state=self._random_state,
@@ -292,14 +275,17 @@ class Trainer:
         if place.phase == "parameters" and self.step and place.tensor in self._trained:
             step -= 1
             place = place_after_update(place, self.optimizer, self.model)
-        return place.record(step, epoch, loss, tuple(indices.tolist()))
+        self.fault_batch = batch
+        return place.record(step, epoch, loss, tuple(batch.examples.tolist()))
 
-    def _fault_left_behind(self, epoch: int, indices: Tensor) -> FaultRecord | None:
+    def _fault_left_behind(self, epoch: int) -> FaultRecord | None:
         """Look for what the last update left non-finite: no step may follow that shows it."""
         place = place_left_behind(self.model, self.optimizer, self._never_finite)
         if place is None:
             return None
-        return place.record(self.step, epoch, math.nan, tuple(indices.tolist()))
+        batch = self.splits["train"].again(self.plan.seed, epoch, self._batches_done - 1)
+        self.fault_batch = batch
+        return place.record(self.step, epoch, math.nan, tuple(batch.examples.tolist()))
 
     def is_finite(self) -> bool:
         """Whether all that was finite at the start is finite now. Waits for the device."""

@@ -19,7 +19,7 @@ from torch import nn
 
 from gradcli.config import Composed, DataConfig
 from gradcli.config.targets import configured_rate, construct
-from gradcli.data import Batches, Dataset, load_dataset
+from gradcli.data import Dataset, load_dataset
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import build_model, build_own_model
 from gradcli.models.activation_checkpointing import checkpoint_blocks
@@ -35,8 +35,7 @@ from gradcli.records import GroupInfo, Recorder, RunInfo
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.training import PassPlan, Trainer, TrainingPlan, total_steps, worthwhile_threads
-
-_EVALUATION_BATCH = 1000
+from gradcli.workflows.splits import batch_size_of, batch_sources
 
 
 def obtain_data(
@@ -136,8 +135,8 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
     if dataset.make_model is not None:
         return build_own_model(
             dataset.make_model,
-            dataset.train.inputs[:2],
-            dataset.train.targets[:2],
+            dataset.train.at_hand.inputs[:2],
+            dataset.train.at_hand.targets[:2],
             loss=dataset.objective.loss,
             score=partial(score_of, dataset.objective.score),
             seed=config.seed,
@@ -166,7 +165,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         checkpoint_blocks(model)
     threads = torch.get_num_threads()
     if config.threads is None and device.type == "cpu":
-        threads = worthwhile_threads(model, config.batch_size, threads)
+        threads = worthwhile_threads(model, batch_size_of(config, dataset), threads)
     optimizer = build_optimizer(
         classes["optimizer"],
         config.optimizer.arguments,
@@ -175,22 +174,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         decay_biases_and_norms=config.decay_biases_and_norms,
         groups=_ruled_groups(composed),
     )
-    splits = {
-        name: Batches(
-            split,
-            config.update_batch_size if name == "train" else _EVALUATION_BATCH,
-            normalize=config.data.normalize if dataset.has_pixels else None,
-            mean=dataset.mean,
-            std=dataset.std,
-            device=device,
-            drop_last=config.data.drop_last and name == "train",
-        )
-        for name, split in (
-            ("train", dataset.train),
-            ("val", dataset.val),
-            ("test", dataset.test),
-        )
-    }
+    splits = batch_sources(config, dataset, device)
     plan = TrainingPlan(
         epochs=config.epochs,
         max_steps=config.max_steps,
@@ -232,7 +216,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         activation=activation_name(composed, dataset),
         device=device_name(trainer.device),
         threads=torch.get_num_threads(),
-        batch_size=config.update_batch_size,
+        batch_size=batch_size_of(config, dataset),
         accumulate=config.accumulate,
         epochs=config.epochs,
         total_steps=trainer.total_steps,

@@ -20,7 +20,7 @@ from gradcli.config import (
     compose_comparison,
 )
 from gradcli.config.parameter_groups import with_explicit_rates
-from gradcli.data import Dataset, steps_per_epoch
+from gradcli.data import Dataset
 from gradcli.errors import UserError
 from gradcli.system.paths import Paths
 from gradcli.training import total_steps
@@ -34,6 +34,7 @@ from gradcli.workflows.building import (
     trained_size,
 )
 from gradcli.workflows.preflight import remarks_before_training
+from gradcli.workflows.splits import batch_size_of, steps_per_epoch_of
 
 
 def plan_comparison(
@@ -65,7 +66,7 @@ def plan_comparison(
     arms = composed.arms(data)
     shown = arms[0].composed
     remarks = [one for arm in arms for one in remarks_before_training(arm.composed, dataset)]
-    tuned = [_arm(arm, composed, data.train) for arm in arms]
+    tuned = [_arm(arm, composed, dataset) for arm in arms]
     tunes = any(len(arm.rates) > 1 for arm in tuned)
     first = config.seed + (protocol.tuning_seeds if tunes else 0)
     tuning_seeds = tuple(range(config.seed, first))
@@ -82,7 +83,7 @@ def plan_comparison(
             activation=activation_name(shown, dataset),
             schedule=shown.config.schedule.option,
             clip=describe_clip(shown),
-            batch_size=shown.config.update_batch_size,
+            batch_size=batch_size_of(shown.config, dataset),
             epochs=shown.config.epochs,
             steps=tuned[0].steps,
             protocol=ProtocolInfo(
@@ -111,7 +112,7 @@ def plan_comparison(
     )
 
 
-def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
+def _arm(arm: ComposedArm, composed: ComposedComparison, dataset: Dataset) -> Arm:
     """Give an arm its learning rates.
 
     Raises:
@@ -145,11 +146,10 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, examples: int) -> Arm:
         info=ArmInfo(arm.name, arm.optimizer, arm.overrides, rates),
         config={**plain, "optimizer": explicit},
         grid=grid if len(rates) > 1 else None,
-        steps=_total_steps(arm.composed.config, examples),
+        steps=_total_steps(arm.composed.config, dataset),
     )
 
 
-def _total_steps(config: TrainConfig, examples: int) -> int:
+def _total_steps(config: TrainConfig, dataset: Dataset) -> int:
     """Return the updates of a whole trial."""
-    per_epoch = steps_per_epoch(examples, config.update_batch_size, drop_last=config.data.drop_last)
-    return total_steps(per_epoch, config.epochs, config.max_steps)
+    return total_steps(steps_per_epoch_of(config, dataset), config.epochs, config.max_steps)

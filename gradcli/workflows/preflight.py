@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gradcli.config import Composed
+from gradcli.config import Composed, TrainConfig
 from gradcli.data import Dataset, steps_per_epoch
 from gradcli.data.remarks import remarks_on
+from gradcli.data.streams.stream import Stream, StreamLength
 from gradcli.errors import UserError
 from gradcli.models.build import Refusal, refusal_of_one_example
 from gradcli.training import total_steps
@@ -25,17 +26,44 @@ def remarks_before_training(composed: Composed, dataset: Dataset) -> list[str]:
             or if the data cannot be trained on.
     """
     remarks = [*composed.remarks, *remarks_on(dataset, composed.config.data.normalize)]
-    if _meets_one_example(composed, len(dataset.train)):
+    config = composed.config
+    if isinstance(dataset.train, Stream):
+        length = dataset.train.length(config.batch_size)
+        remarks += _on_stream(config, length)
+        meets_one = length.batch_size == 1 or length.last_batch == 1
+    else:
+        meets_one = _meets_one_example(composed, len(dataset.train))
+    if meets_one:
         network = build_network(composed, dataset)
         if refusal := _refusal(network, dataset):
-            raise _error(composed, len(dataset.train), refusal)
+            raise _error(composed, dataset, refusal)
     return remarks
+
+
+def _on_stream(config: TrainConfig, length: StreamLength) -> list[str]:
+    """Say what of a config does not apply to a stream.
+
+    Raises:
+        UserError: if that would change the batches.
+    """
+    if config.data.drop_last:
+        raise UserError(
+            "The training examples are a stream, whose loader decides on its last batch.",
+            where="data.drop_last",
+            hint="drop_last=True in the loader",
+        )
+    if length.batch_size == config.batch_size:
+        return []
+    return [
+        f"The training stream makes batches of {length.batch_size}; batch_size="
+        f"{config.batch_size} does not apply. It does if what makes the loader takes batch_size."
+    ]
 
 
 def _refusal(network: nn.Module, dataset: Dataset) -> Refusal | None:
     """Return why the network cannot be trained on one example; None if it can."""
     if dataset.make_model is not None:
-        return refusal_of_one_example(network, dataset.train.inputs[:1], None)
+        return refusal_of_one_example(network, dataset.train.at_hand.inputs[:1], None)
     blank = torch.zeros(1, *dataset.info.shape, dtype=dataset.input_type)
     return refusal_of_one_example(network, blank, dataset.output_shape)
 
@@ -53,15 +81,21 @@ def _meets_one_example(composed: Composed, examples: int) -> bool:
     )
 
 
-def _error(composed: Composed, examples: int, refusal: Refusal) -> UserError:
+def _error(composed: Composed, dataset: Dataset, refusal: Refusal) -> UserError:
     """Return the error that says which module refuses which batch, and what to do."""
-    batch = composed.config.batch_size
+    batch, examples = composed.config.batch_size, len(dataset.train)
     norm = composed.config.model.arguments.get("norm") == "batch"
     place = refusal.place or ("model.norm" if norm else refusal.module or "model")
     module = f"{refusal.module} ({refusal.kind})" if refusal.module else refusal.kind
     problem = f"{module} cannot be trained on a batch of one example"
     if "BatchNorm" not in refusal.kind:
         problem += f": {refusal.words}"
+    if isinstance(dataset.train, Stream):
+        return UserError(
+            f"{problem}, and the training stream has one.",
+            where=place,
+            hint="drop_last=True in the loader, or larger batches",
+        )
     if examples == 1:
         return UserError(
             f"{problem}, and there is only one training example.",

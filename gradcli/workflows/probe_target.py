@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import count
 
 import torch
 from torch import Tensor
 
 from gradcli.config import TrainConfig
-from gradcli.data import Batches, Dataset, epoch_order
+from gradcli.data import Batch
 from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.gradients.norms import Gradients
 from gradcli.optim import evaluation_weights
@@ -21,33 +23,19 @@ from gradcli.training.clock import PhaseClock
 _SMALLEST_BATCH, _LARGEST_BATCH = 32, 256
 
 
-def probe_target_of(
-    trainer: Trainer, config: TrainConfig, dataset: Dataset, *, examples: int
-) -> ProbeTarget:
+def probe_target_of(trainer: Trainer, config: TrainConfig, *, examples: int) -> ProbeTarget:
     """Return a trainer's model with the examples that its run begins with.
 
     Args:
         trainer: not used elsewhere, since a probe may train its model further.
         config: what the trainer was built from.
-        dataset: what the trainer was built from.
         examples: how many; fewer if there are no more, or if one would be a batch of its own.
     """
-    size = min(max(config.update_batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
-    source = Batches(
-        dataset.train,
-        size,
-        normalize=config.data.normalize if dataset.has_pixels else None,
-        mean=dataset.mean,
-        std=dataset.std,
-        device=trainer.device,
-    )
-    order = epoch_order(source.size, config.seed, 1)[:examples].to(trainer.device)
-    if len(order) % size == 1 and len(order) > 1:
-        order = order[:-1]  # batch norm cannot take a batch of one
-    batches = [
-        (inputs.clone(), targets.clone())
-        for inputs, targets in (source.gather(indices) for indices in torch.split(order, size))
-    ]
+    size = min(max(trainer.splits["train"].batch_size, _SMALLEST_BATCH), _LARGEST_BATCH)
+    inputs, targets = trainer.splits["train"].first(config.seed, examples)
+    if len(targets) % size == 1 and len(targets) > 1:
+        inputs, targets = inputs[:-1], targets[:-1]  # batch norm cannot take a batch of one
+    batches = list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
     trainer.model.train()
     trainer.learning_rate.set(_next(trainer, trainer.step))
     return ProbeTarget(
@@ -72,6 +60,7 @@ class _Stepper:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._number = trainer.step
+        self._batches = _following(trainer)
         gradients = Gradients(trainer.model, trainer.layers)
         clock = PhaseClock(trainer.device)
         self._step = TrainingStep(
@@ -86,12 +75,17 @@ class _Stepper:
 
     def __call__(self, probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:
         trainer = self._trainer
-        train = trainer.splits["train"]
-        epoch, batch = divmod(self._number, train.steps_per_epoch)
-        order = epoch_order(train.size, trainer.plan.seed, epoch + 1)
-        indices = torch.split(order, train.batch_size)[batch].to(trainer.device)
-        inputs, targets = train.gather(indices)
+        batch = next(self._batches)
         trainer.learning_rate.set(_next(trainer, self._number))
-        self._step(inputs, targets, probe)
+        self._step(batch.inputs, batch.targets, probe)
         self._number += 1
-        return inputs, targets
+        return batch.inputs, batch.targets
+
+
+def _following(trainer: Trainer) -> Iterator[Batch]:
+    """Yield the batches that a trainer would train on next, without an end."""
+    train = trainer.splits["train"]
+    done, start = divmod(trainer.step, train.steps_per_epoch)
+    for epoch in count(done + 1):
+        yield from train.epoch(trainer.plan.seed, epoch, start)
+        start = 0

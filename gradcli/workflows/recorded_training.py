@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from gradcli.config import Composed, flattened
-from gradcli.data import Dataset
+from gradcli.data import Batch, Dataset, Split
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import (
@@ -87,7 +87,6 @@ def train_and_record(
             probes = RunProbes(
                 trainer,
                 config,
-                dataset,
                 build=lambda: build_trainer(composed, dataset),
                 made=load_run(writer.directory).probe_records,
             )
@@ -101,8 +100,8 @@ def train_and_record(
                     writer.note(seconds_first_step=time.time() - started)
                     first = False
                 recorders.record(record)
-                if isinstance(record, FaultRecord) and record.batch:
-                    _save_fault(writer, dataset, record)
+                if isinstance(record, FaultRecord) and trainer.fault_batch is not None:
+                    _save_fault(writer, dataset, trainer.fault_batch)
                 at_rest = isinstance(record, EvalRecord | StepRecords)
                 if at_rest:
                     _probe(probes, recorders, caught)
@@ -203,6 +202,10 @@ def _is_best(record: object, writer: RunWriter, metric: Metric) -> bool:
     return metric.merit(record.score) > max(earlier[:-1], default=-math.inf)
 
 
-def _save_fault(writer: RunWriter, dataset: Dataset, fault: FaultRecord) -> None:
-    indices = torch.tensor(fault.batch)
-    writer.save_fault_batch(dataset.train.inputs[indices], dataset.train.targets[indices])
+def _save_fault(writer: RunWriter, dataset: Dataset, batch: Batch) -> None:
+    """Save the examples of a batch as the data set has them; those of a stream as they came."""
+    if isinstance(dataset.train, Split):
+        examples = batch.examples.cpu()
+        writer.save_fault_batch(dataset.train.inputs[examples], dataset.train.targets[examples])
+    else:
+        writer.save_fault_batch(batch.inputs.cpu(), batch.targets.cpu())

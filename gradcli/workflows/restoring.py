@@ -38,7 +38,7 @@ def measure_fresh(
     for remark in remarks_before_training(composed, dataset):
         view.note(remark)
     with built_trainer(composed, dataset) as trainer:
-        target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
+        target = probe_target_of(trainer, composed.config, examples=how.examples)
         measures = measure(target, probes, announce)
         return describe_run(composed, dataset, trainer, ""), measures
 
@@ -70,7 +70,7 @@ def measure_checkpoint(
     composed = load_config(run.config, where=where, allow_import=paths.allow_import)
     dataset = obtain_data_of(run, composed.config.data, paths, view.download)
     with built_trainer(composed, dataset, checkpoint) as trainer:
-        target = probe_target_of(trainer, composed.config, dataset, examples=how.examples)
+        target = probe_target_of(trainer, composed.config, examples=how.examples)
         return measure(target, probes, announce)
 
 

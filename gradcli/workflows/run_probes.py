@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gradcli.config import TrainConfig, probe_steps
-from gradcli.data import Dataset
 from gradcli.probes.measuring.untouched import random_states_kept
 from gradcli.probes.registry import choose_probes
 from gradcli.records import ProbeRecord
@@ -29,7 +28,6 @@ class RunProbes:
     Args:
         trainer: the run's.
         config: what the trainer was built from.
-        dataset: what the trainer was built from.
         build: returns another trainer of the same config.
         made: the records of an earlier part of the run.
 
@@ -41,11 +39,10 @@ class RunProbes:
         self,
         trainer: Trainer,
         config: TrainConfig,
-        dataset: Dataset,
         build: Callable[[], Trainer],
         made: Iterable[ProbeRecord],
     ) -> None:
-        self._trainer, self._config, self._dataset = trainer, config, dataset
+        self._trainer, self._config = trainer, config
         self._build = build
         self._probes = choose_probes(config.monitor.probes)
         self._made = {(record.step, record.probe) for record in made}
@@ -84,7 +81,7 @@ class RunProbes:
             twin = self._build()
             # An optimizer keeps the tensors that it is given.
             twin.load_state_dict(copy.deepcopy(state))
-            return probe_target_of(twin, self._config, self._dataset, examples=EXAMPLES)
+            return probe_target_of(twin, self._config, examples=EXAMPLES)
 
         made = []
         with random_states_kept(trainer.model):

@@ -40,14 +40,42 @@ def test_a_batch_is_what_float64_makes_of_it(split, normalize, tolerance, refere
 
 
 def test_an_epoch_visits_every_example_once_and_ends_with_a_short_batch(split):
-    loader, order = batches(split, normalize="none"), epoch_order(len(split), 0, 1)
-    assert loader.steps_per_epoch == 4
+    source, order = batches(split, normalize="none"), epoch_order(len(split), 0, 1)
+    assert source.steps_per_epoch == 4
     seen = [
-        loader.gather(order[16 * step : 16 * (step + 1)])[0].clone()
-        for step in range(loader.steps_per_epoch)
+        (batch.examples, batch.inputs.clone(), batch.targets.clone())
+        for batch in source.epoch(0, 1)
     ]
-    assert [len(inputs) for inputs in seen] == [16, 16, 16, 5]
-    assert torch.equal(torch.cat(seen), split.inputs[order].float())
+    examples, inputs, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    assert [len(part[0]) for part in seen] == [16, 16, 16, 5]
+    assert torch.equal(examples, order)
+    assert torch.equal(inputs, split.inputs[order].float())
+    assert torch.equal(targets, split.targets[order])
+
+
+def test_an_epoch_begins_at_any_batch_and_each_can_be_had_again(split):
+    source = batches(split, drop_last=True)
+    whole = [batch.examples.tolist() for batch in source.epoch(3, 2)]
+    assert len(whole) == 3
+    for start in range(4):
+        assert [batch.examples.tolist() for batch in source.epoch(3, 2, start)] == whole[start:]
+    assert [source.again(3, 2, number).examples.tolist() for number in range(3)] == whole
+
+
+@pytest.mark.parametrize("count", [1, 16, 40, 53, 99])
+def test_the_first_examples_are_those_that_a_training_begins_with(split, count):
+    source = batches(split, normalize="none")
+    inputs, targets = source.first(7, count)
+    order = epoch_order(len(split), 7, 1)[:count]
+    assert torch.equal(inputs, split.inputs[order].float())
+    assert torch.equal(targets, split.targets[order])
+
+
+def test_in_order_is_the_order_of_the_split(split):
+    seen = [(i.clone(), t.clone()) for i, t in batches(split, normalize="none").in_order()]
+    inputs, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    assert torch.equal(inputs, split.inputs.float())
+    assert torch.equal(targets, split.targets)
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(16, 3), (53, 1), (1, 53), (52, 1)])

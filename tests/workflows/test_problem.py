@@ -207,7 +207,7 @@ def test_two_problems_of_one_process_are_not_mistaken_for_each_other(runs_dir):
 
     def trained(shift):
         problem = package.Problem(
-            model=lambda: nn.Linear(2, 2), train=made(shift)._splits["training"], loss="l1"
+            model=lambda: nn.Linear(2, 2), train=made(shift)._splits["train"], loss="l1"
         )
         return package.train(problem, "epochs=1", "device=cpu", runs_dir=runs_dir)
 

@@ -181,7 +181,7 @@ def test_an_inspection_looks_at_the_weights_to_evaluate(run, own, dataset):
     composed = compose_train(WORDS, **own)
     kept = load_checkpoint(run.path)
     with built_trainer(composed, dataset, kept) as trainer:
-        target = probe_target_of(trainer, composed.config, dataset, examples=512)
+        target = probe_target_of(trainer, composed.config, examples=512)
         measures = measure(target, (), silently)
     for layer, norm in zip(measures.layers, measures.weight_norm, strict=True):
         values = [kept["evaluated_model"][f"{layer.name}.{one}"] for one in ("weight", "bias")]
@@ -201,7 +201,7 @@ def test_steps_of_a_probe_continue_from_the_weights_to_train(own, dataset):
             pass
         state = trainer.state_dict()
     with built_trainer(composed, dataset, copy.deepcopy(state)) as probed:
-        target = probe_target_of(probed, composed.config, dataset, examples=512)
+        target = probe_target_of(probed, composed.config, examples=512)
         measure(target, (), silently)
         target.step()
     with built_trainer(composed, dataset, copy.deepcopy(state)) as trained:

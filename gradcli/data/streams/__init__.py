@@ -1,0 +1,1 @@
+"""Splits that are read batch by batch, because they do not fit into memory."""
