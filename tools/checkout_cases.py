@@ -95,6 +95,7 @@ CASES = (
             "a.txt": "".join(f"{number} is one more than {number - 1}. " for number in range(999))
         },
     ),
+    _training("data mnist1d", "data=mnist1d", "model=cnn", "max_steps=12"),
     _training("clip agc", *_SMALL, "clip=agc"),
     _training("clip autoclip", *_SMALL, "clip=autoclip"),
     _training("clip none", *_SMALL, "clip=none"),

@@ -85,6 +85,7 @@ def write_images(folder):
         ("data/fashion_mnist", "fashion_mnist", "fashion_mnist"),
         ("data/idx", "mine", "idx"),
         ("data/mnist5k", None, "mnist5k"),
+        ("data/mnist1d", None, "mnist1d"),
         ("data/auto", "mnist", "mnist"),
         ("data/auto", None, "mnist5k"),
     ],
