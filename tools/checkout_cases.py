@@ -96,6 +96,7 @@ CASES = (
         },
     ),
     _training("data mnist1d", "data=mnist1d", "model=cnn", "max_steps=12"),
+    _training("data austen", "data=austen", "model=charlm", "model.layers=1", "max_steps=6"),
     _training("clip agc", *_SMALL, "clip=agc"),
     _training("clip autoclip", *_SMALL, "clip=autoclip"),
     _training("clip none", *_SMALL, "clip=none"),

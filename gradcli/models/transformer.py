@@ -62,7 +62,7 @@ class GPT(nn.Module):
                 "GPT reads sequences of tokens, of shape (length,); an example of this data set "
                 f"has the shape {tuple(input_shape)}",
                 where="model",
-                hint="model=mlp; or data=text data.path=FILE",
+                hint="model=mlp; or data=austen, or data=text data.path=FILE",
             )
         for key, size in (("width", width), ("layers", layers), ("heads", heads)):
             require_positive(f"model.{key}", size)
@@ -91,7 +91,7 @@ class GPT(nn.Module):
                 "GPT reads tokens, which are integers; the inputs of this data set are "
                 f"{str(tokens.dtype).removeprefix('torch.')}",
                 where="model",
-                hint="model=mlp; or data=text data.path=FILE",
+                hint="model=mlp; or data=austen, or data=text data.path=FILE",
             )
         places = torch.arange(tokens.shape[1], device=tokens.device)
         signal = self.dropout(self.tokens(tokens) + self.positions(places))
