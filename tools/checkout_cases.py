@@ -89,6 +89,8 @@ CASES = (
     _training("model cnn", "model=cnn", "max_steps=12"),
     _training("model cnn_2c2d", "model=cnn_2c2d", "init=truncated_normal", "max_steps=3"),
     _training("model rnn", "model=rnn", "max_steps=12", "monitor.every=5"),
+    _training("model resnet", "model=resnet", "model.width=4", "max_steps=6"),
+    _training("model vit", "model=vit", "max_steps=6"),
     replace(
         _training("model charlm", "data=text", "data.path=a.txt", "model=charlm", "max_steps=6"),
         files={
