@@ -89,12 +89,16 @@ CASES = (
     _training("model cnn", "model=cnn", "max_steps=12"),
     _training("model cnn_2c2d", "model=cnn_2c2d", "init=truncated_normal", "max_steps=3"),
     _training("model rnn", "model=rnn", "max_steps=12", "monitor.every=5"),
+    _training("model resnet", "model=resnet", "model.width=4", "max_steps=6"),
+    _training("model vit", "model=vit", "max_steps=6"),
     replace(
         _training("model charlm", "data=text", "data.path=a.txt", "model=charlm", "max_steps=6"),
         files={
             "a.txt": "".join(f"{number} is one more than {number - 1}. " for number in range(999))
         },
     ),
+    _training("data mnist1d", "data=mnist1d", "model=cnn", "max_steps=12"),
+    _training("data austen", "data=austen", "model=charlm", "model.layers=1", "max_steps=6"),
     _training("clip agc", *_SMALL, "clip=agc"),
     _training("clip autoclip", *_SMALL, "clip=autoclip"),
     _training("clip none", *_SMALL, "clip=none"),

@@ -13,6 +13,8 @@ from gradcli.data.dataset import Dataset
 from gradcli.data.downloads.download import DownloadProgress
 from gradcli.data.file_sources import IdxArrays, ImageFolder, NpzFile, TableFile, TextFile
 from gradcli.data.problem_source import ProblemSource
+from gradcli.data.shipped.austen import Austen
+from gradcli.data.shipped.mnist1d import Mnist1d
 from gradcli.data.sources import Auto, FashionMnist, Idx, Mnist, Mnist5k
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 
@@ -22,6 +24,8 @@ SHIPPED: Final[dict[str, type[DataSource]]] = {
     "mnist": Mnist,
     "mnist5k": Mnist5k,
     "fashion_mnist": FashionMnist,
+    "mnist1d": Mnist1d,
+    "austen": Austen,
     "idx": Idx,
     "npz": NpzFile,
     "images": ImageFolder,

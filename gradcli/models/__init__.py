@@ -18,8 +18,10 @@ from gradcli.models.initialisation import (
 )
 from gradcli.models.logreg import LogisticRegression
 from gradcli.models.mlp import MLP
+from gradcli.models.resnet import ResNet
 from gradcli.models.rnn import RNN
 from gradcli.models.transformer import GPT
+from gradcli.models.vit import ViT
 
 __all__ = [
     "CNN",
@@ -33,7 +35,9 @@ __all__ = [
     "LogisticRegression",
     "Normal",
     "Orthogonal",
+    "ResNet",
     "TruncatedNormal",
+    "ViT",
     "Xavier",
     "build_model",
     "build_own_model",

@@ -33,12 +33,19 @@ def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
         )
 
 
-def require_image(model: str, input_shape: Sequence[int]) -> None:
-    """Raise a `UserError` unless an example is an image (channels, height, width)."""
-    if len(input_shape) != 3:
+def require_image(model: str, input_shape: Sequence[int], *, or_signal: bool = False) -> None:
+    """Raise a `UserError` unless an example is an image (channels, height, width).
+
+    Args:
+        model: what it is called in the error.
+        input_shape: of an example.
+        or_signal: whether it may be a signal (channels, length), too.
+    """
+    if len(input_shape) != 3 and not (or_signal and len(input_shape) == 2):
+        or_signals = ", or signals of shape (channels, length)" * or_signal
         raise UserError(
-            f"{model} reads images of shape (channels, height, width); an example of this data set "
-            f"has the shape {tuple(input_shape)}",
+            f"{model} reads images of shape (channels, height, width){or_signals}; an example of "
+            f"this data set has the shape {tuple(input_shape)}",
             where="model",
             hint="model=charlm for a text; model=mlp for any numbers",
         )

@@ -1,7 +1,8 @@
-"""Recurrent networks that read an image row by row, top to bottom."""
+"""Recurrent networks that read an image row by row, top to bottom, or a signal from its start."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -14,18 +15,20 @@ _CELLS = ("tanh", "relu", "gru", "lstm")
 
 
 class RNN(nn.Module):
-    """A recurrent network over the image's rows and a dense head on its last state.
+    """A recurrent network over an image's rows or a signal's positions, and a dense head.
+
+    The head reads the last state.
 
     A row is a time step: an image of height 28 is a sequence of 28 steps, and the gradient w.r.t.
-    the first row has passed the recurrent matrix 28 times. The layers are `rnn`, `hidden`,
-    `output`.
+    the first row has passed the recurrent matrix 28 times. So is a position of a signal. The layers
+    are `rnn`, `hidden`, `output`.
 
     `cell` chooses the nonlinearity inside the recurrence; the activation is that of the dense
     head. `cell=relu` with `init=orthogonal` is close to the
     IRNN of Le et al. 2015 (arXiv 1504.00941).
 
     Args:
-        input_shape: (channels, height, width) of an image.
+        input_shape: (channels, height, width) of an image, or (channels, length) of a signal.
         classes: the number of logits.
         activation: makes the activation of the head's hidden layer.
         cell: `tanh` or `relu` (Elman's cell with that nonlinearity), `gru` (Cho et al. 2014,
@@ -41,7 +44,7 @@ class RNN(nn.Module):
     def __init__(
         self,
         *,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         classes: int,
         activation: Activation,
         cell: Literal["tanh", "relu", "gru", "lstm"] = "lstm",
@@ -50,24 +53,22 @@ class RNN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_image("RNN", input_shape)
+        require_image("RNN", input_shape, or_signal=True)
         require_choice("model.cell", cell, _CELLS)
         require_positive("model.hidden", hidden)
         require_positive("model.layers", layers)
         require_dropout(dropout)
-        channels, _, width = input_shape
+        inputs = math.prod(input_shape) // input_shape[1]  # of a time step
         # torch warns about dropout between layers if there is only one.
-        self.rnn = _recurrent(
-            cell, channels * width, hidden, layers, dropout if layers > 1 else 0.0
-        )
+        self.rnn = _recurrent(cell, inputs, hidden, layers, dropout if layers > 1 else 0.0)
         self.hidden = nn.Linear(hidden, hidden)
         self.activation = activation()
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map float images (b, c, h, w) to logits (b, classes)."""
-        rows = images.transpose(1, 2).flatten(start_dim=2)  # (b, h, c * w)
+        """Map float images (b, c, h, w), or signals (b, c, length), to logits (b, classes)."""
+        rows = images.transpose(1, 2).flatten(start_dim=2)  # (b, h, c * w) or (b, length, c)
         states, _ = self.rnn(rows)  # (b, h, hidden)
         signal = self.activation(self.hidden(states[:, -1]))
         logits: torch.Tensor = self.output(self.dropout(signal))

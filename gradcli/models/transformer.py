@@ -1,4 +1,4 @@
-"""A transformer that predicts the next token of a text at every position."""
+"""A transformer that predicts the next token of a text at every position, and its blocks."""
 
 from __future__ import annotations
 
@@ -62,17 +62,12 @@ class GPT(nn.Module):
                 "GPT reads sequences of tokens, of shape (length,); an example of this data set "
                 f"has the shape {tuple(input_shape)}",
                 where="model",
-                hint="model=mlp; or data=text data.path=FILE",
+                hint="model=mlp; or data=austen, or data=text data.path=FILE",
             )
         for key, size in (("width", width), ("layers", layers), ("heads", heads)):
             require_positive(f"model.{key}", size)
         require_dropout(dropout)
-        if width % heads:
-            raise UserError(
-                f"the width must be a multiple of the heads; {width} is none of {heads}",
-                where="model.width",
-                hint=f"model.width={math.ceil(width / heads) * heads}",
-            )
+        require_heads(width, heads)
         self.tokens = nn.Embedding(classes, width)
         self.positions = nn.Embedding(input_shape[0], width)
         for embedding in (self.tokens, self.positions):
@@ -80,7 +75,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self._blocks = [f"block{number}" for number in range(1, layers + 1)]
         for name in self._blocks:
-            self.add_module(name, _Block(width, heads, activation, dropout))
+            self.add_module(name, TransformerBlock(width, heads, activation, dropout, causal=True))
         self.norm = nn.LayerNorm(width)
         self.output = None if tied else nn.Linear(width, classes, bias=False)
 
@@ -91,7 +86,7 @@ class GPT(nn.Module):
                 "GPT reads tokens, which are integers; the inputs of this data set are "
                 f"{str(tokens.dtype).removeprefix('torch.')}",
                 where="model",
-                hint="model=mlp; or data=text data.path=FILE",
+                hint="model=mlp; or data=austen, or data=text data.path=FILE",
             )
         places = torch.arange(tokens.shape[1], device=tokens.device)
         signal = self.dropout(self.tokens(tokens) + self.positions(places))
@@ -104,10 +99,30 @@ class GPT(nn.Module):
         return logits
 
 
-class _Block(nn.Module):
-    """Causal attention and an MLP, each of the normalised signal and added to it."""
+def require_heads(width: int, heads: int) -> None:
+    """Raise a `UserError` unless the width is a multiple of the heads."""
+    if width % heads:
+        raise UserError(
+            f"the width must be a multiple of the heads; {width} is none of {heads}",
+            where="model.width",
+            hint=f"model.width={math.ceil(width / heads) * heads}",
+        )
 
-    def __init__(self, width: int, heads: int, activation: Activation, dropout: float) -> None:
+
+class TransformerBlock(nn.Module):
+    """Attention and an MLP, each of the normalised signal and added to it.
+
+    Args:
+        width: the size of the signal at each position.
+        heads: of the attention; they divide the width.
+        activation: makes that of the MLP.
+        dropout: the probability of zeroing an attention weight, or what is added to the signal.
+        causal: whether a position attends only to itself and those before it.
+    """
+
+    def __init__(
+        self, width: int, heads: int, activation: Activation, dropout: float, *, causal: bool
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.queries_keys_values = nn.Linear(width, 3 * width)
@@ -117,7 +132,7 @@ class _Block(nn.Module):
         self.activation = activation()
         self.contract = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
-        self._heads = heads
+        self._heads, self._causal = heads, causal
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         """Map the signal (b, t, width) to that of the next block."""
@@ -127,12 +142,12 @@ class _Block(nn.Module):
         return after
 
     def _attended(self, signal: torch.Tensor) -> torch.Tensor:
-        """Let each position attend to itself and those before it: (b, t, width)."""
+        """Let each position attend to all, or to itself and those before it: (b, t, width)."""
         heads = self.queries_keys_values(signal).unflatten(2, (3, self._heads, -1))
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # (b, heads, t, width / heads) each
         dropout = self.dropout.p if self.training else 0.0
         read = F.scaled_dot_product_attention(
-            queries, keys, values, is_causal=True, dropout_p=dropout
+            queries, keys, values, is_causal=self._causal, dropout_p=dropout
         )
         projected: torch.Tensor = self.projection(read.transpose(1, 2).flatten(2))
         return projected

@@ -85,6 +85,8 @@ def write_images(folder):
         ("data/fashion_mnist", "fashion_mnist", "fashion_mnist"),
         ("data/idx", "mine", "idx"),
         ("data/mnist5k", None, "mnist5k"),
+        ("data/mnist1d", None, "mnist1d"),
+        ("data/austen", None, "austen"),
         ("data/auto", "mnist", "mnist"),
         ("data/auto", None, "mnist5k"),
     ],
@@ -93,6 +95,8 @@ def test_data_trains(option, folder, used, tmp_path):
     overrides = [option.replace("/", "=")]
     if folder is not None:
         write_images(tmp_path / folder)
+    if used == "austen":
+        overrides.append("model=charlm")
     if used == "idx":
         overrides.append(f"data.folder={tmp_path / folder}")
     composed = compose_train(overrides)

@@ -120,6 +120,23 @@ def test_cnn_computes_its_formula():
     torch.testing.assert_close(cnn(batch), expected)
 
 
+def test_cnn_computes_its_formula_of_signals():
+    cnn = CNN(input_shape=(2, 9), classes=3, activation=nn.ELU, channels=[4], kernel_size=3)
+    batch = images(shape=(2, 9))
+    signal = F.elu(F.conv1d(batch, cnn.conv1.weight, cnn.conv1.bias, padding=1))
+    signal = F.elu(F.linear(F.max_pool1d(signal, 2).flatten(1), cnn.hidden.weight, cnn.hidden.bias))
+    expected = F.linear(signal, cnn.output.weight, cnn.output.bias)
+    torch.testing.assert_close(cnn(batch), expected)
+
+
+def test_rnn_reads_a_signal_as_an_image_of_width_one():
+    of_signals = RNN(input_shape=(2, 5), classes=4, activation=nn.SiLU, hidden=6)
+    of_images = RNN(input_shape=(2, 5, 1), classes=4, activation=nn.SiLU, hidden=6)
+    of_images.load_state_dict(of_signals.state_dict())
+    batch = images(shape=(2, 5))
+    torch.testing.assert_close(of_signals(batch), of_images(batch.unsqueeze(3)))
+
+
 @pytest.mark.parametrize(("cell", "nonlinearity"), [("tanh", torch.tanh), ("relu", torch.relu)])
 def test_rnn_reads_rows_from_top_to_bottom(cell, nonlinearity):
     rnn = RNN(input_shape=(2, 5, 3), classes=4, activation=nn.SiLU, cell=cell, hidden=6)
@@ -179,5 +196,7 @@ def test_a_misspelt_cell_is_answered_with_the_nearest():
 
 def test_the_smallest_image_of_a_cnn():
     CNN(input_shape=(1, 4, 4), classes=2, activation=nn.ReLU, channels=[2, 2])
-    with pytest.raises(UserError, match="3 x 4"):
+    with pytest.raises(UserError, match="at least 4 x 4 pixels, not 3 x 4"):
         CNN(input_shape=(1, 3, 4), classes=2, activation=nn.ReLU, channels=[2, 2])
+    with pytest.raises(UserError, match="at least 4 positions, not 3"):
+        CNN(input_shape=(1, 3), classes=2, activation=nn.ReLU, channels=[2, 2])

@@ -180,8 +180,8 @@ def test_a_model_of_tokens_is_rehearsed_with_tokens():
 
 
 @pytest.mark.parametrize("model_class", [CNN, RNN])
-@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4, 5)])
-def test_a_model_of_images_takes_nothing_else(model_class, shape):
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4, 5)])
+def test_a_model_of_images_or_signals_takes_nothing_else(model_class, shape):
     with pytest.raises(UserError, match="reads images of shape") as caught:
         build_model(
             model_class,

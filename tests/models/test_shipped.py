@@ -53,7 +53,8 @@ def gradient_norms(model):
 
 
 def test_the_groups_ship_what_is_promised():
-    assert options("model") == ["charlm", "cnn", "cnn_2c2d", "deep_mlp", "logreg", "mlp", "rnn"]
+    models = "charlm cnn cnn_2c2d deep_mlp logreg mlp resnet rnn vit"
+    assert options("model") == models.split(" ")
     activations = "elu gelu identity leaky_relu relu sigmoid silu softplus tanh"
     assert options("activation") == activations.split(" ")
     inits = "default kaiming normal orthogonal truncated_normal xavier"

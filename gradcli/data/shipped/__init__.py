@@ -1,0 +1,1 @@
+"""Data sets that need no file of the user's and no download, one module each."""
