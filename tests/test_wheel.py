@@ -33,7 +33,7 @@ def test_it_carries_code_configs_and_sample_and_nothing_else(wheel):
     assert "gradcli/data/mnist5k/train-images-idx3-ubyte.gz" in carried
     assert "gradcli/py.typed" in carried
     assert "gradcli/schemas/train.json" in carried
-    assert not any("test" in name for name in carried)
+    assert not any("test_" in name or name.startswith("tests/") for name in carried)
 
 
 def test_it_installs_the_command(wheel):

@@ -129,10 +129,11 @@ class Problem:
         )
         if train is None:
             raise UserError("The problem has no training examples.", where="train")
-        given = [split for split in (train, val, test) if isinstance(split, Split)]
+        given = [split for split in (train, val, test) if split is not None]
         if any(_has_float64(split) for split in given) and not _is_of_float64(self.model):
-            train, val, test = map(_as_float32, (train, val, test))
-        assert train is not None
+            train = _as_float32(train)
+            val = None if val is None else _as_float32(val)
+            test = None if test is None else _as_float32(test)
         return dataset_of(
             train,
             val,
@@ -263,14 +264,15 @@ def _as_int64(targets: Tensor) -> Tensor:
     return targets if is_other else targets.long()
 
 
-def _has_float64(split: Split) -> bool:
-    return torch.float64 in (split.inputs.dtype, split.targets.dtype)
+def _has_float64(split: Split | Stream) -> bool:
+    known = split.at_hand if isinstance(split, Stream) else split
+    return torch.float64 in (known.inputs.dtype, known.targets.dtype)
 
 
-def _as_float32(split: Split | None) -> Split | None:
+def _as_float32(split: Split | Stream) -> Split | Stream:
     """Return a split whose float64 has become float32."""
-    if not isinstance(split, Split):
-        return split
+    if isinstance(split, Stream):
+        return split.as_float32()
     inputs, targets = (
         one.float() if one.dtype == torch.float64 else one for one in (split.inputs, split.targets)
     )

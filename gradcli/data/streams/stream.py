@@ -7,6 +7,7 @@ import re
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -74,6 +75,7 @@ class Stream:
         self._make, self._split, self._announced = make, split, batches
         self._takes_batch_size = takes_batch_size(make)
         self._lengths: dict[int, StreamLength] = {}
+        self._keeps_float64 = True
         self.kind = KINDS[split]
         with closing(self._pairs(_SAMPLE, *_FIXED)) as pairs:
             first = next(pairs, None)
@@ -84,6 +86,13 @@ class Stream:
 
     def __len__(self) -> int:
         return self.length(_SAMPLE).examples
+
+    def as_float32(self) -> Stream:
+        """Return the stream with float32 in place of float64."""
+        narrowed = copy(self)
+        narrowed._keeps_float64 = False
+        narrowed.at_hand = Split(_narrowed(self.at_hand.inputs), _narrowed(self.at_hand.targets))
+        return narrowed
 
     def length(self, batch_size: int) -> StreamLength:
         """Return how much there is of it, in batches of that size if the loader is asked for one.
@@ -236,7 +245,7 @@ class Stream:
                 hint=_HINT,
             )
         inputs, targets = batch
-        return inputs, targets
+        return (inputs, targets) if self._keeps_float64 else (_narrowed(inputs), _narrowed(targets))
 
 
 def is_loader_factory(examples: Any) -> bool:
@@ -278,3 +287,7 @@ def _seed(loader: Iterable[Any], seed: int, epoch: int) -> None:
 
 def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape[1:])}"
+
+
+def _narrowed(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
