@@ -11,6 +11,7 @@ from gradcli.config import TrainConfig
 from gradcli.data import Batches, BatchSource, Dataset, steps_per_epoch
 from gradcli.data.streams.stream import Stream
 from gradcli.data.streams.streamed_batches import StreamedBatches
+from gradcli.errors import UserError
 
 _EVALUATION_BATCH: Final = 1000
 
@@ -18,7 +19,19 @@ _EVALUATION_BATCH: Final = 1000
 def batch_sources(
     config: TrainConfig, dataset: Dataset, device: torch.device
 ) -> Mapping[str, BatchSource]:
-    """Return the batches of `train`, `val` and `test`."""
+    """Return the batches of `train`, `val` and `test`: those of `train` are of whole updates.
+
+    Raises:
+        UserError: if an update is to take several batches of a stream that has its own.
+    """
+    train = dataset.train
+    if config.accumulate > 1 and isinstance(train, Stream) and not train.takes_batch_size:
+        raise UserError(
+            f"accumulate={config.accumulate} takes {config.accumulate} batches of a size that "
+            "gradcli sets; the training stream has batches of its own.",
+            where="accumulate",
+            hint="def train(batch_size): return DataLoader(..., batch_size=batch_size)",
+        )
     sources: dict[str, BatchSource] = {}
     for name, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         if isinstance(split, Stream):

@@ -66,6 +66,7 @@ class Stream:
 
     Attributes:
         at_hand: the first batch in the fixed random state, which stands for the others.
+        takes_batch_size: whether the loader is made with a batch size that is asked for.
 
     Raises:
         UserError: if there is no first batch, or no length.
@@ -73,7 +74,7 @@ class Stream:
 
     def __init__(self, make: LoaderFactory, split: SplitName, batches: int | None) -> None:
         self._make, self._split, self._announced = make, split, batches
-        self._takes_batch_size = takes_batch_size(make)
+        self.takes_batch_size = takes_batch_size(make)
         self._lengths: dict[int, StreamLength] = {}
         self._keeps_float64 = True
         self.kind = KINDS[split]
@@ -144,7 +145,7 @@ class Stream:
         """Make the loader."""
         with OwnRandomState(*_FIXED).entered():
             try:
-                made = self._make(**({"batch_size": batch_size} if self._takes_batch_size else {}))
+                made = self._make(**({"batch_size": batch_size} if self.takes_batch_size else {}))
             except UserError:
                 raise
             except Exception as error:
@@ -173,7 +174,7 @@ class Stream:
             )
         if batches < 1:
             raise UserError(f"The {self.kind} stream has no batches.", where=self._split)
-        size = asked if self._takes_batch_size else len(self.at_hand)
+        size = asked if self.takes_batch_size else len(self.at_hand)
         known = None
         if isinstance(loader, DataLoader) and loader.batch_size is not None:
             size = loader.batch_size
