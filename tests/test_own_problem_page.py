@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import gradcli
 from gradcli.objectives import SHIPPED
 from gradcli.records import Metric
 
@@ -45,11 +46,26 @@ def test_the_file_compares_its_problem(file, runs_dir):
     assert done.stdout.strip() in ("adam", "sgd"), done.stderr
 
 
-def test_a_metric_of_ones_own_is_as_the_page_has_it(file):
-    names = {}
+def names_of_the_page():
+    """Run all Python of the page, from top to bottom, and return what it defines."""
+    names = {"__name__": "page"}
     for language, _, text in FENCE.findall(PAGE):
         if language == "python":
             exec(text, names)
+    return names
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_the_streamed_problem_is_trained(runs_dir):
+    problem = names_of_the_page()["streamed"]
+    words = ("epochs=1", "batch_size=100", "device=cpu", "threads=1")
+    run = gradcli.train(problem, *words, runs_dir=runs_dir)
+    assert (run.status, run.info.total_steps, run.info.data.train) == ("finished", 6, 600)
+
+
+def test_a_metric_of_ones_own_is_as_the_page_has_it(file):
+    names = names_of_the_page()
     assert names["problem"].objective.metric == Metric("within one", "maximize")
     scores = names["problem"].objective.score(names["targets"] + 2, names["targets"])
     assert scores.shape == names["targets"].shape[:1]

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import queue
-import sys
 import threading
 import traceback
 import warnings
@@ -40,7 +39,7 @@ def main() -> None:
     """Answer requests until the input ends."""
     answers = _private_output()
     requests: Requests = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
+    threading.Thread(target=_listen, args=(_private_input(), requests), daemon=True).start()
     facts = provenance()
     keep_freed_memory()
     _warm_up()
@@ -91,6 +90,19 @@ def _private_output() -> IO[bytes]:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return answers
+
+
+def _private_input() -> IO[bytes]:
+    """Keep stdin for requests; what else reads from it finds it empty.
+
+    A process that is forked from this one, as a data loader's is, closes `sys.stdin` first. It
+    would wait forever if a thread were reading from that at the time.
+    """
+    requests = os.fdopen(os.dup(0), "rb")
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return requests
 
 
 def _listen(lines: IO[bytes], requests: Requests) -> None:

@@ -18,6 +18,12 @@ from gradcli.data.streams.stream import Stream
 from gradcli.data.streams.streamed_batches import StreamedBatches
 from gradcli.errors import UserError
 
+# A machine of one core, and a suite that is run in threads.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
 COUNT = 23
 
 
