@@ -98,7 +98,7 @@ def test_every_key_of_a_comparison_is_read(monkeypatch, runs_dir, trials_in_this
     monkeypatch.setattr(planning, "compose_comparison", compose)
     with keys_read(*classes) as read:
         for words, small in (((), 10_000), (("protocol.halving=true",), 1_000)):
-            monkeypatch.setattr("gradcli.records.SMALL_DATA", small)
+            monkeypatch.setattr("gradcli.records.run_info.SMALL_DATA", small)
             gradcli.compare(*SMALL, *words, optimizers=["sgd"], seeds=1, runs_dir=runs_dir)
     assert keys(*classes) - read == {"CompareConfigAndMore.unread"}
 
