@@ -1,4 +1,4 @@
-"""Which plain values fit the type in a signature; which keywords a class takes."""
+"""Which plain values fit the type in a signature."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Optional, Union
@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional, Union
 import pytest
 import torch
 
-from gradcli.config.targets import accepts, keywords
+from gradcli.config.targets import accepts
 
 VALUES = (None, True, 0, 1.5, "a", [], [1], [1, 2], [1.5, 2], ["a"], {"a": 1})
 
@@ -49,25 +49,3 @@ def test_an_annotation_accepts_exactly_what_fits_it(annotation, accepted):
 def test_a_tuple_is_as_good_as_a_list():
     assert accepts(tuple[float, float], (0.9, 0.999))
     assert not accepts(tuple[float, float], (0.9,))
-
-
-class Plain(torch.nn.Module):
-    def __init__(self, input_shape, classes, activation, width: int, depth=2, *rest, slope=0.1):
-        super().__init__()
-
-
-def test_keywords_are_those_that_a_config_may_set():
-    found = keywords(Plain, "model")
-    assert list(found) == ["width", "depth", "slope"]
-    # A default without an annotation tells the type as well.
-    assert [keyword.annotation for keyword in found.values()] == [int, int, float]
-
-
-def test_an_annotation_that_only_a_type_checker_knows_is_not_held_against_a_class():
-    class Lazy(torch.nn.Module):
-        def __init__(self, size: "NotImported", scale: float = 1.0):  # noqa: F821
-            super().__init__()
-
-    found = keywords(Lazy, "activation")
-    assert accepts(found["size"].annotation, [1])
-    assert not accepts(found["scale"].annotation, "a")
