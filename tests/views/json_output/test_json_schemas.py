@@ -19,7 +19,7 @@ from gradcli.probes.registry import SHIPPED
 from gradcli.records import FaultRecord, Status
 from gradcli.views.json_output import SCHEMA, comparison_json, inspection_json, train_json
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "schema-1"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "schema-1"
 SCHEMAS = {
     path.name.removesuffix(".json"): json.loads(path.read_text())
     for path in (files("gradcli") / "schemas").iterdir()

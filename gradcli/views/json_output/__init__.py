@@ -1,0 +1,23 @@
+"""What `--json` prints: one object whose keys are a contract, in a fixed order."""
+
+from gradcli.views.json_output.comparison_objects import comparison_json
+from gradcli.views.json_output.inspection_objects import inspection_json
+from gradcli.views.json_output.json_values import SCHEMA, dumps, jsonable
+from gradcli.views.json_output.run_objects import (
+    difference_json,
+    finding_json,
+    run_list_json,
+    train_json,
+)
+
+__all__ = [
+    "SCHEMA",
+    "comparison_json",
+    "difference_json",
+    "dumps",
+    "finding_json",
+    "inspection_json",
+    "jsonable",
+    "run_list_json",
+    "train_json",
+]

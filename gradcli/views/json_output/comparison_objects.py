@@ -1,0 +1,140 @@
+"""A comparison as a JSON object: its ranking, the verdicts, the tuning and the trials."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from gradcli.comparison.groups import tied_groups
+from gradcli.records import Metric
+from gradcli.views.json_output.json_values import SCHEMA, data_json, jsonable, scores_json
+
+if TYPE_CHECKING:
+    from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
+    from gradcli.comparison.verdicts import PairResult
+
+
+def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
+    """Return the result of a comparison as a JSON object.
+
+    `arm` is unique; `optimizer` is the option that several arms may share.
+    """
+    info = summary.info
+    result = {
+        "schema": SCHEMA,
+        "comparison": info.path,
+        "status": summary.status,
+        "data": data_json(info.data),
+        "model": {"name": info.model, "parameters": info.model_size},
+        "protocol": asdict(info.protocol),
+        "metric": asdict(info.metric),
+        **scores_json(info.metric, target=info.target_score),
+        "test_example_worth": (
+            1 / info.data.test if info.data.test and info.metric.is_accuracy else math.nan
+        ),
+        "epochs": info.epochs,
+        "steps": info.steps,
+        "device": info.device,
+        "jobs": info.jobs,
+        "threads": info.threads,
+        "ranking": [_ranked(arm, info.metric) for arm in summary.ranking],
+        "pairs": [_pair(pair) for pair in summary.pairs],
+        "groups": tied_groups(summary.pairs),
+        "cautions": [asdict(warning) for warning in summary.warnings],
+        "tuning": [_grid_result(result, info.metric) for result in summary.tuning],
+        "halving": asdict(summary.halving) if summary.halving else None,
+        "trials": [_trial(trial, info.metric) for trial in summary.trials],
+        "failed": summary.failed,
+        "seconds": summary.seconds,
+        "winner_command": summary.winner_command or None,
+        "winner_at_edge": summary.winner_at_edge,
+        "extend_command": summary.extend_command or None,
+        "retry_command": summary.retry_command or None,
+        "resume_command": summary.resume_command or None,
+    }
+    written: dict[str, Any] = jsonable(result)
+    return written
+
+
+def _ranked(arm: RankedArm, metric: Metric) -> dict[str, Any]:
+    scores = arm.test_score
+    return {
+        "rank": arm.rank,
+        "places": arm.places,
+        "arm": arm.name,
+        "optimizer": arm.optimizer,
+        "lr": arm.learning_rate,
+        "seeds": arm.seeds,
+        **scores_json(
+            metric,
+            test={"mean": scores.mean, "std": scores.std, "ci95": scores.ci95},
+            val=arm.val_score.mean,
+        ),
+        **arm.measured,
+        "diverged": arm.diverged,
+        "missing": arm.missing,
+        "lr_at_edge": arm.learning_rate_at_edge,
+        "selection": _selection(arm),
+        "lr_sensitivity": asdict(arm.sensitivity) if arm.sensitivity else None,
+    }
+
+
+def _selection(arm: RankedArm) -> dict[str, Any] | None:
+    """Return the validation score that chose the learning rate, and that of fresh seeds."""
+    if arm.selection is None:
+        return None
+    return {
+        "selected": arm.selection.selected_score,
+        "fresh": arm.selection.fresh.mean,
+        "optimism": arm.selection.optimism,
+        "ci95": arm.selection.ci95,
+    }
+
+
+def _pair(pair: PairResult) -> dict[str, Any]:
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "difference": pair.difference,
+        "ci95": pair.ci95,
+        "p_adjusted": pair.p_adjusted,
+        "verdict": pair.verdict,
+        "seeds_needed": pair.seeds_needed,
+        "seeds": pair.seeds,
+        "deviation": pair.deviation,
+        "holm_interval": pair.holm_interval,
+        "evidence": pair.evidence,
+        "tested_on": pair.tested_on,
+        "examples": pair.examples,
+        "example_deviation": pair.example_deviation,
+    }
+
+
+def _grid_result(result: GridResult, metric: Metric) -> dict[str, Any]:
+    return {
+        "arm": result.arm,
+        "optimizer": result.optimizer,
+        "lr": result.learning_rate,
+        **scores_json(metric, val=result.val_score),
+        "diverged": result.diverged,
+        "status": result.status,
+        "chosen": result.chosen,
+    }
+
+
+def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
+    """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
+    values = asdict(trial)
+    learning_rate = values.pop("learning_rate")
+    del values["measured"], values["example_scores"]
+    scores = scores_json(metric, val=values.pop("val_score"), test=values.pop("test_score"))
+    return {
+        "id": values.pop("id"),
+        "arm": values.pop("arm"),
+        "optimizer": values.pop("optimizer"),
+        "lr": learning_rate,
+        **values,
+        **scores,
+        **trial.measured,
+    }
