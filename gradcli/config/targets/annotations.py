@@ -55,7 +55,6 @@ _WORDS: dict[Any, tuple[str, str]] = {
     None: ("null", "nulls"),
 }
 
-
 _EXAMPLES: dict[Any, str] = {int: "[64]", float: "[0.9, 0.999]"}
 
 

@@ -20,7 +20,6 @@ _FILLED_IN = {
     "schedule": {"optimizer"},
 }
 
-
 #: The arguments that gradcli fills in if a config does not: the length of the run.
 _FILLED_IN_IF_MISSING = {"schedule": {"T_max", "total_steps", "total_iters"}}
 

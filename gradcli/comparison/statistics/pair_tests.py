@@ -1,49 +1,34 @@
-"""What scores over seeds say about the arms of a comparison, as pure functions on arrays.
-
-An *arm* is one way to train (an optimizer with its settings), run once per seed; all arms use the
-same seeds, so two arms are compared seed by seed. A *score* is a number such as an accuracy, better
-if higher, or an error, better if lower. A trial that diverged has the score `DIVERGED`; one without
-a result (it failed, or was not run) has NaN. Neither is averaged in: both are counted.
-
-Estimates, intervals, tests and their power belong here, sentences about them in `warnings`. Files,
-tables and torch do not. Distributions come from `scipy.special`: the functions behind
-`scipy.stats`, at a fraction of its import time and cost per call.
-"""
+"""Two arms: which one the scores of the same seeds prefer, and how surely, among all pairs."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from gradcli.comparison.crossed import DifferenceVariance, variance_from_examples
+from gradcli.comparison.statistics.arm_scores import (
+    DIVERGED,
+    EVERYTHING,
+    LEVEL,
+    merit,
+    rank_arms,
+    summarise_finite,
+)
+from gradcli.comparison.statistics.seeds_needed import least_seeds
 from gradcli.comparison.verdicts import (
     ArmResult,
     ConfidenceInterval,
-    LearningRateSensitivity,
     PairEvidence,
     PairResult,
     Summary,
     Verdict,
 )
 from gradcli.records import Direction, ExampleScores
-
-#: The score of a trial that diverged, which no other trial has.
-DIVERGED = -math.inf
-#: The chance of any false verdict in a comparison of equal arms; intervals hold with 1 - LEVEL.
-LEVEL = 0.05
-#: The chance of a verdict that `seeds_to_separate` and `separable_effect` ask for.
-POWER = 0.8
-#: No more seeds than this are ever proposed.
-MOST_SEEDS = 1000
-
-_EVERYTHING: ConfidenceInterval = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,46 +96,6 @@ def compare_arms(
     return ScoreComparison(arms, _verdicts(tests))
 
 
-def summarise_scores(scores: ArrayLike) -> Summary:
-    """Return mean, deviation and 95% t interval of the finite ones among `scores` (n,).
-
-    The interval has no bounds: that of an accuracy may reach above 1.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    return _summarise_finite(values[np.isfinite(values)])
-
-
-def rank_arms(
-    scores: Mapping[str, NDArray[np.float64]], direction: Direction = "maximize"
-) -> tuple[ArmResult, ...]:
-    """Order the arms by their mean score, best first; equal arms keep their order and rank.
-
-    Arms without any score come last, and have no rank.
-    """
-    summaries = {name: summarise_scores(values) for name, values in scores.items()}
-    shortfall = {
-        name: -_merit(summary.mean, direction) if summary.count else math.inf
-        for name, summary in summaries.items()
-    }
-    return tuple(
-        ArmResult(
-            rank=(
-                1 + sum(other < shortfall[name] for other in shortfall.values())
-                if summaries[name].count
-                else None
-            ),
-            name=name,
-            score=summaries[name],
-            diverged=int(np.sum(scores[name] == DIVERGED)),
-            missing=int(np.sum(np.isnan(scores[name]))),
-        )
-        for name in sorted(scores, key=shortfall.__getitem__)
-    )
-
-
-# Pairs -------------------------------------------------------------------------------------
-
-
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Adjust p-values (m,) for being m, by Holm's step-down procedure.
 
@@ -202,7 +147,7 @@ def _test_pair(
     a_ended, b_ended = a_scores[ended], b_scores[ended]
     a_diverged, b_diverged = a_ended == DIVERGED, b_ended == DIVERGED
     scored = ~(a_diverged | b_diverged)
-    differences = _summarise_finite(
+    differences = summarise_finite(
         a_ended[scored] - b_ended[scored], least_std=resolution / math.sqrt(6)
     )
     evidence: PairEvidence = "none"
@@ -211,7 +156,7 @@ def _test_pair(
     variance, examples = None, 0
     if differences.count >= 2:
         evidence = "scores"
-        ahead = _ahead(_merit(differences.mean, direction))
+        ahead = _ahead(merit(differences.mean, direction))
         at = np.flatnonzero(ended)[scored]
         table = _difference_table(a_examples, b_examples, at)
         examples = 0 if table is None else table.shape[1]
@@ -283,7 +228,7 @@ def _verdict(test: _PairTest, p_adjusted: float, level: float) -> PairResult:
 def _interval(test: _PairTest, level: float) -> ConfidenceInterval:
     """Return the interval that misses the true mean difference with probability `level`."""
     if test.variance is None:
-        return _EVERYTHING
+        return EVERYTHING
     half_width = test.variance.critical(level) * test.variance.error
     return test.differences.mean - half_width, test.differences.mean + half_width
 
@@ -295,150 +240,8 @@ def _seeds_needed(tie: _PairTest, level: float) -> int | None:
     if tie.ahead == "tie" or tie.variance is None:
         return None
     variance, mean = tie.variance, tie.differences.mean
-    return _least_seeds(lambda seeds: variance.with_seeds(seeds).power(mean, level))
-
-
-def _summarise_finite(values: NDArray[np.float64], least_std: float = 0.0) -> Summary:
-    """Summarise finite values, with a deviation of at least `least_std`."""
-    count = len(values)
-    mean = float(np.mean(values)) if count else math.nan
-    std = max(float(np.std(values, ddof=1)), least_std) if count >= 2 else math.nan
-    return Summary(count, mean, std, _t_interval(mean, std, count, LEVEL))
-
-
-def _t_interval(mean: float, std: float, count: int, level: float) -> ConfidenceInterval:
-    """Return the interval that misses the true mean with probability `level`."""
-    if count < 2:
-        return _EVERYTHING
-    half_width = _critical_t(count, level) * std / math.sqrt(count)
-    return mean - half_width, mean + half_width
-
-
-def _critical_t(count: int, level: float) -> float:
-    """Return the value that |t| of `count` values with mean 0 exceeds with probability `level`."""
-    return float(special.stdtrit(count - 1, 1 - level / 2))
-
-
-def _merit(score: float, direction: Direction) -> float:
-    return score if direction == "maximize" else -score
+    return least_seeds(lambda seeds: variance.with_seeds(seeds).power(mean, level))
 
 
 def _ahead(gain: float) -> Verdict:
     return "a" if gain > 0 else "b" if gain < 0 else "tie"
-
-
-# Power -------------------------------------------------------------------------------------
-
-
-def power(effect: float, seeds: int, level: float = LEVEL) -> float:
-    """Return the chance that the paired t-test detects a true difference, in its direction.
-
-    With n seeds, t has the non-central t distribution with n - 1 degrees of freedom and the
-    non-centrality effect · √n (Cohen 1988, "Statistical power analysis for the behavioral
-    sciences", chapter 2).
-
-    Args:
-        effect: the true difference over the deviation of the differences between seeds, >= 0.
-        seeds: n, at least 2.
-        level: the two-sided level of the test; `LEVEL` / m for the strictest of m pairs.
-    """
-    critical = _critical_t(seeds, level)
-    return 1 - float(special.nctdtr(seeds - 1, effect * math.sqrt(seeds), critical))
-
-
-def seeds_to_separate(effect: float, level: float = LEVEL) -> int | None:
-    """Return the least number of seeds with which `power` reaches `POWER`.
-
-    None if `MOST_SEEDS` are too few, as for an effect of 0. The arguments are those of `power`. If
-    the effect was estimated, the answer is as rough as the estimate.
-    """
-    return _least_seeds(lambda seeds: power(effect, seeds, level))
-
-
-def _least_seeds(power_with: Callable[[int], float]) -> int | None:
-    """Return the least number of seeds with enough power; None if `MOST_SEEDS` have too little."""
-    counts = range(2, MOST_SEEDS + 1)
-    index = bisect_left(counts, POWER, key=power_with)
-    return counts[index] if index < len(counts) else None
-
-
-def separable_effect(seeds: int, level: float = LEVEL) -> float:
-    """Return the least effect that is detected with the chance `POWER`; infinite for 1 seed."""
-    if seeds < 2:
-        return math.inf
-    critical = _critical_t(seeds, level)
-    return float(special.nctdtrinc(seeds - 1, 1 - POWER, critical)) / math.sqrt(seeds)
-
-
-# Tuning ------------------------------------------------------------------------------------
-
-
-def learning_rate_sensitivity(
-    learning_rates: ArrayLike, scores: ArrayLike, tolerance: float = 0.01
-) -> LearningRateSensitivity:
-    """Measure how wide the range of good learning rates is.
-
-    The range is the longest run of neighbours in the grid, the best among them, whose scores are at
-    most `tolerance` below the best. A trial that diverged or has no result ends it. It is as coarse
-    as the grid: it reaches from one tried value to another.
-
-    Args:
-        learning_rates: the grid (n,), positive, in any order.
-        scores: one per learning rate (n,), the higher the better.
-        tolerance: in the unit of the scores; 0.01 is one point of accuracy.
-    """
-    rates = np.asarray(learning_rates, dtype=np.float64)
-    order = np.argsort(rates)
-    rates = rates[order]
-    values = np.asarray(scores, dtype=np.float64)[order]
-    values = np.where(np.isfinite(values), values, DIVERGED)
-    best = int(np.argmax(values))
-    if values[best] == DIVERGED:
-        return LearningRateSensitivity(math.nan, math.nan, math.nan, False, False)
-    bad = np.flatnonzero(values < values[best] - tolerance)
-    first = int(np.max(bad[bad < best], initial=-1)) + 1
-    last = int(np.min(bad[bad > best], initial=len(rates))) - 1
-    end = len(rates) - 1
-    return LearningRateSensitivity(
-        best=float(rates[best]),
-        low=float(rates[first]),
-        high=float(rates[last]),
-        best_at_edge=best in (0, end),
-        open_ended=first == 0 or last == end,
-    )
-
-
-# Targets -----------------------------------------------------------------------------------
-
-
-def time_to_target(
-    times: ArrayLike, scores: ArrayLike, target: float, direction: Direction = "maximize"
-) -> float:
-    """Return the first of `times` (n,) at which the score is as good as `target`, or better.
-
-    NaN without a target. Infinite if it never is, as in AlgoPerf (Dahl et al. 2023, arXiv
-    2306.07179).
-
-    Args:
-        times: when a trial was evaluated, rising: steps or seconds.
-        scores: what it scored then (n,).
-        target: the score to reach; NaN for none.
-        direction: whether higher or lower scores are better.
-    """
-    if math.isnan(target):
-        return math.nan
-    values = np.asarray(scores, dtype=np.float64)
-    reached = np.flatnonzero(values >= target if direction == "maximize" else values <= target)
-    return float(np.asarray(times)[reached[0]]) if len(reached) else math.inf
-
-
-def median_time(times: ArrayLike) -> float:
-    """Return the median of times to a target (n,), infinite ones included.
-
-    A median needs no number for a trial that never reaches the target; a mean would leave it out
-    and so reward it. The median is infinite if half of the trials or more do not reach it. NaN (no
-    result) is left out; NaN if nothing else is there.
-    """
-    values = np.asarray(times, dtype=np.float64)
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else math.nan

@@ -18,13 +18,10 @@ from gradcli.comparison.statistics import (
     POWER,
     compare_arms,
     holm,
-    learning_rate_sensitivity,
-    median_time,
     power,
     seeds_to_separate,
     separable_effect,
     summarise_scores,
-    time_to_target,
 )
 from gradcli.comparison.verdicts import Selection
 
@@ -52,52 +49,6 @@ def simulated_scores(arms, seeds, generator, noise=0.003):
     """Scores of equal arms: a seed makes all better or worse, and each has its own noise."""
     seed_effect = generator.normal(0.97, 0.01, size=seeds)
     return seed_effect + generator.normal(0, noise, size=(arms, seeds))
-
-
-# One arm
-
-
-def test_a_summary_agrees_with_scipy():
-    summary = summarise_scores(A)
-    assert summary.count == 5
-    assert summary.mean == pytest.approx(sum(A) / 5)
-    assert summary.std == pytest.approx(stats.tstd(A))
-    expected = stats.ttest_1samp(A, 0).confidence_interval(0.95)
-    assert summary.ci95 == pytest.approx(tuple(expected))
-
-
-def test_an_interval_covers_the_truth_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    intervals = [summarise_scores(generator.normal(3, 2, size=4)).ci95 for _ in range(COMPARISONS)]
-    low, high = binomial_bound(0.95)
-    assert low <= np.mean([left < 3 < right for left, right in intervals]) <= high
-
-
-def test_diverged_and_missing_trials_are_counted_and_never_averaged_in():
-    arm = compare(a=[*A, DIVERGED, DIVERGED, NAN]).arms[0]
-    assert arm.score == summarise_scores(A)
-    assert (arm.diverged, arm.missing) == (2, 1)
-
-
-@pytest.mark.parametrize("scores", [[], [NAN, DIVERGED], [0.9], [0.9, DIVERGED]])
-def test_fewer_than_two_scores_leave_every_mean_possible(scores):
-    summary = summarise_scores(scores)
-    assert summary.ci95 == (-math.inf, math.inf)
-    assert math.isnan(summary.std)
-    assert math.isnan(summary.mean) == (summary.count == 0)
-
-
-def test_arms_are_ranked_by_their_mean_and_those_without_a_score_come_last():
-    dead = [DIVERGED] * 5
-    arms = compare(dead=dead, b=B, c=C, twin=B, a=A, failed=[NAN] * 5).arms
-    assert [(arm.name, arm.rank) for arm in arms] == [
-        ("c", 1),
-        ("a", 2),
-        ("b", 3),
-        ("twin", 3),
-        ("dead", None),
-        ("failed", None),
-    ]
 
 
 # Pairs
@@ -436,9 +387,6 @@ def test_a_tie_among_several_pairs_is_held_to_the_level_at_which_holm_stopped():
     assert tie.seeds_needed == compare(a=A, b=B).pairs[0].seeds_needed
 
 
-# Tuning
-
-
 def test_a_selection_sets_the_fresh_scores_beside_the_selected_one():
     selection = Selection("adam", 0.9294, summarise_scores([0.9244, 0.9234, 0.9224]))
     assert selection.optimism == pytest.approx(0.006)
@@ -460,88 +408,3 @@ def test_the_best_of_ten_equal_settings_is_lucky_by_the_expected_maximum():
     ]
     error = np.std(optimism) / math.sqrt(COMPARISONS)
     assert abs(np.mean(optimism) - 1.5388) < 3 * error
-
-
-def test_the_range_of_good_learning_rates():
-    rates = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-    found = learning_rate_sensitivity(rates, [0.90, 0.965, 0.97, 0.962, DIVERGED])
-    assert (found.best, found.low, found.high) == (1e-2, 1e-3, 1e-1)
-    assert found.decades == pytest.approx(2)
-    assert not found.best_at_edge
-    assert not found.open_ended
-
-
-@pytest.mark.parametrize("outside", [DIVERGED, NAN, 0.95])
-def test_the_range_ends_at_the_first_bad_learning_rate(outside):
-    found = learning_rate_sensitivity([1, 10, 100, 1000], [0.97, outside, 0.97, 0.971])
-    assert (found.best, found.low, found.high) == (1000, 100, 1000)
-    assert found.best_at_edge
-    assert found.open_ended
-
-
-def test_a_range_may_reach_the_edge_of_the_grid_when_the_best_does_not():
-    found = learning_rate_sensitivity([1, 10, 100], [0.965, 0.97, 0.1])
-    assert (found.best_at_edge, found.open_ended) == (False, True)
-
-
-def test_the_best_may_be_at_the_lower_edge():
-    assert learning_rate_sensitivity([1, 10, 100], [0.97, 0.9, 0.8]).best_at_edge
-
-
-def test_a_score_exactly_as_far_below_as_is_tolerated_is_in_the_range():
-    assert learning_rate_sensitivity([1, 10, 100], [0.5, 0.75, 0.5], tolerance=0.25).decades == 2
-
-
-def test_the_order_of_the_grid_does_not_matter():
-    rates, scores = [1e-3, 1e-2, 1e-1, 1.0], [0.90, 0.965, 0.97, DIVERGED]
-    expected = learning_rate_sensitivity(rates, scores)
-    for order in itertools.permutations(range(4)):
-        shuffled = [[values[i] for i in order] for values in (rates, scores)]
-        assert learning_rate_sensitivity(*shuffled) == expected
-
-
-def test_a_wider_tolerance_never_narrows_the_range():
-    generator = np.random.default_rng(10)
-    scores = generator.normal(size=9)
-    grid = np.logspace(-4, 0, 9)
-    widths = [learning_rate_sensitivity(grid, scores, t).decades for t in np.linspace(0, 5, 30)]
-    assert widths == sorted(widths)
-    assert widths[0] == 0
-    assert widths[-1] == pytest.approx(4)
-
-
-def test_a_grid_that_diverged_everywhere_has_no_best():
-    found = learning_rate_sensitivity([0.1, 1.0], [DIVERGED, NAN])
-    assert math.isnan(found.best)
-    assert math.isnan(found.decades)
-
-
-# Targets
-
-
-def test_the_time_to_a_target_is_that_of_the_first_evaluation_there():
-    steps, scores = [100, 200, 300, 400], [0.90, 0.95, 0.94, 0.96]
-    assert time_to_target(steps, scores, 0.95) == 200
-    assert time_to_target(steps, scores, 0.955) == 400
-    assert time_to_target(steps, scores, 0.97) == math.inf
-    assert time_to_target([0.5, 1.5], [NAN, 0.95], 0.9) == 1.5
-    assert time_to_target([], [], 0.5) == math.inf
-
-
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [
-        ([300, 100, 200], 200),
-        ([100, 200, math.inf], 200),
-        ([100, math.inf, math.inf], math.inf),
-        ([100, math.inf], math.inf),
-        ([math.inf, math.inf], math.inf),
-        ([100, NAN, 300], 200),
-    ],
-)
-def test_the_median_time_counts_those_that_never_arrive(times, expected):
-    assert median_time(times) == expected
-
-
-def test_no_known_time_has_no_median():
-    assert math.isnan(median_time([NAN]))

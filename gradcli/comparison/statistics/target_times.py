@@ -1,0 +1,43 @@
+"""When trials reach a target, and the middle of such times."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradcli.records import Direction
+
+
+def time_to_target(
+    times: ArrayLike, scores: ArrayLike, target: float, direction: Direction = "maximize"
+) -> float:
+    """Return the first of `times` (n,) at which the score is as good as `target`, or better.
+
+    NaN without a target. Infinite if it never is, as in AlgoPerf (Dahl et al. 2023, arXiv
+    2306.07179).
+
+    Args:
+        times: when a trial was evaluated, rising: steps or seconds.
+        scores: what it scored then (n,).
+        target: the score to reach; NaN for none.
+        direction: whether higher or lower scores are better.
+    """
+    if math.isnan(target):
+        return math.nan
+    values = np.asarray(scores, dtype=np.float64)
+    reached = np.flatnonzero(values >= target if direction == "maximize" else values <= target)
+    return float(np.asarray(times)[reached[0]]) if len(reached) else math.inf
+
+
+def median_time(times: ArrayLike) -> float:
+    """Return the median of times to a target (n,), infinite ones included.
+
+    A median needs no number for a trial that never reaches the target; a mean would leave it out
+    and so reward it. The median is infinite if half of the trials or more do not reach it. NaN (no
+    result) is left out; NaN if nothing else is there.
+    """
+    values = np.asarray(times, dtype=np.float64)
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else math.nan
