@@ -6,7 +6,6 @@ Everything is read in passing, by hooks that exist for one step. Numbers are kep
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +34,7 @@ from gradcli.gradients.set_up import (
     replaced_layers,
     weight_gain,
 )
-from gradcli.gradients.tensors import tensor_range, tensors_in
+from gradcli.gradients.tensors import main_tensor, row_sums, tensor_range, tensors_in
 from gradcli.records import LayerInfo, ParameterGroup, SetupRecord
 
 
@@ -285,7 +284,7 @@ class SetupWatch:
             self._note_output(-self._loose.returns, self._loose, output)
 
     def _note_output(self, index: int, call: ForwardCall, output: Any) -> None:
-        tensor = _main_output(output)
+        tensor = main_tensor(output)
         if tensor is None:
             return
         if index >= 0:
@@ -294,7 +293,7 @@ class SetupWatch:
             tensor.register_hook(_Output(self._log, index))  # type: ignore[no-untyped-call]
         call.rows = tensor.shape[0] if tensor.ndim else 1
         call.outputs = tensor_range(tensor)
-        call.output_sums = _sums(tensor)
+        call.output_sums = row_sums(tensor)
 
 
 class _Begin(Hook):
@@ -378,23 +377,6 @@ class _Output(Hook):
             if seen:
                 key = ("target", self._index, usual, seen)
                 self._log.note(key, rows[usual].item() / seen)
-
-
-def _main_output(output: Any) -> Tensor | None:
-    """Return the first tensor with at least one dimension, or else the first one."""
-    found: Iterator[Tensor] = tensors_in(output)
-    everything = list(found)
-    shaped = (one for one in everything if one.ndim)
-    return next(shaped, everything[0] if everything else None)
-
-
-@torch.no_grad()
-def _sums(tensor: Tensor) -> tuple[float, float]:
-    """Return the smallest and the largest sum over the last axis; NaN for fewer than two axes."""
-    if tensor.ndim < 2 or not tensor.is_floating_point() or not tensor.numel():
-        return math.nan, math.nan
-    low, high = torch.aminmax(tensor.detach().sum(dim=-1, dtype=torch.float32))
-    return low.item(), high.item()
 
 
 def _is(key: Any, kind: str) -> bool:

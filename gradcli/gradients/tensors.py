@@ -25,6 +25,13 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
+def main_tensor(values: Any) -> Tensor | None:
+    """Return the first tensor with at least one dimension, or else the first one."""
+    everything = list(tensors_in(values))
+    shaped = (one for one in everything if one.ndim)
+    return next(shaped, everything[0] if everything else None)
+
+
 def with_gradient(inputs: Tensor) -> Tensor:
     """Return a view of the inputs that has a gradient; integers, which have none, as they are."""
     return inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs
@@ -60,6 +67,15 @@ def tensor_range(tensor: Tensor | None) -> TensorRange | None:
         high.item(),
         whole=whole,
     )
+
+
+@torch.no_grad()
+def row_sums(tensor: Tensor) -> tuple[float, float]:
+    """Return the smallest and the largest sum over the last axis; NaN for fewer than two axes."""
+    if tensor.ndim < 2 or not tensor.is_floating_point() or not tensor.numel():
+        return math.nan, math.nan
+    low, high = torch.aminmax(tensor.detach().sum(dim=-1, dtype=torch.float32))
+    return low.item(), high.item()
 
 
 def _mean_and_std(values: Tensor) -> tuple[float, float]:
