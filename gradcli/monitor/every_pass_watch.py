@@ -24,8 +24,9 @@ from gradcli.monitor.wrappers import is_compiled
 from gradcli.records import LayerInfo
 from gradcli.tracing.backward_trace import BackwardTrace
 from gradcli.tracing.fault_place import Place
+from gradcli.tracing.nested_tensors import all_finite, tensors_in
 from gradcli.tracing.non_finite import nearest_the_loss, of_a_hook
-from gradcli.tracing.pass_trace import PassTrace, all_finite, in_backward, tensors_in
+from gradcli.tracing.pass_trace import PassTrace, in_backward
 from gradcli.tracing.replay import argument_names
 
 _MOST_PASSES = 1024

@@ -15,7 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcli.tracing.causes import slope_cause
 from gradcli.tracing.fault_place import Place
-from gradcli.tracing.pass_trace import END, START, all_finite, tensors_in
+from gradcli.tracing.nested_tensors import all_finite, tensors_in
+from gradcli.tracing.pass_trace import END, START
 
 _MODEL = "(model)"
 _LEAF = "AccumulateGrad"

@@ -9,7 +9,7 @@ that handed it on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,13 @@ from gradcli.fast.backward_pass import current_backward_pass
 from gradcli.fast.dispatch import TorchDispatchMode
 from gradcli.tracing.causes import cause, is_fully_masked
 from gradcli.tracing.fault_place import Place
+from gradcli.tracing.nested_tensors import (
+    is_plain,
+    named_tensors,
+    numbers_in,
+    storage_of,
+    tensors_in,
+)
 
 # What these return is not initialised, so it means nothing.
 _ALLOCATIONS = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "resize"})
@@ -119,10 +126,10 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._events: dict[int, tuple[_Event, Tensor]] = {}
         self._awaiting: list[tuple[_Frame, _Event]] = []
         self._arguments = {
-            _storage(tensor): name
+            storage_of(tensor): name
             for argument, value in arguments.items()
-            for name, tensor in _named(value, argument)
-            if _is_plain(tensor)
+            for name, tensor in named_tensors(value, argument)
+            if is_plain(tensor)
         }
         self._parameters: dict[int, Place] | None = None
         self._last_outside: _Event | None = None
@@ -182,18 +189,18 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         keywords = kwargs or {}
         if self.reads is not None:
-            self.reads.update(_storage(one) for one in tensors_in(args) if _is_plain(one))
+            self.reads.update(storage_of(one) for one in tensors_in(args) if is_plain(one))
         operation = func.overloadpacket.__name__.removesuffix("_")
         if not self.active or operation in _ALLOCATIONS or in_backward():
             return func(*args, **keywords)
         earlier = args
         if func._schema.is_mutable:  # the inputs will have changed when the result is known
             earlier = tuple(
-                one.clone() if isinstance(one, Tensor) and _is_plain(one) else one for one in args
+                one.clone() if isinstance(one, Tensor) and is_plain(one) else one for one in args
             )
         result = func(*args, **keywords)
         for tensor in tensors_in(result):
-            if _is_plain(tensor) and not bool(torch.isfinite(tensor).all()):
+            if is_plain(tensor) and not bool(torch.isfinite(tensor).all()):
                 self._note(operation, args, earlier, keywords, tensor)
         return result
 
@@ -218,10 +225,10 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for tensor, values in zip(
                 tensors_in((arguments, keywords)), tensors_in((earlier, keywords)), strict=True
             )
-            if _is_plain(values) and not bool(torch.isfinite(values).all())
+            if is_plain(values) and not bool(torch.isfinite(values).all())
         ]
         born = not any(one.has_nan for one in inputs) if has_nan else not inputs
-        constants = _numbers((earlier, keywords))
+        constants = numbers_in((earlier, keywords))
         frame = self._stack[-1] if self._stack else self._outside
         fully_masked = born and bool(inputs) and is_fully_masked(operation, earlier)
         event = _Event(
@@ -234,14 +241,14 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             fully_masked=fully_masked,
             after=frame.last_returned,
         )
-        self._events[_storage(result)] = event, result
+        self._events[storage_of(result)] = event, result
         if not self._stack:
             self._last_outside = event
         if born:
             self._awaiting.append((frame, event))
 
     def _input(self, tensor: Tensor, values: Tensor) -> _Input:
-        key, size = _storage(tensor), tensor.numel()
+        key, size = storage_of(tensor), tensor.numel()
         has_nan = bool(torch.isnan(values).any())
         event = self._events[key][0] if key in self._events else None
         if event is None:
@@ -261,16 +268,16 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     *((*pair, BUFFER) for pair in module.named_buffers(recurse=False)),
                 ]
                 for tensor_name, tensor, reason in own:
-                    if _is_plain(tensor):
+                    if is_plain(tensor):
                         full = f"{name}.{tensor_name}" if name else tensor_name
                         place = Place("parameters", name or _MODEL, cause=reason, tensor=full)
-                        self._parameters.setdefault(_storage(tensor), place)
+                        self._parameters.setdefault(storage_of(tensor), place)
         return self._parameters
 
     def _events_of(self, output: Any) -> Iterator[tuple[_Event, Tensor]]:
         for tensor in tensors_in(output):
-            if _is_plain(tensor) and _storage(tensor) in self._events:
-                yield self._events[_storage(tensor)][0], tensor
+            if is_plain(tensor) and storage_of(tensor) in self._events:
+                yield self._events[storage_of(tensor)][0], tensor
 
     def _source(self, event: _Event) -> _Event | _Input:
         """Go back from an operation to the one that made the value, or to what was given."""
@@ -302,7 +309,7 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def has_read(self, tensors: Iterable[Tensor]) -> bool:
         """Whether an operation was given one of `tensors`."""
         reads = self.reads or set()
-        return any(_is_plain(one) and _storage(one) in reads for one in tensors)
+        return any(is_plain(one) and storage_of(one) in reads for one in tensors)
 
     def _origin(self, event: _Event) -> Place:
         return self._described(self._source(event), event)
@@ -335,76 +342,3 @@ class PassTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def in_backward() -> bool:
     """Whether a backward pass is running, in which a checkpoint repeats forward passes."""
     return current_backward_pass() != -1
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the floating-point and complex tensors in a nested value, also in dataclasses."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point() or value.is_complex():
-            yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, tuple | list | set):
-        for item in value:
-            yield from tensors_in(item)
-    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        for name in value.__dataclass_fields__:
-            yield from tensors_in(getattr(value, name, None))
-
-
-def _named(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in an argument with the expressions that get them: `batch['images']`."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _named(item, f"{name}[{key!r}]")
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            yield from _named(item, f"{name}[{index}]")
-    else:
-        yield from ((name, tensor) for tensor in tensors_in(value))
-
-
-def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a nested value with its tensors changed; what is no plain container stays."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if type(value) is dict:
-        return {key: mapped(item, change) for key, item in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(mapped(item, change) for item in value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(mapped(item, change) for item in value))
-    return value
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, float):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _numbers(item)
-    elif isinstance(value, dict):
-        yield from _numbers(tuple(value.values()))
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether it has values that can be looked at."""
-    return (
-        tensor.layout == torch.strided
-        and tensor.device.type != "meta"
-        and (tensor.is_floating_point() or tensor.is_complex())
-    )
-
-
-def _storage(tensor: Tensor) -> int:
-    """Return what tensors with the same memory share."""
-    key: int = tensor.untyped_storage()._cdata
-    return key
-
-
-def all_finite(tensors: Iterable[Tensor | None]) -> bool:
-    """Whether every tensor that exists is finite."""
-    return all(
-        bool(torch.isfinite(one).all()) for one in tensors if one is not None and _is_plain(one)
-    )

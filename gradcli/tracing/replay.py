@@ -17,7 +17,8 @@ from gradcli.fast.dispatch import TorchDispatchMode
 from gradcli.tracing.backward_trace import BackwardTrace
 from gradcli.tracing.fault_place import Place
 from gradcli.tracing.kept_state import state_kept
-from gradcli.tracing.pass_trace import PassTrace, mapped, tensors_in
+from gradcli.tracing.nested_tensors import mapped, tensors_in
+from gradcli.tracing.pass_trace import PassTrace
 
 # Of the made-up gradient w.r.t. the outputs: any values do that are neither 0 nor alike.
 _SEED = 20_000
