@@ -1,51 +1,32 @@
 """`GradientMonitor`: records the user's own training loop as `gradcli train` records its own.
 
-`LoopMonitor` measures; here the records go to a run directory and to the user's recorders.
+`LoopMonitor` measures, and `OwnRun` keeps the records. Here stands what the user calls.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
-import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from gradcli.errors import UserError
-from gradcli.gradients.layers import class_name
-from gradcli.inspection.run_summary import summarise_run
 from gradcli.monitor.loop_monitor import LoopMonitor
-from gradcli.monitor.ranks import Watch, is_divided, is_first_process, process_count
-from gradcli.notation.faults import fault_message
+from gradcli.monitor.own_run import OwnRun
+from gradcli.monitor.ranks import Watch, is_divided, is_first_process
 from gradcli.records import (
-    DataInfo,
     Direction,
-    EvalRecord,
     FaultRecord,
     LayerRecord,
     Metric,
     Recorder,
-    RunInfo,
     SetupRecord,
-    Status,
     StepRecords,
 )
-from gradcli.runs import RunWriter, create_run_directory, load_run
-from gradcli.runs.provenance import provenance
-from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
-
-_CONFIG = """\
-# A model and a training loop of the user's own, watched by gradcli.GradientMonitor.
-# gradcli can show this run, but not repeat or resume it.
-"""
 
 
 class GradientMonitor:
@@ -153,7 +134,8 @@ class GradientMonitor:
         self.run: Path | None = None
         self._closed = False
         self._loop: LoopMonitor | None = None
-        self._records = is_first_process()
+        self._own_run: OwnRun | None = None
+        records = is_first_process()
         if watch not in get_args(Watch):
             raise UserError(
                 f"watch is '{watch}'; it can be {' or '.join(get_args(Watch))}.",
@@ -167,7 +149,7 @@ class GradientMonitor:
                 hint="letters, digits, dots, dashes and underscores",
             )
         self._metric = _metric(metric)
-        if not (self._records or stop_on_fault or is_divided(model)):
+        if not (records or stop_on_fault or is_divided(model)):
             return  # this process has nothing to tell the first one
         self._loop = LoopMonitor(
             model,
@@ -178,15 +160,21 @@ class GradientMonitor:
             stop_on_fault=stop_on_fault,
             watch=watch,
         )
-        if not self._records:
+        if not records:
             return
-        self._began = time.monotonic()
-        self._loss_sum, self._losses = 0.0, 0
         try:
-            self._begin(name, optimizer, runs_dir, recorders)
+            self._own_run = OwnRun(
+                self._loop,
+                optimizer,
+                name=name,
+                runs_dir=runs_dir,
+                recorders=recorders,
+                metric=self._metric,
+            )
         except BaseException:
             self._loop.close()
             raise
+        self.run = self._own_run.directory
 
     def step(self, loss: Tensor | float, *, epoch: int | None = None) -> None:
         """Measure the gradients: call it after `backward` and before you clip them.
@@ -231,24 +219,8 @@ class GradientMonitor:
                 )
             score = accuracy
         self._refuse_closed("evaluation")
-        if self._loop is None or not self._records:
-            return
-        self._loop.flush()
-        record = EvalRecord(
-            step=self._loop.updates,
-            epoch=self._loop.epoch,
-            split=split,
-            loss=float(loss),
-            score=float(score),
-            train_loss=self._loss_sum / self._losses if self._losses else math.nan,
-            seconds=self._seconds,
-            seconds_train=math.nan,
-        )
-        if split == "val":
-            self._loss_sum, self._losses = 0.0, 0
-        self._recorders.record(record)
-        self._note_progress()
-        self._writer.set_status("running")
+        if self._own_run is not None:
+            self._own_run.evaluation(split, loss=float(loss), score=float(score))
 
     def close(self) -> None:
         """End the run, as finished or diverged, and remove all hooks; safe to call again."""
@@ -266,110 +238,18 @@ class GradientMonitor:
     ) -> None:
         self._end(error)
 
-    def _begin(
-        self,
-        name: str,
-        optimizer: Any,
-        runs_dir: str | Path | None,
-        recorders: Sequence[Recorder],
-    ) -> None:
-        assert self._loop is not None
-        loop = self._loop
-        folder = Path(os.environ.get("GRADCLI_RUNS", "runs") if runs_dir is None else runs_dir)
-        group = optimizer.param_groups[0]
-        parameters = list(loop.model.parameters())
-        model_name = class_name(loop.model)
-        numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
-        settings = {"model": model_name, "optimizer": loop.optimizer_name, **numbers}
-        self.run = create_run_directory(folder, name)
-        config = _CONFIG + json.dumps(settings, indent=2) + "\n"
-        self._writer = RunWriter(self.run, config, provenance())
-        if process_count() > 1:
-            self._writer.note(processes=process_count())
-        self._recorders = Recorders(RunDirectoryRecorder(self._writer, {}), recorders)
-        info = RunInfo(
-            run=self.run.name,
-            name=name,
-            data=DataInfo("own", 0, 0, 0, "", (0, 0, 0), 0),
-            model=model_name,
-            model_size=sum(p.numel() for p in parameters if p.requires_grad),
-            optimizer=loop.optimizer_name,
-            learning_rate=float(group.get("lr", math.nan)),
-            schedule="",
-            clip="",
-            activation="",
-            device=parameters[0].device.type,
-            threads=torch.get_num_threads(),
-            batch_size=0,
-            epochs=0,
-            total_steps=0,
-            start_step=0,
-            layers=loop.layers,
-            metric=self._metric,
-            loss="",
-        )
-        self._recorders.begin(info, settings)
-
     def _take(self, record: StepRecords | LayerRecord | SetupRecord | FaultRecord) -> None:
-        if not self._records:
-            return
-        self._recorders.record(record)
-        if isinstance(record, StepRecords):
-            self._loss_sum += float(record.loss.sum())
-            self._losses += len(record)
-        if isinstance(record, FaultRecord):
-            warnings.warn(fault_message(record), RuntimeWarning, stacklevel=2)
+        if self._own_run is not None:
+            self._own_run.take(record)
 
     def _end(self, error: BaseException | None) -> None:
         if self._closed:
             return
         self._closed = True
-        if self._loop is None:
-            return
-        if not self._records:
+        if self._own_run is not None:
+            self._own_run.end(error)
+        elif self._loop is not None:
             self._loop.close()
-            return
-        try:
-            self._loop.close()
-            self._warn_without_update(error)
-            self._note_progress(whole=error is None)
-            self._writer.note(**_described(error))
-            summary = summarise_run(
-                load_run(self._writer.directory), status=_status(self._loop, error)
-            )
-            self._recorders.store(summary)
-            self._recorders.finish(summary)
-        except OSError:
-            if error is None:  # otherwise a full disk, say, would hide what went wrong
-                raise
-        finally:
-            self._recorders.close()
-
-    def _warn_without_update(self, error: BaseException | None) -> None:
-        """Warn if the optimizer never made an update, so that nothing was learned or recorded."""
-        assert self._loop is not None
-        loop = self._loop
-        if error is None and loop.fault is None and not loop.updates and loop.without_update > 1:
-            warnings.warn(
-                f"monitor.step(loss) was called {loop.without_update} times, but optimizer.step() "
-                f"of this {loop.optimizer_name} never: no weight moved, and no step is on record.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-
-    def _note_progress(self, *, whole: bool = False) -> None:
-        """Note how far the training is; its last epoch counts if it is `whole`."""
-        assert self._loop is not None
-        epoch = self._loop.epoch
-        self._writer.note(
-            progress={"steps": self._loop.updates, "epochs": epoch if whole else max(0, epoch - 1)},
-            skipped_steps=self._loop.skipped,
-            calls={
-                "since_update": self._loop.since_update,
-                "most_before_update": self._loop.most_before_update,
-            },
-            seconds_total=self._seconds,
-        )
 
     def _refuse_closed(self, what: str) -> None:
         if self._closed:
@@ -378,23 +258,6 @@ class GradientMonitor:
                 where=f"monitor.{what}",
                 hint="GradientMonitor(model, optimizer) begins a new run",
             )
-
-    @property
-    def _seconds(self) -> float:
-        return time.monotonic() - self._began
-
-
-def _status(loop: LoopMonitor, error: BaseException | None) -> Status:
-    """Say how a run ended; it has not diverged if it recovered from a fault."""
-    if error is not None and not isinstance(error, FloatingPointError):
-        return "failed" if isinstance(error, Exception) else "interrupted"
-    if loop.fault is not None and not loop.last_is_finite:
-        return "diverged"
-    return "finished" if error is None else "failed"
-
-
-def _described(error: BaseException | None) -> dict[str, str]:
-    return {} if error is None else {"error": repr(error)}
 
 
 def _metric(given: tuple[str, Direction]) -> Metric:
