@@ -1,23 +1,22 @@
 """The data sets that are files of the user's own, apart from MNIST's four: one class a format.
 
-`gradcli.data.formats` reads the files. Here their examples become a `Dataset`: parts that a file
-does not have are held out, and the types of inputs and targets decide what is to be learnt.
+`gradcli.data.formats` reads the files, and `file_examples` makes a `Dataset` of their examples.
+Here stand the keys of a config, and which files they name.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from gradcli.data.data_source import DataRequest, DataSource
-from gradcli.data.dataset import Dataset, Split, split_dataset
+from gradcli.data.dataset import Dataset, Split
 from gradcli.data.examples import dataset_of, hold_out
+from gradcli.data.file_examples import LOSSES_OF_CLASSES, Loss, dataset_of_parts, standardized
 from gradcli.data.formats.bounded import refuse_too_large
 from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples, refuse_unlike
 from gradcli.data.formats.idx_arrays import read_idx_folder
@@ -37,22 +36,33 @@ from gradcli.data.formats.tables import read_table
 from gradcli.data.formats.text_tokens import Level, read_text
 from gradcli.data.sources import refuse_folder
 from gradcli.errors import UserError
-from gradcli.objectives import Objective, objective_named
+from gradcli.objectives import objective_named
 
-#: What is minimised. `auto` is cross_entropy for classes and mse for numbers.
-Loss = Literal["auto", "cross_entropy", "nll", "bce_with_logits", "mse", "l1"]
-
-#: Those whose targets are classes; those of the others are numbers.
-_OF_CLASSES: Final = ("cross_entropy", "nll")
 _TARGET_KINDS: Final[dict[str, TargetKind]] = {
-    **dict.fromkeys(_OF_CLASSES, "classes"),
+    **dict.fromkeys(LOSSES_OF_CLASSES, "classes"),
     **dict.fromkeys(("mse", "l1"), "numbers"),
 }
 _BYTES: Final = 256
 _INT64_BYTES: Final = 8
 
 
-class NpzFile(DataSource):
+class _Arrays(DataSource):
+    """Arrays of inputs and targets.
+
+    Args:
+        channels: where the channels of images are (`formats.Channels`).
+        loss: what is minimised.
+    """
+
+    def __init__(self, channels: Channels = "auto", loss: Loss = "auto") -> None:
+        self._channels, self._loss = channels, loss
+
+    def _dataset(self, parts: ExampleParts, request: DataRequest, where: Path) -> Dataset:
+        _refuse_second_val(request, parts.val is not None, where)
+        return dataset_of_parts(parts, request, self._loss, self.target_score, where)
+
+
+class NpzFile(_Arrays):
     """An archive of NumPy's arrays.
 
     Args:
@@ -64,34 +74,23 @@ class NpzFile(DataSource):
     def __init__(
         self, path: str | None = None, channels: Channels = "auto", loss: Loss = "auto"
     ) -> None:
-        self._path, self._channels, self._loss = path, channels, loss
+        super().__init__(channels, loss)
+        self._path = path
 
     def load(self, request: DataRequest) -> Dataset:
         """Read `data.path`."""
         refuse_folder(request)
         path = _given(self._path, "data.path", "FILE.npz")
-        parts = read_npz(path, channels=self._channels)
-        _refuse_second_val(request, parts.val is not None, path)
-        return _dataset(parts, request, self._loss, self.target_score, path)
+        return self._dataset(read_npz(path, channels=self._channels), request, path)
 
 
-class IdxArrays(DataSource):
-    """A folder of IDX files of any type and any number of axes.
-
-    Args:
-        channels: where the channels of images are (`formats.Channels`).
-        loss: what is minimised.
-    """
-
-    def __init__(self, channels: Channels = "auto", loss: Loss = "auto") -> None:
-        self._channels, self._loss = channels, loss
+class IdxArrays(_Arrays):
+    """A folder of IDX files of any type and any number of axes."""
 
     def load(self, request: DataRequest) -> Dataset:
         """Read `data.folder`."""
         folder = _given(request.folder, "data.folder", "FOLDER")
-        parts = read_idx_folder(folder, channels=self._channels)
-        _refuse_second_val(request, parts.val is not None, folder)
-        return _dataset(parts, request, self._loss, self.target_score, folder)
+        return self._dataset(read_idx_folder(folder, channels=self._channels), request, folder)
 
 
 class ImageFolder(DataSource):
@@ -110,7 +109,7 @@ class ImageFolder(DataSource):
         folder = _given(request.folder, "data.folder", "FOLDER")
         parts = read_image_folder(folder, mode=self._mode, size=self._size)
         _refuse_second_val(request, parts.val is not None, folder)
-        return _dataset(parts, request, "auto", self.target_score, folder)
+        return dataset_of_parts(parts, request, "auto", self.target_score, folder)
 
 
 class TableFile(DataSource):
@@ -158,8 +157,8 @@ class TableFile(DataSource):
         table = read_table(path)
         parts = self._parts(table, self._choice(table), request)
         if self._standardize:
-            parts = _standardized(parts)
-        return _dataset(parts, request, self._loss, self.target_score, path)
+            parts = standardized(parts)
+        return dataset_of_parts(parts, request, self._loss, self.target_score, path)
 
     def _choice(self, table: RawTable) -> TableChoice:
         if self._target is None:
@@ -306,119 +305,3 @@ def _rows(examples: Examples, rows: Tensor) -> Examples:
     return Examples(
         examples.inputs[rows], examples.targets[rows], examples.classes, examples.columns
     )
-
-
-def _standardized(parts: ExampleParts) -> ExampleParts:
-    """Return the parts with inputs of mean 0 and deviation 1 in the training examples.
-
-    A column that is constant there becomes 0 there.
-    """
-    training = parts.train.inputs.double()
-    mean, deviation = training.mean(dim=0), training.std(dim=0, correction=0)
-    deviation[deviation == 0] = 1
-
-    def standardized(part: Examples) -> Examples:
-        inputs = ((part.inputs.double() - mean) / deviation).float()
-        return Examples(inputs, part.targets, part.classes, part.columns)
-
-    return ExampleParts(
-        standardized(parts.train),
-        None if parts.val is None else standardized(parts.val),
-        None if parts.test is None else standardized(parts.test),
-    )
-
-
-def _dataset(
-    parts: ExampleParts, request: DataRequest, loss: Loss, target_score: float, where: Path
-) -> Dataset:
-    """Make a data set of what a file holds. Images with classes stay bytes until they are used."""
-    objective = _objective(loss, parts.train, where)
-    train = _split(parts.train)
-    val = None if parts.val is None else _split(parts.val)
-    test = None if parts.test is None else _split(parts.test)
-    if objective.name in _OF_CLASSES and _are_images(train.inputs):
-        if test is None:
-            train, test = hold_out(train, None, request.name)
-        images = split_dataset(
-            train,
-            test,
-            name=request.name,
-            val=request.val if val is None else val,
-            target_score=target_score,
-        )
-        return replace(images, objective=objective)
-    return dataset_of(
-        _as_numbers(train, objective),
-        None if val is None else _as_numbers(val, objective),
-        None if test is None else _as_numbers(test, objective),
-        name=request.name,
-        objective=objective,
-        target_score=target_score if objective.metric.is_accuracy else math.nan,
-        held_out=request.val,
-    )
-
-
-def _split(part: Examples) -> Split:
-    return Split(part.inputs, part.targets)
-
-
-def _are_images(inputs: Tensor) -> bool:
-    return inputs.dtype == torch.uint8 and inputs.dim() == 4
-
-
-def _as_numbers(split: Split, objective: Objective) -> Split:
-    """Return a split with inputs, and targets unless they are classes, as float32.
-
-    The pixels of images become 0 to 1.
-    """
-    inputs = split.inputs / 255 if _are_images(split.inputs) else split.inputs.float()
-    of_classes = objective.name in _OF_CLASSES
-    return Split(inputs, split.targets if of_classes else split.targets.float())
-
-
-def _objective(loss: Loss, train: Examples, where: Path) -> Objective:
-    """Return what a model of the examples is trained to do.
-
-    Raises:
-        UserError: if the targets do not go with the loss, or do not tell which one is meant.
-    """
-    targets = train.targets
-    are_classes = not targets.is_floating_point() and targets.dim() == 1
-    if loss == "auto":
-        if targets.is_floating_point():
-            return objective_named("mse")
-        if are_classes:
-            loss = "cross_entropy"
-        else:
-            raise UserError(
-                f"The targets are {_in_words(targets)}, which may be numbers to predict, or yes "
-                "and no for several classes.",
-                where=str(where),
-                hint="data.loss=mse, or data.loss=bce_with_logits",
-            )
-    lowest, highest = targets.min().item(), targets.max().item()
-    if loss in _OF_CLASSES and not (are_classes and lowest >= 0):
-        found = f"they are {_in_words(targets)}" if not are_classes else f"one is {lowest}"
-        raise UserError(
-            f"{loss} needs classes as targets, a whole number from 0 for each example; {found}.",
-            where=str(where),
-            hint="data.loss=mse, which predicts numbers",
-        )
-    if loss == "bce_with_logits" and not 0 <= lowest <= highest <= 1:
-        raise UserError(
-            f"{loss} needs targets from 0 to 1; these go from {lowest:g} to {highest:g}.",
-            where=str(where),
-            hint="data.loss=cross_entropy for classes, data.loss=mse for numbers",
-        )
-    if loss in ("mse", "l1") and train.classes is not None:
-        raise UserError(
-            f"{loss} needs numbers as targets; these are classes: "
-            f"{', '.join(train.classes[:3])}{', ...' if len(train.classes) > 3 else ''}.",
-            where=str(where),
-            hint="data.loss=cross_entropy",
-        )
-    return objective_named(loss)
-
-
-def _in_words(targets: Tensor) -> str:
-    return f"{str(targets.dtype).removeprefix('torch.')} of shape {tuple(targets.shape)}"

@@ -1,8 +1,7 @@
-"""Reads a folder of IDX files, the format in which MNIST is published.
+"""Reads the folder of four IDX files in which MNIST is published, and sets of the same form.
 
-A file is a magic number (two zero bytes, the type, the number of dimensions), the dimensions
-as big-endian 32-bit integers, and the values (http://yann.lecun.com/exdb/mnist/). Only unsigned
-bytes are read, plain or gzipped. Anything wrong with a file is a `UserError` that names it.
+`formats.read_idx` reads a file; of these four only unsigned bytes are taken, plain or gzipped.
+Anything wrong with a file is a `UserError` that names it.
 
 Programs that unpack the published files give them other names: `train-images.idx3-ubyte`, which is
 the name that the `.gz` file remembers, or a folder `train-images-idx3-ubyte` that holds the file.
@@ -12,20 +11,16 @@ These are read too.
 from __future__ import annotations
 
 import filecmp
-import gzip
-import math
 import os
-import zlib
-from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gradcli.data.dataset import Split
+from gradcli.data.formats.idx_arrays import read_idx
 from gradcli.errors import UserError
 
 #: Images and labels of the training set, then of the test set.
@@ -36,10 +31,9 @@ NAMES: Final = (
     "t10k-labels-idx1-ubyte",
 )
 
-_UNSIGNED_BYTE: Final = 8
-# Deflate makes at most 1,032 bytes of one (https://zlib.net/zlib_tech.html).
-_MOST_COMPRESSED: Final = 1032
-_AT_ONCE: Final = 2**20
+# How the files begin: unsigned bytes in three dimensions, and in one.
+_IMAGES: Final = bytes.fromhex("00000803")
+_LABELS: Final = bytes.fromhex("00000801")
 # In an error about a folder without the files.
 _NAMES_SHOWN: Final = 8
 _FOLDERS_TRIED: Final = 100
@@ -141,77 +135,11 @@ def _deeper(folder: Path) -> str:
 
 
 def _read_split(images_path: Path, labels_path: Path) -> Split:
-    images = _read_array(images_path, dimensions=3)
-    labels = _read_array(labels_path, dimensions=1)
+    images = read_idx(images_path, magic=_IMAGES)
+    labels = read_idx(labels_path, magic=_LABELS)
     if len(images) != len(labels):
         raise UserError(
             f"There are {len(labels)} labels, but {len(images)} images in {images_path.name}.",
             where=str(labels_path),
         )
-    if images.size == 0:
-        raise UserError("The file holds no images.", where=str(images_path))
     return Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
-
-
-def _read_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read a file, plain or gzipped. No more is unpacked than its header announces."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            shape = _read_shape(file, path, dimensions)
-            values = _read_values(file, math.prod(shape), path.stat().st_size)
-            surplus = file.read(1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(
-            f"The file is not a complete gzip file: {error}.", where=str(path)
-        ) from error
-    except OSError as error:
-        raise UserError(f"The file cannot be read: {error.strerror}.", where=str(path)) from error
-    except MemoryError as error:
-        raise UserError(
-            f"Its header says {' x '.join(map(str, shape))} values, which do not fit into memory.",
-            where=str(path),
-        ) from error
-    start = 4 + 4 * dimensions
-    expected = start + math.prod(shape)
-    if len(values) != math.prod(shape) or surplus:
-        raise UserError(
-            f"The file has {'more than ' if surplus else ''}{start + len(values):,} bytes, but its "
-            f"header says {' x '.join(map(str, shape))} values, {expected:,} bytes in all.",
-            where=str(path),
-        )
-    return values.reshape(shape)
-
-
-def _read_shape(file: BufferedIOBase, path: Path, dimensions: int) -> tuple[int, ...]:
-    """Read the header.
-
-    Raises:
-        UserError: if it is not that of unsigned bytes in so many dimensions.
-    """
-    start = 4 + 4 * dimensions
-    header = file.read(start)
-    magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
-    if header[:4] != magic:
-        raise UserError(
-            f"This is not an IDX file of unsigned bytes in {dimensions} dimension(s): "
-            f"it begins with {header[:4].hex() or 'nothing'}, expected {magic.hex()}.",
-            where=str(path),
-        )
-    if len(header) < start:
-        raise UserError(
-            f"The file ends in its header, after {len(header)} of {start} bytes.",
-            where=str(path),
-        )
-    return tuple(np.frombuffer(header[4:], dtype=">u4").tolist())
-
-
-def _read_values(file: BufferedIOBase, count: int, file_bytes: int) -> NDArray[np.uint8]:
-    """Read up to `count` values; fewer if the file ends before.
-
-    Memory is taken for what a file of `file_bytes` can hold at most, whatever its header says.
-    """
-    values = np.empty(min(count, file_bytes * _MOST_COMPRESSED), dtype=np.uint8)
-    unread = values.data
-    while unread and (read := file.readinto(unread[:_AT_ONCE])):
-        unread = unread[read:]
-    return values[: len(values) - len(unread)]

@@ -68,8 +68,8 @@ def empty(content):
     [
         (wrong_magic, "begins with 00000d0[13], expected 0000080[13]"),
         (empty, "begins with nothing"),
-        (too_short, "its header says"),
-        (too_long, "its header says"),
+        (too_short, "header says .* bytes, but [0-9,]+ follow"),
+        (too_long, "header says .* but more follow"),
         (header_only_in_part, "ends in its header, after 7 of"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_broken_file_is_named_with_what_was_expected(tiny, tmp_path, name, dam
 def test_the_expected_length_is_stated(tiny, tmp_path):
     path = tiny.write(tmp_path) / IMAGES
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"1,215 bytes.* 60 x 5 x 4 values, 1,216 bytes in all"):
+    with pytest.raises(UserError, match="60 x 5 x 4 values of uint8, 1,200 bytes, but 1,199"):
         idx.read_folder(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_test_images_of_another_size_are_refused(tiny, tmp_path):
 
 def test_a_set_without_images_is_refused(tiny, tmp_path):
     tiny.test_images, tiny.test_labels = tiny.test_images[:0], tiny.test_labels[:0]
-    with pytest.raises(UserError, match="holds no images") as caught:
+    with pytest.raises(UserError, match=r"holds no examples: its shape is \(0, 5, 4\)") as caught:
         idx.read_folder(tiny.write(tmp_path))
     assert caught.value.where == str(tmp_path / TEST_IMAGES)
 
@@ -208,7 +208,7 @@ def test_no_more_is_unpacked_than_the_header_announces(tiny, tmp_path, name):
     path.write_bytes(gzip.compress(bomb, compresslevel=1))
     tracemalloc.start()
     try:
-        with pytest.raises(UserError, match=r"more than .* bytes, but its header says"):
+        with pytest.raises(UserError, match=r"header says .* bytes, but more follow"):
             idx.read_folder(tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:
@@ -218,7 +218,7 @@ def test_no_more_is_unpacked_than_the_header_announces(tiny, tmp_path, name):
 @pytest.mark.parametrize("zipped", [False, True])
 def test_no_memory_is_taken_for_what_a_small_file_cannot_hold(tiny, tmp_path, zipped):
     path = tiny.write(tmp_path, zipped=zipped) / (f"{IMAGES}.gz" if zipped else IMAGES)
-    content = struct.pack(">4I", 0x803, 2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(100)
+    content = struct.pack(">4I", 0x803, 2**15, 2**8, 2**8) + bytes(100)
     path.write_bytes(gzip.compress(content) if zipped else content)
-    with pytest.raises(UserError, match="116 bytes, but its header says 4294967295 x"):
+    with pytest.raises(UserError, match=r"32,768 x 256 x 256 .* bytes, but 100 follow"):
         idx.read_folder(tmp_path)

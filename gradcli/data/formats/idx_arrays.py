@@ -1,8 +1,8 @@
 """Reads IDX files of any element type and any number of axes: colour images, numbers as targets.
 
-`gradcli.data.idx` reads MNIST's own four files of bytes. The format is the same
-(http://yann.lecun.com/exdb/mnist/): two zero bytes, the type, the number of axes, each axis as a
-big-endian 32-bit integer, and the values, big-endian and the last axis fastest.
+A file is two zero bytes, the type, the number of axes, each axis as a big-endian 32-bit integer,
+and the values, big-endian and the last axis fastest (http://yann.lecun.com/exdb/mnist/).
+`gradcli.data.idx` reads MNIST's own four files with `read_idx`.
 """
 
 from __future__ import annotations
@@ -59,8 +59,12 @@ _EXPECTED: Final = (
 )
 
 
-def read_idx(path: Path) -> NDArray[Any]:
+def read_idx(path: Path, *, magic: bytes | None = None) -> NDArray[Any]:
     """Read a file, plain or gzipped (`.gz`).
+
+    Args:
+        path: the file.
+        magic: the four bytes that it must begin with; None for any type and number of axes.
 
     Returns:
         An array in the machine's byte order, of the file's type and shape.
@@ -71,7 +75,7 @@ def read_idx(path: Path) -> NDArray[Any]:
     zipped = path.suffix == ".gz"
     try:
         with gzip.open(path) if zipped else path.open("rb") as file:
-            dtype, shape = _read_header(file, path)
+            dtype, shape = _read_header(file, path, magic)
             announced = values_in(shape, path, "The file") * dtype.itemsize
             refuse_too_large(announced, f"{shape_in_words(shape)} values of {dtype.name}", path)
             most = path.stat().st_size * (MOST_COMPRESSED if zipped else 1)
@@ -153,16 +157,25 @@ def _located(folder: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-def _read_header(file: BufferedIOBase, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _read_header(
+    file: BufferedIOBase, path: Path, expected: bytes | None
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Read type and shape.
 
     Raises:
-        UserError: if it is not the header of an IDX file, or incomplete.
+        UserError: if it is not the header of an IDX file, or of another kind, or incomplete.
     """
     magic = file.read(4)
+    begins = f"it begins with {magic.hex() or 'nothing'}, expected"
+    if expected is not None and magic != expected:
+        raise UserError(
+            f"This is not an IDX file of {TYPES[expected[2]].name} in {expected[3]} dimension(s): "
+            f"{begins} {expected.hex()}.",
+            where=str(path),
+        )
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES:
         raise UserError(
-            f"This is not an IDX file: it begins with {magic.hex() or 'nothing'}, expected 0000, "
+            f"This is not an IDX file: {begins} 0000, "
             f"a type ({', '.join(f'{code:02x}' for code in TYPES)}), and the number of axes.",
             where=str(path),
         )
