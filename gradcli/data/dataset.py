@@ -59,6 +59,8 @@ class Dataset:
     vocabulary: int = 0
     """How many different tokens there are, if an example is a sequence of tokens and the next one
     is to be predicted at each position; 0 for any other data."""
+    remarks: tuple[str, ...] = ()
+    """What a source decided that a person should know before training."""
 
     @property
     def outputs(self) -> int:

@@ -26,6 +26,8 @@ Loss = Literal["auto", "cross_entropy", "nll", "bce_with_logits", "mse", "l1"]
 
 #: Those whose targets are classes; those of the others are numbers.
 LOSSES_OF_CLASSES: Final = ("cross_entropy", "nll")
+#: So few different whole numbers, written as floating-point ones, may have been meant as classes.
+_FEW: Final = 10
 
 
 def dataset_of_parts(
@@ -55,6 +57,21 @@ def dataset_of_parts(
         objective=objective,
         target_score=target_score if objective.metric.is_accuracy else math.nan,
         held_out=request.val,
+    )
+
+
+def on_whole_floats(targets: Tensor) -> tuple[str, ...]:
+    """Say why targets of arrays that look like classes make a regression."""
+    if not targets.is_floating_point() or bool((targets % 1).any()):
+        return ()
+    different = torch.unique(targets)
+    if len(different) > _FEW:
+        return ()
+    yes_or_no = bool(((different == 0) | (different == 1)).all())
+    return (
+        f"The targets are floating-point numbers, though only {len(different)} whole ones occur: "
+        "they are taken as numbers to predict (data.loss=mse). Save classes as integers"
+        f"{', or give data.loss=bce_with_logits for yes or no' if yes_or_no else ''}.",
     )
 
 

@@ -7,6 +7,7 @@ Here stand the keys of a config, and which files they name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,13 @@ from torch import Tensor
 from gradcli.data.data_source import DataRequest, DataSource
 from gradcli.data.dataset import Dataset, Split
 from gradcli.data.examples import dataset_of, hold_out
-from gradcli.data.file_examples import LOSSES_OF_CLASSES, Loss, dataset_of_parts, standardized
+from gradcli.data.file_examples import (
+    LOSSES_OF_CLASSES,
+    Loss,
+    dataset_of_parts,
+    on_whole_floats,
+    standardized,
+)
 from gradcli.data.formats.bounded import refuse_too_large
 from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples, refuse_unlike
 from gradcli.data.formats.idx_arrays import read_idx_folder
@@ -59,7 +66,9 @@ class _Arrays(DataSource):
 
     def _dataset(self, parts: ExampleParts, request: DataRequest, where: Path) -> Dataset:
         _refuse_second_val(request, parts.val is not None, where)
-        return dataset_of_parts(parts, request, self._loss, self.target_score, where)
+        dataset = dataset_of_parts(parts, request, self._loss, self.target_score, where)
+        remarks = on_whole_floats(parts.train.targets) if self._loss == "auto" else ()
+        return replace(dataset, remarks=remarks)
 
 
 class NpzFile(_Arrays):
@@ -155,10 +164,11 @@ class TableFile(DataSource):
         path = _given(self._path, "data.path", "FILE.csv")
         _refuse_second_val(request, self._val_path is not None, self._val_path)
         table = read_table(path)
-        parts = self._parts(table, self._choice(table), request)
+        parts, remarks = self._parts(table, self._choice(table), request)
         if self._standardize:
             parts = standardized(parts)
-        return dataset_of_parts(parts, request, self._loss, self.target_score, path)
+        dataset = dataset_of_parts(parts, request, self._loss, self.target_score, path)
+        return replace(dataset, remarks=remarks)
 
     def _choice(self, table: RawTable) -> TableChoice:
         if self._target is None:
@@ -178,8 +188,13 @@ class TableFile(DataSource):
             self._target_kind or _TARGET_KINDS.get(self._loss),
         )
 
-    def _parts(self, table: RawTable, choice: TableChoice, request: DataRequest) -> ExampleParts:
-        """Return the examples of the three parts; those of one file are divided by row."""
+    def _parts(
+        self, table: RawTable, choice: TableChoice, request: DataRequest
+    ) -> tuple[ExampleParts, tuple[str, ...]]:
+        """Return the examples of the three parts, and how the table was read.
+
+        The parts that are in one file are divided by row.
+        """
         # The division depends on the classes alone, and what is learned depends on the division.
         targets = targets_of(table, learn_encoding(table, choice))
         rows = {"train": Split(torch.arange(len(table)), targets)}
@@ -193,7 +208,8 @@ class TableFile(DataSource):
         for part, other in (("val", self._val_path), ("test", self._test_path)):
             if other is not None:
                 parts[part] = encode(read_table(Path(other)), encoding)
-        return refuse_unlike(ExampleParts(**parts), table.path)
+        remarks = (*table.remarks, *encoding.remarks)
+        return refuse_unlike(ExampleParts(**parts), table.path), remarks
 
 
 class TextFile(DataSource):

@@ -42,7 +42,7 @@ def remarks_on(dataset: Dataset, normalize: Normalize) -> list[str]:
     for name, split in _splits(dataset):
         if objection := objection_of(split):
             raise UserError(f"The {name} examples cannot be used: {objection}.", where=where)
-    remarks = []
+    remarks = list(dataset.remarks)
     if dataset.info.classes:
         _refuse_other_labels(dataset, where)
         remarks += _on_labels(dataset, where)

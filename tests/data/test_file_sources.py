@@ -10,6 +10,7 @@ import torch
 
 from gradcli.data import load_dataset
 from gradcli.data.file_sources import IdxArrays, ImageFolder, NpzFile, TableFile, TextFile
+from gradcli.data.remarks import remarks_on
 from gradcli.data.sources import Auto, Mnist5k
 from gradcli.errors import UserError
 
@@ -50,6 +51,25 @@ def test_colour_images_stay_bytes_and_are_normalised_by_the_training_part(npz):
     assert dataset.std == pytest.approx(pixels.std())
     expected = sorted(tuple(one) for one in images.transpose(0, 3, 1, 2).reshape(60, -1).tolist())
     assert rows_of(dataset.train, dataset.val, dataset.test) == expected
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "says"),
+    [
+        (np.arange(36.0) % 2, "auto", "data.loss=bce_with_logits"),
+        (np.arange(36.0) % 3, "auto", "Save classes as integers."),
+        (np.arange(36.0), "auto", None),
+        (np.arange(36.0) % 2 + 0.5, "auto", None),
+        (np.arange(36.0) % 2, "mse", None),
+        (np.arange(36) % 2, "auto", None),
+    ],
+)
+def test_whole_numbers_of_floating_point_are_numbers_and_said_to_be(npz, targets, loss, says):
+    dataset = load(NpzFile(npz(x=RANDOM.normal(size=(36, 2)), y=targets), loss=loss))
+    assert dataset.objective.name == ("cross_entropy" if targets.dtype.kind == "i" else "mse")
+    remarks = remarks_on(dataset, "none")
+    assert len(remarks) == (says is not None)
+    assert not remarks or says in remarks[0]
 
 
 def test_parts_of_the_file_stay_apart(npz):
@@ -279,6 +299,15 @@ def test_whole_numbers_are_classes_or_numbers(csv, loss, kind, used, dtype):
     assert (dataset.objective.name, dataset.train.targets.dtype) == (used, dtype)
     lowest = 0 if used == "cross_entropy" else 5
     assert dataset.train.targets.unique().tolist() == [lowest, lowest + 1, lowest + 2]
+
+
+def test_what_was_decided_is_among_the_remarks(csv):
+    rows = [(a, b, 12_000 + 3_500 * index) for index, (a, b, _) in enumerate(people())]
+    dataset = load(TableFile(csv(table(rows)), target=-1))
+    assert dataset.objective.name == "mse"
+    (remark,) = remarks_on(dataset, "none")
+    assert "data.target_kind=classes" in remark
+    assert remarks_on(load(TableFile(csv(table(rows)), target=-1, loss="mse")), "none") == []
 
 
 def test_the_target_must_be_named(csv):

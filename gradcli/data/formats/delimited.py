@@ -2,6 +2,7 @@
 
 UTF-8 with or without a byte order mark, and any line ends. Spaces around a cell are left out, and
 so are empty lines. A column holds numbers if all its cells are numbers or missing, and else text.
+Where commas do not separate cells, they may be decimal ones: `3,14`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import io
 import re
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcli.data.formats.bounded import refuse_too_large
 from gradcli.data.formats.raw_table import (
@@ -42,6 +45,10 @@ _PLAIN: Final = re.compile(r"[0-9.eE+-]*")
 _NUMBER: Final = re.compile(
     r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity)", re.IGNORECASE
 )
+_WITH_COMMA: Final = re.compile(r"[+-]?([0-9]+|[0-9]*,[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+# May be 1.234, or 1234 with a separator of thousands.
+_AMBIGUOUS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_COLUMNS_NAMED: Final = 3
 
 
 def read_csv(path: Path, *, delimiter: str | None = None, header: bool = True) -> RawTable:
@@ -144,7 +151,59 @@ def _read(path: Path, delimiter: str, *, header: bool) -> RawTable:
         )
         for index, (name, column) in enumerate(zip(names, growing, strict=True))
     ]
-    return table_of(path, columns, np.array(lines, dtype=np.int64), "line")
+    columns, remarks = _with_decimal_commas(columns) if delimiter != "," else (columns, ())
+    table = table_of(path, columns, np.array(lines, dtype=np.int64), "line")
+    return replace(table, remarks=remarks)
+
+
+def _with_decimal_commas(columns: list[RawColumn]) -> tuple[list[RawColumn], tuple[str, ...]]:
+    """Return the columns with those as numbers that have decimal commas, and remarks on them.
+
+    A column that may have separators of thousands instead is read like the others of its file: if
+    one has decimal commas, and none has decimal points. Otherwise it remains text.
+    """
+    found = {
+        column.name: (column.texts, numbers)
+        for column in columns
+        if column.texts is not None and (numbers := _comma_numbers(column.texts)) is not None
+    }
+    clear = [
+        name
+        for name, (texts, _) in found.items()
+        if not all(_AMBIGUOUS.fullmatch(text) for text in texts if text and "," in text)
+    ]
+    has_points = any(column.kind == "numbers" for column in columns)
+    read = clear if has_points or not clear else list(found)
+    examples = {
+        name: next(text for text in texts if text and "," in text)
+        for name, (texts, _) in found.items()
+    }
+    remarks = [
+        f"The column '{name}' holds {example}, which may be {example.replace(',', '.')} or "
+        f"{example.replace(',', '')}: it is taken as text."
+        for name, example in examples.items()
+        if name not in read
+    ]
+    if read:
+        named = ", ".join(f"'{name}'" for name in read[:_COLUMNS_NAMED])
+        more = f" and {len(read) - _COLUMNS_NAMED} more" if len(read) > _COLUMNS_NAMED else ""
+        example = examples[clear[0]]
+        remarks.append(
+            f"Commas are decimal points in {named}{more}: {example} is {example.replace(',', '.')}."
+        )
+    return [
+        RawColumn(column.name, "numbers", numbers=found[column.name][1])
+        if column.name in read
+        else column
+        for column in columns
+    ], tuple(remarks)
+
+
+def _comma_numbers(texts: Sequence[str | None]) -> NDArray[np.float64] | None:
+    """Return the numbers of a column that has decimal commas; None if it holds anything else."""
+    if not all(text is None or _WITH_COMMA.fullmatch(text) for text in texts):
+        return None
+    return np.array([number("" if text is None else text.replace(",", ".")) for text in texts])
 
 
 def _texts(

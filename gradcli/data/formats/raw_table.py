@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -41,6 +41,8 @@ class RawTable:
     row_numbers: NDArray[np.int64]
     """(rows,): the line on which each row begins, from 1 as an editor shows it, or its number."""
     row_word: Literal["line", "row"]
+    remarks: tuple[str, ...] = ()
+    """How the file was read, where that is not plain."""
 
     def __len__(self) -> int:
         return len(self.row_numbers)
@@ -57,7 +59,7 @@ class RawTable:
     def rows(self, indices: NDArray[Any] | slice) -> RawTable:
         """Return some rows, such as those to learn an encoding from."""
         columns = tuple(_rows_of(column, indices) for column in self.columns)
-        return RawTable(self.path, columns, self.row_numbers[indices], self.row_word)
+        return replace(self, columns=columns, row_numbers=self.row_numbers[indices])
 
     def column(self, chosen: str | int, key: str) -> RawColumn:
         """Return a column by its name or its index; -1 is the last.

@@ -30,8 +30,12 @@ from gradcli.errors import UserError, nearest
 Missing = Literal["error", "mean"]
 TargetKind = Literal["classes", "numbers"]
 
-#: More different integers than these may be classes, or amounts: the user says which.
+#: More different integers than these are not taken as classes unless the user says so.
 _CLEARLY_CLASSES: Final = 100
+#: An integer that so many rows have in the mean is a label rather than an amount, and fewer will do
+#: where the integers count from 0 or 1 without a gap.
+_ROWS_OF_A_LABEL: Final = 10
+_ROWS_OF_A_COUNTED_LABEL: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,9 @@ class TableChoice:
     """What happens to a missing number in the inputs; `mean` is that of the training rows. A
     missing category or target is always an error."""
     target_kind: TargetKind | None = None
-    """`classes`, or `numbers` for a regression. None: text and up to 100 different integers are
-    classes, numbers with a fraction or an exponent are numbers; the rest is asked for."""
+    """`classes`, or `numbers` for a regression. None: text is classes, numbers with a fraction or
+    an exponent are numbers. Integers are classes if they repeat as labels do (`_repeat_as_labels`)
+    and at most 100 differ; if more do, the user is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class TableEncoding:
     classes: tuple[str, ...] | None
     """The names of the classes, sorted: integers by value. None if targets are numbers."""
     features: tuple[_Feature, ...]
+    remarks: tuple[str, ...] = ()
+    """What was decided about the target, where its values may also mean something else."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -117,7 +124,8 @@ def learn_encoding(
         _learn_feature(table, name, choice.missing, training, is_categorical=name in categorical)
         for name in inputs
     )
-    return TableEncoding(target.name, _learn_classes(table, target, choice.target_kind), features)
+    classes, remarks = _learn_classes(table, target, choice.target_kind)
+    return TableEncoding(target.name, classes, features, remarks)
 
 
 def targets_of(table: RawTable, encoding: TableEncoding) -> Tensor:
@@ -221,23 +229,67 @@ def _learn_feature(
 
 def _learn_classes(
     table: RawTable, target: RawColumn, kind: TargetKind | None
-) -> tuple[str, ...] | None:
-    """Return the names of the classes; None if the target is a number.
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the names of the classes, or None if the target is a number; and remarks on that.
 
     Raises:
         UserError: if it may be either.
     """
-    if kind == "numbers" or (kind is None and target.kind == "numbers"):
-        return None
-    classes = distinct_labels(labels_of(table, target, is_target=True), target)
-    if kind is None and target.kind == "integers" and len(classes) > _CLEARLY_CLASSES:
+    if kind == "numbers":
+        return None, ()
+    if kind is None and target.numbers is not None:
+        return _classes_of_numbers(table, target)
+    return distinct_labels(labels_of(table, target, is_target=True), target), ()
+
+
+def _classes_of_numbers(
+    table: RawTable, target: RawColumn
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Decide whether numbers are classes; see `_learn_classes`."""
+    assert target.numbers is not None
+    known = target.numbers[np.isfinite(target.numbers)]
+    different = np.unique(known)
+    whole = not np.mod(different, 1).any()
+    if not whole:
+        return None, ()
+    fact = f"The target '{target.name}' holds {len(different):,} different whole numbers in "
+    fact += f"{len(known):,} rows"
+    if target.kind != "integers":
+        return None, (
+            f"{fact}, but written with a decimal point: they are taken as numbers to predict. "
+            "data.target_kind=classes takes them as classes.",
+        )
+    if not _repeat_as_labels(different, len(known)):
+        return None, (
+            f"{fact}: they are taken as numbers to predict. "
+            "data.target_kind=classes takes them as classes.",
+        )
+    if len(different) > _CLEARLY_CLASSES:
         raise UserError(
-            f"The target '{target.name}' holds {len(classes):,} different integers, which may be "
-            "classes, or numbers to predict.",
+            f"{fact}, which may be classes, or numbers to predict.",
             where=str(table.path),
             hint="data.target_kind=numbers, or data.target_kind=classes",
         )
-    return classes
+    classes = distinct_labels(labels_of(table, target, is_target=True), target)
+    return classes, (
+        f"{fact}: they are taken as classes. "
+        "data.target_kind=numbers takes them as numbers to predict.",
+    )
+
+
+def _repeat_as_labels(different: NDArray[np.float64], rows: int) -> bool:
+    """Whether integers repeat as labels do, and amounts do not.
+
+    Args:
+        different: the values that occur, sorted.
+        rows: how many rows have one.
+    """
+    if not len(different):
+        return False
+    first, last = different[0], different[-1]
+    counted = first in (0, 1) and last - first + 1 == len(different)
+    needed = _ROWS_OF_A_COUNTED_LABEL if counted else _ROWS_OF_A_LABEL
+    return rows >= needed * len(different)
 
 
 def _encoded(table: RawTable, feature: _Feature) -> NDArray[np.float64] | NDArray[np.bool_]:

@@ -170,3 +170,44 @@ def test_a_file_that_would_not_fit_is_refused_before_it_is_read(read, monkeypatc
     monkeypatch.setattr(bounded, "MOST_BYTES", 100)
     with pytest.raises(UserError, match="The table would take"):
         read("a,b\n" + "1,2\n" * 10)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_decimal_commas_are_read_and_told(read, delimiter):
+    table = read("a;b;c;d\n3,14;-,5;1;x\n2;1,5e3;;y\n;;7;z\n".replace(";", delimiter))
+    assert cells(table) == {
+        "a": [3.14, 2, None],
+        "b": [-0.5, 1500, None],
+        "c": [1, None, 7],
+        "d": ["x", "y", "z"],
+    }
+    assert [column.kind for column in table.columns] == ["numbers", "numbers", "integers", "text"]
+    assert table.remarks == ("Commas are decimal points in 'a', 'b': 3,14 is 3.14.",)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        # A comma before three digits may be one of thousands, unless another column says otherwise.
+        ("a;b\n1,234;1\n-2,500;2\n", ["text", "integers"]),
+        ("a;b\n1,234;0,5\n2,500;1,5\n", ["numbers", "numbers"]),
+        ("a;b;c\n1,234;0,5;1.5\n2,500;1,5;2\n", ["text", "numbers", "numbers"]),
+        ("a;b\n1,234;0.5\n2,500;1.5\n", ["text", "numbers"]),
+        ("a;b\n0,125;1\n2,500;1\n", ["numbers", "integers"]),
+        # These are no decimal commas.
+        ("a;b\n1,2,3;1\n", ["text", "integers"]),
+        ("a;b\n1.234,5;1\n", ["text", "integers"]),
+        ("a;b\n1,5;1\nred;1\n", ["text", "integers"]),
+        # Commas that separate cells stand in a cell only within quotes.
+        ('a,b\n"1,5",1\n', ["text", "integers"]),
+    ],
+)
+def test_only_unambiguous_decimal_commas_are_read(read, text, kinds):
+    table = read(text)
+    assert [column.kind for column in table.columns] == kinds
+
+
+def test_a_comma_that_may_be_one_of_thousands_is_told(read):
+    assert read("a;b\n1,234;1\n").remarks == (
+        "The column 'a' holds 1,234, which may be 1.234 or 1234: it is taken as text.",
+    )

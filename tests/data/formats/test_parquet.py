@@ -66,7 +66,7 @@ def test_text(saved, dictionary):
 def test_the_same_examples_as_from_text(saved, tmp_path):
     columns = {"a": [1.5, 2.5, None], "b": ["u", "v", "u"], "y": [3, 1, 3]}
     (tmp_path / "table.csv").write_text("a,b,y\n1.5,u,3\n2.5,v,1\n,u,3\n")
-    choice = TableChoice("y", categorical=["b"], missing="mean")
+    choice = TableChoice("y", categorical=["b"], missing="mean", target_kind="classes")
     parts = read_tables(saved(columns), choice, test=tmp_path / "table.csv")
     assert parts.train.inputs.tolist() == parts.test.inputs.tolist()
     assert parts.train.targets.tolist() == parts.test.targets.tolist() == [1, 0, 1]

@@ -76,17 +76,58 @@ def test_which_columns_are_inputs(read, choice, columns):
 
 
 def test_integers_are_classes_in_the_order_of_their_values(read):
-    examples = read("x,y\n0,10\n0,9\n0,-1\n0,10\n", "y")
+    examples = read("x,y\n" + 10 * "0,10\n0,9\n0,-1\n", "y")
     assert examples.classes == ("-1", "9", "10")
-    assert examples.targets.tolist() == [2, 1, 0, 2]
+    assert examples.targets.tolist() == 10 * [2, 1, 0]
 
 
-def test_many_integers_are_asked_about(read):
-    text = "x,y\n" + "".join(f"0,{number}\n" for number in range(101))
-    with pytest.raises(UserError, match="holds 101 different integers") as caught:
+@pytest.mark.parametrize(
+    ("values", "are_classes"),
+    [
+        ([0, 1, 0, 1], True),  # counted from 0, each in two rows
+        ([1, 2, 3, 3, 2, 1], True),
+        ([0, 1, 2], False),  # row numbers
+        ([0, 2, 2, 0], False),  # a gap
+        ([2, 3, 2, 3], False),  # counted from 2
+        (10 * [5, 7], True),
+        ([*9 * [5, 7], 5], False),  # 19 rows
+        ([12_000 + 3_500 * index for index in range(40)], False),
+    ],
+)
+def test_integers_are_classes_if_they_repeat_as_labels_do(saved, values, are_classes):
+    path = saved("x,y\n" + "".join(f"0,{value}\n" for value in values))
+    encoding = learn_encoding(read_table(path), TableChoice("y"))
+    labels = tuple(map(str, sorted(set(values))))
+    assert encoding.classes == (labels if are_classes else None)
+    other = "numbers" if are_classes else "classes"
+    (remark,) = encoding.remarks
+    assert f"'y' holds {len(labels)} different whole numbers in {len(values)} rows" in remark
+    assert f"data.target_kind={other}" in remark
+    chosen = learn_encoding(read_table(path), TableChoice("y", target_kind=other))
+    assert (chosen.classes is None) == are_classes
+    assert chosen.remarks == ()
+
+
+def test_whole_numbers_with_a_decimal_point_are_numbers(saved):
+    encoding = learn_encoding(read_table(saved("x,y\n" + 20 * "1,0.0\n2,1.0\n")), TableChoice("y"))
+    assert encoding.classes is None
+    assert "data.target_kind=classes" in encoding.remarks[0]
+
+
+def test_text_and_fractions_leave_nothing_to_remark(saved):
+    for values in ("a\n1,b", "0.5\n1,2"):
+        path = saved(f"x,y\n1,{values}\n")
+        assert learn_encoding(read_table(path), TableChoice("y")).remarks == ()
+
+
+def test_many_labels_are_asked_about(read):
+    text = "x,y\n" + 2 * "".join(f"0,{number}\n" for number in range(101))
+    with pytest.raises(
+        UserError, match="holds 101 different whole numbers in 202 rows, which may be"
+    ) as caught:
         read(text, "y")
     assert caught.value.hint == "data.target_kind=numbers, or data.target_kind=classes"
-    assert read(text, "y", target_kind="numbers").targets.tolist() == list(range(101))
+    assert read(text, "y", target_kind="numbers").targets.tolist() == 2 * list(range(101))
     assert read(text, "y", target_kind="classes").classes == tuple(map(str, range(101)))
 
 
@@ -132,11 +173,21 @@ def test_rows_of_one_table_are_split_before_anything_is_learned(saved):
         (PEOPLE, {"missing": "mean"}, "'city' holds 'Rome' in line 2, where a number", 2),
         ("a,group\n,x\nb,y\n", {}, "'a' holds 'b' in line 3", 3),
         ("a,group\n1,x\n12.x,y\n", {}, "'a' holds '12.x' in line 3, where a number", 3),
-        ("a;group\n1,5;x\n", {}, "'a' holds '1,5' in line 2, where a number with a decimal p", 2),
+        (
+            "a;group\n1,500;x\n",
+            {},
+            "'a' holds '1,500' in line 2, where a number with a decimal p",
+            2,
+        ),
         ("a,group\n1,x\ninf,y\n", {}, "'a' holds inf in line 3, which is not finite", 3),
         ("a,group\n1,x\n1e39,y\n", {"missing": "mean"}, "'a' holds 1e\\+39 in line 3", 3),
         ("a,group\n1,.5\n1,-1e40\n", {}, "'group' holds -1e\\+40 in line 3", 3),
-        ("a,group\n1,9007199254740993000\n", {}, "'group' holds 9.0072e\\+18 in line 2", 2),
+        (
+            "a,group\n1,9007199254740993000\n",
+            {"target_kind": "classes"},
+            "'group' holds 9.0072e\\+18 in line 2",
+            2,
+        ),
         ("a,group\n1,x\n", {"target_kind": "numbers"}, "'group' holds 'x' in line 2", 2),
         (
             "a,b,group\nx,1,1\n,2,1\n",
