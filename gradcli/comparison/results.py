@@ -150,7 +150,7 @@ class ArmProgress:
     clipped_fraction: float
     """The share of the latest trial's steps whose gradient was clipped."""
     steps_to_target: float
-    """The median over the measuring trials that have ended; infinite if not reached."""
+    """The median over the measuring trials that have ended; infinite if most did not reach it."""
     steps_per_second: float
     """The mean over the trials that have ended; before that, over the running ones."""
     seconds_left: float

@@ -89,7 +89,9 @@ def test_a_trial_that_diverged_counts_for_the_steps_to_the_target(of, make_arm, 
 
     measuring = [reached(10.0), reached(math.inf, "diverged"), reached(5.0, "failed")]
     _, (arm,) = of(make_arm(measuring=measuring))
-    assert arm.steps_to_target == math.inf  # the median of 10 and never
+    assert arm.steps_to_target == 10.0  # half of the two that count
+    _, (arm,) = of(make_arm(measuring=[*measuring, reached(math.inf)]))
+    assert arm.steps_to_target == math.inf
     _, (arm,) = of(make_arm(measuring=[*measuring, reached(20.0)]))
     assert arm.steps_to_target == 20.0
 

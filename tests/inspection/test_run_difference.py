@@ -16,6 +16,7 @@ import gradcli as package
 from gradcli.config import flat_settings
 from gradcli.errors import UserError
 from gradcli.inspection.run_difference import Contrast, difference, setting
+from gradcli.records import Metric
 from gradcli.views.runs.difference_screen import (
     commands_after_difference,
     difference_screen,
@@ -328,6 +329,25 @@ def test_changes_and_ratios_are_those_of_the_records(between, runs):
     ]
     (row,) = [line for line in lines if line[:1] == ["output"]]
     assert list(map(float, row[1:])) == pytest.approx([*means, means[1] / means[0]], rel=5e-3)
+
+
+def test_scores_by_different_metrics_are_given_with_their_names(between):
+    found = between("plain", "sgd")
+    squared = replace(found.b.info, metric=Metric("mse", "minimize"))
+    other = replace(found, b=replace(found.b, info=squared, test_score=0.25))
+    lines = drawn(other, 100, terminal=True)
+    (row,) = [line.split() for line in lines if line.startswith("test score")]
+    assert row[2:] == ["accuracy", f"{found.a.test_score:.4f}", "mse", "0.2500"]
+    assert any("different metrics: accuracy in a and mse in b." in line for line in lines)
+    assert not any("different metrics" in line for line in drawn(found, 100, terminal=True))
+
+
+def test_a_seed_is_not_credited_with_scores_by_different_metrics(between):
+    found = between("plain", "seed")
+    squared = replace(found.b.info, metric=Metric("mse", "minimize"))
+    assert "is luck here" in difference_verdict(found)
+    other = replace(found, b=replace(found.b, info=squared))
+    assert difference_verdict(other) == "The runs differ in the seed alone."
 
 
 def test_what_is_not_known_is_a_dash(between):

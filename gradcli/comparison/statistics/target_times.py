@@ -35,9 +35,13 @@ def median_time(times: ArrayLike) -> float:
     """Return the median of times to a target (n,), infinite ones included.
 
     A median needs no number for a trial that never reaches the target; a mean would leave it out
-    and so reward it. The median is infinite if half of the trials or more do not reach it. NaN (no
-    result) is left out; NaN if nothing else is there.
+    and so reward it. It is infinite if more than half of the trials do not reach the target; if
+    just half do, it is the time by which they have. NaN (no result) is left out; NaN if nothing
+    else is there.
     """
     values = np.asarray(times, dtype=np.float64)
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else math.nan
+    known = np.sort(values[~np.isnan(values)])
+    if not len(known):
+        return math.nan
+    median = float(np.median(known))
+    return float(known[(len(known) - 1) // 2]) if math.isinf(median) else median

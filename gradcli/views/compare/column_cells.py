@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from gradcli.comparison.columns import COLUMNS, NumberStyle
-from gradcli.comparison.results import RankedArm, TrialResult
+from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult
 from gradcli.notation import numbers
 from gradcli.views.table import Column
 
@@ -41,6 +42,31 @@ def reported_columns(arms: Sequence[RankedArm], target: float) -> list[Column]:
         for column in COLUMNS
         if column.title and not (column.needs_target and math.isnan(target))
     ]
+
+
+def partly_reached(summary: ComparisonSummary) -> list[str]:
+    """Say with how many seeds an arm reached the target, if with some of them only.
+
+    The table cannot tell them apart: its median is `never` as soon as most seeds did not.
+    """
+    sentences = []
+    for arm in summary.ranking:
+        trials = [
+            one.measured["steps_to_target"]
+            for one in summary.trials
+            if (one.arm, one.stage) == (arm.name, "measuring")
+            and one.status in ("finished", "diverged")
+        ]
+        steps = [one for one in trials if not math.isnan(one)]
+        reached = [one for one in steps if math.isfinite(one)]
+        if 0 < len(reached) < len(steps):
+            median = numbers.count(math.ceil(statistics.median(reached)), "step")
+            of_those = " (the median of those)" if len(reached) > 1 else ""
+            sentences.append(
+                f"{arm.name} reached {summary.info.target_score:g} with {len(reached)} of "
+                f"{numbers.count(len(steps), 'seed')}, in {median}{of_those}."
+            )
+    return sentences
 
 
 def reported_phrases(trial: TrialResult) -> list[str]:

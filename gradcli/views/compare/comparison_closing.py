@@ -19,7 +19,7 @@ from gradcli.comparison.verdicts import PairResult, Selection
 from gradcli.notation import numbers
 from gradcli.records import Metric
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
-from gradcli.views.compare.column_cells import reported_columns
+from gradcli.views.compare.column_cells import partly_reached, reported_columns
 from gradcli.views.compare.rate_strip import heat_strips, short_validation
 from gradcli.views.compare.verdict_sentences import (
     best_at_an_end,
@@ -288,6 +288,7 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
         rest = numbers.count(len(failures) - MOST_FAILURES, "more failed trial")
         failures[MOST_FAILURES:] = [f"and {rest}"]
     yield from _paragraphs("failed", failures, "red")
+    yield from _paragraphs("target", partly_reached(summary), "")
     if summary.halving is not None:
         yield Labelled("halving", Text(halving_result(summary.halving)))
     counts = Counter(one.status for one in summary.trials)

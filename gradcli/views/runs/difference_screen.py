@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.inspection.run_difference import Contrast, RunDifference, fair_comparison, setting
 from gradcli.notation import numbers
-from gradcli.records import TrainSummary
+from gradcli.records import Metric, TrainSummary
 from gradcli.views.heading import STATUS_STYLES
 from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import (
@@ -115,10 +115,16 @@ def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
         said = "" if math.isnan(change) else f"{'-' if change < 0 else '+'}{write(abs(change))}"
         rows.append((name, write(one), write(other), said if change else ""))
 
-    if a.info.metric == b.info.metric:
-        name = a.info.metric.name
-        add(f"test {name}", numbers.score, a.test_score, b.test_score)
-        add(f"validation {name}", numbers.score, a.val_score, b.val_score)
+    def add_scores(split: str, one: float, other: float) -> None:
+        if a.info.metric == b.info.metric:
+            add(f"{split} {a.info.metric.name}", numbers.score, one, other)
+        elif not (math.isnan(one) and math.isnan(other)):
+            rows.append(
+                (f"{split} score", _named(one, a.info.metric), _named(other, b.info.metric), "")
+            )
+
+    add_scores("test", a.test_score, b.test_score)
+    add_scores("validation", a.val_score, b.val_score)
     add("train loss", numbers.score, a.train_loss, b.train_loss)
     add("steps", lambda value: numbers.count(int(value)), a.steps, b.steps)
     add("steps per second", numbers.known_norm, a.steps_per_second, b.steps_per_second)
@@ -131,6 +137,10 @@ def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
         Column("b", of_b, 0, "right"),
         Column("b - a", changes, 1, "right"),
     ]
+
+
+def _named(score: float, metric: Metric) -> str:
+    return f"{metric.name} {numbers.score(score)}"
 
 
 def _layer_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
@@ -164,7 +174,19 @@ def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
         codes = dict.fromkeys(finding.code for finding in run.findings)
         yield Labelled(f"findings {letter}", Text(", ".join(codes) or "none"))
     yield Labelled("steps", Text(steps_sentence(difference)))
+    yield from _on_metrics(difference.a.info.metric, difference.b.info.metric)
     yield Labelled("verdict", Text(difference_verdict(difference)))
+
+
+def _on_metrics(a: Metric, b: Metric) -> Iterator[RenderableType]:
+    """Say that scores cannot be compared, if they cannot."""
+    if a == b:
+        return
+    if a.name != b.name:
+        which = f"{a.name} in a and {b.name} in b"
+    else:
+        which = f"{a.name}, to {a.direction} in a and to {b.direction} in b"
+    yield Labelled("scores", Text(f"The runs are scored by different metrics: {which}."))
 
 
 def steps_sentence(difference: RunDifference) -> str:
@@ -197,7 +219,8 @@ def _verdict_on_settings(difference: RunDifference) -> str:
     alone = "" if difference.origin else " alone"
     if keys == ["seed"]:
         apart = abs(difference.a.test_score - difference.b.test_score)
-        if math.isnan(apart) or difference.origin:
+        one_metric = difference.a.info.metric == difference.b.info.metric
+        if math.isnan(apart) or difference.origin or not one_metric:
             return f"The runs differ in the seed{alone}."
         name = difference.a.info.metric.name
         return f"The runs differ in the seed alone: {numbers.score(apart)} of {name} is luck here."

@@ -24,7 +24,10 @@ def test_the_time_to_a_target_is_that_of_the_first_evaluation_there():
         ([300, 100, 200], 200),
         ([100, 200, math.inf], 200),
         ([100, math.inf, math.inf], math.inf),
-        ([100, math.inf], math.inf),
+        ([100, math.inf], 100),  # half of the seeds: by step 100
+        ([300, math.inf, 100, math.inf], 300),
+        ([100, 300, 400, math.inf], 350),
+        ([math.inf, 200, math.inf, math.inf], math.inf),
         ([math.inf, math.inf], math.inf),
         ([100, NAN, 300], 200),
     ],

@@ -73,6 +73,33 @@ def test_the_ending_at_80_columns(make_comparison):
 
 
 @pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        (
+            [390, math.inf, 780],
+            "sgd reached 0.97 with 2 of 3 seeds, in 585 steps (the median of those).",
+        ),
+        ([math.inf, math.inf, 780], "sgd reached 0.97 with 1 of 3 seeds, in 780 steps."),
+        ([math.inf, math.nan, 780], "sgd reached 0.97 with 1 of 2 seeds, in 780 steps"),
+        ([math.inf, math.inf, math.inf], None),
+        ([390, 390, math.nan], None),
+    ],
+)
+def test_a_target_that_some_seeds_reach_is_not_told_as_never_alone(make_comparison, steps, says):
+    summary = make_comparison()
+    others = tuple(one for one in summary.trials if one.arm != "sgd")
+    found = iter(steps)
+    sgd = tuple(
+        replace(one, measured={**one.measured, "steps_to_target": next(found)})
+        for one in summary.trials
+        if one.arm == "sgd"
+    )
+    text = drawn(replace(summary, trials=(*others, *sgd)), width=120)
+    assert ("reached 0.97" in text) == (says is not None)
+    assert says is None or f"target      {says}" in text
+
+
+@pytest.mark.parametrize(
     ("evidence", "corrected"), [("none", False), ("divergence", True), ("scores", True)]
 )
 def test_brackets_are_explained_only_if_there_are_any(make_comparison, evidence, corrected):
