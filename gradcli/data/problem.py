@@ -33,8 +33,9 @@ class Problem:
 
         problem = gradcli.Problem(model=make_model, train=(x, y), test=(x2, y2), loss="mse")
 
-    Examples are used as they are: nothing is normalised. NumPy's float64 becomes float32, and its
-    integer targets int64.
+    Examples are used as they are: nothing is normalised. float64 becomes float32, apart from
+    tensors for a model whose weights are float64. Integer targets become int64, the type that
+    losses of classes take.
 
     Args:
         model: a class or function that makes the model. It is called under the run's seed, which
@@ -115,6 +116,10 @@ class Problem:
         )
         if train is None:
             raise UserError("The problem has no training examples.", where="train")
+        given = [split for split in (train, val, test) if isinstance(split, Split)]
+        if any(_has_float64(split) for split in given) and not _is_of_float64(self.model):
+            train, val, test = map(_as_float32, (train, val, test))
+        assert train is not None
         return dataset_of(
             train,
             val,
@@ -169,9 +174,7 @@ def _split(examples: Examples, kind: str) -> Split:
         examples = examples.tensors
     if isinstance(examples, tuple | list) and len(examples) == 2:
         inputs, targets = (_tensor(part, kind) for part in examples)
-        # NumPy's integers are of the machine's size; losses of classes take int64.
-        whole = not isinstance(examples[1], Tensor) and not targets.is_floating_point()
-        return Split(inputs, targets.long() if whole and targets.dtype != torch.bool else targets)
+        return Split(inputs, _as_int64(targets))
     if hasattr(examples, "__getitem__") and hasattr(examples, "__len__"):
         return _read(examples, kind)
     raise UserError(
@@ -216,7 +219,48 @@ def _read(dataset: Any, kind: str) -> Split:
             hint="a data set without random transforms",
         )
     inputs, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return Split(inputs, _as_int64(targets))
+
+
+def _as_int64(targets: Tensor) -> Tensor:
+    """Return integers as losses of classes take them, and any other targets as they are."""
+    is_other = targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool
+    return targets if is_other else targets.long()
+
+
+def _has_float64(split: Split) -> bool:
+    return torch.float64 in (split.inputs.dtype, split.targets.dtype)
+
+
+def _as_float32(split: Split | None) -> Split | None:
+    """Return a split whose float64 has become float32."""
+    if not isinstance(split, Split):
+        return split
+    inputs, targets = (
+        one.float() if one.dtype == torch.float64 else one for one in (split.inputs, split.targets)
+    )
     return Split(inputs, targets)
+
+
+def _is_of_float64(make_model: Callable[[], nn.Module]) -> bool:
+    """Whether the model computes in float64, which takes making one: the caller's streams stay.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = make_model()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"The model cannot be built: {exception_in_words(error)}",
+            where=place_in_own_code(error) or "model",
+        ) from error
+    # What is no module is refused when the run's own model is built.
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    return any(one.dtype == torch.float64 for one in weights)
 
 
 def _example(dataset: Any, number: int, kind: str) -> Any:

@@ -41,6 +41,12 @@ FORMS = {
     "a list": [INPUTS, CLASSES],
     "arrays": (INPUTS.numpy(), CLASSES.numpy().astype(np.int32)),
     "doubles": (INPUTS.double().numpy(), CLASSES.numpy()),
+    "tensors of float64": (INPUTS.double(), CLASSES),
+    "int8": (INPUTS, CLASSES.to(torch.int8)),
+    "int16": (INPUTS, CLASSES.short()),
+    "int32": (INPUTS, CLASSES.int()),
+    "uint8": TensorDataset(INPUTS.double(), CLASSES.to(torch.uint8)),
+    "map-style of NumPy's types": Pairs(INPUTS.double(), CLASSES.numpy().astype(np.int32)),
     "TensorDataset": TensorDataset(INPUTS, CLASSES),
     "map-style": Pairs(INPUTS, CLASSES.tolist()),
 }
@@ -54,6 +60,30 @@ def test_every_form_of_examples_is_the_same_data(form):
     assert found.train.inputs.dtype == torch.float32
     assert found.train.targets.dtype == torch.int64
     assert torch.equal(found.train.inputs, plain.train.inputs)
+
+
+def test_numbers_as_targets_have_the_type_of_the_weights():
+    values = INPUTS.double()
+    plain = problem((values, values), loss="mse").dataset("mine")
+    assert plain.train.inputs.dtype == plain.train.targets.dtype == torch.float32
+    exact = problem((values, values), loss="mse", model=lambda: nn.Linear(2, 2).double())
+    assert exact.dataset("mine").test.targets.dtype == torch.float64
+
+
+def test_looking_at_the_weights_draws_no_random_numbers():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    problem((INPUTS.double(), CLASSES)).dataset("mine")
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_model_that_cannot_be_made_is_told_with_its_words():
+    def broken():
+        raise ValueError("no such size")
+
+    with pytest.raises(UserError, match=r"The model cannot be built: .*no such size"):
+        problem((INPUTS.double(), CLASSES), model=broken).dataset("mine")
 
 
 def test_examples_are_split_once_and_for_all_without_loss():
@@ -79,7 +109,7 @@ def test_the_fingerprint_changes_with_every_value_and_type():
     changed[3, 1] += 1
     found = [
         problem(one).dataset("mine").info.sha256
-        for one in ((INPUTS, CLASSES), (changed, CLASSES), (INPUTS, CLASSES.int()))
+        for one in ((INPUTS, CLASSES), (changed, CLASSES), (INPUTS.half(), CLASSES))
     ]
     assert len(set(found)) == 3
 
