@@ -30,7 +30,7 @@ MAY_IMPORT = {
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "notation",
     "runs": "notation system",
-    "comparison": "runs",
+    "comparison": "runs system",
     "config": "comparison data gradients models optim probes shorthands system",
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",

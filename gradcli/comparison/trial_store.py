@@ -25,6 +25,7 @@ from gradcli.comparison.results import (
 )
 from gradcli.comparison.summary import ArmTrials
 from gradcli.runs import ComparisonDirectory
+from gradcli.system.paths import options_beside
 
 #: The statuses of a trial that is over.
 ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
@@ -242,7 +243,7 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
             for name, group in groups.items()
             if group and "lr" in group
         ]
-    return shlex.join(["gradcli", "train", *paths, *overrides])
+    return shlex.join(["gradcli", "train", *options_beside(paths, overrides), *overrides])
 
 
 def retry_command(plan: Plan, arms: Sequence[ArmTrials], paths: Sequence[str] = ()) -> str:
@@ -293,4 +294,5 @@ def _compare_again(plan: Plan, rates: Sequence[float], paths: Sequence[str]) -> 
         *("--seeds", str(len(plan.protocol.seeds))),
         *(word for word in plan.train_overrides if word.partition("=")[0] != "optimizer.lr"),
     ]
-    return shlex.join(["gradcli", "compare-optimizers", *paths, *words])
+    options = options_beside(paths, words)
+    return shlex.join(["gradcli", "compare-optimizers", *options, *words])

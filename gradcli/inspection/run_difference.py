@@ -197,7 +197,7 @@ def _overrides(run: Run) -> tuple[str, ...] | None:
 
 def _common_options(a: Run, b: Run) -> tuple[str, ...] | None:
     one, other = a.paths.arguments(runs=False), b.paths.arguments(runs=False)
-    return tuple(a.paths.arguments()) if one == other else None
+    return tuple(a.paths.arguments(beside=_overrides(a) or ())) if one == other else None
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _DEFAULT_RUNS = Path("runs")
+_ALLOW_IMPORT = "--allow-import"
+_PROBLEM = "problem="
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Paths:
             allow_import=tuple(dict.fromkeys([*self.allow_import, *recorded.allow_import])),
         )
 
-    def arguments(self, *, runs: bool = True) -> list[str]:
+    def arguments(self, *, runs: bool = True, beside: Sequence[str] = ()) -> list[str]:
         """Return the options that give these paths again, for a command to paste.
 
         What the environment already says is left out.
@@ -51,6 +53,7 @@ class Paths:
         Args:
             runs: whether `--runs-dir` is among them; a command that names a run's directory does
                 not need it.
+            beside: the overrides that follow (`options_beside`).
         """
         arguments = []
         if runs and self.runs_dir != Path(os.environ.get("GRADCLI_RUNS") or _DEFAULT_RUNS):
@@ -60,8 +63,28 @@ class Paths:
         if self.config_dir is not None:
             arguments += ["--config-dir", str(self.config_dir)]
         for package in self.allow_import:
-            arguments += ["--allow-import", package]
-        return arguments
+            arguments += [_ALLOW_IMPORT, package]
+        return options_beside(arguments, beside)
+
+
+def options_beside(options: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Return options of a command without what its words say as well.
+
+    `problem=FILE:NAME` lets FILE run, so that `--allow-import FILE` beside it says nothing more.
+
+    Args:
+        options: as `Paths.arguments` returns them.
+        words: the overrides of the same command.
+    """
+    named = [word.removeprefix(_PROBLEM) for word in words if word.startswith(_PROBLEM)]
+    allowed = {Path(name.rpartition(":")[0] or name).absolute() for name in named}
+    kept: list[str] = []
+    for option in options:
+        if kept[-1:] == [_ALLOW_IMPORT] and Path(option).absolute() in allowed:
+            kept.pop()
+        else:
+            kept.append(option)
+    return kept
 
 
 @contextmanager

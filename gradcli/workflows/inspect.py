@@ -161,9 +161,8 @@ def _fresh_models(
         )
         target = shlex.join([*composed.overrides, *variation])
         inspection = inspect_model(info, target, measures)
-        inspections.append(
-            replace(inspection, label=label, path_arguments=tuple(paths.arguments()))
-        )
+        options = tuple(paths.arguments(beside=composed.overrides))
+        inspections.append(replace(inspection, label=label, path_arguments=options))
     return tuple(inspections)
 
 

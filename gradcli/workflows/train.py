@@ -344,7 +344,7 @@ def _new_run(run: Run, override: str, paths: Paths) -> str | None:
     """Return the command that trains the run's config anew with other values, if it is recorded."""
     if not run.has_overrides:
         return None
-    options = paths.completed_by(run.paths).arguments()
+    options = paths.completed_by(run.paths).arguments(beside=run.overrides)
     return shlex.join(["gradcli", "train", *options, *with_override(run.overrides, override)])
 
 

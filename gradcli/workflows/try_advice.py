@@ -145,7 +145,8 @@ def _command(run: Run, override: str, paths: Paths) -> tuple[str, ...]:
     if not run.has_overrides:
         return ()
     places = replace(paths.completed_by(run.paths), runs_dir=run.paths.runs_dir)
-    return ("gradcli", "train", *places.arguments(), *with_override(run.overrides, override))
+    options = places.arguments(beside=run.overrides)
+    return ("gradcli", "train", *options, *with_override(run.overrides, override))
 
 
 def _length(

@@ -31,3 +31,15 @@ def test_what_the_environment_says_is_not_named(monkeypatch):
     monkeypatch.setenv("GRADCLI_DATA", "data")
     assert GIVEN.arguments() == ["--config-dir", "configs", *ALLOWED]
     assert Paths().arguments() == ["--runs-dir", "runs"]
+
+
+def test_a_problem_among_the_words_is_permission_enough(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own, other = tmp_path / "own.py", tmp_path / "other.py"
+    paths = Paths(allow_import=[str(own), "package", str(other)])
+    everything = ["--allow-import", str(own), "--allow-import", "package"]
+    everything += ["--allow-import", str(other)]
+    assert paths.arguments() == everything
+    for word in ("problem=own.py:mine", "problem=own.py", f"problem={own}:mine"):
+        assert paths.arguments(beside=["seed=1", word]) == everything[2:]
+    assert paths.arguments(beside=["problem=elsewhere/own.py:mine"]) == everything

@@ -61,7 +61,12 @@ def commands_after_run(
         commands.append(["gradcli", "train", *options, "--resume", summary.path])
     if can_train and overrides is not None:
         commands += [
-            ["gradcli", "train", *paths.arguments(), *with_override(overrides, finding.override)]
+            [
+                "gradcli",
+                "train",
+                *paths.arguments(beside=overrides),
+                *with_override(overrides, finding.override),
+            ]
             for finding in by_severity(summary.findings)[:1]
             if finding.override is not None
         ]
