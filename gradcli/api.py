@@ -149,8 +149,10 @@ def compare(
     refuse_to_train_while_read()
     view = view or QuietCompareView()
     with _settled(overrides) as settled:
+        notes = []
         if not settled.can_be_made_again:
-            engine = _serial(engine, view)
+            notes = [_serial_note(engine, jobs, settled.words)]
+            engine, jobs = "serial", None
         words = [
             *comparison_overrides(
                 optimizers=None if optimizers is None else ",".join(optimizers),
@@ -178,6 +180,7 @@ def compare(
                 view,
                 open_engine,
                 resume=None if resume is None else str(resume),
+                notes=notes,
             )
     comparison = Comparison(summary, Path(summary.info.path))
     if comparison.directory.state.get("signal") == signal.SIGINT:
@@ -292,21 +295,25 @@ def _is_problem(word: object) -> TypeGuard[Problem]:
     return not isinstance(word, str | Path)
 
 
-def _serial(engine: str | None, view: CompareView) -> str:
-    """Choose the engine of this process for a problem that no other process can make.
+def _serial_note(engine: str | None, jobs: int | None, words: Sequence[str]) -> str:
+    """Say that a problem which no other process can make is compared in this one.
 
     Raises:
         UserError: if another engine was asked for.
     """
     reason = "no file has the problem by name, so that no other process can make it again"
-    if engine not in (None, "serial"):
-        raise UserError(
-            f"engine={engine} runs trials in other processes, but {reason}.",
-            where="engine",
-            hint='engine="serial"; or a problem at the top level of a Python file',
-        )
-    view.note(f"The trials run one after another in this process (engine=serial): {reason}.")
-    return "serial"
+    named = [word.removeprefix("engine=") for word in words if word.startswith("engine=")]
+    asked = [engine] if engine is not None else []
+    for other in [*asked, *named]:
+        if other != "serial":
+            raise UserError(
+                f"engine={other} runs trials in other processes, but {reason}.",
+                where="engine",
+                hint=f'engine="serial"{"" if jobs is None else ", without jobs"}; or a problem at '
+                "the top level of a Python file",
+            )
+    dropped = "" if jobs is None else f" jobs={jobs} does not apply to it."
+    return f"The trials run one after another in this process (engine=serial): {reason}.{dropped}"
 
 
 def _words(function: str, options: Mapping[str, object]) -> list[str]:

@@ -316,6 +316,8 @@ class ComparisonSummary:
     """Compares the same arms at lower learning rates; empty unless every trial diverged."""
     resume_command: str
     """Runs what is missing; empty if nothing is."""
+    notes: tuple[str, ...] = ()
+    """What the user must know about how it runs."""
 
     @property
     def winner_at_edge(self) -> bool:

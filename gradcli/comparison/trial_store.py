@@ -155,6 +155,7 @@ class TrialStore:
             failed=failed,
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
+            notes=tuple(self.directory.state.get("notes", ())),
             winner_command=winner_command(self.plan, ranking[0], paths),
             extend_command=extend_command(self.plan, ranking[0], arms, paths),
             retry_command=retry_command(self.plan, arms, paths),

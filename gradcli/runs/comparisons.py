@@ -59,6 +59,7 @@ class ComparisonJson(TypedDict, total=False):
     result: _Result
     request: str
     problems: dict[str, str]
+    notes: list[str]
     seconds: float
     signal: int | None
     data_dir: str | None

@@ -56,6 +56,7 @@ def run_comparison(
     open_engine: OpenEngine,
     *,
     resume: str | None = None,
+    notes: Sequence[str] = (),
 ) -> ComparisonSummary:
     """Compare optimizers, and return the summary.
 
@@ -69,12 +70,15 @@ def run_comparison(
         open_engine: makes the engine that the config names, and closes it later. It may have
             started one before this module was imported: a worker loads torch meanwhile.
         resume: a comparison to resume: its directory, name, a unique part of it or `latest`.
+        notes: what the user must know about how it runs; shown, and kept with it.
 
     Raises:
         UserError: for anything wrong with the config, the data or the paths, even if only a
             trial finds it.
     """
     with closing(view):
+        for note in notes:
+            view.note(note)
         with returning_to(paths.started_in):  # this imports code of the user's own
             composed = compose_comparison(
                 overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
@@ -102,7 +106,7 @@ def run_comparison(
                 f"change the seed, for example seed={plan.info.protocol.seeds[-1] + 1}."
             )
             return read_comparison(earlier, paths)
-        directory = earlier or _new_directory(plan, composed.config.name, paths)
+        directory = earlier or _new_directory(plan, composed.config.name, paths, notes)
         return Study(directory, engine, composed.engine, jobs, paths, view).run()
 
 
@@ -203,10 +207,12 @@ def _has_ended(comparison: ComparisonDirectory) -> bool:
     return not any(state.wanted for state in TrialStore(comparison, problems).states())
 
 
-def _new_directory(plan: Plan, name: str | None, paths: Paths) -> ComparisonDirectory:
+def _new_directory(
+    plan: Plan, name: str | None, paths: Paths, notes: Sequence[str]
+) -> ComparisonDirectory:
     path = create_run_directory(paths.runs_dir, name or "compare")
     plan = replace(plan, info=replace(plan.info, path=str(path), name=path.name))
-    return begin_comparison(path, {**plan.as_json(), **built_with(paths)})
+    return begin_comparison(path, {**plan.as_json(), **built_with(paths), "notes": [*notes]})
 
 
 def _refuse_changes(arguments: Sequence[str]) -> None:

@@ -127,6 +127,12 @@ def test_an_update_too_large_for_float32_is_computed(run_evidence, setup_record,
     assert first_jump(infinite) == (1, 0, math.inf)
 
 
+def test_an_update_too_large_for_float32_is_unknown_without_gradients(run_evidence, setup_record):
+    infinite = run_evidence(setup=setup_record(), ratios=(math.inf,) * 3)
+    assert 0 < settled_update(infinite) < math.inf
+    assert settled_update(replace(infinite, norms=infinite.norms[:0])) == 0.0
+
+
 # Which updates are counted ------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from torch import nn
 import gradcli as package
 from gradcli.errors import UserError
 from gradcli.records import Recorder, StepRecords
-from gradcli.runs import load_checkpoint, load_run
+from gradcli.runs import ComparisonDirectory, load_checkpoint, load_run
+from gradcli.system.paths import Paths
+from gradcli.views.json_output import comparison_json
+from gradcli.workflows.compare import read_comparison
 
 MINE = '''
 import torch
@@ -192,12 +196,27 @@ def test_a_problem_that_no_file_has_runs_in_this_process(runs_dir):
     )
     words = ("epochs=1", "batch_size=10", "device=cpu", "protocol.tune=false")
     found = package.compare(
-        local, *words, optimizers=["sgd", "adam"], seeds=2, runs_dir=runs_dir
+        local, *words, optimizers=["sgd", "adam"], seeds=2, jobs=4, runs_dir=runs_dir
     ).summary
     assert found.status == "finished"
-    assert found.info.engine == "serial"
-    with pytest.raises(UserError, match="no other process can make it"):
-        package.compare(local, *words, optimizers=["sgd"], engine="local", runs_dir=runs_dir)
+    assert (found.info.engine, found.info.jobs) == ("serial", 1)
+    (note,) = found.notes
+    assert "(engine=serial): no file has the problem by name" in note
+    assert "jobs=4 does not apply" in note
+    kept = read_comparison(ComparisonDirectory(Path(found.info.path)), Paths())
+    assert kept.notes == found.notes
+    assert comparison_json(kept)["notes"] == [note]
+
+
+@pytest.mark.parametrize("chosen", [{"engine": "local"}, {}])
+def test_another_engine_for_a_problem_that_no_file_has_is_refused(runs_dir, chosen):
+    local = package.Problem(
+        model=lambda: nn.Linear(2, 2), train=(torch.eye(20, 2), torch.eye(20, 2))
+    )
+    words = [] if chosen else ["engine=local"]
+    with pytest.raises(UserError, match="no other process can make it") as caught:
+        package.compare(local, *words, optimizers=["sgd"], jobs=2, runs_dir=runs_dir, **chosen)
+    assert 'engine="serial", without jobs' in caught.value.hint
 
 
 def test_two_problems_of_one_process_are_not_mistaken_for_each_other(runs_dir):

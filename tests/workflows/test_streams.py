@@ -203,7 +203,5 @@ def test_accumulated_batches_of_a_stream_are_those_of_one_large_batch(runs_dir):
 
 def test_accumulation_needs_a_batch_size_that_can_be_asked_for(runs_dir):
     with pytest.raises(UserError, match="has batches of its own") as caught:
-        package.train(
-            streamed(train=lambda: loader(8)), *SMALL, "accumulate=2", runs_dir=runs_dir
-        )
+        package.train(streamed(train=lambda: loader(8)), *SMALL, "accumulate=2", runs_dir=runs_dir)
     assert caught.value.where == "accumulate"

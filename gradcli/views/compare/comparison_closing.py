@@ -282,6 +282,7 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
     remarks = warning_sentences(summary.warnings)
     remarks += best_at_an_end([arm.name for arm in summary.ranking if arm.learning_rate_at_edge])
+    yield from _paragraphs("note", list(summary.notes), "")
     yield from _paragraphs("caution", remarks, "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]
     if len(failures) > MOST_FAILURES:

@@ -52,6 +52,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "extend_command": summary.extend_command or None,
         "retry_command": summary.retry_command or None,
         "resume_command": summary.resume_command or None,
+        "notes": summary.notes,
     }
     written: dict[str, Any] = jsonable(result)
     return written

@@ -262,6 +262,19 @@ def test_batches_that_nearly_hold_one_class(run_evidence, setup_record, share, r
     assert len(list(data.data_order(replace(evidence, setups=setups[:2])))) == 0
 
 
+def test_two_classes_are_not_one(run_evidence, setup_record):
+    def told(*labels):
+        setups = tuple(
+            setup_record(step=40 * at, usual_target=(label, 1.0), targets_seen=64)
+            for at, label in enumerate(labels)
+        )
+        evidence = run_evidence(losses=FLAT, setup=setups[-1])
+        return list(data.one_class(replace(evidence, setups=setups)))
+
+    assert [one.code for one in told(7, 7, 7)] == ["labels"]
+    assert told(7, 7, 3) == []
+
+
 def test_it_takes_twenty_steps_to_judge_an_order(run_evidence, setup_record):
     setups = tuple(
         setup_record(step=at, usual_target=(at, 1.0), targets_seen=64) for at in range(3)

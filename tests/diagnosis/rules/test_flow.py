@@ -223,6 +223,14 @@ def written(run_evidence, setup_record, *, since=4, change=0.2, ratio=0.01, late
     return told
 
 
+def test_a_norm_may_be_written_between_the_first_two_measurements(run_evidence, setup_record):
+    """One update of a hundredth can change a norm of 9.5 by 0.095."""
+    for change, was_written in ((0.1, True), (0.09, False)):
+        weights = np.array([[9.5] * 3, *[[9.5, 9.5 + change, 9.5]] * 4])
+        more = {"weights": weights, "change": 0.0, "since": 2}
+        assert written(run_evidence, setup_record, **more) == was_written
+
+
 def test_a_norm_that_updates_do_not_explain_was_written(run_evidence, setup_record):
     """Two updates of a hundredth can change a norm of 9.5 by 0.19."""
     assert written(run_evidence, setup_record, change=0.2)

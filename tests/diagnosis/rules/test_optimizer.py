@@ -128,6 +128,14 @@ def test_a_decay_that_turns_weights_over(run_evidence, setup_record, pull, fault
         assert one.mend == "Lower weight_decay to 0.001 or less."
 
 
+def test_a_group_without_decay_hides_none_after_it(run_evidence, setup_record):
+    groups = (ParameterGroup((0, 1), 0.1), ParameterGroup((2, 3, 4, 5), 0.1, weight_decay=0.1))
+    (found,) = too_strong(run_evidence, setup_record, groups=groups, left=(1.0, 0.1, 0.1))
+    assert found.evidence["weight_decay"] == 0.1
+    evidence = decayed(run_evidence, setup_record, groups=groups)
+    assert optimizer.decay_pulls(evidence) == pytest.approx([math.nan, 1.0, 1.0], nan_ok=True)
+
+
 def test_of_several_groups_the_decay_that_pulls_hardest_is_named(run_evidence, setup_record):
     groups = (
         ParameterGroup((0, 1), 0.1, weight_decay=0.1),

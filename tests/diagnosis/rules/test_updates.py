@@ -259,6 +259,14 @@ def test_gradients_that_are_cleared_before_the_update(run_evidence, setup_record
     assert not not_updated(replace(evidence, gone_before_update=(True, False, True)))
 
 
+def test_gradients_that_nobody_watched_are_not_called_cleared(run_evidence, setup_record):
+    """A layer that the optimizer does not hold, where it is unknown what was gone."""
+    groups = (ParameterGroup((0, 1, 4, 5), 0.1),)
+    evidence = never(run_evidence, setup_record, (1,), groups)
+    (found,) = not_updated(replace(evidence, gone_before_update=()))
+    assert "the optimizer does not hold the parameters" in found.message
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_all_gradients_are_cleared_before_the_update(run_evidence, setup_record, frozen):
     evidence = never(run_evidence, setup_record, (0, 1, 2), (ParameterGroup(ALL, 0.1),))

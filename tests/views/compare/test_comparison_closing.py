@@ -35,6 +35,11 @@ def drawn(summary, width: int = 80, *, terminal: bool = True, all_pairs: bool = 
     return file.getvalue()
 
 
+def test_notes_are_among_the_remarks(make_comparison):
+    text = drawn(make_comparison(notes=("The trials run in this process.",)), width=100)
+    assert "note        The trials run in this process." in text
+
+
 def test_the_ending_at_80_columns(make_comparison):
     lines = [line.rstrip() for line in drawn(make_comparison()).splitlines()]
     assert lines == [
