@@ -7,9 +7,11 @@ import numpy as np
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence, nanmedian
 from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_KEPT, SPIKE_HARM
+from gradcli.diagnosis.loss_course import is_long_enough, loss_kept
 from gradcli.diagnosis.loss_jumps import loss_that_stays_up
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules import needs
+from gradcli.diagnosis.which_loss import judges_loss, should_fall
 from gradcli.notation import numbers
 from gradcli.notation.layer_names import named
 from gradcli.records import Finding
@@ -38,8 +40,8 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     if any(_silent_in_the_end(evidence)) or _stands_still(evidence):
         return None
     # Whatever it began with: a loss that has not left that of guessing has learned nothing yet.
-    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value
-    if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
+    has_not_fallen = loss_kept(evidence) > LOSS_KEPT.value
+    if is_long_enough(evidence) and should_fall(evidence) and has_not_fallen:
         return None
     # A layer that was frozen at first has no gradient in most steps.
     norms = np.where(evidence.norms > 0, evidence.norms, np.nan)[:, ~aside]
@@ -108,7 +110,7 @@ def _changed_midway(evidence: Evidence) -> Finding | None:
 
 def _too_large_to_judge(evidence: Evidence) -> Finding | None:
     """Return that updates are large, if the loss cannot tell whether they do harm."""
-    if needs.updates(evidence) or (evidence.judges_loss and evidence.should_fall):
+    if needs.updates(evidence) or (judges_loss(evidence) and should_fall(evidence)):
         return None
     place = int(np.nanargmax(evidence.usual_update_ratios))
     ratio, name = float(evidence.usual_update_ratios[place]), evidence.layers[place].name
@@ -131,7 +133,7 @@ def _too_large_to_judge(evidence: Evidence) -> Finding | None:
 
 def _not_yet_learned(evidence: Evidence) -> Finding | None:
     """Return that the loss has hardly fallen so far, if that is all there is to say."""
-    if evidence.convergence.trend != "falling" or not evidence.loss_kept > LOSS_KEPT.value:
+    if evidence.convergence.trend != "falling" or not loss_kept(evidence) > LOSS_KEPT.value:
         return None
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
     return Finding(

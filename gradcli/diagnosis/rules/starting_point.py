@@ -20,6 +20,8 @@ from gradcli.diagnosis.limits import (
     SATURATED_UNITS,
     SMALL_WEIGHTS,
 )
+from gradcli.diagnosis.loss_course import began_exploded, learned_anyway, loss_left
+from gradcli.diagnosis.which_loss import loss_of_guessing
 from gradcli.notation import numbers
 from gradcli.records import Finding, TensorRange
 
@@ -100,11 +102,11 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
     large, small = gains > LARGE_WEIGHTS.value, gains < SMALL_WEIGHTS.value
     # Some layers begin at exactly zero on purpose: adapters, the last of a residual branch, heads.
     small &= ~np.array(evidence.frozen) & ((gains > 0) | (gains[known] == 0).all())
-    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
+    first, guessing = evidence.convergence.first_loss, loss_of_guessing(evidence)
     if large.any() and (
         first > LARGE_FIRST_LOSS.value * guessing
-        or not evidence.loss_left <= HALF_LEFT.value
-        or (np.nanmax(gains) > HUGE_WEIGHTS.value and not evidence.learned_anyway)
+        or not loss_left(evidence) <= HALF_LEFT.value
+        or (np.nanmax(gains) > HUGE_WEIGHTS.value and not learned_anyway(evidence))
         or _saturated(evidence)
     ):
         place = int(np.flatnonzero(large)[0])
@@ -116,7 +118,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
             else "signals grow, and activations saturate"
         )
         override = remedies.keep_signals_small(evidence)
-    elif small.any() and evidence.steps > 1 and not evidence.learned_anyway:
+    elif small.any() and evidence.steps > 1 and not learned_anyway(evidence):
         place = int(np.flatnonzero(small)[0])
         relation, size = "small", "below"
         consequence = "signals shrink from layer to layer, and gradients with them"
@@ -149,11 +151,11 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
 
 def _severity(evidence: Evidence) -> Literal["info", "warning"]:
     """A start that is wrong, but did no harm that shows, is a remark."""
-    return "info" if evidence.learned_anyway else "warning"
+    return "info" if learned_anyway(evidence) else "warning"
 
 
 def _all_the_same(evidence: Evidence) -> str:
-    return " The model learns all the same." if evidence.learned_anyway else ""
+    return " The model learns all the same." if learned_anyway(evidence) else ""
 
 
 def identical_units(evidence: Evidence) -> Iterator[Finding]:
@@ -234,9 +236,9 @@ def _saturated(evidence: Evidence) -> bool:
 
 def wild_guesses(evidence: Evidence) -> Iterator[Finding]:
     """The loss of the initial weights is far above that of guessing."""
-    if not evidence.began_exploded:
+    if not began_exploded(evidence):
         return
-    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
+    first, guessing = evidence.convergence.first_loss, loss_of_guessing(evidence)
     yield Finding(
         code="exploding",
         severity=_severity(evidence),

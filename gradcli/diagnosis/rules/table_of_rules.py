@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.rules import (
+    batch_noise,
     broken,
     data,
     flow,
@@ -146,7 +147,7 @@ RULES = (
     ),
     Rule(
         ("noise-dominated",),
-        step_size.noise_dominated,
+        batch_noise.noise_dominated,
         needs.noise,
         unless=(
             *("vanishing", "exploding", "saturated", "spike", "bad-batch", "data-order"),

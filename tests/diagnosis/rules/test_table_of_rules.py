@@ -7,6 +7,7 @@ import pytest
 from gradcli.diagnosis.rules import (
     EXPLAINED_BY,
     RULES,
+    batch_noise,
     broken,
     data,
     flow,
@@ -18,7 +19,18 @@ from gradcli.diagnosis.rules import (
     wiring,
 )
 
-MODULES = (broken, data, flow, optimizer, starting_point, step_size, time_steps, updates, wiring)
+MODULES = (
+    batch_noise,
+    broken,
+    data,
+    flow,
+    optimizer,
+    starting_point,
+    step_size,
+    time_steps,
+    updates,
+    wiring,
+)
 CODES = {code for rule in RULES for code in rule.codes}
 
 
