@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import HALF_LEFT, NOISE_SCALE, SCATTER, STILL_TO_LEARN, TINY_BATCH
-from gradcli.diagnosis.loss_course import loss_left
+from gradcli.diagnosis.loss_course import has_learned, loss_left
+from gradcli.diagnosis.which_loss import is_measured_by_guessing
 from gradcli.notation import numbers
 from gradcli.records import Finding
 
@@ -18,12 +19,15 @@ _GOOD_SCATTER = 0.3
 def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
     """A batch holds more noise than signal while there is still much to learn."""
     scatter = evidence.convergence.scatter
-    if 0 < evidence.batch_size <= TINY_BATCH.value and loss_left(evidence) > STILL_TO_LEARN.value:
+    # What is left of a loss that is measured by guessing may be due to the targets alone.
+    is_measured = is_measured_by_guessing(evidence)
+    has_left = not is_measured and loss_left(evidence) > STILL_TO_LEARN.value
+    if has_left and 0 < evidence.batch_size <= TINY_BATCH.value:
         yield _tiny_batches(evidence)
         return
     scale = evidence.probed.noise_scale if evidence.probed is not None else None
     size = evidence.info.batch_size
-    if scatter > SCATTER.value and loss_left(evidence) > STILL_TO_LEARN.value:
+    if has_left and scatter > SCATTER.value:
         yield Finding(
             code="noise-dominated",
             severity="warning",
@@ -40,7 +44,7 @@ def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
         )
     elif scale is not None and size and scale[1] > NOISE_SCALE.value * size:
         # Near a minimum the mean gradient goes to zero and the noise does not: that is normal.
-        late = loss_left(evidence) < HALF_LEFT.value
+        late = has_learned(evidence) if is_measured else loss_left(evidence) < HALF_LEFT.value
         yield Finding(
             code="noise-dominated",
             severity="info" if late else "warning",

@@ -15,9 +15,9 @@ from gradcli.diagnosis.limits import (
     MOVED,
     SLOW_START,
 )
-from gradcli.diagnosis.loss_course import began_exploded, loss_kept
+from gradcli.diagnosis.loss_course import began_exploded, has_learned, loss_kept
 from gradcli.diagnosis.update_sizes import updates_too_large
-from gradcli.diagnosis.which_loss import judges_loss
+from gradcli.diagnosis.which_loss import is_measured_by_guessing, judges_loss
 from gradcli.notation import numbers
 from gradcli.notation.faults import fault_mend, fault_sentences, fault_teller
 from gradcli.records import FaultRecord, Finding
@@ -153,7 +153,8 @@ def backward_by_hand(evidence: Evidence) -> Iterator[Finding]:
     if evidence.fault is None and evidence.steps < SLOW_START.value:
         return
     # Layers after the function get the right gradient, so a part may be learned.
-    if loss_kept(evidence) <= HALF_LEARNED.value:
+    learns = is_measured_by_guessing(evidence) and has_learned(evidence)
+    if learns or loss_kept(evidence) <= HALF_LEARNED.value:
         return
     usual = evidence.usual_update_ratios
     if not np.isfinite(usual).any() or not evidence.steps * np.nanmax(usual) > MOVED.value:

@@ -35,7 +35,13 @@ from gradcli.diagnosis.loss_course import has_learned, is_on_its_way, loss_kept
 from gradcli.diagnosis.loss_jumps import loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS, RateChange, Spike
 from gradcli.diagnosis.update_sizes import harmful_jump, updates_too_large
-from gradcli.diagnosis.which_loss import classes_told_apart, has_another_loss_from, loss_of_guessing
+from gradcli.diagnosis.which_loss import (
+    classes_told_apart,
+    has_another_loss_from,
+    has_known_zero,
+    is_measured_by_guessing,
+    loss_of_guessing,
+)
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
 
@@ -53,7 +59,7 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
         or evidence.fault is not None
     ):
         return
-    if not np.isfinite(evidence.update_ratios).any():
+    if is_measured_by_guessing(evidence) or not np.isfinite(evidence.update_ratios).any():
         return
     usual = float(np.nanmax(evidence.usual_update_ratios))
     distance = evidence.steps * usual
@@ -243,8 +249,9 @@ def block_starts(relative: Floats) -> list[int]:
 
 def spike(evidence: Evidence) -> Iterator[Finding]:
     """After a norm far above those before it, the loss rose and stayed high."""
-    if 0 < evidence.batch_size <= TINY_BATCH.value:
+    if 0 < evidence.batch_size <= TINY_BATCH.value or not has_known_zero(evidence):
         return  # from one or two examples to the next, losses and norms jump anyway
+    guessing = evidence.info.levels.guessing if is_measured_by_guessing(evidence) else 0.0
     first_loss = evidence.convergence.first_loss
     thrown = harmful_jump(evidence)
     for one in evidence.spikes:
@@ -252,6 +259,8 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
             continue  # of a loss that may be negative, no multiple means anything
         if has_another_loss_from(evidence, one.step):
             continue
+        if max(one.loss_at / BATCH_LOSS.value, one.loss_after / SPIKE_HARM.value) < guessing:
+            continue  # a rare positive among batches without any, whose losses are small
         slow = one.steps_to_recover > PASSED.value * evidence.steps
         passed = evidence.fault is None and has_learned(evidence) and not slow
         rise = one.loss_after - one.loss_before

@@ -20,7 +20,7 @@ from gradcli.diagnosis.limits import (
     SATURATED_UNITS,
     SMALL_WEIGHTS,
 )
-from gradcli.diagnosis.loss_course import began_exploded, learned_anyway, loss_left
+from gradcli.diagnosis.loss_course import began_exploded, has_learned, learned_anyway, loss_left
 from gradcli.diagnosis.which_loss import loss_of_guessing
 from gradcli.notation import numbers
 from gradcli.records import Finding, TensorRange
@@ -72,6 +72,34 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def constant_inputs(evidence: Evidence) -> Iterator[Finding]:
+    """All inputs are the same number, so that no example tells itself from another."""
+    observed = [one.inputs for one in evidence.setups if one.inputs is not None]
+    if not observed and evidence.setup is not None and evidence.setup.inputs is not None:
+        observed = [evidence.setup.inputs]
+    values = {value for one in observed for value in (one.low, one.high)}
+    if len(values) != 1 or has_learned(evidence):
+        return
+    if not all(len(one.shape) > 1 and one.shape[0] > 1 for one in observed):
+        return
+    value = values.pop()
+    place = (evidence.first_called or evidence.layers[0]).name
+    yield Finding(
+        code="unscaled-inputs",
+        severity="error" if value == 0 else "warning",
+        layer=place,
+        evidence={"lowest_input": value, "highest_input": value},
+        threshold="inputs of which the lowest and the highest are the same number, whenever they "
+        "were observed",
+        message=f"All inputs are {numbers.norm(value)}: examples do not differ, so the model can "
+        "only learn one output for all of them"
+        + (f", and the weights of {place} get no gradient." if value == 0 else "."),
+        override=None,
+        mend="Look at how the inputs are read and scaled; divided by too large a number, or as "
+        "integers, they become 0.",
+    )
+
+
 def _unscaled_since(evidence: Evidence) -> int | None:
     """Return the step from which all observed inputs are too large; None if one batch is at most.
 
@@ -101,6 +129,8 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
         return
     large, small = gains > LARGE_WEIGHTS.value, gains < SMALL_WEIGHTS.value
     # Some layers begin at exactly zero on purpose: adapters, the last of a residual branch, heads.
+    if len(gains) == 1:
+        small[:] = False  # a linear model begins anywhere; there is no layer for signals to fade in
     small &= ~np.array(evidence.frozen) & ((gains > 0) | (gains[known] == 0).all())
     first, guessing = evidence.convergence.first_loss, loss_of_guessing(evidence)
     if large.any() and (

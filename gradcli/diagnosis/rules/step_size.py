@@ -18,6 +18,8 @@ from gradcli.diagnosis.limits import (
     LARGE_UPDATE,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
+    LOSS_THROWN_UP,
+    MOVED,
     RATE_GONE,
     SETTLED_LEFT,
     STILL_TO_LEARN,
@@ -30,15 +32,19 @@ from gradcli.diagnosis.loss_course import (
     comes_from_high,
     fell_back,
     has_learned,
+    has_risen,
     highest_loss,
-    is_long_enough,
+    loss_at_first,
     loss_kept,
     loss_left,
+    may_still_fall,
+    still_falls,
     turned_at,
 )
 from gradcli.diagnosis.loss_jumps import loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules.broken import is_of_any_size
+from gradcli.diagnosis.standing import standing
 from gradcli.diagnosis.update_sizes import (
     first_jump,
     harmful_jump,
@@ -47,9 +53,9 @@ from gradcli.diagnosis.update_sizes import (
 )
 from gradcli.diagnosis.which_loss import (
     classes_told_apart,
+    has_known_zero,
+    is_measured_by_guessing,
     judges_loss,
-    loss_of_guessing,
-    should_fall,
 )
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
@@ -189,9 +195,14 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     certain_loss = classes_told_apart(evidence) > 1
     if blown_up(evidence) and (certain_loss or ratio > LARGE_UPDATE.value):
         return course
+    did_harm = harmful_jump(evidence) is not None
+    if not has_known_zero(evidence):
+        return course if (jumps_about or did_harm) and has_risen(evidence) else ""
     if not judges_loss(evidence):
         return ""
-    did_harm = harmful_jump(evidence) is not None
+    if is_measured_by_guessing(evidence):
+        unsettled = jumps_about or did_harm or together
+        return course if unsettled and _cannot_settle(evidence) else ""
     if has_learned(evidence):
         half_learned = ((did_harm or together) and loss_left(evidence) > HALF_LEARNED.value) or (
             updates_too_large(evidence) and loss_left(evidence) > SETTLED_LEFT.value
@@ -201,6 +212,16 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
         return course
     is_back = fell_back(evidence) and ratio > LARGE_UPDATE.value / 2
     return course if is_back and loss_jump(evidence) is None else ""
+
+
+def _cannot_settle(evidence: Evidence) -> bool:
+    """Whether the loss stays above that of guessing, or was thrown far above it on the way there.
+
+    A constant output only takes the last biases, so what does not find it goes about.
+    """
+    stood = standing(evidence)
+    thrown_up = highest_loss(evidence) > LOSS_THROWN_UP.value * loss_at_first(evidence)
+    return (stood == "worse" and not still_falls(evidence)) or (stood == "as good" and thrown_up)
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
@@ -215,12 +236,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     best = int(np.nanargmax(usual))
     ratio, name = float(usual[best]), evidence.layers[best].name
     distance = evidence.steps * ratio
-    # Over the second half, not at its end: a slow training may just have passed the limit.
-    has_not_fallen = loss_left(evidence) > LOSS_KEPT.value and not (
-        comes_from_high(evidence) and loss_kept(evidence) > LOSS_KEPT.value
-    )
     hardly_moves = 0 < distance < DISTANCE.value and ratio < USUAL_UPDATE.value
-    if not (hardly_moves and has_not_fallen):
+    if not (hardly_moves and _has_not_fallen(evidence)) and not _is_far_from_guessing(evidence):
         return
     yield Finding(
         code="lr-too-low",
@@ -234,13 +251,39 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
             "learning_rate": evidence.info.learning_rate,
         },
         threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a mean loss "
-        f"of the second half above {LOSS_KEPT} of the first one ({DISTANCE.source})",
+        f"of the second half above {LOSS_KEPT} of the first one ({DISTANCE.source}); or updates "
+        f"below {USUAL_UPDATE} of the weights, and a loss above that of the best constant output",
         message=f"The learning rate is too low: {evidence.steps} updates together changed no "
         f"layer's weights by more than {100 * distance:.2g}% ({name} moved most), and the loss "
-        f"{_hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
+        f"{hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
         override=remedies.raise_learning_rate(evidence, ratio),
         mend=remedies.raise_learning_rate_in_words(evidence, ratio),
     )
+
+
+def _has_not_fallen(evidence: Evidence) -> bool:
+    """Whether there is much to learn in all of the second half: its end may just have begun to."""
+    if not has_known_zero(evidence):
+        return still_falls(evidence)
+    if is_measured_by_guessing(evidence):
+        return loss_left(evidence) > LOSS_KEPT.value
+    return loss_left(evidence) > LOSS_KEPT.value and not (
+        comes_from_high(evidence) and loss_kept(evidence) > LOSS_KEPT.value
+    )
+
+
+def _is_far_from_guessing(evidence: Evidence) -> bool:
+    """Whether small updates have not found the best constant output yet, or not moved far from it.
+
+    A loss that is flat above it, after all that, is stuck there.
+    """
+    ratio = float(np.nanmax(evidence.usual_update_ratios))
+    stood, guessing = standing(evidence), evidence.info.levels.guessing
+    if not 0 < ratio < USUAL_UPDATE.value:
+        return False
+    if stood == "worse":
+        return may_still_fall(evidence, evidence.convergence.last_loss - guessing)
+    return stood == "as good" and evidence.steps * ratio < MOVED.value
 
 
 def _rate_gone(evidence: Evidence) -> Finding | None:
@@ -303,34 +346,6 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def plateau(evidence: Evidence) -> Iterator[Finding]:
-    """The loss has not fallen, and no other rule explains it."""
-    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
-    if not is_long_enough(evidence) or evidence.convergence.trend == "falling":
-        return
-    if not loss_kept(evidence) > LOSS_KEPT.value:
-        return
-    guessing = loss_of_guessing(evidence)
-    aside = "" if math.isnan(guessing) else f" Guessing has {numbers.norm(guessing)}."
-    yield Finding(
-        code="plateau",
-        severity="warning" if should_fall(evidence) else "info",
-        layer=None,
-        evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
-        threshold=f"a last loss above {LOSS_KEPT} of the first one, or of that of guessing "
-        f"({LOSS_KEPT.source})",
-        message=f"The loss {_hardly(first, last)}: it began at {numbers.norm(first)} and is "
-        f"{numbers.norm(last)} after {evidence.steps} steps, although gradients arrive and the "
-        f"weights move.{aside} "
-        + (
-            "Check the data (do the labels match the inputs?), dropout, and whether the model is "
-            "large enough."
-            if should_fall(evidence)
-            else "Some losses rise by design; if this one should fall, check the data."
-        ),
-        override=None,
-    )
-
-
-def _hardly(first: float, last: float) -> str:
+def hardly(first: float, last: float) -> str:
+    """Say of a loss that went from `first` to `last` that it has not fallen by much."""
     return "has hardly fallen" if last < first else "has not fallen"
