@@ -162,13 +162,10 @@ def test_finding_rule():
     assert isinstance(rule, Rule) and all(isinstance(one, Rule) for one in RULES)
     assert isinstance(limits.DEAD_UNITS, limits.Limit)
 
-    class Seen:
-        loss_kept = 0.95
-
-    (finding,) = rule.find(Seen)
+    space["loss_kept"] = float  # the evidence is the share itself
+    (finding,) = rule.find(0.95)
     assert (finding.code in rule.codes, finding.evidence) == (True, {"loss_kept": 0.95})
-    Seen.loss_kept = 0.5
-    assert list(rule.find(Seen)) == []
+    assert list(rule.find(0.5)) == []
 
 
 def test_what_it_names_exists():

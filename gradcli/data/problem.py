@@ -19,7 +19,13 @@ from gradcli.data.dataset import Dataset, Split
 from gradcli.data.examples import dataset_of
 from gradcli.data.streams.stream import KINDS, SplitName, Stream, is_loader_factory
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
-from gradcli.objectives import LossFunction, Objective, ScoreFunction, objective_named
+from gradcli.objectives import (
+    LossFunction,
+    Objective,
+    ScoreFunction,
+    levels_of_function,
+    objective_named,
+)
 from gradcli.records import Direction, Metric
 
 #: What a split may be: (inputs, targets), each a tensor or an array (n, ...); a map-style
@@ -180,7 +186,13 @@ def _objective(
         objective = objective_named(loss)
     elif callable(loss):
         own = getattr(loss, "__name__", type(loss).__name__)
-        objective = Objective(name=own, loss=loss, metric=Metric("loss", "minimize"), score=loss)
+        objective = Objective(
+            name=own,
+            loss=loss,
+            metric=Metric("loss", "minimize"),
+            score=loss,
+            levels=levels_of_function(loss),
+        )
     else:
         raise UserError(
             f"A loss is a name or a function, not a {type(loss).__name__}.",

@@ -2,6 +2,8 @@
 
     collecting    from a run's records to evidence
     evidence      what the rules look at, gathered from records and probes
+    which_loss    which loss is minimised: what guessing costs, whether it should fall
+    loss_course   how far the loss has come
     loss_trend    from the steps of a run: convergence, spikes, jumps of the learning rate
     update_sizes  how large updates are, and what they would settle at
     limits        every constant, with its reason and its source

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence, nanmedian
-from gradcli.diagnosis.limits import LARGE_UPDATE, LOSS_KEPT, SPIKE_HARM
+from gradcli.diagnosis.limits import (
+    BEYOND_CHANCE,
+    LARGE_UPDATE,
+    LOSS_KEPT,
+    SETTLED_LEFT,
+    SPIKE_HARM,
+)
+from gradcli.diagnosis.loss_course import (
+    is_long_enough,
+    loss_kept,
+    loss_left,
+    may_still_fall,
+    still_falls,
+)
 from gradcli.diagnosis.loss_jumps import loss_that_stays_up
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules import needs
+from gradcli.diagnosis.standing import last_quarter, standing
+from gradcli.diagnosis.which_loss import (
+    has_known_zero,
+    is_measured_by_guessing,
+    judges_loss,
+    should_fall,
+)
 from gradcli.notation import numbers
 from gradcli.notation.layer_names import named
 from gradcli.records import Finding
@@ -22,12 +44,18 @@ def conclusion(evidence: Evidence, tested: list[str]) -> list[Finding]:
     unsure = _changed_midway(evidence) or _too_large_to_judge(evidence)
     if unsure is not None:
         return [unsure]
-    return [_healthy(evidence, tested) or _not_yet_learned(evidence) or _undetermined(evidence)]
+    return [
+        _healthy(evidence, tested)
+        or _not_yet_learned(evidence)
+        or _not_better_for_certain(evidence)
+        or _undetermined(evidence)
+    ]
 
 
 def _enough(evidence: Evidence) -> bool:
     """Whether enough was seen to call it healthy: a whole run with updates, or a probed model."""
-    return (evidence.is_whole and not needs.updates(evidence)) or (
+    seen = not needs.updates(evidence) or standing(evidence) == "better"
+    return (evidence.is_whole and seen) or (
         not needs.activations(evidence) and not needs.gradients(evidence)
     )
 
@@ -37,9 +65,7 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
     if any(_silent_in_the_end(evidence)) or _stands_still(evidence):
         return None
-    # Whatever it began with: a loss that has not left that of guessing has learned nothing yet.
-    has_not_fallen = evidence.loss_kept > LOSS_KEPT.value
-    if evidence.is_long_enough and evidence.should_fall and has_not_fallen:
+    if is_long_enough(evidence) and should_fall(evidence) and not _is_shown_to_learn(evidence):
         return None
     # A layer that was frozen at first has no gradient in most steps.
     norms = np.where(evidence.norms > 0, evidence.norms, np.nan)[:, ~aside]
@@ -47,13 +73,24 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
     known = relative[np.isfinite(relative)]
     spread = float(known.min() / known.max()) if len(known) and known.max() > 0 else 1.0
     facts: dict[str, float | int | str] = {"smallest_to_largest_layer": spread}
-    updates = "Only a run can show how training goes."
+    updates = (
+        "How large updates are, compared with the weights, is not known."
+        if standing(evidence) == "better"
+        else "Only a run can show how training goes."
+    )
     if not needs.updates(evidence):
         ratio = float(np.nanmax(evidence.usual_update_ratios))
         facts["median_update_ratio"] = ratio
         updates = (
             f"The median update changes no layer's weights by more than {numbers.norm(ratio)} "
             "times their norm."
+        )
+    if is_measured_by_guessing(evidence) and evidence.is_whole and evidence.steps > 1:
+        last, guessing = float(last_quarter(evidence).mean()), evidence.info.levels.guessing
+        facts |= {"last_loss": last, "loss_of_guessing": guessing}
+        updates += (
+            f" The loss is {numbers.norm(last)}, while a constant output has "
+            f"{numbers.norm(guessing)}."
         )
     every = "every trained layer" if aside.any() else "every layer"
     return Finding(
@@ -66,6 +103,15 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
         f"{numbers.norm(spread)} times the largest. {updates}{_of_a_sum(evidence)}",
         override=None,
     )
+
+
+def _is_shown_to_learn(evidence: Evidence) -> bool:
+    """Whether the loss has left that of guessing, whatever it began with."""
+    if is_measured_by_guessing(evidence):
+        # A small gain may be all there is to learn, but not while the loss still falls.
+        slow = loss_kept(evidence) > LOSS_KEPT.value and still_falls(evidence)
+        return standing(evidence) == "better" and not slow
+    return has_known_zero(evidence) and not loss_kept(evidence) > LOSS_KEPT.value
 
 
 def _of_a_sum(evidence: Evidence) -> str:
@@ -108,7 +154,10 @@ def _changed_midway(evidence: Evidence) -> Finding | None:
 
 def _too_large_to_judge(evidence: Evidence) -> Finding | None:
     """Return that updates are large, if the loss cannot tell whether they do harm."""
-    if needs.updates(evidence) or (evidence.judges_loss and evidence.should_fall):
+    tells = judges_loss(evidence) and should_fall(evidence)
+    if is_measured_by_guessing(evidence):  # how low it could be is not known
+        tells = loss_left(evidence) < SETTLED_LEFT.value
+    if needs.updates(evidence) or tells:
         return None
     place = int(np.nanargmax(evidence.usual_update_ratios))
     ratio, name = float(evidence.usual_update_ratios[place]), evidence.layers[place].name
@@ -120,7 +169,8 @@ def _too_large_to_judge(evidence: Evidence) -> Finding | None:
         layer=name,
         evidence={"update_ratio": ratio},
         threshold=f"a usual update above {LARGE_UPDATE} of a layer's weights "
-        f"({LARGE_UPDATE.source}), under a loss that need not fall",
+        f"({LARGE_UPDATE.source}), under a loss that need not fall, or can fall nobody knows how "
+        "far",
         message=f"Not sure: the usual update changes the weights of {name} by {ratio:.0%} of their "
         "norm, while a thousandth is common, and this loss does not tell whether that does harm. "
         "A run with a tenth of the learning rate would.",
@@ -131,9 +181,16 @@ def _too_large_to_judge(evidence: Evidence) -> Finding | None:
 
 def _not_yet_learned(evidence: Evidence) -> Finding | None:
     """Return that the loss has hardly fallen so far, if that is all there is to say."""
-    if evidence.convergence.trend != "falling" or not evidence.loss_kept > LOSS_KEPT.value:
+    falls = evidence.convergence.trend == "falling"
+    if is_measured_by_guessing(evidence):
+        above = evidence.convergence.last_loss - evidence.info.levels.guessing
+        slow = standing(evidence) == "worse" and may_still_fall(evidence, above)
+        falls = still_falls(evidence) or slow
+    if not falls or not loss_kept(evidence) > LOSS_KEPT.value:
         return None
     first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
+    guessing = evidence.info.levels.guessing if is_measured_by_guessing(evidence) else math.nan
+    aside = "" if math.isnan(guessing) else f" A constant output has {numbers.norm(guessing)}."
     return Finding(
         code="undetermined",
         severity="info",
@@ -141,10 +198,52 @@ def _not_yet_learned(evidence: Evidence) -> Finding | None:
         evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
         threshold=f"a loss that falls beyond chance, but is above {LOSS_KEPT} of the first one",
         message=f"Not sure: the loss falls, but in {evidence.steps} steps it only went from "
-        f"{numbers.norm(first)} to {numbers.norm(last)}. More steps would tell whether it is slow "
-        "or stuck.",
+        f"{numbers.norm(first)} to {numbers.norm(last)}.{aside} More steps would tell whether it "
+        "is slow or stuck.",
         override=remedies.longer_training(evidence),
         mend="Train for four times as many steps.",
+    )
+
+
+def _not_better_for_certain(evidence: Evidence) -> Finding | None:
+    """Return that the loss does not tell whether the model is better than a constant output."""
+    levels, last = evidence.info.levels, evidence.convergence.last_loss
+    facts: dict[str, float | int | str]
+    if standing(evidence) == "unsure":
+        best = min((one.loss for one in evidence.evals if one.split == "val"), default=math.nan)
+        facts = {"last_loss": last, "loss_of_guessing": levels.guessing, "best_val_loss": best}
+        seen = (
+            f"on training batches the loss is {numbers.norm(last)}, where a constant output has "
+            f"{numbers.norm(levels.guessing)}, but "
+            + (
+                "there are no other examples that would tell whether that is learnt by heart"
+                if math.isnan(best)
+                else f"on other examples {numbers.norm(best)}, and a constant output "
+                f"{numbers.norm(levels.guessing_val)}: with {evidence.info.data.val} examples that "
+                "may be chance"
+            )
+        )
+        advice = "Validate on more examples."
+    elif not has_known_zero(evidence):
+        first = evidence.convergence.first_loss
+        facts = {"first_loss": first, "last_loss": last}
+        seen = (
+            f"the loss went from {numbers.norm(first)} to {numbers.norm(last)}, but what "
+            "the best constant output would cost under this loss is not known"
+        )
+        advice = "Compare the last loss with that of the best constant output."
+    else:
+        return None
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=None,
+        evidence=facts,
+        threshold=f"a loss below that of the best constant output by more than {BEYOND_CHANCE} "
+        f"standard errors, on examples that were not learnt from ({BEYOND_CHANCE.source})",
+        message=f"Not sure: {seen}. No rule found anything wrong. {advice}",
+        override=None,
+        mend=advice,
     )
 
 

@@ -7,21 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gradcli.diagnosis.limits import (
-    AT_CHANCE,
-    HAD_LEARNED,
-    LEARNED_ANYWAY,
-    LOSS_BLOWN_UP,
-    LOSS_KEPT,
-    LOSS_OF_GUESSING,
     SILENT_STEPS,
-    SLOW_START,
 )
 from gradcli.diagnosis.loss_trend import (
-    FEWEST_STEPS,
     Convergence,
     RateChange,
     Spike,
@@ -37,13 +28,8 @@ from gradcli.records import (
     SetupRecord,
 )
 
-# The losses of classification, as autograd names them.
-_CLASS_LOSSES = ("NllLoss", "LogSoftmax")
-_MATRIX_PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
 # Layers whose matrix multiplies a signal; of a lookup table, no scale is the right one.
 _MULTIPLYING = ("Linear", "Conv", "LazyLinear", "LazyConv", "NonDynamicallyQuantizableLinear")
-_TWO_CLASS_LOSSES = ("BinaryCrossEntropy",)
-_LOSSES_OF_TARGETS = ("MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "PoissonNllLoss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,178 +222,12 @@ class Evidence:
         return [not held.isdisjoint(self.parameters_of(layer)) for layer in self.layers]
 
     @property
-    def classes(self) -> int:
-        """How many classes a loss of classification distinguishes; 0 if that is not known."""
-        if self.info.data.classes > 1:
-            return self.info.data.classes
-        if self.setup is None or self.setup.outputs is None:
-            return 0
-        shape, path = self.setup.outputs.shape, self.setup.loss_path[: self.setup.output_at + 1]
-        # A loss that reads something else, as that of a generator does, is not of these outputs.
-        if self.setup.output_at < 0 or any(name.startswith(_MATRIX_PRODUCTS) for name in path[:-1]):
-            return 0
-        if any(name.startswith(_TWO_CLASS_LOSSES) for name in path):
-            return 2
-        is_classification = any(name.startswith(_CLASS_LOSSES) for name in path)
-        return shape[1] if is_classification and len(shape) > 1 else 0
-
-    @property
-    def loss_of_guessing(self) -> float:
-        """ln(classes); NaN if they are not known, or if the loss is not a mean cross-entropy."""
-        if self.classes < 2 or self._is_no_mean_cross_entropy:
-            return math.nan
-        return math.log(self.classes)
-
-    @property
-    def _is_no_mean_cross_entropy(self) -> bool:
-        """Whether the first loss of the user's own loop is out of reach of a mean cross-entropy.
-
-        log(sum(exp(z))) - z_y is between 0 and max(z) - min(z) + ln(classes), so a loss outside is
-        a sum over the batch, or has a sign, a factor or an offset of its own.
-        """
-        first = self.first_setup
-        if not self.info.is_own_loop or not len(self.losses):
-            return False
-        if first is None or first.outputs is None or first.step > 0:
-            return False
-        loss, range_of_outputs = float(self.losses[0]), first.outputs.high - first.outputs.low
-        return not 0 <= loss <= (range_of_outputs + math.log(self.classes)) * (1 + 1e-6)
-
-    @property
-    def judges_loss(self) -> bool:
-        """Whether the loss is one that should fall: it is positive at every step.
-
-        Others may begin at 0, be negative or rise by design; then only the gradients are judged.
-        A cross-entropy that began above 0 rounds to 0 for a batch of which the model is certain.
-        """
-        if not len(self.losses):
-            return False
-        is_cross_entropy = self.losses[0] > 0 and not math.isnan(self.loss_of_guessing)
-        return bool((self.losses >= 0).all() if is_cross_entropy else (self.losses > 0).all())
-
-    def has_another_loss_from(self, step: int) -> bool:
-        """Whether the loss is computed in another way from a step on than before it."""
-        before = [setup.loss_path for setup in self.setups if setup.step + 1 < step]
-        after = [setup.loss_path for setup in self.setups if setup.step + 1 >= step]
-        return bool(before and after) and before[-1] != after[0]
-
-    @property
-    def should_fall(self) -> bool:
-        """Whether training is known to lower the loss: it compares outputs with targets.
-
-        Others may rise by design, such as those of a generator and a discriminator, or one that
-        is subtracted from a constant and maximised.
-        """
-        if not self.info.is_own_loop:
-            return True
-        path = () if self.setup is None else self.setup.loss_path
-        if self.classes > 1:
-            before = path[: _first_place(path, (*_CLASS_LOSSES, *_TWO_CLASS_LOSSES))]
-            turned = not {"Neg", "Sub", "Rsub"}.isdisjoint(before)
-            return not turned and not {"Mul", "Add"} <= set(before)
-        return any(name.startswith(_LOSSES_OF_TARGETS) for name in path)
-
-    @property
-    def reference_loss(self) -> float:
-        """The first loss, or that of guessing if it is lower; NaN if the loss is not judged."""
-        if not self.judges_loss:
-            return math.nan
-        return float(np.fmin(self.convergence.first_loss, self.loss_of_guessing))
-
-    @property
-    def loss_kept(self) -> float:
-        """The last loss as a share of the reference."""
-        return self.convergence.last_loss / self.reference_loss
-
-    @property
-    def lowest_loss_kept(self) -> float:
-        """The lowest loss that lasted, as a share of the reference."""
-        return float(self._lasting_losses.min()) / self.reference_loss
-
-    @property
-    def loss_left(self) -> float:
-        """The mean loss of the second half as a share of the reference.
-
-        The mean, because with tiny batches the median is the loss of an easy example, and what
-        is left to learn is in the hard ones.
-        """
-        half = self.losses[len(self.losses) // 2 :]
-        return float(half.mean()) / self.reference_loss if len(half) else math.nan
-
-    @property
-    def highest_loss(self) -> float:
-        """The highest loss that lasted: the largest median of five consecutive steps."""
-        return float(self._lasting_losses.max())
-
-    @cached_property
-    def _lasting_losses(self) -> Doubles:
-        """The medians of five consecutive steps."""
-        windows = sliding_window_view(self.losses, min(5, len(self.losses)))
-        return np.asarray(np.median(windows, axis=1), dtype=np.float64)
-
-    @property
-    def blown_up(self) -> bool:
-        """Whether training has driven the loss far above the first one, and it stayed high."""
-        if self.steps < FEWEST_STEPS or not self.loss_kept > LOSS_KEPT.value:
-            return False
-        return self.highest_loss > LOSS_BLOWN_UP.value * self.convergence.first_loss
-
-    @property
-    def began_exploded(self) -> bool:
-        """Whether the loss of the initial weights is far above that of guessing."""
-        return self.convergence.first_loss > LOSS_OF_GUESSING.value * self.loss_of_guessing
-
-    @property
     def batch_size(self) -> int:
         """How many examples the forward passes of all processes take; 0 if that is not known."""
         if self.info.batch_size or self.setup is None or self.setup.inputs is None:
             return self.info.batch_size
         shape = self.setup.inputs.shape
         return shape[0] * self.processes if len(shape) > 1 else 0
-
-    @property
-    def has_learned(self) -> bool:
-        """Whether the loss has fallen, as far as it can be judged."""
-        return self.loss_kept <= LOSS_KEPT.value
-
-    @property
-    def is_long_enough(self) -> bool:
-        """Whether the loss of a sound training would have fallen by now.
-
-        How slow an own loop is at first is not known, so it is given more steps.
-        """
-        fewest = SLOW_START.value if self.info.is_own_loop else FEWEST_STEPS
-        return self.steps >= fewest
-
-    @property
-    def is_on_its_way(self) -> bool:
-        """Whether the loss is not far below guessing yet, but falls beyond chance."""
-        below_chance = self.loss_kept < AT_CHANCE.value
-        return self.convergence.trend == "falling" and (below_chance or self.comes_from_high)
-
-    @property
-    def comes_from_high(self) -> bool:
-        """Whether the loss has fallen, if not below that of guessing."""
-        return self.convergence.last_loss < LOSS_KEPT.value * self.convergence.first_loss
-
-    @property
-    def learned_anyway(self) -> bool:
-        """Whether so little of the loss is left that whatever is odd did no harm that shows."""
-        return self.fault is None and self.loss_left < LEARNED_ANYWAY.value
-
-    @property
-    def fell_back(self) -> bool:
-        """Whether the loss once was well below that of guessing, and is there no more."""
-        return self.lowest_loss_kept < HAD_LEARNED.value and self.loss_kept > AT_CHANCE.value
-
-    @property
-    def turned_at(self) -> int:
-        """The place among the sampled steps from which the loss rose again, (n,); 0 if it did not.
-
-        That is where its median over five steps was lowest.
-        """
-        has_turned = len(self.losses) > 0 and self.fell_back
-        return int(self._lasting_losses.argmin()) + 2 if has_turned else 0
 
     @property
     def first_called(self) -> LayerInfo | None:
@@ -523,22 +343,6 @@ class Evidence:
                 return range(start, start + len(one.parameters))
             start += len(one.parameters)
         raise KeyError(layer.name)
-
-    @property
-    def of_the_flow(self) -> Evidence:
-        """The evidence on how gradients flow: of the first step alone if training broke the model.
-
-        Gradients in a broken model add no information, and no single layer causes them.
-        """
-        if not self.blown_up and self.fault is None:
-            return self
-        return replace(self, norms=self.norms[:1], input_norms=self.input_norms[:1])
-
-
-def _first_place(path: tuple[str, ...], prefixes: tuple[str, ...]) -> int:
-    """Return the place of the first operation of one of these names; the end if there is none."""
-    places = (at for at, name in enumerate(path) if name.startswith(prefixes))
-    return next(places, len(path))
 
 
 def matrix_layers(layers: tuple[LayerInfo, ...]) -> list[int]:

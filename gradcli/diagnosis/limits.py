@@ -8,20 +8,7 @@ optimizer, healthy and broken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A number that separates good from bad."""
-
-    value: float
-    reason: str
-    source: str
-
-    def __str__(self) -> str:
-        return f"{self.value:g}"
-
+from gradcli.diagnosis.limit import Limit
 
 DEPTH_FACTOR = Limit(
     1e-3,

@@ -10,6 +10,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.limits import SPIKE_HARM, SPIKE_HARM_AT_LEAST, UPDATE_JUMP
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS, describe_loss_trend
+from gradcli.diagnosis.which_loss import (
+    classes_told_apart,
+    has_another_loss_from,
+    judges_loss,
+    should_fall,
+)
 from gradcli.records import Doubles, Floats
 
 
@@ -35,7 +41,7 @@ def loss_jump(evidence: Evidence) -> LossJump | None:
     """
     # A cross-entropy smaller than this rounds to 0 in float32.
     losses = np.maximum(evidence.losses, np.finfo(np.float32).eps)
-    if not evidence.judges_loss or len(losses) < 2 * FEWEST_STEPS:
+    if not judges_loss(evidence) or len(losses) < 2 * FEWEST_STEPS:
         return None
     if not len(evidence.sampled_steps):
         return None
@@ -65,7 +71,7 @@ def loss_that_stays_up(evidence: Evidence) -> LossJump | None:
 
     The targets of a regression may move by design, as those of a value function do.
     """
-    if evidence.classes < 2 or not evidence.should_fall:
+    if classes_told_apart(evidence) < 2 or not should_fall(evidence):
         return None
     jump = loss_jump(evidence)
     if jump is None:
@@ -95,5 +101,5 @@ def _is_explained(evidence: Evidence, jump: LossJump) -> bool:
         any(change.step in soon for change in evidence.rate_changes)
         or any(one.step in soon[:-1] for one in evidence.spikes)
         or bool((evidence.update_ratios[earlier][1:] > UPDATE_JUMP.value).any())
-        or evidence.has_another_loss_from(jump.step)
+        or has_another_loss_from(evidence, jump.step)
     )

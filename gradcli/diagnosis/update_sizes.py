@@ -18,6 +18,7 @@ from gradcli.diagnosis.limits import (
     UPDATE_JUMP,
     UPDATES_TOGETHER,
 )
+from gradcli.diagnosis.loss_course import highest_loss, loss_at_first
 from gradcli.records import Doubles
 
 # Of more, a short training sees next to nothing.
@@ -40,7 +41,7 @@ def harmful_jump(evidence: Evidence) -> tuple[int, int, float] | None:
     They are ten times as large as the rate says, in sound trainings too.
     """
     is_tiny = 0 < evidence.batch_size <= TINY_BATCH.value  # then the loss jumps anyway
-    thrown_up = evidence.highest_loss > LOSS_THROWN_UP.value * evidence.convergence.first_loss
+    thrown_up = highest_loss(evidence) > LOSS_THROWN_UP.value * loss_at_first(evidence)
     if not evidence.is_adaptive or (thrown_up and not is_tiny):
         return first_jump(evidence)
     return next((jump for jump in _jumps(evidence) if jump[0] > FIRST_UPDATES.value), None)

@@ -11,11 +11,15 @@ from typing import Literal
 
 from gradcli.records import ACCURACY, ExampleScores, Metric
 
-Outcome = Literal["helps", "no-difference", "worse", "refused", "nothing-to-try"]
+Outcome = Literal["helps", "no-difference", "worse", "not-sure", "refused", "nothing-to-try"]
 
 #: Standard deviations by which two scores must differ. With equal trainings, other validation
 #: examples make that difference in one of twenty trials.
 _DEVIATIONS = 2.0
+
+#: The share of the loss by which two losses must differ to count against what the scores say. They
+#: are means, and the losses of single examples are not known.
+_LOSSES_APART = 0.1
 
 #: A trial has this share of the steps that the run has made,
 _SHARE = 0.25
@@ -97,7 +101,8 @@ def judged(trial: AdviceTrial, without: TrialScore, with_advice: TrialScore) -> 
     the examples: both models are asked the same ones, so each example is a pair, and of an accuracy
     only those count that one model gets right and the other wrong. The seed is the same, and there
     is one: how much another would change is not known. Nothing is concluded from a metric that has
-    no score of a single example.
+    no score of a single example, nor if the loss says something else: an accuracy may go up by an
+    example while the loss doubles.
     """
     trial = replace(trial, without=without, with_advice=with_advice)
     diverged = (without.has_diverged, with_advice.has_diverged)
@@ -108,14 +113,24 @@ def judged(trial: AdviceTrial, without: TrialScore, with_advice: TrialScore) -> 
             (True, True): "no-difference",
         }
         return replace(trial, outcome=outcomes[diverged])
+    outcome: Outcome
     ours, theirs = with_advice.example_scores, without.example_scores
     if ours is None or theirs is None:
         difference = with_advice.score - without.score
-        return replace(trial, outcome="no-difference", difference=difference)
+        outcome = _with_the_loss("no-difference", without.loss, with_advice.loss)
+        return replace(trial, outcome=outcome, difference=difference)
     pairs = ours.astype(float) - theirs.astype(float)
     difference = float(pairs.mean())
     margin = _DEVIATIONS * float(pairs.std(ddof=1)) / math.sqrt(len(pairs))
-    outcome: Outcome = "no-difference"
+    outcome = "no-difference"
     if abs(difference) > margin:
         outcome = "helps" if trial.metric.merit(difference) > 0 else "worse"
+    outcome = _with_the_loss(outcome, without.loss, with_advice.loss)
     return replace(trial, outcome=outcome, difference=difference, margin=margin)
+
+
+def _with_the_loss(of_scores: Outcome, without: float, with_advice: float) -> Outcome:
+    """Return what the scores say, unless the losses clearly say something else."""
+    apart = abs(with_advice - without) > _LOSSES_APART * max(abs(without), abs(with_advice))
+    of_losses: Outcome = "helps" if with_advice < without else "worse"
+    return of_scores if not apart or of_losses == of_scores else "not-sure"

@@ -3,6 +3,7 @@
 An objective is a loss with a metric. It knows outputs and targets, but neither data nor models.
 """
 
+from gradcli.objectives.guessing import levels_of_function, loss_levels
 from gradcli.objectives.objective import (
     CountOfTerms,
     LossFunction,
@@ -19,6 +20,8 @@ __all__ = [
     "LossFunction",
     "Objective",
     "ScoreFunction",
+    "levels_of_function",
+    "loss_levels",
     "objective_named",
     "score_of",
 ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradcli.errors import UserError
+from gradcli.objectives.guessing import LevelsOf
 from gradcli.records import Metric
 
 #: Maps a model's outputs and the targets, (b, ...) each, to the loss of the batch, ().
@@ -51,6 +52,8 @@ class Objective:
             has one for the batch, the mean over batches by their size is taken.
         terms: how many terms the loss of a batch is the mean of, so that a split's loss is the
             mean over all its terms, even if batches differ in size.
+        levels: returns what the loss can be compared with, from targets; None if that is not known,
+            as for a function of the user's own.
     """
 
     name: str
@@ -58,3 +61,4 @@ class Objective:
     metric: Metric
     score: ScoreFunction
     terms: CountOfTerms = len
+    levels: LevelsOf | None = None

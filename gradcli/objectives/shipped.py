@@ -9,11 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradcli.errors import UserError, nearest
+from gradcli.objectives.guessing import (
+    NO_TARGET,
+    of_classes,
+    of_distances,
+    of_squares,
+    of_two_classes,
+)
 from gradcli.objectives.objective import Objective
 from gradcli.records import ACCURACY, Metric
-
-#: The target that `torch.nn.functional.cross_entropy` leaves out.
-_NO_TARGET: Final = -100
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -74,7 +78,7 @@ def correct(outputs: Tensor, targets: Tensor) -> Tensor:
     right = ~outputs.isnan().any(dim=1) & (outputs.argmax(dim=1) == targets)
     if right.ndim == 1:
         return right
-    counted = targets.flatten(1) != _NO_TARGET
+    counted = targets.flatten(1) != NO_TARGET
     return (right.flatten(1) & counted).sum(1) / counted.sum(1)
 
 
@@ -98,7 +102,7 @@ def _of_sequences(outputs: Tensor, targets: Tensor) -> Tensor:
     logits = _in_full(outputs).flatten(1, -2).transpose(1, 2)
     targets = targets.flatten(1)
     losses = F.cross_entropy(logits, targets, reduction="none")
-    return losses.sum(1) / (targets != _NO_TARGET).sum(1)
+    return losses.sum(1) / (targets != NO_TARGET).sum(1)
 
 
 def _of_examples(values: Tensor) -> Tensor:
@@ -107,7 +111,7 @@ def _of_examples(values: Tensor) -> Tensor:
 
 def _counted(targets: Tensor) -> int | Tensor:
     """Return how many targets count; of probabilities, those of all examples do."""
-    return len(targets) if targets.is_floating_point() else (targets != _NO_TARGET).sum()
+    return len(targets) if targets.is_floating_point() else (targets != NO_TARGET).sum()
 
 
 def _in_full(outputs: Tensor) -> Tensor:
@@ -137,7 +141,12 @@ def _matched(targets: Tensor, outputs: Tensor) -> Tensor:
 
 
 CROSS_ENTROPY: Final = Objective(
-    name="cross_entropy", loss=cross_entropy, metric=ACCURACY, score=correct, terms=_counted
+    name="cross_entropy",
+    loss=cross_entropy,
+    metric=ACCURACY,
+    score=correct,
+    terms=_counted,
+    levels=of_classes,
 )
 
 #: By name, as `loss=NAME` chooses them.
@@ -145,16 +154,42 @@ SHIPPED: Final = {
     one.name: one
     for one in (
         CROSS_ENTROPY,
-        Objective(name="nll", loss=nll, metric=ACCURACY, score=correct, terms=_counted),
-        Objective(name="bce_with_logits", loss=bce_with_logits, metric=ACCURACY, score=_decided),
-        Objective(name="mse", loss=mse, metric=Metric("mse", "minimize"), score=_squared),
-        Objective(name="l1", loss=l1, metric=Metric("mae", "minimize"), score=_absolute),
+        Objective(
+            name="nll",
+            loss=nll,
+            metric=ACCURACY,
+            score=correct,
+            terms=_counted,
+            levels=of_classes,
+        ),
+        Objective(
+            name="bce_with_logits",
+            loss=bce_with_logits,
+            metric=ACCURACY,
+            score=_decided,
+            levels=of_two_classes,
+        ),
+        Objective(
+            name="mse",
+            loss=mse,
+            metric=Metric("mse", "minimize"),
+            score=_squared,
+            levels=of_squares,
+        ),
+        Objective(
+            name="l1",
+            loss=l1,
+            metric=Metric("mae", "minimize"),
+            score=_absolute,
+            levels=of_distances,
+        ),
         Objective(
             name="next_token",
             loss=next_token,
             metric=Metric("cross_entropy", "minimize"),
             score=_of_sequences,
             terms=_counted,
+            levels=of_classes,
         ),
     )
 }

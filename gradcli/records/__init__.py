@@ -6,6 +6,7 @@ or the file system.
 """
 
 from gradcli.records.layer_info import LayerInfo, ParameterInfo, layers_in_call_order, norm_by_layer
+from gradcli.records.loss_levels import UNKNOWN_LEVELS, LossLevels
 from gradcli.records.measurements import (
     DECADES,
     PHASES,
@@ -46,6 +47,7 @@ __all__ = [
     "DECADES",
     "PHASES",
     "SMALL_DATA",
+    "UNKNOWN_LEVELS",
     "ClipOutlook",
     "DataInfo",
     "Direction",
@@ -61,6 +63,7 @@ __all__ = [
     "LayerInfo",
     "LayerRecord",
     "LayerSummary",
+    "LossLevels",
     "Metric",
     "NormSummary",
     "ParameterGroup",

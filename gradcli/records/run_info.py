@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcli.records.layer_info import LayerInfo
+from gradcli.records.loss_levels import UNKNOWN_LEVELS, LossLevels
 from gradcli.records.scores import ACCURACY, Metric
 
 #: Data with fewer examples to train and validate on is small: an epoch with the default batch size
@@ -102,6 +103,8 @@ class RunInfo:
     groups: tuple[GroupInfo, ...] = ()
     """Those of `optimizer.groups`, of which the first has the run's learning rate; empty if the
     config has none."""
+    levels: LossLevels = UNKNOWN_LEVELS
+    """What the loss can be compared with."""
 
     @property
     def is_own_loop(self) -> bool:

@@ -102,8 +102,12 @@ class Run(StateDirectory):
                 hint=f"gradcli train --resume {self.path}",
             )
         with reading(self.path / RUN_FILE):
-            groups = self.state.get("parameter_groups", [])
-            known = {**self.state["info"], "layers": self.layers, "groups": groups}
+            apart = {
+                "layers": self.layers,
+                "groups": self.state.get("parameter_groups", []),
+                "levels": self.state.get("loss_levels", {}),
+            }
+            known = {**self.state["info"], **apart}
             info: RunInfo = decoded(RunInfo, known)
         return info
 

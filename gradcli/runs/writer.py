@@ -16,10 +16,12 @@ from typing import Any, Required, TypedDict
 
 from gradcli.errors import OperatingSystemError, UserError
 from gradcli.records import (
+    UNKNOWN_LEVELS,
     DataInfo,
     EvalRecord,
     FaultRecord,
     LayerRecord,
+    LossLevels,
     Metric,
     ProbeRecord,
     Record,
@@ -178,6 +180,7 @@ class RunJson(TypedDict, total=False):
     fault: dict[str, Any]
     fault_details: dict[str, Any]
     parameter_groups: list[Any]
+    loss_levels: LossLevels
 
 
 class RunWriter:
@@ -243,13 +246,15 @@ class RunWriter:
         write_json(self.directory / LAYERS_FILE, [asdict(layer) for layer in info.layers])
         described = asdict(info)
         del described["layers"]
-        groups = described.pop("groups")
+        groups, levels = described.pop("groups"), described.pop("levels")
         parts = [*self._parts, {**self._part, "start_step": info.start_step}]
         # An earlier result no longer holds once a run is resumed. Before the logs are cut: they
         # may be shorter then than a finished run's are.
         # Apart from `info`, of whose keys an earlier gradcli knows each or refuses the file.
-        routing = {"parameter_groups": groups} if groups else {}
-        self.set_status("running", info=described, result={}, parts=parts, **routing)
+        apart = {"parameter_groups": groups} if groups else {}
+        if info.levels != UNKNOWN_LEVELS:
+            apart["loss_levels"] = levels
+        self.set_status("running", info=described, result={}, parts=parts, **apart)
         self._step_rows = StepRows(self.directory, info.layers)
         self._logs = Logs(self.directory, log_bytes)
 

@@ -20,10 +20,11 @@ from torch import nn
 from gradcli.config import Composed, DataConfig
 from gradcli.config.targets import configured_rate, construct
 from gradcli.data import Dataset, load_dataset
+from gradcli.data.streams.stream import Stream
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import ZooModel, build_model, build_own_model
 from gradcli.models.activation_checkpointing import checkpoint_blocks
-from gradcli.objectives import score_of
+from gradcli.objectives import loss_levels, score_of
 from gradcli.optim import (
     LearningRate,
     RuledGroup,
@@ -31,7 +32,7 @@ from gradcli.optim import (
     build_schedule,
     route,
 )
-from gradcli.records import GroupInfo, Recorder, RunInfo
+from gradcli.records import UNKNOWN_LEVELS, GroupInfo, LossLevels, Recorder, RunInfo
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.training import PassPlan, Trainer, TrainingPlan, total_steps, worthwhile_threads
@@ -225,7 +226,16 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         metric=trainer.objective.metric,
         loss=trainer.objective.name,
         groups=groups,
+        levels=_levels(dataset),
     )
+
+
+def _levels(dataset: Dataset) -> LossLevels:
+    """Return what the loss can be compared with; of a stream, only reading all of it would tell."""
+    if isinstance(dataset.train, Stream):
+        return UNKNOWN_LEVELS
+    val = None if isinstance(dataset.val, Stream) else dataset.val.targets
+    return loss_levels(dataset.objective.levels, dataset.train.targets, val)
 
 
 def _ruled_groups(composed: Composed) -> tuple[RuledGroup, ...]:

@@ -1,6 +1,7 @@
 """How a trial of an advice is judged, and how long it is."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,32 @@ def test_equal_models_differ_in_one_of_twenty_trials():
     ]
     wrong = 1 - said.count("no-difference") / len(said)
     assert 0.03 < wrong < 0.06  # 0.0455 of a normal distribution, and its error
+
+
+@pytest.mark.parametrize(
+    ("only_without", "only_with", "loss", "outcome"),
+    [
+        (0, 1, 1.0, "not-sure"),  # an example more, and the loss doubled
+        (0, 1, 0.54, "no-difference"),
+        (0, 1, 0.56, "not-sure"),
+        (0, 1, 0.4, "not-sure"),  # the loss is lower, which the accuracy does not show
+        (0, 20, 1.0, "not-sure"),
+        (0, 20, 0.2, "helps"),
+        (20, 0, 1.0, "worse"),
+        (20, 0, 0.2, "not-sure"),
+    ],
+)
+def test_what_the_score_says_counts_unless_the_loss_says_something_else(
+    only_without, only_with, loss, outcome
+):
+    without, with_advice = pair(250, only_without, only_with, 250)
+    assert judged(EMPTY, without, replace(with_advice, loss=loss)).outcome == outcome
+
+
+def test_of_a_metric_without_examples_the_loss_alone_makes_nobody_sure():
+    one = TrialScore(100, 400, 0.5, 0.5)
+    assert judged(EMPTY, one, replace(one, score=0.6)).outcome == "no-difference"
+    assert judged(EMPTY, one, replace(one, score=0.6, loss=1.0)).outcome == "not-sure"
 
 
 @pytest.mark.parametrize(

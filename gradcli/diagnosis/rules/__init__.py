@@ -6,6 +6,8 @@ updates         layers that no update moves: what the optimizer holds
 optimizer       its weight decay, momentum and epsilon
 data            outliers and other spikes, labels of other inputs, and the order
 step_size       does each step move the weights far enough, and not too far?
+batch_noise     does a batch tell enough of the other examples?
+no_progress     does it learn anything at all?
 flow            do gradients reach every layer and unit, and how large are they?
 time_steps      do they reach every time step?
 broken          values that are not finite, derivatives that are wrong

@@ -15,7 +15,9 @@ from gradcli.diagnosis.limits import (
     MOVED,
     SLOW_START,
 )
+from gradcli.diagnosis.loss_course import began_exploded, has_learned, loss_kept
 from gradcli.diagnosis.update_sizes import updates_too_large
+from gradcli.diagnosis.which_loss import is_measured_by_guessing, judges_loss
 from gradcli.notation import numbers
 from gradcli.notation.faults import fault_mend, fault_sentences, fault_teller
 from gradcli.records import FaultRecord, Finding
@@ -73,7 +75,7 @@ def _cause_of_fault(evidence: Evidence) -> tuple[str, str | None]:
     """Say what caused a fault, as far as the steps before it show, and what to try."""
     fault = evidence.fault
     assert fault is not None
-    if evidence.began_exploded:
+    if began_exploded(evidence):
         return "The loss was far too large from the start.", remedies.keep_signals_small(evidence)
     if evidence.rate_changes:
         jump = evidence.rate_changes[-1]
@@ -144,14 +146,15 @@ def backward_by_hand(evidence: Evidence) -> Iterator[Finding]:
     Whether it is wrong is not known before it is checked.
     """
     setup = evidence.setup
-    if setup is None or not setup.own_functions or not evidence.judges_loss:
+    if setup is None or not setup.own_functions or not judges_loss(evidence):
         return
     if evidence.fault is not None and not _grew_before_fault(evidence.fault, evidence):
         return
     if evidence.fault is None and evidence.steps < SLOW_START.value:
         return
     # Layers after the function get the right gradient, so a part may be learned.
-    if evidence.loss_kept <= HALF_LEARNED.value:
+    learns = is_measured_by_guessing(evidence) and has_learned(evidence)
+    if learns or loss_kept(evidence) <= HALF_LEARNED.value:
         return
     usual = evidence.usual_update_ratios
     if not np.isfinite(usual).any() or not evidence.steps * np.nanmax(usual) > MOVED.value:

@@ -31,9 +31,17 @@ from gradcli.diagnosis.limits import (
     SPIKE_HARM_AT_LEAST,
     TINY_BATCH,
 )
+from gradcli.diagnosis.loss_course import has_learned, is_on_its_way, loss_kept
 from gradcli.diagnosis.loss_jumps import loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS, RateChange, Spike
 from gradcli.diagnosis.update_sizes import harmful_jump, updates_too_large
+from gradcli.diagnosis.which_loss import (
+    classes_told_apart,
+    has_another_loss_from,
+    has_known_zero,
+    is_measured_by_guessing,
+    loss_of_guessing,
+)
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
 
@@ -45,19 +53,23 @@ _FEWEST_BATCHES = 3
 
 def labels(evidence: Evidence) -> Iterator[Finding]:
     """The model moves and gets gradients, but learns nothing that holds for other examples."""
-    if evidence.steps < SLOW_START.value or not evidence.classes > 1 or evidence.fault is not None:
+    if (
+        evidence.steps < SLOW_START.value
+        or not classes_told_apart(evidence) > 1
+        or evidence.fault is not None
+    ):
         return
-    if not np.isfinite(evidence.update_ratios).any():
+    if is_measured_by_guessing(evidence) or not np.isfinite(evidence.update_ratios).any():
         return
     usual = float(np.nanmax(evidence.usual_update_ratios))
     distance = evidence.steps * usual
     if not distance > MOVED.value:
         return
-    last, guessing = evidence.convergence.last_loss, evidence.loss_of_guessing
+    last, guessing = evidence.convergence.last_loss, loss_of_guessing(evidence)
     accuracy, chance = _validation(evidence)
     memorised = not math.isnan(accuracy) and last < AT_CHANCE.value * guessing and chance
     stuck = (last >= AT_CHANCE.value * guessing and chance) or (
-        math.isnan(accuracy) and last >= LOSS_KEPT.value * guessing and not evidence.is_on_its_way
+        math.isnan(accuracy) and last >= LOSS_KEPT.value * guessing and not is_on_its_way(evidence)
     )
     if not memorised and not stuck:
         return
@@ -106,7 +118,7 @@ def _validation(evidence: Evidence) -> tuple[float, bool]:
     if not known or not evidence.info.metric.is_accuracy:
         return math.nan, False
     accuracy = known[-1].score
-    share = 1 / evidence.classes
+    share = 1 / classes_told_apart(evidence)
     count = evidence.info.data.val or evidence.info.data.test or 100
     deviation = math.sqrt(share * (1 - share) / count)
     return accuracy, accuracy < share + BEYOND_CHANCE.value * deviation
@@ -114,7 +126,7 @@ def _validation(evidence: Evidence) -> tuple[float, bool]:
 
 def data_order(evidence: Evidence) -> Iterator[Finding]:
     """The classes come one after the other: batches hold one of them, or the loss shows it."""
-    if evidence.steps < FEWEST_STEPS or not evidence.classes > 2:
+    if evidence.steps < FEWEST_STEPS or not classes_told_apart(evidence) > 2:
         return
     alone = _classes_alone(evidence)
     if len(alone) > 1:
@@ -126,7 +138,7 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
         return  # which throws the loss up by itself
     if 0 < evidence.batch_size <= TINY_BATCH.value:
         return  # from one or two examples to the next, the loss jumps anyway
-    relative = evidence.losses / evidence.loss_of_guessing
+    relative = evidence.losses / loss_of_guessing(evidence)
     blocks = block_starts(relative)
     if len(blocks) < BLOCKS.value:
         return
@@ -149,7 +161,7 @@ def data_order(evidence: Evidence) -> Iterator[Finding]:
 
 def one_class(evidence: Evidence) -> Iterator[Finding]:
     """All labels that were seen are of one class."""
-    if not evidence.classes > 2:
+    if not classes_told_apart(evidence) > 2:
         return
     if any(setup.targets_seen < FEWEST_ROWS.value for setup in evidence.setups):
         return
@@ -237,17 +249,20 @@ def block_starts(relative: Floats) -> list[int]:
 
 def spike(evidence: Evidence) -> Iterator[Finding]:
     """After a norm far above those before it, the loss rose and stayed high."""
-    if 0 < evidence.batch_size <= TINY_BATCH.value:
+    if 0 < evidence.batch_size <= TINY_BATCH.value or not has_known_zero(evidence):
         return  # from one or two examples to the next, losses and norms jump anyway
+    guessing = evidence.info.levels.guessing if is_measured_by_guessing(evidence) else 0.0
     first_loss = evidence.convergence.first_loss
     thrown = harmful_jump(evidence)
     for one in evidence.spikes:
         if not one.loss_before > 0:
             continue  # of a loss that may be negative, no multiple means anything
-        if evidence.has_another_loss_from(one.step):
+        if has_another_loss_from(evidence, one.step):
             continue
+        if max(one.loss_at / BATCH_LOSS.value, one.loss_after / SPIKE_HARM.value) < guessing:
+            continue  # a rare positive among batches without any, whose losses are small
         slow = one.steps_to_recover > PASSED.value * evidence.steps
-        passed = evidence.fault is None and evidence.has_learned and not slow
+        passed = evidence.fault is None and has_learned(evidence) and not slow
         rise = one.loss_after - one.loss_before
         harmful = (
             one.loss_after > SPIKE_HARM.value * one.loss_before
@@ -263,7 +278,7 @@ def spike(evidence: Evidence) -> Iterator[Finding]:
         if updates_too_large(evidence) and not jumps:
             return
         killed = _killed(evidence, one)
-        broken = killed or not evidence.has_learned
+        broken = killed or not has_learned(evidence)
         noticed = one.loss_at - one.loss_before >= SPIKE_HARM_AT_LEAST.value * first_loss
         set_back = one.is_unannounced and slow and noticed
         if one.is_of_the_batch and not jumps and (harmful or broken or set_back):
@@ -307,7 +322,7 @@ def _spike(evidence: Evidence, one: Spike, jumps: list[RateChange]) -> Finding:
 
 
 def _ends_well(evidence: Evidence) -> bool:
-    return evidence.fault is None and evidence.loss_kept < LEARNED_ANYWAY.value
+    return evidence.fault is None and loss_kept(evidence) < LEARNED_ANYWAY.value
 
 
 def _killed(evidence: Evidence, one: Spike) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence, nanmedian
+from gradcli.diagnosis.limit import Limit
 from gradcli.diagnosis.limits import (
     DEAD_UNITS,
     DEPTH_FACTOR,
@@ -17,8 +18,8 @@ from gradcli.diagnosis.limits import (
     SMALL_UPDATE,
     STILL_TO_LEARN,
     WELL_LEARNED,
-    Limit,
 )
+from gradcli.diagnosis.loss_course import learned_anyway, loss_kept, of_the_flow
 from gradcli.diagnosis.rules.starting_point import stuck_at_zero, wild_guesses
 from gradcli.diagnosis.rules.time_steps import vanishing_through_time
 from gradcli.notation import numbers
@@ -35,7 +36,7 @@ def no_gradient(evidence: Evidence) -> Iterator[Finding]:
     If its gradient exists and is zero, its units are dead: the loss depends on them, but they are
     flat. If there is none, the graph is cut.
     """
-    flow = evidence.of_the_flow
+    flow = of_the_flow(evidence)
     if not len(flow.norms):
         return
     aside = np.array(evidence.frozen) | np.array(evidence.not_this_optimizers)
@@ -182,7 +183,7 @@ def _blocks(chosen: Sequence[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]])
 
 def vanishing_or_exploding(evidence: Evidence) -> Iterator[Finding]:
     """Gradients change a thousandfold along the depth or through time, or start far too large."""
-    flow = evidence.of_the_flow
+    flow = of_the_flow(evidence)
     found = [one for one in _along_depth(flow) if not _harmless(evidence, one)]
     if not any(finding.code == "exploding" for finding in found):
         found += wild_guesses(evidence)
@@ -198,7 +199,7 @@ def _harmless(evidence: Evidence, finding: Finding) -> bool:
     and a scale of 1e-6 makes a branch's gradients small on purpose. If the loss falls and the
     layer's updates are no smaller than usual, its gradient is small, but it does learn.
     """
-    learns_well = evidence.loss_kept < WELL_LEARNED.value
+    learns_well = loss_kept(evidence) < WELL_LEARNED.value
     if evidence.fault or not learns_well or not len(evidence.update_ratios):
         return False
     name = finding.evidence["weakest_in"]
@@ -256,7 +257,7 @@ def _depth_finding(
     weakest, largest = int(indices[np.argmin(values[indices])]), int(np.nanargmax(values))
     factor = float(values[weakest] / values[largest])
     of_inputs = name == "input_grad_norm"
-    does_learn = evidence.learned_anyway or evidence.loss_kept < STILL_TO_LEARN.value
+    does_learn = learned_anyway(evidence) or loss_kept(evidence) < STILL_TO_LEARN.value
     measure = "gradient w.r.t. the input" if of_inputs else "gradient relative to the weights"
     if code == "vanishing":
         message = (

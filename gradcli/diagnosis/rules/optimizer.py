@@ -20,6 +20,7 @@ from gradcli.diagnosis.limits import (
     USUAL_EPSILON,
     WEIGHTS_LEFT,
 )
+from gradcli.diagnosis.loss_course import has_learned, learned_anyway, loss_kept, loss_left
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.notation import numbers
 from gradcli.records import Finding, Floats
@@ -51,14 +52,14 @@ def weight_decay_too_strong(evidence: Evidence) -> Iterator[Finding]:
         yield _decay_that_overshoots(evidence, place, pull, decay)
         return
     shrinks = pull > DECAY_PULL.value and remaining < WEIGHTS_LEFT.value
-    if not shrinks or evidence.learned_anyway:
+    if not shrinks or learned_anyway(evidence):
         return
     name = evidence.layers[place].name
     since = _decay_since(evidence, decay)
     pulls_as = "as hard as the gradient did at the start" if since else "as hard as the gradient"
     yield Finding(
         code="weight-decay-too-strong",
-        severity="error" if not evidence.has_learned else "warning",
+        severity="error" if not has_learned(evidence) else "warning",
         layer=name,
         evidence={
             "weight_decay": decay,
@@ -164,7 +165,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
     if setup is None or evidence.steps < FEWEST_STEPS:
         return
     momentum = _largest(group.momentum for group in setup.groups)
-    if not momentum > MOMENTUM.value or not evidence.loss_left > SETTLED_LEFT.value:
+    if not momentum > MOMENTUM.value or not loss_left(evidence) > SETTLED_LEFT.value:
         return
     ratios = evidence.update_ratios
     if not np.isfinite(ratios).any():
@@ -174,7 +175,7 @@ def momentum_too_high(evidence: Evidence) -> Iterator[Finding]:
         return  # already the first update, without any momentum, was too large
     yield Finding(
         code="momentum-too-high",
-        severity="error" if not evidence.has_learned else "warning",
+        severity="error" if not has_learned(evidence) else "warning",
         layer=None,
         evidence={
             "momentum": momentum,
@@ -207,7 +208,7 @@ def epsilon_too_large(evidence: Evidence) -> Iterator[Finding]:
     if not np.isfinite(shares).any():
         return
     share = float(np.nanmedian(shares))
-    if not share > EPSILON_SHARE.value or not evidence.loss_kept > HALF_LEFT.value:
+    if not share > EPSILON_SHARE.value or not loss_kept(evidence) > HALF_LEFT.value:
         return
     yield Finding(
         code="epsilon-too-large",

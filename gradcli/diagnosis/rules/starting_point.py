@@ -20,6 +20,8 @@ from gradcli.diagnosis.limits import (
     SATURATED_UNITS,
     SMALL_WEIGHTS,
 )
+from gradcli.diagnosis.loss_course import began_exploded, has_learned, learned_anyway, loss_left
+from gradcli.diagnosis.which_loss import loss_of_guessing
 from gradcli.notation import numbers
 from gradcli.records import Finding, TensorRange
 
@@ -70,6 +72,34 @@ def unscaled_inputs(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def constant_inputs(evidence: Evidence) -> Iterator[Finding]:
+    """All inputs are the same number, so that no example tells itself from another."""
+    observed = [one.inputs for one in evidence.setups if one.inputs is not None]
+    if not observed and evidence.setup is not None and evidence.setup.inputs is not None:
+        observed = [evidence.setup.inputs]
+    values = {value for one in observed for value in (one.low, one.high)}
+    if len(values) != 1 or has_learned(evidence):
+        return
+    if not all(len(one.shape) > 1 and one.shape[0] > 1 for one in observed):
+        return
+    value = values.pop()
+    place = (evidence.first_called or evidence.layers[0]).name
+    yield Finding(
+        code="unscaled-inputs",
+        severity="error" if value == 0 else "warning",
+        layer=place,
+        evidence={"lowest_input": value, "highest_input": value},
+        threshold="inputs of which the lowest and the highest are the same number, whenever they "
+        "were observed",
+        message=f"All inputs are {numbers.norm(value)}: examples do not differ, so the model can "
+        "only learn one output for all of them"
+        + (f", and the weights of {place} get no gradient." if value == 0 else "."),
+        override=None,
+        mend="Look at how the inputs are read and scaled; divided by too large a number, or as "
+        "integers, they become 0.",
+    )
+
+
 def _unscaled_since(evidence: Evidence) -> int | None:
     """Return the step from which all observed inputs are too large; None if one batch is at most.
 
@@ -99,12 +129,14 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
         return
     large, small = gains > LARGE_WEIGHTS.value, gains < SMALL_WEIGHTS.value
     # Some layers begin at exactly zero on purpose: adapters, the last of a residual branch, heads.
+    if len(gains) == 1:
+        small[:] = False  # a linear model begins anywhere; there is no layer for signals to fade in
     small &= ~np.array(evidence.frozen) & ((gains > 0) | (gains[known] == 0).all())
-    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
+    first, guessing = evidence.convergence.first_loss, loss_of_guessing(evidence)
     if large.any() and (
         first > LARGE_FIRST_LOSS.value * guessing
-        or not evidence.loss_left <= HALF_LEFT.value
-        or (np.nanmax(gains) > HUGE_WEIGHTS.value and not evidence.learned_anyway)
+        or not loss_left(evidence) <= HALF_LEFT.value
+        or (np.nanmax(gains) > HUGE_WEIGHTS.value and not learned_anyway(evidence))
         or _saturated(evidence)
     ):
         place = int(np.flatnonzero(large)[0])
@@ -116,7 +148,7 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
             else "signals grow, and activations saturate"
         )
         override = remedies.keep_signals_small(evidence)
-    elif small.any() and evidence.steps > 1 and not evidence.learned_anyway:
+    elif small.any() and evidence.steps > 1 and not learned_anyway(evidence):
         place = int(np.flatnonzero(small)[0])
         relation, size = "small", "below"
         consequence = "signals shrink from layer to layer, and gradients with them"
@@ -149,11 +181,11 @@ def initial_scale(evidence: Evidence) -> Iterator[Finding]:
 
 def _severity(evidence: Evidence) -> Literal["info", "warning"]:
     """A start that is wrong, but did no harm that shows, is a remark."""
-    return "info" if evidence.learned_anyway else "warning"
+    return "info" if learned_anyway(evidence) else "warning"
 
 
 def _all_the_same(evidence: Evidence) -> str:
-    return " The model learns all the same." if evidence.learned_anyway else ""
+    return " The model learns all the same." if learned_anyway(evidence) else ""
 
 
 def identical_units(evidence: Evidence) -> Iterator[Finding]:
@@ -234,9 +266,9 @@ def _saturated(evidence: Evidence) -> bool:
 
 def wild_guesses(evidence: Evidence) -> Iterator[Finding]:
     """The loss of the initial weights is far above that of guessing."""
-    if not evidence.began_exploded:
+    if not began_exploded(evidence):
         return
-    first, guessing = evidence.convergence.first_loss, evidence.loss_of_guessing
+    first, guessing = evidence.convergence.first_loss, loss_of_guessing(evidence)
     yield Finding(
         code="exploding",
         severity=_severity(evidence),

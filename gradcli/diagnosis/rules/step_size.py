@@ -15,33 +15,51 @@ from gradcli.diagnosis.limits import (
     DISTANCE,
     FIRST_UPDATES,
     HALF_LEARNED,
-    HALF_LEFT,
     LARGE_UPDATE,
     LOSS_BLOWN_UP,
     LOSS_KEPT,
-    NOISE_SCALE,
+    LOSS_THROWN_UP,
+    MOVED,
     RATE_GONE,
-    SCATTER,
     SETTLED_LEFT,
     STILL_TO_LEARN,
     TINY_BATCH,
     UPDATE_JUMP,
     USUAL_UPDATE,
 )
+from gradcli.diagnosis.loss_course import (
+    blown_up,
+    comes_from_high,
+    fell_back,
+    has_learned,
+    has_risen,
+    highest_loss,
+    loss_at_first,
+    loss_kept,
+    loss_left,
+    may_still_fall,
+    still_falls,
+    turned_at,
+)
 from gradcli.diagnosis.loss_jumps import loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules.broken import is_of_any_size
+from gradcli.diagnosis.standing import standing
 from gradcli.diagnosis.update_sizes import (
     first_jump,
     harmful_jump,
     updates_too_large,
     updates_too_large_together,
 )
+from gradcli.diagnosis.which_loss import (
+    classes_told_apart,
+    has_known_zero,
+    is_measured_by_guessing,
+    judges_loss,
+)
 from gradcli.notation import numbers
 from gradcli.records import Finding, was_clipped
 
-# The scatter that the proposed larger batch should bring.
-_GOOD_SCATTER = 0.3
 # With so many, the gradient of a batch is no longer mostly that of single examples.
 _ENOUGH_EXAMPLES = 64
 # How far below a rate at which training turns, one is that it goes well with.
@@ -127,7 +145,7 @@ def _risen_rate(evidence: Evidence) -> tuple[int, float] | None:
 
     None if it did not, or if the rate had not risen by much until then.
     """
-    at, rates = evidence.turned_at, evidence.learning_rates
+    at, rates = turned_at(evidence), evidence.learning_rates
     if not 0 < at < len(rates) or not rates[at] > _MARGIN * rates[0]:
         return None
     return int(evidence.sampled_steps[at]), float(rates[at])
@@ -143,7 +161,7 @@ def _of_their_norm(ratio: float) -> str:
 def _is_of_tiny_batches(evidence: Evidence) -> bool:
     """Whether the noise of one to four examples makes steps too large, and not the rate alone."""
     tiny = 0 < evidence.batch_size <= TINY_BATCH.value
-    return tiny and evidence.fault is None and not evidence.blown_up
+    return tiny and evidence.fault is None and not blown_up(evidence)
 
 
 def _what_it_did(evidence: Evidence, ratio: float) -> str:
@@ -164,31 +182,46 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
     course = (
         f"The loss went from {numbers.norm(first)} up to {numbers.norm(evidence.losses.max())} and "
         f"ended at {numbers.norm(last)}."
-        if evidence.highest_loss > 1.1 * first
+        if highest_loss(evidence) > 1.1 * first
         else f"The loss began at {numbers.norm(first)} and ended at {numbers.norm(last)}."
     )
     large = jump is not None or ratio > LARGE_UPDATE.value or together
-    if silent and large and not evidence.has_learned:
+    if silent and large and not has_learned(evidence):
         place = min(silent, key=lambda at: (evidence.silent_since[at], -at))
         return (
             f"From step {evidence.silent_since[place]} on no gradient reaches "
             f"{evidence.layers[place].name}: its units are dead. {course}"
         )
-    certain_loss = evidence.classes > 1
-    if evidence.blown_up and (certain_loss or ratio > LARGE_UPDATE.value):
+    certain_loss = classes_told_apart(evidence) > 1
+    if blown_up(evidence) and (certain_loss or ratio > LARGE_UPDATE.value):
         return course
-    if not evidence.judges_loss:
-        return ""
     did_harm = harmful_jump(evidence) is not None
-    if evidence.has_learned:
-        half_learned = ((did_harm or together) and evidence.loss_left > HALF_LEARNED.value) or (
-            updates_too_large(evidence) and evidence.loss_left > SETTLED_LEFT.value
+    if not has_known_zero(evidence):
+        return course if (jumps_about or did_harm) and has_risen(evidence) else ""
+    if not judges_loss(evidence):
+        return ""
+    if is_measured_by_guessing(evidence):
+        unsettled = jumps_about or did_harm or together
+        return course if unsettled and _cannot_settle(evidence) else ""
+    if has_learned(evidence):
+        half_learned = ((did_harm or together) and loss_left(evidence) > HALF_LEARNED.value) or (
+            updates_too_large(evidence) and loss_left(evidence) > SETTLED_LEFT.value
         )
         return course if half_learned and certain_loss else ""
     if jumps_about or did_harm or together:
         return course
-    fell_back = evidence.fell_back and ratio > LARGE_UPDATE.value / 2
-    return course if fell_back and loss_jump(evidence) is None else ""
+    is_back = fell_back(evidence) and ratio > LARGE_UPDATE.value / 2
+    return course if is_back and loss_jump(evidence) is None else ""
+
+
+def _cannot_settle(evidence: Evidence) -> bool:
+    """Whether the loss stays above that of guessing, or was thrown far above it on the way there.
+
+    A constant output only takes the last biases, so what does not find it goes about.
+    """
+    stood = standing(evidence)
+    thrown_up = highest_loss(evidence) > LOSS_THROWN_UP.value * loss_at_first(evidence)
+    return (stood == "worse" and not still_falls(evidence)) or (stood == "as good" and thrown_up)
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
@@ -203,12 +236,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     best = int(np.nanargmax(usual))
     ratio, name = float(usual[best]), evidence.layers[best].name
     distance = evidence.steps * ratio
-    # Over the second half, not at its end: a slow training may just have passed the limit.
-    has_not_fallen = evidence.loss_left > LOSS_KEPT.value and not (
-        evidence.comes_from_high and evidence.loss_kept > LOSS_KEPT.value
-    )
     hardly_moves = 0 < distance < DISTANCE.value and ratio < USUAL_UPDATE.value
-    if not (hardly_moves and has_not_fallen):
+    if not (hardly_moves and _has_not_fallen(evidence)) and not _is_far_from_guessing(evidence):
         return
     yield Finding(
         code="lr-too-low",
@@ -222,20 +251,50 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
             "learning_rate": evidence.info.learning_rate,
         },
         threshold=f"steps times the update ratio below {DISTANCE} in every layer, and a mean loss "
-        f"of the second half above {LOSS_KEPT} of the first one ({DISTANCE.source})",
+        f"of the second half above {LOSS_KEPT} of the first one ({DISTANCE.source}); or updates "
+        f"below {USUAL_UPDATE} of the weights, and a loss above that of the best constant output",
         message=f"The learning rate is too low: {evidence.steps} updates together changed no "
         f"layer's weights by more than {100 * distance:.2g}% ({name} moved most), and the loss "
-        f"{_hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
+        f"{hardly(evidence.convergence.first_loss, evidence.convergence.last_loss)}.",
         override=remedies.raise_learning_rate(evidence, ratio),
         mend=remedies.raise_learning_rate_in_words(evidence, ratio),
     )
+
+
+def _has_not_fallen(evidence: Evidence) -> bool:
+    """Whether there is much to learn in all of the second half: its end may just have begun to."""
+    if not has_known_zero(evidence):
+        return still_falls(evidence)
+    if is_measured_by_guessing(evidence):
+        return loss_left(evidence) > LOSS_KEPT.value
+    return loss_left(evidence) > LOSS_KEPT.value and not (
+        comes_from_high(evidence) and loss_kept(evidence) > LOSS_KEPT.value
+    )
+
+
+def _is_far_from_guessing(evidence: Evidence) -> bool:
+    """Whether small updates have not found the best constant output yet, or not moved far from it.
+
+    A loss that is flat above it, after all that, is stuck there.
+    """
+    ratio = float(np.nanmax(evidence.usual_update_ratios))
+    stood, guessing = standing(evidence), evidence.info.levels.guessing
+    if not 0 < ratio < USUAL_UPDATE.value:
+        return False
+    if stood == "worse":
+        return may_still_fall(evidence, evidence.convergence.last_loss - guessing)
+    return stood == "as good" and evidence.steps * ratio < MOVED.value
 
 
 def _rate_gone(evidence: Evidence) -> Finding | None:
     """Report a schedule that ended in the first half of the training, with much left to learn."""
     since, last = evidence.rate_gone_since, evidence.convergence.last_loss
     too_early = since > 0 and evidence.last_step - since + 1 > evidence.steps / 2
-    if not too_early or not evidence.loss_kept > STILL_TO_LEARN.value or evidence.fault is not None:
+    if (
+        not too_early
+        or not loss_kept(evidence) > STILL_TO_LEARN.value
+        or evidence.fault is not None
+    ):
         return None
     return Finding(
         code="lr-too-low",
@@ -287,101 +346,6 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def noise_dominated(evidence: Evidence) -> Iterator[Finding]:
-    """A batch holds more noise than signal while there is still much to learn."""
-    scatter = evidence.convergence.scatter
-    if 0 < evidence.batch_size <= TINY_BATCH.value and evidence.loss_left > STILL_TO_LEARN.value:
-        yield _tiny_batches(evidence)
-        return
-    scale = evidence.probed.noise_scale if evidence.probed is not None else None
-    size = evidence.info.batch_size
-    if scatter > SCATTER.value and evidence.loss_left > STILL_TO_LEARN.value:
-        yield Finding(
-            code="noise-dominated",
-            severity="warning",
-            layer=None,
-            evidence={"loss_scatter": scatter, "batch_size": size},
-            threshold=f"losses of consecutive batches that differ by more than {SCATTER} of the "
-            f"loss, with more than {STILL_TO_LEARN} of it left ({SCATTER.source})",
-            message=f"Noise dominates: the loss changes by {scatter:.0%} from one batch to the "
-            "next, so single steps go in almost random directions. Larger batches reduce the "
-            "noise with the square root of their size; a lower learning rate averages over steps.",
-            override=remedies.larger_batches(evidence, (scatter / _GOOD_SCATTER) ** 2),
-            mend=f"Use batches {(scatter / _GOOD_SCATTER) ** 2:.0f} times as large, or lower the "
-            "learning rate.",
-        )
-    elif scale is not None and size and scale[1] > NOISE_SCALE.value * size:
-        # Near a minimum the mean gradient goes to zero and the noise does not: that is normal.
-        late = evidence.loss_left < HALF_LEFT.value
-        yield Finding(
-            code="noise-dominated",
-            severity="info" if late else "warning",
-            layer=None,
-            evidence={
-                "noise_scale": scale[0],
-                "noise_scale_low": scale[1],
-                "noise_scale_high": scale[2],
-                "batch_size": size,
-            },
-            threshold=f"a noise scale above {NOISE_SCALE} batches ({NOISE_SCALE.source})",
-            message=f"Noise dominates: it takes about {numbers.norm(scale[0])} examples for as "
-            f"much signal as noise in the gradient, and a batch has {size}."
-            + (
-                " That is normal late in training; larger batches or a lower learning rate would "
-                "still help."
-                if late
-                else ""
-            ),
-            override=remedies.larger_batches(evidence, min(scale[0], scale[1] * 2) / size),
-        )
-
-
-def _tiny_batches(evidence: Evidence) -> Finding:
-    size = evidence.batch_size
-    scatter = evidence.convergence.scatter
-    return Finding(
-        code="noise-dominated",
-        severity="warning",
-        layer=None,
-        evidence={"batch_size": size, "loss_scatter": scatter, "loss_left": evidence.loss_left},
-        threshold=f"batches of at most {TINY_BATCH}, with more than {STILL_TO_LEARN} of the loss "
-        f"left ({TINY_BATCH.source})",
-        message=f"Noise dominates: a batch has {numbers.count(size, 'example')}, so single steps "
-        "go in almost random directions. Larger batches reduce the noise with the square root of "
-        "their size; a lower learning rate averages over steps.",
-        override=remedies.larger_batches(evidence, 64 / size),
-        mend=f"Raise the batch size from {size} to 32 or more, or lower the learning rate.",
-    )
-
-
-def plateau(evidence: Evidence) -> Iterator[Finding]:
-    """The loss has not fallen, and no other rule explains it."""
-    first, last = evidence.convergence.first_loss, evidence.convergence.last_loss
-    if not evidence.is_long_enough or evidence.convergence.trend == "falling":
-        return
-    if not evidence.loss_kept > LOSS_KEPT.value:
-        return
-    guessing = evidence.loss_of_guessing
-    aside = "" if math.isnan(guessing) else f" Guessing has {numbers.norm(guessing)}."
-    yield Finding(
-        code="plateau",
-        severity="warning" if evidence.should_fall else "info",
-        layer=None,
-        evidence={"first_loss": first, "last_loss": last, "steps": evidence.steps},
-        threshold=f"a last loss above {LOSS_KEPT} of the first one, or of that of guessing "
-        f"({LOSS_KEPT.source})",
-        message=f"The loss {_hardly(first, last)}: it began at {numbers.norm(first)} and is "
-        f"{numbers.norm(last)} after {evidence.steps} steps, although gradients arrive and the "
-        f"weights move.{aside} "
-        + (
-            "Check the data (do the labels match the inputs?), dropout, and whether the model is "
-            "large enough."
-            if evidence.should_fall
-            else "Some losses rise by design; if this one should fall, check the data."
-        ),
-        override=None,
-    )
-
-
-def _hardly(first: float, last: float) -> str:
+def hardly(first: float, last: float) -> str:
+    """Say of a loss that went from `first` to `last` that it has not fallen by much."""
     return "has hardly fallen" if last < first else "has not fallen"

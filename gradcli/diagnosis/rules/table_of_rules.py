@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from gradcli.diagnosis.evidence import Evidence
 from gradcli.diagnosis.rules import (
+    batch_noise,
     broken,
     data,
     flow,
     needs,
+    no_progress,
     optimizer,
     starting_point,
     step_size,
@@ -67,6 +69,8 @@ RULES = (
     Rule(("not-updated",), updates.not_updated, needs.updates),
     Rule(("frozen",), wiring.frozen, needs.gradients),
     Rule(("unscaled-inputs",), starting_point.unscaled_inputs, needs.setup),
+    # Part of the test for unscaled inputs.
+    Rule((), starting_point.constant_inputs, needs.setup),
     Rule(("dropout-too-high",), wiring.dropout_too_high, needs.observed),
     Rule(
         ("initial-scale",), starting_point.initial_scale, needs.start, unless=("unscaled-inputs",)
@@ -94,6 +98,9 @@ RULES = (
     Rule(("data-order",), data.data_order, needs.steps),
     # Part of the test for labels, which takes updates.
     Rule((), data.one_class, needs.observed, unless=("data-order",)),
+    Rule((), no_progress.constant_targets, needs.steps),
+    # Part of the test for the loss's scale.
+    Rule((), no_progress.unscaled_targets, needs.steps, unless=_STARTS_WRONG),
     # Part of the test for wrong gradients, which takes a check.
     Rule(
         (),
@@ -146,7 +153,7 @@ RULES = (
     ),
     Rule(
         ("noise-dominated",),
-        step_size.noise_dominated,
+        batch_noise.noise_dominated,
         needs.noise,
         unless=(
             *("vanishing", "exploding", "saturated", "spike", "bad-batch", "data-order"),
@@ -156,7 +163,8 @@ RULES = (
         ),
     ),
     Rule(("labels",), data.labels, needs.updates, unless=_NO_PROGRESS),
-    Rule(("plateau",), step_size.plateau, needs.steps, unless=(*_NO_PROGRESS, "labels")),
+    Rule((), no_progress.memorised, needs.updates, unless=(*_NO_PROGRESS, "labels")),
+    Rule(("plateau",), no_progress.plateau, needs.steps, unless=(*_NO_PROGRESS, "labels")),
 )
 
 #: What follows from what, if both are found: the causes of a symptom, the likeliest first.
@@ -181,8 +189,8 @@ EXPLAINED_BY: dict[str, tuple[str, ...]] = {
         "bad-batch",
     ),
     "no-gradient": (
-        *("softmax-before-loss", "initial-scale", "weight-decay-too-strong", "lr-too-high"),
-        "dead-units",
+        *("softmax-before-loss", "unscaled-inputs", "initial-scale", "weight-decay-too-strong"),
+        *("lr-too-high", "dead-units"),
     ),
     "saturated": (*_CAUSES, "wrong-gradient", "exploding"),
     "vanishing": (*_CAUSES, "saturated", "softmax-before-loss", "batch-norm-mode"),

@@ -9,6 +9,7 @@ import numpy as np
 from gradcli.diagnosis import remedies
 from gradcli.diagnosis.evidence import Evidence, ThroughTime
 from gradcli.diagnosis.limits import REACH, STILL_TO_LEARN, THROUGH_TIME
+from gradcli.diagnosis.loss_course import loss_kept
 from gradcli.notation import numbers
 from gradcli.notation.layer_names import and_others
 from gradcli.records import Finding
@@ -29,7 +30,7 @@ def cut_through_time(evidence: Evidence) -> Iterator[Finding]:
     name, reached, count = cut[0]
     yield Finding(
         code="no-gradient",
-        severity="warning" if evidence.loss_kept > STILL_TO_LEARN.value else "info",
+        severity="warning" if loss_kept(evidence) > STILL_TO_LEARN.value else "info",
         layer=name,
         evidence={"calls": count, "calls_with_gradient": reached, "layers": len(cut)},
         threshold=f"a loss whose graph contains less than {REACH} of a layer's calls "

@@ -15,8 +15,10 @@ from gradcli.diagnosis.limits import (
     OUTPUT_GRADIENT,
     OUTPUT_GRADIENT_TINY,
 )
+from gradcli.diagnosis.loss_course import has_learned, learned_anyway
 from gradcli.diagnosis.loss_jumps import LossJump, loss_jump
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.diagnosis.which_loss import classes_told_apart
 from gradcli.notation import numbers
 from gradcli.notation.layer_names import are, named, them
 from gradcli.records import Finding, layers_in_call_order
@@ -162,8 +164,8 @@ def softmax_before_loss(evidence: Evidence) -> Iterator[Finding]:
             f"The model's output passes through a {squashing} before {loss}, which expects logits "
             f"and applies a {own} itself: gradients are much smaller than they should be."
         )
-        if squashing == "softmax" and evidence.classes > 1:
-            lowest = float(np.log(np.e + evidence.classes - 1) - 1)
+        if squashing == "softmax" and classes_told_apart(evidence) > 1:
+            lowest = float(np.log(np.e + classes_told_apart(evidence) - 1) - 1)
             message += f" The loss cannot fall below {numbers.norm(lowest)}."
         mend = f"Remove the {squashing} from the model's output; {loss} takes logits."
     yield Finding(
@@ -228,7 +230,7 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
     if scaled is not None and _is_scaled(evidence, scaled):
         yield _scaled_midway(evidence, scaled)
         return
-    if setup is None or evidence.classes < 2:
+    if setup is None or classes_told_apart(evidence) < 2:
         return
     if evidence.steps < FEWEST_STEPS and evidence.fault is None:
         return
@@ -240,11 +242,11 @@ def loss_scale(evidence: Evidence) -> Iterator[Finding]:
     tiny = norm < OUTPUT_GRADIENT_TINY.value
     if not tiny and not norm > OUTPUT_GRADIENT.value:
         return
-    if evidence.has_learned and not tiny and evidence.fault is None:
+    if has_learned(evidence) and not tiny and evidence.fault is None:
         return  # a sum instead of a mean, say, at a learning rate that fits it
     yield Finding(
         code="loss-scale",
-        severity="info" if evidence.learned_anyway else "warning",
+        severity="info" if learned_anyway(evidence) else "warning",
         layer=None,
         evidence={"output_grad_norm": norm, "last_loss": evidence.convergence.last_loss},
         threshold=f"||dL/doutput|| times the root of the batch size below {OUTPUT_GRADIENT_TINY} "

@@ -252,7 +252,7 @@ def _commands_on_advice(inspection: Inspection, inspect: list[str]) -> list[list
         return [[*inspect, "--try"]] if advice and inspection.kind != "fresh" else []
     if trial.outcome == "helps":
         return [list(trial.command)] if trial.command else []
-    if trial.outcome == "no-difference" and trial.without is not None:
+    if trial.outcome in ("no-difference", "not-sure") and trial.without is not None:
         total = trial.without.total_steps
         longer = [*inspect, "--try", "--try-steps", str(total)]
         return [longer] if trial.steps < total else []

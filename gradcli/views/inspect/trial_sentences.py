@@ -12,6 +12,7 @@ VERDICTS = {
     "helps": "The advice helps.",
     "no-difference": "It makes no difference that can be told.",
     "worse": "The advice is worse; do not take it.",
+    "not-sure": "Not sure: the score and the loss do not say the same.",
 }
 
 

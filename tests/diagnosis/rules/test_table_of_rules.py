@@ -7,9 +7,11 @@ import pytest
 from gradcli.diagnosis.rules import (
     EXPLAINED_BY,
     RULES,
+    batch_noise,
     broken,
     data,
     flow,
+    no_progress,
     optimizer,
     starting_point,
     step_size,
@@ -18,7 +20,19 @@ from gradcli.diagnosis.rules import (
     wiring,
 )
 
-MODULES = (broken, data, flow, optimizer, starting_point, step_size, time_steps, updates, wiring)
+MODULES = (
+    batch_noise,
+    broken,
+    data,
+    flow,
+    no_progress,
+    optimizer,
+    starting_point,
+    step_size,
+    time_steps,
+    updates,
+    wiring,
+)
 CODES = {code for rule in RULES for code in rule.codes}
 
 

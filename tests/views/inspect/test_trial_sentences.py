@@ -60,6 +60,10 @@ def test_verbs_agree_with_the_numbers(seed, make_run_inspection):
         clear = abs(trial.difference) > trial.margin
         better = with_advice.score > without.score
         expected = "no-difference" if not clear else "helps" if better else "worse"
+        losses = sorted((with_advice.loss, without.loss))
+        if losses[1] - losses[0] > 0.1 * losses[1]:
+            of_losses = "helps" if with_advice.loss < without.loss else "worse"
+            expected = expected if expected == of_losses else "not-sure"
         assert f"validation accuracy {with_advice.score:.4f}" in result
         assert f"validation accuracy {without.score:.4f}" in result.partition("without")[2]
         assert ("not more than" in evidence) == (not clear)
@@ -68,7 +72,7 @@ def test_verbs_agree_with_the_numbers(seed, make_run_inspection):
     commands = " ".join(commands_after_inspection(make_run_inspection(trial=trial)))
     assert ("gradcli train optimizer.lr=0.01" in commands) == (expected == "helps")
     assert ("--try-steps" in commands) == (
-        expected == "no-difference" and without.total_steps > 100
+        expected in ("no-difference", "not-sure") and without.total_steps > 100
     )
 
 
