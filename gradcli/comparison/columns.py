@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -203,7 +204,7 @@ COLUMNS = [
 _TAKEN = {
     *(one.name for cls in (TrialResult, RankedArm) for one in fields(cls)),
     *("arm", "lr", "lr_at_edge", "lr_sensitivity"),
-    *("val", "test", "val_accuracy", "test_accuracy"),
+    *("val", "test", "val_accuracy", "test_accuracy", "metrics"),
 }
 
 
@@ -218,7 +219,7 @@ _IDENTIFYING = {
     "seed": "seed",
     "stage": "stage",
 }
-_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores"}
+_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores", "further"}
 
 
 def trials_table(summary: ComparisonSummary) -> Table:
@@ -227,10 +228,12 @@ def trials_table(summary: ComparisonSummary) -> Table:
     names = [one.name for one in fields(TrialResult) if one.name not in _NOT_RESULTS]
     others = {name.replace("_score", f"_{metric}"): name for name in names}
     keys = [column.key for column in COLUMNS]
+    further = dict.fromkeys(chain.from_iterable(map(_further, summary.trials)))
     rows = (
-        {**_labels(trial), **_values(trial, others), **trial.measured} for trial in summary.trials
+        {**_labels(trial), **_values(trial, others), **trial.measured, **_further(trial)}
+        for trial in summary.trials
     )
-    return Table((*_IDENTIFYING, *others, *keys), rows)
+    return Table((*_IDENTIFYING, *others, *keys, *further), rows)
 
 
 def trial_steps_table(summary: ComparisonSummary, directory: ComparisonDirectory) -> Table:
@@ -242,6 +245,15 @@ def trial_steps_table(summary: ComparisonSummary, directory: ComparisonDirectory
 
 def _labels(trial: TrialResult) -> dict[str, Any]:
     return {column: getattr(trial, name) for column, name in _IDENTIFYING.items()}
+
+
+def _further(trial: TrialResult) -> dict[str, float]:
+    """Return the scores by the further metrics, under `val_NAME` and `test_NAME`."""
+    return {
+        f"{split}_{one.metric.name}": score
+        for one in trial.further
+        for split, score in (("val", one.val), ("test", one.test))
+    }
 
 
 def _values(trial: TrialResult, columns: Mapping[str, str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from gradcli.records import (
     EvalRecord,
     ExampleScores,
     Metric,
+    MetricScores,
     RunInfo,
     StepRecords,
 )
@@ -223,6 +224,8 @@ class TrialResult:
     example_scores: ExampleScores | None = field(default=None, compare=False, repr=False)
     """What each test example adds to the score of a finished measuring trial; None if not
     recorded."""
+    further: tuple[MetricScores, ...] = ()
+    """Its scores by the further metrics, under the same rules as `val_score` and `test_score`."""
 
 
 # The end ------------------------------------------------------------------------------------
@@ -241,6 +244,15 @@ class GridResult:
     diverged: int
     """Its trials that diverged."""
     chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherSummary:
+    """What an arm's measuring trials scored by one of the further metrics."""
+
+    metric: Metric
+    val: Summary
+    test: Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +281,8 @@ class RankedArm:
     without tuning."""
     sensitivity: LearningRateSensitivity | None
     """None without tuning."""
+    further: tuple[FurtherSummary, ...] = ()
+    """By the further metrics, which decide nothing; empty without any, or before any trial."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from gradcli.comparison.columns import mean, measured_of_arm
 from gradcli.comparison.protocol import ArmState
 from gradcli.comparison.results import (
     ComparisonInfo,
+    FurtherSummary,
     GridCell,
     GridResult,
     Halving,
@@ -38,7 +40,7 @@ from gradcli.comparison.warnings import (
     warn_of_seeds_alone,
     warn_where_validation_disagrees,
 )
-from gradcli.records import Metric
+from gradcli.records import Metric, MetricScores
 
 #: A learning rate is as good as the best one if it is worse by at most a point of accuracy,
 _POINT = 0.01
@@ -203,6 +205,22 @@ def _ranked(
             else None
         ),
         sensitivity=_sensitivity(list(tuned), scores, metric) if arm.tuning else None,
+        further=_further(measuring),
+    )
+
+
+def _further(measuring: Sequence[TrialResult]) -> tuple[FurtherSummary, ...]:
+    """Summarise what an arm's measuring trials scored by the further metrics."""
+    scores: dict[Metric, list[MetricScores]] = {}
+    for one in chain.from_iterable(trial.further for trial in measuring):
+        scores.setdefault(one.metric, []).append(one)
+    return tuple(
+        FurtherSummary(
+            metric,
+            val=summarise_scores([one.val for one in found]),
+            test=summarise_scores([one.test for one in found]),
+        )
+        for metric, found in scores.items()
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gradcli.comparison.columns import TrialReadings, measured_of_trial
 from gradcli.comparison.protocol import Outcome, Trial
 from gradcli.comparison.results import SERIES, RunningTrial, TrialResult, TrialStatus
-from gradcli.records import EvalRecord, ExampleScores, Floats, Metric
+from gradcli.records import EvalRecord, ExampleScores, Floats, Metric, MetricScores, last_score
 from gradcli.runs import Run
 from gradcli.runs.files import number
 
@@ -30,7 +30,7 @@ def outcome(run: Run | None) -> Outcome:
     rungs = _rungs(run)
     match run.status:
         case "finished":
-            return Outcome("finished", _merit(run, _last_score(run.evals, "val")), rungs)
+            return Outcome("finished", _merit(run, last_score(run.evals, "val")), rungs)
         case "diverged":
             return Outcome("diverged", rungs=rungs)
         case "running":
@@ -75,7 +75,7 @@ def result(
     evals = run.evals if run is not None else ()
     finished = status == "finished"
     tested = finished and trial.stage == "measuring"
-    val_score = _last_score(evals, "val") if finished else math.nan
+    val_score = last_score(evals, "val") if finished else math.nan
     if status == "stopped" and (noted := state.get("rungs")):
         val_score = number(noted[max(noted, key=int)])
     return TrialResult(
@@ -89,7 +89,7 @@ def result(
         run=path,
         steps=int(steps),
         val_score=val_score,
-        test_score=_last_score(evals, "test") if tested else math.nan,
+        test_score=last_score(evals, "test") if tested else math.nan,
         measured=measured_of_trial(
             TrialReadings(run.steps if run and measured else None, evals, state, target, metric)
         ),
@@ -98,6 +98,7 @@ def result(
         example_scores=(
             _example_scores(evals, run.info.data.test) if tested and run is not None else None
         ),
+        further=() if run is None or not measured else _further(run, finished, tested),
     )
 
 
@@ -164,9 +165,16 @@ def _merit(run: Run, score: float) -> float:
     return run.info.metric.merit(score)
 
 
-def _last_score(evals: Sequence[EvalRecord], split: str) -> float:
-    """Return the last score on a split; NaN without any."""
-    return next((one.score for one in reversed(evals) if one.split == split), math.nan)
+def _further(run: Run, finished: bool, tested: bool) -> tuple[MetricScores, ...]:
+    """Return the scores by the further metrics of a trial that has ended."""
+    return tuple(
+        MetricScores(
+            metric,
+            val=last_score(run.evals, "val", metric.name) if finished else math.nan,
+            test=last_score(run.evals, "test", metric.name) if tested else math.nan,
+        )
+        for metric in run.info.further_metrics
+    )
 
 
 def _example_scores(evals: Sequence[EvalRecord], examples: int) -> ExampleScores | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +18,7 @@ from gradcli.data.dataset import Dataset, Split
 from gradcli.data.examples import dataset_of
 from gradcli.data.streams.stream import KINDS, SplitName, Stream, is_loader_factory
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
-from gradcli.objectives import (
-    LossFunction,
-    Objective,
-    ScoreFunction,
-    levels_of_function,
-    objective_named,
-)
-from gradcli.records import Direction, Metric
+from gradcli.objectives import LossFunction, MetricChoice, chosen_objective
 
 #: What a split may be: (inputs, targets), each a tensor or an array (n, ...); a map-style
 #: `torch.utils.data.Dataset` of such pairs; or a `LoaderFactory`.
@@ -57,9 +49,12 @@ class Problem:
             length or is to be cut short; or how many each stream has, by `train`, `val`, `test`.
         loss: the name of a loss (cross_entropy, nll, bce_with_logits, mse, l1, next_token), or a
             function of (outputs, targets) that returns the mean over the batch, ().
-        metric: what models are scored by: a name, a function of (outputs, targets), and `maximize`
-            or `minimize`. The function returns a score for each example, (b,), or one for the
-            batch, (). None is what goes with a named loss, and the loss itself for a function.
+        metric: what models are scored by: the name of a metric (accuracy, top5, mae, mse, rmse,
+            r2); or a name, a function of (outputs, targets), and `maximize` or `minimize`. The
+            function returns a score for each example, (b,), or one for the batch, (). None is what
+            goes with a named loss, and the loss itself for a function.
+        metrics: what models are scored by as well, each like `metric`: it is recorded and shown,
+            and decides nothing.
         target: the validation score that a comparison times; None times none.
         name: what screens call the data; None is the name of the file.
 
@@ -76,7 +71,8 @@ class Problem:
         test: Examples = None,
         steps_per_epoch: int | Mapping[str, int] | None = None,
         loss: str | LossFunction = "cross_entropy",
-        metric: tuple[str, ScoreFunction, Direction] | None = None,
+        metric: MetricChoice | None = None,
+        metrics: Sequence[MetricChoice] = (),
         target: float | None = None,
         name: str | None = None,
     ) -> None:
@@ -88,7 +84,7 @@ class Problem:
                 hint="model=lambda: Net(...), or model=Net",
             )
         self.model = model
-        self.objective = _objective(loss, metric)
+        self.objective = chosen_objective(loss, metric, metrics)
         self.target, self.name = target, name
         self._splits: Mapping[SplitName, Examples] = {"train": train, "val": val, "test": test}
         self._batches = _batches_of(steps_per_epoch, self._splits)
@@ -110,8 +106,9 @@ class Problem:
 
     @property
     def code_sha256(self) -> str:
-        """A hash of the code of the model and the loss, as far as Python knows it."""
-        parts = (self.model, self.objective.loss, self.objective.score)
+        """A hash of the code of the model, the loss and the metrics, as far as Python knows it."""
+        scores = (measure.score for measure in self.objective.measures)
+        parts = (self.model, self.objective.loss, *scores)
         return hashlib.sha256("\n".join(_source(part) for part in parts).encode()).hexdigest()
 
     def _split(self, name: SplitName, examples: Examples) -> Split | Stream:
@@ -177,38 +174,6 @@ def _source(code: Any) -> str:
         return inspect.getsource(code)
     except (OSError, TypeError):  # typed in, built in, or an object that can be called
         return repr(type(code)) + getattr(code, "__qualname__", "")
-
-
-def _objective(
-    loss: str | LossFunction, metric: tuple[str, ScoreFunction, Direction] | None
-) -> Objective:
-    if isinstance(loss, str):
-        objective = objective_named(loss)
-    elif callable(loss):
-        own = getattr(loss, "__name__", type(loss).__name__)
-        objective = Objective(
-            name=own,
-            loss=loss,
-            metric=Metric("loss", "minimize"),
-            score=loss,
-            levels=levels_of_function(loss),
-        )
-    else:
-        raise UserError(
-            f"A loss is a name or a function, not a {type(loss).__name__}.",
-            where="loss",
-            hint='loss="mse", or a function of (outputs, targets)',
-        )
-    if metric is None:
-        return objective
-    match metric:
-        case (str(name), score, "maximize" | "minimize" as direction) if callable(score):
-            return replace(objective, metric=Metric(name, direction), score=score)
-    raise UserError(
-        "A metric is a name, a function of (outputs, targets) and a direction.",
-        where="metric",
-        hint='metric=("rmse", rmse, "minimize")',
-    )
 
 
 def _split(examples: Examples, kind: str) -> Split:

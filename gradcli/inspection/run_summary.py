@@ -29,16 +29,17 @@ from gradcli.probes.noise import NOISE
 from gradcli.probes.signals import SIGNALS
 from gradcli.records import (
     PHASES,
-    EvalRecord,
     Floats,
     GroupSummary,
     LayerInfo,
     LayerSummary,
+    MetricScores,
     NormSummary,
     ProbeRecord,
     Status,
     StepRecords,
     TrainSummary,
+    last_score,
     norm_by_layer,
     was_clipped,
 )
@@ -68,6 +69,8 @@ def summarise_run(
     norms.add_all(run.steps)
     steps = _steps_made(run)
     last = run.layer_records[-1] if run.layer_records else None
+    # An extended run was tested before, with other weights than it has now.
+    tested = [one for one in run.evals if one.step == steps]
     if evidence is None:
         evidence = gather_evidence(run, run.steps)
     phases = {name: number(value) for name, value in state.get("phase_seconds", {}).items()}
@@ -80,9 +83,8 @@ def summarise_run(
         epochs=state.get("progress", {}).get("epochs", 0),
         steps=steps,
         train_loss=_train_loss(run, ending),
-        val_score=_last_score(run.evals, "val"),
-        # An extended run was tested before, with other weights than it has now.
-        test_score=_last_score([one for one in run.evals if one.step == steps], "test"),
+        val_score=last_score(run.evals, "val"),
+        test_score=last_score(tested, "test"),
         seconds_total=number(state.get("seconds_total", math.nan)),
         seconds_first_step=number(state.get("seconds_first_step", math.nan)),
         seconds_train=seconds_train,
@@ -109,6 +111,14 @@ def summarise_run(
             for index, (group, rates) in enumerate(
                 zip(info.groups, rates_of_groups(run), strict=True)
             )
+        ),
+        further=tuple(
+            MetricScores(
+                metric,
+                val=last_score(run.evals, "val", metric.name),
+                test=last_score(tested, "test", metric.name),
+            )
+            for metric in info.further_metrics
         ),
     )
 
@@ -262,10 +272,6 @@ class _NormColumns:
         if self.clipped_by_layer is None:
             return 0.0
         return float(self.clipped_by_layer[index]) / self.before.rows
-
-
-def _last_score(evals: Sequence[EvalRecord], split: str) -> float:
-    return next((record.score for record in reversed(evals) if record.split == split), math.nan)
 
 
 def _train_loss(run: Run, status: Status) -> float:

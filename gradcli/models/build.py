@@ -75,7 +75,7 @@ def build_own_model(
     targets: Tensor,
     *,
     loss: Callable[[Any, Any], Tensor],
-    score: Callable[[Any, Any], Tensor],
+    scores: Mapping[str, Callable[[Any, Any], Tensor]],
     seed: int,
 ) -> nn.Module:
     """Build the model that a problem of the user's own brings, on the CPU.
@@ -87,7 +87,7 @@ def build_own_model(
         inputs: of two examples, (2, ...).
         targets: theirs, (2, ...).
         loss: of outputs and targets, ().
-        score: of outputs and targets, (2,) or ().
+        scores: the metrics by their names, each a function of outputs and targets.
         seed: the run's seed.
 
     Raises:
@@ -101,7 +101,7 @@ def build_own_model(
                 f"{name} returned a {type(model).__name__}, not a torch.nn.Module.", where="model"
             )
         _refuse_in_place(model)
-        _rehearse_with_loss(model, inputs, targets, loss, score)
+        _rehearse_with_loss(model, inputs, targets, loss, scores)
     return model
 
 
@@ -132,9 +132,9 @@ def _rehearse_with_loss(
     inputs: Tensor,
     targets: Tensor,
     loss: Callable[[Any, Any], Tensor],
-    score: Callable[[Any, Any], Tensor],
+    scores: Mapping[str, Callable[[Any, Any], Tensor]],
 ) -> None:
-    """Send two examples through the model, the loss and the metric; check what they return."""
+    """Send two examples through the model, the loss and the metrics; check what they return."""
     model.eval()
     try:
         outputs = model(inputs)
@@ -166,16 +166,17 @@ def _rehearse_with_loss(
             where="loss",
             hint="the mean over the examples: loss.mean()",
         )
-    try:
-        score(outputs, targets)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"The metric cannot be computed of outputs {_described(outputs)} and targets "
-            f"{_described(targets)}: {exception_in_words(error)}",
-            where=place_in_own_code(error) or "metric",
-        ) from error
+    for name, score in scores.items():
+        try:
+            score(outputs, targets)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"The metric {name} cannot be computed of outputs {_described(outputs)} and "
+                f"targets {_described(targets)}: {exception_in_words(error)}",
+                where=place_in_own_code(error) or f"metric {name}",
+            ) from error
 
 
 def _described(value: object) -> str:

@@ -1,4 +1,4 @@
-"""A loss with a metric, and how the scores of batches become that of a split."""
+"""A loss with metrics, and how the scores of batches become that of a split."""
 
 from __future__ import annotations
 
@@ -39,6 +39,35 @@ def score_of(function: ScoreFunction, outputs: Any, targets: Any) -> Tensor:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A metric, and the function that computes it.
+
+    Args:
+        metric: the name of the score, and whether more or less of it is better.
+        score: by that metric. If it has one number per example, the score of a split is their
+            mean, and a comparison can tell how much of a difference is due to the examples. If it
+            has one for the batch, the mean over batches by their size is taken.
+        of_mean: what the score of a split is if it is not a mean over examples, as the root of a
+            mean is none: a function of the mean (...) over all examples of what `score` then
+            gives, (b, ...), to the score ().
+    """
+
+    metric: Metric
+    score: ScoreFunction
+    of_mean: Callable[[Tensor], Tensor] | None = None
+
+    def of_batch(self, outputs: Any, targets: Any) -> Tensor:
+        """Return what a batch adds to the score: (b,) or (); (b, ...) if there is an `of_mean`.
+
+        Raises:
+            UserError: if the function of the user's own gives anything else.
+        """
+        if self.of_mean is not None:
+            return self.score(outputs, targets)
+        return score_of(self.score, outputs, targets)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """What a training minimises, and what its models are scored by.
@@ -46,14 +75,13 @@ class Objective:
     Args:
         name: how screens and records call the loss.
         loss: of a batch: the mean over its terms, which are most often its examples.
-        metric: the name of the score, and whether more or less of it is better.
-        score: by that metric. If it has one number per example, the score of a split is their
-            mean, and a comparison can tell how much of a difference is due to the examples. If it
-            has one for the batch, the mean over batches by their size is taken.
+        metric: what decides: the best epoch, the learning rate, the ranking.
+        score: by that metric, as `of_mean`: see `Measure`.
         terms: how many terms the loss of a batch is the mean of, so that a split's loss is the
             mean over all its terms, even if batches differ in size.
         levels: returns what the loss can be compared with, from targets; None if that is not known,
             as for a function of the user's own.
+        further: what models are scored by as well, which decides nothing.
     """
 
     name: str
@@ -62,3 +90,10 @@ class Objective:
     score: ScoreFunction
     terms: CountOfTerms = len
     levels: LevelsOf | None = None
+    of_mean: Callable[[Tensor], Tensor] | None = None
+    further: tuple[Measure, ...] = ()
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What models are scored by: first by the metric that decides."""
+        return (Measure(self.metric, self.score, self.of_mean), *self.further)

@@ -27,30 +27,30 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: the logits.
         targets: classes, int64 (b, ...), or probabilities of the shape of the outputs.
     """
-    return F.cross_entropy(_in_full(outputs), targets)
+    return F.cross_entropy(in_full(outputs), targets)
 
 
 def nll(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean negative log-likelihood () of log-probabilities (b, classes, ...)."""
-    return F.nll_loss(_in_full(outputs), targets)
+    return F.nll_loss(in_full(outputs), targets)
 
 
 def bce_with_logits(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean binary cross-entropy () of logits (b, ...) with targets of 0 to 1."""
-    outputs = _in_full(outputs)
-    return F.binary_cross_entropy_with_logits(outputs, _matched(targets, outputs))
+    outputs = in_full(outputs)
+    return F.binary_cross_entropy_with_logits(outputs, matched(targets, outputs))
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean squared error () of outputs (b, ...)."""
-    outputs = _in_full(outputs)
-    return F.mse_loss(outputs, _matched(targets, outputs))
+    outputs = in_full(outputs)
+    return F.mse_loss(outputs, matched(targets, outputs))
 
 
 def l1(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean absolute error () of outputs (b, ...)."""
-    outputs = _in_full(outputs)
-    return F.l1_loss(outputs, _matched(targets, outputs))
+    outputs = in_full(outputs)
+    return F.l1_loss(outputs, matched(targets, outputs))
 
 
 def next_token(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def next_token(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: logits for the token after each position.
         targets: that token, int64 (b, t); -100 where none counts, as for padding.
     """
-    return F.cross_entropy(_in_full(outputs).flatten(0, -2), targets.flatten())
+    return F.cross_entropy(in_full(outputs).flatten(0, -2), targets.flatten())
 
 
 def correct(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -76,30 +76,40 @@ def correct(outputs: Tensor, targets: Tensor) -> Tensor:
         targets = targets.argmax(dim=1)
     # The largest of values among which is NaN is no answer, though `argmax` names a class.
     right = ~outputs.isnan().any(dim=1) & (outputs.argmax(dim=1) == targets)
+    return share_right(right, targets)
+
+
+def share_right(right: Tensor, targets: Tensor) -> Tensor:
+    """Return the share of each example's classes (b, ...) that are `right`; as bool if it has one.
+
+    Targets that count for no loss are left out.
+    """
     if right.ndim == 1:
         return right
     counted = targets.flatten(1) != NO_TARGET
     return (right.flatten(1) & counted).sum(1) / counted.sum(1)
 
 
-def _decided(outputs: Tensor, targets: Tensor) -> Tensor:
+def decided(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the share of each example's targets on whose side of 1/2 the output is, (b,)."""
-    right = (outputs > 0) == (_matched(targets, outputs) > 0.5)
+    right = (outputs > 0) == (matched(targets, outputs) > 0.5)
     right &= ~outputs.isnan()
     return right if right.ndim == 1 else right.flatten(1).float().mean(1)
 
 
-def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _of_examples((_in_full(outputs) - _matched(targets, outputs)).square())
+def squared_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error of each example, (b,)."""
+    return _of_examples((in_full(outputs) - matched(targets, outputs)).square())
 
 
-def _absolute(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _of_examples((_in_full(outputs) - _matched(targets, outputs)).abs())
+def absolute_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean absolute error of each example, (b,)."""
+    return _of_examples((in_full(outputs) - matched(targets, outputs)).abs())
 
 
 def _of_sequences(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy of each sequence, (b,)."""
-    logits = _in_full(outputs).flatten(1, -2).transpose(1, 2)
+    logits = in_full(outputs).flatten(1, -2).transpose(1, 2)
     targets = targets.flatten(1)
     losses = F.cross_entropy(logits, targets, reduction="none")
     return losses.sum(1) / (targets != NO_TARGET).sum(1)
@@ -114,13 +124,13 @@ def _counted(targets: Tensor) -> int | Tensor:
     return len(targets) if targets.is_floating_point() else (targets != NO_TARGET).sum()
 
 
-def _in_full(outputs: Tensor) -> Tensor:
+def in_full(outputs: Tensor) -> Tensor:
     """Return the outputs in at least float32: a loss in half precision has few digits."""
     halved = outputs.dtype in (torch.bfloat16, torch.float16)
     return outputs.float() if halved else outputs
 
 
-def _matched(targets: Tensor, outputs: Tensor) -> Tensor:
+def matched(targets: Tensor, outputs: Tensor) -> Tensor:
     """Return the targets in the type and the shape of the outputs.
 
     Outputs (b, 1) and targets (b,) would be broadcast to (b, b): each output would be compared with
@@ -166,21 +176,21 @@ SHIPPED: Final = {
             name="bce_with_logits",
             loss=bce_with_logits,
             metric=ACCURACY,
-            score=_decided,
+            score=decided,
             levels=of_two_classes,
         ),
         Objective(
             name="mse",
             loss=mse,
             metric=Metric("mse", "minimize"),
-            score=_squared,
+            score=squared_errors,
             levels=of_squares,
         ),
         Objective(
             name="l1",
             loss=l1,
             metric=Metric("mae", "minimize"),
-            score=_absolute,
+            score=absolute_errors,
             levels=of_distances,
         ),
         Objective(

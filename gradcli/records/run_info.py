@@ -105,6 +105,8 @@ class RunInfo:
     config has none."""
     levels: LossLevels = UNKNOWN_LEVELS
     """What the loss can be compared with."""
+    further_metrics: tuple[Metric, ...] = ()
+    """What models are scored by as well: nothing is chosen by these."""
 
     @property
     def is_own_loop(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -54,10 +56,35 @@ class EvalRecord:
     """What each test example adds to the score, in the order of the split, as `packed_scores`
     writes it; empty on `val`, if the score is no mean over examples, of a loop of your own, and in
     runs from before it was recorded."""
+    further_scores: Mapping[str, float] = field(default_factory=dict)
+    """By each further metric of the run, under its name; empty if it has none."""
 
     def scores_of_examples(self, size: int) -> ExampleScores | None:
         """Return the scores of the `size` examples of the split, (size,), if recorded."""
         return unpacked_scores(self.example_scores, size)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricScores:
+    """What a run scored by one of its further metrics; NaN where it was not evaluated."""
+
+    metric: Metric
+    val: float
+    test: float
+
+
+def last_score(evaluations: Sequence[EvalRecord], split: str, metric: str = "") -> float:
+    """Return the last score on a split; NaN without any.
+
+    Args:
+        evaluations: in the order in which they were made.
+        split: `val` or `test`.
+        metric: the name of a further metric; empty for the run's own.
+    """
+    last = next((one for one in reversed(evaluations) if one.split == split), None)
+    if last is None:
+        return math.nan
+    return last.further_scores.get(metric, math.nan) if metric else last.score
 
 
 #: The scores of n examples, (n,): whether each one is right, or numbers.

@@ -8,7 +8,7 @@ from typing import Literal
 
 from gradcli.records.measurements import FaultRecord
 from gradcli.records.run_info import GroupInfo, RunInfo
-from gradcli.records.scores import ACCURACY, Metric
+from gradcli.records.scores import ACCURACY, Metric, MetricScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,8 @@ class TrainSummary:
     """Those of `optimizer.groups`; empty if the config has none."""
     clip_outlook: ClipOutlook | None = None
     """None if no step with a finite norm is on record."""
+    further: tuple[MetricScores, ...] = ()
+    """The last scores by the further metrics, in the order of `info.further_metrics`."""
 
 
 @dataclass(frozen=True, slots=True)

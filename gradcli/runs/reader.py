@@ -106,9 +106,10 @@ class Run(StateDirectory):
                 "layers": self.layers,
                 "groups": self.state.get("parameter_groups", []),
                 "levels": self.state.get("loss_levels", {}),
+                "further_metrics": self.state.get("further_metrics", []),
+                "accumulate": self.state.get("accumulate", 1),
             }
-            known = {**self.state["info"], **apart}
-            info: RunInfo = decoded(RunInfo, known)
+            info: RunInfo = decoded(RunInfo, {**self.state["info"], **apart})
         return info
 
     @cached_property
@@ -124,9 +125,14 @@ class Run(StateDirectory):
     @cached_property
     def evals(self) -> tuple[EvalRecord, ...]:
         """All evaluations."""
-        scores = dict(self._records(PROBES_FILE, _scores_of_examples, kind="correct"))
+        of_examples = dict(self._records(PROBES_FILE, _scores_of_examples, kind="correct"))
+        further = dict(self._records(PROBES_FILE, _further_scores, kind="scores"))
         return tuple(
-            replace(one, example_scores=scores.get((one.step, one.split), ""))
+            replace(
+                one,
+                example_scores=of_examples.get((one.step, one.split), ""),
+                further_scores=further.get((one.step, one.split), {}),
+            )
             for one in self._records(EVALS_FILE, _eval_record)
         )
 
@@ -348,9 +354,18 @@ def _eval_record(line: Any) -> EvalRecord:
 
 def _scores_of_examples(line: Any) -> tuple[tuple[int, str], str]:
     """Return the scores of the examples, by the step and the split."""
+    return _place(line), decoded(str, line.get("bits"), "bits")
+
+
+def _further_scores(line: Any) -> tuple[tuple[int, str], dict[str, float]]:
+    """Return the scores by the further metrics, by the step and the split."""
+    return _place(line), decoded(dict[str, float], line.get("scores"), "scores")
+
+
+def _place(line: Any) -> tuple[int, str]:
+    """Return the step and the split of an evaluation."""
     kept = decoded(dict[str, Any], line)
-    at = (decoded(int, kept.get("step"), "step"), decoded(str, kept.get("split"), "split"))
-    return at, decoded(str, kept.get("bits"), "bits")
+    return decoded(int, kept.get("step"), "step"), decoded(str, kept.get("split"), "split")
 
 
 def _layer_record(line: Any, layers: int) -> LayerRecord:

@@ -181,6 +181,8 @@ class RunJson(TypedDict, total=False):
     fault_details: dict[str, Any]
     parameter_groups: list[Any]
     loss_levels: LossLevels
+    further_metrics: list[Any]
+    accumulate: int
 
 
 class RunWriter:
@@ -251,10 +253,15 @@ class RunWriter:
         # An earlier result no longer holds once a run is resumed. Before the logs are cut: they
         # may be shorter then than a finished run's are.
         # Apart from `info`, of whose keys an earlier gradcli knows each or refuses the file.
-        apart = {"parameter_groups": groups} if groups else {}
-        if info.levels != UNKNOWN_LEVELS:
-            apart["loss_levels"] = levels
-        self.set_status("running", info=described, result={}, parts=parts, **apart)
+        apart = {
+            "parameter_groups": groups,
+            "further_metrics": described.pop("further_metrics"),
+            "loss_levels": None if info.levels == UNKNOWN_LEVELS else levels,
+            "accumulate": info.accumulate if info.accumulate > 1 else None,
+        }
+        del described["accumulate"]
+        known = {name: value for name, value in apart.items() if value or name in self._state}
+        self.set_status("running", info=described, result={}, parts=parts, **known)
         self._step_rows = StepRows(self.directory, info.layers)
         self._logs = Logs(self.directory, log_bytes)
 
@@ -265,10 +272,12 @@ class RunWriter:
                 self._append(STEPS_FILE, self._step_rows.rows(record))
             case EvalRecord():
                 described = asdict(record)
+                at = {"step": record.step, "split": record.split}
                 # In the file whose readers pass over kinds of lines that they do not know.
-                if scores := described.pop("example_scores"):
-                    at = {"step": record.step, "split": record.split}
-                    self._append_line(PROBES_FILE, {"kind": "correct", **at, "bits": scores})
+                if bits := described.pop("example_scores"):
+                    self._append_line(PROBES_FILE, {"kind": "correct", **at, "bits": bits})
+                if scores := described.pop("further_scores"):
+                    self._append_line(PROBES_FILE, {"kind": "scores", **at, "scores": scores})
                 self._append_line(EVALS_FILE, described)
             case LayerRecord():
                 self._append_line(PROBES_FILE, {"kind": "layers", **_short(record)})

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from gradcli.data import BatchSource
 from gradcli.gradients.norms import accumulator_dtype
-from gradcli.objectives import Objective, score_of
+from gradcli.objectives import Measure, Objective
 from gradcli.tracing.fault_place import Place
 from gradcli.tracing.non_finite import locate_fault
 
@@ -31,7 +32,9 @@ class Evaluation:
     """By the objective's metric."""
     example_scores: Tensor | None
     """What each example adds to the score, in the order of the split, bool or float32 (n,); None if
-    the metric has one number per batch."""
+    the score is no mean over examples."""
+    further: Mapping[str, float]
+    """By each further metric, under its name."""
 
 
 @torch.no_grad()
@@ -41,7 +44,7 @@ def evaluate(
     batches: BatchSource,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Return the mean loss over all of `batches`, and their score.
+    """Return the mean loss over all of `batches`, and their scores, in one pass.
 
     The model keeps its mode, training or evaluation.
 
@@ -51,8 +54,10 @@ def evaluate(
     was_training = model.training
     model.eval()
     dtype = accumulator_dtype(batches.device)
-    loss, parts = torch.zeros((), dtype=dtype, device=batches.device), []
+    loss = torch.zeros((), dtype=dtype, device=batches.device)
     terms: int | Tensor = 0
+    sizes: list[int] = []
+    parts: list[list[Tensor]] = [[] for _ in objective.measures]
     try:
         with closing(batches.in_order()) as in_order:
             for inputs, targets in in_order:
@@ -61,21 +66,32 @@ def evaluate(
                 outputs, counted = model(inputs), objective.terms(targets)
                 loss += objective.loss(outputs, targets) * counted
                 terms += counted
-                parts.append((len(targets), score_of(objective.score, outputs, targets)))
+                sizes.append(len(targets))
+                for measure, of_batches in zip(objective.measures, parts, strict=True):
+                    of_batches.append(measure.of_batch(outputs, targets))
     finally:
         model.train(was_training)
-    return Evaluation(float(loss) / float(terms), *_score(parts))
+    (score, each), *further = map(partial(_score, sizes), objective.measures, parts)
+    names = (measure.metric.name for measure in objective.further)
+    by_name = {name: value for name, (value, _) in zip(names, further, strict=True)}
+    return Evaluation(float(loss) / float(terms), score, each, by_name)
 
 
-def _score(parts: Sequence[tuple[int, Tensor]]) -> tuple[float, Tensor | None]:
+def _score(
+    sizes: Sequence[int], measure: Measure, parts: Sequence[Tensor]
+) -> tuple[float, Tensor | None]:
     """Return the score of a split from the sizes and the scores of its batches, and the examples'.
 
     Bits are counted: their mean is exact.
     """
-    if any(score.ndim == 0 for _, score in parts):
-        size = sum(count for count, _ in parts)
-        return math.fsum(count * float(score) for count, score in parts) / size, None
-    each = torch.cat([score for _, score in parts])
+    if measure.of_mean is not None:
+        wide = accumulator_dtype(parts[0].device)
+        total = torch.stack([part.sum(0, dtype=wide) for part in parts]).sum(0)
+        return float(measure.of_mean(total / sum(sizes))), None
+    if any(score.ndim == 0 for score in parts):
+        weighted = (size * float(score) for size, score in zip(sizes, parts, strict=True))
+        return math.fsum(weighted) / sum(sizes), None
+    each = torch.cat(list(parts))
     if each.dtype == torch.bool:
         return int(each.sum()) / len(each), each
     each = each.float()

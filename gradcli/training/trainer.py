@@ -328,6 +328,7 @@ class Trainer:
             seconds=self.seconds_total,
             seconds_train=self.clock.seconds_train,
             example_scores="" if each is None else packed_scores(each.cpu().numpy()),
+            further_scores=found.further,
         )
 
     def state_dict(self) -> dict[str, Any]:

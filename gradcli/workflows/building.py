@@ -9,7 +9,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from gradcli.data.streams.stream import Stream
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import ZooModel, build_model, build_own_model
 from gradcli.models.activation_checkpointing import checkpoint_blocks
-from gradcli.objectives import loss_levels, score_of
+from gradcli.objectives import loss_levels
 from gradcli.optim import (
     LearningRate,
     RuledGroup,
@@ -139,7 +138,7 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
             dataset.train.at_hand.inputs[:2],
             dataset.train.at_hand.targets[:2],
             loss=dataset.objective.loss,
-            score=partial(score_of, dataset.objective.score),
+            scores={one.metric.name: one.of_batch for one in dataset.objective.measures},
             seed=config.seed,
         )
     return build_model(
@@ -227,6 +226,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         loss=trainer.objective.name,
         groups=groups,
         levels=_levels(dataset),
+        further_metrics=tuple(one.metric for one in trainer.objective.further),
     )
 
 

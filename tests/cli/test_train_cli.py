@@ -58,6 +58,7 @@ def test_stdout_is_one_json_object_and_nothing_else(trained):
             "test",
             "val_accuracy",
             "test_accuracy",
+            "metrics",
             "seconds",
             "steps_per_second",
             "phases",

@@ -10,6 +10,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
@@ -41,6 +42,8 @@ from gradcli.views.train.training_screen import PICTURE
 from gradcli.views.words import Text
 
 MOST_FAILURES = 5
+_SPREAD = 100
+"""The rank of a deviation: in a narrow terminal the means of further metrics outlast it."""
 MOST_PAIRS = 3
 """With more pairs, the verdicts are summed up."""
 MOST_ANSWERS = 12
@@ -73,6 +76,9 @@ class _ComparisonClosingScreen:
         yield ""
         yield _table(_ranking(summary), options)
         yield ""
+        if any(arm.further for arm in summary.ranking):
+            yield _table(_further(summary.ranking), options)
+            yield ""
         if summary.tuning:
             yield from _tuning(summary, options)
             yield ""
@@ -110,6 +116,19 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
     ]
     if any(lost):
         columns.append(Column("trials", lost, styles="red", above="lost"))
+    return columns
+
+
+def _further(arms: Sequence[RankedArm]) -> list[Column]:
+    """Lay out what the arms scored by the further metrics, the first ones in the most widths."""
+    columns = _names(arms)
+    scores = [{one.metric.name: one.test for one in arm.further} for arm in arms]
+    for place, name in enumerate(dict.fromkeys(chain.from_iterable(scores))):
+        tests = [one.get(name) for one in scores]
+        means = [numbers.score(test.mean) if test else numbers.ABSENT for test in tests]
+        deviations = [numbers.score(test.std) if test else numbers.ABSENT for test in tests]
+        columns.append(Column("mean", means, rank=place, above=f"test {name}"))
+        columns.append(Column("std", deviations, rank=_SPREAD + place))
     return columns
 
 

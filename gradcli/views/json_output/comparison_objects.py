@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from gradcli.comparison.groups import tied_groups
 from gradcli.records import Metric
-from gradcli.views.json_output.json_values import SCHEMA, data_json, jsonable, scores_json
+from gradcli.views.json_output.json_values import (
+    SCHEMA,
+    data_json,
+    further_json,
+    jsonable,
+    scores_json,
+)
 
 if TYPE_CHECKING:
     from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
-    from gradcli.comparison.verdicts import PairResult
+    from gradcli.comparison.verdicts import PairResult, Summary
 
 
 def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
@@ -59,7 +65,6 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
 
 
 def _ranked(arm: RankedArm, metric: Metric) -> dict[str, Any]:
-    scores = arm.test_score
     return {
         "rank": arm.rank,
         "places": arm.places,
@@ -69,9 +74,17 @@ def _ranked(arm: RankedArm, metric: Metric) -> dict[str, Any]:
         "seeds": arm.seeds,
         **scores_json(
             metric,
-            test={"mean": scores.mean, "std": scores.std, "ci95": scores.ci95},
+            test=_over_seeds(arm.test_score),
             val=arm.val_score.mean,
         ),
+        "metrics": {
+            one.metric.name: {
+                "direction": one.metric.direction,
+                "val": one.val.mean,
+                "test": _over_seeds(one.test),
+            }
+            for one in arm.further
+        },
         **arm.measured,
         "diverged": arm.diverged,
         "missing": arm.missing,
@@ -79,6 +92,10 @@ def _ranked(arm: RankedArm, metric: Metric) -> dict[str, Any]:
         "selection": _selection(arm),
         "lr_sensitivity": asdict(arm.sensitivity) if arm.sensitivity else None,
     }
+
+
+def _over_seeds(scores: Summary) -> dict[str, Any]:
+    return {"mean": scores.mean, "std": scores.std, "ci95": scores.ci95}
 
 
 def _selection(arm: RankedArm) -> dict[str, Any] | None:
@@ -128,7 +145,7 @@ def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
     """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate = values.pop("learning_rate")
-    del values["measured"], values["example_scores"]
+    del values["measured"], values["example_scores"], values["further"]
     scores = scores_json(metric, val=values.pop("val_score"), test=values.pop("test_score"))
     return {
         "id": values.pop("id"),
@@ -137,5 +154,6 @@ def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
         "lr": learning_rate,
         **values,
         **scores,
+        "metrics": further_json(trial.further),
         **trial.measured,
     }

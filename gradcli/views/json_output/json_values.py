@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradcli.notation.visible import in_json
-from gradcli.records import DataInfo, Metric
+from gradcli.records import DataInfo, Metric, MetricScores
 
 SCHEMA = 2
 
@@ -49,6 +49,14 @@ def scores_json(metric: Metric, **values: Any) -> dict[str, Any]:
     """
     named = {f"{key}_accuracy": value for key, value in values.items()}
     return {**values, **(named if metric.is_accuracy else {})}
+
+
+def further_json(scores: Sequence[MetricScores]) -> dict[str, Any]:
+    """Return the scores by the further metrics, by their names."""
+    return {
+        one.metric.name: {"direction": one.metric.direction, "val": one.val, "test": one.test}
+        for one in scores
+    }
 
 
 def data_json(data: DataInfo) -> dict[str, Any]:

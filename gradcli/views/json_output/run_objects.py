@@ -8,7 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gradcli.records import ClipOutlook, Finding, GroupSummary, LayerSummary, RunRow, TrainSummary
-from gradcli.views.json_output.json_values import SCHEMA, data_json, jsonable, scores_json
+from gradcli.views.json_output.json_values import (
+    SCHEMA,
+    data_json,
+    further_json,
+    jsonable,
+    scores_json,
+)
 
 if TYPE_CHECKING:
     from gradcli.inspection.run_difference import RunDifference
@@ -34,6 +40,7 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
         "train_loss": summary.train_loss,
         "metric": asdict(info.metric),
         **scores_json(info.metric, val=summary.val_score, test=summary.test_score),
+        "metrics": further_json(summary.further),
         "seconds": {
             "total": summary.seconds_total,
             "first_step": summary.seconds_first_step,

@@ -125,6 +125,11 @@ def _result_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
 
     add_scores("test", a.test_score, b.test_score)
     add_scores("validation", a.val_score, b.val_score)
+    others = {one.metric: one for one in b.further}
+    for one in a.further:
+        if other := others.get(one.metric):
+            add(f"test {one.metric.name}", numbers.score, one.test, other.test)
+            add(f"validation {one.metric.name}", numbers.score, one.val, other.val)
     add("train loss", numbers.score, a.train_loss, b.train_loss)
     add("steps", lambda value: numbers.count(int(value)), a.steps, b.steps)
     add("steps per second", numbers.known_norm, a.steps_per_second, b.steps_per_second)

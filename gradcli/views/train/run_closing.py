@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.notation import numbers
-from gradcli.records import ClipOutlook, TrainSummary
+from gradcli.records import ClipOutlook, MetricScores, TrainSummary
 from gradcli.system.paths import Paths
 from gradcli.views.findings import SEVERITY_STYLES, by_severity, finding_lines, with_override
 from gradcli.views.heading import LONGEST_GROUP, STATUS_STYLES, describe, describe_fault, joined
@@ -142,6 +142,8 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
                 f", validation {validation}",
             ),
         )
+    if summary.further:
+        yield Labelled("further", Text("; ".join(map(_further, summary.further))))
     yield Labelled("train loss", Text(numbers.score(summary.train_loss)))
     length = [numbers.count(summary.epochs, "epoch")] if summary.epochs else []
     length.append(numbers.count(summary.steps, "step"))
@@ -151,6 +153,11 @@ def _result(summary: TrainSummary) -> Iterator[RenderableType]:
     yield Labelled("length", Text(", ".join(length)))
     if summary.clip_outlook is not None:
         yield Labelled("grad norm", Text(_outlook(summary.clip_outlook)))
+
+
+def _further(scores: MetricScores) -> str:
+    test, validation = numbers.score(scores.test), numbers.score(scores.val)
+    return f"{scores.metric.name} test {test}, validation {validation}"
 
 
 def _outlook(outlook: ClipOutlook) -> str:

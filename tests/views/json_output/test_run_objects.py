@@ -22,6 +22,7 @@ KEYS = [
     "test",
     "val_accuracy",
     "test_accuracy",
+    "metrics",
     "seconds",
     "steps_per_second",
     "phases",
