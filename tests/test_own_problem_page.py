@@ -1,5 +1,6 @@
 """docs/your-own-problem.md: its file, its snippets and its commands work as written."""
 
+import math
 import re
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import gradcli
-from gradcli.objectives import SHIPPED
+from gradcli.objectives import NAMED_METRICS, SHIPPED
 from gradcli.records import Metric
 
 ROOT = Path(__file__).parents[1]
@@ -64,11 +65,21 @@ def test_the_streamed_problem_is_trained(runs_dir):
     assert (run.status, run.info.total_steps, run.info.data.train) == ("finished", 6, 600)
 
 
-def test_a_metric_of_ones_own_is_as_the_page_has_it(file):
+def test_a_metric_of_ones_own_is_as_the_page_has_it(file, runs_dir):
     names = names_of_the_page()
     assert names["problem"].objective.metric == Metric("within one", "maximize")
     scores = names["problem"].objective.score(names["targets"] + 2, names["targets"])
     assert scores.shape == names["targets"].shape[:1]
+    assert list(names["run"].evals[-1].further_scores) == ["mae", "r2", "within one"]
+    assert math.isfinite(names["run"].evals[-1].further_scores["r2"])
+
+
+def test_the_table_lists_every_metric_that_has_a_name():
+    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| (higher|lower) \|$", PAGE, re.MULTILINE)
+    directions = {"higher": "maximize", "lower": "minimize"}
+    assert {name: Metric(name, directions[better]) for name, better in rows} == {
+        name: one.metric for name, one in NAMED_METRICS.items()
+    }
 
 
 def test_the_table_lists_every_loss_with_its_metric():

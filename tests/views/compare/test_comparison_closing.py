@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gradcli.comparison.results import ArmInfo, Halving, LearningRateSensitivity
+from gradcli.comparison.results import ArmInfo, FurtherSummary, Halving, LearningRateSensitivity
 from gradcli.comparison.statistics import summarise_scores
 from gradcli.comparison.verdicts import ComparisonWarning, PairResult, Selection
-from gradcli.records import ACCURACY
+from gradcli.records import ACCURACY, Metric
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.verdict_sentences import (
     grounds,
@@ -38,6 +38,39 @@ def drawn(summary, width: int = 80, *, terminal: bool = True, all_pairs: bool = 
 def test_notes_are_among_the_remarks(make_comparison):
     text = drawn(make_comparison(notes=("The trials run in this process.",)), width=100)
     assert "note        The trials run in this process." in text
+
+
+def test_a_table_has_the_further_metrics_the_first_ones_in_a_narrow_terminal(make_comparison):
+    summary = make_comparison()
+    names = ("mae", "r2", "within 0.5", "a rather long name")
+    arms = [
+        replace(
+            arm,
+            further=tuple(
+                FurtherSummary(
+                    Metric(name, "maximize"),
+                    val=summarise_scores([0.5]),
+                    test=summarise_scores([place, place + 0.02]),
+                )
+                for place, name in enumerate(names)
+            ),
+        )
+        for arm in summary.ranking[:-1]
+    ]
+    summary = replace(summary, ranking=(*arms, summary.ranking[-1]))
+    lines = [line.rstrip() for line in drawn(summary).splitlines()]
+    first = next(at for at, line in enumerate(lines) if "test mae" in line)
+    assert lines[first : first + 5] == [
+        "                test mae  test r2  test within 0.5  test a rather long name",
+        "     optimizer  mean      mean     mean             mean",
+        "1-2  adam       0.0100    1.0100   2.0100           3.0100",
+        "1-2  rmsprop    0.0100    1.0100   2.0100           3.0100",
+        "  3  sgd        -         -        -                -",
+    ]
+    assert "0.0141" in drawn(summary, width=100)  # the deviations come with more room
+    narrow = drawn(summary, width=40)
+    assert "test mae" in narrow
+    assert "a rather long name" not in narrow
 
 
 def test_the_ending_at_80_columns(make_comparison):

@@ -12,6 +12,8 @@ from gradcli.records import (
     FaultRecord,
     Finding,
     GroupSummary,
+    Metric,
+    MetricScores,
     NormSummary,
 )
 from gradcli.system.paths import Paths
@@ -64,6 +66,16 @@ def test_a_line_says_what_other_limits_would_clip(make_summary):
 @pytest.mark.parametrize("outlook", [None, ClipOutlook(0.0, 0.0, 0.0, (), ())])
 def test_nothing_is_said_of_limits_if_none_means_anything(make_summary, outlook):
     assert "limit" not in drawn(make_summary(clip_outlook=outlook))
+
+
+def test_a_line_has_the_further_metrics(make_summary):
+    further = (
+        MetricScores(Metric("mae", "minimize"), 0.25, 0.125),
+        MetricScores(Metric("r2", "maximize"), 0.9, math.nan),
+    )
+    lines = drawn(make_summary(further=further)).splitlines()
+    assert "further     mae test 0.1250, validation 0.2500; r2 test -, validation 0.9000" in lines
+    assert "further" not in drawn(make_summary())
 
 
 def test_the_phase_bar_is_shared_out_by_time(make_summary):
