@@ -162,7 +162,9 @@ def test_a_folder_without_the_package_is_refused(tool, tmp_path):
         tool.require_checkout(tmp_path, sys.executable)
 
 
-@pytest.mark.parametrize("group", ["model", "clip", "optimizer", "activation", "schedule", "init"])
+@pytest.mark.parametrize(
+    "group", ["model", "clip", "optimizer", "activation", "schedule", "init", "augment"]
+)
 def test_every_option_has_a_case(tool, group):
     words = {word for case in tool.CASES for command in case.commands for word in command}
     options = {f"{group}={path.stem}" for path in (ROOT / "configs" / group).glob("*.yaml")}

@@ -52,5 +52,20 @@ def test_each_key_is_in_the_table(option):
     assert all(f"`data.{key}`" in PAGE for key in OF_ALL)
 
 
+def test_augmented_images_work_as_written(files, gradcli, runs_dir):
+    """Their section has no option of `data`, but commands and a file of its own."""
+    section = PAGE.partition("## Augmented images\n")[2]
+    ((name, text),) = re.findall(r"^```yaml (\S+)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    Path(name).parent.mkdir(parents=True)
+    Path(name).write_text(text)
+    commands = re.findall(r"^gradcli (train .*)$", section, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        answer = gradcli(*shlex.split(command), "max_steps=2", "device=cpu", "--no-live")
+        assert answer.code == 0, answer.err
+    options = {path.stem for path in (ROOT / "configs" / "augment").glob("*.yaml")}
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == options
+
+
 def test_the_readme_leads_to_it():
     assert "docs/data.md" in (ROOT / "README.md").read_text(encoding="utf-8")

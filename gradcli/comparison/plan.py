@@ -39,9 +39,12 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values, which `plan_from_json` reads."""
+        info = asdict(self.info)
+        if not self.info.augment:
+            del info["augment"]  # earlier readers refuse what they do not know
         return {
             "request": self.request_id,
-            "info": asdict(self.info),
+            "info": info,
             "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),
             "train_overrides": list(self.train_overrides),

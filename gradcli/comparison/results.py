@@ -110,6 +110,8 @@ class ComparisonInfo:
     """Trials that had ended before this call of the comparison began."""
     metric: Metric = ACCURACY
     """What the arms are scored by."""
+    augment: str = ""
+    """The option of the first arm that changes training images at random; empty without any."""
 
 
 # On the way ---------------------------------------------------------------------------------

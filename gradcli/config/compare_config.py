@@ -21,12 +21,12 @@ from gradcli.config.compose import (
     resolve,
     typed_train,
 )
-from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, ConfigFiles
+from gradcli.config.config_files import CHOICES, COMPARISON_GROUPS, GROUPS, ConfigFiles
 from gradcli.config.data_config import with_source
 from gradcli.config.overrides import SHOW_CONFIG, parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
 from gradcli.config.targets import configured_rate, members_of
-from gradcli.config.values import CHOICES, typed
+from gradcli.config.values import typed
 from gradcli.errors import UserError, nearest
 from gradcli.records import DataInfo
 

@@ -9,7 +9,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gradcli.config.config_files import GROUPS, ConfigFiles, shipped_configs
+from gradcli.config.config_files import (
+    CHOICES,
+    GROUPS,
+    LATER_GROUPS,
+    ConfigFiles,
+    shipped_configs,
+)
 from gradcli.config.data_config import (
     data_section,
     is_shipped,
@@ -37,7 +43,7 @@ from gradcli.config.overrides import (
 from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.probe_schedule import check_monitor
 from gradcli.config.schema import TrainConfig
-from gradcli.config.values import CHOICES, typed
+from gradcli.config.values import typed
 from gradcli.errors import UserError
 from gradcli.shorthands import expand_problem, expand_zoo
 
@@ -179,10 +185,17 @@ def resolve(
 def _stored(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a config as it is stored and hashed.
 
-    Without recorders it is the config of a run from before that key existed.
+    Without recorders, and with the options of `LATER_GROUPS`, it is the config of a run from before
+    these keys existed.
     """
-    kept = {key: value for key, value in plain.items() if key != "recorders" or value}
-    return {**kept, "data": stored_data(plain["data"])}
+    options = plain[CHOICES]
+    unused = {group for group, option in LATER_GROUPS.items() if options[group] == option}
+    unused |= set() if plain.get("recorders") else {"recorders"}
+    return {
+        **{key: value for key, value in plain.items() if key not in unused},
+        "data": stored_data(plain["data"]),
+        CHOICES: {group: option for group, option in options.items() if group not in unused},
+    }
 
 
 def _with_data_keys(plain: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
@@ -242,7 +255,7 @@ def load_config(text: str, *, where: str, allow_import: Sequence[str] = ()) -> C
     """
     plain = stored_values(text, where=where)
     options = plain.get(CHOICES)
-    if not isinstance(options, dict) or set(options) != set(GROUPS):
+    if not isinstance(options, dict) or set(options) | LATER_GROUPS.keys() != set(GROUPS):
         raise UserError(
             f"'{CHOICES}' must name an option for each of {', '.join(GROUPS)}.", where=where
         )
@@ -286,12 +299,13 @@ def changed(
         one for one, parts in zip(overrides, parsed, strict=True) if parts not in of_groups
     ]
     keys = [key for key in keys if key not in [one.key_or_group for one in of_groups]]
-    options = dict(stored.plain[CHOICES])
+    whole = with_defaults(stored.plain)
+    options = dict(whole[CHOICES])
     # Which keys may be set depends on the options that have them.
     concerned = {key.partition(".")[0] for key in keys if "." in key} & options.keys()
     kept = [f"{group}={options[group]}" for group in sorted(concerned - set(keys))]
     given = resolve("train", GROUPS, [*kept, *overrides], ConfigFiles(config_dir), allow_import)
-    plain = {**as_plain(with_values(OmegaConf.create(stored.plain), of_groups)), CHOICES: options}
+    plain = {**as_plain(with_values(OmegaConf.create(whole), of_groups)), CHOICES: options}
     for key in keys:
         section, _, name = key.partition(".")
         if section == key:

@@ -8,9 +8,13 @@ from pathlib import Path
 from gradcli.errors import UserError
 
 #: The groups from which a config takes one option each.
-GROUPS = ("data", "model", "activation", "init", "optimizer", "schedule", "clip")
+GROUPS = ("data", "augment", "model", "activation", "init", "optimizer", "schedule", "clip")
+#: Those that came later, with the option that holds, in effect, for configs from before.
+LATER_GROUPS = {"augment": "none"}
 #: The groups from which a comparison's config also takes one option each.
 COMPARISON_GROUPS = ("protocol", "engine")
+#: The key under which a config notes the chosen option of each group.
+CHOICES = "choices"
 #: The group from which the key `recorders` takes any number of options.
 RECORDER_GROUP = "recorder"
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.config_files import ConfigFiles, shipped_configs
+from gradcli.config.config_files import CHOICES, LATER_GROUPS, ConfigFiles, shipped_configs
 from gradcli.errors import UserError
 
 
@@ -133,9 +133,13 @@ def with_defaults(plain: dict[str, Any]) -> dict[str, Any]:
 
     A key is added to that file with the value that runs had, in effect, before it existed. So
     an older run resumes the way it began. Options of groups are left alone: an argument that they
-    lack has its default in the class.
+    lack has its default in the class. A whole group that it lacks has the option of `LATER_GROUPS`.
     """
     config = dict(plain)
+    for group, option in LATER_GROUPS.items():
+        if group not in config or group not in config[CHOICES]:
+            config[group] = load_file(shipped_configs() / group / f"{option}.yaml")
+            config[CHOICES] = {**config[CHOICES], group: option}
     for key, default in _shipped_values().items():
         if key not in config:
             config[key] = default

@@ -98,6 +98,7 @@ class TrainConfig:
     """Everything that a training run depends on, and who receives its records."""
 
     data: DataConfig
+    augment: Section
     model: Section
     activation: Section
     init: Section

@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gradcli.config.compose import Composed
+from gradcli.config.config_files import CHOICES
 from gradcli.config.loading import stored_values, with_defaults
 from gradcli.config.parameter_groups import GROUPS_KEY
-from gradcli.config.values import CHOICES
 from gradcli.errors import UserError
 
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from gradcli.config.config_files import CHOICES
 from gradcli.config.data_config import data_fields
 from gradcli.config.parameter_groups import with_parameter_groups
 from gradcli.config.schema import DataConfig, Section, check_limits
 from gradcli.config.targets import accepts, check_arguments, in_words, resolve_target
 from gradcli.errors import UserError, nearest
 
-#: The key under which a config notes the chosen option of each group.
-CHOICES = "choices"
 _Schema = TypeVar("_Schema")
 
 

@@ -125,12 +125,17 @@ class Batches(BatchSource):
             gathered, targets = gathered[:count], targets[:count]
         torch.index_select(self._all_inputs, 0, indices, out=gathered)
         torch.index_select(self._all_targets, 0, indices, out=targets)
+        return self._scaled(gathered), targets
+
+    def _scaled(self, gathered: Tensor) -> Tensor:
+        """Return inputs (b, ...) normalised, if they are to be."""
         if not self._normalizes:
-            return gathered, targets
+            return gathered
+        count = len(gathered)
         inputs = self._inputs if count == self.batch_size else self._inputs[:count]
         inputs.copy_(gathered)
         torch.add(self._shift, inputs, alpha=self._scale, out=inputs)
-        return inputs, targets
+        return inputs
 
 
 def _empty_batch(examples: Tensor, size: int) -> Tensor:

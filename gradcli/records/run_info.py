@@ -107,6 +107,8 @@ class RunInfo:
     """What the loss can be compared with."""
     further_metrics: tuple[Metric, ...] = ()
     """What models are scored by as well: nothing is chosen by these."""
+    augment: str = ""
+    """The option that changes training images at random; empty without any."""
 
     @property
     def is_own_loop(self) -> bool:

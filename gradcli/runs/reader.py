@@ -108,6 +108,7 @@ class Run(StateDirectory):
                 "levels": self.state.get("loss_levels", {}),
                 "further_metrics": self.state.get("further_metrics", []),
                 "accumulate": self.state.get("accumulate", 1),
+                "augment": self.state.get("augment", ""),
             }
             info: RunInfo = decoded(RunInfo, {**self.state["info"], **apart})
         return info

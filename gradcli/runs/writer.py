@@ -183,6 +183,7 @@ class RunJson(TypedDict, total=False):
     loss_levels: LossLevels
     further_metrics: list[Any]
     accumulate: int
+    augment: str
 
 
 class RunWriter:
@@ -258,6 +259,7 @@ class RunWriter:
             "further_metrics": described.pop("further_metrics"),
             "loss_levels": None if info.levels == UNKNOWN_LEVELS else levels,
             "accumulate": info.accumulate if info.accumulate > 1 else None,
+            "augment": described.pop("augment"),
         }
         del described["accumulate"]
         known = {name: value for name, value in apart.items() if value or name in self._state}

@@ -39,6 +39,7 @@ def describe(info: RunInfo) -> list[str]:
         f"{info.model} {numbers.count(info.model_size)} parameters",
         " ".join(filter(None, (info.optimizer, rate, info.schedule))),
         info.device,
+        f"augment {info.augment}" if info.augment else "",
         f"clip {info.clip}" if info.clip else "",
         info.activation,
         describe_batch(info),

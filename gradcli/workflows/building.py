@@ -35,7 +35,7 @@ from gradcli.records import UNKNOWN_LEVELS, GroupInfo, LossLevels, Recorder, Run
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.training import PassPlan, Trainer, TrainingPlan, total_steps, worthwhile_threads
-from gradcli.workflows.splits import batch_size_of, batch_sources
+from gradcli.workflows.splits import augment_name, batch_size_of, batch_sources
 
 
 def obtain_data(
@@ -174,7 +174,7 @@ def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:
         decay_biases_and_norms=config.decay_biases_and_norms,
         groups=_ruled_groups(composed),
     )
-    splits = batch_sources(config, dataset, device)
+    splits = batch_sources(composed, dataset, device)
     plan = TrainingPlan(
         epochs=config.epochs,
         max_steps=config.max_steps,
@@ -227,6 +227,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         groups=groups,
         levels=_levels(dataset),
         further_metrics=tuple(one.metric for one in trainer.objective.further),
+        augment=augment_name(composed),
     )
 
 

@@ -34,7 +34,7 @@ from gradcli.workflows.building import (
     trained_size,
 )
 from gradcli.workflows.preflight import remarks_before_training
-from gradcli.workflows.splits import batch_size_of, steps_per_epoch_of
+from gradcli.workflows.splits import augment_name, batch_size_of, steps_per_epoch_of
 
 
 def plan_comparison(
@@ -98,6 +98,7 @@ def plan_comparison(
             ),
             target_score=dataset.target_score if target is None else target,
             metric=dataset.objective.metric,
+            augment=augment_name(shown),
             arms=tuple(arm.info for arm in tuned),
             engine=composed.engine,
             jobs=jobs,

@@ -13,6 +13,7 @@ from gradcli.errors import UserError
 from gradcli.models.build import Refusal, refusal_of_one_example
 from gradcli.training import total_steps
 from gradcli.workflows.building import build_network
+from gradcli.workflows.splits import augment_name, training_batches
 
 # A batch that is too small for batch norm becomes at least as large in what is suggested.
 _SUGGESTED_BATCH = 32
@@ -23,12 +24,14 @@ def remarks_before_training(composed: Composed, dataset: Dataset) -> list[str]:
 
     Raises:
         UserError: if training would fail at a batch of one example, which batch norm cannot take,
-            or if the data cannot be trained on.
+            or if the data cannot be trained on, or not augmented.
     """
     remarks = [*composed.remarks, *remarks_on(dataset, composed.config.data.normalize)]
+    if augment_name(composed):
+        training_batches(composed, dataset, torch.device("cpu"))
     config = composed.config
     if isinstance(dataset.train, Stream):
-        length = dataset.train.length(config.batch_size)
+        length = dataset.train.length(config.update_batch_size)
         remarks += _on_stream(config, length)
         meets_one = length.batch_size == 1 or length.last_batch == 1
     else:

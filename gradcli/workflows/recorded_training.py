@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from gradcli.config import Composed, flattened
-from gradcli.data import Batch, Dataset, Split
+from gradcli.data import AugmentedBatches, Batch, Dataset, Split
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.inspection.run_summary import summarise_run
 from gradcli.records import (
@@ -101,7 +101,7 @@ def train_and_record(
                     first = False
                 recorders.record(record)
                 if isinstance(record, FaultRecord) and trainer.fault_batch is not None:
-                    _save_fault(writer, dataset, trainer.fault_batch)
+                    _save_fault(writer, dataset, trainer, trainer.fault_batch, record.epoch)
                 at_rest = isinstance(record, EvalRecord | StepRecords)
                 if at_rest:
                     _probe(probes, recorders, caught)
@@ -202,10 +202,15 @@ def _is_best(record: object, writer: RunWriter, metric: Metric) -> bool:
     return metric.merit(record.score) > max(earlier[:-1], default=-math.inf)
 
 
-def _save_fault(writer: RunWriter, dataset: Dataset, batch: Batch) -> None:
-    """Save the examples of a batch as the data set has them; those of a stream as they came."""
-    if isinstance(dataset.train, Split):
-        examples = batch.examples.cpu()
+def _save_fault(
+    writer: RunWriter, dataset: Dataset, trainer: Trainer, batch: Batch, epoch: int
+) -> None:
+    """Save a batch before it was normalised, but augmented; that of a stream as it came."""
+    examples, train = batch.examples.cpu(), trainer.splits["train"]
+    if isinstance(train, AugmentedBatches):
+        images = train.images(examples, trainer.plan.seed, epoch)
+        writer.save_fault_batch(images, batch.targets.cpu())
+    elif isinstance(dataset.train, Split):
         writer.save_fault_batch(dataset.train.inputs[examples], dataset.train.targets[examples])
     else:
         writer.save_fault_batch(batch.inputs.cpu(), batch.targets.cpu())

@@ -102,6 +102,10 @@ def _kind(group: str) -> tuple[type, ...]:
         from gradcli.data import DataSource
 
         return (DataSource,)
+    if group == "augment":
+        from gradcli.data import Augmentation
+
+        return (Augmentation,)
     import torch
 
     if group in ("model", "activation"):

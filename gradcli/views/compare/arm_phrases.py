@@ -20,6 +20,7 @@ def describe_comparison(info: ComparisonInfo) -> list[str]:
         ("protocol", f"protocol {info.protocol.name}"),
         ("epochs", numbers.count(info.epochs, "epoch")),
         ("protocol", _describe_protocol(info)),
+        ("augment", f"augment {info.augment}" if info.augment else ""),
         ("clip", f"clip {info.clip}"),
         ("schedule", info.schedule),
         ("activation", info.activation),
