@@ -163,7 +163,7 @@ def test_a_folder_without_the_package_is_refused(tool, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "group", ["model", "clip", "optimizer", "activation", "schedule", "init", "augment"]
+    "group", ["augment", "model", "clip", "optimizer", "activation", "schedule", "init"]
 )
 def test_every_option_has_a_case(tool, group):
     words = {word for case in tool.CASES for command in case.commands for word in command}

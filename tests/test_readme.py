@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import gradcli
+from gradcli.config.config_files import GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -122,16 +123,7 @@ def test_make_targets_exist():
 
 
 def test_the_table_names_every_option_and_the_map_every_room():
-    for group in (
-        "data",
-        "augment",
-        "model",
-        "activation",
-        "init",
-        "optimizer",
-        "schedule",
-        "clip",
-    ):
+    for group in GROUPS:
         row = next(line for line in README.splitlines() if line.startswith(f"| `{group}`"))
         options = {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")}
         assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == options

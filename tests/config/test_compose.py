@@ -53,6 +53,7 @@ def arguments(composed, group="optimizer"):
 def test_the_defaults_are_those_that_are_promised():
     config = compose_train().config
     assert {group: getattr(config, group).option for group in GROUPS if group != "data"} == {
+        "augment": "none",
         "model": "mlp",
         "activation": "relu",
         "init": "default",
