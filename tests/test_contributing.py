@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import gradcli as package
 from gradcli.cli.app import app  # noqa: F401  (imported before the folder changes)
 from gradcli.comparison import columns
 from gradcli.diagnosis import limits
@@ -30,6 +31,7 @@ def test_there_is_a_recipe_for_each_seam():
         "activation, a schedule or an initialisation",
         "clip method",
         "data set",
+        "augmentation",
         "probe",
         "engine",
         "recorder",
@@ -116,6 +118,13 @@ def test_data_set(follow, runs_dir):
     data = trained(follow, runs_dir, "data set").info.data
     assert (data.name, data.train, data.val, data.test) == ("brightness", 250, 50, 60)
     assert (data.shape, data.classes) == ((1, 4, 4), 3)
+
+
+def test_augmentation(follow, runs_dir, tmp_path):
+    run = trained(follow, runs_dir, "augmentation")
+    assert run.info.augment == "negative"
+    plain = package.train(*SMALL, "data=mnist5k", runs_dir=tmp_path / "plain")
+    assert run.steps.loss[0] != plain.steps.loss[0]
 
 
 def test_probe(follow):

@@ -137,8 +137,9 @@ def with_defaults(plain: dict[str, Any]) -> dict[str, Any]:
     """
     config = dict(plain)
     for group, option in LATER_GROUPS.items():
-        if group not in config or group not in config[CHOICES]:
-            config[group] = load_file(shipped_configs() / group / f"{option}.yaml")
+        if group not in config[CHOICES]:
+            shipped = load_file(shipped_configs() / group / f"{option}.yaml")
+            config[group] = config.get(group, shipped)
             config[CHOICES] = {**config[CHOICES], group: option}
     for key, default in _shipped_values().items():
         if key not in config:

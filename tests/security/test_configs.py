@@ -5,6 +5,9 @@ import os
 
 import pytest
 
+from gradcli.data import V2Transforms
+from gradcli.errors import UserError
+
 SMALL = ("data=mnist5k", "max_steps=2", "model.hidden=[8]", "--no-live", "-q")
 #: Never a class of the right kind, in an allowed package or not.
 TARGETS = (
@@ -18,7 +21,7 @@ TARGETS = (
     *("hydra._internal.instantiate._instantiate2.instantiate", "gradcli.system.processes.os._exit"),
     *("torch.nn.ReLU\n", "torch.nn.ReLU;os.system", "__main__.x", "gradcli.models.mlp.nn.Module"),
 )
-SECTIONS = ("optimizer", "activation", "model", "init", "schedule", "clip", "data")
+SECTIONS = ("optimizer", "activation", "model", "init", "schedule", "clip", "augment", "data")
 
 
 @pytest.fixture
@@ -48,6 +51,12 @@ def test_an_option_of_one_s_own_names_only_classes(
     assert answer.code == 2, answer.err
     assert answer.message.startswith("error: ")
     assert not runs_dir.exists()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_augmentation_lists_only_transforms_of_torchvision(target, no_effects):
+    with pytest.raises(UserError):
+        V2Transforms([{"_target_": target, "transforms": [{"_target_": target}]}])
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from gradcli.data.downloads.download import DownloadError, DownloadProgress, Mirror, fetch

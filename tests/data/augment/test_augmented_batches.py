@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from gradcli.extras.torchvision_import import import_torchvision
 
 from gradcli.data import Augmentation, AugmentedBatches, Batches, CropFlip, V2Transforms
 from gradcli.data.augment.augmented_batches import image_seeds
 from gradcli.data.batches import epoch_order
 from gradcli.data.dataset import Split
 from gradcli.errors import UserError
+from gradcli.extras.torchvision_import import import_torchvision
 
 V2 = "torchvision.transforms.v2"
 SHIFT = [{"_target_": f"{V2}.RandomAffine", "degrees": 0, "translate": [0.3, 0.3]}]
