@@ -66,7 +66,8 @@ def _leaves(value: Any, key: str) -> dict[str, Any]:
 def annotated_yaml(composed: Composed) -> str:
     """Return the config as YAML; a comment on each part names its file."""
     lines = []
-    plain = {**composed.plain, "recorders": [one.option for one in composed.config.recorders]}
+    recorders = [one.option for one in composed.config.recorders]
+    plain = {**with_defaults(composed.plain), "recorders": recorders}
     for key, value in plain.items():
         if key == "choices":
             continue
@@ -82,7 +83,7 @@ def annotated_yaml(composed: Composed) -> str:
 
 def _line(composed: Composed, name: str, value: Any, prefix: str, indent: str) -> str:
     flat = OmegaConf.to_yaml(OmegaConf.create({name: value})).rstrip("\n")
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
         flat = f"{name}: [{', '.join(str(item) for item in value)}]"
     mark = "  # command line" if prefix + name in composed.overridden else ""
     return textwrap.indent(flat, indent) + mark

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import gradcli as package
-from gradcli.config import compose_train, load_config
+from gradcli.config import annotated_yaml, compose_train, load_config
 from gradcli.data import Batches, load_dataset
 from gradcli.errors import UserError
 from gradcli.records import Recorder, StepRecords
@@ -77,6 +77,7 @@ def test_the_run_says_how_its_images_were_changed(gradcli, runs_dir):
 def test_without_an_augmentation_a_run_is_what_it_was_before_there_was_one(runs_dir):
     composed = compose_train(["data=mnist5k"])
     assert "augment" not in composed.yaml()
+    assert "augment:  # configs/augment/none.yaml" in annotated_yaml(composed)
     assert load_config(composed.yaml(), where="it").config.augment == composed.config.augment
     trainer = build_trainer(composed, load_dataset("mnist5k"))
     assert type(trainer.splits["train"]) is Batches
@@ -149,7 +150,7 @@ def test_a_table_is_refused_before_training(command, gradcli, runs_dir, tmp_path
     ("word", "said"),
     [
         ("augment=shfit", "augment has no option 'shfit'"),
-        ("augment.padding=3", "There is no key"),
+        ("augment.padding=3", "augment=none takes no 'padding'"),
         ("augment.transforms=[{_target_: os.system}]", "is not a transform"),
     ],
 )
