@@ -318,6 +318,8 @@ class Trainer:
             self._loss_sum = 0.0
             self._examples = 0
         each = found.example_scores if split == "test" else None
+        if each is not None and len(each) != self.splits[split].size:
+            each = None  # a stream had fewer than it announced, and the scores are read by that
         return EvalRecord(
             step=self.step,
             epoch=epoch,

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gradcli as package
 from gradcli.errors import UserError
-from gradcli.runs import list_runs, load_run
+from gradcli.runs import list_runs, load_checkpoint, load_run
 
 GENERATOR = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(41, 3, generator=GENERATOR)
@@ -84,6 +84,21 @@ def test_an_evaluation_of_a_stream_is_that_of_the_same_tensors(runs_dir):
         assert (ours.loss, ours.score) == pytest.approx((theirs.loss, theirs.score), rel=1e-6)
     each = [run.evals[-1].scores_of_examples(41) for run in (one, other)]
     np.testing.assert_allclose(*each, rtol=1e-6)
+
+
+def test_scores_of_fewer_examples_than_announced_are_not_taken_for_those_of_others(runs_dir):
+    def uneven():
+        yield from [(INPUTS[:8], TARGETS[:8]), (INPUTS[8:14], TARGETS[8:14])]
+
+    problem = streamed(test=uneven, steps_per_epoch={"test": 2})
+    run = package.train(problem, *SMALL, "batch_size=8", runs_dir=runs_dir)
+    assert run.info.data.test == 16
+    assert run.evals[-1].scores_of_examples(16) is None
+    with torch.no_grad():
+        model = make_model()
+        model.load_state_dict(load_checkpoint(run.path)["model"])
+        expected = (model(INPUTS[:14]) - TARGETS[:14]).square().mean().item()
+    assert run.evals[-1].score == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_loader_with_a_batch_size_of_its_own_decides(runs_dir):
