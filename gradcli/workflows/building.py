@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +202,12 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
     """Return the header of the run in the directory named `run`."""
     config = composed.config
     groups = _describe_groups(composed, trainer.model)
+    # How many examples a stream has may depend on the size of its batches.
+    train, val, test = (trainer.splits[name].size for name in ("train", "val", "test"))
     return RunInfo(
         run=run,
         name=config.name or "",
-        data=dataset.info,
+        data=replace(dataset.info, train=train, val=val, test=test),
         model=model_name(composed, dataset),
         model_size=trained_size(trainer.model),
         optimizer=config.optimizer.option,

@@ -101,6 +101,21 @@ def test_scores_of_fewer_examples_than_announced_are_not_taken_for_those_of_othe
     assert run.evals[-1].score == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_examples_of_a_run_are_counted_in_batches_of_its_size(runs_dir):
+    class Drawn:
+        def __init__(self, batch_size):
+            self.size = batch_size
+
+        def __len__(self):
+            return 3
+
+        def __iter__(self):
+            return ((torch.rand(self.size, 3), torch.rand(self.size, 1)) for _ in range(3))
+
+    run = package.train(streamed(train=Drawn), *SMALL, "batch_size=20", runs_dir=runs_dir)
+    assert (run.info.data.train, run.info.total_steps) == (60, 6)
+
+
 def test_a_loader_with_a_batch_size_of_its_own_decides(runs_dir):
     run = package.train(streamed(train=lambda: loader(10)), *SMALL, runs_dir=runs_dir)
     assert (run.info.batch_size, run.info.total_steps) == (10, 10)
