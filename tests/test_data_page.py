@@ -54,7 +54,7 @@ def test_each_key_is_in_the_table(option):
 
 def test_augmented_images_work_as_written(files, gradcli, runs_dir):
     """Their section has no option of `data`, but commands and a file of its own."""
-    section = PAGE.partition("## Augmented images\n")[2]
+    section = PAGE.partition("## Augmented images\n")[2].partition("\n## ")[0]
     ((name, text),) = re.findall(r"^```yaml (\S+)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     Path(name).parent.mkdir(parents=True)
     Path(name).write_text(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -137,6 +138,9 @@ class TableFile(DataSource):
         standardize: subtract from each input its mean in the training rows, and divide by its
             deviation there.
         loss: what is minimised.
+        header: whether the first line of a text has the names of the columns; they are `0`, `1`,
+            ... if not.
+        delimiter: what separates the cells of a text; None finds it out.
     """
 
     def __init__(
@@ -152,7 +156,10 @@ class TableFile(DataSource):
         target_kind: TargetKind | None = None,
         standardize: bool = True,
         loss: Loss = "auto",
+        header: bool = True,
+        delimiter: str | None = None,
     ) -> None:
+        self._read = partial(read_table, header=header, delimiter=delimiter)
         self._path, self._val_path, self._test_path = path, val_path, test_path
         self._target, self._features, self._leave_out = target, features, leave_out
         self._categorical, self._missing, self._target_kind = categorical, missing, target_kind
@@ -163,7 +170,7 @@ class TableFile(DataSource):
         refuse_folder(request)
         path = _given(self._path, "data.path", "FILE.csv")
         _refuse_second_val(request, self._val_path is not None, self._val_path)
-        table = read_table(path)
+        table = self._read(path)
         parts, remarks = self._parts(table, self._choice(table), request)
         if self._standardize:
             parts = standardized(parts)
@@ -207,7 +214,7 @@ class TableFile(DataSource):
         parts = {part: _rows(whole, split.inputs) for part, split in rows.items()}
         for part, other in (("val", self._val_path), ("test", self._test_path)):
             if other is not None:
-                parts[part] = encode(read_table(Path(other)), encoding)
+                parts[part] = encode(self._read(Path(other)), encoding)
         remarks = (*table.remarks, *encoding.remarks)
         return refuse_unlike(ExampleParts(**parts), table.path), remarks
 

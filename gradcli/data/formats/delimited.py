@@ -132,7 +132,7 @@ def _read(path: Path, delimiter: str, *, header: bool) -> RawTable:
                 raise UserError(
                     f"Line {line} has {len(cells)} cells, but the first line has {len(names)}.",
                     where=f"{path}:{line}",
-                    hint="quotes around a cell that holds the delimiter, or data.delimiter=...",
+                    hint="data.delimiter=CHARACTER, or quotes around a cell that holds it",
                 )
             lines.append(line)
         for column, column_cells in zip(
@@ -270,7 +270,7 @@ def _sniffed(path: Path) -> str:
         raise UserError(
             "The first line is one cell: it is not split by a comma, semicolon, tab or |.",
             where=f"{path}:1",
-            hint="data.delimiter=..., the character that separates the columns",
+            hint="data.delimiter=CHARACTER, the one that separates the columns",
         )
     return best
 
@@ -286,14 +286,15 @@ def _checked(delimiter: str) -> str:
 
 
 def _refuse_numbers_as_names(names: Sequence[str], path: Path) -> None:
-    """Refuse a first line of numbers: it is an example, and would be lost."""
-    try:
-        values = [number(name) for name in names]
-    except ValueError:
-        return
-    if any(value == value for value in values):
+    """Refuse a first line that is an example, which would be lost.
+
+    It holds numbers only; or one with decimals, which no column is called. Years may be names.
+    """
+    numbers = [name for name in names if _NUMBER.fullmatch(name)]
+    others = [name for name in names if name not in numbers and name not in MISSING]
+    if numbers and (not others or any("." in name for name in numbers)):
         raise UserError(
             "The first line holds numbers, where the names of the columns were expected.",
             where=f"{path}:1",
-            hint="data.header=false, and data.target as an index, such as -1 for the last column",
+            hint="data.header=false data.target=-1, if the last column is to be predicted",
         )

@@ -211,3 +211,17 @@ def test_a_comma_that_may_be_one_of_thousands_is_told(read):
     assert read("a;b\n1,234;1\n").remarks == (
         "The column 'a' holds 1,234, which may be 1.234 or 1234: it is taken as text.",
     )
+
+
+@pytest.mark.parametrize("line", ["0.5,yes", "1,2", "3,,4", "1.5,2,no"])
+def test_a_first_line_that_is_an_example_is_not_taken_for_names(read, line):
+    with pytest.raises(UserError, match="holds numbers") as caught:
+        read(f"{line}\n{line}\n")
+    assert "data.header=false" in caught.value.hint
+
+
+def test_columns_may_be_named_after_years(read):
+    assert [one.name for one in read("2023,2024,y\n1,2,3\n").columns][:2] == [
+        "2023",
+        "2024",
+    ]
