@@ -19,6 +19,9 @@ SHORTHANDS = {
     "name": "name",
 }
 
+#: The options of `model` that take a library's networks by name.
+_ZOOS = ("torchvision", "timm")
+
 #: What a word begins with that chooses a problem of the user's own.
 PROBLEM = "problem="
 #: Groups that a problem leaves without a meaning.
@@ -43,6 +46,18 @@ def comparison_overrides(**options: str | None) -> list[str]:
 def inspection_overrides(*, probe: str | None, check: bool) -> list[str]:
     """Return the overrides for the options of an inspection; None stands for not given."""
     return [f"probes=[{probe}]"] * (probe is not None) + ["check=true"] * check
+
+
+def expand_zoo(words: Sequence[str]) -> list[str]:
+    """Replace `model=torchvision.NAME` and `model=timm.NAME` by the option and its `model.name`."""
+    expanded = []
+    for word in words:
+        zoo, dot, name = word.removeprefix("model=").partition(".")
+        if word.startswith("model=") and dot and zoo in _ZOOS:
+            expanded += [f"model={zoo}", f"model.name={name}"]
+        else:
+            expanded.append(word)
+    return expanded
 
 
 def expand_problem(words: Sequence[str]) -> list[str]:

@@ -18,10 +18,11 @@ MAY_IMPORT = {
     "system": "",
     "fast": "",
     "notation": "",
+    "extras": "",
     # what a training is made of: these know no config, and not each other
     "objectives": "",
-    "data": "objectives system",
-    "models": "",
+    "data": "extras objectives system",
+    "models": "extras",
     "optim": "fast",
     "gradients": "fast",
     "tracing": "fast gradients objectives",
@@ -59,14 +60,16 @@ OWNER = {
     "rich": "views",
     "matplotlib": "notation views",
     "typer": "cli",
-    "torchvision": "data",
+    "torchvision": "extras",
+    "timm": "models",
+    "sklearn": "data",
     "PIL": "data",
     "pyarrow": "data",
     "platformdirs": "data",
     "scipy": "comparison probes",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
-INSIDE_FUNCTIONS = {"PIL", "matplotlib", "pyarrow", "torchvision"}
+INSIDE_FUNCTIONS = {"PIL", "matplotlib", "pyarrow", "sklearn", "timm", "torchvision"}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),
@@ -227,7 +230,7 @@ def test_a_library_has_one_owner():
 
 def test_one_module_imports_torchvision():
     importers = {one.importer for one in IMPORTS if one.module.split(".")[0] == "torchvision"}
-    assert importers == {"gradcli.data.downloads.torchvision_mnist"}
+    assert importers == {"gradcli.extras.torchvision_import"}
 
 
 def test_what_takes_long_to_import_waits_for_its_function():

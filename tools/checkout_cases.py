@@ -91,6 +91,7 @@ CASES = (
     _training("model rnn", "model=rnn", "max_steps=12", "monitor.every=5"),
     _training("model resnet", "model=resnet", "model.width=4", "max_steps=6"),
     _training("model vit", "model=vit", "max_steps=6"),
+    _training("model of torchvision", "model=torchvision.squeezenet1_1", "max_steps=2"),
     replace(
         _training("model charlm", "data=text", "data.path=a.txt", "model=charlm", "max_steps=6"),
         files={

@@ -39,7 +39,7 @@ from gradcli.config.probe_schedule import check_monitor
 from gradcli.config.schema import TrainConfig
 from gradcli.config.values import CHOICES, typed
 from gradcli.errors import UserError
-from gradcli.shorthands import expand_problem
+from gradcli.shorthands import expand_problem, expand_zoo
 
 _CONSTANT = "constant"
 
@@ -139,7 +139,7 @@ def resolve(
     Raises:
         UserError: if a key or an option is misspelt.
     """
-    parsed = [parse_override(override) for override in expand_problem(overrides)]
+    parsed = [parse_override(override) for override in expand_problem(expand_zoo(overrides))]
     for override in parsed:
         refuse_sweep(override)
     values = [override for override in parsed if override.key_or_group not in groups]

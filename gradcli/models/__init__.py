@@ -22,6 +22,7 @@ from gradcli.models.resnet import ResNet
 from gradcli.models.rnn import RNN
 from gradcli.models.transformer import GPT
 from gradcli.models.vit import ViT
+from gradcli.models.zoo import TimmModel, TorchvisionModel, ZooModel
 
 __all__ = [
     "CNN",
@@ -36,9 +37,12 @@ __all__ = [
     "Normal",
     "Orthogonal",
     "ResNet",
+    "TimmModel",
+    "TorchvisionModel",
     "TruncatedNormal",
     "ViT",
     "Xavier",
+    "ZooModel",
     "build_model",
     "build_own_model",
     "usual_gain",

@@ -21,7 +21,7 @@ from gradcli.config import Composed, DataConfig
 from gradcli.config.targets import configured_rate, construct
 from gradcli.data import Dataset, load_dataset
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
-from gradcli.models import build_model, build_own_model
+from gradcli.models import ZooModel, build_model, build_own_model
 from gradcli.models.activation_checkpointing import checkpoint_blocks
 from gradcli.objectives import score_of
 from gradcli.optim import (
@@ -264,7 +264,9 @@ def _describe_groups(composed: Composed, model: nn.Module) -> tuple[GroupInfo, .
 def model_name(composed: Composed, dataset: Dataset) -> str:
     """Return the name of the model: the option of the config, or of what makes the data's own."""
     if dataset.make_model is None:
-        return composed.config.model.option
+        section = composed.config.model
+        of_a_zoo = issubclass(composed.classes["model"], ZooModel)
+        return f"{section.option}.{section.arguments['name']}" if of_a_zoo else section.option
     name = getattr(dataset.make_model, "__name__", type(dataset.make_model).__name__)
     return "model" if name == "<lambda>" else name
 

@@ -23,7 +23,9 @@ DATA_OPTIONS = [option for option in OPTIONS if option.startswith("data/")]
 #: tests/workflows/test_own_files.py and test_problem.py train with them.
 OF_THE_USER = {f"data/{name}" for name in ("npz", "arrays", "images", "table", "text", "problem")}
 OF_TEXT = "model/charlm"
-OTHERS = [option for option in OPTIONS if option not in (*DATA_OPTIONS, OF_TEXT)]
+#: It needs a library that is not in the `test` extra.
+OF_AN_EXTRA = "model/timm"
+OTHERS = [option for option in OPTIONS if option not in (*DATA_OPTIONS, OF_TEXT, OF_AN_EXTRA)]
 
 
 @pytest.fixture(scope="module")

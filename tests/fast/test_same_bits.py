@@ -13,8 +13,11 @@ import pytest
 from gradcli.fast import gate
 
 SCRIPT = str(Path(__file__).parent / "train_all.py")
+#: Networks of other libraries take no shortcut of a model's own.
+OF_LIBRARIES = {"torchvision", "timm"}
 MODELS = sorted(
-    path.stem for path in (Path(__file__).parents[2] / "configs" / "model").glob("*.yaml")
+    {path.stem for path in (Path(__file__).parents[2] / "configs" / "model").glob("*.yaml")}
+    - OF_LIBRARIES
 )
 OPTIMIZERS = ("adam", "momentum", "rmsprop")
 #: The models that are chains of linear layers and activations.

@@ -22,8 +22,11 @@ from gradcli.fast.passes import WrittenOut
 from gradcli.records import EvalRecord, LayerRecord, Record, SetupRecord, StepRecords
 from gradcli.workflows.building import build_trainer, obtain_data, run_settings
 
+#: Networks of other libraries take no shortcut of a model's own.
+OF_LIBRARIES = {"torchvision", "timm"}
 MODELS = sorted(
-    path.stem for path in (Path(__file__).parents[2] / "configs" / "model").glob("*.yaml")
+    {path.stem for path in (Path(__file__).parents[2] / "configs" / "model").glob("*.yaml")}
+    - OF_LIBRARIES
 )
 OPTIMIZERS = ("adam", "momentum", "rmsprop")
 #: Enough for updates before and after a probed step, few enough for a network of convolutions.

@@ -13,6 +13,9 @@ from gradcli.models import GPT, build_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
+#: tests/models/test_zoo.py builds it, where timm is installed.
+OF_AN_EXTRA = "timm"
+
 
 def options(group):
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
@@ -53,7 +56,7 @@ def gradient_norms(model):
 
 
 def test_the_groups_ship_what_is_promised():
-    models = "charlm cnn cnn_2c2d deep_mlp logreg mlp resnet rnn vit"
+    models = "charlm cnn cnn_2c2d deep_mlp logreg mlp resnet rnn timm torchvision vit"
     assert options("model") == models.split(" ")
     activations = "elu gelu identity leaky_relu relu sigmoid silu softplus tanh"
     assert options("activation") == activations.split(" ")
@@ -63,7 +66,12 @@ def test_the_groups_ship_what_is_promised():
 
 @pytest.mark.parametrize(
     "choice",
-    [{group: name} for group in ("model", "activation", "init") for name in options(group)],
+    [
+        {group: name}
+        for group in ("model", "activation", "init")
+        for name in options(group)
+        if name != OF_AN_EXTRA
+    ],
     ids=lambda choice: "-".join(*choice.items()),
 )
 def test_every_option_builds_a_model_with_gradients(choice):

@@ -1,4 +1,4 @@
-"""MNIST and similar data sets from torchvision: the only module that imports it.
+"""MNIST and similar data sets from torchvision.
 
 torchvision knows the files, their checksums and the layout of their folder. Its own transfer has
 no time-out and reports no progress, so `download` transfers the files, and torchvision's classes
@@ -7,30 +7,20 @@ verify, unpack and read them.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from gradcli.data.downloads.download import DownloadError, DownloadProgress, Mirror, fetch
+from gradcli.extras.torchvision_import import import_torchvision
 
 #: The seconds that a failing download may take in all, including the import of torchvision...
 PATIENCE: Final = 5.0
 #: ... but the mirrors get at least these, even if that import is slow.
 LEAST_PATIENCE: Final = 2.0
-
-#: torch, whose registry of operators is not typed.
-_torch: Any = torch
-
-#: Declarations of operators last as long as the object that made them.
-_declarations: list[Any] = []
 
 
 def raw_folder(class_name: str, data_folder: Path) -> Path:
@@ -87,45 +77,5 @@ def download(
 
 @cache
 def import_datasets() -> Any:
-    """Import `torchvision.datasets`, even with a torch that torchvision was not compiled for.
-
-    The package index has torchvision for Linux compiled for CUDA only. With a CPU build of torch
-    its library of operators does not load, and the import fails with "operator torchvision::nms
-    does not exist". Reading MNIST needs no operator: declaring the two that the import looks for
-    is enough.
-    """
-    if not _load_operators():
-        _declare_missing_operators()
-    with warnings.catch_warnings():
-        # The image decoders, which nothing here uses, may fail to load with a warning.
-        warnings.simplefilter("ignore")
-        import torchvision.datasets
-    return torchvision.datasets
-
-
-def _load_operators() -> bool:
-    """Load torchvision's compiled operators as it will do itself; return False if that fails.
-
-    This comes before declaring: loading an operator that is already declared ends the process. The
-    library is called `_C`, and `_C_stable` from torchvision 0.29 on.
-    """
-    specification = importlib.util.find_spec("torchvision")
-    if specification is None or not specification.submodule_search_locations:
-        return False
-    suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
-    folder = Path(specification.submodule_search_locations[0])
-    libraries = [path for path in folder.glob("_C*") if path.name.endswith(suffixes)]
-    try:
-        for library in libraries:
-            _torch.ops.load_library(str(library))
-    except OSError:
-        return False
-    return bool(libraries)
-
-
-def _declare_missing_operators() -> None:
-    for operator in ("nms", "qnms"):
-        if not hasattr(_torch.ops.torchvision, operator):
-            library = _torch.library.Library("torchvision", "FRAGMENT")
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _declarations.append(library)
+    """Import `torchvision.datasets`, even with a torch that torchvision was not compiled for."""
+    return import_torchvision("datasets")

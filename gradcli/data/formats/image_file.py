@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcli.data.formats.extras import not_installed
 from gradcli.errors import UserError
+from gradcli.extras.missing import not_installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,7 +77,7 @@ def _opened(path: Path) -> Iterator[Image]:
     try:
         import PIL.Image
     except ImportError as error:
-        raise not_installed("Pillow", "images", error) from error
+        raise not_installed("Pillow", "images", error, what="This format") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that is damaged, which nobody reads

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from gradcli.data.formats.bounded import refuse_too_large
-from gradcli.data.formats.extras import not_installed
 from gradcli.data.formats.raw_table import RawColumn, RawTable, table_of
 from gradcli.errors import UserError
+from gradcli.extras.missing import not_installed
 
 #: How a Parquet file begins and ends (https://parquet.apache.org/docs/file-format/).
 MAGIC = b"PAR1"
@@ -29,7 +29,7 @@ def read_parquet(path: Path) -> RawTable:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise not_installed("pyarrow", "tables", error) from error
+        raise not_installed("pyarrow", "tables", error, what="This format") from error
     try:
         with parquet.ParquetFile(path) as file:
             _refuse_too_many(file.metadata, path)

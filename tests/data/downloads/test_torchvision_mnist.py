@@ -91,6 +91,7 @@ import sys
 from pathlib import Path
 from gradcli.data import load_dataset
 from gradcli.data.downloads import torchvision_mnist
+from gradcli.extras import torchvision_import
 load_dataset("mnist5k", cache_dir=Path(sys.argv[1]))
 print("torchvision" in sys.modules)
 
@@ -103,7 +104,7 @@ except OSError:
     library = torch.library.Library("torchvision", "FRAGMENT")
     for operator in ("nms", "qnms"):
         library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-print(torchvision_mnist.import_datasets().MNIST.__name__, len(torchvision_mnist._declarations))
+print(torchvision_mnist.import_datasets().MNIST.__name__, len(torchvision_import._declarations))
 """
     # In its own process: modules and operators stay loaded.
     result = subprocess.run(
