@@ -15,6 +15,7 @@ from gradcli.data.file_sources import IdxArrays, ImageFolder, NpzFile, TableFile
 from gradcli.data.problem_source import ProblemSource
 from gradcli.data.shipped.austen import Austen
 from gradcli.data.shipped.mnist1d import Mnist1d
+from gradcli.data.shipped.scikit_learn import BreastCancer, Digits
 from gradcli.data.sources import Auto, FashionMnist, Idx, Mnist, Mnist5k
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 
@@ -26,6 +27,8 @@ SHIPPED: Final[dict[str, type[DataSource]]] = {
     "fashion_mnist": FashionMnist,
     "mnist1d": Mnist1d,
     "austen": Austen,
+    "digits": Digits,
+    "breast_cancer": BreastCancer,
     "idx": Idx,
     "npz": NpzFile,
     "images": ImageFolder,

@@ -66,6 +66,8 @@ class TorchvisionDigits(DataSource):
     option: str
     """The name of its folder and of its option."""
     torchvision_class: str
+    system_folder: Path | None = None
+    """Where a package of the operating system puts the files; None if there is none."""
 
     def load(self, request: DataRequest) -> Dataset:
         """Read the files, and download them first if there are none."""
@@ -117,14 +119,17 @@ class TorchvisionDigits(DataSource):
             UserError: if one of the user's folders holds only some of them.
         """
         raw = raw_folder(self.torchvision_class, data_dir)
-        found = {folder: idx.present(folder) for folder in (data_dir / self.option, raw, data_dir)}
+        folders = [data_dir / self.option, raw, data_dir]
+        if self.system_folder is not None:
+            folders.append(self.system_folder)
+        found = {folder: idx.present(folder) for folder in folders}
         for folder, files in found.items():
             if len(files) == len(idx.NAMES):
                 return folder
         for folder, files in found.items():
             # A download completes what torchvision left unfinished. What the user put somewhere
             # must not be silently ignored.
-            if files and folder != raw:
+            if files and folder not in (raw, self.system_folder):
                 idx.locate(folder)
         return None
 
@@ -142,6 +147,8 @@ class FashionMnist(TorchvisionDigits):
 
     option = "fashion_mnist"
     torchvision_class = "FashionMNIST"
+    #: Of Debian's package dataset-fashion-mnist.
+    system_folder = Path("/usr/share/datasets/fashion-mnist")
     target_score = 0.87
 
 

@@ -26,6 +26,8 @@ OF_TEXT = "model/charlm"
 #: It needs a library that is not in the `test` extra.
 OF_AN_EXTRA = "model/timm"
 OTHERS = [option for option in OPTIONS if option not in (*DATA_OPTIONS, OF_TEXT, OF_AN_EXTRA)]
+#: tests/data/shipped/test_scikit_learn.py reads them, where it is installed.
+OF_SCIKIT_LEARN = {"data/digits", "data/breast_cancer"}
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,9 @@ def test_data_trains(option, folder, used, tmp_path):
 
 def test_no_data_is_left_out():
     (parameters,) = [mark for mark in test_data_trains.pytestmark if mark.name == "parametrize"]
-    assert {option for option, *_ in parameters.args[1]} == (set(DATA_OPTIONS) - OF_THE_USER)
+    assert {option for option, *_ in parameters.args[1]} == (
+        set(DATA_OPTIONS) - OF_THE_USER - OF_SCIKIT_LEARN
+    )
 
 
 def test_the_images_are_read_as_they_were_written(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from gradcli.data import load_dataset
 from gradcli.data.downloads import failures, torchvision_mnist
 from gradcli.data.load import SHIPPED
+from gradcli.data.sources import FashionMnist
 from gradcli.errors import UserError
 
 
@@ -73,6 +74,16 @@ def test_fashion_mnist_at_hand_is_used_without_a_download(load, tiny, tmp_path, 
     tiny.write(tmp_path / "data" / place)
     data = load("fashion_mnist", val=0)
     assert (data.info.name, len(data.train), len(data.val)) == ("fashion_mnist", 60, 0)
+
+
+def test_fashion_mnist_of_the_system_comes_before_a_download(load, tiny, tmp_path, monkeypatch):
+    system = tiny.write(tmp_path / "usr" / "share" / "datasets" / "fashion-mnist", zipped=True)
+    assert FashionMnist.system_folder == Path("/usr/share/datasets/fashion-mnist")
+    monkeypatch.setattr(FashionMnist, "system_folder", system)
+    assert np.array_equal(load("fashion_mnist").test.inputs[:, 0], tiny.test_images)
+    tiny.test_images = 255 - tiny.test_images
+    tiny.write(tmp_path / "data" / "fashion_mnist")
+    assert np.array_equal(load("fashion_mnist").test.inputs[:, 0], tiny.test_images)
 
 
 def test_the_data_folder_is_only_read(load, tiny, tmp_path):
