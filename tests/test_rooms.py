@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "monitor": "fast gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
-    "workflows": "comparison config data gradients inspection models optim probes "
+    "workflows": "comparison config data gradients inspection models objectives optim probes "
     "runs system training views",
     "engines": "comparison config data fast runs system workflows",
     "api": "config data engines inspection runs shorthands system views workflows",

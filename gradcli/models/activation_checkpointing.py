@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from gradcli.errors import UserError
 
+_COUNTING = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -84,7 +87,7 @@ class _Repetition:
     """
 
     def __init__(self, block: nn.Module) -> None:
-        self._norms = [one for one in block.modules() if isinstance(one, _NormBase)]
+        self._norms = [one for one in block.modules() if isinstance(one, _COUNTING)]
         self._kernels = [kernel for kernel, is_enabled in _ATTENTION.items() if is_enabled()]
         self._restored = ExitStack()
 

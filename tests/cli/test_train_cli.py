@@ -211,7 +211,9 @@ def test_the_config_that_is_shown_is_the_one_that_is_used(gradcli, run):
     shown = yaml.safe_load(gradcli(*WORDS, "--show-config").out)
     used = yaml.safe_load(run.config)
     del used["choices"]
-    assert shown == {**used, "recorders": []}  # which is left out of a file if it is empty
+    # Which are left out of a file if they are empty.
+    unused = {"recorders": [], "augment": {"_target_": "gradcli.data.NoAugmentation"}}
+    assert shown == used | unused
 
 
 def test_probes_during_training_are_announced_stored_and_shown(gradcli, runs_dir):

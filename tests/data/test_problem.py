@@ -150,7 +150,7 @@ def test_a_target_is_timed_if_there_is_one():
         ({"model": nn.Linear(2, 3)}, "takes what makes the model"),
         ({"loss": "cross_entropi"}, "no loss named"),
         ({"loss": 3}, "a name or a function, not a int"),
-        ({"metric": "accuracy"}, "a name, a function"),
+        ({"metric": "acuracy"}, "no metric named"),
         ({"metric": ("a", len, "up")}, "a name, a function"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict, state_dict
+from gradcli.optim import evaluates_loss
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml"))
 VARIANTS = ({}, {"fused": True}, {"foreach": True}, {"foreach": False}, {"weight_decay": 0.1})
@@ -48,6 +49,8 @@ if __name__ == "__main__":
     found = {}
     for path in SHIPPED:
         optimizer_class, settings = settings_of(path)
+        if evaluates_loss(optimizer_class):
+            continue
         for variant in VARIANTS:
             found[f"{path.stem} {variant}"] = updates(optimizer_class, settings | variant)
     print(json.dumps({"digests": found, "loaded": "torch._dynamo" in sys.modules}))

@@ -8,8 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradcli.objectives import SHIPPED, levels_of_function, loss_levels
-from gradcli.objectives.guessing import of_classes, of_distances, of_squares, of_two_classes
+from gradcli.objectives import SHIPPED, loss_levels
+from gradcli.objectives.guessing import (
+    levels_of_function,
+    of_classes,
+    of_distances,
+    of_squares,
+    of_two_classes,
+)
 from gradcli.records import UNKNOWN_LEVELS
 
 GENERATOR = torch.Generator().manual_seed(3)

@@ -471,9 +471,9 @@ class Crashes(torch.optim.SGD):
     def step(self, closure=None):
         os._exit(7)
 
-class Closes(torch.optim.SGD):
-    def step(self, closure):
-        pass
+class Refuses(torch.optim.SGD):
+    def step(self, closure=None):
+        raise RuntimeError("no")
 """
 
 
@@ -482,7 +482,7 @@ def own(tmp_path, monkeypatch):
     """Optimizers of the user's own: one ends its process, the other cannot work in a loop."""
     (tmp_path / "mine.py").write_text(CRASHES)
     (tmp_path / "configs" / "optimizer").mkdir(parents=True)
-    for name in ("Crashes", "Closes"):
+    for name in ("Crashes", "Refuses"):
         path = tmp_path / "configs" / "optimizer" / f"{name.lower()}.yaml"
         path.write_text(f"_target_: mine.{name}\nlr: 0.1\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -516,12 +516,12 @@ def test_what_crashes_twice_has_failed_and_harms_no_other(own, runs, undisturbed
 
 
 def test_what_cannot_be_trained_is_the_users_mistake(own, runs):
-    with pytest.raises(UserError, match="closes cannot be trained"):
+    with pytest.raises(UserError, match="refuses cannot be trained"):
         gradcli.compare(
             *SMALL,
             "protocol.tune=false",
-            optimizers=["closes"],
+            optimizers=["refuses"],
             jobs=1,
-            runs_dir=runs / "closes",
+            runs_dir=runs / "refuses",
             **own,
         )

@@ -116,11 +116,11 @@ def test_python_has_it_too(own, runs_dir):
 
 
 def test_a_file_may_give_a_shipped_class_a_name_and_a_folder(own, runs_dir):
-    (own / "data" / "digits.yaml").write_text(
+    (own / "data" / "my_digits.yaml").write_text(
         f"_target_: gradcli.data.sources.Idx\nfolder: {SAMPLE_FOLDER}\nval: 100\n"
     )
-    run = gc.train(*SMALL, data="digits", config_dir=own, runs_dir=runs_dir)
-    assert (run.info.data.name, run.info.data.train) == ("digits", 4400)
+    run = gc.train(*SMALL, data="my_digits", config_dir=own, runs_dir=runs_dir)
+    assert (run.info.data.name, run.info.data.train) == ("my_digits", 4400)
     data = load_config(run.config, where="here").config.data
     assert (data.target, data.folder) == ("gradcli.data.sources.Idx", str(SAMPLE_FOLDER))
 
@@ -148,7 +148,7 @@ def test_it_must_be_allowed_and_of_the_right_kind(own, runs_dir):
         gc.train(*SMALL, data="stripes", config_dir=own, runs_dir=runs_dir)
     assert caught.value.hint.startswith("--allow-import my_data")
     (own / "data" / "stripes.yaml").write_text("_target_: torch.nn.Linear\n")
-    with pytest.raises(gc.UserError, match=r"does not derive from gradcli\.data\.data_source"):
+    with pytest.raises(gc.UserError, match=r"does not derive from gradcli\.data\.DataSource"):
         gc.train(*SMALL, data="stripes", config_dir=own, runs_dir=runs_dir)
     assert not runs_dir.exists()
 

@@ -275,7 +275,11 @@ def test_what_a_problem_brings_is_not_chosen_beside_it(gradcli, mine, word):
         ('loss="mse"', "loss=lambda a, b: 1 / 0", "division by zero"),
         ("model=Net", "model=lambda: 3", "returned a int, not a torch.nn.Module"),
         ('loss="mse"', 'loss="mse", metric=("m", lambda a, b: a[:, :1], "minimize")', "(2, 1)"),
-        ('loss="mse"', 'loss="mse", metric=("m", lambda a, b: 1 / 0, "minimize")', "metric cannot"),
+        (
+            'loss="mse"',
+            'loss="mse", metric=("m", lambda a, b: 1 / 0, "minimize")',
+            "metric m cannot",
+        ),
         ("import torch\n", "import torch, no_such_module\n", "no_such_module"),
         ("problem = ", "other = problem_of_mine = ", "'problem' is not there"),
     ],

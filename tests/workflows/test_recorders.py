@@ -353,7 +353,7 @@ def test_only_a_recorder_is_one_and_its_arguments_are_checked(own, runs_dir):
     file = own / "own" / "recorder" / "mine.yaml"
     options = {"config_dir": own / "own", "allow_import": ["my_tracker"], "runs_dir": runs_dir}
     file.write_text("_target_: torch.nn.Linear\n")
-    with pytest.raises(gc.UserError, match=r"does not derive from gradcli\.records\.Recorder"):
+    with pytest.raises(gc.UserError, match=r"does not derive from gradcli\.Recorder"):
         gc.train(*SMALL, "recorders=[mine]", **options)
     for text, says in (
         ("a: [", "not valid YAML"),

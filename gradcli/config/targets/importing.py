@@ -104,8 +104,7 @@ def members_of(packages: Sequence[str], name: str, kind: type[Member]) -> Iterat
         for member in getattr(module, name, ()):
             if not isinstance(member, kind):
                 raise UserError(
-                    f"{package}.{name} holds {member!r}, which is not a "
-                    f"{kind.__module__}.{kind.__qualname__}.",
+                    f"{package}.{name} holds {member!r}, which is not a {public_name(kind)}.",
                     where="--allow-import",
                 )
             yield member
@@ -117,3 +116,13 @@ def _assigns(file: Path, name: str) -> bool:
         return bool(re.search(rf"^{name}\b", file.read_text(encoding="utf-8"), re.MULTILINE))
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def public_name(kind: type) -> str:
+    """Return the shortest name by which a class can be imported: `gradcli.records.Recorder`."""
+    module = kind.__module__
+    while (package := module.rpartition(".")[0]) and kind is getattr(
+        sys.modules.get(package), kind.__name__, None
+    ):
+        module = package
+    return f"{module}.{kind.__qualname__}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from gradcli.comparison.engine import Engine
 from gradcli.config.schema import Section
-from gradcli.config.targets.importing import allowed_module, name_of_allowed
+from gradcli.config.targets.importing import allowed_module, name_of_allowed, public_name
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 from gradcli.records import Recorder
 
@@ -54,7 +54,7 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
             choices=[f"{module_name}.{name}" for name in likely],
         )
     if not _is_kind(found, kind):
-        names = " or ".join(f"{one.__module__}.{one.__qualname__}" for one in kind)
+        names = " or ".join(map(public_name, kind))
         raise UserError(
             f"{target} does not derive from {names}, as {_article(section.group)} must.",
             where=where,

@@ -66,6 +66,7 @@ class Stream:
 
     Attributes:
         at_hand: the first batch in the fixed random state, which stands for the others.
+        keeps_float64: whether float64 does not become float32.
         takes_batch_size: whether the loader is made with a batch size that is asked for.
 
     Raises:
@@ -76,7 +77,7 @@ class Stream:
         self._make, self._split, self._announced = make, split, batches
         self.takes_batch_size = takes_batch_size(make)
         self._lengths: dict[int, StreamLength] = {}
-        self._keeps_float64 = True
+        self.keeps_float64 = True
         self.kind = KINDS[split]
         with closing(self._pairs(_SAMPLE, *_FIXED)) as pairs:
             first = next(pairs, None)
@@ -91,7 +92,7 @@ class Stream:
     def as_float32(self) -> Stream:
         """Return the stream with float32 in place of float64."""
         narrowed = copy(self)
-        narrowed._keeps_float64 = False
+        narrowed.keeps_float64 = False
         narrowed.at_hand = Split(_narrowed(self.at_hand.inputs), _narrowed(self.at_hand.targets))
         return narrowed
 
@@ -246,7 +247,7 @@ class Stream:
                 hint=_HINT,
             )
         inputs, targets = batch
-        return (inputs, targets) if self._keeps_float64 else (_narrowed(inputs), _narrowed(targets))
+        return (inputs, targets) if self.keeps_float64 else (_narrowed(inputs), _narrowed(targets))
 
 
 def is_loader_factory(examples: Any) -> bool:
