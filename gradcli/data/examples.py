@@ -14,9 +14,11 @@ from gradcli.data.dataset import Dataset, Split, objection_to, stratified_order
 from gradcli.data.streams.stream import Stream
 from gradcli.errors import UserError
 from gradcli.objectives import Objective
-from gradcli.objectives.shipped import bce_with_logits, cross_entropy, nll
+from gradcli.objectives.guessing import NO_TARGET
+from gradcli.objectives.shipped import bce_with_logits, cross_entropy, next_token, nll
 from gradcli.records import DataInfo
 
+_OF_CLASSES = (cross_entropy, nll, next_token)
 #: The part of the examples that becomes a split which was not given.
 _HELD_OUT = 6
 
@@ -64,7 +66,9 @@ def dataset_of(
             raise UserError(
                 f"The {kind} examples of {name} cannot be used: {objection}.",
                 where=kind,
-                hint="some examples; or None, which takes a sixth of the training examples",
+                hint=None
+                if kind == "training"
+                else "some examples; or None, which takes a sixth of the training examples",
             )
         if split is not None and (
             objection := _objection_to_targets(split.at_hand.targets, objective)
@@ -102,7 +106,7 @@ def dataset_of(
 def _objection_to_targets(targets: Tensor, objective: Objective) -> str:
     """Say which target no output can reach; empty if there is none."""
     if not targets.is_floating_point():
-        return ""
+        return _objection_to_classes(targets) if objective.loss in _OF_CLASSES else ""
     rows = targets.flatten(1) if targets.dim() > 1 else targets[:, None]
     wrong, what = ~rows.isfinite(), "which is not finite"
     if objective.loss is bce_with_logits and not wrong.any():
@@ -112,6 +116,20 @@ def _objection_to_targets(targets: Tensor, objective: Objective) -> str:
     example = int(wrong.any(dim=1).nonzero()[0])
     value = float(rows[example][wrong[example]][0])
     return f"one of example {example:,} is {value:g}, {what}"
+
+
+def _objection_to_classes(targets: Tensor) -> str:
+    """Say which target is no class; empty if there is none."""
+    wrong = (targets < 0) & (targets != NO_TARGET)
+    if targets.dtype == torch.bool or not wrong.any():
+        return ""
+    rows = wrong.flatten(1) if wrong.dim() > 1 else wrong[:, None]
+    example = int(rows.any(dim=1).nonzero()[0])
+    value = int(targets[example][wrong[example]].flatten()[0])
+    return (
+        f"one of example {example:,} is {value}; classes count from 0, and {NO_TARGET} is for what "
+        "does not count"
+    )
 
 
 def fingerprint(*splits: Split | Stream) -> str:

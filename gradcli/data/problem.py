@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset, default_collate
 from gradcli.data.dataset import Dataset, Split
 from gradcli.data.examples import dataset_of
 from gradcli.data.streams.stream import KINDS, SplitName, Stream, is_loader_factory
-from gradcli.errors import UserError, exception_in_words, place_in_own_code
+from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 from gradcli.objectives import LossFunction, MetricChoice, chosen_objective
 
 #: What a split may be: (inputs, targets), each a tensor or an array (n, ...); a map-style
@@ -159,6 +159,19 @@ def _batches_of(
     given = {"train": steps_per_epoch} if isinstance(steps_per_epoch, int) else steps_per_epoch
     streams = [name for name, examples in splits.items() if is_loader_factory(examples)]
     for name, number in (given or {}).items():
+        if name not in splits:
+            raise UserError(
+                f"steps_per_epoch has a number for '{name}', which is no split.",
+                where="steps_per_epoch",
+                choices=nearest(name, splits) or tuple(splits),
+            )
+        examples = splits.get(name)  # type: ignore[call-overload]
+        if isinstance(examples, Iterator):
+            raise UserError(
+                f"{name} is a {type(examples).__name__}, which yields its batches once only.",
+                where=name,
+                hint=f"{name}=FUNCTION, the function that makes it, without calling it",
+            )
         if name not in streams or not isinstance(number, int) or number < 1:
             raise UserError(
                 f"steps_per_epoch is {number!r} for {name}; it is a number above 0, for a stream.",
@@ -189,6 +202,12 @@ def _split(examples: Examples, kind: str) -> Split:
         return Split(inputs, _as_int64(targets))
     if hasattr(examples, "__getitem__") and hasattr(examples, "__len__"):
         return _read(examples, kind)
+    if isinstance(examples, Iterator):
+        raise UserError(
+            f"The {kind} examples are a {type(examples).__name__}, which yields them once only.",
+            where=kind,
+            hint="the function that makes it, without calling it",
+        )
     raise UserError(
         f"The {kind} examples are a {type(examples).__name__}.",
         where=kind,
@@ -200,6 +219,15 @@ def _split(examples: Examples, kind: str) -> Split:
 def _tensor(values: Any, kind: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().cpu()
+    if isinstance(values, Mapping) or (
+        isinstance(values, tuple | list) and any(isinstance(one, Tensor) for one in values)
+    ):
+        raise UserError(
+            f"The {kind} inputs and targets are a tensor each; one of them is a "
+            f"{type(values).__name__} of several.",
+            where=kind,
+            hint="one tensor, which the model or the loss takes apart",
+        )
     array = np.asarray(values)
     if array.dtype == object or array.dtype.kind in "USMm":
         raise UserError(

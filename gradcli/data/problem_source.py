@@ -65,6 +65,14 @@ class ProblemSource(DataSource):
                 where="problem",
                 hint="problem=FILE.py:NAME",
             ) from None
+        except UserError as error:  # of `Problem(...)` itself
+            place = place_in_own_code(error, even_if_gradcli_raised=True)
+            raise UserError(
+                error.problem,
+                where=" / ".join(filter(None, (place, error.where))),
+                choices=error.choices,
+                hint=error.hint,
+            ) from error
         except Exception as error:
             raise UserError(
                 f"{path} cannot be run: {exception_in_words(error)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -126,7 +127,6 @@ def _made(make_model: Callable[[], nn.Module], name: str) -> nn.Module:
         ) from error
 
 
-@torch.no_grad()
 def _rehearse_with_loss(
     model: nn.Module,
     inputs: Tensor,
@@ -166,9 +166,18 @@ def _rehearse_with_loss(
             where="loss",
             hint="the mean over the examples: loss.mean()",
         )
+    if not value.requires_grad and any(p.requires_grad for p in model.parameters()):
+        raise UserError(
+            "The loss has no gradient: it does not depend on the model's parameters, or only on "
+            "numbers that were taken out of the graph (detach, item, argmax, numpy).",
+            where="loss",
+            hint="a loss that is computed of the outputs by differentiable functions",
+        )
     for name, score in scores.items():
+        before = copy.deepcopy(_detached(outputs)), targets.clone()
         try:
-            score(outputs, targets)
+            with torch.no_grad():
+                score(_detached(outputs), targets)
         except UserError:
             raise
         except Exception as error:
@@ -177,6 +186,26 @@ def _rehearse_with_loss(
                 f"targets {_described(targets)}: {exception_in_words(error)}",
                 where=place_in_own_code(error) or f"metric {name}",
             ) from error
+
+        if not all(map(_alike, before, (_detached(outputs), targets))):
+            raise UserError(
+                f"The metric {name} changes the outputs or the targets in place, which would "
+                "spoil the next metric.",
+                where=f"metric {name}",
+                hint="outputs - targets in place of outputs.sub_(targets)",
+            )
+
+
+def _detached(outputs: Any) -> Any:
+    """Return outputs without their graph, on the same memory; what is no tensor as it is."""
+    return outputs.detach() if isinstance(outputs, Tensor) else outputs
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are equal, as far as they are tensors; NaN is like NaN."""
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return True
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _described(value: object) -> str:

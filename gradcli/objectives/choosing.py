@@ -55,6 +55,12 @@ def chosen_objective(
 def _of_loss(loss: Any) -> Objective:
     if isinstance(loss, str):
         return objective_named(loss)
+    if isinstance(loss, type):
+        raise UserError(
+            f"{loss.__name__} is a class; the loss is an object of it, or a function.",
+            where="loss",
+            hint=f"loss={loss.__name__}()",
+        )
     if callable(loss):
         own = getattr(loss, "__name__", type(loss).__name__)
         return Objective(

@@ -12,9 +12,14 @@ from gradcli.errors import UserError, nearest
 from gradcli.objectives.objective import Measure, Objective, ScoreFunction
 from gradcli.objectives.shipped import (
     absolute_errors,
+    bce_with_logits,
     correct,
+    cross_entropy,
+    l1,
     matched,
+    mse,
     next_token,
+    nll,
     share_right,
     squared_errors,
 )
@@ -109,6 +114,8 @@ NAMED_METRICS: Final = {
     )
 }
 _OF_CLASSES: Final = (largest, among_five)
+_LOSSES_OF_CLASSES: Final = (cross_entropy, nll, next_token, bce_with_logits)
+_LOSSES_OF_NUMBERS: Final = (mse, l1)
 
 
 def measure_named(name: str, objective: Objective) -> Measure:
@@ -131,7 +138,21 @@ def measure_named(name: str, objective: Objective) -> Measure:
             hint='a metric of your own: ("rmse", rmse, "minimize")',
         )
     measure = NAMED_METRICS[name]
-    if objective.loss is next_token and measure.score in _OF_CLASSES:
+    of_classes = measure.score in _OF_CLASSES
+    if objective.loss in (_LOSSES_OF_NUMBERS if of_classes else _LOSSES_OF_CLASSES):
+        suiting = [
+            one.metric.name
+            for one in NAMED_METRICS.values()
+            if (one.score in _OF_CLASSES) != of_classes
+        ]
+        raise UserError(
+            f"{name} is of {'classes' if of_classes else 'numbers'}, and the outputs under "
+            f"{objective.name} are {'numbers' if of_classes else 'scores of classes'}.",
+            where="metric",
+            choices=suiting,
+            hint=f'a metric of your own: ("{name}", FUNCTION, "{measure.metric.direction}")',
+        )
+    if objective.loss is next_token and of_classes:
         return replace(measure, score=_classes_first(measure.score))
     return measure
 

@@ -29,6 +29,12 @@ def score_of(function: ScoreFunction, outputs: Any, targets: Any) -> Tensor:
         UserError: if it gives anything else.
     """
     score = torch.as_tensor(function(outputs, targets))
+    if score.is_complex():
+        raise UserError(
+            "A metric gives real numbers; this one gives complex ones.",
+            where="metric",
+            hint="their magnitude: scores.abs()",
+        )
     if score.ndim == 0 or score.shape == (len(targets),):
         return score
     raise UserError(
@@ -47,7 +53,8 @@ class Measure:
         metric: the name of the score, and whether more or less of it is better.
         score: by that metric. If it has one number per example, the score of a split is their
             mean, and a comparison can tell how much of a difference is due to the examples. If it
-            has one for the batch, the mean over batches by their size is taken.
+            has one for the batch, the mean over batches by their size is taken. NaN says that an
+            example has no score; it is left out.
         of_mean: what the score of a split is if it is not a mean over examples, as the root of a
             mean is none: a function of the mean (...) over all examples of what `score` then
             gives, (b, ...), to the score ().

@@ -95,6 +95,12 @@ def _score(
     if each.dtype == torch.bool:
         return int(each.sum()) / len(each), each
     each = each.float()
+    has_score = ~each.isnan()
+    if not has_score.all():
+        # Tests over examples need the score of each.
+        known = each[has_score]
+        wide = accumulator_dtype(each.device)
+        return float(known.mean(dtype=wide)), None  # NaN of none
     return float(each.sum(dtype=accumulator_dtype(each.device))) / len(each), each
 
 

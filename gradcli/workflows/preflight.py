@@ -55,7 +55,7 @@ def _on_stream(config: TrainConfig, length: StreamLength) -> list[str]:
             where="data.drop_last",
             hint="drop_last=True in the loader",
         )
-    if length.batch_size == config.batch_size:
+    if length.batch_size == config.update_batch_size:
         return []
     return [
         f"The training stream makes batches of {length.batch_size}; batch_size="

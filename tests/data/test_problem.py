@@ -152,6 +152,11 @@ def test_a_target_is_timed_if_there_is_one():
         ({"loss": 3}, "a name or a function, not a int"),
         ({"metric": "acuracy"}, "no metric named"),
         ({"metric": ("a", len, "up")}, "a name, a function"),
+        ({"metric": "mae"}, "mae is of numbers, and the outputs under cross_entropy"),
+        ({"loss": "mse", "metrics": ["accuracy"]}, "accuracy is of classes"),
+        ({"loss": nn.MSELoss}, "MSELoss is a class"),
+        ({"train": iter([]), "steps_per_epoch": 3}, "yields its batches once only"),
+        ({"steps_per_epoch": {"trian": 3}}, "'trian', which is no split"),
     ],
 )
 def test_what_is_no_problem_is_refused_when_it_is_made(changes, said):
@@ -221,3 +226,19 @@ def test_truth_values_are_targets_of_a_binary_loss():
     dataset = problem((INPUTS, CLASSES > 0), loss="bce_with_logits").dataset("mine")
     assert dataset.train.targets.dtype == torch.bool
     assert dataset.info.classes == 0
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll"])
+def test_a_class_below_0_is_refused_and_one_that_does_not_count_is_not(loss):
+    classes = CLASSES.clone()
+    classes[3] = -100
+    problem(train=(INPUTS, classes), loss=loss).dataset("x")
+    classes[5] = -1
+    with pytest.raises(UserError, match="one of example 5 is -1; classes count from 0"):
+        problem(train=(INPUTS, classes), loss=loss).dataset("x")
+
+
+def test_inputs_of_several_tensors_are_refused():
+    for inputs in ({"a": INPUTS}, (INPUTS, INPUTS)):
+        with pytest.raises(UserError, match="a tensor each; one of them is a"):
+            problem(train=(inputs, CLASSES)).dataset("x")

@@ -63,3 +63,25 @@ def test_further_metrics_change_no_other_number(batches):
     more = evaluate(model, chosen_objective("mse", None, ["mae", "r2"]), batches)
     assert (plain.loss, plain.score, plain.further) == (more.loss, more.score, {})
     assert torch.equal(plain.example_scores, more.example_scores)
+
+
+def test_an_example_without_a_score_is_left_out():
+    """Masks (4, 4), of which every third example has no pixel that counts."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(25, 2, 4, 4, generator=generator)
+    targets = (inputs[:, 0] > inputs[:, 1]).long()
+    targets[::3] = -100
+    targets[1, 0] = -100
+    batches = Batches(Split(inputs, targets), 10, normalize=None)
+    model = nn.Conv2d(2, 2, 1)
+    found = evaluate(model, chosen_objective("cross_entropy", None), batches)
+    with torch.no_grad():
+        right = model(inputs).argmax(1) == targets
+    counted = targets != -100
+    shares = [
+        right[number][counted[number]].double().mean().item() for number in range(25) if number % 3
+    ]
+    assert found.score == pytest.approx(sum(shares) / len(shares), rel=1e-6)
+    assert found.example_scores is None  # a test over examples needs the score of each
+    whole = nn.functional.cross_entropy(model(inputs), targets).item()
+    assert found.loss == pytest.approx(whole, rel=1e-5)

@@ -280,6 +280,17 @@ def test_what_a_problem_brings_is_not_chosen_beside_it(gradcli, mine, word):
             'loss="mse", metric=("m", lambda a, b: 1 / 0, "minimize")',
             "metric m cannot",
         ),
+        (
+            'loss="mse"',
+            'loss="mse", metric=("m", lambda a, b: a.sub_(b).abs().mean(1), "minimize")',
+            "metric m changes the outputs or the targets in place",
+        ),
+        (
+            'loss="mse"',
+            'loss="mse", metric=("m", lambda a, b: (a - b).mean(1) * 1j, "minimize")',
+            "complex",
+        ),
+        ('loss="mse"', "loss=lambda a, b: ((a - b) ** 2).mean().detach()", "has no gradient"),
         ("import torch\n", "import torch, no_such_module\n", "no_such_module"),
         ("problem = ", "other = problem_of_mine = ", "'problem' is not there"),
     ],

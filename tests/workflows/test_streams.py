@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import gradcli as package
 from gradcli.errors import UserError
 from gradcli.runs import list_runs, load_checkpoint, load_run
+from gradcli.views.train.train_view import QuietView
 
 GENERATOR = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(41, 3, generator=GENERATOR)
@@ -235,3 +236,31 @@ def test_accumulation_needs_a_batch_size_that_can_be_asked_for(runs_dir):
     with pytest.raises(UserError, match="has batches of its own") as caught:
         package.train(streamed(train=lambda: loader(8)), *SMALL, "accumulate=2", runs_dir=runs_dir)
     assert caught.value.where == "accumulate"
+
+
+def drawn():
+    """Examples that are drawn when they are asked for."""
+    for _ in range(4):
+        inputs = torch.randn(8, 3)
+        yield inputs, inputs.sum(1, keepdim=True)
+
+
+def test_validation_and_test_examples_that_are_drawn_are_others(runs_dir):
+    problem = streamed(
+        train=drawn, val=drawn, test=drawn, steps_per_epoch={"train": 4, "val": 4, "test": 4}
+    )
+    run = package.train(problem, *SMALL, "epochs=1", runs_dir=runs_dir)
+    val, test = (next(one for one in run.evals if one.split == name) for name in ("val", "test"))
+    assert val.step == test.step
+    assert val.loss != test.loss
+
+
+def test_a_stream_is_not_said_to_ignore_the_batch_size_if_several_batches_make_an_update(
+    runs_dir, monkeypatch
+):
+    notes = []
+    monkeypatch.setattr(QuietView, "note", lambda self, text: notes.append(text))
+    package.train(streamed(), *SMALL, "batch_size=4", "accumulate=2", runs_dir=runs_dir)
+    assert not any("does not apply" in note for note in notes)
+    package.train(streamed(train=lambda: loader(8)), *SMALL, "batch_size=4", runs_dir=runs_dir)
+    assert any("does not apply" in note for note in notes)

@@ -121,6 +121,13 @@ def refuse_no_images(split: Split) -> None:
             where="augment",
             hint="augment=none",
         )
+    if tuple(split.targets.shape[-2:]) == shape[-2:] and split.targets.dim() > 2:
+        raise UserError(
+            f"An augmentation moves the images, and would leave the targets, {shape[-2:]} like "
+            "them, where they are.",
+            where="augment",
+            hint="augment=none; or a stream whose data set changes both alike",
+        )
 
 
 @contextmanager

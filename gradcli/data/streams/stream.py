@@ -31,8 +31,9 @@ LoaderFactory = Callable[..., Iterable[tuple[Tensor, Tensor]]]
 _IN_WORKER: Final = "\nOriginal Traceback (most recent call last):"
 #: The batch size under which a stream is described, which does not depend on the config.
 _SAMPLE: Final = 8
-#: The random state in which loaders are made and splits evaluated, whatever the run's seed.
-_FIXED: Final = (0, 0)
+#: The seed and the epoch under which loaders are made and splits evaluated, whatever the seed of
+#: the run. Epochs of training count from 1. If `val` and `test` draw examples, they draw others.
+_FIXED: Final[dict[SplitName, tuple[int, int]]] = {"train": (0, 0), "val": (1, 0), "test": (2, 0)}
 _HINT: Final = "a DataLoader, or anything that yields (inputs, targets), each a tensor (b, ...)"
 
 
@@ -79,7 +80,7 @@ class Stream:
         self._lengths: dict[int, StreamLength] = {}
         self.keeps_float64 = True
         self.kind = KINDS[split]
-        with closing(self._pairs(_SAMPLE, *_FIXED)) as pairs:
+        with closing(self._pairs(_SAMPLE, *_FIXED[self._split])) as pairs:
             first = next(pairs, None)
         if first is None:
             raise UserError(f"The {self.kind} stream is empty.", where=split, hint=_HINT)
@@ -140,11 +141,11 @@ class Stream:
 
     def in_evaluation(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield all batches, the same ones whatever the run's seed; see `read`."""
-        return self.read(batch_size, *_FIXED)
+        return self.read(batch_size, *_FIXED[self._split])
 
     def _loader(self, batch_size: int) -> Iterable[Any]:
         """Make the loader."""
-        with OwnRandomState(*_FIXED).entered():
+        with OwnRandomState(*_FIXED[self._split]).entered():
             try:
                 made = self._make(**({"batch_size": batch_size} if self.takes_batch_size else {}))
             except UserError:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gradcli.data import Augmentation, AugmentedBatches, Batches, CropFlip, V2Transforms
-from gradcli.data.augment.augmented_batches import image_seeds
+from gradcli.data.augment.augmented_batches import image_seeds, refuse_no_images
 from gradcli.data.batches import epoch_order
 from gradcli.data.dataset import Split
 from gradcli.errors import UserError
@@ -212,3 +212,10 @@ def test_transforms_may_stand_in_transforms(split):
     assert not torch.equal(
         made(split, V2Transforms(nested)).images(torch.arange(10), 0, 1), split.inputs[:10]
     )
+
+
+def test_targets_of_the_form_of_the_images_are_refused():
+    masks = torch.zeros(12, 8, 8, dtype=torch.int64)
+    with pytest.raises(UserError, match="would leave the targets"):
+        refuse_no_images(Split(torch.zeros(12, 3, 8, 8), masks))
+    refuse_no_images(Split(torch.zeros(12, 3, 8, 8), torch.zeros(12, 8)))
