@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from gradcli.errors import UserError
+from gradcli.errors import UserError, nearest
 from gradcli.objectives.guessing import levels_of_function
 from gradcli.objectives.named_metrics import measure_named
 from gradcli.objectives.objective import LossFunction, Measure, Objective, ScoreFunction
@@ -16,6 +16,8 @@ from gradcli.records import Direction, Metric
 
 #: A metric by name; or one of the user's own: its name, its function, and which scores are better.
 MetricChoice = str | tuple[str, ScoreFunction, Direction]
+
+_DIRECTIONS: Final = ("maximize", "minimize")
 
 
 def chosen_objective(
@@ -80,6 +82,15 @@ def _of_loss(loss: Any) -> Objective:
 def _measure(metric: Any, objective: Objective, where: str) -> Measure:
     if isinstance(metric, str):
         return measure_named(metric, objective)
+    match metric:
+        case (str(name), score, direction) if callable(score):
+            if direction not in _DIRECTIONS:
+                raise UserError(
+                    f"The direction of {name} is {direction!r}: whether a higher or a lower score is "
+                    "better.",
+                    where=where,
+                    choices=nearest(str(direction), _DIRECTIONS) or _DIRECTIONS,
+                )
     if not _is_own(metric):
         raise UserError(
             "A metric is a name, a function of (outputs, targets) and a direction.",

@@ -220,7 +220,9 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         device=device_name(trainer.device),
         threads=torch.get_num_threads(),
         batch_size=batch_size_of(config, dataset),
-        accumulate=config.accumulate,
+        accumulate=min(
+            config.accumulate, math.ceil(batch_size_of(config, dataset) / config.batch_size)
+        ),
         epochs=config.epochs,
         total_steps=trainer.total_steps,
         start_step=trainer.step,

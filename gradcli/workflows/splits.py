@@ -95,10 +95,10 @@ def augment_name(composed: Composed) -> str:
 
 
 def batch_size_of(config: TrainConfig, dataset: Dataset) -> int:
-    """Return the size of the training batches."""
+    """Return how many examples an update takes: no more than there are."""
     if isinstance(dataset.train, Stream):
         return dataset.train.length(config.update_batch_size).batch_size
-    return config.update_batch_size
+    return min(config.update_batch_size, len(dataset.train))
 
 
 def steps_per_epoch_of(config: TrainConfig, dataset: Dataset) -> int:
