@@ -86,8 +86,7 @@ def _measure(metric: Any, objective: Objective, where: str) -> Measure:
         case (str(name), score, direction) if callable(score):
             if direction not in _DIRECTIONS:
                 raise UserError(
-                    f"The direction of {name} is {direction!r}: whether a higher or a lower score is "
-                    "better.",
+                    f"The direction of {name} is {direction!r}; it says which scores are better.",
                     where=where,
                     choices=nearest(str(direction), _DIRECTIONS) or _DIRECTIONS,
                 )
