@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from gradcli.config.targets import SHIPPED_CLASSES
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -167,7 +169,12 @@ def test_a_folder_without_the_package_is_refused(tool, tmp_path):
 )
 def test_every_option_has_a_case(tool, group):
     words = {word for case in tool.CASES for command in case.commands for word in command}
-    options = {f"{group}={path.stem}" for path in (ROOT / "configs" / group).glob("*.yaml")}
+    options = {
+        f"{group}={path.stem}"
+        for path in (ROOT / "configs" / group).glob("*.yaml")
+        # What needs an extra could not be tried everywhere.
+        if not any(f"_target_: {target}\n" in path.read_text() for target in SHIPPED_CLASSES)
+    }
     assert options
     # A library's model is chosen with its name, and timm need not be installed.
     chosen = {word.partition(".")[0] if word.startswith("model=") else word for word in words}

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "diagnosis": "notation",
     "runs": "notation system",
     "comparison": "runs system",
-    "config": "comparison data gradients models optim probes shorthands system",
+    "config": "comparison data extras gradients models optim probes shorthands system",
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",

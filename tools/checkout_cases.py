@@ -128,6 +128,8 @@ CASES = (
     _training("optimizer adamax", *_SMALL, "optimizer=adamax", "activation=relu"),
     _training("optimizer nadam", *_SMALL, "optimizer=nadam", "init=default"),
     _training("optimizer radam", *_SMALL, "optimizer=radam", "schedule=cosine"),
+    _training("optimizer adafactor", *_SMALL, "optimizer=adafactor"),
+    _training("optimizer muon", "model=cnn", "optimizer=muon", "max_steps=12"),
     _training("schedule onecycle", *_SMALL, "optimizer=adam", "schedule=onecycle"),
     replace(
         _training("schedule of torch", *_SMALL, "schedule=torch_onecycle", "--config-dir", "own"),

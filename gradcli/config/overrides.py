@@ -114,7 +114,7 @@ def choice(override: Override, files: ConfigFiles) -> str:
 def unknown_option(group: str, option: object, options: Sequence[str]) -> UserError:
     """Return the error for an option that a group does not have, with what to type instead."""
     synonym = _SYNONYMS.get(group, {}).get(str(option).lower())
-    likely = [synonym] if synonym else nearest(str(option), options)
+    likely = [synonym] if synonym else nearest("" if option is None else str(option), options)
     if group in COMPARISON_GROUPS:
         hint = f"--{group} {(likely or options)[0]}"
     elif not likely:

@@ -13,13 +13,15 @@ from gradcli.errors import UserError, nearest
 
 #: The key of an optimizer's option that holds its groups.
 GROUPS_KEY = "groups"
-_PROPERTIES = {"dimensions": int, "modules": str, "names": str}
+_PROPERTIES = {"dimensions": int, "modules": str, "names": str, "roles": str}
+#: What a parameter can be to a network; `gradcli.optim.roles` tells which.
+ROLES = ("input", "hidden", "output", "vector")
 #: What a rule may ask of a parameter, and the type of what it lists.
 RULES: dict[str, type] = {
     key: kind for name, kind in _PROPERTIES.items() for key in (name, f"not_{name}")
 }
 _IN_WORDS = {int: "a whole number, or a list of them", str: "text, or a list of texts"}
-_EXAMPLES = {"dimensions": "2", "modules": "Linear", "names": "hidden*"}
+_EXAMPLES = {"dimensions": "2", "modules": "Linear", "names": "hidden*", "roles": "hidden"}
 _NAME = re.compile(r"\w[\w-]*")
 
 
@@ -112,6 +114,12 @@ def _rule(key: str, rule: Any, file: str) -> dict[str, list[int | str]]:
                 f"{key}.where.{name} is {value!r}, which is not {_IN_WORDS[kind]}.",
                 where=f"{key}.where.{name} in {file}",
                 hint=f"{name}: {example}",
+            )
+        if name.endswith("roles") and (unknown := [item for item in items if item not in ROLES]):
+            raise UserError(
+                f"A parameter has no role '{unknown[0]}'.",
+                where=f"{key}.where.{name} in {file}",
+                choices=nearest(unknown[0], ROLES) or ROLES,
             )
         listed[name] = items
     return listed

@@ -23,8 +23,10 @@ _DROPOUTS = (
 # Of other libraries' modules that drop something at random, and of their probability.
 _DROPPING_NAMES = ("Dropout", "DropPath", "StochasticDepth")
 _PROBABILITIES = ("p", "drop_prob", "prob", "drop_rate")
-# PyTorch's optimizers that shrink weights directly, without saying so in their parameter groups.
-_DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon", "Lion", "SGDW", "AdamWScheduleFree"})
+# Optimizers that shrink weights directly, without saying so in their parameter groups.
+_DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon", "Lion", "SGDW", "AdamWScheduleFree", "SOAP"})
+# Optimizers whose momentum is the weight of a mean: it does not make their updates larger.
+_OF_A_MEAN = frozenset({"Muon", "SGDScheduleFree"})
 
 
 def depends_on_mode(module: nn.Module) -> bool:
@@ -133,10 +135,14 @@ def parameter_groups(
                 parameters=tuple(place[id(p)] for p in group["params"] if id(p) in place),
                 learning_rate=_number(group.get("lr")),
                 weight_decay=_number(group.get("weight_decay")),
-                momentum=_number(first),
+                momentum=_number(None if type(member).__name__ in _OF_A_MEAN else first),
                 second_momentum=_number(second),
                 epsilon=_number(group.get("eps")),
-                decoupled=bool(group.get("decoupled_weight_decay", class_decouples)),
+                decoupled=bool(
+                    group.get(
+                        "decoupled_weight_decay", group.get("weight_decouple", class_decouples)
+                    )
+                ),
             )
         )
     return tuple(found)

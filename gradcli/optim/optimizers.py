@@ -237,6 +237,8 @@ def _rehearse(member: _Member, settings: Mapping[str, Any], device: torch.device
             whole = {**settings, **part.own}
             try:
                 optimizer = construct(member.optimizer_class, [{"params": copies}], whole)
+            except UserError:
+                raise
             except Exception as error:
                 raise UserError(
                     f"{name} refuses its settings: {error}", where=part.where

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gradcli.errors import UserError, nearest
+from gradcli.optim.roles import roles
 
 #: A rule: what a parameter must be, by property. Each property lists the patterns of which one must
 #: match, or none if its name begins with `not_`. An empty rule takes everything.
@@ -54,9 +55,11 @@ def route(model: nn.Module, groups: Sequence[RuledGroup]) -> dict[str, dict[str,
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     routed: dict[str, dict[str, nn.Parameter]] = {group.name: {} for group in groups}
     left = []
+    role_of = roles(model)
     for name, parameter in trained.items():
         owner = model.get_submodule(name.rpartition(".")[0])
-        taker = next((one for one in groups if meets(one.rule, name, parameter, owner)), None)
+        what = (name, parameter, owner, role_of[name])
+        taker = next((one for one in groups if meets(one.rule, *what)), None)
         if taker is None:
             left.append(name)
         else:
@@ -75,7 +78,7 @@ def route(model: nn.Module, groups: Sequence[RuledGroup]) -> dict[str, dict[str,
     return routed
 
 
-def meets(rule: Rule, name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
+def meets(rule: Rule, name: str, parameter: nn.Parameter, owner: nn.Module, role: str) -> bool:
     """Whether a parameter meets a rule.
 
     Args:
@@ -84,11 +87,13 @@ def meets(rule: Rule, name: str, parameter: nn.Parameter, owner: nn.Module) -> b
         parameter: the parameter.
         owner: the module that has it; the names of its class and of the classes from which that
             derives are its kinds.
+        role: of the parameter, from `roles`.
     """
     values = {
         "dimensions": [str(parameter.ndim)],
         "modules": [kind.__name__ for kind in type(owner).__mro__],
         "names": [name],
+        "roles": [role],
     }
     return all(
         _any_matches(values[key.removeprefix("not_")], patterns) is not key.startswith("not_")
@@ -107,16 +112,25 @@ def _takes_nothing(
     trained: Mapping[str, nn.Parameter],
 ) -> UserError:
     """Return the error for a group without parameters, with the reason."""
+    role_of = roles(model)
     for name, parameter in trained.items():
-        owner = model.get_submodule(name.rpartition(".")[0])
-        if meets(group.rule, name, parameter, owner):
-            earlier = next(one for one in groups if meets(one.rule, name, parameter, owner))
+        what = (name, parameter, model.get_submodule(name.rpartition(".")[0]), role_of[name])
+        if meets(group.rule, *what):
+            earlier = next(one for one in groups if meets(one.rule, *what))
             return UserError(
                 f"The group '{group.name}' takes no parameter: '{earlier.name}', which comes "
                 f"before it, takes {name} and all others that it could take.",
                 where=group.where,
                 hint=f"'{group.name}' before '{earlier.name}': the first rule that is met counts",
             )
+    wanted, present = group.rule.get("roles", ()), {role_of[name] for name in trained}
+    if wanted and present.isdisjoint(map(str, wanted)):
+        return UserError(
+            f"The group '{group.name}' takes no parameter: this model has no "
+            f"{' or '.join(map(str, wanted))} weights to train.",
+            where=f"{group.where}.where",
+            hint="a model with more layers, or an optimizer without this group",
+        )
     patterns = [str(one) for one in group.rule.get("names", ())]
     kinds = [str(one) for one in group.rule.get("modules", ())]
     owned = {name.rpartition(".")[0]: None for name in trained}

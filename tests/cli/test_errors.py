@@ -34,7 +34,7 @@ def test_a_misspelt_option_ends_the_process_with_an_answer(spawn):
         (["train", "--lr", "nan"], ["optimizer.lr is nan", "try: optimizer.lr=0.001"]),
         (["train", "--lr", "-1"], ["optimizer.lr is -1", "0 or more", "optimizer.lr=0.001"]),
         (["train", "optimizer@x=sgd"], ["nothing reads it", "try: optimizer=sgd"]),
-        (["compare-optimizers", "--optimizers", "lion,sgd"], ["--config-dir DIR", "lion.yaml"]),
+        (["compare-optimizers", "--optimizers", "sophia,sgd"], ["--config-dir DIR", "sophia.yaml"]),
         (["compare-optimizers", "--lrs", "0.1,inf"], ["finite numbers above 0", "--lrs auto"]),
         (["train", "--epochs", "0"], ["epochs is 0", "try: epochs=1"]),
         (["train", "--config-dir", "nowhere"], ["nowhere is not a folder", "--config-dir"]),

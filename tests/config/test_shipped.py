@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from gradcli.config import compose_train
 from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, shipped_configs
+from gradcli.config.targets import SHIPPED_CLASSES
 from gradcli.data import idx, load_dataset
 from gradcli.records import StepRecords, norm_by_layer
 from gradcli.workflows.building import build_trainer
@@ -60,13 +62,28 @@ def test_a_file_begins_by_saying_what_it_is(path):
     assert len(first) > 10
 
 
+def require(option):
+    """Skip the test if an option needs what is not installed."""
+    target = yaml.safe_load((CONFIGS / f"{option}.yaml").read_text()).get("_target_")
+    if target in SHIPPED_CLASSES:
+        pytest.importorskip(target.partition(".")[0], reason="it is in the extra `optimizers`")
+    if option == "optimizer/muon" and not hasattr(torch.optim, "Muon"):
+        pytest.skip("torch 2.9 has it")
+
+
 @pytest.mark.parametrize("option", OTHERS)
 def test_an_option_trains(option, few_digits):
+    require(option)
     composed = compose_train([option.replace("/", "="), "data=mnist5k"])
     steps, norms = first_step(composed, few_digits)
     assert np.isfinite(steps.loss).all()
     assert np.isfinite(norms).all()
     assert (norms > 0).all()
+
+
+def test_an_option_takes_only_classes_that_are_allowed_and_each_of_those_is_needed():
+    targets = {yaml.safe_load(path.read_text())["_target_"] for path in CONFIGS.glob("optimizer/*")}
+    assert targets >= SHIPPED_CLASSES.keys()
 
 
 def write_images(folder):

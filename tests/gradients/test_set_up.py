@@ -247,12 +247,22 @@ class MyAdamW(torch.optim.AdamW):
         (lambda p: torch.optim.NAdam(p, decoupled_weight_decay=True), True),
         (lambda p: torch.optim.NAdam(p), False),
         (lambda p: Lion({"params": p}), True),
+        (lambda p: Plain({"params": p, "weight_decouple": True}), True),
+        (lambda p: Lion({"params": p, "weight_decouple": False}), False),
         (lambda p: Plain({"params": p}), False),
     ],
 )
 def test_which_optimizers_shrink_weights_directly(make, expected):
     parameters = [nn.Parameter(torch.ones(1))]
     assert group_of(make(parameters), parameters).decoupled is expected
+
+
+def test_a_momentum_that_is_the_weight_of_a_mean_is_none_that_adds_up():
+    parameters = [nn.Parameter(torch.ones(1))]
+    made = type("Muon", (Plain,), {})({"params": parameters, "momentum": 0.95})
+    assert math.isnan(group_of(made, parameters).momentum)
+    summing = torch.optim.SGD(parameters, momentum=0.95)
+    assert group_of(summing, parameters).momentum == 0.95
 
 
 def test_groups_name_parameters_by_their_place_and_leave_out_others():

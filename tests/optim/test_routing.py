@@ -78,9 +78,9 @@ def test_a_parameter_counts_once_and_a_frozen_one_not_at_all():
 
 def test_names_and_classes_are_told_apart_by_case():
     linear, weight = nn.Linear(2, 2), nn.Parameter(torch.zeros(2, 2))
-    assert meets({"modules": ["Linear"]}, "a.Weight", weight, linear)
-    assert not meets({"modules": ["linear"]}, "a.Weight", weight, linear)
-    assert not meets({"names": ["*.weight"]}, "a.Weight", weight, linear)
+    assert meets({"modules": ["Linear"]}, "a.Weight", weight, linear, "hidden")
+    assert not meets({"modules": ["linear"]}, "a.Weight", weight, linear, "hidden")
+    assert not meets({"names": ["*.weight"]}, "a.Weight", weight, linear, "hidden")
 
 
 def test_a_parameter_that_no_group_takes_is_named():

@@ -8,10 +8,16 @@ from gradcli.config.targets.keyword_arguments import (
     configured_rate,
     keywords,
 )
-from gradcli.config.targets.resolving import ALLOWED_PACKAGES, construct, resolve_target
+from gradcli.config.targets.resolving import (
+    ALLOWED_PACKAGES,
+    SHIPPED_CLASSES,
+    construct,
+    resolve_target,
+)
 
 __all__ = [
     "ALLOWED_PACKAGES",
+    "SHIPPED_CLASSES",
     "Keyword",
     "accepts",
     "check_arguments",

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
+from gradcli.extras.missing import not_installed
 from gradcli.system.source_files import module_from_file
 
 Member = TypeVar("Member")
@@ -65,6 +66,18 @@ def import_module(name: str, where: str) -> ModuleType:
         ) from None
     finally:
         sys.path.remove(str(Path.cwd()))
+
+
+def module_of_extra(name: str, library: str, where: str) -> ModuleType:
+    """Import a module of a library that the extra `optimizers` installs.
+
+    Raises:
+        UserError: if it is not installed, or cannot be imported.
+    """
+    try:
+        return _imported(name, where)
+    except ModuleNotFoundError as error:
+        raise not_installed(library, "optimizers", error, what="This optimizer") from error
 
 
 def _imported(name: str, where: str) -> ModuleType:

@@ -12,11 +12,27 @@ from typing import Any
 
 from gradcli.comparison.engine import Engine
 from gradcli.config.schema import Section
-from gradcli.config.targets.importing import allowed_module, name_of_allowed, public_name
+from gradcli.config.targets.importing import (
+    allowed_module,
+    module_of_extra,
+    name_of_allowed,
+    public_name,
+)
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 from gradcli.records import Recorder
 
 ALLOWED_PACKAGES = ("torch.optim", "torch.nn", "gradcli")
+
+#: The classes that shipped options take from libraries of the extra `optimizers`, and under which
+#: name a library is installed. Nothing else of these libraries is allowed unless the user says so.
+SHIPPED_CLASSES = {
+    "pytorch_optimizer.AdEMAMix": "pytorch-optimizer",
+    "pytorch_optimizer.Lion": "pytorch-optimizer",
+    "pytorch_optimizer.Prodigy": "pytorch-optimizer",
+    "pytorch_optimizer.SOAP": "pytorch-optimizer",
+    "schedulefree.AdamWScheduleFree": "schedulefree",
+    "schedulefree.SGDScheduleFree": "schedulefree",
+}
 
 
 def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> type:
@@ -29,12 +45,13 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
 
     Raises:
         UserError: if the package is not allowed, there is no such class, or it is not of the
-            kind that the group asks for.
+            kind that the group asks for, or its library is not installed.
     """
     target = section.target
     packages = (*ALLOWED_PACKAGES, *map(name_of_allowed, allowed))
     where = f"{section.key}._target_ in {file}"
-    if not any(target.startswith(f"{package}.") for package in packages):
+    library = SHIPPED_CLASSES.get(target)
+    if library is None and not any(target.startswith(f"{package}.") for package in packages):
         package = target.split(".")[0]
         raise UserError(
             f"'{target}' is not in a package that configs may use ({', '.join(packages)}).",
@@ -42,7 +59,11 @@ def resolve_target(section: Section, file: str, allowed: Sequence[str] = ()) -> 
             hint=f"--allow-import {package}, if you trust what it runs",
         )
     module_name, _, class_name = target.rpartition(".")
-    module = allowed_module(module_name, allowed, where)
+    module = (
+        allowed_module(module_name, allowed, where)
+        if library is None
+        else module_of_extra(module_name, library, where)
+    )
     kind = _kind(section.group)
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
