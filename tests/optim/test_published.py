@@ -219,7 +219,7 @@ def test_schedule_free_without_interpolation_is_the_mean_of_the_iterates(name, p
     """Polyak's averaging, whose gradients are those at the iterates themselves (section 2)."""
     little = 1e-5  # 0 is refused
     own = {"betas": [little, 0.999]} if settings else {"momentum": little}
-    optimizer, keywords = shipped(name, lr=0.1, **own)
+    optimizer, keywords = shipped(name, lr=0.1, warmup_steps=0, **own)
     iterates = [trained(plain, {"lr": 0.1, **settings}, steps) for steps in range(1, 21)]
     means = [torch.stack(one).mean(0) for one in zip(*iterates, strict=True)]
     assert_equal(trained(optimizer, keywords), means, 1e-4)
