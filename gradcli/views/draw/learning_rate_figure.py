@@ -128,9 +128,8 @@ def _learning_rates_of_arm(
     )
     fresh = arm.val_score
     if fresh.count:
-        low, high = fresh.ci95 if fresh.count > 1 else (fresh.mean, fresh.mean)
-        if summary.info.metric.is_accuracy:
-            low, high = max(low, 0.0), min(high, 1.0)
+        known = math.isfinite(sum(fresh.ci95))
+        low, high = fresh.ci95 if known else (fresh.mean, fresh.mean)
         axes.errorbar(
             arm.learning_rate * 1.06,  # next to the chosen one, which it would hide
             fresh.mean,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gradcli.comparison.results import TrialRecords
+from gradcli.comparison.statistics import summarise_scores
 from gradcli.records import EvalRecord
 from gradcli.views.draw import comparison_figures
 from gradcli.views.draw.arm_marks import accuracy_ticks, apart, listed, look, subject
@@ -189,13 +190,16 @@ def test_a_long_list_of_arms_is_cut():
     assert listed(list("abcdef")) == "a, b, c and 3 more"
 
 
-def test_an_interval_in_a_picture_stays_within_1(make_comparison):
+@pytest.mark.parametrize("scores", [[0.99], [0.99] * 3, [0.98, 0.99]])
+def test_the_bar_of_an_interval_is_its_ends_or_none(make_comparison, scores):
     summary = make_comparison()
     first, *others = summary.ranking
-    wide = replace(first, val_score=replace(first.val_score, mean=0.99, ci95=(0.9, 1.1)))
-    figure = learning_rates_figure(replace(summary, ranking=(wide, *others)))
-    bars = [path.vertices for one in figure.axes[0].collections for path in one.get_paths()]
-    assert max(vertices[:, 1].max() for vertices in bars) == pytest.approx(1.0)
+    fresh = replace(first, val_score=summarise_scores(scores, (0.0, 1.0)))
+    figure = learning_rates_figure(replace(summary, ranking=(fresh, *others)))
+    (bar,) = figure.axes[0].collections[0].get_paths()
+    low, high = bar.vertices[:, 1]
+    ends = fresh.val_score.ci95
+    assert (low, high) == pytest.approx(ends if math.isfinite(ends[0]) else (0.99, 0.99))
 
 
 def test_a_panel_without_anything_is_left_out(make_comparison, make_records):
