@@ -202,6 +202,57 @@ def test_the_bar_of_an_interval_is_its_ends_or_none(make_comparison, scores):
     assert (low, high) == pytest.approx(ends if math.isfinite(ends[0]) else (0.99, 0.99))
 
 
+def test_a_long_interval_does_not_squeeze_the_scores(make_comparison):
+    """Two seeds may have one from 0.2 to 1, which is as high as ten scores apart."""
+    summary = make_comparison()
+    first, *others = summary.ranking
+    fresh = replace(first.val_score, ci95=(0.2, 1.0))
+    figure = learning_rates_figure(
+        replace(summary, ranking=(replace(first, val_score=fresh), *others))
+    )
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    scores = [one.val_score for one in summary.tuning if math.isfinite(one.val_score)]
+    scores += [arm.val_score.mean for arm in summary.ranking]
+    to_axes = axes.transScale + axes.transLimits
+    heights = [to_axes.transform((0.01, score))[1] for score in (min(scores), max(scores))]
+    assert heights[1] - heights[0] > 0.5
+
+
+def test_the_ticks_of_steps_are_whole(make_comparison, make_records):
+    summary = make_comparison()
+    measured = {one.arm: [make_records(one, [1.0] * 9)] for one in summary.trials}
+    for figure in (
+        comparison_figures._norms_figure(summary, measured),
+        comparison_figures._curves_figure(summary, measured),
+    ):
+        figure.draw_without_rendering()
+        ticks = [tick for axes in figure.axes[:2] for tick in axes.get_xticks()]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
+
+
+def test_a_name_is_broken_between_its_words(make_comparison):
+    summary = make_comparison()
+    name = "adam augment=none model.hidden=[64,64]"
+
+    def renamed(arm: str) -> str:
+        return name if arm == "adam" else arm
+
+    info = replace(
+        summary.info,
+        arms=tuple(replace(one, name=renamed(one.name)) for one in summary.info.arms),
+    )
+    summary = replace(
+        summary,
+        info=info,
+        ranking=tuple(replace(one, name=renamed(one.name)) for one in summary.ranking),
+        tuning=tuple(replace(one, arm=renamed(one.arm)) for one in summary.tuning),
+    )
+    texts = [text.get_text() for text in learning_rates_figure(summary).axes[0].texts]
+    assert "adam augment=none\nmodel.hidden=[64,64]\nlr 0.002" in texts
+
+
 def test_a_panel_without_anything_is_left_out(make_comparison, make_records):
     summary = make_comparison()
     whole = {one.arm: [make_records(one)] for one in summary.trials}
