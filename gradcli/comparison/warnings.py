@@ -200,7 +200,9 @@ def warn_of_no_result(arm: str, statuses: Sequence[TrialStatus]) -> ComparisonWa
     """
     lost = [one for one in ("diverged", "failed") if one in statuses]
     trials = _count(len(statuses), "tuning trial")
-    if len(lost) == 1 and len(set(statuses)) == 1:
+    if not lost:
+        what = f"the validation score of {trials} is not a number"
+    elif len(lost) == 1 and len(set(statuses)) == 1:
         what = f"all {trials} {lost[0]}" if len(statuses) > 1 else f"its {trials[2:]} {lost[0]}"
     else:
         what = ", ".join(f"{statuses.count(one)} of {trials} {one}" for one in lost)
