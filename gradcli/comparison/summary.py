@@ -66,10 +66,10 @@ class ArmTrials:
         """The arm's name."""
         return self.state.arm.name
 
-    @property
-    def validation(self) -> Summary:
-        """The validation scores of its measuring trials."""
-        return summarise_scores([_of_finished(one, one.val_score) for one in self.measuring])
+    def validation(self, metric: Metric) -> Summary:
+        """Summarise the validation scores of its measuring trials, by `metric`."""
+        scores = [_of_finished(one, one.val_score) for one in self.measuring]
+        return summarise_scores(scores, metric.bounds)
 
     def test_scores(self, seeds: int) -> list[float]:
         """Return the test score for each of the seeds; NaN if there is none."""
@@ -83,6 +83,7 @@ def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreCom
         {arm.name: arm.test_scores(seeds) for arm in arms},
         direction=info.metric.direction,
         resolution=1 / max(1, info.data.test) if info.metric.is_accuracy else 0.0,
+        bounds=info.metric.bounds,
         by_example={arm.name: [one.example_scores for one in arm.measuring] for arm in arms},
     )
 
@@ -135,7 +136,7 @@ def warn(
         ),
         *(warn_of_no_result(name, statuses) for name, statuses in hopeless.items()),
         *warn_where_validation_disagrees(
-            compared, {arm.name: arm.validation for arm in arms}, metric
+            compared, {arm.name: arm.validation(metric) for arm in arms}, metric
         ),
         *warn_of_seeds_alone(compared.pairs),
     )
@@ -181,7 +182,7 @@ def _ranked(
     arm: ArmTrials, placed: ArmResult, places: tuple[int, int] | None, metric: Metric
 ) -> RankedArm:
     state, measuring = arm.state, arm.measuring
-    validation = arm.validation
+    validation = arm.validation(metric)
     tuned = _by_rate(arm)
     scores = [mean([_of_finished(one, one.val_score) for one in tuned[rate]]) for rate in tuned]
     return RankedArm(
@@ -217,8 +218,8 @@ def _further(measuring: Sequence[TrialResult]) -> tuple[FurtherSummary, ...]:
     return tuple(
         FurtherSummary(
             metric,
-            val=summarise_scores([one.val for one in found]),
-            test=summarise_scores([one.test for one in found]),
+            val=summarise_scores([one.val for one in found], metric.bounds),
+            test=summarise_scores([one.test for one in found], metric.bounds),
         )
         for metric, found in scores.items()
     )

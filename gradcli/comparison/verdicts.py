@@ -27,7 +27,8 @@ class Summary:
     std: float
     """The sample deviation (n - 1 in the denominator); NaN with fewer than two scores."""
     ci95: ConfidenceInterval
-    """mean ± t(n-1) · std / √n; unbounded with fewer than two scores."""
+    """mean ± t(n-1) · std / √n, cut where scores end; unbounded with fewer than two scores, and
+    if all agree exactly."""
 
 
 @dataclass(frozen=True, slots=True)

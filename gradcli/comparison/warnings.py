@@ -19,6 +19,7 @@ from gradcli.comparison.statistics import (
     separable_effect,
 )
 from gradcli.comparison.verdicts import ArmResult, ComparisonWarning, PairResult, Summary
+from gradcli.notation import numbers
 from gradcli.records import Metric
 
 # With a difference of three deviations the same arm is ahead at 999 of 1000 seeds. Too few seeds
@@ -151,11 +152,12 @@ def warn_where_validation_disagrees(
         behind = metric.merit(validation[loser].mean - validation[winner].mean)
         if pair.verdict == "tie" or not behind > 0:
             continue
+        worse = numbers.score(behind)
         warned.add((winner, loser))
         yield ComparisonWarning(
             "validation-disagrees",
             (winner, loser),
-            f"{winner} is better than {loser} on the test examples, but {behind:.4f} worse on "
+            f"{winner} is better than {loser} on the test examples, but {worse} worse on "
             "validation: the difference may be one between these examples.",
         )
     scored = {
@@ -167,7 +169,8 @@ def warn_where_validation_disagrees(
         yield ComparisonWarning(
             "validation-disagrees",
             (first, best),
-            f"{first} is first on the test examples, but on validation {best} is, by {ahead:.4f}.",
+            f"{first} is first on the test examples, but on validation {best} is, by "
+            f"{numbers.score(ahead)}.",
         )
 
 
@@ -197,7 +200,9 @@ def warn_of_no_result(arm: str, statuses: Sequence[TrialStatus]) -> ComparisonWa
     """
     lost = [one for one in ("diverged", "failed") if one in statuses]
     trials = _count(len(statuses), "tuning trial")
-    if len(lost) == 1 and len(set(statuses)) == 1:
+    if not lost:
+        what = f"the validation score of {trials} is not a number"
+    elif len(lost) == 1 and len(set(statuses)) == 1:
         what = f"all {trials} {lost[0]}" if len(statuses) > 1 else f"its {trials[2:]} {lost[0]}"
     else:
         what = ", ".join(f"{statuses.count(one)} of {trials} {one}" for one in lost)

@@ -93,14 +93,19 @@ def _healthy(evidence: Evidence, tested: list[str]) -> Finding | None:
             f"{numbers.norm(guessing)}."
         )
     every = "every trained layer" if aside.any() else "every layer"
+    sizes = (
+        f"Gradients reach {every}: relative to the weights, the smallest is "
+        f"{numbers.norm(spread)} times the largest."
+    )
+    if norms.shape[1] == 1:
+        sizes = f"Gradients reach the only {'trained ' if aside.any() else ''}layer."
     return Finding(
         code="healthy",
         severity="info",
         layer=None,
         evidence=facts,
         threshold=f"none of: {', '.join(dict.fromkeys(tested))}",
-        message=f"Gradients reach {every}: relative to the weights, the smallest is "
-        f"{numbers.norm(spread)} times the largest. {updates}{_of_a_sum(evidence)}",
+        message=f"{sizes} {updates}{_of_a_sum(evidence)}",
         override=None,
     )
 

@@ -7,7 +7,7 @@ the same numbers. Memory is bounded, however long the run was.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -104,7 +104,8 @@ def summarise_run(
         ),
         findings=diagnose(evidence),
         fault=run.fault,
-        notes=_notes(run, steps),
+        notes=(*_notes_on_damage(run, steps), *_notes_on_scores(run)),
+        steps_are_damaged=bool(_notes_on_damage(run, steps)),
         clip_outlook=clip_outlook(run.steps.grad_norm_before_clip),
         groups=tuple(
             GroupSummary(group, *rates, norms.of_groups.of_column(index))
@@ -177,7 +178,19 @@ def _probed(records: dict[str, ProbeRecord], layers: tuple[LayerInfo, ...]) -> P
     )
 
 
-def _notes(run: Run, steps: int) -> tuple[str, ...]:
+def _notes_on_scores(run: Run) -> Iterator[str]:
+    """Say that no evaluation has a score, though the loss is a number: then the metric has none."""
+    evals = [one for one in run.evals if one.split == "val"]
+    unknown = evals and all(math.isnan(one.score) for one in evals)
+    if unknown and any(math.isfinite(one.loss) for one in evals):
+        yield (
+            f"{run.info.metric.name} was not a number (NaN) at any of "
+            f"{numbers.count(len(evals), 'evaluation')} on validation: no epoch could be chosen "
+            "by it."
+        )
+
+
+def _notes_on_damage(run: Run, steps: int) -> tuple[str, ...]:
     """Say how much is left of a log of steps that is damaged."""
     if run.status == "running" or not _steps_are_damaged(run):
         return ()

@@ -63,6 +63,14 @@ def score(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1e5 else norm(value)
 
 
+def score_change(value: float) -> str:
+    """Write how much a score changes, in the notation of `score`; a zero has no sign."""
+    text = score(value)
+    if not text.strip("-0."):
+        return text.lstrip("-") or ABSENT
+    return f"+{text}" if value > 0 else text
+
+
 def count(number: int, noun: str = "") -> str:
     """Write a whole number with a thousands separator, and its noun in singular or plural."""
     if not noun:

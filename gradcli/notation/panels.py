@@ -35,16 +35,30 @@ def finite_or_gap(values: Doubles) -> Doubles:
 
 
 def log_scale(axes: Axes, values: Doubles) -> None:
-    """Use a logarithmic axis with plain numbers if every finite value is positive."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    """Use a logarithmic axis if every finite value is positive; numbers are written out."""
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() > 0:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         if finite.max() < 1000 * finite.min():
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    plain_numbers(axes)
+
+
+def plain_numbers(axes: Axes) -> None:
+    """Write each number at the ticks whole: none is split into an offset or a factor."""
+    from matplotlib.ticker import StrMethodFormatter
+
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def whole_steps(axes: Axes) -> None:
+    """Put the ticks along the bottom at whole numbers: there is no half a step."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def legend_above(

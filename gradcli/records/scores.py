@@ -31,6 +31,22 @@ class Metric:
         """Whether it is a share of examples that are right, between 0 and 1."""
         return self.name == "accuracy"
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest score there can be; infinite where none is known."""
+        return _BOUNDS.get((self.name, self.direction), (-math.inf, math.inf))
+
+
+#: Of the metrics that are known by name; a metric of one's own may share the name alone.
+_BOUNDS: dict[tuple[str, Direction], tuple[float, float]] = {
+    ("accuracy", "maximize"): (0.0, 1.0),
+    ("top5", "maximize"): (0.0, 1.0),
+    ("r2", "maximize"): (-math.inf, 1.0),
+    ("mse", "minimize"): (0.0, math.inf),
+    ("mae", "minimize"): (0.0, math.inf),
+    ("rmse", "minimize"): (0.0, math.inf),
+    ("cross_entropy", "minimize"): (0.0, math.inf),
+}
 
 #: The metric of classification, and of every run from before there were others.
 ACCURACY = Metric("accuracy", "maximize")

@@ -119,7 +119,10 @@ class TrainSummary:
     findings: tuple[Finding, ...]
     fault: FaultRecord | None = None
     notes: tuple[str, ...] = ()
-    """What a reader must know first: that damaged rows of the logs were left out."""
+    """What a reader must know first: that damaged rows of the logs were left out, or that the
+    metric never had a value."""
+    steps_are_damaged: bool = False
+    """Whether rows of the log of steps were left out."""
     groups: tuple[GroupSummary, ...] = ()
     """Those of `optimizer.groups`; empty if the config has none."""
     clip_outlook: ClipOutlook | None = None

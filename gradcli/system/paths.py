@@ -30,7 +30,7 @@ class Paths:
 
     def trusting(self, files: Sequence[str]) -> Paths:
         """Allow files to run as well."""
-        return replace(self, allow_import=tuple(dict.fromkeys([*self.allow_import, *files])))
+        return replace(self, allow_import=_once([*self.allow_import, *files]))
 
     def absolute(self, path: Path) -> Path:
         """Return a path that the command was given, wherever the process is now."""
@@ -42,7 +42,7 @@ class Paths:
             self,
             data_dir=self.data_dir or recorded.data_dir,
             config_dir=self.config_dir or recorded.config_dir,
-            allow_import=tuple(dict.fromkeys([*self.allow_import, *recorded.allow_import])),
+            allow_import=_once([*self.allow_import, *recorded.allow_import]),
         )
 
     def arguments(self, *, runs: bool = True, beside: Sequence[str] = ()) -> list[str]:
@@ -65,6 +65,14 @@ class Paths:
         for package in self.allow_import:
             arguments += [_ALLOW_IMPORT, package]
         return options_beside(arguments, beside)
+
+
+def _once(allowed: Sequence[str]) -> tuple[str, ...]:
+    """Return packages and files without repetitions; of two spellings of a file, the first."""
+    kept: dict[str, str] = {}
+    for one in allowed:
+        kept.setdefault(os.path.realpath(one) if one.endswith(".py") else one, one)
+    return tuple(kept.values())
 
 
 def options_beside(options: Sequence[str], words: Sequence[str]) -> list[str]:

@@ -198,8 +198,9 @@ def _is_best(record: object, writer: RunWriter, metric: Metric) -> bool:
     if not isinstance(record, EvalRecord) or record.split != "val":
         return False
     evals = load_run(writer.directory).evals
-    earlier = [metric.merit(one.score) for one in evals if one.split == "val"]
-    return metric.merit(record.score) > max(earlier[:-1], default=-math.inf)
+    earlier = [metric.merit(one.score) for one in evals if one.split == "val"][:-1]
+    known = [merit for merit in earlier if not math.isnan(merit)]
+    return metric.merit(record.score) > max(known, default=-math.inf)
 
 
 def _save_fault(

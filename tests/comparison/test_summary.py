@@ -52,7 +52,8 @@ def test_validation_is_that_of_the_trials_that_finished(make_arm, make_result):
             make_result(val_score=0.1, status="diverged"),
         ]
     )
-    assert (arm.validation.count, arm.validation.mean) == (2, pytest.approx(0.85))
+    validation = arm.validation(ACCURACY)
+    assert (validation.count, validation.mean) == (2, pytest.approx(0.85))
 
 
 def test_the_score_of_a_trial_that_diverged_is_below_every_other(make_arm, make_result):

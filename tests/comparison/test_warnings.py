@@ -214,6 +214,7 @@ def test_verdicts_over_seeds_alone_say_so():
         (["diverged"] * 3, "all 3 tuning trials diverged"),
         (["failed"] * 2, "all 2 tuning trials failed"),
         (["diverged"], "its tuning trial diverged"),
+        (["finished"] * 2, "the validation score of 2 tuning trials is not a number"),
         (["diverged", "failed", "finished"], "1 of 3 tuning trials diverged, 1 of 3 tuning trials"),
     ],
 )

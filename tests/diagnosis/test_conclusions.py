@@ -76,6 +76,12 @@ def test_layers_that_are_not_trained_are_left_out(run_evidence, setup_record, as
     assert found.evidence["smallest_to_largest_layer"] == 0.5
 
 
+def test_a_single_trained_layer_is_compared_with_no_other(run_evidence, setup_record):
+    setup = setup_record(requires_grad=(False, False, False, False, True, True))
+    found = only(run_evidence(setup=setup, norms=(0, 0, 2), ratios=(0.0, 0.0, 0.01)))
+    assert found.message.startswith("Gradients reach the only trained layer. The median update")
+
+
 @pytest.mark.parametrize(
     ("own_loop", "steps", "code"),
     [(False, 20, "undetermined"), (True, 59, "healthy"), (True, 60, "undetermined")],

@@ -71,3 +71,20 @@ def test_a_score_has_four_decimals_unless_it_is_huge() -> None:
 @pytest.mark.parametrize("value", [0.0518, 0.00123, 5.18e-5, 12.3, math.nan])
 def test_small_numbers_are_written_one_way(value: float) -> None:
     assert numbers.ratio(value) == numbers.known_norm(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.00123, "+0.0012"),
+        (-0.00123, "-0.0012"),
+        (-4499842.7608, "-4.50e+06"),
+        (65992760.9, "+6.60e+07"),
+        (0.0, "0.0000"),
+        (-0.00004, "0.0000"),
+        (math.inf, "+inf"),
+        (math.nan, "-"),
+    ],
+)
+def test_a_change_of_a_score_has_a_sign_unless_it_is_zero(value, text):
+    assert numbers.score_change(value) == text

@@ -43,3 +43,11 @@ def test_a_problem_among_the_words_is_permission_enough(tmp_path, monkeypatch):
     for word in ("problem=own.py:mine", "problem=own.py", f"problem={own}:mine"):
         assert paths.arguments(beside=["seed=1", word]) == everything[2:]
     assert paths.arguments(beside=["problem=elsewhere/own.py:mine"]) == everything
+
+
+def test_a_file_is_allowed_once_however_it_is_spelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = str(tmp_path / "mine.py")
+    recorded = Paths(allow_import=[whole, "package", str(tmp_path / "other.py")])
+    paths = Paths(allow_import=["mine.py"]).completed_by(recorded).trusting(["./mine.py", whole])
+    assert paths.allow_import == ("mine.py", "package", str(tmp_path / "other.py"))

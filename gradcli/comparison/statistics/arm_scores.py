@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,23 +22,35 @@ LEVEL = 0.05
 EVERYTHING: ConfidenceInterval = (-math.inf, math.inf)
 
 
-def summarise_scores(scores: ArrayLike) -> Summary:
+def summarise_scores(scores: ArrayLike, bounds: ConfidenceInterval = EVERYTHING) -> Summary:
     """Return mean, deviation and 95% t interval of the finite ones among `scores` (n,).
 
-    The interval has no bounds: that of an accuracy may reach above 1.
+    The interval is cut at the `bounds` that no score can pass, unless a score passes them. Scores
+    that agree exactly have none: their deviation of 0 is luck, or the coarseness of the score.
     """
     values = np.asarray(scores, dtype=np.float64)
-    return summarise_finite(values[np.isfinite(values)])
+    found = values[np.isfinite(values)]
+    summary = summarise_finite(found)
+    if found.size < 2:
+        return summary
+    if np.ptp(found) == 0:
+        return replace(summary, std=0.0, ci95=EVERYTHING)
+    if found.min() < bounds[0] or found.max() > bounds[1]:
+        return summary
+    low, high = summary.ci95
+    return replace(summary, ci95=(max(low, bounds[0]), min(high, bounds[1])))
 
 
 def rank_arms(
-    scores: Mapping[str, NDArray[np.float64]], direction: Direction = "maximize"
+    scores: Mapping[str, NDArray[np.float64]],
+    direction: Direction = "maximize",
+    bounds: ConfidenceInterval = EVERYTHING,
 ) -> tuple[ArmResult, ...]:
     """Order the arms by their mean score, best first; equal arms keep their order and rank.
 
-    Arms without any score come last, and have no rank.
+    Arms without any score come last, and have no rank. Their intervals are cut at `bounds`.
     """
-    summaries = {name: summarise_scores(values) for name, values in scores.items()}
+    summaries = {name: summarise_scores(values, bounds) for name, values in scores.items()}
     shortfall = {
         name: -merit(summary.mean, direction) if summary.count else math.inf
         for name, summary in summaries.items()

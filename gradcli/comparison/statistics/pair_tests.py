@@ -49,6 +49,7 @@ def compare_arms(
     *,
     direction: Direction = "maximize",
     resolution: float = 0.0,
+    bounds: ConfidenceInterval = EVERYTHING,
     by_example: Mapping[str, ScoresByExample] | None = None,
 ) -> ScoreComparison:
     """Rank the arms and give a verdict on every pair.
@@ -76,13 +77,14 @@ def compare_arms(
         resolution: the distance of neighbouring scores, 1 / examples for an accuracy. Rounding
             alone gives a difference of two scores the variance resolution² / 6 (Sheppard
             1898), and less is never assumed: a few seeds that happen to agree prove nothing.
+        bounds: the lowest and the highest score there can be: an arm's interval ends there.
         by_example: for each arm and seed, the scores of the examples of the same test set.
 
     Raises:
         ValueError: the arms have different numbers of scores.
     """
     checked = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
-    arms = rank_arms(checked, direction)
+    arms = rank_arms(checked, direction, bounds)
     known = by_example or {}
     tests = [
         _test_pair(

@@ -28,9 +28,9 @@ from gradcli.views.compare.verdict_sentences import (
     grounds,
     grouped_verdicts,
     halving_result,
+    interval,
     overlapping_note,
     ranked_sets,
-    score_interval,
     shows_interval,
     verdict,
     warning_sentences,
@@ -108,7 +108,10 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
             above=f"test {metric.name}",
         ),
         Column(
-            "95% interval", [score_interval(arm.test_score.ci95, metric) for arm in arms], rank=1
+            "95% interval",
+            [interval(arm.test_score.ci95) for arm in arms],
+            rank=1,
+            above="over seeds",
         ),
         Column("std", [numbers.score(arm.test_score.std) for arm in arms], rank=2),
         Column("seeds", [f"{arm.test_score.count}" for arm in arms], rank=3, align="right"),
@@ -211,12 +214,8 @@ def _chosen(arm: RankedArm) -> str:
 
 
 def _change(selection: Selection) -> str:
-    """Write the fresh mean minus the selected score; no sign on a zero, `-` without fresh seeds."""
-    change = selection.fresh.mean - selection.selected_score
-    if math.isnan(change):
-        return numbers.ABSENT
-    text = f"{change:+.4f}"
-    return text if text.strip("+-0.") else "0.0000"
+    """Write the fresh mean minus the selected score; `-` without fresh seeds."""
+    return numbers.score_change(selection.fresh.mean - selection.selected_score)
 
 
 def _grid(summary: ComparisonSummary, arm: str) -> list[GridCell]:

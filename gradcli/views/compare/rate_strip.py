@@ -41,16 +41,20 @@ class Strips:
 
     texts: tuple[str, ...]
     low: float
-    """The score of the shortest block, NaN if there is none; `cut` ones are worse."""
+    """The score of the shortest block drawn, NaN if there is none; `cut` ones are worse."""
     high: float
     cut: bool
     """Whether any score is worse than `low`."""
+    ends: str = LEVELS[0] + LEVELS[-1]
+    """The shortest and the tallest block drawn: scores that are close have neighbouring ones."""
 
     def legend(self) -> list[tuple[str, str]]:
         """Return the symbols that occur, each with its meaning."""
         used = "".join(self.texts)
-        least = numbers.score(self.low) + " or worse" * self.cut
-        scale = [(LEVELS[0], least), (LEVELS[-1], numbers.score(self.high))]
+        low, high = numbers.score(self.low), numbers.score(self.high)
+        scale = [(self.ends[0], low + " or worse" * self.cut), (self.ends[1], high)]
+        if low == high:
+            scale = [("".join(dict.fromkeys(self.ends)), high)]
         known = [] if math.isnan(self.low) else scale
         return known + [
             (symbol, "no score" if status == "finished" else status)
@@ -81,11 +85,11 @@ def heat_strips(grids: Sequence[Sequence[GridCell]], metric: Metric) -> Strips:
     if not len(scores):
         return Strips(texts, math.nan, math.nan, False)
     cut = bool(errors.max() > ceiling)
-    worst, best = scores[np.argmax(errors)], scores[np.argmin(errors)]
-    if cut:
-        kept = errors <= ceiling
-        worst = 1 - ceiling if metric.is_accuracy else scores[kept][np.argmax(errors[kept])]
-    return Strips(texts, float(worst), float(best), cut)
+    at_worst, at_best = int(np.argmax(errors)), int(np.argmin(errors))
+    worst, best = float(scores[at_worst]), float(scores[at_best])
+    if cut:  # only errors that are scores, or shares of examples, are ever cut
+        worst = 1 - ceiling if metric.is_accuracy else ceiling
+    return Strips(texts, worst, best, cut, blocks[at_worst] + blocks[at_best])
 
 
 def _errors(scores: Doubles, metric: Metric) -> Doubles:

@@ -165,19 +165,11 @@ def best_at_an_end(arms: Sequence[str]) -> list[str]:
 
 
 def interval(ends: ConfidenceInterval) -> str:
-    """Write an interval of differences; one without ends is absent."""
+    """Write an interval of scores or of differences; one without ends is absent."""
     low, high = ends
     if math.isinf(low):
         return numbers.ABSENT
     return f"{numbers.score(low)} to {numbers.score(high)}"
-
-
-def score_interval(ends: ConfidenceInterval, metric: Metric) -> str:
-    """Write an interval of scores, accuracies cut at 0 and 1; one without ends is absent."""
-    low, high = ends
-    if math.isinf(low) or not metric.is_accuracy:
-        return interval(ends)
-    return interval((max(low, 0.0), min(high, 1.0)))
 
 
 def halving_result(halving: Halving) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradcli.comparison.results import ComparisonSummary
-from gradcli.notation.panels import GREY
+from gradcli.notation.panels import GREY, log_scale, plain_numbers
 from gradcli.records import Doubles, Floats, Metric
 from gradcli.views.compare.arm_phrases import learning_rate
 from gradcli.views.heading import describe_data
@@ -37,6 +37,8 @@ LEAST_LABEL_GAP = 0.07
 """Between the names of two lines, of the height or the width of a picture."""
 LEADER = {"arrowstyle": "-", "alpha": 0.4, "shrinkA": 0}
 """The thin line from a name to what it names."""
+MOST_ABOVE_SCORES = 0.3
+"""The room for intervals above the scores, and below them, of the range of the scores."""
 _LEAST_ERROR = 1e-4
 
 
@@ -69,19 +71,51 @@ def score_scale(axes: Axes, metric: Metric) -> None:
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+    drawn = _scores_drawn(axes)
     if not metric.is_accuracy:
-        # The ends of intervals may lie below 0, where no score does.
-        drawn = np.concatenate([[np.nan], *(line.get_ydata() for line in axes.lines)])
-        if metric.direction == "minimize" and np.nanmin(drawn, initial=math.inf) > 0:
-            axes.set_yscale("log")
-        axes.autoscale_view()  # what is written beside the axes needs their limits
+        # The ends of intervals may lie at 0, where no score does.
+        if metric.direction == "minimize" and np.min(drawn, initial=math.inf) > 0:
+            log_scale(axes, drawn)
+        else:
+            plain_numbers(axes)
+        _leave_out_long_intervals(axes, drawn)
         return
     axes.set_yscale("function", functions=(_height_of_accuracy, lambda height: 1 - 10.0**-height))
+    _leave_out_long_intervals(axes, drawn)
     ticks = accuracy_ticks(*axes.get_ylim())
     few = len(ticks) < FEWEST_TICKS
     axes.yaxis.set_major_locator(MaxNLocator(FEWEST_TICKS + 1) if few else FixedLocator(ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+
+
+def _scores_drawn(axes: Axes) -> Doubles:
+    """Return the finite scores of the lines and points drawn so far, without ends of intervals."""
+    scores = [line.get_ydata() for line in axes.lines if _has_scores(axes, line)]
+    drawn = np.concatenate([[np.nan], *scores]).astype(np.float64)
+    return drawn[np.isfinite(drawn)]
+
+
+def _has_scores(axes: Axes, line: Line2D) -> bool:
+    """Whether the height of a line is a score; that of a mark at the edge of the axes is none."""
+    return line.get_transform() != axes.get_xaxis_transform()
+
+
+def _leave_out_long_intervals(axes: Axes, scores: Doubles) -> None:
+    """Set the limits so that what is above and below the scores takes little of the height.
+
+    The interval of few seeds may be far longer than the scores are apart, and would squeeze them.
+    """
+    axes.autoscale_view()  # what is written beside the axes needs their limits, too
+    if not scores.size:
+        return
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(np.array([scores.min(), scores.max()]))
+    bottom, top = scale.transform(np.array(axes.get_ylim()))
+    room = MOST_ABOVE_SCORES * (high - low)
+    if room > 0:
+        limits = np.array([max(bottom, low - room), min(top, high + room)])
+        axes.set_ylim(*scale.inverted().transform(limits))
 
 
 def accuracy_ticks(low: float, high: float) -> list[float]:

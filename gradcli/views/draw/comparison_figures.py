@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradcli.comparison.results import ComparisonSummary, TrialRecords
-from gradcli.notation.panels import finite_or_gap, log_scale
+from gradcli.notation.panels import finite_or_gap, log_scale, whole_steps
 from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import learning_rate
 from gradcli.views.draw.arm_marks import (
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 
 MOST_HEAT_MAPS = 12
+MOST_LAYER_ROWS = 20
+"""Of a heat map: those of more layers are less high, and half as high still have names."""
 LOSS_BINS = 120
 """Few enough for a bin's mean to be smooth."""
 FEW_MARKERS = 8
@@ -104,8 +106,8 @@ def _curves_figure(summary: ComparisonSummary, measured: dict[str, list[TrialRec
         scores = _side_by_side(scores)
         for arm, (step, values) in scores.items():
             _band(panels[1], summary, arm, step, values, points=True)
-        score_scale(panels[1], summary.info.metric)
         target = mark_target(panels[1], summary)
+        score_scale(panels[1], summary.info.metric)
         if target:
             figure.legend(
                 list(target.values()), list(target), loc="outside lower left", frameon=False
@@ -113,6 +115,7 @@ def _curves_figure(summary: ComparisonSummary, measured: dict[str, list[TrialRec
         panels[1].set_ylabel(f"validation {summary.info.metric.name}")
         label_lines(panels[1], summary, scores)
     panels[-1].set_xlabel("training step")
+    whole_steps(panels[-1])
     panels[-1].set_xlim(left=0)
 
     seeds = max(len(trials) for trials in measured.values())
@@ -237,19 +240,22 @@ def _norms_figure(summary: ComparisonSummary, measured: dict[str, list[TrialReco
     # A trial that diverges would leave the others one colour.
     whole = [norms[arm] for arm, one in first.items() if _is_whole(one)] or list(norms.values())
     scale = decade_limits(np.concatenate([values.ravel() for values in whole]))
-    heights = [0.9 + 0.2 * min(len(one.info.layers), 20) for one in first.values()]
+    heights = [0.9 + 0.2 * min(len(one.info.layers), MOST_LAYER_ROWS) for one in first.values()]
     figure = blank_figure(1.0 + sum(heights))
     panels = figure.subplots(
         len(first), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )[:, 0]
     legend: dict[str, Patch] = {}
     for axes, (arm, one) in zip(panels, first.items(), strict=True):
-        image, handles = draw_norms(axes, norms[arm], one.steps.step, one.info.layers, scale)
+        image, handles = draw_norms(
+            axes, norms[arm], one.steps.step, one.info.layers, scale, 2 * MOST_LAYER_ROWS
+        )
         legend |= {str(handle.get_label()): handle for handle in handles}
         rate = learning_rate(one.trial.learning_rate)
         ended = ", diverged" if one.trial.status == "diverged" else ""
         axes.set_title(f"{arm}, lr {rate}{ended}", fontsize="small", loc="left")
     panels[-1].set_xlabel("training step")
+    whole_steps(panels[-1])
     colorbar = figure.colorbar(
         image, ax=list(panels), pad=0.02, aspect=40, extend="both", extendfrac=0.02
     )
@@ -274,6 +280,7 @@ def _target_figure(summary: ComparisonSummary) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     _times(left, summary, "steps_to_target")
     left.set_xlabel("training steps")
+    whole_steps(left)
     _times(right, summary, "seconds_to_target")
     right.set_xlabel("seconds in training steps, on a shared machine")
     left.set_yticks(range(len(summary.ranking)), [arm.name for arm in summary.ranking])

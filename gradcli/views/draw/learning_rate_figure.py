@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 MOST_LEVEL_NAMES = 6
 """The most names above one another's lines; more are listed in a legend at the right."""
 LONGEST_LEVEL_NAME = 16
+"""The width of a line of a name, if there are the most; fewer names have more room..."""
+LEAST_LEVEL_NAMES = 3
+"""...but no more than this many have."""
 FRESH = "*"
 """The marker of fresh seeds: no arm's."""
 
@@ -42,8 +46,8 @@ def learning_rates_figure(summary: ComparisonSummary) -> Figure:
     for arm in summary.ranking:
         grid = [one for one in summary.tuning if one.arm == arm.name]
         lines |= _learning_rates_of_arm(axes, summary, arm, grid)
-    score_scale(axes, summary.info.metric)
     marks = mark_target(axes, summary)
+    score_scale(axes, summary.info.metric)
     axes.set_xlabel("learning rate")
     axes.set_ylabel(f"validation {summary.info.metric.name}")
     axes.grid(alpha=0.3)
@@ -80,14 +84,19 @@ def _label_chosen(axes: Axes, summary: ComparisonSummary) -> None:
     chosen = [one for one in summary.tuning if one.chosen and not math.isnan(one.val_score)]
     to_axes = axes.transScale + axes.transLimits
     places = [float(to_axes.transform((one.learning_rate, 0.5))[0]) for one in chosen]
-    for one, place in zip(chosen, apart(places, 1 / MOST_LEVEL_NAMES), strict=True):
+    names = max(len(chosen), LEAST_LEVEL_NAMES)
+    width = LONGEST_LEVEL_NAME * MOST_LEVEL_NAMES // names
+    for one, place in zip(chosen, apart(places, 1 / names), strict=True):
         color = look(summary, one.arm).color
+        lines = wrap(one.arm, width, break_long_words=False, break_on_hyphens=False)
+        name = "\n".join(shorten(line, width) for line in lines)
         axes.annotate(
-            f"{shorten(one.arm, LONGEST_LEVEL_NAME)}\nlr {learning_rate(one.learning_rate)}",
+            f"{name}\nlr {learning_rate(one.learning_rate)}",
             (one.learning_rate, one.val_score),
             xytext=(place, 1.03),
             textcoords="axes fraction",
             ha="center",
+            va="bottom",
             fontsize="small",
             color=color,
             arrowprops={**LEADER, "color": color, "relpos": (0.5, 0)},
@@ -128,9 +137,8 @@ def _learning_rates_of_arm(
     )
     fresh = arm.val_score
     if fresh.count:
-        low, high = fresh.ci95 if fresh.count > 1 else (fresh.mean, fresh.mean)
-        if summary.info.metric.is_accuracy:
-            low, high = max(low, 0.0), min(high, 1.0)
+        known = math.isfinite(sum(fresh.ci95))
+        low, high = fresh.ci95 if known else (fresh.mean, fresh.mean)
         axes.errorbar(
             arm.learning_rate * 1.06,  # next to the chosen one, which it would hide
             fresh.mean,

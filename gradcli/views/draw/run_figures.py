@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcli.notation import numbers
 from gradcli.notation.panels import (
     BLUE,
     GREY,
@@ -24,6 +25,8 @@ from gradcli.notation.panels import (
     finite_or_gap,
     legend_above,
     log_scale,
+    plain_numbers,
+    whole_steps,
 )
 from gradcli.records import (
     Doubles,
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 
 MOST_BINS = 600
 """About one bin per two pixels of a plot's width."""
-MOST_LAYER_NAMES = 40
+MOST_LAYER_NAMES = 64
 WIDTH_INCHES = 9.0
 
 
@@ -176,10 +179,11 @@ def _score_figure(info: RunInfo, evaluations: Sequence[EvalRecord]) -> Figure:
                 color=color,
                 markersize=size,
                 fillstyle="none" if split == "test" else "full",
-                label=f"{label}, last {records[-1].score:.4f}",
+                label=f"{label}, last {numbers.score(records[-1].score)}",
             )
     name = info.metric.name
     axes.set_ylabel("accuracy (fraction correct)" if info.metric.is_accuracy else name)
+    plain_numbers(axes)
     _finish(axes)
     first, last = evaluations[0].step, evaluations[-1].step
     margin = max(0.05 * (last - first), 0.5)
@@ -240,6 +244,7 @@ def draw_norms(
     step: Integers,
     layers: Sequence[LayerInfo],
     scale: tuple[float, float],
+    most_names: int = MOST_LAYER_NAMES,
 ) -> tuple[AxesImage, list[Patch]]:
     """Draw layers' norms as a heat map; return it, and legend handles for what has no logarithm.
 
@@ -247,8 +252,9 @@ def draw_norms(
         axes: to draw on.
         norms: (bins, layers).
         step: the run's steps; the first and the last are the ends of the picture.
-        layers: at most `MOST_LAYER_NAMES` of them are named.
+        layers: of the norms.
         scale: the logarithms at the ends of the colour scale, as `decade_limits` returns them.
+        most_names: of more layers, each second is named, or each third...
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -268,7 +274,7 @@ def draw_norms(
         if where.any():
             imshow(np.where(where, 0.0, np.nan), cmap=ListedColormap([color]))
             handles.append(Patch(color=color, label=meaning))
-    named = np.unique(np.linspace(0, count - 1, min(count, MOST_LAYER_NAMES)).astype(int))
+    named = range(0, count, -(-count // most_names))
     axes.set_yticks(named, [layers[layer].name or layers[layer].kind for layer in named])
     axes.tick_params(axis="y", labelsize="small")
     return image, handles
@@ -317,10 +323,8 @@ def _mark_not_finite(axes: Axes, middles: Floats, where: NDArray[np.bool_]) -> N
 
 
 def _finish(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_xlabel("training step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    whole_steps(axes)
     axes.grid(alpha=0.3)
     legend_above(axes)
 

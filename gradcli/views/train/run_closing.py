@@ -271,7 +271,7 @@ def _legend(summary: TrainSummary, width: int) -> list[Line]:
 def _without_findings(summary: TrainSummary) -> str:
     if not summary.steps:
         return "not tested: no step is on record"
-    if summary.notes:  # rows of the log of steps are missing
+    if summary.steps_are_damaged:
         return "nothing found in the steps that can be read"
     return "nothing to report"
 

@@ -11,6 +11,7 @@ from gradcli.comparison.statistics import (
     compare_arms,
     summarise_scores,
 )
+from gradcli.records import ACCURACY, Metric
 
 NAN = math.nan
 A = [0.971, 0.974, 0.969, 0.977, 0.972]
@@ -69,3 +70,37 @@ def test_arms_are_ranked_by_their_mean_and_those_without_a_score_come_last():
         ("dead", None),
         ("failed", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores"),
+    [
+        (Metric("mse", "minimize"), [1.14e6, 3.77e6]),
+        (Metric("cross_entropy", "minimize"), [0.01, 0.9]),
+        (ACCURACY, [0.98, 0.999]),
+        (ACCURACY, [0.01, 0.03]),
+    ],
+)
+def test_an_interval_ends_where_scores_end(metric, scores):
+    low, high = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
+    assert low < metric.bounds[0] or high > metric.bounds[1]  # else nothing would be cut
+    expected = (max(low, metric.bounds[0]), min(high, metric.bounds[1]))
+    assert summarise_scores(scores, metric.bounds).ci95 == pytest.approx(expected)
+    (arm,) = compare_arms({"a": scores}, bounds=metric.bounds).arms
+    assert arm.score.ci95 == pytest.approx(expected)
+
+
+def test_a_score_beyond_the_bounds_shows_that_they_do_not_hold():
+    percent = [97.0, 99.0]  # an accuracy of one's own
+    expected = stats.ttest_1samp(percent, 0).confidence_interval(0.95)
+    assert summarise_scores(percent, ACCURACY.bounds).ci95 == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("metric", [Metric("loss", "minimize"), Metric("mse", "maximize")])
+def test_a_metric_that_only_shares_a_name_has_no_bounds(metric):
+    assert metric.bounds == (-math.inf, math.inf)
+
+
+def test_scores_that_agree_exactly_have_no_interval():
+    summary = summarise_scores([0.96, 0.96, 0.96, NAN])
+    assert (summary.count, summary.std, summary.ci95) == (3, 0.0, (-math.inf, math.inf))

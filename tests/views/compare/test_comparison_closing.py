@@ -2,6 +2,7 @@
 import io
 import itertools
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,6 @@ from gradcli.views.compare.verdict_sentences import (
     halving_result,
     interval,
     ranked_sets,
-    score_interval,
     verdict,
     warning_sentences,
 )
@@ -79,7 +79,7 @@ def test_the_ending_at_80_columns(make_comparison):
         "finished  20260105-101500-compare-77aa",
         "mnist 50,000 images, mlp 235,146 parameters, protocol quick, 1 epoch",
         "",
-        "                       test accuracy                                     steps",
+        "                       test accuracy  over seeds                         steps",
         "     optimizer  lr     mean           95% interval      std     seeds  to 0.97",
         "1-2  adam       0.002  0.9785         0.9773 to 0.9797  0.0005      3      390",
         "1-2  rmsprop    0.001  0.9778         0.9758 to 0.9798  0.0008      3      390",
@@ -524,22 +524,24 @@ def test_a_tiny_p_is_not_written_as_zero(make_pair):
 
 
 def test_an_interval_without_ends_is_absent():
-    assert interval((-math.inf, math.inf)) == score_interval((-math.inf, math.inf), ACCURACY) == "-"
+    assert interval((-math.inf, math.inf)) == "-"
 
 
-def test_the_interval_of_an_accuracy_stays_within_0_and_1():
-    assert score_interval((0.98, 1.013), ACCURACY) == "0.9800 to 1.0000"
-    assert score_interval((-0.2, 0.9), ACCURACY) == "0.0000 to 0.9000"
-    assert interval((-0.2, 1.1)) == "-0.2000 to 1.1000"  # one of differences does not
-
-
-def test_the_table_keeps_the_interval_of_an_accuracy_within_1_and_json_does_not(make_comparison):
+def test_seeds_that_agree_exactly_have_no_interval_in_the_table(make_comparison):
     summary = make_comparison()
     first, *others = summary.ranking
-    wide = replace(first, test_score=replace(first.test_score, ci95=(0.95, 1.007)))
-    summary = replace(summary, ranking=(wide, *others))
-    assert "0.9500 to 1.0000" in drawn(summary)
-    assert comparison_json(summary)["ranking"][0]["test_accuracy"]["ci95"] == [0.95, 1.007]
+    agreeing = replace(first, test_score=summarise_scores([0.9600] * 3))
+    (row,) = [
+        line
+        for line in drawn(replace(summary, ranking=(agreeing, *others))).splitlines()
+        if "adam" in line and "0.9600" in line
+    ]
+    assert re.search(r"0\.9600 +- +0\.0000", row)
+
+
+def test_the_heading_says_that_the_interval_is_over_seeds(make_comparison):
+    above, heading = drawn(make_comparison()).splitlines()[3:5]
+    assert above.index("over seeds") == heading.index("95% interval")
 
 
 def test_halving_says_what_it_cost_and_saved():

@@ -7,7 +7,8 @@ import pytest
 from rich.cells import cell_len
 
 from gradcli.comparison.results import GridCell
-from gradcli.records import ACCURACY
+from gradcli.notation import numbers
+from gradcli.records import ACCURACY, Metric
 from gradcli.views.compare.column_cells import written
 from gradcli.views.compare.comparison_screen import comparison_screen, visible_arms
 from gradcli.views.compare.rate_strip import heat_strips
@@ -188,6 +189,28 @@ def test_a_strip_rises_with_the_accuracy_and_all_share_one_scale():
     assert (rising[0], other[2]) == ("▁", "█")
     assert strips.legend() == [("▁", "0.9000"), ("█", "0.9700")]
     assert empty == ""
+
+
+@pytest.mark.parametrize("metric", [Metric("mse", "minimize"), Metric("of my own", "maximize")])
+def test_the_ends_of_a_legend_differ_where_scores_do(metric):
+    scores = [metric.merit(-one) for one in (4.33e10, 3.31e10, 5.72e6)]
+    strips = heat_strips([cells(*scores)], metric)
+    (low, worst), (high, best) = strips.legend()
+    assert (low, high, best) == ("▁", "█", numbers.score(scores[-1]))
+    assert strips.texts == (f"{low}{low}{high}" if strips.cut else "▁▂█",)
+    bound = float(worst.removesuffix(" or worse"))
+    assert metric.merit(bound) < metric.merit(scores[-1])
+    if strips.cut:  # the others, and no score that has a block of its own, are beyond it
+        assert metric.merit(scores[1]) < metric.merit(bound)
+
+
+def test_a_legend_names_the_blocks_that_are_drawn_of_scores_that_are_close():
+    strips = heat_strips([cells(4.33e10, 4.25e10, 4.33e10)], Metric("mse", "minimize"))
+    low, high = strips.legend()
+    assert (low[0], high[0]) == (strips.texts[0][0], strips.texts[0][1])
+    assert (low[1], high[1]) == ("4.33e+10", "4.25e+10")
+    alike = heat_strips([cells(4.33e10, 4.33e10)], Metric("mse", "minimize"))
+    assert alike.legend() == [(alike.texts[0][0], "4.33e+10")]
 
 
 def test_equal_error_ratios_are_equal_heights():

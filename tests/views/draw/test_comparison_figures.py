@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gradcli.comparison.results import TrialRecords
+from gradcli.comparison.statistics import summarise_scores
 from gradcli.records import EvalRecord
 from gradcli.views.draw import comparison_figures
 from gradcli.views.draw.arm_marks import accuracy_ticks, apart, listed, look, subject
@@ -189,13 +190,67 @@ def test_a_long_list_of_arms_is_cut():
     assert listed(list("abcdef")) == "a, b, c and 3 more"
 
 
-def test_an_interval_in_a_picture_stays_within_1(make_comparison):
+@pytest.mark.parametrize("scores", [[0.99], [0.99] * 3, [0.98, 0.99]])
+def test_the_bar_of_an_interval_is_its_ends_or_none(make_comparison, scores):
     summary = make_comparison()
     first, *others = summary.ranking
-    wide = replace(first, val_score=replace(first.val_score, mean=0.99, ci95=(0.9, 1.1)))
-    figure = learning_rates_figure(replace(summary, ranking=(wide, *others)))
-    bars = [path.vertices for one in figure.axes[0].collections for path in one.get_paths()]
-    assert max(vertices[:, 1].max() for vertices in bars) == pytest.approx(1.0)
+    fresh = replace(first, val_score=summarise_scores(scores, (0.0, 1.0)))
+    figure = learning_rates_figure(replace(summary, ranking=(fresh, *others)))
+    (bar,) = figure.axes[0].collections[0].get_paths()
+    low, high = bar.vertices[:, 1]
+    ends = fresh.val_score.ci95
+    assert (low, high) == pytest.approx(ends if math.isfinite(ends[0]) else (0.99, 0.99))
+
+
+def test_a_long_interval_does_not_squeeze_the_scores(make_comparison):
+    """Two seeds may have one from 0.2 to 1, which is as high as ten scores apart."""
+    summary = make_comparison()
+    first, *others = summary.ranking
+    fresh = replace(first.val_score, ci95=(0.2, 1.0))
+    figure = learning_rates_figure(
+        replace(summary, ranking=(replace(first, val_score=fresh), *others))
+    )
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    scores = [one.val_score for one in summary.tuning if math.isfinite(one.val_score)]
+    scores += [arm.val_score.mean for arm in summary.ranking]
+    to_axes = axes.transScale + axes.transLimits
+    heights = [to_axes.transform((0.01, score))[1] for score in (min(scores), max(scores))]
+    assert heights[1] - heights[0] > 0.5
+
+
+def test_the_ticks_of_steps_are_whole(make_comparison, make_records):
+    summary = make_comparison()
+    measured = {one.arm: [make_records(one, [1.0] * 9)] for one in summary.trials}
+    for figure in (
+        comparison_figures._norms_figure(summary, measured),
+        comparison_figures._curves_figure(summary, measured),
+    ):
+        figure.draw_without_rendering()
+        ticks = [tick for axes in figure.axes[:2] for tick in axes.get_xticks()]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
+
+
+def test_a_name_is_broken_between_its_words(make_comparison):
+    summary = make_comparison()
+    name = "adam augment=none model.hidden=[64,64]"
+
+    def renamed(arm: str) -> str:
+        return name if arm == "adam" else arm
+
+    info = replace(
+        summary.info,
+        arms=tuple(replace(one, name=renamed(one.name)) for one in summary.info.arms),
+    )
+    summary = replace(
+        summary,
+        info=info,
+        ranking=tuple(replace(one, name=renamed(one.name)) for one in summary.ranking),
+        tuning=tuple(replace(one, arm=renamed(one.arm)) for one in summary.tuning),
+    )
+    texts = [text.get_text() for text in learning_rates_figure(summary).axes[0].texts]
+    assert "adam augment=none\nmodel.hidden=[64,64]\nlr 0.002" in texts
 
 
 def test_a_panel_without_anything_is_left_out(make_comparison, make_records):

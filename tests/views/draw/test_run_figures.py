@@ -4,12 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradcli.records import EvalRecord
+from gradcli.records import EvalRecord, Metric
 from gradcli.views.draw.run_figures import (
     MOST_BINS,
+    MOST_LAYER_NAMES,
     Bins,
     _score_figure,
     blank_figure,
+    draw_norms,
     largest_by_bin,
     layer_norms_by_bin,
     plot_run,
@@ -82,6 +84,29 @@ def test_the_axis_of_accuracies_begins_at_the_first_of_them(make_info):
         low, high = axes.get_xlim()
         assert low < steps[0] <= steps[-1] < high
         assert high - low <= 1.2 * max(steps[-1] - steps[0], 1)
+
+
+def test_huge_scores_are_written_whole(make_info):
+    """Neither an offset over the legend nor a score with eleven digits before the point."""
+    evaluations = [replace(EVALUATIONS[0], score=score) for score in (4.4e10, 43280684487.1)]
+    info = make_info(3, metric=Metric("mse", "minimize"))
+    figure = _score_figure(info, evaluations)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "validation, last 4.33e+10"
+    ]
+
+
+@pytest.mark.parametrize("count", [3, MOST_LAYER_NAMES, MOST_LAYER_NAMES + 1, 300])
+def test_names_of_layers_are_at_equal_distances(make_info, count):
+    axes = blank_figure(4).add_subplot()
+    draw_norms(axes, np.ones((5, count)), np.arange(1, 6), make_info(count).layers, (0.0, 1.0))
+    named = axes.get_yticks()
+    distance = 1 if count <= MOST_LAYER_NAMES else -(-count // MOST_LAYER_NAMES)
+    assert list(named) == list(range(0, count, distance))
+    assert len(named) <= MOST_LAYER_NAMES
 
 
 def test_titles_name_the_model_and_only_what_is_known(make_info):
