@@ -422,12 +422,45 @@ def test_an_option_cannot_be_put_elsewhere(override, hint):
 
 
 @pytest.mark.parametrize(
-    "word", ["foo", "optimizer.lr=0.1]", "optimizer.betas=(0.9,0.99)", "a b=1", "epochs+=1"]
+    "word", ["foo", "model.hidden=[1,2", "optimizer.betas=(0.9,0.99)", "a b=1", "epochs+=1"]
 )
 def test_what_cannot_be_parsed_is_shown_how_it_should_be(word):
     error = mistake(word)
     assert f"'{word}' is not an override" in error.problem
     assert "KEY=VALUE" in error.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my file (1).npz",
+        "it's (2).csv",
+        'a "b".csv',
+        "größe (€),x.csv",
+        "a$1.csv",
+        "b\\c\\",
+        "a=b:c]",
+    ],
+)
+def test_text_with_a_meaning_in_the_grammar_needs_no_quotes(text):
+    composed = compose_train(["data=npz", f"data.path={text}", "epochs=2"])
+    assert composed.config.data.arguments["path"] == text
+    assert composed.config.epochs == 2
+    assert load_config(composed.yaml(), where="test").config.data.arguments["path"] == text
+
+
+def test_a_comma_divides_values_unless_a_file_has_it_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "several values" in mistake("data=npz", "data.path=a,b.npz").problem
+    (tmp_path / "a,b.npz").touch()
+    composed = compose_train(["data=npz", "data.path=a,b.npz"])
+    assert composed.config.data.arguments["path"] == "a,b.npz"
+
+
+def test_a_number_that_is_not_one_is_told_so_and_not_as_a_mistake_of_grammar():
+    error = mistake("optimizer.lr=0.1]")
+    assert "'0.1]'" in error.problem
+    assert error.hint == "optimizer.lr=0.001"
 
 
 @pytest.mark.parametrize("override", ["~optimizer", "optimizer=null", "optimizer={lr:1}"])
