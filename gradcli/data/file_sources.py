@@ -23,7 +23,6 @@ from gradcli.data.file_examples import (
     Loss,
     dataset_of_parts,
     on_whole_floats,
-    standardized,
 )
 from gradcli.data.formats.bounded import refuse_too_large
 from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples, refuse_unlike
@@ -32,6 +31,7 @@ from gradcli.data.formats.image_file import Mode
 from gradcli.data.formats.image_folder import read_image_folder
 from gradcli.data.formats.npz import read_npz
 from gradcli.data.formats.raw_table import RawTable
+from gradcli.data.formats.scaling import Scaling
 from gradcli.data.formats.table_encoding import (
     Missing,
     TableChoice,
@@ -60,16 +60,27 @@ class _Arrays(DataSource):
     Args:
         channels: where the channels of images are (`formats.Channels`).
         loss: what is minimised.
+        standardize: give inputs that are no images mean 0 and deviation 1.
+        standardize_targets: give numbers to predict mean 0 and deviation 1.
     """
 
-    def __init__(self, channels: Channels = "auto", loss: Loss = "auto") -> None:
+    def __init__(
+        self,
+        channels: Channels = "auto",
+        loss: Loss = "auto",
+        standardize: bool = False,
+        standardize_targets: bool = False,
+    ) -> None:
         self._channels, self._loss = channels, loss
+        self._scaling = Scaling(standardize, standardize_targets)
 
     def _dataset(self, parts: ExampleParts, request: DataRequest, where: Path) -> Dataset:
         _refuse_second_val(request, parts.val is not None, where)
-        dataset = dataset_of_parts(parts, request, self._loss, self.target_score, where)
+        dataset = dataset_of_parts(
+            parts, request, self._loss, self.target_score, where, self._scaling
+        )
         remarks = on_whole_floats(parts.train.targets) if self._loss == "auto" else ()
-        return replace(dataset, remarks=remarks)
+        return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
 
 class NpzFile(_Arrays):
@@ -79,12 +90,19 @@ class NpzFile(_Arrays):
         path: the file.
         channels: where the channels of images are (`formats.Channels`).
         loss: what is minimised.
+        standardize: give inputs that are no images mean 0 and deviation 1.
+        standardize_targets: give numbers to predict mean 0 and deviation 1.
     """
 
     def __init__(
-        self, path: str | None = None, channels: Channels = "auto", loss: Loss = "auto"
+        self,
+        path: str | None = None,
+        channels: Channels = "auto",
+        loss: Loss = "auto",
+        standardize: bool = False,
+        standardize_targets: bool = False,
     ) -> None:
-        super().__init__(channels, loss)
+        super().__init__(channels, loss, standardize, standardize_targets)
         self._path = path
 
     def load(self, request: DataRequest) -> Dataset:
@@ -137,6 +155,7 @@ class TableFile(DataSource):
         target_kind: `classes` or `numbers`; None decides by the values (`TableChoice`).
         standardize: subtract from each input its mean in the training rows, and divide by its
             deviation there.
+        standardize_targets: do the same with numbers to predict.
         loss: what is minimised.
         header: whether the first line of a text has the names of the columns; they are `0`, `1`,
             ... if not.
@@ -155,6 +174,7 @@ class TableFile(DataSource):
         missing: Missing = "error",
         target_kind: TargetKind | None = None,
         standardize: bool = True,
+        standardize_targets: bool = False,
         loss: Loss = "auto",
         header: bool = True,
         delimiter: str | None = None,
@@ -163,7 +183,7 @@ class TableFile(DataSource):
         self._path, self._val_path, self._test_path = path, val_path, test_path
         self._target, self._features, self._leave_out = target, features, leave_out
         self._categorical, self._missing, self._target_kind = categorical, missing, target_kind
-        self._standardize, self._loss = standardize, loss
+        self._scaling, self._loss = Scaling(standardize, standardize_targets), loss
 
     def load(self, request: DataRequest) -> Dataset:
         """Read `data.path`, and the other files if there are some."""
@@ -172,10 +192,10 @@ class TableFile(DataSource):
         _refuse_second_val(request, self._val_path is not None, self._val_path)
         table = self._read(path)
         parts, remarks = self._parts(table, self._choice(table), request)
-        if self._standardize:
-            parts = standardized(parts)
-        dataset = dataset_of_parts(parts, request, self._loss, self.target_score, path)
-        return replace(dataset, remarks=remarks)
+        dataset = dataset_of_parts(
+            parts, request, self._loss, self.target_score, path, self._scaling
+        )
+        return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
     def _choice(self, table: RawTable) -> TableChoice:
         if self._target is None:

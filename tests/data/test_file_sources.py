@@ -305,9 +305,9 @@ def test_what_was_decided_is_among_the_remarks(csv):
     rows = [(a, b, 12_000 + 3_500 * index) for index, (a, b, _) in enumerate(people())]
     dataset = load(TableFile(csv(table(rows)), target=-1))
     assert dataset.objective.name == "mse"
-    (remark,) = remarks_on(dataset, "none")
-    assert "data.target_kind=classes" in remark
-    assert remarks_on(load(TableFile(csv(table(rows)), target=-1, loss="mse")), "none") == []
+    decided, large = remarks_on(dataset, "none")
+    assert "data.target_kind=classes" in decided
+    assert remarks_on(load(TableFile(csv(table(rows)), target=-1, loss="mse")), "none") == [large]
 
 
 def test_the_target_must_be_named(csv):
