@@ -45,13 +45,25 @@ def dataset_of_parts(
     target_score: float,
     where: Path,
     scaling: Scaling = UNSCALED,
+    one_class: str = "All targets in the file are {label}.",
 ) -> Dataset:
     """Make a data set of what a file holds. Images with classes stay bytes until they are used.
+
+    Args:
+        parts: the examples.
+        request: what a run asks for.
+        loss: what is minimised.
+        target_score: of classes, the validation score that a comparison times.
+        where: the file or the folder, for errors.
+        scaling: what is standardised.
+        one_class: what is said if all examples have one class, with `{label}` for its name.
 
     Raises:
         UserError: if it cannot be learnt, or pixels or classes are to be standardised.
     """
     objective = _objective(loss, parts.train, where)
+    if objective.name in LOSSES_OF_CLASSES:
+        _refuse_one_class(parts, one_class, where)
     _refuse_scaling(scaling, parts.train, objective, where)
     train = _split(parts.train)
     val = None if parts.val is None else _split(parts.val)
@@ -104,6 +116,20 @@ def on_whole_floats(targets: Tensor) -> tuple[str, ...]:
         f"The targets are floating-point numbers, though only {len(different)} whole ones occur: "
         "they are taken as numbers to predict (data.loss=mse). Save classes as integers"
         f"{', or give data.loss=bce_with_logits for yes or no' if yes_or_no else ''}.",
+    )
+
+
+def _refuse_one_class(parts: ExampleParts, one_class: str, where: Path) -> None:
+    given = [part.targets for part in (parts.train, parts.val, parts.test) if part is not None]
+    label = int(given[0][0])
+    if any(bool((targets != label).any()) for targets in given):
+        return
+    name = str(label) if parts.train.classes is None else f"'{parts.train.classes[label]}'"
+    fact = one_class.replace("{label}", name)
+    raise UserError(
+        f"{fact} With a single class there is nothing to learn: the loss is 0 from the first step.",
+        where=str(where),
+        hint="examples of at least two classes",
     )
 
 

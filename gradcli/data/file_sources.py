@@ -137,7 +137,14 @@ class ImageFolder(DataSource):
         folder = _given(request.folder, "data.folder", "FOLDER")
         parts = read_image_folder(folder, mode=self._mode, size=self._size)
         _refuse_second_val(request, parts.val is not None, folder)
-        return dataset_of_parts(parts, request, "auto", self.target_score, folder)
+        return dataset_of_parts(
+            parts,
+            request,
+            "auto",
+            self.target_score,
+            folder,
+            one_class="All images are in the folder {label}.",
+        )
 
 
 class TableFile(DataSource):
@@ -191,9 +198,17 @@ class TableFile(DataSource):
         path = _given(self._path, "data.path", "FILE.csv")
         _refuse_second_val(request, self._val_path is not None, self._val_path)
         table = self._read(path)
-        parts, remarks = self._parts(table, self._choice(table), request)
+        choice = self._choice(table)
+        parts, remarks = self._parts(table, choice, request)
+        target = table.column(choice.target, "data.target").name
         dataset = dataset_of_parts(
-            parts, request, self._loss, self.target_score, path, self._scaling
+            parts,
+            request,
+            self._loss,
+            self.target_score,
+            path,
+            self._scaling,
+            one_class=f"The target '{target}' is {{label}} in all rows.",
         )
         return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
