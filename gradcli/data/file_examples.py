@@ -7,7 +7,7 @@ targets decide what is to be learnt.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from gradcli.data.data_source import DataRequest
 from gradcli.data.dataset import Dataset, Split, split_dataset
-from gradcli.data.examples import dataset_of, hold_out
+from gradcli.data.examples import HELD_OUT, dataset_of, hold_out
 from gradcli.data.formats.example_parts import ExampleParts, Examples
 from gradcli.data.formats.scaling import (
-    UNSCALED,
     Scaling,
     on_large_targets,
     on_standardized_targets,
@@ -38,14 +37,44 @@ _LOSSES_OF_NUMBERS: Final = ("mse", "l1")
 _FEW: Final = 10
 
 
+@dataclass(frozen=True, slots=True)
+class SourceWords:
+    """How errors speak of what the examples come from."""
+
+    one_class: str
+    """What is said if all examples have one class, with `{label}` for its name."""
+    own_parts: str
+    """How validation and test examples of its own are given."""
+
+
+def refuse_too_few(count: int, own_parts: str, where: Path) -> None:
+    """Refuse training examples of which no sixth can be held out.
+
+    Args:
+        count: how many there are.
+        own_parts: how parts of the user's own are given.
+        where: the file or the folder.
+
+    Raises:
+        UserError: if there are fewer than 6.
+    """
+    if count < HELD_OUT:
+        raise UserError(
+            f"There are {count} training examples, of which no sixth can be held out to validate "
+            "or test with.",
+            where=str(where),
+            hint=f"more examples, or {own_parts}",
+        )
+
+
 def dataset_of_parts(
     parts: ExampleParts,
     request: DataRequest,
     loss: Loss,
     target_score: float,
     where: Path,
-    scaling: Scaling = UNSCALED,
-    one_class: str = "All targets in the file are {label}.",
+    scaling: Scaling,
+    words: SourceWords,
 ) -> Dataset:
     """Make a data set of what a file holds. Images with classes stay bytes until they are used.
 
@@ -56,18 +85,21 @@ def dataset_of_parts(
         target_score: of classes, the validation score that a comparison times.
         where: the file or the folder, for errors.
         scaling: what is standardised.
-        one_class: what is said if all examples have one class, with `{label}` for its name.
+        words: how the source is spoken of.
 
     Raises:
-        UserError: if it cannot be learnt, or pixels or classes are to be standardised.
+        UserError: if it cannot be learnt, too few examples are there to hold some out, or pixels
+            or classes are to be standardised.
     """
     objective = _objective(loss, parts.train, where)
     if objective.name in LOSSES_OF_CLASSES:
-        _refuse_one_class(parts, one_class, where)
+        _refuse_one_class(parts, words.one_class, where)
     _refuse_scaling(scaling, parts.train, objective, where)
     train = _split(parts.train)
     val = None if parts.val is None else _split(parts.val)
     test = None if parts.test is None else _split(parts.test)
+    if test is None or (val is None and request.val is None):
+        refuse_too_few(len(train), words.own_parts, where)
     if objective.name in LOSSES_OF_CLASSES and _are_images(train.inputs):
         if test is None:
             train, test = hold_out(train, None, request.name)
@@ -158,7 +190,9 @@ def _scaled(splits: list[Split], scaling: Scaling) -> list[Split]:
 
 
 def _split(part: Examples) -> Split:
-    return Split(part.inputs, part.targets)
+    """Return the examples of a part; of a single number each, (n,), the inputs become (n, 1)."""
+    inputs = part.inputs[:, None] if part.inputs.dim() == 1 else part.inputs
+    return Split(inputs, part.targets)
 
 
 def _are_images(inputs: Tensor) -> bool:

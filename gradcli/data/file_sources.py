@@ -21,8 +21,10 @@ from gradcli.data.examples import dataset_of, hold_out
 from gradcli.data.file_examples import (
     LOSSES_OF_CLASSES,
     Loss,
+    SourceWords,
     dataset_of_parts,
     on_whole_floats,
+    refuse_too_few,
 )
 from gradcli.data.formats.bounded import refuse_too_large
 from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples, refuse_unlike
@@ -50,6 +52,7 @@ _TARGET_KINDS: Final[dict[str, TargetKind]] = {
     **dict.fromkeys(LOSSES_OF_CLASSES, "classes"),
     **dict.fromkeys(("mse", "l1"), "numbers"),
 }
+_OWN_ROWS: Final = "files of your own: data.val_path=FILE and data.test_path=FILE"
 _BYTES: Final = 256
 _INT64_BYTES: Final = 8
 
@@ -64,6 +67,10 @@ class _Arrays(DataSource):
         standardize_targets: give numbers to predict mean 0 and deviation 1.
     """
 
+    words = SourceWords(
+        "All targets are {label}.", "parts of your own: x_val, y_val, x_test and y_test"
+    )
+
     def __init__(
         self,
         channels: Channels = "auto",
@@ -77,7 +84,7 @@ class _Arrays(DataSource):
     def _dataset(self, parts: ExampleParts, request: DataRequest, where: Path) -> Dataset:
         _refuse_second_val(request, parts.val is not None, where)
         dataset = dataset_of_parts(
-            parts, request, self._loss, self.target_score, where, self._scaling
+            parts, request, self._loss, self.target_score, where, self._scaling, self.words
         )
         remarks = on_whole_floats(parts.train.targets) if self._loss == "auto" else ()
         return replace(dataset, remarks=(*remarks, *dataset.remarks))
@@ -115,6 +122,8 @@ class NpzFile(_Arrays):
 class IdxArrays(_Arrays):
     """A folder of IDX files of any type and any number of axes."""
 
+    words = SourceWords("All targets are {label}.", "parts of your own: files val-... and test-...")
+
     def load(self, request: DataRequest) -> Dataset:
         """Read `data.folder`."""
         folder = _given(request.folder, "data.folder", "FOLDER")
@@ -143,7 +152,11 @@ class ImageFolder(DataSource):
             "auto",
             self.target_score,
             folder,
-            one_class="All images are in the folder {label}.",
+            Scaling(),
+            words=SourceWords(
+                "All images are in the folder {label}.",
+                "folders of your own: train, val and test, each with a folder for each class",
+            ),
         )
 
 
@@ -208,7 +221,7 @@ class TableFile(DataSource):
             self.target_score,
             path,
             self._scaling,
-            one_class=f"The target '{target}' is {{label}} in all rows.",
+            words=SourceWords(f"The target '{target}' is {{label}} in all rows.", _OWN_ROWS),
         )
         return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
@@ -239,6 +252,8 @@ class TableFile(DataSource):
         """
         # The division depends on the classes alone, and what is learned depends on the division.
         targets = targets_of(table, learn_encoding(table, choice))
+        if self._test_path is None or (self._val_path is None and request.val is None):
+            refuse_too_few(len(table), _OWN_ROWS, table.path)
         rows = {"train": Split(torch.arange(len(table)), targets)}
         if self._test_path is None:
             rows["train"], rows["test"] = hold_out(rows["train"], None, request.name)

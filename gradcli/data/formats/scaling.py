@@ -24,9 +24,6 @@ class Scaling:
     targets: bool = False
 
 
-UNSCALED: Final = Scaling()
-
-
 def standardized(parts: Sequence[Tensor]) -> list[Tensor]:
     """Return parts with mean 0 and deviation 1 in the first: float32.
 

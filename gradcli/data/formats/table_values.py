@@ -143,7 +143,7 @@ def _not_numbers(table: RawTable, column: RawColumn, *, is_target: bool) -> User
         f"The column '{column.name}' holds '{column.texts[index]}' in {table.row(index)}, where a "
         f"number {'with a decimal point ' if has_comma else ''}was expected.",
         where=table.place(index),
-        hint="data.target_kind=classes"
+        hint="data.target_kind=classes data.loss=cross_entropy"
         if is_target
         else f"{typed('data.categorical', [column.name])} for a 0 or 1 per value; or {leave_out}",
     )
