@@ -276,10 +276,11 @@ def test_a_value_of_a_wrong_type_is_refused_with_its_key_and_file(override, says
         ("optimizer.amsgrad=maybe", "optimizer.amsgrad=false"),
         ("optimizer.weight_decay=abc", "optimizer.weight_decay=0"),
         ("model.hidden=256", "model.hidden=[256,128]"),
-        ("model.norm=btch", "model.norm=none"),
+        ("model.norm=xyz", "model.norm=none"),
+        ("model.norm=btch", "model.norm=batch"),
     ],
 )
-def test_the_default_of_the_class_shows_how_a_value_is_written(override, hint):
+def test_the_default_of_the_class_or_the_nearest_name_shows_how_a_value_is_written(override, hint):
     assert mistake(override).hint == hint
     compose_train([hint])
 
@@ -743,3 +744,9 @@ def test_a_change_that_does_not_fit_is_refused(override, said):
     with pytest.raises(UserError) as caught:
         changed(compose_train(["init=default"]), [override])
     assert said in str(caught.value)
+
+
+def test_a_name_that_a_class_does_not_take_is_told_the_nearest():
+    error = mistake("data=table", "data.path=t.csv", "data.target_kind=number")
+    assert error.choices == ("data.target_kind=numbers",)
+    assert error.hint == "data.target_kind=numbers"
