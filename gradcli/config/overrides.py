@@ -24,7 +24,7 @@ from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
-from gradcli.shorthands import PROBLEM
+from gradcli.shorthands import PROBLEM, ZOOS
 
 #: What to type instead of a key that no key is near to.
 SHOW_CONFIG = "gradcli train --show-config"
@@ -152,6 +152,8 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
         hint = f"gradcli configs {group}"
     else:
         hint = f"{group}={likely[0]}"
+    if group == "model" and (network := _of_a_library(str(option))):
+        likely, hint = [network], f"model={network}"
     problem = f"{group} has no option '{option}'."
     if group == "clip" and isinstance(option, int | float) and not isinstance(option, bool):
         likely, hint = ["norm", "value", "per_layer"], f"clip.max_norm={option}"
@@ -166,6 +168,13 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
         choices=likely or options,
         hint=hint,
     )
+
+
+def _of_a_library(option: str) -> str:
+    """Return LIBRARY.NETWORK as it must have been meant; empty if no library is near to it."""
+    library, dot, network = option.partition(".")
+    likely = nearest(library, ZOOS, most=1)
+    return f"{likely[0]}.{network}" if dot and likely else ""
 
 
 def recorder_files(names: Any, files: ConfigFiles) -> dict[str, Path]:
