@@ -20,7 +20,7 @@ SHORTHANDS = {
 }
 
 #: The options of `model` that take a library's networks by name.
-_ZOOS = ("torchvision", "timm")
+ZOOS = ("torchvision", "timm")
 
 #: What a word begins with that chooses a problem of the user's own.
 PROBLEM = "problem="
@@ -53,7 +53,7 @@ def expand_zoo(words: Sequence[str]) -> list[str]:
     expanded = []
     for word in words:
         zoo, dot, name = word.removeprefix("model=").partition(".")
-        if word.startswith("model=") and dot and zoo in _ZOOS:
+        if word.startswith("model=") and dot and zoo in ZOOS:
             expanded += [f"model={zoo}", f"model.name={name}"]
         else:
             expanded.append(word)

@@ -6,13 +6,14 @@ be set without a `+`, even if the YAML does not list it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
@@ -23,7 +24,7 @@ from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.values import section_of
 from gradcli.errors import UserError, nearest
-from gradcli.shorthands import PROBLEM
+from gradcli.shorthands import PROBLEM, ZOOS
 
 #: What to type instead of a key that no key is near to.
 SHOW_CONFIG = "gradcli train --show-config"
@@ -31,6 +32,8 @@ SHOW_CONFIG = "gradcli train --show-config"
 _MISSPELT = 0.8
 #: How much of a text that is not an override its error shows, in characters.
 _SHOWN = 200
+#: How values begin that have a grammar to be wrong about: lists, tables and what is quoted.
+_BRACKETS_AND_QUOTES = "[{('\""
 #: How deep lists and tables in a value may be nested. OmegaConf copies them recursively.
 _DEEPEST = 16
 #: Other names of the options of a group. `nearest` cannot tell that they mean the same.
@@ -40,7 +43,7 @@ _SYNONYMS = {
 
 
 def parse_override(text: str) -> Override:
-    """Parse one override.
+    """Parse one override. The quotes that Hydra's grammar needs around some text may be left out.
 
     Raises:
         UserError: if it is not an override, gives a package, or would configure Hydra.
@@ -48,7 +51,7 @@ def parse_override(text: str) -> Override:
     if text.startswith(PROBLEM):  # a path, which Hydra need not be able to read
         text = f"{PROBLEM}file"
     try:
-        override: Override = OverridesParser.create().parse_overrides([text])[0]
+        override = _parsed(text)
         if _nesting(override.value()) > _DEEPEST:
             raise ValueError(f"its lists are nested more than {_DEEPEST} deep")
     # A ValueError also comes from an integer of more than 4,300 digits, which Python does not read.
@@ -80,6 +83,34 @@ def parse_override(text: str) -> Override:
     return override
 
 
+def _parsed(text: str) -> Override:
+    """Return an override whose value is as its grammar says, or else text as it stands.
+
+    Names of files and columns hold what the grammar has other uses for: `my file (1).npz`, and
+    `a,b.csv`, which is several values unless there is such a file.
+    """
+    parser, (key, _, value) = OverridesParser.create(), text.partition("=")
+    try:
+        override: Override = parser.parse_overrides([text])[0]
+    except (OverrideParseException, HydraException):
+        if not (_names_a_file(value) or _is_plain_text(value)):
+            raise
+    else:
+        if not override.is_sweep_override() or not _names_a_file(value):
+            return override
+    quoted = QuotedString(value, Quote.double).with_quotes()
+    in_quotes: Override = parser.parse_overrides([f"{key}={quoted}"])[0]
+    return in_quotes
+
+
+def _names_a_file(value: str) -> bool:
+    return 0 < len(value) <= _SHOWN and value.isprintable() and Path(value).exists()
+
+
+def _is_plain_text(value: str) -> bool:
+    return value.isprintable() and value[:1] not in _BRACKETS_AND_QUOTES and "${" not in value
+
+
 def _nesting(value: Any) -> int:
     """Return how deep lists and tables are nested in a value; 0 if it is neither."""
     if isinstance(value, dict):
@@ -94,7 +125,7 @@ def refuse_sweep(override: Override) -> None:
         raise UserError(
             f"'{override.input_line}' names several values; a run takes one.",
             where=key,
-            hint=f"gradcli compare-optimizers --vary {override.input_line}",
+            hint=shlex.join(["gradcli", "compare-optimizers", "--vary", str(override.input_line)]),
         )
 
 
@@ -121,6 +152,8 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
         hint = f"gradcli configs {group}"
     else:
         hint = f"{group}={likely[0]}"
+    if group == "model" and (network := _of_a_library(str(option))):
+        likely, hint = [network], f"model={network}"
     problem = f"{group} has no option '{option}'."
     if group == "clip" and isinstance(option, int | float) and not isinstance(option, bool):
         likely, hint = ["norm", "value", "per_layer"], f"clip.max_norm={option}"
@@ -135,6 +168,13 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
         choices=likely or options,
         hint=hint,
     )
+
+
+def _of_a_library(option: str) -> str:
+    """Return LIBRARY.NETWORK as it must have been meant; empty if no library is near to it."""
+    library, dot, network = option.partition(".")
+    likely = nearest(library, ZOOS, most=1)
+    return f"{likely[0]}.{network}" if dot and likely else ""
 
 
 def recorder_files(names: Any, files: ConfigFiles) -> dict[str, Path]:

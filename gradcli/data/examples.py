@@ -20,7 +20,7 @@ from gradcli.records import DataInfo
 
 _OF_CLASSES = (cross_entropy, nll, next_token)
 #: The part of the examples that becomes a split which was not given.
-_HELD_OUT = 6
+HELD_OUT = 6
 
 
 def dataset_of(
@@ -165,7 +165,7 @@ def hold_out(split: Split | Stream, count: int | None, name: str) -> tuple[Split
             where="val, test",
             hint="val=... and test=..., each (inputs, targets) or a stream of its own",
         )
-    if count is None and not (count := len(split) // _HELD_OUT):
+    if count is None and not (count := len(split) // HELD_OUT):
         raise UserError(
             f"{name} has {len(split)} training examples, of which no sixth can be held out to "
             "validate or test with.",

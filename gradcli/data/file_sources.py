@@ -21,9 +21,10 @@ from gradcli.data.examples import dataset_of, hold_out
 from gradcli.data.file_examples import (
     LOSSES_OF_CLASSES,
     Loss,
+    SourceWords,
     dataset_of_parts,
     on_whole_floats,
-    standardized,
+    refuse_too_few,
 )
 from gradcli.data.formats.bounded import refuse_too_large
 from gradcli.data.formats.example_parts import Channels, ExampleParts, Examples, refuse_unlike
@@ -32,6 +33,7 @@ from gradcli.data.formats.image_file import Mode
 from gradcli.data.formats.image_folder import read_image_folder
 from gradcli.data.formats.npz import read_npz
 from gradcli.data.formats.raw_table import RawTable
+from gradcli.data.formats.scaling import Scaling
 from gradcli.data.formats.table_encoding import (
     Missing,
     TableChoice,
@@ -50,6 +52,7 @@ _TARGET_KINDS: Final[dict[str, TargetKind]] = {
     **dict.fromkeys(LOSSES_OF_CLASSES, "classes"),
     **dict.fromkeys(("mse", "l1"), "numbers"),
 }
+_OWN_ROWS: Final = "files of your own: data.val_path=FILE and data.test_path=FILE"
 _BYTES: Final = 256
 _INT64_BYTES: Final = 8
 
@@ -60,16 +63,31 @@ class _Arrays(DataSource):
     Args:
         channels: where the channels of images are (`formats.Channels`).
         loss: what is minimised.
+        standardize: give inputs that are no images mean 0 and deviation 1.
+        standardize_targets: give numbers to predict mean 0 and deviation 1.
     """
 
-    def __init__(self, channels: Channels = "auto", loss: Loss = "auto") -> None:
+    words = SourceWords(
+        "All targets are {label}.", "parts of your own: x_val, y_val, x_test and y_test"
+    )
+
+    def __init__(
+        self,
+        channels: Channels = "auto",
+        loss: Loss = "auto",
+        standardize: bool = False,
+        standardize_targets: bool = False,
+    ) -> None:
         self._channels, self._loss = channels, loss
+        self._scaling = Scaling(standardize, standardize_targets)
 
     def _dataset(self, parts: ExampleParts, request: DataRequest, where: Path) -> Dataset:
         _refuse_second_val(request, parts.val is not None, where)
-        dataset = dataset_of_parts(parts, request, self._loss, self.target_score, where)
+        dataset = dataset_of_parts(
+            parts, request, self._loss, self.target_score, where, self._scaling, self.words
+        )
         remarks = on_whole_floats(parts.train.targets) if self._loss == "auto" else ()
-        return replace(dataset, remarks=remarks)
+        return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
 
 class NpzFile(_Arrays):
@@ -79,12 +97,19 @@ class NpzFile(_Arrays):
         path: the file.
         channels: where the channels of images are (`formats.Channels`).
         loss: what is minimised.
+        standardize: give inputs that are no images mean 0 and deviation 1.
+        standardize_targets: give numbers to predict mean 0 and deviation 1.
     """
 
     def __init__(
-        self, path: str | None = None, channels: Channels = "auto", loss: Loss = "auto"
+        self,
+        path: str | None = None,
+        channels: Channels = "auto",
+        loss: Loss = "auto",
+        standardize: bool = False,
+        standardize_targets: bool = False,
     ) -> None:
-        super().__init__(channels, loss)
+        super().__init__(channels, loss, standardize, standardize_targets)
         self._path = path
 
     def load(self, request: DataRequest) -> Dataset:
@@ -96,6 +121,8 @@ class NpzFile(_Arrays):
 
 class IdxArrays(_Arrays):
     """A folder of IDX files of any type and any number of axes."""
+
+    words = SourceWords("All targets are {label}.", "parts of your own: files val-... and test-...")
 
     def load(self, request: DataRequest) -> Dataset:
         """Read `data.folder`."""
@@ -119,7 +146,18 @@ class ImageFolder(DataSource):
         folder = _given(request.folder, "data.folder", "FOLDER")
         parts = read_image_folder(folder, mode=self._mode, size=self._size)
         _refuse_second_val(request, parts.val is not None, folder)
-        return dataset_of_parts(parts, request, "auto", self.target_score, folder)
+        return dataset_of_parts(
+            parts,
+            request,
+            "auto",
+            self.target_score,
+            folder,
+            Scaling(),
+            words=SourceWords(
+                "All images are in the folder {label}.",
+                "folders of your own: train, val and test, each with a folder for each class",
+            ),
+        )
 
 
 class TableFile(DataSource):
@@ -137,6 +175,7 @@ class TableFile(DataSource):
         target_kind: `classes` or `numbers`; None decides by the values (`TableChoice`).
         standardize: subtract from each input its mean in the training rows, and divide by its
             deviation there.
+        standardize_targets: do the same with numbers to predict.
         loss: what is minimised.
         header: whether the first line of a text has the names of the columns; they are `0`, `1`,
             ... if not.
@@ -155,6 +194,7 @@ class TableFile(DataSource):
         missing: Missing = "error",
         target_kind: TargetKind | None = None,
         standardize: bool = True,
+        standardize_targets: bool = False,
         loss: Loss = "auto",
         header: bool = True,
         delimiter: str | None = None,
@@ -163,7 +203,7 @@ class TableFile(DataSource):
         self._path, self._val_path, self._test_path = path, val_path, test_path
         self._target, self._features, self._leave_out = target, features, leave_out
         self._categorical, self._missing, self._target_kind = categorical, missing, target_kind
-        self._standardize, self._loss = standardize, loss
+        self._scaling, self._loss = Scaling(standardize, standardize_targets), loss
 
     def load(self, request: DataRequest) -> Dataset:
         """Read `data.path`, and the other files if there are some."""
@@ -171,11 +211,19 @@ class TableFile(DataSource):
         path = _given(self._path, "data.path", "FILE.csv")
         _refuse_second_val(request, self._val_path is not None, self._val_path)
         table = self._read(path)
-        parts, remarks = self._parts(table, self._choice(table), request)
-        if self._standardize:
-            parts = standardized(parts)
-        dataset = dataset_of_parts(parts, request, self._loss, self.target_score, path)
-        return replace(dataset, remarks=remarks)
+        choice = self._choice(table)
+        parts, remarks = self._parts(table, choice, request)
+        target = table.column(choice.target, "data.target").name
+        dataset = dataset_of_parts(
+            parts,
+            request,
+            self._loss,
+            self.target_score,
+            path,
+            self._scaling,
+            words=SourceWords(f"The target '{target}' is {{label}} in all rows.", _OWN_ROWS),
+        )
+        return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
     def _choice(self, table: RawTable) -> TableChoice:
         if self._target is None:
@@ -204,6 +252,8 @@ class TableFile(DataSource):
         """
         # The division depends on the classes alone, and what is learned depends on the division.
         targets = targets_of(table, learn_encoding(table, choice))
+        if self._test_path is None or (self._val_path is None and request.val is None):
+            refuse_too_few(len(table), _OWN_ROWS, table.path)
         rows = {"train": Split(torch.arange(len(table)), targets)}
         if self._test_path is None:
             rows["train"], rows["test"] = hold_out(rows["train"], None, request.name)

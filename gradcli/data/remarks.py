@@ -122,9 +122,10 @@ def _on_empty_classes(empty: Sequence[int], dataset: Dataset) -> str:
     more = f" and {len(empty) - _LABELS_NAMED:,} more" if len(empty) > _LABELS_NAMED else ""
     concerned = int(torch.isin(dataset.test.at_hand.targets, torch.tensor(empty)).sum())
     lost = f", and gets {concerned:,} of {len(dataset.test):,} test examples wrong"
+    have, them = ("has", "it") if len(empty) == 1 else ("have", "them")
     return (
-        f"{len(empty):,} of {dataset.info.classes:,} classes have no training example: {named}"
-        f"{more}. The model cannot learn them{lost if concerned else ''}."
+        f"{len(empty):,} of {dataset.info.classes:,} classes {have} no training example: {named}"
+        f"{more}. The model cannot learn {them}{lost if concerned else ''}."
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.models.activation import Activation
 from gradcli.models.initialisation import Initialisation
+from gradcli.models.zoo import ZooModel
 
 
 def build_model(
@@ -246,6 +247,15 @@ def _rehearse(model: nn.Module, inputs: Tensor, output_shape: tuple[int, ...]) -
     except UserError:
         raise
     except Exception as error:
+        if isinstance(model, ZooModel):
+            raise model.refusal(input_shape, error) from error
+        if not inputs.is_floating_point() and type(model).__module__.startswith("gradcli."):
+            raise UserError(
+                f"{name} reads numbers; an example of this data set is a sequence of "
+                f"{' x '.join(map(str, input_shape))} tokens.",
+                where="model",
+                hint="model=charlm, which reads tokens",
+            ) from error
         of_type = str(inputs.dtype).removeprefix("torch.")
         raise UserError(
             f"{name} cannot take {_kind(inputs)} of shape {input_shape}, {of_type}: "

@@ -47,5 +47,7 @@ def require_image(model: str, input_shape: Sequence[int], *, or_signal: bool = F
             f"{model} reads images of shape (channels, height, width){or_signals}; an example of "
             f"this data set has the shape {tuple(input_shape)}",
             where="model",
-            hint="model=charlm for a text; model=mlp for any numbers",
+            hint="model=cnn, which reads signals too; or model=mlp"
+            if len(input_shape) == 2
+            else "model=mlp; or model=charlm if it is a text",
         )

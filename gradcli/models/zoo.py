@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import nn
 
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError, exception_in_words, nearest
 from gradcli.extras.missing import not_installed
 from gradcli.extras.torchvision_import import import_torchvision
 from gradcli.models.checks import require_image
@@ -31,15 +31,26 @@ class ZooModel(nn.Module):
     Args:
         input_shape: (channels, height, width) of an image.
         classes: the number of logits.
-        name: of the network.
+        name: of the network; it must be given.
 
     Raises:
-        UserError: there is no such network, or the examples are no images.
+        UserError: no network is named, there is no such one, or the examples are no images.
     """
 
-    def __init__(self, *, input_shape: tuple[int, ...], classes: int, name: str) -> None:
+    library: ClassVar[str]
+
+    def __init__(
+        self, *, input_shape: tuple[int, ...], classes: int, name: str | None = None
+    ) -> None:
         super().__init__()
+        if not name:
+            raise UserError(
+                f"{self.library} has many networks; one must be named.",
+                where="model",
+                hint=f"model={self.library}.resnet18",
+            )
         require_image(name, input_shape)
+        self.name = name
         self.network = self._network(name, input_shape[0], classes)
         for module in self.network.modules():
             if getattr(module, "inplace", False):
@@ -48,6 +59,17 @@ class ZooModel(nn.Module):
     @abstractmethod
     def _network(self, name: str, channels: int, classes: int) -> nn.Module:
         """Return the network for images of so many channels."""
+
+    def refusal(self, input_shape: tuple[int, ...], error: Exception) -> UserError:
+        """Return the error about images (channels, height, width) on which the network failed."""
+        height, width = input_shape[-2:]
+        return UserError(
+            f"{self.library}.{self.name} cannot take images of {height} x {width} pixels (height x "
+            f"width): {exception_in_words(error)}",
+            where="model",
+            hint="model=resnet, which takes small images; or data.size=[224,224], which makes "
+            "those of data=images larger",
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map float images (b, c, h, w) to logits (b, classes)."""
@@ -61,10 +83,7 @@ class TorchvisionModel(ZooModel):
     If images have other than 3 channels, its first convolution is a new one for so many.
     """
 
-    def __init__(
-        self, *, input_shape: tuple[int, ...], classes: int, name: str = "resnet18"
-    ) -> None:
-        super().__init__(input_shape=input_shape, classes=classes, name=name)
+    library = "torchvision"
 
     def _network(self, name: str, channels: int, classes: int) -> nn.Module:
         models = import_torchvision("models")
@@ -79,10 +98,7 @@ class TorchvisionModel(ZooModel):
 class TimmModel(ZooModel):
     """A network of timm, which fits its first layer to the channels of the images itself."""
 
-    def __init__(
-        self, *, input_shape: tuple[int, ...], classes: int, name: str = "resnet18"
-    ) -> None:
-        super().__init__(input_shape=input_shape, classes=classes, name=name)
+    library = "timm"
 
     def _network(self, name: str, channels: int, classes: int) -> nn.Module:
         import_torchvision("models")  # timm does, and only for a torch that it was compiled for

@@ -24,7 +24,7 @@ from gradcli.data.streams.stream import Stream
 from gradcli.errors import DamagedFileError, UserError, exception_in_words
 from gradcli.models import ZooModel, build_model, build_own_model
 from gradcli.models.activation_checkpointing import checkpoint_blocks
-from gradcli.objectives import loss_levels
+from gradcli.objectives import Objective, loss_levels
 from gradcli.optim import (
     LearningRate,
     RuledGroup,
@@ -142,6 +142,7 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
             scores={one.metric.name: one.of_batch for one in dataset.objective.measures},
             seed=config.seed,
         )
+    _refuse_logits_for_nll(classes["model"], dataset.objective)
     return build_model(
         classes["model"],
         config.model.arguments,
@@ -155,6 +156,16 @@ def build_network(composed: Composed, dataset: Dataset) -> nn.Module:
         input_type=dataset.input_type,
         per_position=bool(dataset.vocabulary),
     )
+
+
+def _refuse_logits_for_nll(model: type, objective: Objective) -> None:
+    """Refuse a shipped model, which returns logits, for a loss of log-probabilities."""
+    if objective.name == "nll" and model.__module__.startswith("gradcli."):
+        raise UserError(
+            f"nll needs log-probabilities, and {model.__name__} returns logits.",
+            where="data.loss",
+            hint="data.loss=cross_entropy, which is nll of the log-softmax of logits",
+        )
 
 
 def build_trainer(composed: Composed, dataset: Dataset) -> Trainer:

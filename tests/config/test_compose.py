@@ -276,10 +276,11 @@ def test_a_value_of_a_wrong_type_is_refused_with_its_key_and_file(override, says
         ("optimizer.amsgrad=maybe", "optimizer.amsgrad=false"),
         ("optimizer.weight_decay=abc", "optimizer.weight_decay=0"),
         ("model.hidden=256", "model.hidden=[256,128]"),
-        ("model.norm=btch", "model.norm=none"),
+        ("model.norm=xyz", "model.norm=none"),
+        ("model.norm=btch", "model.norm=batch"),
     ],
 )
-def test_the_default_of_the_class_shows_how_a_value_is_written(override, hint):
+def test_the_default_of_the_class_or_the_nearest_name_shows_how_a_value_is_written(override, hint):
     assert mistake(override).hint == hint
     compose_train([hint])
 
@@ -422,12 +423,45 @@ def test_an_option_cannot_be_put_elsewhere(override, hint):
 
 
 @pytest.mark.parametrize(
-    "word", ["foo", "optimizer.lr=0.1]", "optimizer.betas=(0.9,0.99)", "a b=1", "epochs+=1"]
+    "word", ["foo", "model.hidden=[1,2", "optimizer.betas=(0.9,0.99)", "a b=1", "epochs+=1"]
 )
 def test_what_cannot_be_parsed_is_shown_how_it_should_be(word):
     error = mistake(word)
     assert f"'{word}' is not an override" in error.problem
     assert "KEY=VALUE" in error.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my file (1).npz",
+        "it's (2).csv",
+        'a "b".csv',
+        "größe (€),x.csv",
+        "a$1.csv",
+        "b\\c\\",
+        "a=b:c]",
+    ],
+)
+def test_text_with_a_meaning_in_the_grammar_needs_no_quotes(text):
+    composed = compose_train(["data=npz", f"data.path={text}", "epochs=2"])
+    assert composed.config.data.arguments["path"] == text
+    assert composed.config.epochs == 2
+    assert load_config(composed.yaml(), where="test").config.data.arguments["path"] == text
+
+
+def test_a_comma_divides_values_unless_a_file_has_it_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "several values" in mistake("data=npz", "data.path=a,b.npz").problem
+    (tmp_path / "a,b.npz").touch()
+    composed = compose_train(["data=npz", "data.path=a,b.npz"])
+    assert composed.config.data.arguments["path"] == "a,b.npz"
+
+
+def test_a_number_that_is_not_one_is_told_so_and_not_as_a_mistake_of_grammar():
+    error = mistake("optimizer.lr=0.1]")
+    assert "'0.1]'" in error.problem
+    assert error.hint == "optimizer.lr=0.001"
 
 
 @pytest.mark.parametrize("override", ["~optimizer", "optimizer=null", "optimizer={lr:1}"])
@@ -710,3 +744,9 @@ def test_a_change_that_does_not_fit_is_refused(override, said):
     with pytest.raises(UserError) as caught:
         changed(compose_train(["init=default"]), [override])
     assert said in str(caught.value)
+
+
+def test_a_name_that_a_class_does_not_take_is_told_the_nearest():
+    error = mistake("data=table", "data.path=t.csv", "data.target_kind=number")
+    assert error.choices == ("data.target_kind=numbers",)
+    assert error.hint == "data.target_kind=numbers"

@@ -27,6 +27,8 @@ OF_THE_USER = {f"data/{name}" for name in ("npz", "arrays", "images", "table", "
 OF_TEXT = "model/charlm"
 #: It needs a library that is not in the `test` extra.
 OF_AN_EXTRA = "model/timm"
+#: Options that need the name of a network.
+NETWORKS = {"model/torchvision": "model=torchvision.resnet18"}
 OTHERS = [option for option in OPTIONS if option not in (*DATA_OPTIONS, OF_TEXT, OF_AN_EXTRA)]
 #: tests/data/shipped/test_scikit_learn.py reads them, where it is installed.
 OF_SCIKIT_LEARN = {"data/digits", "data/breast_cancer"}
@@ -74,7 +76,8 @@ def require(option):
 @pytest.mark.parametrize("option", OTHERS)
 def test_an_option_trains(option, few_digits):
     require(option)
-    composed = compose_train([option.replace("/", "="), "data=mnist5k"])
+    named = NETWORKS.get(option, option.replace("/", "="))
+    composed = compose_train([named, "data=mnist5k"])
     steps, norms = first_step(composed, few_digits)
     assert np.isfinite(steps.loss).all()
     assert np.isfinite(norms).all()

@@ -43,7 +43,7 @@ def test_labels_that_begin_at_1():
 
 def test_a_first_class_that_only_the_test_has_is_an_empty_one():
     (remark,) = remarks_on(dataset([1, 2] * 20, [0, 1, 2]), "mean_std")
-    assert "1 of 3 classes have no training example: 0." in remark
+    assert "1 of 3 classes has no training example: 0." in remark
     assert "1 of 3 test examples wrong" in remark
 
 
@@ -66,7 +66,7 @@ def test_many_empty_classes_are_not_all_named():
 def test_labels_that_begin_later_and_have_a_gap():
     begin, gap = remarks_on(dataset([2, 4] * 20, [2, 4]), "mean_std")
     assert "begin at 2, not at 0, so that the model has 2 outputs" in begin
-    assert "1 of 5 classes have no training example: 3." in gap
+    assert "1 of 5 classes has no training example: 3." in gap
 
 
 def test_a_single_class_is_refused():

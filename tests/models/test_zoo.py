@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from gradcli.config import compose_train
 from gradcli.errors import UserError
 from gradcli.extras.torchvision_import import import_torchvision
 from gradcli.models import Default, TimmModel, TorchvisionModel, build_model
@@ -72,12 +73,36 @@ def test_an_unknown_network_is_answered_with_the_nearest():
 
 def test_what_is_no_image_is_refused():
     with pytest.raises(UserError, match="resnet18 reads images"):
-        TorchvisionModel(input_shape=(1, 40), classes=2)
+        TorchvisionModel(input_shape=(1, 40), classes=2, name="resnet18")
 
 
 def test_images_that_are_too_small_are_refused_in_words():
-    with pytest.raises(UserError, match="cannot take images of shape"):
+    with pytest.raises(UserError, match=r"torchvision\.alexnet .* 32 x 32 pixels") as caught:
         build("alexnet")
+    assert caught.value.where == "model"
+    assert "model=resnet" in caught.value.hint
+    assert "data.size=[224,224]" in caught.value.hint
+
+
+@pytest.mark.parametrize("model_class", [TorchvisionModel, TimmModel])
+def test_a_network_must_be_named(model_class):
+    with pytest.raises(UserError, match="one must be named") as caught:
+        build(None, model_class=model_class)
+    assert caught.value.hint == f"model={model_class.library}.resnet18"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("model=torchvison.resnet18", "model=torchvision.resnet18"),
+        ("model=tim.vit_tiny", "model=timm.vit_tiny"),
+        ("model=resnett", "model=resnet"),
+    ],
+)
+def test_a_misspelt_library_keeps_its_network(word, hint):
+    with pytest.raises(UserError, match="has no option") as caught:
+        compose_train([word])
+    assert caught.value.hint == hint
 
 
 def test_without_timm_the_line_that_installs_it_is_given(monkeypatch):

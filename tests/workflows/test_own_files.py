@@ -7,6 +7,7 @@ import pytest
 
 import gradcli as gc
 from gradcli.config import load_config
+from gradcli.errors import UserError
 from gradcli.runs import load_run
 
 RANDOM = np.random.default_rng(0)
@@ -169,3 +170,11 @@ def test_a_mistake_is_answered_in_words(write, words, message, gradcli, tmp_path
     assert answer.code == 2
     assert message in answer.message
     assert "Traceback" not in answer.err
+
+
+def test_a_loss_of_log_probabilities_is_refused_with_a_model_that_returns_logits(tmp_path):
+    np.savez(tmp_path / "mine.npz", x=RANDOM.normal(size=(48, 3)), y=np.arange(48) % 3)
+    words = [f"data.path={tmp_path / 'mine.npz'}", "data.loss=nll", *SMALL]
+    with pytest.raises(UserError, match="MLP returns logits") as caught:
+        gc.train("data=npz", *words, runs_dir=tmp_path / "runs")
+    assert caught.value.hint.startswith("data.loss=cross_entropy")

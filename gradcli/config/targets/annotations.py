@@ -83,6 +83,16 @@ def in_words(annotation: Any) -> str:
     return f"a list of {many}{example}"
 
 
+def named_choices(annotation: Any) -> tuple[str, ...]:
+    """Return the names that an annotation takes, `Literal["a", "b"]`, perhaps in a union."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return tuple(one for one in typing.get_args(annotation) if isinstance(one, str))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = typing.get_args(annotation)
+        return tuple(name for member in members for name in named_choices(member))
+    return ()
+
+
 def _writable(annotation: Any) -> tuple[Any, ...]:
     """Return those members of a union that a config can hold, or all if it can hold none."""
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcli.config.schema import MOST, Section
-from gradcli.config.targets.annotations import accepts, in_words
+from gradcli.config.targets.annotations import accepts, in_words, named_choices
 from gradcli.errors import UserError, nearest
 
 #: The arguments that gradcli fills in itself, so that a config cannot set them.
@@ -70,10 +70,14 @@ def check_arguments(section: Section, target: type, file: str) -> None:
         objection = _objection(known[name], value, target, is_rate=is_rate)
         if objection:
             default = known[name].default
+            likely = nearest(str(value), named_choices(known[name].annotation))
             raise UserError(
                 f"{key} is {value!r}; {objection}.",
                 where=f"{key} in {file}",
-                hint=None
+                choices=[f"{key}={option}" for option in likely],
+                hint=f"{key}={likely[0]}"
+                if likely
+                else None
                 if default is inspect.Parameter.empty or default is None
                 else f"{key}={_as_override(default)}",
             )

@@ -83,7 +83,7 @@ def _opened(path: Path) -> Iterator[Image]:
             warnings.simplefilter("ignore")  # of metadata that is damaged, which nobody reads
             with PIL.Image.open(path, formats=_FORMATS) as image:
                 if objection := _objection_to(image):
-                    raise UserError(objection, where=str(path))
+                    raise UserError(objection, where=str(path), hint=_remedy(image))
                 yield image
     except UserError:
         raise
@@ -96,6 +96,16 @@ def _opened(path: Path) -> Iterator[Image]:
     except Exception as error:
         # Pillow's decoders fail in many ways: OSError, SyntaxError, ValueError, struct.error, ...
         raise UserError(f"The image cannot be read: {error}.", where=str(path)) from error
+
+
+def _remedy(image: Image) -> str:
+    """Return what to do about an image that is not read."""
+    if image.mode in _BYTE_MODES:
+        return "remove it, or begin its name with a dot to leave it out"
+    return (
+        "save 8 bits per channel; or all images as one array, which keeps their numbers: "
+        "numpy.savez('FILE.npz', x=images, y=labels), with data=npz data.path=FILE.npz"
+    )
 
 
 def _objection_to(image: Image) -> str:

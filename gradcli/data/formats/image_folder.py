@@ -1,9 +1,10 @@
 """Reads a folder of images, one sub-folder per class: `ROOT/train/cat/1.png` or `ROOT/cat/1.png`.
 
-Names that begin with a dot, and the files that Windows leaves in folders (`Thumbs.db`,
-`desktop.ini`), are left out. Everything else in the folder of a class must be an image, whatever
-its name: a file that is left out silently would be missed by nobody. Files beside the folders of
-classes, such as a README, are left out. Folders and images may be links; nothing is written.
+Names that begin with a dot, and what systems leave in folders (Windows `Thumbs.db` and
+`desktop.ini`, macOS `__MACOSX`), are left out. Everything else in the folder of a class must be an
+image, whatever its name: a file that is left out silently would be missed by nobody. Files beside
+the folders of classes, such as a README, are left out. Folders and images may be links; nothing is
+written.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gradcli.data.formats.image_file import Mode, Size, image_size, read_image
 from gradcli.errors import UserError, nearest
 
 _PARTS: Final = ("train", "val", "test")
-_LEFT_BY_WINDOWS: Final = {"thumbs.db", "desktop.ini"}
+_LEFT_BY_SYSTEMS: Final = {"thumbs.db", "desktop.ini", "__macosx"}
 _NAMES_SHOWN: Final = 8
 
 
@@ -174,7 +175,7 @@ def _listed(folder: Path) -> list[Path]:
         return sorted(
             path
             for path in folder.iterdir()
-            if not path.name.startswith(".") and path.name.lower() not in _LEFT_BY_WINDOWS
+            if not path.name.startswith(".") and path.name.lower() not in _LEFT_BY_SYSTEMS
         )
     except OSError as error:
         raise UserError(

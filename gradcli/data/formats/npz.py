@@ -46,6 +46,8 @@ _KINDS: Final[dict[str, Literal["inputs", "targets"]]] = {
 }
 _EXPECTED: Final = "x_train and y_train, perhaps x_val, y_val, x_test and y_test; or x and y"
 _KEYS_SHOWN: Final = 8
+#: How a member of a zip archive begins.
+_ZIP: Final = b"PK\x03\x04"
 
 #: What the standard library raises for an archive that is not as it should be.
 _DAMAGE: Final = (
@@ -95,13 +97,32 @@ def read_npz(path: Path, *, channels: Channels = "auto") -> ExampleParts:
     except UserError:
         raise
     except _DAMAGE as error:
-        raise UserError(f"This is not a sound .npz archive: {error}.", where=str(path)) from error
+        raise _not_sound(error, path) from error
     except OSError as error:
         raise UserError(
             f"The file cannot be read: {error.strerror or error}.", where=str(path)
         ) from error
     keys = {role: _key(info) for role, info in members.items()}
     return _parts(arrays, keys, channels, path)
+
+
+def _not_sound(error: Exception, path: Path) -> UserError:
+    """Return the error about an archive that cannot be read, by how it begins."""
+    with path.open("rb") as file:
+        begins = file.read(len(npy.MAGIC_PREFIX))
+    if begins == npy.MAGIC_PREFIX:
+        return UserError(
+            "This is a single array (.npy); an archive with inputs and targets was expected.",
+            where=str(path),
+            hint="numpy.savez('FILE.npz', x=inputs, y=targets)",
+        )
+    if begins.startswith(_ZIP) and "not a zip file" in str(error):
+        return UserError(
+            "This .npz archive is truncated: its end, with the list of its arrays, is missing.",
+            where=str(path),
+            hint="copy or save it again",
+        )
+    return UserError(f"This is not a sound .npz archive: {error}.", where=str(path))
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[_Role, zipfile.ZipInfo]:

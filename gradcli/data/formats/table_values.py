@@ -19,6 +19,10 @@ from gradcli.errors import UserError, nearest
 #: Beyond it, float64 does not tell integers apart.
 _EXACT: Final = 2**53
 _LABELS_SHOWN: Final = 5
+#: A column with more different values than this part of its rows has names or identifiers, of which
+#: a 0 or 1 each tells nothing. In fewer rows it may be chance.
+_MOSTLY_DIFFERENT: Final = 0.5
+_ENOUGH_TO_REPEAT: Final = 10
 
 
 def numbers_of(table: RawTable, column: RawColumn, *, is_target: bool) -> NDArray[np.float64]:
@@ -138,15 +142,44 @@ def _not_numbers(table: RawTable, column: RawColumn, *, is_target: bool) -> User
         )
     # A column of Parquet may be text by its type though all that it holds are numbers.
     index = next((index for index, text in enumerate(column.texts) if _is_word(text)), 0)
-    has_comma = re.fullmatch(r"[-+]?\d+,\d+", column.texts[index] or "")
+    text = column.texts[index] or ""
+    expected, rewrite = _as_a_number(text)
+    if is_target:
+        hint = rewrite or "data.target_kind=classes data.loss=cross_entropy"
+    else:
+        hint = f"{rewrite or _as_categories(column)}; or {leave_out}".removeprefix("; or ")
     return UserError(
-        f"The column '{column.name}' holds '{column.texts[index]}' in {table.row(index)}, where a "
-        f"number {'with a decimal point ' if has_comma else ''}was expected.",
+        f"The column '{column.name}' holds '{text}' in {table.row(index)}, where {expected} was "
+        "expected.",
         where=table.place(index),
-        hint="data.target_kind=classes"
-        if is_target
-        else f"{typed('data.categorical', [column.name])} for a 0 or 1 per value; or {leave_out}",
+        hint=hint,
     )
+
+
+def _as_a_number(text: str) -> tuple[str, str]:
+    """Return what was expected instead of a text, and how to rewrite the column; empty if not."""
+    if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?", text):
+        plain = text.replace(",", "")
+        return (
+            "a number with a decimal point and no separators of thousands",
+            f"remove the separators in the file: {plain}",
+        )
+    if re.fullmatch(r"[-+]?[\d.,]+ ?[%€$£]|[€$£] ?[-+]?[\d.,]+", text):
+        sign = next(character for character in text if character in "%€$£")
+        return "a number without a unit", f"remove the {sign} in the file"
+    if re.match(r"\d{4}-\d\d?-\d\d?|\d{1,2}[./]\d{1,2}[./]\d{2,4}", text):
+        return "a number, and not a date,", "make columns of numbers of it, such as year and month"
+    if re.fullmatch(r"[-+]?\d+,\d+", text):
+        return "a number with a decimal point", "write decimal points in the file"
+    return "a number", ""
+
+
+def _as_categories(column: RawColumn) -> str:
+    """Return the override that makes categories of a column; empty if hardly any value repeats."""
+    known = [text for text in column.texts or () if text is not None]
+    if len(known) >= _ENOUGH_TO_REPEAT and len(set(known)) > _MOSTLY_DIFFERENT * len(known):
+        return ""
+    return f"{typed('data.categorical', [column.name])} for a 0 or 1 per value"
 
 
 def _is_word(text: str | None) -> bool:

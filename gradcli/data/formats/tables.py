@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from gradcli.data.formats.delimited import read_csv
 from gradcli.data.formats.example_parts import ExampleParts
@@ -10,6 +11,8 @@ from gradcli.data.formats.parquet import MAGIC, read_parquet
 from gradcli.data.formats.raw_table import RawTable
 from gradcli.data.formats.table_encoding import TableChoice, encode, learn_encoding
 from gradcli.errors import UserError
+
+_SUFFIXES: Final = (".parquet", ".pq")
 
 
 def read_tables(
@@ -61,4 +64,11 @@ def read_table(path: Path, *, delimiter: str | None = None, header: bool = True)
             is_parquet = file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise UserError(f"The file cannot be read: {error.strerror}.", where=str(path)) from error
+    if path.suffix.lower() in _SUFFIXES and not is_parquet:
+        raise UserError(
+            "This is not a Parquet file, which its name says it is: it does not begin with "
+            f"{MAGIC.decode()}.",
+            where=str(path),
+            hint="save it again; or name it .csv if it is text",
+        )
     return read_parquet(path) if is_parquet else read_csv(path, delimiter=delimiter, header=header)

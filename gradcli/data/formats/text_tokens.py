@@ -56,7 +56,8 @@ def read_text(
         test: the fraction for the test; 0 for no such part.
 
     Raises:
-        UserError: if the file cannot be read or is not UTF-8, or a part would be empty.
+        UserError: if the file cannot be read or is not UTF-8, a part would be empty, or all tokens
+            are one.
     """
     try:
         refuse_too_large(
@@ -118,7 +119,8 @@ def _cut(
     """Cut tokens by position.
 
     Raises:
-        UserError: if a fraction is none, or a part would be empty that should not.
+        UserError: if a fraction is none, a part would be empty that should not, or all tokens are
+            one.
     """
     total = len(tokens)
     for name, fraction in (("val", val), ("test", test)):
@@ -138,5 +140,13 @@ def _cut(
                 where=str(path),
                 hint="a longer text, or other fractions",
             )
+    if bool((tokens == tokens[0]).all()):
+        one = chr(int(tokens[0])) if vocabulary is None else vocabulary[0]
+        raise UserError(
+            f"The text holds nothing but {one!r}. With a single token there is nothing to learn: "
+            "the loss soon is 0.",
+            where=str(path),
+            hint="a text of at least two different characters",
+        )
     begin, end = counts["train"], counts["train"] + counts["val"]
     return TextTokens(tokens[:begin], tokens[begin:end], tokens[end:], vocabulary)

@@ -231,3 +231,9 @@ def test_without_pillow_the_line_to_install_it_is_given(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.delitem(sys.modules, "PIL.Image", raising=False)
     assert refused(tmp_path, "needs Pillow").hint == "pip install 'gradcli[images]'"
+
+
+def test_what_systems_leave_beside_classes_is_no_class(tmp_path):
+    for name in ("a", "b", "__MACOSX", ".git"):
+        saved(tmp_path / name / "1.png", pixels(3, 3))
+    assert read_image_folder(tmp_path).train.classes == ("a", "b")

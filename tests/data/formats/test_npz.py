@@ -309,7 +309,7 @@ def test_a_changed_byte_is_seen_by_the_checksum(path):
         read_npz(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", member(IMAGES), b"x,y\n1,2\n"])
+@pytest.mark.parametrize("content", [b"", b"PK", b"x,y\n1,2\n"])
 def test_other_files(path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"not a sound .npz archive"):
@@ -321,3 +321,15 @@ def test_files_that_cannot_be_opened(path, tmp_path):
         read_npz(path)
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         read_npz(tmp_path)
+
+
+def test_a_single_array_and_a_truncated_archive_are_called_so(tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((3, 2)))
+    with pytest.raises(UserError, match=r"a single array \(\.npy\)") as caught:
+        read_npz(tmp_path / "one.npy")
+    assert "numpy.savez" in caught.value.hint
+    np.savez(tmp_path / "whole.npz", x=np.zeros((300, 2)), y=np.zeros(300))
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="truncated"):
+        read_npz(tmp_path / "half.npz")

@@ -140,3 +140,9 @@ def test_a_truncated_file(saved):
     with pytest.raises(UserError, match="not a sound Parquet file") as caught:
         read_table(path)
     assert caught.value.where == str(path)
+
+
+def test_text_with_the_name_of_a_parquet_file_is_not_read_as_text(tmp_path):
+    (tmp_path / "bad.parquet").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="not a Parquet file, which its name says"):
+        read_table(tmp_path / "bad.parquet")

@@ -241,6 +241,30 @@ def test_the_remedies_work(read):
     assert len(read(PEOPLE, "group", leave_out=["city", "height"])) == 3
 
 
+@pytest.mark.parametrize(
+    ("cells", "says", "hint"),
+    [
+        (
+            [f'"{1000 + i:,}"' for i in range(20)],
+            "no separators of thousands",
+            "remove the separators in the file: 1000",
+        ),
+        ([f"{i / 7:.2f}%" for i in range(20)], "without a unit", "remove the % in the file"),
+        ([f"{i} €" for i in range(20)], "without a unit", "remove the € in the file"),
+        (["2024-01-02", "2024-01-03"] * 10, "not a date", "columns of numbers"),
+        ([f"name{i}" for i in range(20)], "a number was", "data.leave_out=[a]"),
+        (["x", "y"] * 10, "a number was", "data.categorical=[a] for a 0 or 1 per value"),
+    ],
+)
+def test_what_cells_look_like_decides_the_remedy(read, cells, says, hint):
+    rows = "".join(f"{cell},{i % 2}\n" for i, cell in enumerate(cells))
+    with pytest.raises(UserError, match=says) as caught:
+        read(f"a,t\n{rows}", "t")
+    assert hint in caught.value.hint
+    assert "data.leave_out=[a]" in caught.value.hint
+    assert ("data.categorical" in caught.value.hint) == ("data.categorical" in hint)
+
+
 def test_a_target_is_no_input(read):
     with pytest.raises(UserError, match="'group' is the target"):
         read(PEOPLE, "group", features=["age", "group"])
