@@ -36,7 +36,7 @@ from gradcli.records import UNKNOWN_LEVELS, GroupInfo, LossLevels, Recorder, Run
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.training import PassPlan, Trainer, TrainingPlan, total_steps, worthwhile_threads
-from gradcli.workflows.splits import augment_name, batch_size_of, batch_sources
+from gradcli.workflows.splits import augment_name, batch_size_of, batch_sources, input_scaling
 
 
 def obtain_data(
@@ -231,6 +231,7 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         levels=_levels(dataset),
         further_metrics=tuple(one.metric for one in trainer.objective.further),
         augment=augment_name(composed),
+        input_scaling=input_scaling(composed.config.data, dataset),
     )
 
 
