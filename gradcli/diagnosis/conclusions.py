@@ -25,7 +25,7 @@ from gradcli.diagnosis.loss_course import (
 from gradcli.diagnosis.loss_jumps import loss_that_stays_up
 from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.rules import needs
-from gradcli.diagnosis.standing import last_quarter, standing
+from gradcli.diagnosis.standing import hangs_on_few, last_quarter, standing
 from gradcli.diagnosis.which_loss import (
     has_known_zero,
     is_measured_by_guessing,
@@ -45,7 +45,8 @@ def conclusion(evidence: Evidence, tested: list[str]) -> list[Finding]:
     if unsure is not None:
         return [unsure]
     return [
-        _healthy(evidence, tested)
+        _hangs_on_few(evidence)
+        or _healthy(evidence, tested)
         or _not_yet_learned(evidence)
         or _not_better_for_certain(evidence)
         or _undetermined(evidence)
@@ -210,10 +211,36 @@ def _not_yet_learned(evidence: Evidence) -> Finding | None:
     )
 
 
+def _hangs_on_few(evidence: Evidence) -> Finding | None:
+    """Return that a few targets are so far from the others that the loss is mostly theirs."""
+    if evidence.steps < FEWEST_STEPS or not hangs_on_few(evidence):
+        return None
+    levels, last = evidence.info.levels, float(last_quarter(evidence).mean())
+    return Finding(
+        code="undetermined",
+        severity="info",
+        layer=None,
+        evidence={
+            "last_loss": last,
+            "loss_of_guessing": levels.guessing,
+            "share_of_few": levels.of_few,
+        },
+        threshold="a hundredth of the examples that has more than half of the loss of the best "
+        "constant output, and a loss that is not below it",
+        message=f"Not sure: a hundredth of the examples has {levels.of_few:.0%} of the loss of a "
+        f"constant output, {numbers.norm(levels.guessing)}, because their targets are far from the "
+        f"others. So the last loss, {numbers.norm(last)}, does not tell whether these are learnt.",
+        override=None,
+        mend="Look at the examples with the largest and the smallest targets; if they are right, "
+        "use a loss that grows less with the distance (l1, Huber), or the targets' logarithm.",
+    )
+
+
 def _not_better_for_certain(evidence: Evidence) -> Finding | None:
     """Return that the loss does not tell whether the model is better than a constant output."""
     levels, last = evidence.info.levels, evidence.convergence.last_loss
     facts: dict[str, float | int | str]
+    override = None
     if standing(evidence) == "unsure":
         best = min((one.loss for one in evidence.evals if one.split == "val"), default=math.nan)
         facts = {"last_loss": last, "loss_of_guessing": levels.guessing, "best_val_loss": best}
@@ -229,12 +256,27 @@ def _not_better_for_certain(evidence: Evidence) -> Finding | None:
             )
         )
         advice = "Validate on more examples."
+    elif standing(evidence) == "memorised":
+        best = min(one.loss for one in evidence.evals if one.split == "val")
+        facts = {"last_loss": last, "loss_of_guessing": levels.guessing, "best_val_loss": best}
+        seen = (
+            f"on training batches the loss is {numbers.norm(last)}, where a constant output has "
+            f"{numbers.norm(levels.guessing)}, and on other examples {numbers.norm(best)}, where "
+            f"one has {numbers.norm(levels.guessing_val)}, but there it still falls"
+        )
+        advice = "Train for four times as many steps."
+        override = remedies.longer_training(evidence)
     elif not has_known_zero(evidence):
         first = evidence.convergence.first_loss
         facts = {"first_loss": first, "last_loss": last}
         seen = (
             f"the loss went from {numbers.norm(first)} to {numbers.norm(last)}, but what "
-            "the best constant output would cost under this loss is not known"
+            "the best constant output would cost "
+            + (
+                "is not known: the examples are streams, and only reading all of them would tell"
+                if levels.streamed
+                else "under this loss is not known"
+            )
         )
         advice = "Compare the last loss with that of the best constant output."
     else:
@@ -247,7 +289,7 @@ def _not_better_for_certain(evidence: Evidence) -> Finding | None:
         threshold=f"a loss below that of the best constant output by more than {BEYOND_CHANCE} "
         f"standard errors, on examples that were not learnt from ({BEYOND_CHANCE.source})",
         message=f"Not sure: {seen}. No rule found anything wrong. {advice}",
-        override=None,
+        override=override,
         mend=advice,
     )
 

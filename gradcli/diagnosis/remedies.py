@@ -1,6 +1,7 @@
 """What to try: overrides that can be pasted, for the models and settings that are shipped.
 
-Each function returns None if no override can fix it, as for the user's own loop.
+Each function returns None if no override can fix it, as for the user's own loop. A problem of the
+user's own brings its model: no override chooses an initialisation or an activation for it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
 def keep_gradients_alive(evidence: Evidence) -> str | None:
     """Propose an activation and an initialisation that keep the gradient's size with depth."""
     info = evidence.info
-    if info.is_own_loop:
+    if info.has_own_model:
         return None
     if info.activation and info.activation not in _RECTIFIERS:
         return "activation=relu init=kaiming"
@@ -50,7 +51,7 @@ def keep_gradients_alive(evidence: Evidence) -> str | None:
 def keep_signals_small(evidence: Evidence) -> str | None:
     """Propose an initialisation under which signals do not grow with depth."""
     info = evidence.info
-    if info.is_own_loop:
+    if info.has_own_model:
         return None
     if len(evidence.layers) <= _SHALLOW:
         return "init=default"
@@ -75,7 +76,8 @@ def keep_off_the_flat(evidence: Evidence) -> str | None:
 
 def keep_time_steps_alive(evidence: Evidence) -> str | None:
     """Propose a recurrent matrix that keeps the gradient's size (Saxe et al. 2013, 1312.6120)."""
-    return "init=orthogonal" if evidence.info.model == "rnn" else None
+    is_shipped = evidence.info.model == "rnn" and not evidence.info.has_own_model
+    return "init=orthogonal" if is_shipped else None
 
 
 def lower_learning_rate(evidence: Evidence, factor: float) -> str | None:
@@ -185,13 +187,13 @@ def set_learning_rate(evidence: Evidence) -> str | None:
 
 
 def scale_inputs(evidence: Evidence) -> str | None:
-    """Propose to normalise the inputs."""
-    return None if evidence.info.is_own_loop else "data.normalize=mean_std"
+    """Propose to normalise or standardise the inputs, of data of which the config can do it."""
+    return evidence.info.input_scaling or None
 
 
 def usual_initialisation(evidence: Evidence) -> str | None:
     """Propose PyTorch's own initialisation, or in a deep network one that keeps signals' size."""
-    if evidence.info.is_own_loop:
+    if evidence.info.has_own_model:
         return None
     is_deep = len(evidence.layers) > _SHALLOW and evidence.info.activation in _RECTIFIERS
     return "init=kaiming" if is_deep else "init=default"
@@ -230,7 +232,8 @@ def _has_own_settings(evidence: Evidence) -> bool:
 
 def lower_dropout(evidence: Evidence) -> str | None:
     """Propose to drop less, for the models that have the key."""
-    return "model.dropout=0.1" if evidence.info.model in _WITH_DROPOUT else None
+    is_shipped = evidence.info.model in _WITH_DROPOUT and not evidence.info.has_own_model
+    return "model.dropout=0.1" if is_shipped else None
 
 
 def longer_training(evidence: Evidence) -> str | None:

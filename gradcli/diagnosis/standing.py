@@ -17,6 +17,10 @@ from gradcli.diagnosis.loss_trend import FEWEST_STEPS
 from gradcli.diagnosis.which_loss import is_measured_by_guessing
 from gradcli.records import Doubles
 
+# Of normally distributed targets, the farthest hundredth has 8% of the squares.
+_OF_FEW = 0.5
+_FEWEST_EVALUATIONS = 4
+
 Standing = Literal["better", "memorised", "unsure", "as good", "worse", "unknown"]
 """`better`: below guessing beyond chance, on examples that were not learnt from if there are any.
 `memorised`: on the training examples alone. `unsure`: within what chance does, but likely.
@@ -43,6 +47,29 @@ def standing(evidence: Evidence) -> Standing:
         return "unsure"
     too_high = -gain > (1 / LOSS_KEPT.value - 1) * (levels.guessing - levels.lowest)
     return "worse" if too_high and -gain > margin else "as good"
+
+
+def falls_on_others(evidence: Evidence) -> bool:
+    """Whether the loss on validation examples still falls: it is lowest at the end.
+
+    What is learnt by heart makes it rise, sooner or later.
+    """
+    losses = -_gains_on_others(evidence)
+    quarter = max(1, len(losses) // 4)
+    if len(losses) < _FEWEST_EVALUATIONS:
+        return False
+    end, before = losses[-quarter:], losses[quarter:-quarter]
+    return bool(end.mean() < before.mean() and end.min() <= losses.min())
+
+
+def hangs_on_few(evidence: Evidence) -> bool:
+    """Whether a few far targets decide what guessing costs, and so how the loss compares with it.
+
+    Not if the model is better than guessing all the same.
+    """
+    if not is_measured_by_guessing(evidence) or standing(evidence) == "better":
+        return False
+    return evidence.info.levels.of_few > _OF_FEW
 
 
 def last_quarter(evidence: Evidence) -> Doubles:

@@ -29,27 +29,31 @@ class Levels(NamedTuple):
     guessing: float = math.nan
     lowest: float = math.nan
     chance: float = math.nan
+    of_zero: float = math.nan
+    of_few: float = math.nan
+    usual_targets: tuple[float, float] = (math.nan, math.nan)
 
 
 LevelsOf = Callable[[Tensor], Levels]
 
 
-def loss_levels(levels_of: LevelsOf | None, train: Tensor, val: Tensor | None) -> LossLevels:
+def loss_levels(
+    levels_of: LevelsOf | None, train: Tensor, val: Tensor | None, *, streamed: bool = False
+) -> LossLevels:
     """Return the levels of a loss on training and validation targets, (n, ...) each.
 
     Args:
         levels_of: that of the loss; None if it is not known.
         train: the targets of the training examples.
         val: those of the validation examples; None if they are not known, and there may be none.
+        streamed: whether `train` are targets of other examples, because these are a stream.
     """
     if levels_of is None:
         return UNKNOWN_LEVELS
-    known = levels_of(_part(train))
     return LossLevels(
-        guessing=known.guessing,
+        **levels_of(_part(train))._asdict(),
         guessing_val=math.nan if val is None or not len(val) else levels_of(_part(val)).guessing,
-        lowest=known.lowest,
-        chance=known.chance,
+        streamed=streamed,
     )
 
 
@@ -91,8 +95,8 @@ def of_squares(targets: Tensor) -> Levels:
 
     Guessing gives the mean of each output's targets; its loss is their variance.
     """
-    variance = float(targets.double().var(dim=0, correction=0).mean())
-    return Levels(variance, 0.0, variance)
+    values = targets.double()
+    return _levels_of_numbers(values, (values - values.mean(dim=0)).square(), values.square())
 
 
 def of_distances(targets: Tensor) -> Levels:
@@ -101,8 +105,24 @@ def of_distances(targets: Tensor) -> Levels:
     Guessing gives the median of each output's targets.
     """
     values = targets.double()
-    distance = float((values - values.median(dim=0).values).abs().mean())
-    return Levels(distance, 0.0, distance)
+    return _levels_of_numbers(values, (values - values.median(dim=0).values).abs(), values.abs())
+
+
+def _levels_of_numbers(targets: Tensor, of_guessing: Tensor, of_zero: Tensor) -> Levels:
+    """Return the levels of a mean of losses, given those of guessing and of outputs of 0."""
+    guessing = float(of_guessing.mean())
+    ordered = targets.flatten().sort().values
+    tail = len(ordered) // 20
+    of_examples = of_guessing.flatten(1).mean(1) if of_guessing.dim() > 1 else of_guessing
+    few = of_examples.topk(math.ceil(len(of_examples) / 100)).values
+    return Levels(
+        guessing=guessing,
+        lowest=0.0,
+        chance=guessing,
+        of_zero=float(of_zero.mean()),
+        of_few=float(few.sum()) / (guessing * len(of_examples)) if guessing > 0 else math.nan,
+        usual_targets=(float(ordered[tail]), float(ordered[len(ordered) - 1 - tail])),
+    )
 
 
 def _entropies(shares: Tensor) -> Tensor:

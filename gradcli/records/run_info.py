@@ -44,6 +44,11 @@ class DataInfo:
         return f"{self.sha256}{self.file_sha256}"
 
     @property
+    def is_problem(self) -> bool:
+        """Whether it is a problem of the user's own, which brings its model and its loss."""
+        return bool(self.file_sha256)
+
+    @property
     def is_small(self) -> bool:
         """Whether an epoch is so short that a comparison needs more of them, as of `mnist5k`.
 
@@ -109,8 +114,15 @@ class RunInfo:
     """What models are scored by as well: nothing is chosen by these."""
     augment: str = ""
     """The option that changes training images at random; empty without any."""
+    input_scaling: str = ""
+    """The override that scales the inputs; empty if they are scaled, or if none can."""
 
     @property
     def is_own_loop(self) -> bool:
         """Whether the user's own loop trained it (`GradientMonitor`)."""
         return self.total_steps == 0
+
+    @property
+    def has_own_model(self) -> bool:
+        """Whether the user's own loop or problem makes the model, which no override changes."""
+        return self.is_own_loop or self.data.is_problem

@@ -109,6 +109,7 @@ class Run(StateDirectory):
                 "further_metrics": self.state.get("further_metrics", []),
                 "accumulate": self.state.get("accumulate", 1),
                 "augment": self.state.get("augment", ""),
+                "input_scaling": self.state.get("input_scaling", ""),
             }
             info: RunInfo = decoded(RunInfo, {**self.state["info"], **apart})
         return info

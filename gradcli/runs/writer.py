@@ -184,6 +184,7 @@ class RunJson(TypedDict, total=False):
     further_metrics: list[Any]
     accumulate: int
     augment: str
+    input_scaling: str
 
 
 class RunWriter:
@@ -260,6 +261,7 @@ class RunWriter:
             "loss_levels": None if info.levels == UNKNOWN_LEVELS else levels,
             "accumulate": info.accumulate if info.accumulate > 1 else None,
             "augment": described.pop("augment"),
+            "input_scaling": described.pop("input_scaling"),
         }
         del described["accumulate"]
         known = {name: value for name, value in apart.items() if value or name in self._state}

@@ -32,11 +32,11 @@ from gradcli.optim import (
     build_schedule,
     route,
 )
-from gradcli.records import UNKNOWN_LEVELS, GroupInfo, LossLevels, Recorder, RunInfo
+from gradcli.records import GroupInfo, LossLevels, Recorder, RunInfo
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.training import PassPlan, Trainer, TrainingPlan, total_steps, worthwhile_threads
-from gradcli.workflows.splits import augment_name, batch_size_of, batch_sources
+from gradcli.workflows.splits import augment_name, batch_size_of, batch_sources, input_scaling
 
 
 def obtain_data(
@@ -244,15 +244,26 @@ def describe_run(composed: Composed, dataset: Dataset, trainer: Trainer, run: st
         levels=_levels(dataset),
         further_metrics=tuple(one.metric for one in trainer.objective.further),
         augment=augment_name(composed),
+        input_scaling=input_scaling(composed.config.data, dataset),
     )
 
 
 def _levels(dataset: Dataset) -> LossLevels:
-    """Return what the loss can be compared with; of a stream, only reading all of it would tell."""
-    if isinstance(dataset.train, Stream):
-        return UNKNOWN_LEVELS
-    val = None if isinstance(dataset.val, Stream) else dataset.val.targets
-    return loss_levels(dataset.objective.levels, dataset.train.targets, val)
+    """Return what the loss can be compared with.
+
+    Of a stream, only reading all of it would tell: other examples, which are like it, do instead.
+    """
+    levels_of = dataset.objective.levels
+    in_memory = {
+        name: split.targets
+        for name, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test))
+        if not isinstance(split, Stream) and len(split)
+    }
+    if not in_memory:
+        return LossLevels(streamed=levels_of is not None)
+    streamed = isinstance(dataset.train, Stream)
+    like_train = next(iter(in_memory.values()))
+    return loss_levels(levels_of, like_train, in_memory.get("val"), streamed=streamed)
 
 
 def _ruled_groups(composed: Composed) -> tuple[RuledGroup, ...]:

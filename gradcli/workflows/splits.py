@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from gradcli.config import Composed, TrainConfig
+from gradcli.config import Composed, DataConfig, TrainConfig
 from gradcli.config.targets import construct
 from gradcli.data import (
     AugmentedBatches,
@@ -108,6 +108,13 @@ def steps_per_epoch_of(config: TrainConfig, dataset: Dataset) -> int:
     return steps_per_epoch(
         len(dataset.train), config.update_batch_size, drop_last=config.data.drop_last
     )
+
+
+def input_scaling(data: DataConfig, dataset: Dataset) -> str:
+    """Return the override that scales the inputs; empty if they are scaled, or if none can."""
+    if dataset.has_pixels:
+        return "data.normalize=mean_std" if data.normalize != "mean_std" else ""
+    return "data.standardize=true" if data.arguments.get("standardize") is False else ""
 
 
 def _scaling(composed: Composed, dataset: Dataset) -> dict[str, Any]:

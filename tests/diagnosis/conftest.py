@@ -78,6 +78,7 @@ def run_evidence():
             model="mlp", model_size=816, optimizer="sgd", learning_rate=0.1, schedule="constant",
             clip="none", activation="relu", device="cpu", threads=1, batch_size=128, epochs=1,
             total_steps=0 if own_loop else count, start_step=0, layers=layers,
+            input_scaling="" if own_loop else "data.normalize=mean_std",
         )  # fmt: skip
         if own_loop:
             described = replace(described, data=DataInfo("own", 0, 0, 0, "", (0, 0, 0), 0))

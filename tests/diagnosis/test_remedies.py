@@ -52,6 +52,23 @@ def test_a_loop_of_ones_own_has_no_config_to_override(run_evidence, remedy):
     assert remedy(run_evidence(own_loop=True)) is None
 
 
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        remedies.keep_gradients_alive,
+        remedies.keep_signals_small,
+        remedies.keep_time_steps_alive,
+        remedies.usual_initialisation,
+        remedies.lower_dropout,
+    ],
+    ids=lambda remedy: remedy.__name__,
+)
+def test_the_model_of_a_problem_has_no_config_to_override(run_evidence, remedy):
+    theirs = DataInfo("problem", 4000, 500, 500, "", (8,), 0, file_sha256="abc")
+    assert remedy(run_evidence(model="rnn")) is not None
+    assert remedy(run_evidence(model="rnn", data=theirs)) is None
+
+
 def test_nor_has_it_numbers_to_override(run_evidence):
     for own_loop in (False, True):
         evidence = run_evidence(own_loop=own_loop, clip="norm 1.0")

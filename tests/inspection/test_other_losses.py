@@ -102,7 +102,7 @@ NOTHING = {"plateau", "labels"} | UNSURE
         (network(), 0 * INPUTS, NUMBERS, "mse", ADAM, {"unscaled-inputs"}),
         (network(4), 0 * INPUTS, CLASSES, "cross_entropy", ADAM, {"unscaled-inputs"}),
         (network(), INPUTS, NUMBERS + 1000, "mse", ADAM, {"loss-scale"}),
-        (network(last=nn.Sigmoid), INPUTS, NUMBERS - 5, "mse", ADAM, {"plateau"} | UNSURE),
+        (network(last=nn.Sigmoid), INPUTS, NUMBERS - 5, "mse", ADAM, {"saturated"}),
         # The steps are too small, or too large.
         (linear, INPUTS, SCORES, "mse", SLOW, {"lr-too-low"}),
         (network(), INPUTS, NUMBERS, "l1", SLOW, {"lr-too-low"}),

@@ -182,3 +182,16 @@ class Counted(nn.MSELoss):
 )
 def test_losses_of_pytorch_are_known(loss, levels):
     assert levels_of_function(loss) is levels
+
+
+@pytest.mark.parametrize(("loss", "power"), [("mse", 2), ("l1", 1)])
+def test_what_is_known_of_targets_that_are_numbers(loss, power):
+    targets = torch.arange(200.0, dtype=torch.float64)[torch.randperm(200)][:, None]
+    targets[targets == 199] = 10_000
+    found = of(loss, targets)
+    values = targets[:, 0].numpy()
+    middle = values.mean() if power == 2 else sorted(values)[99]
+    costs = abs(values - middle) ** power
+    assert found.of_zero == pytest.approx((abs(values) ** power).mean())
+    assert found.of_few == pytest.approx(sum(sorted(costs)[-2:]) / costs.sum())
+    assert found.usual_targets == (10, 189)  # ten of 200 are below, and ten above

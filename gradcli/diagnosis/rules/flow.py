@@ -325,6 +325,8 @@ def dead_units(evidence: Evidence) -> Iterator[Finding]:
         )
         + and_others(others),
         override=remedies.keep_units_alive(evidence),
+        mend=f"Initialise {name} with smaller weights and biases of 0, or use an activation with a "
+        "gradient on both sides (leaky ReLU, GELU) behind it.",
     )
 
 
@@ -346,6 +348,8 @@ def saturated(evidence: Evidence) -> Iterator[Finding]:
         message=f"{share:.0%} of the activations of {name} are on the flat ends of their curve: "
         f"they pass on hardly any gradient, however large the error.{and_others(others)}",
         override=remedies.keep_off_the_flat(evidence),
+        mend=f"Initialise {name} and the layers before it so that signals keep their size (xavier "
+        "for tanh), or use ReLU with kaiming initialisation.",
     )
 
 

@@ -17,8 +17,10 @@ from gradcli.diagnosis.loss_course import (
     may_still_fall,
     still_falls,
 )
-from gradcli.diagnosis.rules.step_size import hardly
-from gradcli.diagnosis.standing import last_quarter, standing
+from gradcli.diagnosis.loss_trend import FEWEST_STEPS
+from gradcli.diagnosis.rules.step_size import hardly, hardly_moves
+from gradcli.diagnosis.standing import falls_on_others, hangs_on_few, last_quarter, standing
+from gradcli.diagnosis.update_sizes import updates_too_large
 from gradcli.diagnosis.which_loss import (
     classes_told_apart,
     is_measured_by_guessing,
@@ -28,8 +30,17 @@ from gradcli.diagnosis.which_loss import (
 from gradcli.notation import numbers
 from gradcli.records import Finding
 
-# Outputs begin near 0, and ten deviations from there the loss is a hundred times the variance.
-_FAR = 100
+# Outputs begin near 0: training has to take them over so many deviations of the targets.
+_FAR = 3
+# Outputs begin at about 1 in size, and weights grow slowly.
+_LARGE = 30
+#: What an operation can give, whatever its input.
+_REACH = {
+    "Sigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "Relu": (0.0, math.inf),
+}
 
 
 def constant_targets(evidence: Evidence) -> Iterator[Finding]:
@@ -49,32 +60,101 @@ def constant_targets(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def targets_out_of_reach(evidence: Evidence) -> Iterator[Finding]:
+    """The operation behind the last layer cannot give some of the targets."""
+    setup, (low, high) = evidence.setup, evidence.info.levels.usual_targets
+    if setup is None or not 0 <= setup.output_at < len(setup.loss_path):
+        return
+    operation = setup.loss_path[setup.output_at]
+    least, most = _REACH.get(operation, (-math.inf, math.inf))
+    if not (low < least or high > most):
+        return
+    reach = "below 0" if math.isinf(most) else f"outside {least:g} to {most:g}"
+    yield Finding(
+        code="saturated",
+        severity="warning",
+        layer=None,
+        evidence={
+            "operation": operation.lower(),
+            "usual_targets_from": low,
+            "usual_targets_to": high,
+            "last_loss": evidence.convergence.last_loss,
+        },
+        threshold="an operation at the model's output that is bounded, and more than 5% of the "
+        "targets above or below its bounds",
+        message=f"The output cannot reach the targets: it passes through a {operation.lower()}, "
+        f"which gives nothing {reach}, and 90% of the targets are from {numbers.norm(low)} to "
+        f"{numbers.norm(high)}.",
+        override=None,
+        mend=f"Remove the {operation.lower()} from the model's output, or scale the targets to "
+        "what it can give.",
+    )
+
+
 def unscaled_targets(evidence: Evidence) -> Iterator[Finding]:
     """The targets are so far from the first outputs that training only goes there."""
-    first, guessing = evidence.convergence.first_loss, evidence.info.levels.guessing
-    far = is_measured_by_guessing(evidence) and first > _FAR * guessing > 0
-    if not far or has_learned(evidence) or not is_long_enough(evidence):
+    levels = evidence.info.levels
+    if not is_measured_by_guessing(evidence) or not levels.guessing > 0:
         return
-    last = float(last_quarter(evidence).mean())
+    if hangs_on_few(evidence) or next(targets_out_of_reach(evidence), None) is not None:
+        return
+    if evidence.steps >= FEWEST_STEPS and (
+        has_learned(evidence)
+        or not is_long_enough(evidence)
+        or hardly_moves(evidence)
+        or updates_too_large(evidence)
+    ):
+        return  # they have come there, or it is the steps that keep them from it
+    power = 1 if _is_of_distances(evidence) else 2
+    shift = (levels.of_zero / levels.guessing) ** (1 / power)
+    deviation = levels.guessing ** (1 / power)
+    first_outputs = evidence.first_setup.outputs if evidence.first_setup is not None else None
+    begun = 1.0 if first_outputs is None else max(1.0, first_outputs.std)
+    if not (shift > _FAR or deviation > _LARGE * begun):
+        return
+    what = (
+        f"they are about {numbers.norm(shift)} times as far from 0 as from one another"
+        if shift > _FAR
+        else f"they differ by about {numbers.norm(deviation)}, and the first outputs are about 1"
+    )
+    first = evidence.convergence.first_loss
+    facts: dict[str, float | int | str] = {
+        "first_loss": first,
+        "loss_of_guessing": levels.guessing,
+        "loss_of_zero": levels.of_zero,
+    }
+    course = f"the loss begins at {numbers.norm(first)}"
+    if evidence.steps >= FEWEST_STEPS:
+        last = float(last_quarter(evidence).mean())
+        facts["last_loss"] = last
+        course += f" and ends at {numbers.norm(last)}"
     yield Finding(
         code="loss-scale",
         severity="warning",
         layer=None,
-        evidence={"first_loss": first, "last_loss": last, "loss_of_guessing": guessing},
-        threshold=f"a first loss above {_FAR} times that of the best constant output, and a last "
-        "one that is not below it",
-        message=f"The targets are far from the first outputs, compared with how they differ: the "
-        f"loss begins at {numbers.norm(first)} and ends at {numbers.norm(last)}, while a constant "
-        f"output has {numbers.norm(guessing)}. The training is spent on getting there.",
+        evidence=facts,
+        threshold=f"targets more than {_FAR} deviations from 0, or that differ by more than "
+        f"{_LARGE} times the first outputs, and a last loss that is not below that of the best "
+        "constant output",
+        message=f"The targets are not scaled: {what}. Training has to take the outputs there "
+        f"first: {course}, while a constant output has {numbers.norm(levels.guessing)}.",
         override=None,
         mend="Standardise the targets: subtract their mean, and divide by their standard "
         "deviation.",
     )
 
 
+def _is_of_distances(evidence: Evidence) -> bool:
+    """Whether the loss grows with the distance from the target, and not with its square."""
+    path = () if evidence.setup is None else evidence.setup.loss_path
+    return any(name.startswith(("Abs", "L1Loss")) for name in path)
+
+
 def memorised(evidence: Evidence) -> Iterator[Finding]:
     """The model learns the training examples alone: on others it was never better than guessing."""
     if standing(evidence) != "memorised" or evidence.fault is not None:
+        return
+    if falls_on_others(evidence) or hangs_on_few(evidence):
         return
     levels = evidence.info.levels
     best = min(one.loss for one in evidence.evals if one.split == "val")
@@ -104,7 +184,7 @@ def memorised(evidence: Evidence) -> Iterator[Finding]:
 
 def plateau(evidence: Evidence) -> Iterator[Finding]:
     """The loss has not fallen, and no other rule explains it."""
-    if not is_long_enough(evidence):
+    if not is_long_enough(evidence) or hangs_on_few(evidence):
         return
     if is_measured_by_guessing(evidence):
         if _is_left_at_guessing(evidence) or _is_stuck_above(evidence):
@@ -162,8 +242,8 @@ def _no_better_than_guessing(evidence: Evidence) -> Finding:
         )
     elif worse:
         advice = (
-            "See whether the outputs can reach the targets: an activation behind the last layer "
-            "may cut them off, and without a bias they cannot become a constant."
+            "See whether the outputs can reach the targets: without a bias in the last layer they "
+            "cannot become a constant, and what comes behind it may cut them off."
         )
     else:
         advice = (

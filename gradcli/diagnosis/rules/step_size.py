@@ -217,11 +217,16 @@ def _what_it_did(evidence: Evidence, ratio: float) -> str:
 def _cannot_settle(evidence: Evidence) -> bool:
     """Whether the loss stays above that of guessing, or was thrown far above it on the way there.
 
-    A constant output only takes the last biases, so what does not find it goes about.
+    A constant output only takes the last biases, so what does not find it goes about. Where the
+    first update has replaced the weights, it need not have lasted: nothing else was learnt.
     """
-    stood = standing(evidence)
-    thrown_up = highest_loss(evidence) > LOSS_THROWN_UP.value * loss_at_first(evidence)
-    return (stood == "worse" and not still_falls(evidence)) or (stood == "as good" and thrown_up)
+    stood, replaced = standing(evidence), updates_too_large(evidence)
+    height = highest_loss(evidence) / loss_at_first(evidence)
+    if stood == "worse":
+        return replaced or not still_falls(evidence)
+    if stood == "as good":
+        return replaced or height > LOSS_THROWN_UP.value
+    return replaced and height > LOSS_BLOWN_UP.value and loss_left(evidence) > SETTLED_LEFT.value
 
 
 def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
@@ -236,8 +241,8 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
     best = int(np.nanargmax(usual))
     ratio, name = float(usual[best]), evidence.layers[best].name
     distance = evidence.steps * ratio
-    hardly_moves = 0 < distance < DISTANCE.value and ratio < USUAL_UPDATE.value
-    if not (hardly_moves and _has_not_fallen(evidence)) and not _is_far_from_guessing(evidence):
+    stands_still = hardly_moves(evidence) and _has_not_fallen(evidence)
+    if not stands_still and not _is_far_from_guessing(evidence):
         return
     yield Finding(
         code="lr-too-low",
@@ -259,6 +264,13 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Finding]:
         override=remedies.raise_learning_rate(evidence, ratio),
         mend=remedies.raise_learning_rate_in_words(evidence, ratio),
     )
+
+
+def hardly_moves(evidence: Evidence) -> bool:
+    """Whether all updates together have changed no layer by much; False if none was measured."""
+    usual = evidence.usual_update_ratios
+    ratio = float(np.nanmax(usual)) if np.isfinite(usual).any() else 0.0
+    return 0 < evidence.steps * ratio < DISTANCE.value and ratio < USUAL_UPDATE.value
 
 
 def _has_not_fallen(evidence: Evidence) -> bool:
@@ -316,6 +328,8 @@ def always_clipped(evidence: Evidence) -> Iterator[Finding]:
     """Clipping sets the length of every step."""
     if evidence.steps < FEWEST_STEPS:
         return
+    if evidence.is_adaptive and is_measured_by_guessing(evidence):
+        return  # a norm has the scale of the targets, and the optimizer divides by it
     halfway = len(evidence.clip_coefficients) // 2
     for start in (0, halfway):  # it may have begun midway
         share = float(was_clipped(evidence.clip_coefficients[start:]).mean())

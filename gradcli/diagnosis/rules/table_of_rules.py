@@ -99,8 +99,10 @@ RULES = (
     # Part of the test for labels, which takes updates.
     Rule((), data.one_class, needs.observed, unless=("data-order",)),
     Rule((), no_progress.constant_targets, needs.steps),
+    # Part of the test for saturated units, which takes a probe of the activations.
+    Rule((), no_progress.targets_out_of_reach, needs.setup),
     # Part of the test for the loss's scale.
-    Rule((), no_progress.unscaled_targets, needs.steps, unless=_STARTS_WRONG),
+    Rule((), no_progress.unscaled_targets, needs.gradients, unless=_STARTS_WRONG),
     # Part of the test for wrong gradients, which takes a check.
     Rule(
         (),

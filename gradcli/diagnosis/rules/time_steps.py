@@ -86,4 +86,8 @@ def vanishing_through_time(evidence: Evidence, through_time: ThroughTime) -> Ite
             "above that",
             message=message,
             override=None if harmless else remedies.keep_time_steps_alive(evidence),
+            mend=""
+            if harmless
+            else f"Initialise the recurrent matrix of {layer} as an orthogonal one, or use a cell "
+            "with gates (GRU, LSTM).",
         )

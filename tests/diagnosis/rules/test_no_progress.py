@@ -120,13 +120,19 @@ def test_targets_that_are_all_the_same(run_evidence):
     assert not list(no_progress.constant_targets(run_evidence(losses=FLAT)))
 
 
-@pytest.mark.parametrize(("first", "found"), [(199, 0), (201, 1)])
-def test_targets_far_from_the_first_outputs(run_evidence, first, found):
-    losses = np.r_[first, np.full(99, 50.0)]
-    said = list(no_progress.unscaled_targets(of_numbers(run_evidence, losses)))
+@pytest.mark.parametrize(("of_zero", "found"), [(2 * 8.9, 0), (2 * 9.1, 1), (math.nan, 0)])
+def test_targets_three_deviations_from_0(run_evidence, of_zero, found):
+    levels = LossLevels(2.0, 2.0, 0.0, 2.0, of_zero=of_zero)
+    losses = np.full(100, 20.0)
+    said = list(no_progress.unscaled_targets(of_numbers(run_evidence, losses, levels=levels)))
     assert [one.code for one in said] == ["loss-scale"] * found
-    arrived = np.r_[first, np.full(99, 1.0)]
-    assert not list(no_progress.unscaled_targets(of_numbers(run_evidence, arrived, evals=SEEN)))
+    for how in (
+        {"losses": np.r_[20.0, np.full(99, 1.0)], "evals": SEEN},  # they have come there
+        {"losses": losses, "ratios": (1e-6,) * 3},  # updates that go nowhere
+    ):
+        assert not list(
+            no_progress.unscaled_targets(of_numbers(run_evidence, levels=levels, **how))
+        )
 
 
 def test_what_is_learnt_by_heart(run_evidence):
