@@ -136,6 +136,8 @@ def test_a_change_of_one_group_leaves_the_others_as_they_are(compose, tmp_path):
         ("{where: {dimensions: two}}", "x.where.dimensions is 'two'", "x.where.dimensions", ""),
         ("{where: {dimensions: true}}", "x.where.dimensions is True", "x.where.dimensions", ""),
         ("{where: {names: [1]}}", "x.where.names is [1]", "x.where.names", ""),
+        ("{where: {roles: head}}", "has no role 'head'", "x.where.roles", "hidden"),
+        ("{where: {not_roles: [input, vectr]}}", "no role 'vectr'", "x.where.not_roles", "vector"),
         ("{where: {names: []}}", "x.where.names is []", "x.where.names", ""),
         ("{where: all}", "x.where is 'all'", "x.where", "x.where.dimensions"),
         ("{dimensions: 2}", "'dimensions' is a rule", "x.dimensions", ""),

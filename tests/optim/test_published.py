@@ -264,7 +264,7 @@ def test_prodigy_with_a_fixed_distance_is_adamw():
 
 def test_soap():
     """Algorithm 3 of arXiv 2409.11321; its first gradient only begins the preconditioners."""
-    optimizer, keywords = shipped("soap", precondition_frequency=3)
+    optimizer, keywords = shipped("soap", precondition_frequency=3, weight_decay=0.5)
     lr, decay, eps = keywords["lr"], keywords["weight_decay"], keywords["eps"]
     beta1, beta2 = keywords["betas"]
     first, second = zeros(), zeros()

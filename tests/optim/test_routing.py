@@ -51,6 +51,9 @@ VECTORS = ["hidden.bias", "norm.weight", "norm.bias", "output.bias"]
         ({"modules": "LayerNorm"}, ["norm.weight", "norm.bias"]),
         ({"modules": "*Norm"}, ["norm.weight", "norm.bias"]),
         ({"modules": "Embedding"}, ["words.weight"]),
+        ({"roles": "hidden"}, ["hidden.weight"]),
+        ({"roles": ["input", "output"]}, ["words.weight", "output.weight"]),
+        ({"not_roles": "vector"}, MATRICES),
         ({"dimensions": 2, "not_modules": ["Embedding"], "names": "h*"}, ["hidden.weight"]),
     ],
 )
