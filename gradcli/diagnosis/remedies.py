@@ -33,6 +33,7 @@ _ROOM_UNDER_SGD = 1.6
 # In a deep network, the updates of all layers may add up to those of so many layers.
 _LAYERS_TOGETHER = 3
 _LARGEST_BATCH = 1024
+_AXES_OF_AN_IMAGE = 3
 _WITH_DROPOUT = ("mlp", "deep_mlp", "cnn", "cnn_2c2d", "rnn")
 _WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
 
@@ -185,8 +186,12 @@ def set_learning_rate(evidence: Evidence) -> str | None:
 
 
 def scale_inputs(evidence: Evidence) -> str | None:
-    """Propose to normalise the inputs."""
-    return None if evidence.info.is_own_loop else "data.normalize=mean_std"
+    """Propose to normalise pixels, or to standardise the numbers of a file."""
+    info = evidence.info
+    if info.is_own_loop or info.data.file_sha256:
+        return None
+    are_images = len(info.data.shape) == _AXES_OF_AN_IMAGE
+    return "data.normalize=mean_std" if are_images else "data.standardize=true"
 
 
 def usual_initialisation(evidence: Evidence) -> str | None:

@@ -329,3 +329,20 @@ def test_a_rate_is_proposed_for_each_parameter_group(deep):
     assert remedies.usual_momentum(grouped) is None
     assert remedies.set_learning_rate(grouped) is None
     assert remedies.lower_weight_decay(grouped, 0.1, 5.0) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "code", "override"),
+    [
+        ((1, 28, 28), "", "data.normalize=mean_std"),
+        ((12,), "", "data.standardize=true"),
+        ((2, 50), "", "data.standardize=true"),
+        ((12,), "5eed", None),  # a problem of the user's own, which scales its inputs itself
+    ],
+)
+def test_pixels_are_normalised_and_the_numbers_of_a_file_standardised(
+    run_evidence, shape, code, override
+):
+    found = run_evidence()
+    data = replace(found.info.data, shape=shape, file_sha256=code)
+    assert remedies.scale_inputs(replace(found, info=replace(found.info, data=data))) == override
