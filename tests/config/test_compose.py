@@ -489,9 +489,9 @@ def test_a_class_of_a_foreign_package_is_not_imported(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("optimizer._target_=torch.nn.Linear", "torch.optim.optimizer.Optimizer"),
-        ("model._target_=torch.optim.Adam", "torch.nn.modules.module.Module"),
-        ("activation._target_=torch.optim.Adam", "torch.nn.modules.module.Module"),
+        ("optimizer._target_=torch.nn.Linear", "torch.optim.Optimizer"),
+        ("model._target_=torch.optim.Adam", "torch.nn.Module"),
+        ("activation._target_=torch.optim.Adam", "torch.nn.Module"),
         ("init._target_=torch.nn.Linear", "Initialisation"),
         ("clip._target_=torch.nn.Linear", "Clip"),
         ("schedule._target_=torch.nn.Linear", "LRScheduler"),

@@ -62,7 +62,8 @@ def test_of_a_problem_s_own_model_it_is_said_in_words(model, code, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "how", "override"),
     [
-        ("npz", (), None),
+        ("npz", (), "data.standardize=true"),
+        ("npz", ("data.standardize=true",), None),
         ("images", (), None),
         ("images", ("data.normalize=none",), "data.normalize=mean_std"),
         ("table", (), None),

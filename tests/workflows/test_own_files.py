@@ -158,7 +158,7 @@ def test_a_transformer_beats_counts_of_pairs(tmp_path, runs_dir):
         (write_csv, ["data=table", "model=rnn"], "reads images of shape (channels, height, width)"),
         (write_csv, ["data=table", "model=charlm"], "reads tokens, which are integers"),
         (write_text, ["data=text", "model=cnn"], "an example of this data set has the shape (16,)"),
-        (write_text, ["data=text", "model=mlp"], "sequences of shape (16,), int64"),
+        (write_text, ["data=text", "model=mlp"], "a sequence of 16 tokens"),
         (write_npz, ["data=npz", "data.name=mnist"], "is the name of a data set that is shipped"),
         (write_npz, ["data=npz", "data.loss=mae"], "data.loss is 'mae'"),
         (write_npz, ["data=npz", "data.folder=x"], "read data.folder"),
