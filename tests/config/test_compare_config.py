@@ -217,7 +217,7 @@ def test_an_optimizer_of_the_users_own_is_an_arm(tmp_path):
     ("optimizers", "hint"),
     [
         ("[sgd,adamm]", "--optimizers sgd,adam"),
-        ("[sgd,sophia]", "gradcli configs optimizer"),  # near none, so any would be a wrong guess
+        ("[sgd,zebra]", "gradcli configs optimizer"),  # near none, so any would be a wrong guess
     ],
 )
 def test_an_unknown_optimizer_is_corrected_in_its_list_or_the_menu_shown(optimizers, hint):
