@@ -11,7 +11,12 @@ import yaml
 from gradcli.fast.without_dynamo import StepWithoutDynamo, construct, load_state_dict, state_dict
 from gradcli.optim import evaluates_loss
 
-SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml"))
+#: Those of `torch.optim`, beneath which the shortcuts go.
+SHIPPED = sorted(
+    path
+    for path in (Path(__file__).parents[2] / "configs" / "optimizer").glob("*.yaml")
+    if "_target_: torch.optim." in path.read_text()
+)
 VARIANTS = ({}, {"fused": True}, {"foreach": True}, {"foreach": False}, {"weight_decay": 0.1})
 SHAPES = ((7, 5), (7,), (3, 7))
 STEPS = 4

@@ -15,6 +15,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 #: tests/models/test_zoo.py builds it, where timm is installed.
 OF_AN_EXTRA = "timm"
+#: One of the networks of an option that has many.
+NAMED = {"torchvision": {"name": "squeezenet1_1"}}
 
 
 def options(group):
@@ -24,7 +26,8 @@ def options(group):
 def option(group, name):
     """The class that an option names, with its keyword arguments bound."""
     config = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
-    return functools.partial(pydoc.locate(config.pop("_target_")), **config)
+    named = NAMED.get(name, {}) if group == "model" else {}
+    return functools.partial(pydoc.locate(config.pop("_target_")), **config | named)
 
 
 def build(model="mlp", activation="relu", init="default"):

@@ -81,7 +81,7 @@ def test_a_model_of_one_layer_has_only_an_output_and_one_without_weights_nothing
         ("resnet", ["conv.weight"], ["output.weight"], None),
         ("vit", ["patches.weight", "positions.weight"], ["output.weight"], None),
         ("logreg", [], ["output.weight"], 0),
-        ("torchvision", ["network.conv1.weight"], ["network.fc.weight"], None),
+        ("torchvision.resnet18", ["network.conv1.weight"], ["network.fc.weight"], None),
     ],
 )
 def test_the_shipped_models_have_them_where_they_should(option, inputs, outputs, hidden):

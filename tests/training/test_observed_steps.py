@@ -20,7 +20,7 @@ from gradcli.workflows.building import build_trainer
 
 #: Those of images, without the library that the `test` extra lacks.
 MODELS = sorted(
-    path.stem
+    {"torchvision": "torchvision.resnet18"}.get(path.stem, path.stem)
     for path in (Path(gradcli.__file__).parents[1] / "configs" / "model").glob("*.yaml")
     if path.stem not in ("charlm", "timm")
 )
