@@ -186,16 +186,16 @@ def make_trial(arm: Arm, learning_rate: float, seed: int, stage: Stage, data_sha
 
 
 def with_rate(optimizer: Mapping[str, Any], learning_rate: float) -> dict[str, Any]:
-    """Return an optimizer's part of a config at another learning rate.
-
-    The rates of its parameter groups are multiplied by the same factor.
-    """
+    """Return an optimizer at another learning rate, and its groups by the same factor."""
     changed = {**optimizer, "lr": learning_rate}
     groups = optimizer.get("groups")
     if groups and learning_rate != optimizer["lr"]:
         factor = learning_rate / optimizer["lr"]
         changed["groups"] = {
-            name: {**group, "lr": group["lr"] * factor} if group and "lr" in group else group
+            # Without the last digits, so that 0.0043 times 10 is typed as 0.043.
+            name: {**group, "lr": float(f"{group['lr'] * factor:.12g}")}
+            if group and "lr" in group
+            else group
             for name, group in groups.items()
         }
     return changed

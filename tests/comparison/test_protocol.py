@@ -443,3 +443,9 @@ def test_the_order_of_parameter_groups_is_part_of_a_trial():
         for groups in (one, other, dict(one))
     ]
     assert ids[0] == ids[2] != ids[1]
+
+
+def test_the_rate_of_a_group_is_one_that_a_person_would_type():
+    optimizer = {"lr": 0.02, "groups": {"hidden": {}, "rest": {"lr": 0.002}}}
+    assert with_rate(optimizer, 0.43)["groups"]["rest"]["lr"] == 0.043
+    assert with_rate(optimizer, 0.02) == optimizer
