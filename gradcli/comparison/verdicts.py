@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gradcli.comparison.search import Setting
 from gradcli.records import Direction
 
 ConfidenceInterval = tuple[float, float]
@@ -143,3 +144,16 @@ class LearningRateSensitivity:
     def decades(self) -> float:
         """The width of the range, log10(high / low): 0 if it is the best alone."""
         return math.log10(self.high / self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetResult:
+    """What a search finds for an arm with a number of settings."""
+
+    settings: int
+    setting: Setting
+    """The chosen one; empty if none of those tried has a score."""
+    test_score: Summary
+    val_score: Summary
+    places: tuple[int, int] | None
+    """As those of a `RankedArm`, among the arms at the same budget."""
