@@ -31,7 +31,7 @@ MAY_IMPORT = {
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "notation",
     "runs": "notation system",
-    "comparison": "notation runs system",
+    "comparison": "extras notation runs system",
     "config": "comparison data extras gradients models optim probes shorthands system",
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from gradcli.comparison.arms import LEARNING_RATE, config_key, with_rate, with_value
 from gradcli.comparison.plan import Plan
+from gradcli.comparison.protocol import LEARNING_RATE, config_key, with_rate, with_value
 from gradcli.comparison.results import RankedArm
 from gradcli.comparison.search import Range
 from gradcli.comparison.summary import ArmTrials

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
-from gradcli.comparison.arms import Arm, ArmSearch, Grid
-from gradcli.comparison.protocol import Protocol
+from gradcli.comparison.protocol import Arm, ArmSearch, Grid, Protocol
 from gradcli.comparison.results import ArmInfo, ComparisonInfo
 from gradcli.comparison.search import Setting
 from gradcli.runs import ComparisonDirectory

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from gradcli.comparison.arms import Candidate
 from gradcli.comparison.columns import mean, measured_of_arm
-from gradcli.comparison.protocol import ArmState
+from gradcli.comparison.protocol import ArmState, Candidate
 from gradcli.comparison.results import (
     ComparisonInfo,
     FurtherSummary,
@@ -63,8 +62,10 @@ class ArmTrials:
     @property
     def trials(self) -> tuple[TrialResult, ...]:
         """All of them, each once."""
-        every = (*self.tuning, *self.measuring, *chain.from_iterable(self.earlier))
-        return tuple({trial.id: trial for trial in reversed(every)}.values())[::-1]
+        measured = {trial.id for trial in self.measuring}
+        earlier = {trial.id: trial for trial in chain.from_iterable(self.earlier)}
+        others = (trial for trial in earlier.values() if trial.id not in measured)
+        return (*self.tuning, *self.measuring, *others)
 
     @property
     def unproposed(self) -> int:

@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Literal
 
 from gradcli.comparison import summary, trials
-from gradcli.comparison.arms import Trial
 from gradcli.comparison.commands import extend_command, retry_command, winner_command
 from gradcli.comparison.plan import plan_of
-from gradcli.comparison.protocol import ArmState, advance
+from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance
 from gradcli.comparison.results import (
     ComparisonInfo,
     ComparisonSummary,
@@ -24,7 +23,6 @@ from gradcli.comparison.results import (
 )
 from gradcli.comparison.search import Searcher
 from gradcli.comparison.summary import ArmTrials
-from gradcli.comparison.tuning import Outcome
 from gradcli.runs import ComparisonDirectory
 
 #: The statuses of a trial that is over.

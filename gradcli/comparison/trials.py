@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcli.comparison.arms import Trial
 from gradcli.comparison.columns import TrialReadings, measured_of_trial
+from gradcli.comparison.protocol import Outcome, Trial
 from gradcli.comparison.results import SERIES, RunningTrial, TrialResult, TrialStatus
-from gradcli.comparison.tuning import Outcome
 from gradcli.records import EvalRecord, ExampleScores, Floats, Metric, MetricScores, last_score
 from gradcli.runs import Run
 from gradcli.runs.files import number

@@ -366,7 +366,7 @@ def _check_search(config: CompareConfig, searched: Sequence[str], arguments: Seq
             where="protocol.tune",
             hint=f"{typed}, without protocol.tune=false",
         )
-    from gradcli.comparison.arms import config_key  # imports NumPy, which training does later
+    from gradcli.comparison.protocol import config_key  # imports NumPy, which training does later
 
     full = {config_key(key): key for key in keys}
     for word in arguments:

@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradcli.comparison.arms import Arm, ArmSearch, grid_around
 from gradcli.comparison.plan import Plan
-from gradcli.comparison.protocol import Protocol
+from gradcli.comparison.protocol import Arm, ArmSearch, Protocol, grid_around
 from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
 from gradcli.config import (
     ComposedArm,

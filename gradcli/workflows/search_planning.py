@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradcli.comparison.arms import Arm, ArmSearch, config_key
 from gradcli.comparison.plan import StoredSearcher
+from gradcli.comparison.protocol import Arm, ArmSearch, config_key
 from gradcli.comparison.results import SearchInfo
-from gradcli.comparison.search import Range, Searcher
+from gradcli.comparison.search import Range, Scale, Searcher
 from gradcli.config import ComposedArm, ComposedComparison
 from gradcli.errors import UserError
 
@@ -31,11 +31,9 @@ def plan_searches(
     for arm in arms:
         ranges = _ranges(arm, composed.searched)
         if not ranges:
-            keys = " nor ".join(map(_key, composed.searched))
+            keys = " or ".join(map(_key, composed.searched))
             raise UserError(
-                f"{arm.name} has neither {keys}."
-                if " nor " in keys
-                else f"{arm.name} has no {keys}.",
+                f"{arm.name} has no {keys}.",
                 where="--search",
                 choices=_numbers_of(arm)[:6],
                 hint=f"--search {next(iter(_numbers_of(arm)), 'lr')}",
@@ -117,7 +115,9 @@ def _range(arm: ComposedArm, word: str) -> Range:
             low, dots, high = typed.partition("..")
             if not dots:
                 raise ValueError("a range is written LOW..HIGH")
-            scale = known["scale"] if known else "log" if float(low) > 0 else "linear"
+            scale: Scale = "log" if float(low) > 0 else "linear"
+            if known:
+                scale = known["scale"]
             return Range(key, float(low), float(high), scale)
         if known is None:
             raise UserError(

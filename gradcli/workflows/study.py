@@ -16,9 +16,9 @@ from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.comparison import trials
-from gradcli.comparison.arms import Trial
 from gradcli.comparison.engine import Ended, Engine, Job
 from gradcli.comparison.progress import Curve, progress
+from gradcli.comparison.protocol import Trial
 from gradcli.comparison.results import ComparisonSummary
 from gradcli.comparison.trial_store import ENDED, TrialStore
 from gradcli.errors import UserError, user_error_from_json

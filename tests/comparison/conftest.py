@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradcli.comparison.arms import Arm, Candidate
 from gradcli.comparison.plan import Plan
-from gradcli.comparison.protocol import ArmState, Protocol
+from gradcli.comparison.protocol import Arm, ArmState, Candidate, Protocol
 from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo, TrialResult
 from gradcli.comparison.summary import ArmTrials
 from gradcli.records import DataInfo

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from gradcli.comparison.arms import Arm, grid_around
 from gradcli.comparison.plan import Plan, plan_from_json
-from gradcli.comparison.protocol import Protocol
+from gradcli.comparison.protocol import Arm, Protocol, grid_around
 from gradcli.comparison.results import ArmInfo
 from gradcli.runs.stored import MalformedError
 

@@ -7,10 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradcli.comparison.arms import Arm, Grid, grid_around, make_trial, with_rate
-from gradcli.comparison.protocol import Protocol, advance
+from gradcli.comparison.protocol import (
+    Arm,
+    Candidate,
+    Grid,
+    Outcome,
+    Protocol,
+    advance,
+    grid_around,
+    make_trial,
+    with_rate,
+)
 from gradcli.comparison.results import ArmInfo
-from gradcli.comparison.tuning import Outcome
 
 SHA = "data"
 QUICK = Protocol(tuning_seeds=(0,), seeds=(1, 2, 3), widenings=1, widen_by=2, rungs=())
@@ -174,7 +182,11 @@ def test_an_id_depends_on_what_the_result_depends_on():
     trials = [
         make_trial(*values)
         for values in itertools.product(
-            [one, arm("b")], [0.1, 0.2], [0, 1], ["tuning"], ["data", "other data"]
+            [one, arm("b")],
+            [Candidate(0.1), Candidate(0.2)],
+            [0, 1],
+            ["tuning"],
+            ["data", "other data"],
         )
     ]
     assert len({trial.id for trial in trials}) == len(trials)
@@ -432,7 +444,7 @@ def test_the_order_of_parameter_groups_is_part_of_a_trial():
     ids = [
         make_trial(
             replace(plain, config={**plain.config, "optimizer": {"lr": 1.0, "groups": groups}}),
-            *(0.1, 0, "tuning", SHA),
+            *(Candidate(0.1), 0, "tuning", SHA),
         ).id
         for plain in [arm("x")]
         for groups in (one, other, dict(one))

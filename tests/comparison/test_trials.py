@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from gradcli.comparison import trials
-from gradcli.comparison.arms import Trial
+from gradcli.comparison.protocol import Outcome, Trial
 from gradcli.comparison.results import SERIES
-from gradcli.comparison.tuning import Outcome
 from gradcli.records import (
     ACCURACY,
     DataInfo,

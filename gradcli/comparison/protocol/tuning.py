@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradcli.comparison.arms import Arm, ArmSearch, Candidate, Trial, make_trial
+from gradcli.comparison.protocol.arms import Arm, ArmSearch, Candidate, Trial, make_trial
 from gradcli.comparison.results import TrialStatus
 from gradcli.comparison.search import Tried
 

@@ -18,10 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradcli.comparison.arms import Arm, Candidate, Trial, make_trial
-from gradcli.comparison.results import ArmStage, Stage
-from gradcli.comparison.search import Tried
-from gradcli.comparison.tuning import (
+from gradcli.comparison.protocol.arms import Arm, Candidate, Trial, make_trial
+from gradcli.comparison.protocol.tuning import (
     GridTuning,
     Outcomes,
     SearchTuning,
@@ -29,6 +27,8 @@ from gradcli.comparison.tuning import (
     Wanted,
     has_ended,
 )
+from gradcli.comparison.results import ArmStage, Stage
+from gradcli.comparison.search import Tried
 
 
 @dataclass(frozen=True, slots=True)
