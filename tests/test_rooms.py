@@ -31,7 +31,7 @@ MAY_IMPORT = {
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "notation",
     "runs": "notation system",
-    "comparison": "notation runs system",
+    "comparison": "extras notation runs system",
     "config": "comparison data extras gradients models optim probes shorthands system",
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",
@@ -67,9 +67,10 @@ OWNER = {
     "pyarrow": "data",
     "platformdirs": "data",
     "scipy": "comparison probes",
+    "optuna": "comparison",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
-INSIDE_FUNCTIONS = {"PIL", "matplotlib", "pyarrow", "sklearn", "timm", "torchvision"}
+INSIDE_FUNCTIONS = {"PIL", "matplotlib", "optuna", "pyarrow", "sklearn", "timm", "torchvision"}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),
