@@ -67,9 +67,10 @@ OWNER = {
     "pyarrow": "data",
     "platformdirs": "data",
     "scipy": "comparison probes",
+    "optuna": "comparison",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
-INSIDE_FUNCTIONS = {"PIL", "matplotlib", "pyarrow", "sklearn", "timm", "torchvision"}
+INSIDE_FUNCTIONS = {"PIL", "matplotlib", "optuna", "pyarrow", "sklearn", "timm", "torchvision"}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),

@@ -3,6 +3,7 @@
     results      what a comparison says, as plain values: what screens are drawn from
     verdicts     the part of it that statistics computes from scores
     protocol     which trials are needed next, from the outcomes so far
+    search       which settings of several keys a search tries
     plan         what is compared and how, as stored in `comparison.json`
     engine       what runs the trials: the protocol that every engine follows
     trials       from a run directory to a trial's outcome and result

@@ -53,7 +53,8 @@ def levels_within(keys: int, total: int) -> tuple[int, ...]:
     even = 1
     while (even + 1) ** keys <= total:
         even += 1
-    more: int = sum(
-        (even + 1) ** first * even ** (keys - first) <= total for first in range(1, keys)
-    )
-    return (even + 1,) * more + (even,) * (keys - more)
+    levels = [even] * keys
+    for first in range(keys):
+        if math.prod(levels) // even * (even + 1) <= total:
+            levels[first] += 1
+    return tuple(levels)

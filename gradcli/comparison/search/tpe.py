@@ -80,9 +80,8 @@ def _proposals(
         seed=int(np.random.SeedSequence([seed, len(tried)]).generate_state(1)[0]),
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    space: dict[str, Any] = {
-        one.key: optuna.distributions.FloatDistribution(0.0, 1.0) for one in ranges
-    }
+    whole = optuna.distributions.FloatDistribution(0.0, 1.0)
+    space: dict[str, Any] = {one.key: whole for one in ranges}
     study.add_trials([_trial(optuna, space, ranges, one) for one in tried])
     known = {one.setting for one in tried}
     proposed: dict[Setting, None] = {}
