@@ -99,6 +99,7 @@ def compare(
     *overrides: str | Problem,
     optimizers: Sequence[str] | None = None,
     lrs: str | Sequence[float] | None = None,
+    search: str | Sequence[str] | None = None,
     vary: Sequence[str] = (),
     seeds: int | None = None,
     protocol: str | None = None,
@@ -123,6 +124,8 @@ def compare(
             is one. If no file has it by name, the trials run in this process (engine=serial).
         optimizers: what is compared; None is sgd, adam and rmsprop.
         lrs: the learning rates to try; None is a grid around each optimizer's own.
+        search: keys to search instead, such as `["lr", "weight_decay=0.001..1"]`; how they are
+            searched is `search=sobol`, `grid` or `tpe` among the overrides.
         vary: overrides with several values, `KEY=A,B`, crossed with the optimizers.
         seeds: the number of fresh seeds to measure each optimizer with; None is the protocol's.
         protocol: quick, standard or thorough.
@@ -156,6 +159,7 @@ def compare(
         words = [
             *comparison_overrides(
                 optimizers=None if optimizers is None else ",".join(optimizers),
+                search=search if search is None or isinstance(search, str) else ",".join(search),
                 lrs=lrs if lrs is None or isinstance(lrs, str) else ",".join(map(str, lrs)),
                 seeds=None if seeds is None else str(seeds),
                 protocol=protocol,

@@ -35,11 +35,19 @@ _COMPARISON = {
     "jobs": "engine.jobs={}",
     "engine": "engine={}",
 }
+#: How settings are searched if only the keys are given.
+_USUAL_SEARCH = "search=sobol"
 
 
-def comparison_overrides(**options: str | None) -> list[str]:
-    """Return the overrides for the options of a comparison; None stands for not given."""
+def comparison_overrides(*, search: str | None = None, **options: str | None) -> list[str]:
+    """Return the overrides for the options of a comparison; None stands for not given.
+
+    Later overrides win, so that `search=tpe` may stand beside the keys to search.
+    """
     arguments = [_COMPARISON[name].format(value) for name, value in options.items() if value]
+    if search:
+        quoted = ",".join(f"'{key.strip()}'" for key in search.split(","))
+        arguments += [_USUAL_SEARCH, f"search_keys=[{quoted}]"]
     return ["lrs=auto" if word == "lrs=[auto]" else word for word in arguments]
 
 

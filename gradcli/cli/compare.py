@@ -45,6 +45,15 @@ def compare_optimizers(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY,KEY,...",
+            help="Keys to search for each optimizer: lr,weight_decay; KEY=LOW..HIGH sets a range.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,7 +135,13 @@ def compare_optimizers(
         resume = options.settle_latest(resume, runs_dir, silent=as_json or quiet)
     arguments = [
         *comparison_overrides(
-            optimizers=optimizers, lrs=lrs, seeds=seeds, protocol=protocol, jobs=jobs, engine=engine
+            search=search,
+            optimizers=optimizers,
+            lrs=lrs,
+            seeds=seeds,
+            protocol=protocol,
+            jobs=jobs,
+            engine=engine,
         ),
         *options.given_overrides(context),
         *(overrides or []),

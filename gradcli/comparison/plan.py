@@ -8,10 +8,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
-from gradcli.comparison.protocol import Arm, Grid, Protocol
+from gradcli.comparison.protocol import Arm, ArmSearch, Grid, Protocol
 from gradcli.comparison.results import ArmInfo, ComparisonInfo
+from gradcli.comparison.search import Setting
 from gradcli.runs import ComparisonDirectory
 from gradcli.runs.stored import MalformedError, decoded, reading
+
+
+@dataclass(frozen=True)
+class StoredSearcher:
+    """What proposes the settings of a search: an option of `configs/search/`, resolved."""
+
+    option: str
+    target: str
+    """The class, a `gradcli.comparison.search.Searcher`."""
+    arguments: dict[str, Any]
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -25,31 +37,54 @@ class Plan:
     """The user's overrides of a training run's keys: what every trial has in common."""
     remarks: tuple[str, ...] = ()
     """What the user should know before any trial runs."""
+    searcher: StoredSearcher | None = None
+    """What proposes the settings of a search; None without one."""
 
     @property
     def request_id(self) -> str:
         """A hash of everything that the result depends on: equal for equal questions."""
-        asked = {
+        asked: dict[str, Any] = {
             "arms": [_arm_json(arm) for arm in self.arms],
-            "protocol": asdict(self.protocol),
+            "protocol": _protocol_json(self.protocol),
             "target": self.info.target_score,
             "data_sha256": self.info.data.identity,
         }
+        if self.searcher is not None:
+            asked["searcher"] = asdict(self.searcher)
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values, which `plan_from_json` reads."""
-        info = asdict(self.info)
-        if not self.info.augment:
-            del info["augment"]  # earlier readers refuse what they do not know
         return {
             "request": self.request_id,
-            "info": info,
+            "info": _info_json(self.info),
             "arms": [_arm_json(arm) for arm in self.arms],
-            "protocol": asdict(self.protocol),
+            "protocol": _protocol_json(self.protocol),
+            **({"searcher": asdict(self.searcher)} if self.searcher else {}),
             "train_overrides": list(self.train_overrides),
             "remarks": list(self.remarks),
         }
+
+
+# Earlier readers refuse what they do not know, so that what is unused is not written.
+
+
+def _info_json(info: ComparisonInfo) -> dict[str, Any]:
+    written = asdict(info)
+    for key in ("augment", "search"):
+        if not written[key]:
+            del written[key]
+    for arm in written["arms"]:
+        if not arm["ranges"]:
+            del arm["ranges"]
+    return written
+
+
+def _protocol_json(protocol: Protocol) -> dict[str, Any]:
+    written = asdict(protocol)
+    if not protocol.budgets:
+        del written["budgets"]
+    return written
 
 
 class _Config(TypedDict):
@@ -72,6 +107,7 @@ class _StoredArm:
     rates: tuple[float, ...]
     grid: Grid | None
     steps: int
+    search: ArmSearch | None = None
 
 
 class _StoredPlan(TypedDict):
@@ -80,6 +116,8 @@ class _StoredPlan(TypedDict):
     protocol: Protocol
     train_overrides: tuple[str, ...]
     remarks: NotRequired[tuple[str, ...]]
+    searcher: NotRequired[StoredSearcher]
+    proposals: NotRequired[dict[str, tuple[tuple[Setting, ...], ...]]]
 
 
 def plan_of(directory: ComparisonDirectory) -> Plan:
@@ -99,7 +137,8 @@ def plan_from_json(state: Mapping[str, Any]) -> Plan:
         MalformedError: if it was changed since, so that it is no plan.
     """
     stored = decoded(_StoredPlan, {**state, "info": _info_of_any_schema(state.get("info"))})
-    arms = tuple(map(_arm, stored["arms"]))
+    proposals = stored.get("proposals", {})
+    arms = tuple(_arm(arm, proposals.get(arm.name, ())) for arm in stored["arms"])
     if not arms:
         raise MalformedError("has no arms")
     return Plan(
@@ -108,6 +147,7 @@ def plan_from_json(state: Mapping[str, Any]) -> Plan:
         protocol=stored["protocol"],
         train_overrides=stored["train_overrides"],
         remarks=stored.get("remarks", ()),
+        searcher=stored.get("searcher"),
     )
 
 
@@ -121,6 +161,7 @@ def _info_of_any_schema(info: Any) -> Any:
 
 def _arm_json(arm: Arm) -> dict[str, Any]:
     """Return an arm under the keys that `comparison.json` has always had."""
+    search = {"search": asdict(arm.search)} if arm.search else {}
     return {
         "name": arm.name,
         "optimizer": arm.optimizer,
@@ -129,18 +170,25 @@ def _arm_json(arm: Arm) -> dict[str, Any]:
         "rates": arm.rates,
         "grid": arm.grid and asdict(arm.grid),
         "steps": arm.steps,
+        **search,
     }
 
 
-def _arm(stored: _StoredArm) -> Arm:
+def _arm(stored: _StoredArm, proposed: tuple[tuple[Setting, ...], ...]) -> Arm:
+    """Return a stored arm, with the batches of settings that were proposed since."""
+    search = stored.search
+    if search is not None:
+        search = replace(search, batches=(*search.batches, *proposed))
     return Arm(
         info=ArmInfo(
             name=stored.name,
             optimizer=stored.optimizer,
             overrides=stored.overrides,
             learning_rates=tuple(map(float, stored.rates)),
+            ranges=search.ranges if search else (),
         ),
         config=stored.config,
         grid=stored.grid,
         steps=stored.steps,
+        search=search,
     )

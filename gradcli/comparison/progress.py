@@ -75,11 +75,13 @@ def _arm(
     seconds: float,
     seeds: int,
 ) -> ArmProgress:
-    trials = (*arm.tuning, *arm.measuring)
+    trials, chosen = arm.trials, arm.state.chosen
     ended = [trial for trial in arm.measuring if trial.status in ("finished", "diverged")]
     finished = [trial for trial in arm.measuring if trial.status == "finished"]
     done = sum(trial.status in _DONE for trial in trials)
-    total = len(arm.tuning) + (len(arm.measuring) or (0 if arm.is_hopeless else seeds))
+    total = len(trials) + arm.unproposed
+    if not arm.measuring and not arm.is_hopeless:
+        total += seeds
     # A running trial is the latest one as soon as it has recorded a step.
     latest = next((snapshot for snapshot in reversed(snapshots) if len(snapshot.losses)), None)
     if latest is not None:
@@ -91,7 +93,8 @@ def _arm(
         stage=arm.state.stage,
         trials_done=done,
         trials_total=total,
-        learning_rate=math.nan if arm.state.chosen is None else arm.state.chosen,
+        learning_rate=math.nan if chosen is None else chosen.learning_rate,
+        setting=() if chosen is None else chosen.setting,
         grid=summary.grid(arm),
         losses=thinned(curve[0]) if curve else (),
         val_score=summarise_scores([trial.val_score for trial in finished]),
@@ -119,10 +122,5 @@ def _has_score(trial: TrialResult) -> bool:
 
 def _seconds_of_a_trial(arms: Sequence[ArmTrials]) -> float:
     """Return the mean time of the trials that have finished; NaN if none has."""
-    times = [
-        trial.seconds
-        for arm in arms
-        for trial in (*arm.tuning, *arm.measuring)
-        if trial.status == "finished"
-    ]
+    times = [trial.seconds for arm in arms for trial in arm.trials if trial.status == "finished"]
     return math.fsum(times) / len(times) if times else math.nan

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gradcli.comparison.search import Range, Setting
 from gradcli.comparison.verdicts import (
+    BudgetResult,
     ComparisonWarning,
     LearningRateSensitivity,
     PairResult,
@@ -30,8 +32,9 @@ from gradcli.records import (
     StepRecords,
 )
 
-#: What a trial is for: to choose a learning rate, or to measure the chosen one.
-Stage = Literal["tuning", "measuring"]
+#: What a trial is for: to choose a learning rate or the setting of a search, to measure the chosen
+#: one, or to measure what a search would have chosen with a smaller budget.
+Stage = Literal["tuning", "measuring", "budget"]
 #: What an arm is doing: `widening` is tuning beyond the first grid, `waiting` is for other arms.
 ArmStage = Literal["waiting", "tuning", "widening", "measuring", "done"]
 #: The status of a trial. `stopped`: by successive halving. `failed`: it has no result.
@@ -73,7 +76,24 @@ class ArmInfo:
     overrides: tuple[str, ...]
     """What distinguishes the arm apart from its optimizer, such as `clip=none`."""
     learning_rates: tuple[float, ...]
-    """The grid before any widening, rising; one learning rate without tuning."""
+    """The grid before any widening, rising; one learning rate without tuning, and in a search the
+    configured one."""
+    ranges: tuple[Range, ...] = ()
+    """Those of the keys that a search varies; empty without a search."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInfo:
+    """How each arm's settings are searched."""
+
+    method: str
+    """The option of `configs/search/`."""
+    keys: tuple[str, ...]
+    """The keys searched, as the user typed them; an arm need not have all of them."""
+    settings: int
+    """How many settings each arm tries."""
+    budgets: tuple[int, ...]
+    """The numbers of settings at which the result is given, rising; the last is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +132,8 @@ class ComparisonInfo:
     """What the arms are scored by."""
     augment: str = ""
     """The option of the first arm that changes training images at random; empty without any."""
+    search: SearchInfo | None = None
+    """None if only learning rates are tried, on a grid."""
 
 
 # On the way ---------------------------------------------------------------------------------
@@ -119,13 +141,15 @@ class ComparisonInfo:
 
 @dataclass(frozen=True, slots=True)
 class GridCell:
-    """A learning rate of an arm's grid, and the state of its tuning trials."""
+    """What was tried with an arm, and the state of its tuning trials."""
 
     learning_rate: float
     status: TrialStatus
     """`diverged` or `failed` if any of its trials did; `finished` if all have."""
     val_score: float
     """The mean over the tuning seeds that have one so far; NaN if none has."""
+    setting: Setting = ()
+    """The values of the searched keys; empty without a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +164,7 @@ class ArmProgress:
     learning_rate: float
     """The chosen one; NaN until it is chosen."""
     grid: tuple[GridCell, ...]
-    """Rising; with what widening has added."""
+    """Rising, with what widening has added; of a search, in the order of proposal."""
     losses: tuple[float, ...]
     """Training loss of the latest trial, thinned to at most `SERIES` points."""
     val_score: Summary
@@ -161,6 +185,8 @@ class ArmProgress:
     failed: int
     leads: bool
     """Better than every other arm by a verdict on the measuring trials so far."""
+    setting: Setting = ()
+    """The chosen values of the searched keys; empty until they are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +254,8 @@ class TrialResult:
     recorded."""
     further: tuple[MetricScores, ...] = ()
     """Its scores by the further metrics, under the same rules as `val_score` and `test_score`."""
+    setting: Setting = ()
+    """The values of the searched keys; empty without a search."""
 
 
 # The end ------------------------------------------------------------------------------------
@@ -235,7 +263,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class GridResult:
-    """A learning rate that was tried with an arm: the mean over its tuning trials."""
+    """What was tried with an arm: the mean over its tuning trials."""
 
     arm: str
     optimizer: str
@@ -246,6 +274,8 @@ class GridResult:
     diverged: int
     """Its trials that diverged."""
     chosen: bool
+    setting: Setting = ()
+    """The values of the searched keys; empty without a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +315,13 @@ class RankedArm:
     """None without tuning."""
     further: tuple[FurtherSummary, ...] = ()
     """By the further metrics, which decide nothing; empty without any, or before any trial."""
+    setting: Setting = ()
+    """The chosen values of the searched keys; empty without a search, or if none was chosen."""
+    setting_at_edge: tuple[str, ...] = ()
+    """The searched keys whose best value is the lowest or highest of those tried."""
+    by_budget: tuple[BudgetResult, ...] = ()
+    """What the arm scores with smaller budgets, rising, and with the whole one; empty without a
+    search."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from gradcli.comparison.columns import mean, measured_of_arm
-from gradcli.comparison.protocol import ArmState
+from gradcli.comparison.protocol import ArmState, Candidate
 from gradcli.comparison.results import (
     ComparisonInfo,
     FurtherSummary,
@@ -29,6 +29,7 @@ from gradcli.comparison.statistics import (
 )
 from gradcli.comparison.verdicts import (
     ArmResult,
+    BudgetResult,
     ComparisonWarning,
     LearningRateSensitivity,
     Selection,
@@ -55,6 +56,24 @@ class ArmTrials:
     state: ArmState
     tuning: tuple[TrialResult, ...]
     measuring: tuple[TrialResult, ...]
+    earlier: tuple[tuple[TrialResult, ...], ...] = ()
+    """Of a search, those that measure each of the state's earlier choices."""
+
+    @property
+    def trials(self) -> tuple[TrialResult, ...]:
+        """All of them, each once."""
+        measured = {trial.id for trial in self.measuring}
+        earlier = {trial.id: trial for trial in chain.from_iterable(self.earlier)}
+        others = (trial for trial in earlier.values() if trial.id not in measured)
+        return (*self.tuning, *self.measuring, *others)
+
+    @property
+    def unproposed(self) -> int:
+        """The tuning trials of settings that are not proposed yet."""
+        search, known = self.state.arm.search, len(self.state.candidates)
+        if search is None or not known:
+            return 0
+        return (search.settings - known) * (len(self.tuning) // known)
 
     @property
     def is_hopeless(self) -> bool:
@@ -75,6 +94,12 @@ class ArmTrials:
         """Return the test score for each of the seeds; NaN if there is none."""
         return [_score(trial) for trial in self.measuring] or [math.nan] * seeds
 
+    def at_budget(self, place: int) -> ArmTrials:
+        """Return the arm as if its search had ended at one of the earlier choices."""
+        choice = self.state.earlier[place]
+        state = replace(self.state, chosen=choice.chosen, measuring=choice.measuring)
+        return replace(self, state=state, measuring=self.earlier[place])
+
 
 def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreComparison:
     """Compare the arms by the test scores of the measuring trials."""
@@ -89,15 +114,52 @@ def compare_results(arms: Sequence[ArmTrials], info: ComparisonInfo) -> ScoreCom
 
 
 def rank(
-    arms: Sequence[ArmTrials], compared: ScoreComparison, metric: Metric
+    arms: Sequence[ArmTrials], compared: ScoreComparison, info: ComparisonInfo
 ) -> tuple[RankedArm, ...]:
     """Return the arms in the order of their ranks, with everything known of each."""
     by_name = {arm.name: arm for arm in arms}
     places = possible_places(compared)
-    return tuple(
-        _ranked(by_name[result.name], result, places.get(result.name), metric)
+    ranked = tuple(
+        _ranked(by_name[result.name], result, places.get(result.name), info.metric)
         for result in compared.arms
     )
+    if info.search is None:
+        return ranked
+    budgets = _by_budget(arms, info, ranked)
+    return tuple(replace(arm, by_budget=budgets[arm.name]) for arm in ranked)
+
+
+def _by_budget(
+    arms: Sequence[ArmTrials], info: ComparisonInfo, ranked: Sequence[RankedArm]
+) -> dict[str, tuple[BudgetResult, ...]]:
+    """Return what each arm scores with smaller budgets, and with the whole one.
+
+    Nothing is known of a smaller one before all arms have chosen.
+    """
+    results: dict[str, list[BudgetResult]] = {arm.name: [] for arm in arms}
+    *smaller, whole = info.search.budgets if info.search else (0,)
+    if all(arm.state.earlier for arm in arms):
+        for place, settings in enumerate(smaller):
+            at_budget = [arm.at_budget(place) for arm in arms]
+            places = possible_places(compare_results(at_budget, info))
+            for arm in at_budget:
+                chosen = arm.state.chosen
+                results[arm.name].append(
+                    BudgetResult(
+                        settings=settings,
+                        setting=chosen.setting if chosen else (),
+                        test_score=summarise_scores(
+                            arm.test_scores(len(arm.measuring)), info.metric.bounds
+                        ),
+                        val_score=arm.validation(info.metric),
+                        places=places.get(arm.name),
+                    )
+                )
+    for one in ranked:
+        results[one.name].append(
+            BudgetResult(whole, one.setting, one.test_score, one.val_score, one.places)
+        )
+    return {name: tuple(found) for name, found in results.items()}
 
 
 def possible_places(compared: ScoreComparison) -> dict[str, tuple[int, int]]:
@@ -143,24 +205,25 @@ def warn(
 
 
 def grid(arm: ArmTrials) -> tuple[GridCell, ...]:
-    """Return the state of each learning rate of an arm's grid."""
-    return tuple(_cell(rate, trials) for rate, trials in _by_rate(arm).items())
+    """Return the state of everything that is tried with an arm."""
+    return tuple(_cell(candidate, trials) for candidate, trials in _by_candidate(arm).items())
 
 
 def grid_results(arms: Sequence[ArmTrials]) -> tuple[GridResult, ...]:
-    """Return every learning rate that was tried, by arm."""
+    """Return everything that was tried, by arm."""
     return tuple(
         GridResult(
             arm=arm.name,
             optimizer=arm.state.arm.optimizer,
-            learning_rate=rate,
+            learning_rate=candidate.learning_rate,
             val_score=mean([_of_finished(trial, trial.val_score) for trial in trials]),
-            status=_cell(rate, trials).status,
+            status=_cell(candidate, trials).status,
             diverged=sum(trial.status == "diverged" for trial in trials),
-            chosen=rate == arm.state.chosen,
+            chosen=candidate == arm.state.chosen,
+            setting=candidate.setting,
         )
         for arm in arms
-        for rate, trials in _by_rate(arm).items()
+        for candidate, trials in _by_candidate(arm).items()
         if trials
     )
 
@@ -183,14 +246,18 @@ def _ranked(
 ) -> RankedArm:
     state, measuring = arm.state, arm.measuring
     validation = arm.validation(metric)
-    tuned = _by_rate(arm)
-    scores = [mean([_of_finished(one, one.val_score) for one in tuned[rate]]) for rate in tuned]
+    tuned = _by_candidate(arm)
+    scores = {
+        one: mean([_of_finished(trial, trial.val_score) for trial in trials])
+        for one, trials in tuned.items()
+    }
+    chosen = state.chosen
     return RankedArm(
         rank=placed.rank,
         places=places,
         name=arm.name,
         optimizer=state.arm.optimizer,
-        learning_rate=math.nan if state.chosen is None else state.chosen,
+        learning_rate=math.nan if chosen is None else chosen.learning_rate,
         seeds=tuple(trial.seed for trial in measuring),
         test_score=placed.score,
         val_score=validation,
@@ -199,14 +266,18 @@ def _ranked(
         missing=placed.missing,
         learning_rate_at_edge=state.at_edge,
         selection=(
-            Selection(
-                arm.name, scores[list(tuned).index(state.chosen)], validation, metric.direction
-            )
-            if arm.tuning and state.chosen is not None
+            Selection(arm.name, scores[chosen], validation, metric.direction)
+            if arm.tuning and chosen is not None
             else None
         ),
-        sensitivity=_sensitivity(list(tuned), scores, metric) if arm.tuning else None,
+        sensitivity=(
+            _sensitivity(state.rates, list(scores.values()), metric)
+            if arm.tuning and state.arm.search is None
+            else None
+        ),
         further=_further(measuring),
+        setting=chosen.setting if chosen else (),
+        setting_at_edge=_keys_at_edge(arm),
     )
 
 
@@ -235,14 +306,27 @@ def _sensitivity(
     return learning_rate_sensitivity(rates, merits, tolerance)
 
 
-def _by_rate(arm: ArmTrials) -> dict[float, list[TrialResult]]:
-    trials: dict[float, list[TrialResult]] = {rate: [] for rate in arm.state.rates}
+def _by_candidate(arm: ArmTrials) -> dict[Candidate, list[TrialResult]]:
+    trials: dict[Candidate, list[TrialResult]] = {one: [] for one in arm.state.candidates}
     for trial in arm.tuning:
-        trials[trial.learning_rate].append(trial)
+        trials[Candidate(trial.learning_rate, trial.setting)].append(trial)
     return trials
 
 
-def _cell(rate: float, trials: Sequence[TrialResult]) -> GridCell:
+def _keys_at_edge(arm: ArmTrials) -> tuple[str, ...]:
+    """Return the searched keys whose chosen value is the lowest or the highest of those tried."""
+    chosen = arm.state.chosen
+    if chosen is None:
+        return ()
+    tried = [dict(one.setting) for one in arm.state.candidates]
+    return tuple(
+        key
+        for key, value in chosen.setting
+        if value in (min(one[key] for one in tried), max(one[key] for one in tried))
+    )
+
+
+def _cell(candidate: Candidate, trials: Sequence[TrialResult]) -> GridCell:
     statuses = [trial.status for trial in trials]
     status: TrialStatus = "waiting"
     order: tuple[TrialStatus, ...] = ("diverged", "failed", "stopped", "running")
@@ -252,7 +336,8 @@ def _cell(rate: float, trials: Sequence[TrialResult]) -> GridCell:
         status = found
     elif "finished" in statuses:
         status = "running"
-    return GridCell(rate, status, _mean_known([trial.val_score for trial in trials]))
+    known = [trial.val_score for trial in trials if not math.isnan(trial.val_score)]
+    return GridCell(candidate.learning_rate, status, mean(known), candidate.setting)
 
 
 def _score(trial: TrialResult) -> float:
@@ -261,7 +346,3 @@ def _score(trial: TrialResult) -> float:
 
 def _of_finished(trial: TrialResult, value: float) -> float:
     return value if trial.status == "finished" else math.nan
-
-
-def _mean_known(values: Sequence[float]) -> float:
-    return mean([value for value in values if not math.isnan(value)])

@@ -5,35 +5,28 @@ A summary is the same while the comparison runs and long after: it depends on th
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 from gradcli.comparison import summary, trials
-from gradcli.comparison.plan import Plan, plan_of
-from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance, with_rate
+from gradcli.comparison.commands import extend_command, retry_command, winner_command
+from gradcli.comparison.plan import plan_of
+from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance
 from gradcli.comparison.results import (
     ComparisonInfo,
     ComparisonSummary,
-    RankedArm,
     TrialRecords,
     TrialResult,
     TrialStatus,
 )
+from gradcli.comparison.search import Searcher
 from gradcli.comparison.summary import ArmTrials
 from gradcli.runs import ComparisonDirectory
-from gradcli.system.paths import options_beside
 
 #: The statuses of a trial that is over.
 ENDED: tuple[TrialStatus, ...] = ("finished", "diverged", "stopped", "failed")
-
-# No common optimizer needs more, so a comparison that began above it restarts from here.
-_HIGHEST_SENSIBLE_RATE = 1.0
-# Rates further apart than a decade leap over what is good.
-_WIDEST_STEP = 10.0
 
 
 class TrialStore:
@@ -95,6 +88,40 @@ class TrialStore:
             )
         return self._states
 
+    def propose(self, searcher: Searcher) -> bool:
+        """Let the searcher propose the settings that arms lack, and store them.
+
+        They are stored before any of them is tried, so that reading a comparison needs no searcher,
+        and another version of it changes nothing.
+
+        Returns:
+            Whether any was lacking.
+        """
+        plan, stored = self.plan, self.directory.state.get("proposals", {})
+        seed = plan.searcher.seed if plan.searcher else 0
+        batches = {
+            state.arm.name: searcher.propose(
+                state.arm.search.ranges,
+                state.tried,
+                count=state.lacks,
+                total=state.arm.search.settings,
+                seed=seed,
+            )
+            for state in self.states()
+            if state.lacks and state.arm.search
+        }
+        if not batches:
+            return False
+        self.directory.update(
+            proposals={
+                **stored,
+                **{name: [*stored.get(name, []), batch] for name, batch in batches.items()},
+            }
+        )
+        self.plan = replace(plan, arms=plan_of(self.directory).arms)
+        self._states = self._arms = None
+        return True
+
     def arms(self) -> tuple[ArmTrials, ...]:
         """Return the state of each arm, with the results of its trials."""
         if self._arms is None:
@@ -103,6 +130,10 @@ class TrialStore:
                     state,
                     tuple(self._result(state, trial) for trial in state.tuning),
                     tuple(self._result(state, trial) for trial in state.measuring),
+                    tuple(
+                        tuple(self._result(state, trial) for trial in choice.measuring)
+                        for choice in state.earlier
+                    ),
                 )
                 for state in self.states()
             )
@@ -116,7 +147,7 @@ class TrialStore:
                 for them again, which matters with hundreds of trials.
         """
         for state in self.states():
-            for trial in (*state.tuning, *state.measuring):
+            for trial in state.trials:
                 if (state.arm.name, trial.id) in known:
                     continue
                 if self._status(state, trial) in ENDED:
@@ -138,7 +169,7 @@ class TrialStore:
         """
         arms = self.arms()
         compared = summary.compare_results(arms, self.info)
-        ranking = summary.rank(arms, compared, self.info.metric)
+        ranking = summary.rank(arms, compared, self.info)
         ended = tuple(self.ended())
         failed = len({trial.id for trial in ended if trial.status == "failed"})
         if status == "finished" and not all(arm.test_score.count for arm in ranking):
@@ -199,101 +230,3 @@ class TrialStore:
                 problem=self.problems.get(trial.id, ""),
             )
         return self._results[key]
-
-
-def _data_option(plan: Plan, config: Mapping[str, Any]) -> str:
-    """Return the option of the group `data` that stands for what was used.
-
-    A data set with a name of its own keeps its class, and is not found by its name. One that is
-    found by its name may have stood in for the option, as mnist does for auto.
-    """
-    named_by_user = "_target_" in config["data"]
-    return str(config["choices"]["data"]) if named_by_user else plan.info.data.name
-
-
-def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> str:
-    """Return the command that repeats the first measuring trial of an arm, to the bit.
-
-    Empty if the arm has no score: a trial that diverged is not worth repeating. So it is for a
-    problem that no file has, which no command can train.
-    """
-    data = plan.info.data
-    if not (winner.test_score.count or winner.val_score.count) or (
-        data.file_sha256 and not data.file
-    ):
-        return ""
-    arm = next(arm for arm in plan.arms if arm.name == winner.name)
-    decided = ("data", "epochs", "seed", "threads", "name", "optimizer.lr")
-    overrides = [
-        *([] if plan.info.data.file_sha256 else [f"data={_data_option(plan, arm.config)}"]),
-        f"optimizer={arm.optimizer}",
-        *(
-            word
-            for word in (*plan.train_overrides, *arm.info.overrides)
-            if word.lstrip("+").partition("=")[0] not in decided
-        ),
-        f"epochs={arm.config['epochs']}",
-        f"seed={winner.seeds[0]}",
-        f"threads={arm.config['threads']}",
-    ]
-    if not math.isnan(winner.learning_rate):
-        overrides.append(f"optimizer.lr={winner.learning_rate:g}")
-        groups = with_rate(arm.config["optimizer"], winner.learning_rate).get("groups") or {}
-        overrides += [
-            f"optimizer.groups.{name}.lr={group['lr']!r}"
-            for name, group in groups.items()
-            if group and "lr" in group
-        ]
-    return shlex.join(["gradcli", "train", *options_beside(paths, overrides), *overrides])
-
-
-def retry_command(plan: Plan, arms: Sequence[ArmTrials], paths: Sequence[str] = ()) -> str:
-    """Return the command that compares the arms again at lower learning rates.
-
-    Empty unless every trial diverged.
-    """
-    trials = [trial for arm in arms for trial in (*arm.tuning, *arm.measuring)]
-    if not trials or any(trial.status != "diverged" for trial in trials):
-        return ""
-    tried = [rate for arm in arms for rate in arm.state.rates if not math.isnan(rate)]
-    highest = min([*tried, _HIGHEST_SENSIBLE_RATE])
-    return _compare_again(plan, [highest / by for by in (10, 100, 1000)] if tried else [], paths)
-
-
-def extend_command(
-    plan: Plan, winner: RankedArm, arms: Sequence[ArmTrials], paths: Sequence[str] = ()
-) -> str:
-    """Return the command that compares the arms again with learning rates beyond the winner's.
-
-    The rates are those of the winner's grid and three more beyond the end, at the distance of the
-    last two, but at most a decade. Empty if the winner's learning rate is not an end of its grid.
-    """
-    if not winner.learning_rate_at_edge or not winner.test_score.count:
-        return ""
-    rates = next(arm.state.rates for arm in arms if arm.name == winner.name)
-    best, beside = (rates[-1], rates[-2]) if winner.learning_rate == rates[-1] else rates[:2]
-    factor = min(max(best / beside, 1 / _WIDEST_STEP), _WIDEST_STEP)
-    beyond = [best * factor**step for step in (1, 2, 3)]
-    return _compare_again(plan, sorted([*rates, *(float(f"{rate:.2g}") for rate in beyond)]), paths)
-
-
-def _compare_again(plan: Plan, rates: Sequence[float], paths: Sequence[str]) -> str:
-    """Return the command that makes the same comparison with these learning rates for all arms."""
-    varied: dict[str, dict[str, None]] = {}
-    for word in (word for arm in plan.arms for word in arm.info.overrides):
-        key, _, value = word.partition("=")
-        varied.setdefault(key, {})[value] = None
-    words = [
-        *("--optimizers", ",".join(dict.fromkeys(arm.optimizer for arm in plan.arms))),
-        *(("--lrs", ",".join(f"{rate:g}" for rate in rates)) if rates else ()),
-        *chain.from_iterable(
-            ("--vary", f"{key}={','.join(values)}")
-            for key, values in varied.items()
-            if key != "optimizer.lr"
-        ),
-        *("--protocol", plan.info.protocol.name),
-        *("--seeds", str(len(plan.protocol.seeds))),
-        *(word for word in plan.train_overrides if word.partition("=")[0] != "optimizer.lr"),
-    ]
-    options = options_beside(paths, words)
-    return shlex.join(["gradcli", "compare-optimizers", *options, *words])

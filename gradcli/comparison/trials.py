@@ -74,7 +74,7 @@ def result(
     measured = run is not None and bool(run.layers)
     evals = run.evals if run is not None else ()
     finished = status == "finished"
-    tested = finished and trial.stage == "measuring"
+    tested = finished and trial.stage != "tuning"
     val_score = last_score(evals, "val") if finished else math.nan
     if status == "stopped" and (noted := state.get("rungs")):
         val_score = number(noted[max(noted, key=int)])
@@ -99,6 +99,7 @@ def result(
             _example_scores(evals, run.info.data.test) if tested and run is not None else None
         ),
         further=() if run is None or not measured else _further(run, finished, tested),
+        setting=trial.setting,
     )
 
 

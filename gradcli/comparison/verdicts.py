@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gradcli.comparison.search import Setting
 from gradcli.records import Direction
 
 ConfidenceInterval = tuple[float, float]
@@ -179,3 +180,16 @@ class SearchSensitivity:
     def rest(self) -> float:
         """The share that no key decides alone: noise, and the interplay of keys; NaN as theirs."""
         return 1 - math.fsum(one.share for one in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetResult:
+    """What a search finds for an arm with a number of settings."""
+
+    settings: int
+    setting: Setting
+    """The chosen one; empty if none of those tried has a score."""
+    test_score: Summary
+    val_score: Summary
+    places: tuple[int, int] | None
+    """As those of a `RankedArm`, among the arms at the same budget."""

@@ -12,6 +12,7 @@ from gradcli.config.inspect_config import ComposedInspection, compose_inspection
 from gradcli.config.probe_schedule import add_allowed_probes, allowed_probes, probe_steps
 from gradcli.config.schema import DataConfig, Section, TrainConfig
 from gradcli.config.settings import annotated_yaml, flat_settings, flattened
+from gradcli.config.targets import resolve_target
 
 __all__ = [
     "Composed",
@@ -34,4 +35,5 @@ __all__ = [
     "flattened",
     "load_config",
     "probe_steps",
+    "resolve_target",
 ]

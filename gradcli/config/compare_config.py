@@ -59,6 +59,9 @@ class ComposedComparison:
     engine: str
     """The option of `configs/engine/`."""
     engine_class: type
+    search_class: type
+    searched: tuple[str, ...]
+    """The keys of a search, each perhaps with a range, `KEY=LOW..HIGH`; empty without a search."""
     overrides: tuple[str, ...]
     """Those of a training run's keys."""
     variations: tuple[tuple[str, ...], ...]
@@ -163,12 +166,17 @@ def compose_comparison(
     )
     _check(config, files)
     varied = [_values(word, files) for word in vary]
-    _refuse_ambiguous_rates(config, [*overrides, *vary])
+    # Whoever chooses how to search wants a search.
+    searched = tuple(config.search_keys) or (("lr",) if "search" in resolved.chosen else ())
+    _refuse_ambiguous_rates(config, searched, [*overrides, *vary])
+    _check_search(config, searched, [*overrides, *vary])
     return ComposedComparison(
         config=config,
         protocol=resolved.options["protocol"],
         engine=resolved.options["engine"],
         engine_class=classes["engine"],
+        search_class=classes["search"],
+        searched=searched,
         overrides=tuple(word for word in overrides if not _is_own(word)),
         variations=tuple(itertools.product(*varied)),
         files=files,
@@ -330,10 +338,52 @@ def _no_such_key(problem: str, word: str, choices: Sequence[str]) -> UserError:
     )
 
 
-def _refuse_ambiguous_rates(config: CompareConfig, arguments: Sequence[str]) -> None:
-    """Refuse a fixed learning rate if one is searched for."""
+def _check_search(config: CompareConfig, searched: Sequence[str], arguments: Sequence[str]) -> None:
+    """Check that what a search decides is not decided otherwise.
+
+    Raises:
+        UserError: if it is.
+    """
+    if not searched:
+        return
+    keys = [word.partition("=")[0] for word in searched]
+    typed = f"--search {','.join(searched)}"
+    if repeated := next((key for key in keys if keys.count(key) > 1), None):
+        raise UserError(
+            f"'{repeated}' is searched twice.",
+            where="--search",
+            hint=f"--search {','.join(dict.fromkeys(searched))}",
+        )
+    if config.lrs != "auto":
+        raise UserError(
+            "--lrs and --search both say which learning rates are tried.",
+            where="--lrs",
+            hint=f"{typed}, without --lrs; a range is given as --search lr=0.001..0.1",
+        )
+    if not config.protocol.tune:
+        raise UserError(
+            "protocol.tune=false leaves nothing to choose, and --search asks for a choice.",
+            where="protocol.tune",
+            hint=f"{typed}, without protocol.tune=false",
+        )
+    from gradcli.comparison.protocol import config_key  # imports NumPy, which training does later
+
+    full = {config_key(key): key for key in keys}
+    for word in arguments:
+        if (key := full.get(word.lstrip("+").partition("=")[0])) is not None:
+            raise UserError(
+                f"'{word}' sets what the search chooses.",
+                where="--search",
+                hint=f"--search {key}=LOW..HIGH for another range, or leave out {key}",
+            )
+
+
+def _refuse_ambiguous_rates(
+    config: CompareConfig, searched: Sequence[str], arguments: Sequence[str]
+) -> None:
+    """Refuse a fixed learning rate if one is searched for on a grid."""
     fixed = [word for word in arguments if word.partition("=")[0] == "optimizer.lr"]
-    if fixed and config.protocol.tune:
+    if fixed and config.protocol.tune and not searched:
         value = fixed[0].partition("=")[2]
         raise UserError(
             f"'{fixed[0]}' sets the learning rate, but the protocol chooses it by tuning.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from gradcli.config.config_files import (
     CHOICES,
     GROUPS,
     LATER_GROUPS,
+    RANGES,
     ConfigFiles,
     shipped_configs,
 )
@@ -56,7 +57,8 @@ class Composed:
 
     `classes` holds the class that each section names: by its group, a recorder's by
     `recorder/OPTION`, and a parameter group's by `optimizer.groups.NAME`. `remarks` are what the
-    user should know of it before a training.
+    user should know of it before a training. `ranges` are those in which a search looks, as the
+    files of the options give them, by the key that an override sets.
     """
 
     config: TrainConfig
@@ -65,6 +67,7 @@ class Composed:
     overridden: frozenset[str]
     classes: dict[str, type]
     remarks: tuple[str, ...] = ()
+    ranges: dict[str, Any] = field(default_factory=dict)
 
     def yaml(self) -> str:
         """Return the config as YAML that `load_config` reads."""
@@ -122,7 +125,7 @@ class Resolved:
 
     `options` are the options chosen from the groups, `files` is where the parts come from (""
     is the root), `overridden` are the keys that the user has set and `chosen` the groups of which
-    the user has named an option.
+    the user has named an option. `ranges` are those of `Composed`.
     """
 
     plain: dict[str, Any]
@@ -130,6 +133,7 @@ class Resolved:
     files: dict[str, str]
     overridden: frozenset[str]
     chosen: frozenset[str]
+    ranges: dict[str, Any]
 
 
 def resolve(
@@ -157,14 +161,14 @@ def resolve(
     choices = [f"{group}={option}" for group, option in chosen.items()]
     base = compose_with_hydra(root, choices, files)
     options = {group: base.hydra.runtime.choices[group] for group in groups}
-    listed = _with_data_keys(as_plain(base), options)
+    listed, _ = _without_ranges(_with_data_keys(as_plain(base), options), groups)
     keys = SettableKeys(root, listed, options, files, allow_import)
     checked = [keys.check(override) for override in values]
     if any(override.is_delete() for override in values):
         config = compose_with_hydra(root, [*choices, *checked], files)
     else:
         config = with_values(base, values)
-    plain = _with_data_keys(as_plain(config), options)
+    plain, ranges = _without_ranges(_with_data_keys(as_plain(config), options), groups)
     names = plain.get("recorders", [])
     sources = recorder_files(names, files)
     plain["recorders"] = {name: load_file(path) for name, path in sources.items()}
@@ -179,7 +183,21 @@ def resolve(
         },
         overridden=frozenset(override.key_or_group for override in values),
         chosen=frozenset(chosen),
+        ranges=ranges,
     )
+
+
+def _without_ranges(
+    plain: dict[str, Any], groups: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a config from the ranges of a search, which no class has as an argument."""
+    kept, ranges = dict(plain), dict[str, Any]()
+    for group in groups:
+        section = plain[group]
+        if isinstance(section, dict) and RANGES in section:
+            kept[group] = {key: value for key, value in section.items() if key != RANGES}
+            ranges |= {f"{group}.{key}": value for key, value in section[RANGES].items()}
+    return kept, ranges
 
 
 def _stored(plain: dict[str, Any]) -> dict[str, Any]:
@@ -214,6 +232,7 @@ def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
     plain = {**resolved.plain, CHOICES: {group: resolved.options[group] for group in GROUPS}}
     files, overridden = resolved.files, resolved.overridden
     composed = _typed(plain, files=files, overridden=overridden, allow_import=allow_import)
+    composed = replace(composed, ranges=resolved.ranges)
     schedule = composed.config.schedule.option
     averaging = _averaging(composed.classes)
     if averaging is None or schedule == _CONSTANT:
@@ -226,6 +245,7 @@ def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
     plain = {**plain, "schedule": constant, CHOICES: {**plain[CHOICES], "schedule": _CONSTANT}}
     files = {**files, "schedule": f"configs/schedule/{_CONSTANT}.yaml"}
     composed = _typed(plain, files=files, overridden=overridden, allow_import=allow_import)
+    composed = replace(composed, ranges=resolved.ranges)
     changed = f"{of_its_own} So schedule={_CONSTANT}; type schedule={schedule} to have both."
     return replace(composed, remarks=(changed,))
 

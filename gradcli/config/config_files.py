@@ -12,7 +12,9 @@ GROUPS = ("data", "augment", "model", "activation", "init", "optimizer", "schedu
 #: Those that came later, with the option that holds, in effect, for configs from before.
 LATER_GROUPS = {"augment": "none"}
 #: The groups from which a comparison's config also takes one option each.
-COMPARISON_GROUPS = ("protocol", "engine")
+COMPARISON_GROUPS = ("protocol", "engine", "search")
+#: The key of an option's file that gives the ranges in which a search looks.
+RANGES = "search"
 #: The key under which a config notes the chosen option of each group.
 CHOICES = "choices"
 #: The group from which the key `recorders` takes any number of options.

@@ -129,7 +129,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """How a comparison chooses learning rates and measures them."""
+    """How a comparison chooses learning rates, or settings of a search, and measures them."""
 
     tune: bool
     learning_rates: int = field(metadata={"least": 1})
@@ -143,6 +143,8 @@ class ProtocolConfig:
     epochs: int = field(metadata={"least": 1})
     epochs_of_sample: int = field(metadata={"least": 1})
     target: float | None = field(metadata={"least": 0.0})
+    search_settings: int = field(metadata={"least": 2})
+    search_batch: int = field(metadata={"least": 1})
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ class CompareConfig:
     data: DataConfig
     protocol: ProtocolConfig
     engine: Section
+    search: Section
+    search_keys: list[str]
     optimizers: list[str]
     lrs: str | list[float]
     epochs: int | None = field(metadata={"least": 1})

@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING
 from gradcli.comparison.engine import OpenEngine, PlanRequest
 from gradcli.comparison.plan import Plan, plan_from_json, plan_of
 from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult
+from gradcli.comparison.search import Searcher
 from gradcli.comparison.trial_store import TrialStore
 from gradcli.comparison.verdicts import PairResult
 from gradcli.config import (
     ComposedComparison,
+    Section,
     add_allowed_columns,
     compose_comparison,
     data_config,
+    resolve_target,
 )
 from gradcli.errors import UserError
 from gradcli.runs import (
@@ -107,7 +110,8 @@ def run_comparison(
             )
             return read_comparison(earlier, paths)
         directory = earlier or _new_directory(plan, composed.config.name, paths, notes)
-        return Study(directory, engine, composed.engine, jobs, paths, view).run()
+        searcher = searcher_of(plan, paths.allow_import)
+        return Study(directory, engine, composed.engine, jobs, paths, view, searcher).run()
 
 
 def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonSummary:
@@ -166,6 +170,8 @@ def _default_jobs(composed: ComposedComparison) -> int:
     config = composed.config
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rates = len(config.lrs) if isinstance(config.lrs, list) else config.protocol.learning_rates
+    if composed.searched:
+        rates = config.protocol.search_settings
     tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
     arms = len(config.optimizers) * len(composed.variations)
     return max(1, min((cores or 1) // config.threads, arms * max(tuning, config.protocol.seeds)))
@@ -204,7 +210,21 @@ def _has_ended(comparison: ComparisonDirectory) -> bool:
     problems = comparison.state.get("problems")
     if comparison.status != "finished" and (comparison.status != "failed" or problems):
         return False
-    return not any(state.wanted for state in TrialStore(comparison, problems).states())
+    return all(state.is_over for state in TrialStore(comparison, problems).states())
+
+
+def searcher_of(plan: Plan, allow_import: Sequence[str]) -> Searcher | None:
+    """Return what proposes the settings of a comparison; None without a search.
+
+    Raises:
+        UserError: if its class cannot be used.
+    """
+    stored = plan.searcher
+    if stored is None:
+        return None
+    section = Section("search", stored.option, stored.target, stored.arguments)
+    searcher: Searcher = resolve_target(section, plan.info.path, allow_import)(**stored.arguments)
+    return searcher
 
 
 def _new_directory(

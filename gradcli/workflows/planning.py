@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gradcli.comparison.plan import Plan
-from gradcli.comparison.protocol import Arm, Protocol, grid_around
+from gradcli.comparison.protocol import Arm, ArmSearch, Protocol, grid_around
 from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
 from gradcli.config import (
     ComposedArm,
@@ -34,6 +35,7 @@ from gradcli.workflows.building import (
     trained_size,
 )
 from gradcli.workflows.preflight import remarks_before_training
+from gradcli.workflows.search_planning import plan_searches, search_info, stored_searcher
 from gradcli.workflows.splits import augment_name, batch_size_of, steps_per_epoch_of
 
 
@@ -66,8 +68,16 @@ def plan_comparison(
     arms = composed.arms(data)
     shown = arms[0].composed
     remarks = [one for arm in arms for one in remarks_before_training(arm.composed, dataset)]
-    tuned = [_arm(arm, composed, dataset) for arm in arms]
-    tunes = any(len(arm.rates) > 1 for arm in tuned)
+    if composed.searched:
+        searches, search_remarks = plan_searches(arms, composed)
+        tuned = [
+            _searched_arm(arm, search, dataset) for arm, search in zip(arms, searches, strict=True)
+        ]
+        remarks += search_remarks
+    else:
+        tuned = [_arm(arm, composed, dataset) for arm in arms]
+    search = search_info(composed, tuned)
+    tunes = search is not None or any(len(arm.rates) > 1 for arm in tuned)
     first = config.seed + (protocol.tuning_seeds if tunes else 0)
     tuning_seeds = tuple(range(config.seed, first))
     seeds = tuple(range(first, first + protocol.seeds))
@@ -99,6 +109,7 @@ def plan_comparison(
             target_score=dataset.target_score if target is None else target,
             metric=dataset.objective.metric,
             augment=augment_name(shown),
+            search=search,
             arms=tuple(arm.info for arm in tuned),
             engine=composed.engine,
             jobs=jobs,
@@ -107,7 +118,15 @@ def plan_comparison(
             already_done=0,
         ),
         arms=tuple(tuned),
-        protocol=Protocol(tuning_seeds, seeds, protocol.widenings, protocol.widen_by, rungs),
+        protocol=Protocol(
+            tuning_seeds,
+            seeds,
+            protocol.widenings,
+            protocol.widen_by,
+            rungs,
+            budgets=search.budgets[:-1] if search else (),
+        ),
+        searcher=stored_searcher(composed) if search else None,
         train_overrides=composed.overrides,
         remarks=tuple(dict.fromkeys(remarks)),
     )
@@ -141,14 +160,30 @@ def _arm(arm: ComposedArm, composed: ComposedComparison, dataset: Dataset) -> Ar
     else:
         grid = grid_around(arm.learning_rate, protocol.learning_rates, protocol.per_decade)
         rates = grid.rates
-    plain = arm.composed.plain
-    explicit = with_explicit_rates(optimizer, arm.composed.classes, plain["optimizer"])
     return Arm(
         info=ArmInfo(arm.name, arm.optimizer, arm.overrides, rates),
-        config={**plain, "optimizer": explicit},
+        config=_trial_config(arm),
         grid=grid if len(rates) > 1 else None,
         steps=_total_steps(arm.composed.config, dataset),
     )
+
+
+def _searched_arm(arm: ComposedArm, search: ArmSearch, dataset: Dataset) -> Arm:
+    rate = math.nan if arm.learning_rate is None else arm.learning_rate
+    return Arm(
+        info=ArmInfo(arm.name, arm.optimizer, arm.overrides, (rate,), search.ranges),
+        config=_trial_config(arm),
+        grid=None,
+        steps=_total_steps(arm.composed.config, dataset),
+        search=search,
+    )
+
+
+def _trial_config(arm: ComposedArm) -> dict[str, Any]:
+    """Return the config of an arm's trials, with every learning rate of its groups."""
+    plain, optimizer = arm.composed.plain, arm.composed.config.optimizer
+    explicit = with_explicit_rates(optimizer, arm.composed.classes, plain["optimizer"])
+    return {**plain, "optimizer": explicit}
 
 
 def _total_steps(config: TrainConfig, dataset: Dataset) -> int:

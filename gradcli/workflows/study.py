@@ -27,6 +27,7 @@ from gradcli.system.interrupts import caught_signals
 from gradcli.system.paths import Paths
 
 if TYPE_CHECKING:
+    from gradcli.comparison.search import Searcher
     from gradcli.views.compare.compare_view import CompareView
 
 # Progress is read this often, but takes at most a hundredth of the time: it costs more as the
@@ -50,9 +51,10 @@ class Study:
         jobs: int,
         paths: Paths,
         view: CompareView,
+        searcher: Searcher | None = None,
     ) -> None:
         self._directory, self._engine, self._paths, self._view = directory, engine, paths, view
-        self._engine_name, self._jobs = engine_name, jobs
+        self._engine_name, self._jobs, self._searcher = engine_name, jobs, searcher
         self._submitted: dict[str, tuple[Trial, int | None]] = {}
         self._attempts: Counter[str] = Counter()
         self._began: dict[str, float] = {}
@@ -110,7 +112,12 @@ class Study:
                 self._look()
 
     def _submit(self) -> None:
-        """Submit the wanted trials that are not yet submitted, one of each arm in turn."""
+        """Submit the wanted trials that are not yet submitted, one of each arm in turn.
+
+        Settings that arms lack are proposed first.
+        """
+        if self._searcher is not None:
+            self._store.propose(self._searcher)
         wanted = zip_longest(*(state.wanted for state in self._store.states()))
         for trial, until in (one for one in chain.from_iterable(wanted) if one is not None):
             if trial.id not in self._submitted:
@@ -240,7 +247,7 @@ class Study:
         from gradcli.views.json_output import comparison_json
 
         self._announce()
-        missing = any(state.wanted for state in self._store.states())
+        missing = not all(state.is_over for state in self._store.states())
         status: Literal["finished", "interrupted", "failed"] = "finished"
         if missing:
             status = "interrupted"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradcli.comparison.plan import Plan
-from gradcli.comparison.protocol import Arm, ArmState, Protocol
+from gradcli.comparison.protocol import Arm, ArmState, Candidate, Protocol
 from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo, TrialResult
 from gradcli.comparison.summary import ArmTrials
 from gradcli.records import DataInfo
@@ -55,7 +55,16 @@ def make_arm():
             grid=None,
             steps=steps,
         )
-        state = ArmState(arm, stage, rates, chosen, (), (), frozenset(), ())
+        state = ArmState(
+            arm,
+            stage,
+            tuple(map(Candidate, rates)),
+            None if chosen is None else Candidate(chosen),
+            (),
+            (),
+            frozenset(),
+            (),
+        )
         return ArmTrials(state, tuple(tuning), tuple(measuring))
 
     return make

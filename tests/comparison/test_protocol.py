@@ -9,6 +9,7 @@ import pytest
 
 from gradcli.comparison.protocol import (
     Arm,
+    Candidate,
     Grid,
     Outcome,
     Protocol,
@@ -69,7 +70,7 @@ def test_a_grid_is_logarithmic_and_readable():
 
 def test_the_best_of_the_grid_is_measured_with_fresh_seeds():
     (state,), run = play([arm("a")], QUICK, {"a": peak_at(0.1)})
-    assert state.chosen == 0.1
+    assert state.chosen.learning_rate == 0.1
     assert not state.at_edge
     tuning = [trial for _, trial, _ in run if trial.stage == "tuning"]
     measuring = [trial for _, trial, _ in run if trial.stage == "measuring"]
@@ -82,7 +83,7 @@ def test_the_best_of_the_grid_is_measured_with_fresh_seeds():
 def test_a_best_at_an_edge_widens_the_grids_of_all_alike():
     states, run = play([arm("a"), arm("b")], QUICK, {"a": peak_at(1.0), "b": peak_at(0.1)})
     beyond, between = (set(state.rates) - set(state.arm.rates) for state in states)
-    assert states[0].chosen == 1.0
+    assert states[0].chosen.learning_rate == 1.0
     assert min(beyond) > max(states[0].arm.rates)
     assert len(beyond) == len(between) == QUICK.widen_by
     assert all(0.04 < rate < 0.22 for rate in between)
@@ -93,7 +94,7 @@ def test_a_best_at_an_edge_widens_the_grids_of_all_alike():
 def test_widening_has_its_limit():
     (state,), _ = play([arm("a")], QUICK, {"a": peak_at(1e6)})
     assert len(state.rates) == 5 + 2
-    assert state.chosen == max(state.rates)
+    assert state.chosen.learning_rate == max(state.rates)
     assert state.at_edge
 
 
@@ -106,7 +107,7 @@ def test_a_list_of_learning_rates_is_never_widened():
 def test_one_learning_rate_is_not_tuned():
     (state,), run = play([arm("a", rates=(0.3,))], QUICK, {"a": peak_at(1)})
     assert [trial.stage for _, trial, _ in run] == ["measuring"] * 3
-    assert state.chosen == 0.3
+    assert state.chosen.learning_rate == 0.3
     assert not state.at_edge
 
 
@@ -119,7 +120,7 @@ def test_a_learning_rate_that_diverges_with_one_seed_is_not_chosen():
         return peak_at(0.1)(trial)
 
     (state,), _ = play([arm("a")], protocol, {"a": accuracy})
-    assert state.chosen in (0.046, 0.22)
+    assert state.chosen.learning_rate in (0.046, 0.22)
 
 
 def test_if_all_diverge_none_is_chosen_and_nothing_is_measured():
@@ -128,7 +129,7 @@ def test_if_all_diverge_none_is_chosen_and_nothing_is_measured():
         [arm("a"), arm("b")], protocol, {"a": lambda trial: None, "b": peak_at(0.1)}
     )
     assert (dead.chosen, dead.measuring, dead.stage, dead.at_edge) == (None, (), "done", False)
-    assert (well.chosen, len(well.measuring), well.stage) == (0.1, 1, "done")
+    assert (well.chosen.learning_rate, len(well.measuring), well.stage) == (0.1, 1, "done")
     assert all(trial.stage == "tuning" for _, trial, _ in run if trial.arm == "a")
 
 
@@ -172,7 +173,7 @@ def test_halving_runs_all_to_a_rung_and_the_better_half_on():
     assert pauses == [20] * 5 + [40] * 3 + [None] * 2
     ends = {trial.learning_rate for _, trial, until in run if until is None}
     assert len(state.stopped) == 3
-    assert state.chosen == 0.1
+    assert state.chosen.learning_rate == 0.1
     assert 0.1 in ends
 
 
@@ -181,13 +182,17 @@ def test_an_id_depends_on_what_the_result_depends_on():
     trials = [
         make_trial(*values)
         for values in itertools.product(
-            [one, arm("b")], [0.1, 0.2], [0, 1], ["tuning"], ["data", "other data"]
+            [one, arm("b")],
+            [Candidate(0.1), Candidate(0.2)],
+            [0, 1],
+            ["tuning"],
+            ["data", "other data"],
         )
     ]
     assert len({trial.id for trial in trials}) == len(trials)
     moved = replace(one, info=replace(one.info, name="other"))
     moved.config["data"]["folder"] = "/elsewhere"
-    assert make_trial(moved, 0.1, 0, "tuning", "data").id == trials[0].id
+    assert make_trial(moved, Candidate(0.1), 0, "tuning", "data").id == trials[0].id
 
 
 # Grids
@@ -234,7 +239,7 @@ def outcome_of_all(trials, accuracy):
 
 def test_the_lowest_of_equally_good_learning_rates_is_chosen():
     (state,), _ = play([arm("a", rates=(0.1, 0.2, 0.3))], QUICK, {"a": lambda trial: 0.5})
-    assert state.chosen == 0.1
+    assert state.chosen.learning_rate == 0.1
 
 
 def test_a_learning_rate_is_chosen_by_the_mean_over_the_tuning_seeds():
@@ -245,7 +250,7 @@ def test_a_learning_rate_is_chosen_by_the_mean_over_the_tuning_seeds():
         protocol,
         {"a": lambda trial: accuracies.get((trial.learning_rate, trial.seed), 0.6)},
     )
-    assert state.chosen == 0.2
+    assert state.chosen.learning_rate == 0.2
     assert len(state.tuning) == 4
 
 
@@ -259,7 +264,7 @@ def test_a_trial_without_a_result_is_not_made_again(status):
     assert state.wanted == ((second, None),)
     ended = {first.id: Outcome(status, 0.99), second.id: Outcome("finished", 0.3)}
     (state,) = advance([begun.arm], QUICK, SHA, ended)
-    assert state.chosen == 0.2
+    assert state.chosen.learning_rate == 0.2
 
 
 def test_an_arm_is_at_an_edge_only_if_its_grid_has_several_learning_rates():
@@ -282,9 +287,11 @@ def test_the_trials_of_one_learning_rate_per_arm_are_ready_at_once():
 
 
 def test_an_optimizer_without_a_learning_rate_keeps_its_config():
-    trial = make_trial(arm("a", rates=(math.nan,)), math.nan, 4, "measuring", SHA)
+    trial = make_trial(arm("a", rates=(math.nan,)), Candidate(math.nan), 4, "measuring", SHA)
     assert trial.config["optimizer"] == {"kind": "a", "lr": 1.0}
-    assert make_trial(arm("a"), 0.2, 4, "measuring", SHA).config["optimizer"]["lr"] == 0.2
+    assert (
+        make_trial(arm("a"), Candidate(0.2), 4, "measuring", SHA).config["optimizer"]["lr"] == 0.2
+    )
     assert trial.config["seed"] == 4
     assert len(trial.id) == 12
 
@@ -437,7 +444,7 @@ def test_the_order_of_parameter_groups_is_part_of_a_trial():
     ids = [
         make_trial(
             replace(plain, config={**plain.config, "optimizer": {"lr": 1.0, "groups": groups}}),
-            *(0.1, 0, "tuning", SHA),
+            *(Candidate(0.1), 0, "tuning", SHA),
         ).id
         for plain in [arm("x")]
         for groups in (one, other, dict(one))

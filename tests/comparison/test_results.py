@@ -3,7 +3,6 @@
 import pytest
 
 from gradcli.comparison.results import ComparisonSummary
-from gradcli.records import ACCURACY
 
 
 def summary_of(info, *, trials=(), ranking=(), winner_command=""):
@@ -46,7 +45,7 @@ def test_the_winner_is_at_an_edge_if_there_is_a_winner(
         for name, edge in zip("ab", edges, strict=True)
     ]
     info = make_comparison_info()
-    ranking = rank(arms, compare_results(arms, info), ACCURACY)
+    ranking = rank(arms, compare_results(arms, info), make_comparison_info())
     found = summary_of(info, ranking=ranking, winner_command=command)
     assert [one.learning_rate_at_edge for one in ranking] == list(edges)
     assert found.winner_at_edge is at_edge

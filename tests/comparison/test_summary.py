@@ -258,7 +258,9 @@ def test_an_arm_is_ranked_with_everything_known_of_it(make_arm, make_result, mak
     hopeless = make_arm("hopeless", chosen=None, stage="done")
     arms = [hopeless, given, tuned]
     first, second, last = summary.rank(
-        arms, summary.compare_results(arms, make_comparison_info(test=10_000)), ACCURACY
+        arms,
+        summary.compare_results(arms, make_comparison_info(test=10_000)),
+        make_comparison_info(),
     )
     assert [one.name for one in (first, second, last)] == ["a", "given", "hopeless"]
     assert [one.rank for one in (first, second, last)] == [1, 2, None]
@@ -275,6 +277,8 @@ def test_an_arm_is_ranked_with_everything_known_of_it(make_arm, make_result, mak
 def test_an_arm_tuned_in_vain_has_no_selection(make_arm, make_result, make_comparison_info):
     tuning = [make_result(rate=rate, status="diverged") for rate in (0.1, 1.0)]
     arm = make_arm(tuning=tuning, rates=(0.1, 1.0), chosen=None, stage="done")
-    (found,) = summary.rank([arm], summary.compare_results([arm], make_comparison_info()), ACCURACY)
+    (found,) = summary.rank(
+        [arm], summary.compare_results([arm], make_comparison_info()), make_comparison_info()
+    )
     assert found.selection is None
     assert math.isnan(found.sensitivity.best)

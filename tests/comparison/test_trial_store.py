@@ -16,7 +16,6 @@ from gradcli.comparison.trial_store import (
     retry_command,
     winner_command,
 )
-from gradcli.records import ACCURACY
 from gradcli.runs import ComparisonDirectory
 
 STORED = next((Path(__file__).parents[1] / "fixtures" / "schema-1").glob("*-comparison-*"))
@@ -37,7 +36,9 @@ def ranked(make_comparison_info, make_result):
 
     def rank(arm, **changes):
         compared = summary.compare_results([arm], make_comparison_info())
-        (found,) = summary.rank([replace(arm, tuning=(), measuring=())], compared, ACCURACY)
+        (found,) = summary.rank(
+            [replace(arm, tuning=(), measuring=())], compared, make_comparison_info()
+        )
         values = {"test_score": SCORES, "val_score": SCORES, "seeds": (7, 8)} | changes
         return replace(found, **values)
 

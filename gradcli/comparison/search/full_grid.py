@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from itertools import product
 
 from gradcli.comparison.search.ranges import Range
-from gradcli.comparison.search.searcher import Setting, Tried, first_distinct, setting_at
+from gradcli.comparison.search.searcher import Searcher, Setting, Tried, first_distinct, setting_at
 
 
-class FullGrid:
+class FullGrid(Searcher):
     """A factorial grid: easy to read and to plot, wasteful with more than two keys.
 
     The values of a key are the middles of equal parts of its range, so that none is spent on an
     end. Settings come in the order of the ranges, the last key changing quickest.
     """
-
-    looks_at_results = False
 
     def count_of(self, ranges: Sequence[Range], total: int) -> int:
         """Return the largest number of combinations that is as even as it can be, within `total`.

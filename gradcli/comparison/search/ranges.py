@@ -50,15 +50,17 @@ class Range:
         Args:
             position: from 0 to 1.
         """
+        return min(max(self.beyond(position), self.low), self.high)
+
+    def beyond(self, position: float) -> float:
+        """Return the value at a position that may be outside the range: below 0, or above 1."""
         if self.scale == "linear":
-            value = _typed(self.low + (self.high - self.low) * position)
-        elif self.scale == "log":
-            value = _typed(self.low * (self.high / self.low) ** position)
-        else:
-            first, last = 1 - self.low, 1 - self.high
-            # Without the last digits, so that 1 - 0.0123 is typed as 0.9877.
-            value = float(f"{1 - _typed(first * (last / first) ** position):.12g}")
-        return min(max(value, self.low), self.high)
+            return _typed(self.low + (self.high - self.low) * position)
+        if self.scale == "log":
+            return _typed(self.low * (self.high / self.low) ** position)
+        first, last = 1 - self.low, 1 - self.high
+        # Without the last digits, so that 1 - 0.0123 is typed as 0.9877.
+        return float(f"{1 - _typed(first * (last / first) ** position):.12g}")
 
     def position(self, value: float) -> float:
         """Return where a value is, below 0 or above 1 if it is outside.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 from gradcli.comparison.search.ranges import Range
 
@@ -25,20 +25,21 @@ class Tried:
     stopped it, at which the merit was read."""
 
 
-class Searcher(Protocol):
-    """Chooses settings within ranges.
+class Searcher(ABC):
+    """Chooses settings within ranges: the base of the classes in `configs/search/`.
 
     What it proposes follows from its arguments alone, so that a comparison that resumes, or runs on
     more jobs, tries the same.
     """
 
-    @property
-    def looks_at_results(self) -> bool:
-        """Whether proposals depend on merits; if not, all are known from the start."""
+    looks_at_results: bool = False
+    """Whether proposals depend on merits; if not, all are known from the start."""
 
     def count_of(self, ranges: Sequence[Range], total: int) -> int:
-        """Return how many settings it proposes if it may propose `total`."""
+        """Return how many settings it proposes if it may propose `total`: usually all of them."""
+        return total
 
+    @abstractmethod
     def propose(
         self, ranges: Sequence[Range], tried: Sequence[Tried], *, count: int, total: int, seed: int
     ) -> list[Setting]:

@@ -8,25 +8,19 @@ from functools import lru_cache
 import numpy as np
 
 from gradcli.comparison.search.ranges import Range
-from gradcli.comparison.search.searcher import Setting, Tried, first_distinct, setting_at
+from gradcli.comparison.search.searcher import Searcher, Setting, Tried, first_distinct, setting_at
 
 #: Points to draw per setting at most. Values are rounded, so that two points may be one setting.
 _DRAWS = 64
 
 
-class Sobol:
+class Sobol(Searcher):
     """A scrambled Sobol sequence (Owen 1998, "Scrambling Sobol' and Niederreiter-Xing points").
 
     Each key gets as many different values as there are trials. A factorial grid has far fewer, and
     spends most of its trials on the keys that decide nothing (Bergstra and Bengio 2012, "Random
     search for hyper-parameter optimization").
     """
-
-    looks_at_results = False
-
-    def count_of(self, ranges: Sequence[Range], total: int) -> int:
-        """Return `total`: the sequence has no end."""
-        return total
 
     def propose(
         self, ranges: Sequence[Range], tried: Sequence[Tried], *, count: int, total: int, seed: int

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradcli.comparison.search.ranges import Range
-from gradcli.comparison.search.searcher import Setting, Tried, setting_at
+from gradcli.comparison.search.searcher import Searcher, Setting, Tried, setting_at
 from gradcli.comparison.search.sobol import Sobol
 from gradcli.extras.missing import not_installed
 
@@ -22,7 +22,7 @@ _DRAWS = 64
 _STEPS = 1_000_000
 
 
-class TPE:
+class TPE(Searcher):
     """The tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023, arXiv 2304.11127).
 
     It models the density of the good settings and of the others, over all keys jointly, and
@@ -42,10 +42,6 @@ class TPE:
 
     def __init__(self, *, startup: int = 10, n_ei_candidates: int = 24) -> None:
         self.startup, self.n_ei_candidates = startup, n_ei_candidates
-
-    def count_of(self, ranges: Sequence[Range], total: int) -> int:
-        """Return `total`."""
-        return total
 
     def propose(
         self, ranges: Sequence[Range], tried: Sequence[Tried], *, count: int, total: int, seed: int

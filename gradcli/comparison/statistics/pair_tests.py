@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradcli.comparison.crossed import DifferenceVariance, variance_from_examples
 from gradcli.comparison.statistics.arm_scores import (
     DIVERGED,
     EVERYTHING,
@@ -19,6 +18,7 @@ from gradcli.comparison.statistics.arm_scores import (
     rank_arms,
     summarise_finite,
 )
+from gradcli.comparison.statistics.crossed import DifferenceVariance, variance_from_examples
 from gradcli.comparison.statistics.seeds_needed import least_seeds
 from gradcli.comparison.verdicts import (
     ArmResult,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradcli.comparison.engine import Engine
+from gradcli.comparison.search import Searcher
 from gradcli.config.schema import Section
 from gradcli.config.targets.importing import (
     allowed_module,
@@ -117,6 +118,8 @@ def _kind(group: str) -> tuple[type, ...]:
     # These come before torch, which the process of a comparison does not load.
     if group == "engine":
         return (Engine,)
+    if group == "search":
+        return (Searcher,)
     if group == "recorder":
         return (Recorder,)
     if group == "data":

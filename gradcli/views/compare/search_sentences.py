@@ -20,9 +20,8 @@ def what_keys_decide(sensitivity: SearchSensitivity) -> str:
             which = keys[0] if len(keys) == 1 else f"each of {numbers.count(len(keys), 'key')}"
             return f"{settings} {are} too few to say what {which} decides."
         case "all-alike":
-            return (
-                f"All {settings} did equally well: there is nothing for {_listed(keys)} to decide."
-            )
+            listed = " and ".join([*([", ".join(keys[:-1])] if keys[1:] else []), keys[-1]])
+            return f"All {settings} did equally well: there is nothing for {listed} to decide."
     told = [one for one in sensitivity.keys if one.p_adjusted < LEVEL]
     told.sort(key=lambda one: -one.share)
     others = [one for one in sensitivity.keys if one.p_adjusted >= LEVEL]
@@ -53,7 +52,3 @@ def ends_to_widen(sensitivity: SearchSensitivity) -> list[str]:
 def _p(key: KeySensitivity) -> str:
     # A multiple of a thousandth, so three digits never round it to the other side of the level.
     return "p<0.01" if key.p_adjusted < 0.01 else f"p={key.p_adjusted:.3g}"
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

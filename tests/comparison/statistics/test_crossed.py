@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from gradcli.comparison.crossed import DifferenceVariance, variance_from_examples
 from gradcli.comparison.statistics import compare_arms
+from gradcli.comparison.statistics.crossed import DifferenceVariance, variance_from_examples
 
 COMPARISONS = 400
 
