@@ -147,6 +147,42 @@ class LearningRateSensitivity:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySensitivity:
+    """What one searched key of an arm decides."""
+
+    key: str
+    share: float
+    """Of the variance of the settings' ranks; about 0, also slightly below, if the key decides
+    nothing. NaN if it cannot be said."""
+    p_adjusted: float
+    """After Holm's correction for the arm's keys; NaN if it cannot be said."""
+    good: tuple[float, float]
+    """The lowest and the highest value among the settings nearly as good as the best; NaN without a
+    score."""
+    best: float
+    """The value in the best setting; NaN without a score."""
+    best_position: float
+    """Where that is in the key's range, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSensitivity:
+    """What the searched keys of an arm decide."""
+
+    settings: int
+    """How many were tried."""
+    keys: tuple[KeySensitivity, ...]
+    """In the order of the search."""
+    unknown: Literal["", "few-settings", "all-alike"]
+    """Why no share can be said; empty if it can."""
+
+    @property
+    def rest(self) -> float:
+        """The share that no key decides alone: noise, and the interplay of keys; NaN as theirs."""
+        return 1 - math.fsum(one.share for one in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetResult:
     """What a search finds for an arm with a number of settings."""
 

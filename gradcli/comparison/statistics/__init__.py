@@ -11,6 +11,7 @@ tables and torch do not. Distributions come from `scipy.special`: the functions 
 """
 
 from gradcli.comparison.statistics.arm_scores import DIVERGED, LEVEL, rank_arms, summarise_scores
+from gradcli.comparison.statistics.key_sensitivity import key_sensitivity
 from gradcli.comparison.statistics.pair_tests import (
     ScoreComparison,
     ScoresByExample,
@@ -36,6 +37,7 @@ __all__ = [
     "ScoresByExample",
     "compare_arms",
     "holm",
+    "key_sensitivity",
     "learning_rate_sensitivity",
     "median_time",
     "power",
