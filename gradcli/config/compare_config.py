@@ -60,8 +60,8 @@ class ComposedComparison:
     """The option of `configs/engine/`."""
     engine_class: type
     search_class: type
-    searched: tuple[str, ...]
-    """The keys of a search, each perhaps with a range, `KEY=LOW..HIGH`; empty without a search."""
+    chooses_search: bool
+    """Whether the user has chosen how to search: without keys, the learning rate is searched."""
     overrides: tuple[str, ...]
     """Those of a training run's keys."""
     variations: tuple[tuple[str, ...], ...]
@@ -70,6 +70,11 @@ class ComposedComparison:
     allow_import: tuple[str, ...]
     data_file: str
     """The file of the data set's option, for errors."""
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The keys of a search, each perhaps with a range, `KEY=LOW..HIGH`; empty without one."""
+        return tuple(self.config.search_keys) or (("lr",) if self.chooses_search else ())
 
     def data(self) -> DataConfig:
         """Return the config of the data with its class imported, which imports torch.
@@ -166,23 +171,22 @@ def compose_comparison(
     )
     _check(config, files)
     varied = [_values(word, files) for word in vary]
-    # Whoever chooses how to search wants a search.
-    searched = tuple(config.search_keys) or (("lr",) if "search" in resolved.chosen else ())
-    _refuse_ambiguous_rates(config, searched, [*overrides, *vary])
-    _check_search(config, searched, [*overrides, *vary])
-    return ComposedComparison(
+    composed = ComposedComparison(
         config=config,
         protocol=resolved.options["protocol"],
         engine=resolved.options["engine"],
         engine_class=classes["engine"],
         search_class=classes["search"],
-        searched=searched,
+        chooses_search="search" in resolved.chosen,
         overrides=tuple(word for word in overrides if not _is_own(word)),
         variations=tuple(itertools.product(*varied)),
         files=files,
         allow_import=tuple(allow_import),
         data_file=resolved.files["data"],
     )
+    _refuse_ambiguous_rates(config, composed.searched, [*overrides, *vary])
+    _check_search(config, composed.searched, [*overrides, *vary])
+    return composed
 
 
 def replace_name(arm: ComposedArm, name: str) -> ComposedArm:

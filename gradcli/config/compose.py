@@ -242,6 +242,7 @@ def typed_train(resolved: Resolved, allow_import: Sequence[str]) -> Composed:
         kept = f"{of_its_own} schedule={schedule} lowers its learning rate as well."
         return replace(composed, remarks=(kept,))
     constant = load_file(shipped_configs() / "schedule" / f"{_CONSTANT}.yaml")
+    constant.pop(RANGES, None)
     plain = {**plain, "schedule": constant, CHOICES: {**plain[CHOICES], "schedule": _CONSTANT}}
     files = {**files, "schedule": f"configs/schedule/{_CONSTANT}.yaml"}
     composed = _typed(plain, files=files, overridden=overridden, allow_import=allow_import)

@@ -91,15 +91,21 @@ def test_every_key_of_a_training_is_read(monkeypatch, runs_dir):
 
 
 def test_every_key_of_a_comparison_is_read(monkeypatch, runs_dir, trials_in_this_process):
-    """Of two comparisons: some keys are for small data alone, others for large data or halving."""
+    """Of three: some keys are for small data alone, others for large data, halving or a search."""
     classes = (CompareConfigAndMore, ProtocolConfig)
     compose = with_more(compare.compose_comparison, CompareConfigAndMore)
     monkeypatch.setattr(compare, "compose_comparison", compose)
     monkeypatch.setattr(planning, "compose_comparison", compose)
     with keys_read(*classes) as read:
-        for words, small in (((), 10_000), (("protocol.halving=true",), 1_000)):
+        for words, small, searched in (
+            ((), 10_000, None),
+            (("protocol.halving=true",), 1_000, None),
+            (("protocol.search_settings=2",), 10_000, ["lr"]),
+        ):
             monkeypatch.setattr("gradcli.records.run_info.SMALL_DATA", small)
-            gradcli.compare(*SMALL, *words, optimizers=["sgd"], seeds=1, runs_dir=runs_dir)
+            gradcli.compare(
+                *(*SMALL, *words), optimizers=["sgd"], search=searched, seeds=1, runs_dir=runs_dir
+            )
     assert keys(*classes) - read == {"CompareConfigAndMore.unread"}
 
 

@@ -78,7 +78,7 @@ class ArmState:
     lacks: int = 0
     """The settings that must be proposed before any other trial is wanted."""
     tried: tuple[Tried, ...] = ()
-    """What a searcher proposes these from; empty if it lacks none."""
+    """How each candidate of a search went, once all have ended; from it follow more proposals."""
 
     @property
     def is_over(self) -> bool:
@@ -88,8 +88,11 @@ class ArmState:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials known so far, each once."""
+        found: dict[str, Trial] = {}
         earlier = (trial for one in self.earlier for trial in one.measuring)
-        return tuple({one.id: one for one in (*self.tuning, *self.measuring, *earlier)}.values())
+        for trial in (*self.tuning, *self.measuring, *earlier):
+            found.setdefault(trial.id, trial)
+        return tuple(found.values())
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -204,7 +207,7 @@ def _state(
         wanted=wanted,
         earlier=earlier,
         lacks=lacks,
-        tried=tuple(map(tuning.tried, tuning.candidates)) if lacks else (),
+        tried=() if tuning.wanted else tuple(map(tuning.tried, tuning.candidates)),
     )
 
 
