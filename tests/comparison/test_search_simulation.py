@@ -49,7 +49,7 @@ def test_sobol_is_fair(landscape):
 @pytest.mark.parametrize(("landscape", "halving"), [("flat", True), ("own bowls", False)])
 def test_tpe_is_fair(landscape, halving):
     pytest.importorskip("optuna", reason="it is in the extra `search`")
-    check_fair(simulated(TPE(startup=4), landscape, 25, halving=halving))
+    check_fair(simulated(TPE(startup=8), landscape, 20, halving=halving))
 
 
 def test_any_verdict_between_settings_that_are_equal_is_a_false_one():
