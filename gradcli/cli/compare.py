@@ -49,7 +49,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="KEY,KEY,...",
-            help="Keys to search for each optimizer: lr,weight_decay; KEY=LOW..HIGH sets a range.",
+            help="Keys to search, such as lr,weight_decay; KEY=LOW..HIGH sets a range.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),

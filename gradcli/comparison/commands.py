@@ -97,12 +97,13 @@ def retry_command(plan: Plan, arms: Sequence[ArmTrials], paths: Sequence[str] = 
     if not trials or any(trial.status != "diverged" for trial in trials):
         return ""
     if plan.info.search is not None:
-        lower = [
-            Range(one.key, one.low / 1000, one.low, one.scale)
-            for one in _all_ranges(plan)
+        lower = {
+            arm.optimizer: Range(one.key, one.low / 1000, one.low, one.scale)
+            for arm in plan.arms
+            for one in arm.info.ranges
             if one.key == LEARNING_RATE
-        ]
-        return _search_again(plan, lower, paths) if lower else ""
+        }
+        return _search_again(plan, list(lower.items()), paths) if lower else ""
     tried = [rate for arm in arms for rate in arm.state.rates if not math.isnan(rate)]
     highest = min([*tried, _HIGHEST_SENSIBLE_RATE])
     return _compare_again(plan, [highest / by for by in (10, 100, 1000)] if tried else [], paths)
@@ -121,8 +122,12 @@ def extend_command(
         return ""
     if winner.setting_at_edge:
         chosen = dict(winner.setting)
-        ranges = [one for one in _all_ranges(plan) if one.key in winner.setting_at_edge]
-        wider = [_wider(one, chosen[one.key]) for one in ranges]
+        searched = next(arm.info.ranges for arm in plan.arms if arm.name == winner.name)
+        wider = [
+            (winner.optimizer, _wider(one, chosen[one.key]))
+            for one in searched
+            if one.key in winner.setting_at_edge
+        ]
         return _search_again(plan, wider, paths)
     if not winner.learning_rate_at_edge:
         return ""
@@ -131,16 +136,6 @@ def extend_command(
     factor = min(max(best / beside, 1 / _WIDEST_STEP), _WIDEST_STEP)
     beyond = [best * factor**step for step in (1, 2, 3)]
     return _compare_again(plan, sorted([*rates, *(float(f"{rate:.2g}") for rate in beyond)]), paths)
-
-
-def _all_ranges(plan: Plan) -> list[Range]:
-    """Return the smallest range of each searched key that holds those of all arms."""
-    found: dict[str, Range] = {}
-    for one in chain.from_iterable(arm.info.ranges for arm in plan.arms):
-        known = found.get(one.key, one)
-        low, high = min(known.low, one.low), max(known.high, one.high)
-        found[one.key] = Range(one.key, low, high, known.scale)
-    return list(found.values())
 
 
 def _wider(one: Range, best: float) -> Range:
@@ -153,12 +148,12 @@ def _wider(one: Range, best: float) -> Range:
     return Range(one.key, low, high, one.scale)
 
 
-def _search_again(plan: Plan, changed: Sequence[Range], paths: Sequence[str]) -> str:
-    """Return the command that makes the same search with some ranges changed, for all arms."""
+def _search_again(plan: Plan, changed: Sequence[tuple[str, Range]], paths: Sequence[str]) -> str:
+    """Return the command that makes the same search with some ranges of optimizers changed."""
     search = plan.info.search
-    typed = {one.key: f"{one.key}={one.low:g}..{one.high:g}" for one in changed}
-    kept = [key for key in search.keys if key.partition("=")[0] not in typed] if search else []
-    words = ["--search", ",".join([*typed.values(), *kept])]
+    typed = {f"{name}:{one.key}": f"{one.low:.12g}..{one.high:.12g}" for name, one in changed}
+    kept = [word for word in (search.keys if search else ()) if word.partition("=")[0] not in typed]
+    words = ["--search", ",".join([*kept, *(f"{key}={ends}" for key, ends in typed.items())])]
     if search and search.method != "sobol":
         words.append(f"search={search.method}")
     return _compare_again(plan, [], paths, words)

@@ -18,6 +18,7 @@ from gradcli.comparison.verdicts import (
     ComparisonWarning,
     LearningRateSensitivity,
     PairResult,
+    SearchSensitivity,
     Selection,
     Summary,
 )
@@ -204,6 +205,8 @@ class RunningTrial:
     seconds_elapsed: float
     seconds_left: float
     """NaN until its speed is known."""
+    setting: Setting = ()
+    """The values of the searched keys; empty without a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +321,10 @@ class RankedArm:
     setting: Setting = ()
     """The chosen values of the searched keys; empty without a search, or if none was chosen."""
     setting_at_edge: tuple[str, ...] = ()
-    """The searched keys whose best value is the lowest or highest of those tried."""
+    """The searched keys whose chosen value is near an end of its range, unless they are known to
+    decide nothing."""
+    search_sensitivity: SearchSensitivity | None = None
+    """What each searched key decides; None without a search, or before it has ended."""
     by_budget: tuple[BudgetResult, ...] = ()
     """What the arm scores with smaller budgets, rising, and with the whole one; empty without a
     search."""
@@ -374,8 +380,11 @@ class ComparisonSummary:
 
     @property
     def winner_at_edge(self) -> bool:
-        """Whether the best-ranked arm did best at an end of the learning rates tried."""
-        return bool(self.winner_command) and self.ranking[0].learning_rate_at_edge
+        """Whether the best-ranked arm did best at an end of what was tried."""
+        best = self.ranking[0]
+        return bool(self.winner_command) and bool(
+            best.learning_rate_at_edge or best.setting_at_edge
+        )
 
     @property
     def all_diverged(self) -> bool:

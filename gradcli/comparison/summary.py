@@ -22,8 +22,10 @@ from gradcli.comparison.results import (
 )
 from gradcli.comparison.statistics import (
     DIVERGED,
+    LEVEL,
     ScoreComparison,
     compare_arms,
+    key_sensitivity,
     learning_rate_sensitivity,
     summarise_scores,
 )
@@ -32,6 +34,7 @@ from gradcli.comparison.verdicts import (
     BudgetResult,
     ComparisonWarning,
     LearningRateSensitivity,
+    SearchSensitivity,
     Selection,
     Summary,
 )
@@ -47,6 +50,8 @@ from gradcli.records import Metric, MetricScores
 _POINT = 0.01
 #: or, by another metric, by this part of the best score.
 _PART = 0.05
+#: A best value in the outer tenth of a range is near its end.
+NEAR_AN_END = 0.1
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,7 @@ def _ranked(
         one: mean([_of_finished(trial, trial.val_score) for trial in trials])
         for one, trials in tuned.items()
     }
-    chosen = state.chosen
+    chosen, searched = state.chosen, _search_sensitivity(arm, metric)
     return RankedArm(
         rank=placed.rank,
         places=places,
@@ -264,7 +269,7 @@ def _ranked(
         measured=measured_of_arm(measuring),
         diverged=placed.diverged,
         missing=placed.missing,
-        learning_rate_at_edge=state.at_edge,
+        learning_rate_at_edge=state.at_edge and searched is None,
         selection=(
             Selection(arm.name, scores[chosen], validation, metric.direction)
             if arm.tuning and chosen is not None
@@ -277,7 +282,8 @@ def _ranked(
         ),
         further=_further(measuring),
         setting=chosen.setting if chosen else (),
-        setting_at_edge=_keys_at_edge(arm),
+        setting_at_edge=_keys_at_edge(searched),
+        search_sensitivity=searched,
     )
 
 
@@ -302,8 +308,12 @@ def _sensitivity(
     """Return how wide the range of good learning rates is, to a point of accuracy or to 5%."""
     merits = [metric.merit(score) for score in scores]
     best = max((merit for merit in merits if math.isfinite(merit)), default=math.nan)
-    tolerance = _POINT if metric.is_accuracy else _PART * abs(best)
-    return learning_rate_sensitivity(rates, merits, tolerance)
+    return learning_rate_sensitivity(rates, merits, _tolerance(metric, best))
+
+
+def _tolerance(metric: Metric, best: float) -> float:
+    """Return how much worse than the best merit is nearly as good."""
+    return _POINT if metric.is_accuracy else _PART * abs(best)
 
 
 def _by_candidate(arm: ArmTrials) -> dict[Candidate, list[TrialResult]]:
@@ -313,16 +323,28 @@ def _by_candidate(arm: ArmTrials) -> dict[Candidate, list[TrialResult]]:
     return trials
 
 
-def _keys_at_edge(arm: ArmTrials) -> tuple[str, ...]:
-    """Return the searched keys whose chosen value is the lowest or the highest of those tried."""
-    chosen = arm.state.chosen
-    if chosen is None:
+def _search_sensitivity(arm: ArmTrials, metric: Metric) -> SearchSensitivity | None:
+    """Return what each searched key decides; None without a search, or before it has ended."""
+    search, state = arm.state.arm.search, arm.state
+    if search is None or not state.tried or state.lacks:
+        return None
+    best = max((one.merit for one in state.tried if one.fraction == 1.0), default=math.nan)
+    return key_sensitivity(search.ranges, state.tried, _tolerance(metric, best))
+
+
+def _keys_at_edge(sensitivity: SearchSensitivity | None) -> tuple[str, ...]:
+    """Return the searched keys that did best near an end of their range.
+
+    Of a key that is known to decide nothing, it does not matter which value was the best.
+    """
+    if sensitivity is None:
         return ()
-    tried = [dict(one.setting) for one in arm.state.candidates]
     return tuple(
-        key
-        for key, value in chosen.setting
-        if value in (min(one[key] for one in tried), max(one[key] for one in tried))
+        one.key
+        for one in sensitivity.keys
+        if not NEAR_AN_END <= one.best_position <= 1 - NEAR_AN_END
+        and not math.isnan(one.best)
+        and not one.p_adjusted >= LEVEL
     )
 
 

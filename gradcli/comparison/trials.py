@@ -141,6 +141,7 @@ def snapshot(trial: Trial, run: Run, *, until: int | None, seconds: float) -> Tr
             total_steps=total,
             seconds_elapsed=seconds,
             seconds_left=(total - step) / pace,
+            setting=trial.setting,
         ),
         losses=steps.loss,
         grad_norms=steps.grad_norm_before_clip,

@@ -350,14 +350,23 @@ def _check_search(config: CompareConfig, searched: Sequence[str], arguments: Seq
     """
     if not searched:
         return
-    keys = [word.partition("=")[0] for word in searched]
+    named = [word.partition("=")[0] for word in searched]
+    keys = [key.rpartition(":")[2] for key in named]
     typed = f"--search {','.join(searched)}"
-    if repeated := next((key for key in keys if keys.count(key) > 1), None):
+    if repeated := next((key for key in named if named.count(key) > 1), None):
         raise UserError(
             f"'{repeated}' is searched twice.",
             where="--search",
             hint=f"--search {','.join(dict.fromkeys(searched))}",
         )
+    for name in (one.rpartition(":")[0] for one in named):
+        if name and name not in config.optimizers:
+            raise UserError(
+                f"'{name}' is not compared, and --search gives it a range of its own.",
+                where="--search",
+                choices=nearest(name, config.optimizers) or config.optimizers,
+                hint=f"--optimizers {','.join([*config.optimizers, name])}",
+            )
     if config.lrs != "auto":
         raise UserError(
             "--lrs and --search both say which learning rates are tried.",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradcli.comparison.plan import StoredSearcher
-from gradcli.comparison.protocol import Arm, ArmSearch, config_key
+from gradcli.comparison.protocol import Arm, ArmSearch, config_key, searched_keys
 from gradcli.comparison.results import SearchInfo
 from gradcli.comparison.search import Range, Scale, Searcher
 from gradcli.config import ComposedArm, ComposedComparison
@@ -29,16 +29,17 @@ def plan_searches(
     searcher: Searcher = composed.search_class(**composed.config.search.arguments)
     searches, remarks = [], []
     for arm in arms:
-        ranges = _ranges(arm, composed.searched)
+        searched = searched_keys(composed.searched, arm.optimizer)
+        ranges = tuple(_range(arm, key, typed) for key, typed in searched.items() if _has(arm, key))
         if not ranges:
-            keys = " or ".join(map(_key, composed.searched))
+            keys = " or ".join(searched)
             raise UserError(
                 f"{arm.name} has no {keys}.",
                 where="--search",
                 choices=_numbers_of(arm)[:6],
                 hint=f"--search {next(iter(_numbers_of(arm)), 'lr')}",
             )
-        lacking = [_key(word) for word in composed.searched if not _has(arm, _key(word))]
+        lacking = [key for key in searched if not _has(arm, key)]
         if lacking:
             names = ", ".join(one.key for one in ranges)
             remarks.append(f"{arm.name} has no {' nor '.join(lacking)}: it searches {names} alone.")
@@ -91,27 +92,18 @@ def _search(
     return ArmSearch(ranges, total, batch, batches)
 
 
-def _key(word: str) -> str:
-    return word.partition("=")[0]
-
-
-def _ranges(arm: ComposedArm, words: Sequence[str]) -> tuple[Range, ...]:
-    """Return the ranges of those searched keys that an arm has.
+def _range(arm: ComposedArm, key: str, typed: str) -> Range:
+    """Return the range of a key: as typed, or as the file of the arm's option gives it.
 
     Raises:
-        UserError: if one has no range, or it is none.
+        UserError: if there is none, or it is no range.
     """
-    return tuple(_range(arm, word) for word in words if _has(arm, _key(word)))
-
-
-def _range(arm: ComposedArm, word: str) -> Range:
-    key, given, typed = word.partition("=")
     path = config_key(key)
     known = arm.composed.ranges.get(path)
     file = arm.composed.files[path.partition(".")[0]]
-    where = f"--search {word}" if given else f"search.{path.partition('.')[2]} in {file}"
+    where = f"--search {key}={typed}" if typed else f"search.{path.partition('.')[2]} in {file}"
     try:
-        if given:
+        if typed:
             low, dots, high = typed.partition("..")
             if not dots:
                 raise ValueError("a range is written LOW..HIGH")

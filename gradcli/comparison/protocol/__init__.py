@@ -16,6 +16,7 @@ from gradcli.comparison.protocol.arms import (
     config_key,
     grid_around,
     make_trial,
+    searched_keys,
     with_rate,
     with_value,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "config_key",
     "grid_around",
     "make_trial",
+    "searched_keys",
     "with_rate",
     "with_value",
 ]

@@ -180,6 +180,23 @@ def with_rate(optimizer: Mapping[str, Any], learning_rate: float) -> dict[str, A
     return changed
 
 
+def searched_keys(words: Sequence[str], optimizer: str) -> dict[str, str]:
+    """Return the keys to search for an optimizer, each with its range as typed, or nothing.
+
+    Args:
+        words: `KEY`, `KEY=LOW..HIGH`, or either after `OPTIMIZER:`, for that one alone.
+        optimizer: the option of `configs/optimizer/`.
+    """
+    found: dict[str, str] = {}
+    # What is said of this optimizer alone comes last, and wins.
+    for word in sorted(words, key=lambda one: ":" in one):
+        name, colon, rest = word.rpartition(":")
+        if not colon or name == optimizer:
+            key, _, ends = rest.partition("=")
+            found[key] = ends or found.get(key, "")
+    return found
+
+
 def config_key(key: str) -> str:
     """Return a searched key as an override sets it: `weight_decay` is `optimizer.weight_decay`."""
     return key if key.partition(".")[0] in SEARCHED_SECTIONS else f"optimizer.{key}"

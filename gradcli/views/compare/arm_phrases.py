@@ -37,9 +37,10 @@ def describe_comparison(info: ComparisonInfo) -> list[str]:
 
 
 def describe_trial(trial: RunningTrial | TrialResult) -> list[str]:
-    """Return the arm, the learning rate, the seed and the stage of a trial."""
+    """Return the arm, the learning rate and other searched keys, the seed and the stage."""
     rate = learning_rate(trial.learning_rate)
-    return [trial.arm, f"lr {rate}", f"seed {trial.seed}", trial.stage]
+    others = [f"{key} {value:.12g}" for key, value in trial.setting if key != "lr"]
+    return [trial.arm, " ".join([f"lr {rate}", *others]), f"seed {trial.seed}", trial.stage]
 
 
 def learning_rate(value: float) -> str:
@@ -64,9 +65,14 @@ def _describe_protocol(info: ComparisonInfo) -> str:
     protocol = info.protocol
     if not protocol.tune:
         return f"no tuning, {numbers.count(len(protocol.seeds), 'seed')}"
+    halved = " with halving" if protocol.halving else ""
+    fresh = numbers.count(len(protocol.seeds), "fresh seed")
+    if info.search is not None:
+        named = (word.partition("=")[0].rpartition(":")[2] for word in info.search.keys)
+        keys = ", ".join(dict.fromkeys(named))
+        settings = numbers.count(info.search.settings, "setting")
+        return f"{settings} of {keys} by {info.search.method}{halved}, then {fresh}"
     rates = max((len(arm.learning_rates) for arm in info.arms), default=0)
     trials = len(protocol.tuning_seeds)
     each = f" on {numbers.count(trials, 'seed')}" if trials > 1 else ""
-    halved = " with halving" if protocol.halving else ""
-    fresh = numbers.count(len(protocol.seeds), "fresh seed")
     return f"{numbers.count(rates, 'learning rate')}{each}{halved}, then {fresh}"

@@ -16,12 +16,19 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.comparison.groups import answering_first
 from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
-from gradcli.comparison.verdicts import PairResult, Selection
+from gradcli.comparison.verdicts import PairResult
 from gradcli.notation import numbers
 from gradcli.records import Metric
+from gradcli.views.compare.arm_columns import arm_names, selection_columns
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
 from gradcli.views.compare.column_cells import partly_reached, reported_columns
 from gradcli.views.compare.rate_strip import heat_strips, short_validation
+from gradcli.views.compare.search_sentences import (
+    ends_to_widen,
+    what_budgets_say,
+    what_keys_decide,
+)
+from gradcli.views.compare.search_tables import search_tables
 from gradcli.views.compare.verdict_sentences import (
     best_at_an_end,
     example_worth,
@@ -79,10 +86,15 @@ class _ComparisonClosingScreen:
         if any(arm.further for arm in summary.ranking):
             yield _table(_further(summary.ranking), options)
             yield ""
-        if summary.tuning:
+        if summary.info.search:
+            for columns in search_tables(summary, options.ascii_only):
+                yield _table(columns, options)
+                yield ""
+        elif summary.tuning:
             yield from _tuning(summary, options)
             yield ""
         yield from _verdicts(summary, all_pairs=self._all_pairs)
+        yield from _search_result(summary)
         yield from _remarks(summary)
         yield ""
         yield from _commands(summary)
@@ -100,7 +112,7 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
     arms, metric = summary.ranking, summary.info.metric
     lost = [_lost(arm, summary) for arm in arms]
     columns = [
-        *_names(arms),
+        *arm_names(arms),
         Column("lr", [learning_rate(arm.learning_rate) for arm in arms]),
         Column(
             "mean",
@@ -124,7 +136,7 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
 
 def _further(arms: Sequence[RankedArm]) -> list[Column]:
     """Lay out what the arms scored by the further metrics, the first ones in the most widths."""
-    columns = _names(arms)
+    columns = arm_names(arms)
     scores = [{one.metric.name: one.test for one in arm.further} for arm in arms]
     for place, name in enumerate(dict.fromkeys(chain.from_iterable(scores))):
         tests = [one.get(name) for one in scores]
@@ -133,21 +145,6 @@ def _further(arms: Sequence[RankedArm]) -> list[Column]:
         columns.append(Column("mean", means, rank=place, above=f"test {name}"))
         columns.append(Column("std", deviations, rank=_SPREAD + place))
     return columns
-
-
-def _names(arms: Sequence[RankedArm]) -> list[Column]:
-    return [
-        Column("", [_rank(arm) for arm in arms], align="right"),
-        Column("optimizer", [arm.name for arm in arms], styles=STRONG),
-    ]
-
-
-def _rank(arm: RankedArm) -> str:
-    """Return an arm's place, or those that the verdicts leave open: `1-2`."""
-    if arm.places is None:
-        return numbers.ABSENT
-    best, worst = arm.places
-    return f"{best}" if best == worst else f"{best}-{worst}"
 
 
 def _lost(arm: RankedArm, summary: ComparisonSummary) -> str:
@@ -164,30 +161,12 @@ def _tuning(summary: ComparisonSummary, options: ConsoleOptions) -> Iterator[Ren
     arms, metric = summary.ranking, summary.info.metric
     grids = {arm.name: _grid(summary, arm.name) for arm in arms}
     strips = heat_strips(list(grids.values()), metric)
-    selected = [arm.selection for arm in arms]
     columns = [
-        *_names(arms),
+        *arm_names(arms),
         Column("tried", [_range(grids[arm.name]) for arm in arms], rank=4, above="learning rates"),
         Column("by lr", strips.texts, rank=3, styles=PICTURE, above=short_validation(metric)),
         Column("chosen", [_chosen(arm) for arm in arms], above="lr"),
-        Column(
-            "when chosen",
-            [numbers.score(one.selected_score) if one else numbers.ABSENT for one in selected],
-            rank=2,
-            above=f"val {metric.name}",
-        ),
-        Column(
-            "fresh seeds",
-            [numbers.score(one.fresh.mean) if one else numbers.ABSENT for one in selected],
-            rank=2,
-            above=f"val {metric.name}",
-        ),
-        Column(
-            "change",
-            [_change(one) if one else numbers.ABSENT for one in selected],
-            rank=1,
-            align="right",
-        ),
+        *selection_columns(arms, metric),
         Column(
             _tolerance(metric),
             [_good_range(arm) for arm in arms],
@@ -211,11 +190,6 @@ def _tolerance(metric: Metric) -> str:
 def _chosen(arm: RankedArm) -> str:
     """Write the chosen learning rate, marked if it is an end of those tried."""
     return f"{learning_rate(arm.learning_rate)}{' (end)' if arm.learning_rate_at_edge else ''}"
-
-
-def _change(selection: Selection) -> str:
-    """Write the fresh mean minus the selected score; `-` without fresh seeds."""
-    return numbers.score_change(selection.fresh.mean - selection.selected_score)
 
 
 def _grid(summary: ComparisonSummary, arm: str) -> list[GridCell]:
@@ -296,9 +270,20 @@ def _over(pairs: Sequence[PairResult]) -> str:
     return "seeds and test examples" if with_examples == {True} else "seeds"
 
 
+def _search_result(summary: ComparisonSummary) -> Iterator[RenderableType]:
+    """Say whether the budget decides the ranking, and what each searched key decides."""
+    yield from _paragraphs("budgets", what_budgets_say(summary.ranking), "")
+    decided = [(arm.name, arm.search_sensitivity) for arm in summary.ranking]
+    for row, (name, found) in enumerate(one for one in decided if one[1]):
+        if found is not None:
+            told = Text.assemble((name, STRONG), f": {what_keys_decide(found)}")
+            yield Labelled("keys" if row == 0 else "", told)
+
+
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
     remarks = warning_sentences(summary.warnings)
+    remarks += chain.from_iterable(map(ends_to_widen, summary.ranking))
     remarks += best_at_an_end([arm.name for arm in summary.ranking if arm.learning_rate_at_edge])
     yield from _paragraphs("note", list(summary.notes), "")
     yield from _paragraphs("caution", remarks, "yellow")
@@ -335,8 +320,7 @@ def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[Renderable
 def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """List the commands to type next."""
     if summary.winner_at_edge:
-        rate = learning_rate(summary.ranking[0].learning_rate)
-        so_far = f"best so far, at the end of the rates tried (lr {rate}): not yet the answer"
+        so_far = f"best so far, {_which_end(summary.ranking[0])}: not yet the answer"
         yield Labelled("so far", Text(so_far, "yellow"))
         yield from whole_lines("", [summary.winner_command])
         yield from whole_lines("extend", [summary.extend_command])
@@ -347,6 +331,12 @@ def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
         yield from whole_lines("", [summary.retry_command])
     yield from whole_lines("comparison", [summary.info.path])
     yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])
+
+
+def _which_end(arm: RankedArm) -> str:
+    if arm.setting_at_edge:
+        return f"near an end of the range of {' and '.join(arm.setting_at_edge)}"
+    return f"at the end of the rates tried (lr {learning_rate(arm.learning_rate)})"
 
 
 def _show(summary: ComparisonSummary, *options: str) -> str:

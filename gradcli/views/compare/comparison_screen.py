@@ -18,7 +18,13 @@ from gradcli.notation import numbers
 from gradcli.records import Metric
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_trial, learning_rate
 from gradcli.views.compare.column_cells import written
-from gradcli.views.compare.rate_strip import Strips, heat_strips, is_scored, short_validation
+from gradcli.views.compare.rate_strip import (
+    Strips,
+    best_so_far,
+    heat_strips,
+    is_scored,
+    short_validation,
+)
 from gradcli.views.heading import joined
 from gradcli.views.sparkline import sparklines
 from gradcli.views.table import (
@@ -112,7 +118,10 @@ def _body(
     info: ComparisonInfo, progress: ComparisonProgress, ended: str, width: int, height: int
 ) -> list[Line]:
     """Lay out the table of arms and, below it, the running trials."""
-    strips = heat_strips([arm.grid for arm in progress.arms], info.metric)
+    grids = [arm.grid for arm in progress.arms]
+    if info.search is not None:
+        grids = [tuple(best_so_far(grid, info.metric)) for grid in grids]
+    strips = heat_strips(grids, info.metric)
     blank: list[Line] = [[]] if height >= ROOMY_HEIGHT - 2 else []
     # A line per job, even if it is between two trials: nothing below may jump.
     jobs = 0 if ended else max(min(info.jobs, height // 3), 1)
@@ -180,9 +189,15 @@ def _columns(
             rank=1,
             least_width=len("0.0316"),
         ),
-        Column("by lr", strips, rank=3, styles=PICTURE, above=short_validation(info.metric)),
         Column(
-            "best lr",
+            "best so far" if info.search else "by lr",
+            strips,
+            rank=3,
+            styles=PICTURE,
+            above=short_validation(info.metric),
+        ),
+        Column(
+            "best" if info.search else "best lr",
             [_known(numbers.score, _best_score(arm, info.metric)) for arm in arms],
             rank=12,
             above=short_validation(info.metric),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,6 +90,20 @@ def heat_strips(grids: Sequence[Sequence[GridCell]], metric: Metric) -> Strips:
     if cut:  # only errors that are scores, or shares of examples, are ever cut
         worst = 1 - ceiling if metric.is_accuracy else ceiling
     return Strips(texts, worst, best, cut, blocks[at_worst] + blocks[at_best])
+
+
+def best_so_far(cells: Sequence[GridCell], metric: Metric) -> list[GridCell]:
+    """Return the cells of a search, each with the best score up to it, in the order of proposal."""
+    best, shown = math.nan, []
+    for cell in cells:
+        if is_scored(cell):
+            best = max(
+                (score for score in (best, cell.val_score) if not math.isnan(score)),
+                key=metric.merit,
+            )
+            cell = replace(cell, val_score=best)
+        shown.append(cell)
+    return shown
 
 
 def _errors(scores: Doubles, metric: Metric) -> Doubles:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gradcli.comparison.results import RankedArm
 from gradcli.comparison.verdicts import KeySensitivity, SearchSensitivity
 from gradcli.notation import numbers
 from gradcli.views.compare.verdict_sentences import LEVEL
-
-#: A best value in the outer tenth of a range is near its end.
-_NEAR_AN_END = 0.1
 
 
 def what_keys_decide(sensitivity: SearchSensitivity) -> str:
@@ -38,14 +38,45 @@ def what_keys_decide(sensitivity: SearchSensitivity) -> str:
     return f"{', '.join(clauses)}."
 
 
-def ends_to_widen(sensitivity: SearchSensitivity) -> list[str]:
-    """Say of each key that decides something whether its range may end too early."""
+def what_budgets_say(ranking: Sequence[RankedArm]) -> list[str]:
+    """Say whether the number of settings decides which arms lead; [] if only one is known.
+
+    Arms lead if the verdicts leave them the first place.
+    """
+    budgets = [arm.by_budget for arm in ranking if arm.by_budget]
+    if len(ranking) < 2 or not budgets or len(budgets[0]) < 2:
+        return []
+    leaders: dict[int, tuple[str, ...]] = {}
+    for place, one in enumerate(budgets[0]):
+        at = [(arm.name, arm.by_budget[place].places) for arm in ranking]
+        leaders[one.settings] = tuple(name for name, found in at if found and found[0] == 1)
+    if len(set(leaders.values())) == 1:
+        (names,) = set(leaders.values())
+        settings = ", ".join(map(str, [*leaders][:-1])) + f" and {[*leaders][-1]}"
+        return [f"The same with {settings} settings: {_lead(names, len(ranking))}."]
+    told = [f"with {count}, {_lead(names, len(ranking))}" for count, names in leaders.items()]
+    return [f"The budget decides: {'; '.join(told)} (settings tried with each)."]
+
+
+def _lead(names: Sequence[str], arms: int) -> str:
+    if not names:
+        return "no arm has a score"
+    if len(names) == arms:
+        return "no arm can be told from all others"
+    if len(names) == 1:
+        return f"{names[0]} leads"
+    return f"{', '.join(names[:-1])} and {names[-1]} lead and tie"
+
+
+def ends_to_widen(arm: RankedArm) -> list[str]:
+    """Say which keys did best near an end of their range, which may end too early."""
+    keys = arm.search_sensitivity.keys if arm.search_sensitivity else ()
     return [
-        f"The best {one.key}, {one.best:g}, is near the {'lower' if low else 'upper'} end of its "
-        "range: a better one may lie beyond."
-        for one in sensitivity.keys
-        if one.p_adjusted < LEVEL
-        and ((low := one.best_position < _NEAR_AN_END) or one.best_position > 1 - _NEAR_AN_END)
+        f"The best {one.key} of {arm.name}, {one.best:g}, is near the "
+        f"{'lower' if one.best_position < 1 / 2 else 'upper'} end of its range: a better one may "
+        "lie beyond."
+        for one in keys
+        if one.key in arm.setting_at_edge
     ]
 
 

@@ -56,7 +56,8 @@ class ComparePlainView:
         self.note(f"{info.name}: {', '.join(describe_comparison(info))}")
         for arm in info.arms:
             rates = " ".join(learning_rate(rate) for rate in arm.learning_rates)
-            self.note(f"{arm.name}: lr {rates}")
+            ranges = ", ".join(f"{one.key} {one.low:g} to {one.high:g}" for one in arm.ranges)
+            self.note(f"{arm.name}: {ranges}" if ranges else f"{arm.name}: lr {rates}")
         if info.already_done:
             self.note(f"{numbers.count(info.already_done, 'trial')} already done")
 
@@ -65,6 +66,10 @@ class ComparePlainView:
         for arm in progress.arms:
             if not math.isnan(arm.learning_rate) and arm.name not in self._chosen:
                 self._chosen.add(arm.name)
+                if arm.setting:
+                    values = ", ".join(f"{key} {value:.12g}" for key, value in arm.setting)
+                    self.note(f"{arm.name}: {values} chosen")
+                    continue
                 ends = (arm.grid[0].learning_rate, arm.grid[-1].learning_rate) if arm.grid else ()
                 at_end = ", at the end of the rates tried" if arm.learning_rate in ends else ""
                 self.note(f"{arm.name}: lr {learning_rate(arm.learning_rate)} chosen{at_end}")

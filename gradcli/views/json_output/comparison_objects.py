@@ -17,8 +17,14 @@ from gradcli.views.json_output.json_values import (
 )
 
 if TYPE_CHECKING:
-    from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
-    from gradcli.comparison.verdicts import PairResult, Summary
+    from gradcli.comparison.results import (
+        ComparisonInfo,
+        ComparisonSummary,
+        GridResult,
+        RankedArm,
+        TrialResult,
+    )
+    from gradcli.comparison.verdicts import BudgetResult, PairResult, Summary
 
 
 def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
@@ -34,6 +40,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "data": data_json(info.data),
         "model": {"name": info.model, "parameters": info.model_size},
         "protocol": asdict(info.protocol),
+        "search": _search(info),
         "metric": asdict(info.metric),
         **scores_json(info.metric, target=info.target_score),
         "test_example_worth": (
@@ -71,6 +78,7 @@ def _ranked(arm: RankedArm, metric: Metric) -> dict[str, Any]:
         "arm": arm.name,
         "optimizer": arm.optimizer,
         "lr": arm.learning_rate,
+        "setting": dict(arm.setting),
         "seeds": arm.seeds,
         **scores_json(
             metric,
@@ -91,6 +99,29 @@ def _ranked(arm: RankedArm, metric: Metric) -> dict[str, Any]:
         "lr_at_edge": arm.learning_rate_at_edge,
         "selection": _selection(arm),
         "lr_sensitivity": asdict(arm.sensitivity) if arm.sensitivity else None,
+        "setting_at_edge": arm.setting_at_edge,
+        "key_sensitivity": asdict(arm.search_sensitivity) if arm.search_sensitivity else None,
+        "budgets": [_budget(one, metric) for one in arm.by_budget],
+    }
+
+
+def _search(info: ComparisonInfo) -> dict[str, Any] | None:
+    """Return how settings are searched, and in which ranges; None without a search."""
+    if info.search is None:
+        return None
+    return {
+        **asdict(info.search),
+        "ranges": {arm.name: [asdict(one) for one in arm.ranges] for arm in info.arms},
+    }
+
+
+def _budget(result: BudgetResult, metric: Metric) -> dict[str, Any]:
+    """Return what a search gives an arm with a number of settings."""
+    return {
+        "settings": result.settings,
+        "setting": dict(result.setting),
+        **scores_json(metric, test=_over_seeds(result.test_score), val=result.val_score.mean),
+        "places": result.places,
     }
 
 
@@ -134,6 +165,7 @@ def _grid_result(result: GridResult, metric: Metric) -> dict[str, Any]:
         "arm": result.arm,
         "optimizer": result.optimizer,
         "lr": result.learning_rate,
+        "setting": dict(result.setting),
         **scores_json(metric, val=result.val_score),
         "diverged": result.diverged,
         "status": result.status,
@@ -144,7 +176,7 @@ def _grid_result(result: GridResult, metric: Metric) -> dict[str, Any]:
 def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
     """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
-    learning_rate = values.pop("learning_rate")
+    learning_rate, setting = values.pop("learning_rate"), dict(values.pop("setting"))
     del values["measured"], values["example_scores"], values["further"]
     scores = scores_json(metric, val=values.pop("val_score"), test=values.pop("test_score"))
     return {
@@ -152,6 +184,7 @@ def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
         "arm": values.pop("arm"),
         "optimizer": values.pop("optimizer"),
         "lr": learning_rate,
+        "setting": setting,
         **values,
         **scores,
         "metrics": further_json(trial.further),
