@@ -52,11 +52,15 @@ class ArmLook:
 
 
 def look(summary: ComparisonSummary, arm: str) -> ArmLook:
-    """Return how an arm is drawn: by its place in the comparison, not by its rank.
+    """Return how an arm is drawn: by its place in the comparison, not by its rank."""
+    return look_at([one.name for one in summary.info.arms].index(arm))
+
+
+def look_at(place: int) -> ArmLook:
+    """Return how the arm at a place of the comparison is drawn.
 
     No two of the first 56 arms share both colour and marker.
     """
-    place = [one.name for one in summary.info.arms].index(arm)
     turn = place // len(COLORS)
     return ArmLook(
         COLORS[place % len(COLORS)], DASHES[turn % len(DASHES)], MARKERS[turn % len(MARKERS)]
@@ -90,8 +94,12 @@ def score_scale(axes: Axes, metric: Metric) -> None:
 
 
 def _scores_drawn(axes: Axes) -> Doubles:
-    """Return the finite scores of the lines and points drawn so far, without ends of intervals."""
-    scores = [line.get_ydata() for line in axes.lines if _has_scores(axes, line)]
+    """Return the finite scores drawn so far, without ends of intervals.
+
+    They are those of the lines and points of all axes that share this scale.
+    """
+    together = axes.get_shared_y_axes().get_siblings(axes)
+    scores = [line.get_ydata() for one in together for line in one.lines if _has_scores(one, line)]
     drawn = np.concatenate([[np.nan], *scores]).astype(np.float64)
     return drawn[np.isfinite(drawn)]
 
