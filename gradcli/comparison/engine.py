@@ -39,6 +39,8 @@ class Job:
     """The resolved config as YAML."""
     until: int | None = None
     """The step after which to pause; None is the end."""
+    validates: bool = False
+    """Whether to validate within epochs, which times the target."""
     data_dir: str | None = None
     allow_import: Sequence[str] = ()
 

@@ -10,6 +10,7 @@ from typing import Any, NotRequired, TypedDict
 
 from gradcli.comparison.protocol import Arm, Grid, Protocol
 from gradcli.comparison.results import ArmInfo, ComparisonInfo
+from gradcli.comparison.target import UNTOLD, TargetPlan
 from gradcli.runs import ComparisonDirectory
 from gradcli.runs.stored import MalformedError, decoded, reading
 
@@ -25,6 +26,8 @@ class Plan:
     """The user's overrides of a training run's keys: what every trial has in common."""
     remarks: tuple[str, ...] = ()
     """What the user should know before any trial runs."""
+    target: TargetPlan = UNTOLD
+    """Where the score that is timed comes from, and how often trials look for it."""
 
     @property
     def request_id(self) -> str:
@@ -33,6 +36,8 @@ class Plan:
             "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": asdict(self.protocol),
             "target": self.info.target_score,
+            # Without it, what was asked before there was a target from tuning.
+            **({"target_from": "protocol"} if self.target.origin == "protocol" else {}),
             "data_sha256": self.info.data.identity,
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
@@ -49,6 +54,7 @@ class Plan:
             "protocol": asdict(self.protocol),
             "train_overrides": list(self.train_overrides),
             "remarks": list(self.remarks),
+            "target": asdict(self.target),
         }
 
 
@@ -80,6 +86,7 @@ class _StoredPlan(TypedDict):
     protocol: Protocol
     train_overrides: tuple[str, ...]
     remarks: NotRequired[tuple[str, ...]]
+    target: NotRequired[TargetPlan]
 
 
 def plan_of(directory: ComparisonDirectory) -> Plan:
@@ -108,6 +115,7 @@ def plan_from_json(state: Mapping[str, Any]) -> Plan:
         protocol=stored["protocol"],
         train_overrides=stored["train_overrides"],
         remarks=stored.get("remarks", ()),
+        target=stored.get("target", UNTOLD),
     )
 
 

@@ -63,6 +63,7 @@ def progress(
         trials_total=sum(row.trials_total for row in rows),
         seconds_elapsed=seconds_elapsed,
         seconds_left=left,
+        target_score=info.target_score,
     )
 
 

@@ -8,6 +8,7 @@ one seed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,6 +19,7 @@ from gradcli.comparison.verdicts import (
     PairResult,
     Selection,
     Summary,
+    TimeComparison,
 )
 from gradcli.records import (
     ACCURACY,
@@ -192,6 +194,8 @@ class ComparisonProgress:
     seconds_elapsed: float
     seconds_left: float
     """NaN until a trial has ended."""
+    target_score: float = math.nan
+    """NaN until the tuning has set it."""
 
 
 #: The most points of a series in `ArmProgress`.
@@ -288,6 +292,16 @@ class RankedArm:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetSummary:
+    """How soon the arms reach the target of `ComparisonInfo`: a ranking of its own."""
+
+    origin: str
+    """What set the target: `tuning`, `protocol`, `problem`, `data`; empty if not known."""
+    steps: TimeComparison
+    """By the steps of the measuring trials."""
+
+
+@dataclass(frozen=True, slots=True)
 class Halving:
     """What successive halving did: tuning trials that were stopped before their end."""
 
@@ -334,6 +348,8 @@ class ComparisonSummary:
     """Runs what is missing; empty if nothing is."""
     notes: tuple[str, ...] = ()
     """What the user must know about how it runs."""
+    target: TargetSummary | None = None
+    """None without a target, or before any trial was measured."""
 
     @property
     def winner_at_edge(self) -> bool:

@@ -44,6 +44,7 @@ def run(job: Job, load_data: Callable[[DataConfig], Dataset], facts: dict[str, A
         facts=facts,
         allow_import=job.allow_import,
         until=job.until,
+        validates=job.validates,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from gradcli.comparison.plan import Plan
 from gradcli.comparison.protocol import Arm, Protocol, grid_around
 from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
+from gradcli.comparison.target import TargetOrigin, TargetPlan
 from gradcli.config import (
     ComposedArm,
     ComposedComparison,
@@ -72,7 +73,7 @@ def plan_comparison(
     tuning_seeds = tuple(range(config.seed, first))
     seeds = tuple(range(first, first + protocol.seeds))
     rungs = tuple(sorted(protocol.rungs)) if protocol.halving and tunes else ()
-    target = protocol.target
+    given = protocol.target
     return Plan(
         info=ComparisonInfo(
             path="",
@@ -96,7 +97,7 @@ def plan_comparison(
                 widen_by=protocol.widen_by,
                 halving=bool(rungs),
             ),
-            target_score=dataset.target_score if target is None else target,
+            target_score=dataset.target_score if given is None else given,
             metric=dataset.objective.metric,
             augment=augment_name(shown),
             arms=tuple(arm.info for arm in tuned),
@@ -110,7 +111,17 @@ def plan_comparison(
         protocol=Protocol(tuning_seeds, seeds, protocol.widenings, protocol.widen_by, rungs),
         train_overrides=composed.overrides,
         remarks=tuple(dict.fromkeys(remarks)),
+        target=TargetPlan(_target_origin(given, dataset, tunes), validates=True),
     )
+
+
+def _target_origin(given: float | None, dataset: Dataset, tunes: bool) -> TargetOrigin:
+    """Return where the score that is timed comes from."""
+    if given is not None:
+        return "protocol"
+    if dataset.make_model is not None and not math.isnan(dataset.target_score):
+        return "problem"
+    return "tuning" if tunes else "data"
 
 
 def _arm(arm: ComposedArm, composed: ComposedComparison, dataset: Dataset) -> Arm:

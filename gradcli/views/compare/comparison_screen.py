@@ -71,6 +71,8 @@ def comparison_screen(
         width: of the terminal, in cells.
         height: of the terminal, in lines.
     """
+    if progress is not None:
+        info = replace(info, target_score=progress.target_score)
     inner = width - len(MARGIN)
     lines = _heading(info, inner)
     if progress is None:
