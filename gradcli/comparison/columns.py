@@ -231,7 +231,7 @@ _IDENTIFYING = {
     "seed": "seed",
     "stage": "stage",
 }
-_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores", "further"}
+_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores", "further", "timed_on"}
 
 
 def trials_table(summary: ComparisonSummary) -> Table:

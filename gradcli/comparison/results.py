@@ -232,6 +232,8 @@ class TrialResult:
     recorded."""
     further: tuple[MetricScores, ...] = ()
     """Its scores by the further metrics, under the same rules as `val_score` and `test_score`."""
+    timed_on: int = 0
+    """The validation examples on whose scores the target is timed; 0 if there are none."""
 
 
 # The end ------------------------------------------------------------------------------------
@@ -299,6 +301,8 @@ class TargetSummary:
     """What set the target: `tuning`, `protocol`, `problem`, `data`; empty if not known."""
     steps: TimeComparison
     """By the steps of the measuring trials."""
+    examples: int
+    """How many of the validation examples were scored each time; 0 if not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,8 @@ def time_to_target(
         for arm in arms
     }
     budgets = {arm.name: arm.state.arm.steps for arm in arms}
-    return TargetSummary(plan.origin, compare_times(times, budgets))
+    examples = max(one.timed_on for arm in arms for one in arm.measuring)
+    return TargetSummary(plan.origin, compare_times(times, budgets), examples)
 
 
 def leader(compared: ScoreComparison) -> str | None:

@@ -84,6 +84,7 @@ def result(
     evals = run.evals if run is not None else ()
     finished = status == "finished"
     tested = finished and trial.stage == "measuring"
+    timed = validations(run) if run is not None and measured else []
     val_score = last_score(evals, "val") if finished else math.nan
     if status == "stopped" and (noted := state.get("rungs")):
         val_score = number(noted[max(noted, key=int)])
@@ -106,7 +107,7 @@ def result(
                 state=state,
                 target=target,
                 metric=metric,
-                validations=() if run is None or not measured else validations(run),
+                validations=timed,
             )
         ),
         seconds=number(state.get("seconds_total", math.nan)),
@@ -115,6 +116,7 @@ def result(
             _example_scores(evals, run.info.data.test) if tested and run is not None else None
         ),
         further=() if run is None or not measured else _further(run, finished, tested),
+        timed_on=timed[0].examples if timed else 0,
     )
 
 

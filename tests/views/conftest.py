@@ -299,6 +299,7 @@ def make_progress(make_arm_progress) -> Callable[..., ComparisonProgress]:
             "trials_total": 24,
             "seconds_elapsed": 30.0,
             "seconds_left": 10.0,
+            "target_score": 0.97,
         }
         return ComparisonProgress(**(values | changes))
 

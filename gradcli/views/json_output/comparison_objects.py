@@ -17,7 +17,13 @@ from gradcli.views.json_output.json_values import (
 )
 
 if TYPE_CHECKING:
-    from gradcli.comparison.results import ComparisonSummary, GridResult, RankedArm, TrialResult
+    from gradcli.comparison.results import (
+        ComparisonSummary,
+        GridResult,
+        RankedArm,
+        TargetSummary,
+        TrialResult,
+    )
     from gradcli.comparison.verdicts import PairResult, Summary
 
 
@@ -48,6 +54,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "pairs": [_pair(pair) for pair in summary.pairs],
         "groups": tied_groups(summary.pairs),
         "cautions": [asdict(warning) for warning in summary.warnings],
+        "target_ranking": None if summary.target is None else _target_ranking(summary.target),
         "tuning": [_grid_result(result, info.metric) for result in summary.tuning],
         "halving": asdict(summary.halving) if summary.halving else None,
         "trials": [_trial(trial, info.metric) for trial in summary.trials],
@@ -129,6 +136,22 @@ def _pair(pair: PairResult) -> dict[str, Any]:
     }
 
 
+def _target_ranking(target: TargetSummary) -> dict[str, Any]:
+    """Return which arms reach the target sooner than others."""
+    steps = target.steps
+    arms = [
+        {"arm" if key == "name" else key: value for key, value in asdict(arm).items()}
+        for arm in steps.arms
+    ]
+    return {
+        "origin": target.origin or None,
+        "examples": target.examples,
+        "arms": arms,
+        "pairs": [asdict(pair) for pair in steps.pairs],
+        "seeds_needed": steps.seeds_needed,
+    }
+
+
 def _grid_result(result: GridResult, metric: Metric) -> dict[str, Any]:
     return {
         "arm": result.arm,
@@ -145,7 +168,8 @@ def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
     """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate = values.pop("learning_rate")
-    del values["measured"], values["example_scores"], values["further"]
+    for name in ("measured", "example_scores", "further", "timed_on"):
+        del values[name]
     scores = scores_json(metric, val=values.pop("val_score"), test=values.pop("test_score"))
     return {
         "id": values.pop("id"),
