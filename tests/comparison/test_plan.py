@@ -9,6 +9,7 @@ from gradcli.comparison.plan import Plan, StoredSearcher, plan_from_json
 from gradcli.comparison.protocol import Arm, ArmSearch, Protocol, grid_around
 from gradcli.comparison.results import ArmInfo, SearchInfo
 from gradcli.comparison.search import Range
+from gradcli.comparison.target import UNTOLD, TargetPlan
 from gradcli.runs.stored import MalformedError
 
 
@@ -36,6 +37,17 @@ def test_a_plan_comes_back_as_it_was_written(plan):
     assert plan_from_json(stored).remarks == ()
 
 
+def test_how_the_target_is_set_comes_back_and_is_not_in_what_older_readers_check(plan):
+    plan = replace(plan, target=TargetPlan("tuning", validates=True))
+    stored = json.loads(json.dumps(plan.as_json()))
+    assert plan_from_json(stored).target == plan.target
+    older = json.loads(json.dumps(replace(plan, target=UNTOLD).as_json()))
+    assert stored["info"] == older["info"]
+    # A comparison from before there was such a plan is timed by the ends of epochs.
+    del stored["target"]
+    assert plan_from_json(stored).target == UNTOLD == TargetPlan("", validates=False)
+
+
 def test_a_plan_without_arms_is_none(plan):
     with pytest.raises(MalformedError, match="has no arms"):
         plan_from_json({**plan.as_json(), "arms": []})
@@ -48,15 +60,17 @@ def test_the_id_of_a_question_is_that_of_what_its_result_depends_on(plan):
     same = [
         replace(plan, train_overrides=(), remarks=()),
         replace(plan, info=replace(info, jobs=7, path="elsewhere", engine="serial")),
+        replace(plan, target=TargetPlan("tuning", validates=True)),
     ]
     assert {one.request_id for one in same} == {asked}
     others = [
         replace(plan, arms=plan.arms[:1]),
         replace(plan, protocol=replace(plan.protocol, seeds=(1, 3))),
         replace(plan, info=replace(info, target_score=0.5)),
+        replace(plan, target=TargetPlan("protocol", validates=True)),
         replace(plan, info=replace(info, data=replace(info.data, sha256="other"))),
     ]
-    assert len({asked, *(one.request_id for one in others)}) == 5
+    assert len({asked, *(one.request_id for one in others)}) == 6
 
 
 @pytest.fixture
