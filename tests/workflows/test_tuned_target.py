@@ -4,6 +4,8 @@ import json
 import math
 
 import pytest
+import torch
+from torch import nn
 
 import gradcli
 from gradcli import Problem
@@ -56,9 +58,6 @@ def test_by_any_metric_some_arm_reaches_it(runs_dir, metric, gradcli):
 
 
 def compared(metric, runs_dir):
-    import torch
-    from torch import nn
-
     inputs = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
     problem = Problem(
         model=lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)),
@@ -67,6 +66,4 @@ def compared(metric, runs_dir):
         metric=metric,
     )
     asked = {**ASKED, "lrs": [0.01, 0.1], "engine": "serial"}
-    return gradcli.compare(
-        "epochs=3", "batch_size=50", problem=problem, runs_dir=runs_dir, **asked
-    ).summary
+    return gradcli.compare(problem, "epochs=3", "batch_size=50", runs_dir=runs_dir, **asked).summary

@@ -27,12 +27,13 @@ def target_columns(summary: ComparisonSummary, target: TargetSummary) -> list[Co
     score = f"{summary.info.target_score:g}"
     reported = reported_columns([by_name[arm.name] for arm in arms], summary.info.target_score)
     timed = [column for column in reported if column.title == f"to {score}"]
+    interval = Column(f"{numbers.share(coverage)} interval", list(map(_between, arms)), rank=5)
     return [
         Column("", [_place(arm) for arm in arms], align="right"),
         Column("optimizer", [arm.name for arm in arms], styles=STRONG),
         Column(score, [f"{arm.reached} of {arm.seeds}" for arm in arms], above="reached"),
         *timed[:1],
-        Column(f"{numbers.share(coverage)} interval", list(map(_between, arms)), rank=5),
+        *([interval] if coverage > 0 else []),  # a single seed has none
         *timed[1:],
     ]
 

@@ -58,6 +58,12 @@ def test_the_table_lists_the_arms_by_their_steps(timed):
     assert not re.search(r"to 0\.97(?!\d)", "\n".join(lines[:above]))
 
 
+def test_a_single_seed_has_no_interval(timed):
+    assert "interval" in drawn(timed()).split("reached")[1].split("\n\n")[0]
+    one = {name: times[:1] for name, times in TIMES.items()}
+    assert "interval" not in drawn(timed(one)).split("reached")[1].split("\n\n")[0]
+
+
 def test_the_sentence_says_sets_and_not_places(timed):
     said = soonest(timed().target.steps)
     assert said[0] == "{adam, rmsprop} cannot be told apart; sgd is behind both."
