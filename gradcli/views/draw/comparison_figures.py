@@ -34,6 +34,7 @@ from gradcli.views.draw.run_figures import (
     mean_by_bin,
 )
 from gradcli.views.draw.saving import save_figure
+from gradcli.views.draw.search_figure import drawn_searches, search_figure
 from gradcli.views.draw.target_figure import target_figure
 
 if TYPE_CHECKING:
@@ -58,16 +59,19 @@ def plot_comparison(
 
     Args:
         folder: an existing folder.
-        summary: of the comparison. Without tuning, `learning_rates.png` is left out; if no trial
-            reached the target, so is `time_to_target.png`.
+        summary: of the comparison. Without tuning, `learning_rates.png` is left out; of a search
+            there is `search.png` instead; if no trial reached the target, there is no
+            `time_to_target.png`.
         trials: the records of its trials, in any order; arrays may be memory-mapped. If no trial
-            has been measured, only `learning_rates.png` is drawn.
+            has been measured, only `learning_rates.png` or `search.png` is drawn.
     """
     measured = _by_arm(summary, trials)
     pictures: dict[str, Figure] = {}
     if measured:
         pictures["learning_curves.png"] = _curves_figure(summary, measured)
-    if summary.tuning:
+    if summary.info.search and (searches := drawn_searches(summary)):
+        pictures["search.png"] = search_figure(searches, summary.info.metric, subject(summary))
+    elif summary.tuning and not summary.info.search:
         pictures["learning_rates.png"] = learning_rates_figure(summary)
     if measured:
         pictures["gradient_norms.png"] = _norms_figure(summary, measured)
