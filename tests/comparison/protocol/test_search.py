@@ -142,6 +142,16 @@ def test_a_choice_that_did_not_change_costs_no_more_trials():
     assert all(trial.stage == "measuring" for trial in state.trials if trial.id in whole)
 
 
+def test_what_measures_the_whole_budget_is_asked_for_as_that():
+    """It is timed, and a trial of a smaller budget is not."""
+    protocol = replace(BUDGETED, budgets=(7,))  # hardly ever another choice than with all
+    (ended,), _, outcomes = play([searched()], protocol)
+    tuned = {trial.id: outcomes[trial.id] for trial in ended.tuning}
+    (state,) = advance([searched()], protocol, SHA, tuned)
+    assert [choice.chosen for choice in state.earlier] == [state.chosen]
+    assert [trial.stage for trial, _ in state.wanted] == ["measuring"] * 3
+
+
 def test_the_order_in_which_trials_end_does_not_matter():
     arms = [searched("a"), searched("b")]
     first, *_ = play(arms, BUDGETED)
