@@ -33,6 +33,7 @@ DOCUMENTS = (
     _ROOT / "README.md",
     _ROOT / "docs" / "gradients.md",
     _ROOT / "docs" / "diagnosis.md",
+    _ROOT / "docs" / "searching.md",
 )
 _BLOCK = re.compile(r"^```console(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 

@@ -1,10 +1,10 @@
 """The validation score that a comparison times: where it comes from.
 
 A fixed number fits no problem but the one that it was chosen for. By default the score follows from
-the tuning: half of the tuning trials of the chosen settings had reached it after a third of their
-steps, so that most arms reach it, by whatever metric and in however many epochs, and do so while
-scores still rise. The trials that are timed have other seeds, so the score is not chosen by what it
-is a target for.
+the tuning: half of the tuning trials of the chosen settings had reached it after two fifths of
+their steps, so that most arms reach it, by whatever metric and in however many epochs, and do so
+while scores still rise. The trials that are timed have other seeds, so the score is not chosen by
+what it is a target for.
 """
 
 from __future__ import annotations

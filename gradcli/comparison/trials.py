@@ -183,9 +183,9 @@ def _rungs(run: Run) -> dict[int, float]:
 
 
 def _early(run: Run) -> float:
-    """Return the best merit of the evaluations up to the first one after a third of the steps."""
+    """Return the best merit of evaluations up to the first one after two fifths of the steps."""
     evaluated = [one for one in run.evals if one.split == "val"]
-    last = next((one.step for one in evaluated if 3 * one.step >= run.info.total_steps), 0)
+    last = next((one.step for one in evaluated if 5 * one.step >= 2 * run.info.total_steps), 0)
     merits = [_merit(run, one.score) for one in evaluated if one.step <= last]
     return max((merit for merit in merits if not math.isnan(merit)), default=math.nan)
 

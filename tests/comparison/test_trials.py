@@ -169,7 +169,7 @@ def test_scores_of_a_sample_are_not_mixed_with_those_of_the_whole_split(make_run
 @pytest.mark.parametrize(
     ("scores", "early"),
     [
-        ({10: 0.6, 20: 0.9, 30: 0.95, 40: 0.97}, 0.9),  # 20 is the first of 40 after a third
+        ({10: 0.6, 20: 0.9, 30: 0.95, 40: 0.97}, 0.9),  # 20 is the first of 40 after two fifths
         ({10: 0.9, 20: 0.8, 30: 0.95, 40: 0.97}, 0.9),  # the best until then
         ({40: 0.97}, 0.97),
         ({20: math.nan, 40: 0.97}, math.nan),
