@@ -78,7 +78,11 @@ WITHOUT_TORCH = {
 }
 #: The same of single modules in rooms that do see tensors.
 MODULES_WITHOUT_TORCH = {
-    *("gradcli.workflows.compare", "gradcli.workflows.inspect", "gradcli.workflows.study"),
+    *(
+        "gradcli.workflows.compare",
+        "gradcli.workflows.inspect",
+        "gradcli.workflows.comparing.study",
+    ),
     *("gradcli.inspection.assemble", "gradcli.inspection.history"),
     *("gradcli.inspection.inspection", "gradcli.inspection.run_difference"),
     *("gradcli.inspection.run_summary", "gradcli.inspection.measures"),

@@ -21,7 +21,15 @@ import numpy as np
 from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult, TrialStatus
 from gradcli.comparison.statistics import median_time, time_to_target
 from gradcli.errors import UserError
-from gradcli.records import ACCURACY, EvalRecord, Floats, Metric, StepRecords, was_clipped
+from gradcli.records import (
+    ACCURACY,
+    EvalRecord,
+    Floats,
+    Metric,
+    StepRecords,
+    ValidationRecord,
+    was_clipped,
+)
 from gradcli.runs import ComparisonDirectory
 from gradcli.runs.export import Table, step_table_of_trials
 from gradcli.runs.files import number
@@ -43,6 +51,8 @@ class TrialReadings:
     target: float
     """The validation score to time; NaN for none."""
     metric: Metric = ACCURACY
+    validations: Sequence[ValidationRecord] = ()
+    """The validation scores by which the target is timed, in the order of the steps."""
 
     def evaluated(self, split: str) -> list[EvalRecord]:
         """Return the evaluations on a split."""
@@ -131,15 +141,16 @@ def _train_loss(readings: TrialReadings) -> float:
 
 
 def _steps_to_target(readings: TrialReadings) -> float:
-    return _time_to_target(readings, [one.step for one in readings.evaluated("val")])
+    return _time_to_target(readings, [one.step for one in readings.validations])
 
 
 def _seconds_to_target(readings: TrialReadings) -> float:
-    return _time_to_target(readings, [one.seconds_train for one in readings.evaluated("val")])
+    return _time_to_target(readings, [one.seconds_train for one in readings.validations])
 
 
 def _time_to_target(readings: TrialReadings, times: Sequence[float]) -> float:
-    scores = [one.score for one in readings.evaluated("val")]
+    diverged = readings.state.get("status") == "diverged"
+    scores = [math.nan if diverged else one.score for one in readings.validations]
     return time_to_target(times, scores, readings.target, readings.metric.direction)
 
 
@@ -159,8 +170,9 @@ def _steps_per_second(readings: TrialReadings) -> float:
     return steps / seconds if seconds else math.nan
 
 
-#: A trial that diverged never reaches the target: it counts for the medians, and for no mean.
-_TIMED: tuple[TrialStatus, ...] = ("finished", "diverged")
+#: The trials that are timed. One that diverged never reaches the target: it counts for the medians,
+#: and for no mean.
+TIMED: tuple[TrialStatus, ...] = ("finished", "diverged")
 
 COLUMNS = [
     ReportedColumn(
@@ -174,7 +186,7 @@ COLUMNS = [
         above="steps",
         rank=4,
         of_arm=median_time,
-        among=_TIMED,
+        among=TIMED,
     ),
     ReportedColumn(
         "seconds_to_target",  # in training steps alone, on a machine shared with other trials
@@ -184,7 +196,7 @@ COLUMNS = [
         above="time",
         rank=6,
         of_arm=median_time,
-        among=_TIMED,
+        among=TIMED,
     ),
     ReportedColumn(
         "grad_norm", _grad_norm, "norm", "norm", above="gradient", rank=5, phrase="grad norm"
@@ -219,7 +231,7 @@ _IDENTIFYING = {
     "seed": "seed",
     "stage": "stage",
 }
-_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores", "further"}
+_NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores", "further", "timed_on"}
 
 
 def trials_table(summary: ComparisonSummary) -> Table:

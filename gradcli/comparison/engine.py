@@ -18,7 +18,7 @@ Download = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """A comparison to plan with `workflows.planning`; plain values, as in a `Job`."""
+    """A comparison to plan with `workflows.comparing.planning`; plain values, as in a `Job`."""
 
     overrides: Sequence[str]
     vary: Sequence[str]
@@ -39,6 +39,8 @@ class Job:
     """The resolved config as YAML."""
     until: int | None = None
     """The step after which to pause; None is the end."""
+    validates: bool = False
+    """Whether to validate within epochs, which times the target."""
     data_dir: str | None = None
     allow_import: Sequence[str] = ()
 

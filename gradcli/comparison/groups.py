@@ -8,10 +8,11 @@ comparisons", Journal of Computational and Graphical Statistics 13(2)), without 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 
 from gradcli.comparison.results import ArmInfo
-from gradcli.comparison.verdicts import PairResult
+from gradcli.comparison.verdicts import PairResult, TimePair
 
 
 def tied_groups(pairs: Sequence[PairResult]) -> tuple[tuple[str, ...], ...]:
@@ -53,6 +54,27 @@ def arms_without_scores(pairs: Sequence[PairResult]) -> tuple[str, ...]:
 def ranked_names(pairs: Iterable[PairResult]) -> list[str]:
     """Return the arms that the pairs are of, in the order of the ranking."""
     return list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))
+
+
+def places_of(
+    names: Sequence[str], pairs: Iterable[PairResult | TimePair]
+) -> dict[str, tuple[int, int]]:
+    """Return for each arm the best and the worst place that the verdicts allow it.
+
+    An arm is behind those that are better by a verdict, and ahead of those that are worse by one.
+
+    Args:
+        names: the arms that have a place.
+        pairs: every pair of them; pairs with other arms do not count.
+    """
+    better, worse = Counter[str](), Counter[str]()
+    for pair in pairs:
+        if pair.verdict == "tie" or not {pair.a, pair.b} <= set(names):
+            continue
+        won, lost = (pair.a, pair.b) if pair.verdict == "a" else (pair.b, pair.a)
+        better[lost] += 1
+        worse[won] += 1
+    return {name: (1 + better[name], len(names) - worse[name]) for name in names}
 
 
 def answering_first(

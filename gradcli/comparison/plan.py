@@ -11,6 +11,7 @@ from typing import Any, NotRequired, TypedDict
 from gradcli.comparison.protocol import Arm, ArmSearch, Grid, Protocol
 from gradcli.comparison.results import ArmInfo, ComparisonInfo
 from gradcli.comparison.search import Setting
+from gradcli.comparison.target import UNTOLD, TargetPlan
 from gradcli.runs import ComparisonDirectory
 from gradcli.runs.stored import MalformedError, decoded, reading
 
@@ -39,6 +40,8 @@ class Plan:
     """What the user should know before any trial runs."""
     searcher: StoredSearcher | None = None
     """What proposes the settings of a search; None without one."""
+    target: TargetPlan = UNTOLD
+    """Where the score that is timed comes from, and how often trials look for it."""
 
     @property
     def request_id(self) -> str:
@@ -47,6 +50,8 @@ class Plan:
             "arms": [_arm_json(arm) for arm in self.arms],
             "protocol": _protocol_json(self.protocol),
             "target": self.info.target_score,
+            # Without it, what was asked before there was a target from tuning.
+            **({"target_from": "protocol"} if self.target.origin == "protocol" else {}),
             "data_sha256": self.info.data.identity,
         }
         if self.searcher is not None:
@@ -63,6 +68,7 @@ class Plan:
             **({"searcher": asdict(self.searcher)} if self.searcher else {}),
             "train_overrides": list(self.train_overrides),
             "remarks": list(self.remarks),
+            "target": asdict(self.target),
         }
 
 
@@ -118,6 +124,7 @@ class _StoredPlan(TypedDict):
     remarks: NotRequired[tuple[str, ...]]
     searcher: NotRequired[StoredSearcher]
     proposals: NotRequired[dict[str, tuple[tuple[Setting, ...], ...]]]
+    target: NotRequired[TargetPlan]
 
 
 def plan_of(directory: ComparisonDirectory) -> Plan:
@@ -148,6 +155,7 @@ def plan_from_json(state: Mapping[str, Any]) -> Plan:
         train_overrides=stored["train_overrides"],
         remarks=stored.get("remarks", ()),
         searcher=stored.get("searcher"),
+        target=stored.get("target", UNTOLD),
     )
 
 

@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from gradcli.comparison import summary
 from gradcli.comparison.columns import clipped_fraction
-from gradcli.comparison.results import (
-    ArmProgress,
-    ComparisonInfo,
-    ComparisonProgress,
-    TrialResult,
-)
+from gradcli.comparison.live import ArmProgress, ComparisonProgress
+from gradcli.comparison.results import ComparisonInfo, TrialResult
 from gradcli.comparison.statistics import median_time, summarise_scores
 from gradcli.comparison.summary import ArmTrials
 from gradcli.comparison.trials import TrialSnapshot, thinned
@@ -63,6 +59,7 @@ def progress(
         trials_total=sum(row.trials_total for row in rows),
         seconds_elapsed=seconds_elapsed,
         seconds_left=left,
+        target_score=info.target_score,
     )
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from gradcli.comparison.columns import mean, measured_of_arm
+from gradcli.comparison.columns import TIMED, mean, measured_of_arm
+from gradcli.comparison.groups import places_of
+from gradcli.comparison.live import GridCell
 from gradcli.comparison.protocol import ArmState, Candidate
 from gradcli.comparison.results import (
     ComparisonInfo,
     FurtherSummary,
-    GridCell,
     GridResult,
     Halving,
     RankedArm,
+    TargetSummary,
     TrialResult,
     TrialStatus,
 )
@@ -25,10 +26,12 @@ from gradcli.comparison.statistics import (
     LEVEL,
     ScoreComparison,
     compare_arms,
+    compare_times,
     key_sensitivity,
     learning_rate_sensitivity,
     summarise_scores,
 )
+from gradcli.comparison.target import TargetPlan
 from gradcli.comparison.verdicts import (
     ArmResult,
     BudgetResult,
@@ -168,19 +171,26 @@ def _by_budget(
 
 
 def possible_places(compared: ScoreComparison) -> dict[str, tuple[int, int]]:
-    """Return for each arm with a score the best and the worst place that the verdicts allow it.
+    """Return for each arm with a score the best and the worst place that the verdicts allow it."""
+    return places_of([arm.name for arm in compared.arms if arm.score.count], compared.pairs)
 
-    An arm is behind those that are better by a verdict, and ahead of those that are worse by one.
-    """
-    scored = [arm.name for arm in compared.arms if arm.score.count]
-    better, worse = Counter[str](), Counter[str]()
-    for pair in compared.pairs:
-        if pair.verdict == "tie" or not {pair.a, pair.b} <= set(scored):
-            continue
-        won, lost = (pair.a, pair.b) if pair.verdict == "a" else (pair.b, pair.a)
-        better[lost] += 1
-        worse[won] += 1
-    return {name: (1 + better[name], len(scored) - worse[name]) for name in scored}
+
+def time_to_target(
+    arms: Sequence[ArmTrials], info: ComparisonInfo, plan: TargetPlan
+) -> TargetSummary | None:
+    """Compare the arms by the steps to the target; None without a target or a trial to time."""
+    if math.isnan(info.target_score) or not any(arm.measuring for arm in arms):
+        return None
+    times = {
+        arm.name: [
+            one.measured["steps_to_target"] if one.status in TIMED else math.nan
+            for one in arm.measuring
+        ]
+        for arm in arms
+    }
+    budgets = {arm.name: arm.state.arm.steps for arm in arms}
+    examples = max(one.timed_on for arm in arms for one in arm.measuring)
+    return TargetSummary(plan.origin, compare_times(times, budgets), examples)
 
 
 def leader(compared: ScoreComparison) -> str | None:

@@ -5,12 +5,13 @@ A summary is the same while the comparison runs and long after: it depends on th
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from gradcli.comparison import summary, trials
+from gradcli.comparison import summary, target, trials
 from gradcli.comparison.commands import extend_command, retry_command, winner_command
 from gradcli.comparison.plan import plan_of
 from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance
@@ -48,14 +49,14 @@ class TrialStore:
         self._outcomes = {run.name: trials.outcome(run) for run in directory.trials()}
         for trial in self.problems:
             self._outcomes[trial] = trials.gave_up(self._outcomes.get(trial, Outcome("waiting")))
-        self._results: dict[tuple[str, str, TrialStatus], TrialResult] = {}
+        self._results: dict[tuple[str, str, TrialStatus, float | None], TrialResult] = {}
         self._states: tuple[ArmState, ...] | None = None
         self._arms: tuple[ArmTrials, ...] | None = None
 
     @property
     def info(self) -> ComparisonInfo:
-        """The header of the comparison."""
-        return self.plan.info
+        """The header of the comparison; its target is NaN until the tuning has set it."""
+        return replace(self.plan.info, target_score=self._target())
 
     def begin_call(self, engine: str, jobs: int, already_done: int) -> ComparisonInfo:
         """Note in the header, on the disk too, what this call of the comparison runs on.
@@ -64,9 +65,9 @@ class TrialStore:
         """
         call = {"engine": engine, "jobs": jobs, "already_done": already_done}
         self.directory.update(info={**self.directory.state["info"], **call})
-        info = replace(self.info, engine=engine, jobs=jobs, already_done=already_done)
+        info = replace(self.plan.info, engine=engine, jobs=jobs, already_done=already_done)
         self.plan = replace(self.plan, info=info)
-        return info
+        return self.info
 
     def read(self, trial: str) -> Outcome:
         """Read a trial's outcome from its run directory."""
@@ -167,20 +168,21 @@ class TrialStore:
             seconds: the time it took so far.
             paths: the options that `Paths.arguments` returns, for the commands to type next.
         """
-        arms = self.arms()
-        compared = summary.compare_results(arms, self.info)
-        ranking = summary.rank(arms, compared, self.info)
+        arms, info = self.arms(), self.info
+        compared = summary.compare_results(arms, info)
+        ranking = summary.rank(arms, compared, info)
         ended = tuple(self.ended())
         failed = len({trial.id for trial in ended if trial.status == "failed"})
         if status == "finished" and not all(arm.test_score.count for arm in ranking):
             status = "failed"
         missing = status == "interrupted" or failed
         return ComparisonSummary(
-            info=self.info,
+            info=info,
             status=status,
             ranking=ranking,
             pairs=compared.pairs,
-            warnings=summary.warn(arms, compared, self.info.metric),
+            target=summary.time_to_target(arms, info, self.plan.target),
+            warnings=summary.warn(arms, compared, info.metric),
             tuning=summary.grid_results(arms),
             trials=ended,
             failed=failed,
@@ -209,6 +211,15 @@ class TrialStore:
         self._outcomes[trial] = outcome
         self._states = self._arms = None
 
+    def _target(self) -> float:
+        """Return the score that is timed."""
+        if self.plan.target.origin != "tuning":
+            return self.plan.info.target_score
+        states = self.states()
+        if not target.is_chosen(states):
+            return math.nan
+        return target.target_from_tuning(states, self._outcomes, self.plan.info.metric)
+
     def _status(self, state: ArmState, trial: Trial) -> TrialStatus:
         outcome = self._outcomes.get(trial.id)
         status: TrialStatus = "waiting" if outcome is None else outcome.status
@@ -216,7 +227,8 @@ class TrialStore:
 
     def _result(self, state: ArmState, trial: Trial) -> TrialResult:
         status = self._status(state, trial)
-        key = (state.arm.name, trial.id, status)
+        timed = self._target()
+        key = (state.arm.name, trial.id, status, None if math.isnan(timed) else timed)
         if key not in self._results:
             self._results[key] = trials.result(
                 trial,
@@ -225,7 +237,7 @@ class TrialStore:
                 optimizer=state.arm.optimizer,
                 path=str(self.directory.trial_path(trial.id)),
                 status=status,
-                target=self.info.target_score,
+                target=timed,
                 metric=self.info.metric,
                 problem=self.problems.get(trial.id, ""),
             )

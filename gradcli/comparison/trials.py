@@ -9,9 +9,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcli.comparison.columns import TrialReadings, measured_of_trial
+from gradcli.comparison.live import SERIES, RunningTrial
 from gradcli.comparison.protocol import Outcome, Trial
-from gradcli.comparison.results import SERIES, RunningTrial, TrialResult, TrialStatus
-from gradcli.records import EvalRecord, ExampleScores, Floats, Metric, MetricScores, last_score
+from gradcli.comparison.results import TrialResult, TrialStatus
+from gradcli.records import (
+    EvalRecord,
+    ExampleScores,
+    Floats,
+    Metric,
+    MetricScores,
+    ValidationRecord,
+    last_score,
+)
 from gradcli.runs import Run
 from gradcli.runs.files import number
 
@@ -30,7 +39,8 @@ def outcome(run: Run | None) -> Outcome:
     rungs = _rungs(run)
     match run.status:
         case "finished":
-            return Outcome("finished", _merit(run, last_score(run.evals, "val")), rungs)
+            merit = _merit(run, last_score(run.evals, "val"))
+            return Outcome("finished", merit, rungs, _early(run))
         case "diverged":
             return Outcome("diverged", rungs=rungs)
         case "running":
@@ -75,6 +85,7 @@ def result(
     evals = run.evals if run is not None else ()
     finished = status == "finished"
     tested = finished and trial.stage != "tuning"
+    timed = validations(run) if run is not None and measured else []
     val_score = last_score(evals, "val") if finished else math.nan
     if status == "stopped" and (noted := state.get("rungs")):
         val_score = number(noted[max(noted, key=int)])
@@ -91,7 +102,14 @@ def result(
         val_score=val_score,
         test_score=last_score(evals, "test") if tested else math.nan,
         measured=measured_of_trial(
-            TrialReadings(run.steps if run and measured else None, evals, state, target, metric)
+            TrialReadings(
+                steps=run.steps if run and measured else None,
+                evals=evals,
+                state=state,
+                target=target,
+                metric=metric,
+                validations=timed,
+            )
         ),
         seconds=number(state.get("seconds_total", math.nan)),
         error=_error(run, problem) if status == "failed" else "",
@@ -100,6 +118,7 @@ def result(
         ),
         further=() if run is None or not measured else _further(run, finished, tested),
         setting=trial.setting,
+        timed_on=timed[0].examples if timed else 0,
     )
 
 
@@ -161,6 +180,32 @@ def _rungs(run: Run) -> dict[int, float]:
     """Return the merit of the validation scores at which a trial paused, by step."""
     scores = run.state.get("rungs", {}).items()
     return {int(step): _merit(run, number(score)) for step, score in scores}
+
+
+def _early(run: Run) -> float:
+    """Return the best merit of the evaluations up to the first one after a third of the steps."""
+    evaluated = [one for one in run.evals if one.split == "val"]
+    last = next((one.step for one in evaluated if 3 * one.step >= run.info.total_steps), 0)
+    merits = [_merit(run, one.score) for one in evaluated if one.step <= last]
+    return max((merit for merit in merits if not math.isnan(merit)), default=math.nan)
+
+
+def validations(run: Run) -> list[ValidationRecord]:
+    """Return the validation scores that time a target, all on the same examples.
+
+    If a sample of a large split was scored within epochs, those of the whole split at the ends of
+    epochs are left out: the sample may be easier, or harder.
+    """
+    size = run.info.data.val
+    within = run.validations
+    if any(one.examples < size for one in within):
+        return list(within)
+    at_ends = [
+        ValidationRecord(one.step, size, one.score, one.seconds_train)
+        for one in run.evals
+        if one.split == "val"
+    ]
+    return sorted([*within, *at_ends], key=lambda one: one.step)
 
 
 def _merit(run: Run, score: float) -> float:

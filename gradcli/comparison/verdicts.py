@@ -79,6 +79,48 @@ class PairResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmTimes:
+    """How soon the trials of one arm reach the target, and the places that leaves it."""
+
+    name: str
+    places: tuple[int, int] | None
+    """The best and the worst place that the verdicts leave open; None without any trial."""
+    seeds: int
+    """The trials that ended, those that diverged included."""
+    reached: int
+    """Those of them that reached the target."""
+    median: float
+    """In steps, with those that never reach it as the latest; infinite if most do not."""
+    interval: ConfidenceInterval
+    """Of the median, between two of the trials; infinite above if a trial that is none bounds
+    it."""
+    coverage: float
+    """The probability, at least, with which the interval holds the median."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePair:
+    """Two arms, and which one reaches the target sooner, if that is more than luck."""
+
+    a: str
+    b: str
+    p_adjusted: float
+    """After Holm's correction for all pairs; 1 if nothing could be tested."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class TimeComparison:
+    """Arms by the steps to the target, soonest first, and every pair of them in that order."""
+
+    arms: tuple[ArmTimes, ...]
+    pairs: tuple[TimePair, ...]
+    seeds_needed: int | None
+    """With fewer seeds in each arm than these, no times whatever would give a verdict; None if
+    there are enough."""
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonWarning:
     """A reason to read a result with caution."""
 

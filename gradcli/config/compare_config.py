@@ -185,7 +185,7 @@ def compose_comparison(
         data_file=resolved.files["data"],
     )
     _refuse_ambiguous_rates(config, composed.searched, [*overrides, *vary])
-    _check_search(config, composed.searched, [*overrides, *vary])
+    _check_search(config, composed.searched, [*overrides, *vary], files)
     return composed
 
 
@@ -342,7 +342,9 @@ def _no_such_key(problem: str, word: str, choices: Sequence[str]) -> UserError:
     )
 
 
-def _check_search(config: CompareConfig, searched: Sequence[str], arguments: Sequence[str]) -> None:
+def _check_search(
+    config: CompareConfig, searched: Sequence[str], arguments: Sequence[str], files: ConfigFiles
+) -> None:
     """Check that what a search decides is not decided otherwise.
 
     Raises:
@@ -353,6 +355,13 @@ def _check_search(config: CompareConfig, searched: Sequence[str], arguments: Seq
     named = [word.partition("=")[0] for word in searched]
     keys = [key.rpartition(":")[2] for key in named]
     typed = f"--search {','.join(searched)}"
+    if method := next((key for key in keys if key in files.options("search")), None):
+        others = ",".join(word for word in searched if word != method) or "lr"
+        raise UserError(
+            f"'{method}' is a way to search; --search names the keys.",
+            where="--search",
+            hint=f"--search {others} search={method}",
+        )
     if repeated := next((key for key in named if named.count(key) > 1), None):
         raise UserError(
             f"'{repeated}' is searched twice.",
@@ -365,7 +374,7 @@ def _check_search(config: CompareConfig, searched: Sequence[str], arguments: Seq
                 f"'{name}' is not compared, and --search gives it a range of its own.",
                 where="--search",
                 choices=nearest(name, config.optimizers) or config.optimizers,
-                hint=f"--optimizers {','.join([*config.optimizers, name])}",
+                hint=f"--search {','.join(one for one in searched if not one.startswith(name))}",
             )
     if config.lrs != "auto":
         raise UserError(

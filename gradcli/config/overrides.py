@@ -18,7 +18,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, RECORDER_GROUP, ConfigFiles
+from gradcli.config.config_files import GROUPS, RECORDER_GROUP, ConfigFiles
 from gradcli.config.loading import as_plain
 from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.targets import keywords, resolve_target
@@ -36,6 +36,8 @@ _SHOWN = 200
 _BRACKETS_AND_QUOTES = "[{('\""
 #: How deep lists and tables in a value may be nested. OmegaConf copies them recursively.
 _DEEPEST = 16
+#: The groups that an option of the command line chooses from.
+_WITH_OPTIONS = {"protocol", "engine"}
 #: Other names of the options of a group. `nearest` cannot tell that they mean the same.
 _SYNONYMS = {
     "activation": {"swish": "silu", "logistic": "sigmoid", "linear": "identity", "none": "identity"}
@@ -146,7 +148,7 @@ def unknown_option(group: str, option: object, options: Sequence[str]) -> UserEr
     """Return the error for an option that a group does not have, with what to type instead."""
     synonym = _SYNONYMS.get(group, {}).get(str(option).lower())
     likely = [synonym] if synonym else nearest("" if option is None else str(option), options)
-    if group in COMPARISON_GROUPS:
+    if group in _WITH_OPTIONS:
         hint = f"--{group} {(likely or options)[0]}"
     elif not likely:
         hint = f"gradcli configs {group}"

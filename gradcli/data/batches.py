@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Generator
 from itertools import islice
@@ -106,6 +107,23 @@ class Batches(BatchSource):
         for start in range(0, self.size, self.batch_size):
             stop = min(start + self.batch_size, self.size)
             yield self.gather(torch.arange(start, stop, device=self.device))
+
+    def sample(self, count: int) -> Batches:
+        """Return `count` of the examples as batches, always the same ones; all if there are fewer.
+
+        They are drawn at random: the classes of a split may be in order.
+        """
+        if count >= self.size:
+            return self
+        chosen = epoch_order(self.size, seed=0, epoch=0)[:count].sort().values.to(self.device)
+        some = copy.copy(self)  # its batches overwrite those of the split
+        some.size, some.steps_per_epoch = (
+            count,
+            steps_per_epoch(count, self.batch_size, drop_last=False),
+        )
+        some._all_inputs = self._all_inputs[chosen]
+        some._all_targets = self._all_targets[chosen]
+        return some
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the examples with the given indices as a batch.

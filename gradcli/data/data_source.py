@@ -40,7 +40,7 @@ class DataSource(ABC):
     """
 
     target_score: float = OTHER_TARGET_ACCURACY
-    """The validation accuracy to which a comparison times the optimizers."""
+    """The validation accuracy to which a comparison times the optimizers if it tunes nothing."""
 
     @abstractmethod
     def load(self, request: DataRequest) -> Dataset:

@@ -55,7 +55,7 @@ class Problem:
             goes with a named loss, and the loss itself for a function.
         metrics: what models are scored by as well, each like `metric`: it is recorded and shown,
             and decides nothing.
-        target: the validation score that a comparison times; None times none.
+        target: the validation score that a comparison times; None leaves it to the tuning.
         name: what screens call the data; None is the name of the file.
 
     Raises:

@@ -21,7 +21,7 @@ def plan(request: PlanRequest, load_data: Callable[[DataConfig], Dataset]) -> di
     Raises:
         UserError: for anything wrong with the config or the data.
     """
-    from gradcli.workflows.planning import plan_comparison  # only one process plans
+    from gradcli.workflows.comparing.planning import plan_comparison  # only one process plans
 
     paths = Paths(
         config_dir=Path(request.config_dir) if request.config_dir else None,
@@ -44,6 +44,7 @@ def run(job: Job, load_data: Callable[[DataConfig], Dataset], facts: dict[str, A
         facts=facts,
         allow_import=job.allow_import,
         until=job.until,
+        validates=job.validates,
     )
 
 

@@ -81,6 +81,22 @@ class EvalRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """A score within an epoch, or on some of the validation examples: it times a target.
+
+    It is no evaluation: nothing is chosen by it.
+    """
+
+    step: int
+    examples: int
+    """How many of the validation examples were scored."""
+    score: float
+    """By the run's metric; NaN if it is not finite."""
+    seconds_train: float
+    """Seconds in training steps alone, up to this one."""
+
+
+@dataclass(frozen=True, slots=True)
 class MetricScores:
     """What a run scored by one of its further metrics; NaN where it was not evaluated."""
 

@@ -26,6 +26,7 @@ from gradcli.records import (
     RunRow,
     SetupRecord,
     StepRecords,
+    ValidationRecord,
     norm_by_layer,
 )
 from gradcli.runs.directory import StateDirectory, newest_first
@@ -172,6 +173,11 @@ class Run(StateDirectory):
         return tuple(self._records(PROBES_FILE, _probe_record, kind="probe"))
 
     @cached_property
+    def validations(self) -> tuple[ValidationRecord, ...]:
+        """The validation scores within epochs, in the order of the steps."""
+        return tuple(self._records(PROBES_FILE, _validation_record, kind="validation"))
+
+    @cached_property
     def fault(self) -> FaultRecord | None:
         """The first non-finite value; None if there was none."""
         described = self.state.get("fault")
@@ -192,6 +198,7 @@ class Run(StateDirectory):
             if "info" in self.state:
                 _ = self.info, self.fault
             _ = self.steps, self.evals, self.layer_records, self._setups, self.probe_records
+            _ = self.validations
         except DamagedFileError as error:
             self._name_damage(error)
         return tuple(self._found_damage)
@@ -381,6 +388,11 @@ def _layer_record(line: Any, layers: int) -> LayerRecord:
 def _probe_record(line: Any) -> ProbeRecord:
     record: ProbeRecord = decoded(ProbeRecord, _without_kind(line))
     return replace(record, result=restored(record.result))
+
+
+def _validation_record(line: Any) -> ValidationRecord:
+    record: ValidationRecord = decoded(ValidationRecord, _without_kind(line))
+    return record
 
 
 def _setup_record(line: Any, layers: int) -> SetupRecord:

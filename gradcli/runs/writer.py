@@ -29,6 +29,7 @@ from gradcli.records import (
     SetupRecord,
     Status,
     StepRecords,
+    ValidationRecord,
 )
 from gradcli.runs.checkpoints import BEST, CHECKPOINTS, FAULT, LAST, PREVIOUS, save_checkpoint
 from gradcli.runs.directory import claim
@@ -269,7 +270,7 @@ class RunWriter:
         self._step_rows = StepRows(self.directory, info.layers)
         self._logs = Logs(self.directory, log_bytes)
 
-    def write(self, record: Record | ProbeRecord) -> None:
+    def write(self, record: Record | ValidationRecord) -> None:
         """Append a record to its file."""
         match record:
             case StepRecords():
@@ -289,6 +290,8 @@ class RunWriter:
                 self._append_line(PROBES_FILE, {"kind": "setup", **asdict(record)})
             case ProbeRecord():
                 self._append_line(PROBES_FILE, {"kind": "probe", **asdict(record)})
+            case ValidationRecord():
+                self._append_line(PROBES_FILE, {"kind": "validation", **asdict(record)})
             case FaultRecord():
                 self.set_status("running", **_fault(record))
 

@@ -45,7 +45,7 @@ from gradcli.runs import (
 from gradcli.runs.provenance import built_with
 from gradcli.system.paths import Paths, returning_to
 from gradcli.system.processes import quick_imports
-from gradcli.workflows.study import Study
+from gradcli.workflows.comparing.study import Study
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView

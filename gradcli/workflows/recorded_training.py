@@ -39,6 +39,7 @@ from gradcli.training import Trainer
 from gradcli.views.draw.attempt import attempt
 from gradcli.workflows.building import build_trainer, describe_run
 from gradcli.workflows.run_probes import RunProbes
+from gradcli.workflows.validations import Validations
 
 
 def train_and_record(
@@ -53,6 +54,7 @@ def train_and_record(
     shown_as: Path,
     until: int | None = None,
     is_trial: bool = False,
+    validates: bool = False,
 ) -> TrainSummary:
     """Run the trainer; hand over and save what it yields; end with a verdict.
 
@@ -70,6 +72,7 @@ def train_and_record(
         shown_as: the run directory as the summary names it.
         until: pause after this step, with the validation score there noted in `run.json`.
         is_trial: whether it is a trial of a comparison.
+        validates: whether to validate within epochs, too, which changes nothing else.
 
     Raises:
         UserError: if the user's own code raises an exception, which is then the cause. In a trial
@@ -90,12 +93,13 @@ def train_and_record(
                 build=lambda: build_trainer(composed, dataset),
                 made=load_run(writer.directory).probe_records,
             )
+            validations = Validations(trainer, validates, load_run(writer.directory).validations)
             first = checkpoint is None
             last_saved = time.monotonic()
             before = time.monotonic()
             _probe(probes, recorders, caught)
             trainer.seconds_before += time.monotonic() - before
-            for record in trainer.run(until, probes.steps):
+            for record in trainer.run(until, probes.steps | validations.steps):
                 if first and isinstance(record, StepRecords):
                     writer.note(seconds_first_step=time.time() - started)
                     first = False
@@ -105,6 +109,7 @@ def train_and_record(
                 at_rest = isinstance(record, EvalRecord | StepRecords)
                 if at_rest:
                     _probe(probes, recorders, caught)
+                    validations.make(keep=writer.write)
                 due = time.monotonic() - last_saved > config.checkpoint.seconds
                 evaluated = isinstance(record, EvalRecord) and not is_trial
                 if evaluated or (due and at_rest):

@@ -177,6 +177,7 @@ def run_trial(
     facts: dict[str, Any],
     allow_import: Sequence[str] = (),
     until: int | None = None,
+    validates: bool = False,
 ) -> None:
     """Train one trial of a comparison, or continue it, in the run directory `directory`.
 
@@ -192,6 +193,7 @@ def run_trial(
         facts: what is known of the process and the machine, for `run.json`.
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
         until: pause after this step, with the validation score there noted in `run.json`.
+        validates: whether to validate within epochs, too, which changes nothing else.
 
     Raises:
         UserError: if another process is working in the directory. One about the config or the
@@ -230,6 +232,7 @@ def run_trial(
                 shown_as=directory,
                 until=until,
                 is_trial=True,
+                validates=validates,
             )
     except UserError as error:
         writer.set_status("failed", user_error=error.as_json())

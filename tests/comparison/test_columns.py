@@ -16,7 +16,7 @@ from gradcli.comparison import columns
 from gradcli.comparison.columns import ReportedColumn, add_column
 from gradcli.comparison.trial_store import TrialStore
 from gradcli.errors import UserError
-from gradcli.records import EvalRecord, StepRecords
+from gradcli.records import EvalRecord, StepRecords, ValidationRecord
 from gradcli.runs import ComparisonDirectory
 from gradcli.views.compare.comparison_closing import comparison_closing_screen
 from gradcli.views.compare.trial_lines import ComparePlainView
@@ -167,8 +167,9 @@ def steps(norms, coefficients):
     )
 
 
-def measured(*, records=None, evals=(), state=None):
-    return columns.measured_of_trial(columns.TrialReadings(records, evals, state or {}, 0.9))
+def measured(*, records=None, evals=(), state=None, validations=()):
+    readings = columns.TrialReadings(records, evals, state or {}, 0.9, validations=validations)
+    return columns.measured_of_trial(readings)
 
 
 def test_the_training_loss_is_the_last_one_known():
@@ -181,14 +182,17 @@ def test_the_training_loss_is_the_last_one_known():
 
 
 def test_the_target_is_one_of_validation():
-    evals = [
-        evaluation(5, "test", 0.99, seconds_train=0.5),
-        evaluation(10, "val", 0.8, seconds_train=1.0),
-        evaluation(20, "val", 0.9, seconds_train=2.0),
-        evaluation(30, "val", 0.95, seconds_train=3.0),
+    validations = [
+        ValidationRecord(10, 500, 0.8, 1.0),
+        ValidationRecord(20, 500, 0.9, 2.0),
+        ValidationRecord(30, 500, 0.95, 3.0),
     ]
-    found = measured(evals=evals)
+    evals = [evaluation(5, "test", 0.99, seconds_train=0.5)]
+    found = measured(evals=evals, validations=validations)
     assert (found["steps_to_target"], found["seconds_to_target"]) == (20, 2.0)
+    # What has diverged is no success, whatever it scored on the way.
+    found = measured(evals=evals, validations=validations, state={"status": "diverged"})
+    assert (found["steps_to_target"], found["seconds_to_target"]) == (np.inf, np.inf)
 
 
 def test_the_norm_is_the_mean_over_steps_and_a_clipped_step_has_a_coefficient_below_one():

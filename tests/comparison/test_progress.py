@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from gradcli.comparison.live import RunningTrial
 from gradcli.comparison.progress import progress
-from gradcli.comparison.results import RunningTrial
 from gradcli.comparison.trials import TrialSnapshot
 
 

@@ -53,6 +53,14 @@ def test_a_comparison_says_where_it_is_and_not_where_it_was(stored):
     assert stored.state["info"]["path"] != str(stored.path)
 
 
+def test_a_comparison_of_an_older_version_keeps_its_target_and_times_the_ends_of_epochs(stored):
+    found = TrialStore(stored).summarise("finished", 1.0)
+    assert found.info.target_score == 0.9
+    assert found.target.origin == ""
+    assert {arm.seeds for arm in found.target.steps.arms} == {2}
+    assert found.target.steps.seeds_needed == 4
+
+
 def test_a_call_is_noted_here_and_on_the_disk(stored):
     store = TrialStore(stored)
     info = store.begin_call("serial", 3, 5)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gradcli.comparison import trials
+from gradcli.comparison.live import SERIES
 from gradcli.comparison.protocol import Outcome, Trial
-from gradcli.comparison.results import SERIES
 from gradcli.records import (
     ACCURACY,
     DataInfo,
@@ -17,6 +17,7 @@ from gradcli.records import (
     ParameterInfo,
     RunInfo,
     StepRecords,
+    ValidationRecord,
     packed_scores,
 )
 from gradcli.runs import RunWriter, load_run
@@ -134,6 +135,50 @@ def test_the_result_of_a_measuring_trial(make_run):
     assert found.measured["steps_per_second"] == 10.0
     assert (found.arm, found.optimizer, found.run, found.error) == ("a", "sgd", "there", "")
     assert (found.id, found.learning_rate, found.seed) == ("one", 0.1, 5)
+
+
+def test_validations_within_epochs_and_evaluations_make_one_curve(make_run):
+    run = make_run(
+        "finished",
+        steps(1, 40),
+        ValidationRecord(10, 500, 0.6, 0.5),
+        evaluation(20, "val", 0.7),
+        ValidationRecord(30, 500, 0.8, 1.5),
+        evaluation(40, "val", 0.75),
+        evaluation(40, "test", 0.99),
+    )
+    assert [(one.step, one.score) for one in trials.validations(run)] == [
+        (10, 0.6), (20, 0.7), (30, 0.8), (40, 0.75),
+    ]  # fmt: skip
+    assert result_of(run).timed_on == 500
+
+
+def test_scores_of_a_sample_are_not_mixed_with_those_of_the_whole_split(make_run):
+    run = make_run(
+        "finished",
+        steps(1, 40),
+        ValidationRecord(20, 100, 0.71, 0.5),
+        evaluation(20, "val", 0.9),
+        ValidationRecord(40, 100, 0.75, 1.5),
+        evaluation(40, "val", 0.9),
+    )
+    assert [(one.step, one.score) for one in trials.validations(run)] == [(20, 0.71), (40, 0.75)]
+    assert result_of(run).timed_on == 100
+
+
+@pytest.mark.parametrize(
+    ("scores", "early"),
+    [
+        ({10: 0.6, 20: 0.9, 30: 0.95, 40: 0.97}, 0.9),  # 20 is the first of 40 after a third
+        ({10: 0.9, 20: 0.8, 30: 0.95, 40: 0.97}, 0.9),  # the best until then
+        ({40: 0.97}, 0.97),
+        ({20: math.nan, 40: 0.97}, math.nan),
+    ],
+)
+def test_how_good_a_trial_was_early(make_run, scores, early):
+    evaluations = [evaluation(step, "val", score) for step, score in scores.items()]
+    run = make_run("finished", steps(1, 40), *evaluations)
+    assert trials.outcome(run).early == pytest.approx(early, nan_ok=True)
 
 
 def test_the_test_split_of_a_tuning_trial_does_not_count(make_run):

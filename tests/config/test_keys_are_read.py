@@ -20,7 +20,8 @@ from gradcli.config.schema import (
     TrainConfig,
     check_limits,
 )
-from gradcli.workflows import compare, planning
+from gradcli.workflows import compare
+from gradcli.workflows.comparing import planning
 
 SMALL = ("data=mnist5k", "max_steps=1", "model.hidden=[4]", "device=cpu")
 

@@ -78,6 +78,19 @@ def test_in_order_is_the_order_of_the_split(split):
     assert torch.equal(targets, split.targets)
 
 
+def test_a_sample_is_always_the_same_examples_in_the_order_of_the_split(split):
+    split = Split(split.inputs, torch.arange(len(split)))
+    source = batches(split)
+    seen = [(i.clone(), t.clone()) for i, t in source.sample(20).in_order()]
+    inputs, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    assert [len(i) for i, _ in seen] == [16, 4]
+    assert targets.tolist() == sorted(epoch_order(53, 0, 0)[:20].tolist())
+    assert torch.equal(inputs, torch.cat([source.gather(targets[:16])[0].clone(),
+                                          source.gather(targets[16:])[0].clone()]))  # fmt: skip
+    assert torch.equal(torch.cat([t.clone() for _, t in source.in_order()]), split.targets)
+    assert source.sample(53) is source.sample(100) is source
+
+
 @pytest.mark.parametrize(("batch_size", "steps"), [(16, 3), (53, 1), (1, 53), (52, 1)])
 def test_drop_last_leaves_only_whole_batches(split, batch_size, steps):
     assert batches(split, batch_size=batch_size, drop_last=True).steps_per_epoch == steps

@@ -20,7 +20,7 @@ from gradcli.engines.worker import _request
 from gradcli.errors import UserError
 from gradcli.runs import load_run
 from gradcli.system.paths import Paths
-from gradcli.workflows.planning import plan_comparison
+from gradcli.workflows.comparing.planning import plan_comparison
 
 MANY_STEPS = "epochs=100000"
 

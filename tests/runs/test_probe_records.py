@@ -18,6 +18,7 @@ from gradcli.records import (
     RunInfo,
     SetupRecord,
     TensorRange,
+    ValidationRecord,
 )
 from gradcli.runs import (
     RunWriter,
@@ -97,6 +98,19 @@ def test_probe_records_come_back_beside_those_of_layers(writer):
     run = load_run(writer.directory)
     assert repr(run.probe_records) == repr((NOISE, REFUSED))
     assert [record.step for record in run.layer_records] == [1, 1]
+
+
+def test_validations_come_back_and_are_no_evaluations(writer):
+    made = [
+        ValidationRecord(11, 500, 0.9, 1.5),
+        ValidationRecord(21, 500, math.nan, 2.5),
+    ]
+    for record in (made[0], LAYER, made[1], NOISE):
+        writer.write(record)
+    run = load_run(writer.directory)
+    assert repr(run.validations) == repr(tuple(made))
+    assert run.evals == ()
+    assert not run.damage
 
 
 def test_a_run_without_probes_has_no_records(writer):

@@ -6,17 +6,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from gradcli.comparison.live import ArmProgress, ComparisonProgress, GridCell, RunningTrial
 from gradcli.comparison.results import (
     ArmInfo,
-    ArmProgress,
     ComparisonInfo,
-    ComparisonProgress,
     ComparisonSummary,
-    GridCell,
     GridResult,
     ProtocolInfo,
     RankedArm,
-    RunningTrial,
     TrialResult,
 )
 from gradcli.comparison.verdicts import LearningRateSensitivity, PairResult, Selection, Summary
@@ -299,6 +296,7 @@ def make_progress(make_arm_progress) -> Callable[..., ComparisonProgress]:
             "trials_total": 24,
             "seconds_elapsed": 30.0,
             "seconds_left": 10.0,
+            "target_score": 0.97,
         }
         return ComparisonProgress(**(values | changes))
 

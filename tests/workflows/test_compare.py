@@ -18,8 +18,8 @@ import pytest
 import torch
 
 import gradcli
+from gradcli.comparison.live import SERIES
 from gradcli.comparison.plan import plan_from_json
-from gradcli.comparison.results import SERIES
 from gradcli.comparison.statistics import summarise_scores
 from gradcli.comparison.trial_store import TrialStore, winner_command
 from gradcli.errors import UserError
@@ -80,6 +80,8 @@ def table(summary):
             for trial in summary.trials
         ),
         summary.failed,
+        summary.info.target_score,
+        summary.target,
         summary.halving,
         tuple(
             None if trial.example_scores is None else trial.example_scores.tobytes()
@@ -186,6 +188,28 @@ def test_trials_that_did_not_record_it_are_tested_over_seeds_alone(undisturbed, 
     assert (pair.tested_on, pair.examples, pair.difference) == ("seeds", 0, known.difference)
     cautions = [one.code for one in summary.warnings]
     assert ("seeds-only" in cautions) == (pair.verdict != "tie")
+
+
+def test_the_tuning_sets_the_target_and_only_trials_that_measure_look_for_it(undisturbed):
+    summary = undisturbed.summary
+    early = []
+    for trial in summary.trials:
+        run = undisturbed.run(trial)
+        assert [one.step for one in run.validations] == ([11] if trial.stage == "measuring" else [])
+        (chosen,) = {cell.learning_rate for cell in summary.tuning
+                     if cell.chosen and cell.arm == trial.arm}  # fmt: skip
+        if trial.stage == "tuning" and trial.learning_rate == chosen:
+            early.append(trial.val_score)  # there is one evaluation, at the end
+    assert summary.target.origin == "tuning"
+    assert summary.info.target_score == pytest.approx(min(early), abs=0.001)
+    assert summary.info.target_score <= min(early)
+    for trial in summary.trials:
+        if trial.stage == "measuring":
+            run = undisturbed.run(trial)
+            scores = {one.step: one.score for one in (*run.validations, run.evals[0])}
+            reached = [step for step in (11, 12) if scores[step] >= summary.info.target_score]
+            assert trial.measured["steps_to_target"] == min(reached, default=np.inf)
+            assert trial.timed_on == 500
 
 
 def test_all_arms_of_a_seed_begin_alike(undisturbed):

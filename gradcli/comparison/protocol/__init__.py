@@ -20,7 +20,7 @@ from gradcli.comparison.protocol.arms import (
     with_rate,
     with_value,
 )
-from gradcli.comparison.protocol.tuning import Outcome
+from gradcli.comparison.protocol.tuning import Outcome, Outcomes
 
 __all__ = [
     "LEARNING_RATE",
@@ -31,6 +31,7 @@ __all__ = [
     "EarlierChoice",
     "Grid",
     "Outcome",
+    "Outcomes",
     "Protocol",
     "Trial",
     "advance",

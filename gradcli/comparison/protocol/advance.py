@@ -15,8 +15,9 @@ which trials end does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from gradcli.comparison.protocol.arms import Arm, Candidate, Trial, make_trial
 from gradcli.comparison.protocol.tuning import (
@@ -88,11 +89,8 @@ class ArmState:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials known so far, each once."""
-        found: dict[str, Trial] = {}
-        earlier = (trial for one in self.earlier for trial in one.measuring)
-        for trial in (*self.tuning, *self.measuring, *earlier):
-            found.setdefault(trial.id, trial)
-        return tuple(found.values())
+        earlier = (one.measuring for one in self.earlier)
+        return _each_once((self.tuning, self.measuring, *earlier))
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -182,13 +180,10 @@ def _state(
                 for count, one in choices
             )
     # The whole budget first: it answers what was asked.
-    to_measure = {
-        trial.id: trial
-        for trials in (measuring, *(one.measuring for one in reversed(earlier)))
-        for trial in trials
-        if not has_ended(trial, outcomes)
-    }
-    wanted = tuning.wanted or tuple((trial, None) for trial in to_measure.values())
+    to_measure = _each_once((measuring, *(one.measuring for one in reversed(earlier))))
+    wanted = tuning.wanted or tuple(
+        (trial, None) for trial in to_measure if not has_ended(trial, outcomes)
+    )
     stage: ArmStage
     if not tuning.is_done:
         stage = tuning_stage
@@ -209,6 +204,14 @@ def _state(
         lacks=lacks,
         tried=() if tuning.wanted else tuple(map(tuning.tried, tuning.candidates)),
     )
+
+
+def _each_once(groups: Iterable[Sequence[Trial]]) -> tuple[Trial, ...]:
+    """Return the trials of all groups; one that is in several is that of the first."""
+    found: dict[str, Trial] = {}
+    for trial in chain.from_iterable(groups):
+        found.setdefault(trial.id, trial)
+    return tuple(found.values())
 
 
 def _measuring(

@@ -27,6 +27,9 @@ class Outcome:
     unless finished."""
     rungs: Mapping[int, float] = field(default_factory=dict)
     """The merit at the steps at which it paused."""
+    early: float = math.nan
+    """The best merit of its evaluations up to the first one after a third of its steps; NaN unless
+    finished."""
 
 
 Outcomes = Mapping[str, Outcome]

@@ -26,7 +26,12 @@ from gradcli.comparison.statistics.seeds_needed import (
     seeds_to_separate,
     separable_effect,
 )
-from gradcli.comparison.statistics.target_times import median_time, time_to_target
+from gradcli.comparison.statistics.target_times import (
+    median_interval,
+    median_time,
+    time_to_target,
+)
+from gradcli.comparison.statistics.time_tests import compare_times, rank_sum_p
 
 __all__ = [
     "DIVERGED",
@@ -36,12 +41,15 @@ __all__ = [
     "ScoreComparison",
     "ScoresByExample",
     "compare_arms",
+    "compare_times",
     "holm",
     "key_sensitivity",
     "learning_rate_sensitivity",
+    "median_interval",
     "median_time",
     "power",
     "rank_arms",
+    "rank_sum_p",
     "seeds_to_separate",
     "separable_effect",
     "summarise_scores",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from gradcli.comparison.results import ComparisonInfo, RunningTrial, TrialResult
+from gradcli.comparison.live import RunningTrial
+from gradcli.comparison.results import ComparisonInfo, TrialResult
 from gradcli.notation import numbers
 from gradcli.views.heading import describe_data
 

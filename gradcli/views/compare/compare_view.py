@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gradcli.comparison.results import (
-    ComparisonInfo,
-    ComparisonProgress,
-    ComparisonSummary,
-    TrialResult,
-)
+from gradcli.comparison.live import ComparisonProgress
+from gradcli.comparison.results import ComparisonInfo, ComparisonSummary, TrialResult
 
 
 class CompareView(Protocol):

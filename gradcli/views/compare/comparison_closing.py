@@ -15,13 +15,14 @@ from itertools import chain
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.comparison.groups import answering_first
-from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
+from gradcli.comparison.live import GridCell
+from gradcli.comparison.results import ComparisonSummary, RankedArm
 from gradcli.comparison.verdicts import PairResult
 from gradcli.notation import numbers
 from gradcli.records import Metric
 from gradcli.views.compare.arm_columns import arm_names, selection_columns
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
-from gradcli.views.compare.column_cells import partly_reached, reported_columns
+from gradcli.views.compare.column_cells import reported_columns
 from gradcli.views.compare.rate_strip import heat_strips, short_validation
 from gradcli.views.compare.search_sentences import (
     ends_to_widen,
@@ -29,6 +30,7 @@ from gradcli.views.compare.search_sentences import (
     what_keys_decide,
 )
 from gradcli.views.compare.search_tables import search_tables
+from gradcli.views.compare.target_table import soonest, target_columns, target_remarks
 from gradcli.views.compare.verdict_sentences import (
     best_at_an_end,
     example_worth,
@@ -93,8 +95,12 @@ class _ComparisonClosingScreen:
         elif summary.tuning:
             yield from _tuning(summary, options)
             yield ""
+        if summary.target is not None:
+            yield _table(target_columns(summary, summary.target), options)
+            yield ""
         yield from _verdicts(summary, all_pairs=self._all_pairs)
         yield from _search_result(summary)
+        yield from _soonest(summary)
         yield from _remarks(summary)
         yield ""
         yield from _commands(summary)
@@ -127,11 +133,20 @@ def _ranking(summary: ComparisonSummary) -> list[Column]:
         ),
         Column("std", [numbers.score(arm.test_score.std) for arm in arms], rank=2),
         Column("seeds", [f"{arm.test_score.count}" for arm in arms], rank=3, align="right"),
-        *reported_columns(arms, summary.info.target_score),
+        *_reported(summary),
     ]
     if any(lost):
         columns.append(Column("trials", lost, styles="red", above="lost"))
     return columns
+
+
+def _reported(summary: ComparisonSummary) -> list[Column]:
+    """Lay out the columns that every comparison reports; those of the target have their table."""
+    target = summary.info.target_score
+    columns = reported_columns(summary.ranking, target)
+    if summary.target is None:
+        return columns
+    return [column for column in columns if column.title != f"to {target:g}"]
 
 
 def _further(arms: Sequence[RankedArm]) -> list[Column]:
@@ -264,6 +279,12 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
         yield Labelled("", Text(f"p is corrected for {pairs} (Holm).", TITLE))
 
 
+def _soonest(summary: ComparisonSummary) -> Iterator[RenderableType]:
+    """Say which arms reach the target sooner than others."""
+    if summary.target is not None:
+        yield from _paragraphs("soonest", [" ".join(soonest(summary.target.steps))], "")
+
+
 def _over(pairs: Sequence[PairResult]) -> str:
     """Say what the intervals of pairs are over."""
     with_examples = {pair.tested_on == "seeds-and-examples" for pair in pairs if pair.seeds > 1}
@@ -292,7 +313,7 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
         rest = numbers.count(len(failures) - MOST_FAILURES, "more failed trial")
         failures[MOST_FAILURES:] = [f"and {rest}"]
     yield from _paragraphs("failed", failures, "red")
-    yield from _paragraphs("target", partly_reached(summary), "")
+    yield from _paragraphs("target", target_remarks(summary), "")
     if summary.halving is not None:
         yield Labelled("halving", Text(halving_result(summary.halving)))
     counts = Counter(one.status for one in summary.trials)

@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from gradcli.comparison.results import ArmProgress, ComparisonInfo, ComparisonProgress, RunningTrial
+from gradcli.comparison.live import ArmProgress, ComparisonProgress, RunningTrial
+from gradcli.comparison.results import ComparisonInfo
 from gradcli.comparison.verdicts import Summary
 from gradcli.notation import numbers
 from gradcli.records import Metric
@@ -77,6 +78,8 @@ def comparison_screen(
         width: of the terminal, in cells.
         height: of the terminal, in lines.
     """
+    if progress is not None:
+        info = replace(info, target_score=progress.target_score)
     inner = width - len(MARGIN)
     lines = _heading(info, inner)
     if progress is None:

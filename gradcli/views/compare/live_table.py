@@ -10,12 +10,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from gradcli.comparison.results import (
-    ComparisonInfo,
-    ComparisonProgress,
-    ComparisonSummary,
-    TrialResult,
-)
+from gradcli.comparison.live import ComparisonProgress
+from gradcli.comparison.results import ComparisonInfo, ComparisonSummary, TrialResult
 from gradcli.notation import numbers
 from gradcli.views.compare.arm_phrases import describe_failure
 from gradcli.views.compare.comparison_screen import comparison_screen

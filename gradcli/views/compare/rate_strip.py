@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcli.comparison.results import GridCell, TrialStatus
+from gradcli.comparison.live import GridCell
+from gradcli.comparison.results import TrialStatus
 from gradcli.notation import numbers
 from gradcli.records import Doubles, Metric
 from gradcli.views.sparkline import LEVELS, sparklines

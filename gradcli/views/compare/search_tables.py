@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from gradcli.comparison.results import ComparisonSummary, GridCell, RankedArm
+from gradcli.comparison.live import GridCell
+from gradcli.comparison.results import ComparisonSummary, RankedArm
 from gradcli.comparison.search import Range
 from gradcli.comparison.verdicts import BudgetResult, KeySensitivity
 from gradcli.notation import numbers

@@ -8,12 +8,8 @@ from __future__ import annotations
 import math
 from typing import TextIO
 
-from gradcli.comparison.results import (
-    ComparisonInfo,
-    ComparisonProgress,
-    ComparisonSummary,
-    TrialResult,
-)
+from gradcli.comparison.live import ComparisonProgress
+from gradcli.comparison.results import ComparisonInfo, ComparisonSummary, TrialResult
 from gradcli.notation import numbers
 from gradcli.records import ACCURACY
 from gradcli.views.compare.arm_phrases import (

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from gradcli.comparison.groups import arms_without_scores, ranked_names, tied_groups
 from gradcli.comparison.results import Halving, RankedArm
-from gradcli.comparison.verdicts import ComparisonWarning, ConfidenceInterval, PairResult
+from gradcli.comparison.verdicts import (
+    ArmTimes,
+    ComparisonWarning,
+    ConfidenceInterval,
+    PairResult,
+)
 from gradcli.notation import numbers
 from gradcli.records import DataInfo, Metric
 
@@ -79,17 +84,17 @@ def grouped_verdicts(pairs: Sequence[PairResult]) -> list[tuple[str, str]]:
             if (pair.verdict == "a" and pair.a == name) or (pair.verdict == "b" and pair.b == name)
         ]
         if worse:
-            lines.append((name, f"better than {_listed(worse)}"))
+            lines.append((name, f"better than {listed(worse)}"))
     for group in tied_groups(pairs):
         inside = [pair for pair in pairs if pair.a in group and pair.b in group]
-        lines.append((_listed(group), f"cannot be told apart{_at_most(inside)}"))
+        lines.append((listed(group), f"cannot be told apart{_at_most(inside)}"))
     unscored = arms_without_scores(pairs)
     if unscored:
-        lines.append((_listed(unscored), "no score, so no verdict"))
+        lines.append((listed(unscored), "no score, so no verdict"))
     return lines
 
 
-def ranked_sets(arms: Sequence[RankedArm]) -> str:
+def ranked_sets(arms: Sequence[RankedArm | ArmTimes]) -> str:
     """Say in one sentence what the verdicts leave of the ranking: sets, not places.
 
     Empty if they overlap: then `grouped_verdicts` says which arms tie.
@@ -147,7 +152,7 @@ def warning_sentences(warnings: Sequence[ComparisonWarning]) -> list[str]:
     sentences = []
     for (_, said), arms in arms_of.items():
         if len(arms) > 1:
-            sentences.append(f"{_listed(arms)}: each {said}")
+            sentences.append(f"{listed(arms)}: each {said}")
         else:
             sentences.append(f"{arms[0]} {said}".strip())
     return sentences
@@ -160,7 +165,7 @@ def best_at_an_end(arms: Sequence[str]) -> list[str]:
     if len(arms) == 1:
         return [f"{arms[0]} did best at an end of its learning rates: a better one may lie beyond."]
     return [
-        f"{_listed(arms)} did best at an end of their learning rates: better ones may lie beyond."
+        f"{listed(arms)} did best at an end of their learning rates: better ones may lie beyond."
     ]
 
 
@@ -183,7 +188,8 @@ def halving_result(halving: Halving) -> str:
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Write names as one would list them: a, b and c."""
     *rest, last = names
     return f"{', '.join(rest)} and {last}" if rest else last
 

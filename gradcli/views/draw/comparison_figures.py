@@ -34,6 +34,8 @@ from gradcli.views.draw.run_figures import (
     mean_by_bin,
 )
 from gradcli.views.draw.saving import save_figure
+from gradcli.views.draw.search_figure import drawn_searches, search_figure
+from gradcli.views.draw.target_figure import target_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +50,6 @@ LOSS_BINS = 120
 """Few enough for a bin's mean to be smooth."""
 FEW_MARKERS = 8
 """Of a line that has a point per bin."""
-SEEDS_BESIDE = 0.08
-"""Between the marks of two seeds, of the distance between two arms."""
 
 
 def plot_comparison(
@@ -59,21 +59,24 @@ def plot_comparison(
 
     Args:
         folder: an existing folder.
-        summary: of the comparison. Without tuning, `learning_rates.png` is left out; if no trial
-            reached the target, so is `time_to_target.png`.
+        summary: of the comparison. Without tuning, `learning_rates.png` is left out; of a search
+            there is `search.png` instead; if no trial reached the target, there is no
+            `time_to_target.png`.
         trials: the records of its trials, in any order; arrays may be memory-mapped. If no trial
-            has been measured, only `learning_rates.png` is drawn.
+            has been measured, only `learning_rates.png` or `search.png` is drawn.
     """
     measured = _by_arm(summary, trials)
     pictures: dict[str, Figure] = {}
     if measured:
         pictures["learning_curves.png"] = _curves_figure(summary, measured)
-    if summary.tuning:
+    if summary.info.search and (searches := drawn_searches(summary)):
+        pictures["search.png"] = search_figure(searches, summary.info.metric, subject(summary))
+    elif summary.tuning and not summary.info.search:
         pictures["learning_rates.png"] = learning_rates_figure(summary)
     if measured:
         pictures["gradient_norms.png"] = _norms_figure(summary, measured)
         if any(math.isfinite(one.measured["steps_to_target"]) for one in summary.trials):
-            pictures["time_to_target.png"] = _target_figure(summary)
+            pictures["time_to_target.png"] = target_figure(summary)
     for name, figure in pictures.items():
         save_figure(figure, folder / name)
     return [folder / name for name in pictures]
@@ -269,61 +272,3 @@ def _norms_figure(summary: ComparisonSummary, measured: dict[str, list[TrialReco
     seed = next(iter(first.values())).trial.seed
     figure.suptitle(f"Gradient norms by layer{best}, seed {seed}: {subject(summary)}", size=10)
     return figure
-
-
-# Time to the target --------------------------------------------------------------------------
-
-
-def _target_figure(summary: ComparisonSummary) -> Figure:
-    """Draw the steps and the seconds to the target: a mark per seed, and a bar at the median."""
-    figure = blank_figure(1.6 + 0.45 * len(summary.ranking))
-    left, right = figure.subplots(1, 2, sharey=True)
-    _times(left, summary, "steps_to_target")
-    left.set_xlabel("training steps")
-    whole_steps(left)
-    _times(right, summary, "seconds_to_target")
-    right.set_xlabel("seconds in training steps, on a shared machine")
-    left.set_yticks(range(len(summary.ranking)), [arm.name for arm in summary.ranking])
-    left.set_ylim(len(summary.ranking) - 0.5, -0.5)
-    goal = f"a validation {summary.info.metric.name} of {summary.info.target_score:g}"
-    figure.suptitle(f"To {goal}, each seed and median: {subject(summary)}", fontsize="medium")
-    return figure
-
-
-def _times(axes: Axes, summary: ComparisonSummary, what: str) -> None:
-    latest = 0.0
-    for row, arm in enumerate(summary.ranking):
-        drawn = look(summary, arm.name)
-        times = _times_of(summary, arm.name, what)
-        reached = times[np.isfinite(times)]
-        latest = max(latest, float(np.max(reached, initial=0.0)))
-        median = arm.measured[what]
-        if math.isfinite(median):
-            axes.vlines(median, row - 0.35, row + 0.35, color=drawn.color, linewidth=3)
-        # Seeds are evaluated at the same steps: side by side they can be counted.
-        beside = row + SEEDS_BESIDE * (np.arange(len(reached)) - (len(reached) - 1) / 2)
-        axes.plot(reached, beside, drawn.marker, color=drawn.color, markersize=5, alpha=0.7)
-        late = int(np.isposinf(times).sum())
-        if late:
-            axes.annotate(
-                f"{late} of {len(times)} never",
-                (0.98, row),
-                xycoords=axes.get_yaxis_transform(),
-                ha="right",
-                va="center",
-                color=drawn.color,
-            )
-    axes.set_xlim(0, latest * (1.6 if axes.texts else 1.08))
-    axes.grid(alpha=0.3, axis="x")
-
-
-def _times_of(summary: ComparisonSummary, arm: str, what: str) -> Doubles:
-    """Return the times of an arm's measuring trials; infinite if the target was not reached."""
-    return np.array(
-        [
-            one.measured[what]
-            for one in summary.trials
-            if one.arm == arm and one.stage == "measuring"
-        ],
-        dtype=np.float64,
-    )

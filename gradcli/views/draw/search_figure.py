@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from gradcli.comparison.results import ComparisonSummary, GridResult, TrialStatus
 from gradcli.comparison.search import Range, Setting
 from gradcli.notation.panels import whole_steps
 from gradcli.records import Doubles, Metric
@@ -36,6 +37,14 @@ _DIVERGED_HEIGHT = 0.06
 """Of a panel, where scores are worst."""
 
 
+#: A failed trial has no score to draw.
+_DRAWN_STATUSES: dict[TrialStatus, Literal["finished", "stopped", "diverged"]] = {
+    "finished": "finished",
+    "stopped": "stopped",
+    "diverged": "diverged",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DrawnSearch:
     """The search of one arm, as it is drawn; settings are in the order of their proposal."""
@@ -50,6 +59,40 @@ class DrawnSearch:
     statuses: tuple[Literal["finished", "stopped", "diverged"], ...]
     chosen: int | None
     """The place of the chosen setting."""
+
+
+def drawn_searches(summary: ComparisonSummary) -> list[DrawnSearch]:
+    """Return the searches of a comparison, the best arm first, without what has not ended."""
+    places = {arm.name: place for place, arm in enumerate(summary.info.arms)}
+    found = []
+    for arm in summary.ranking:
+        tried = [
+            one for one in summary.tuning if one.arm == arm.name and one.status in _DRAWN_STATUSES
+        ]
+        settings = [one.setting for one in tried]
+        if tried:
+            found.append(
+                DrawnSearch(
+                    name=arm.name,
+                    place=places[arm.name],
+                    ranges=summary.info.arms[places[arm.name]].ranges,
+                    settings=tuple(settings),
+                    scores=tuple(_score(summary, one) for one in tried),
+                    statuses=tuple(_DRAWN_STATUSES[one.status] for one in tried),
+                    chosen=settings.index(arm.setting) if arm.setting in settings else None,
+                )
+            )
+    return found
+
+
+def _score(summary: ComparisonSummary, tried: GridResult) -> float:
+    """Return the mean score of what was tried, where it was stopped if it was."""
+    scores = [
+        one.val_score
+        for one in summary.trials
+        if (one.arm, one.setting, one.stage) == (tried.arm, tried.setting, "tuning")
+    ]
+    return tried.val_score if tried.status != "stopped" or not scores else float(np.mean(scores))
 
 
 def search_figure(searches: Sequence[DrawnSearch], metric: Metric, subject: str) -> Figure:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ComparisonSummary,
         GridResult,
         RankedArm,
+        TargetSummary,
         TrialResult,
     )
     from gradcli.comparison.verdicts import BudgetResult, PairResult, Summary
@@ -55,6 +56,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "pairs": [_pair(pair) for pair in summary.pairs],
         "groups": tied_groups(summary.pairs),
         "cautions": [asdict(warning) for warning in summary.warnings],
+        "target_ranking": None if summary.target is None else _target_ranking(summary.target),
         "tuning": [_grid_result(result, info.metric) for result in summary.tuning],
         "halving": asdict(summary.halving) if summary.halving else None,
         "trials": [_trial(trial, info.metric) for trial in summary.trials],
@@ -160,6 +162,22 @@ def _pair(pair: PairResult) -> dict[str, Any]:
     }
 
 
+def _target_ranking(target: TargetSummary) -> dict[str, Any]:
+    """Return which arms reach the target sooner than others."""
+    steps = target.steps
+    arms = [
+        {"arm" if key == "name" else key: value for key, value in asdict(arm).items()}
+        for arm in steps.arms
+    ]
+    return {
+        "origin": target.origin or None,
+        "examples": target.examples,
+        "arms": arms,
+        "pairs": [asdict(pair) for pair in steps.pairs],
+        "seeds_needed": steps.seeds_needed,
+    }
+
+
 def _grid_result(result: GridResult, metric: Metric) -> dict[str, Any]:
     return {
         "arm": result.arm,
@@ -177,7 +195,8 @@ def _trial(trial: TrialResult, metric: Metric) -> dict[str, Any]:
     """Return everything known about a trial; its learning rate is `lr`, as everywhere."""
     values = asdict(trial)
     learning_rate, setting = values.pop("learning_rate"), dict(values.pop("setting"))
-    del values["measured"], values["example_scores"], values["further"]
+    for name in ("measured", "example_scores", "further", "timed_on"):
+        del values[name]
     scores = scores_json(metric, val=values.pop("val_score"), test=values.pop("test_score"))
     return {
         "id": values.pop("id"),

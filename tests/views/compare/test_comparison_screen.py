@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from gradcli.comparison.results import GridCell
+from gradcli.comparison.live import GridCell
 from gradcli.notation import numbers
 from gradcli.records import ACCURACY, Metric
 from gradcli.views.compare.column_cells import written

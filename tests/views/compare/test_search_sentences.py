@@ -1,11 +1,16 @@
 """What is said of the keys of a search."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from gradcli.comparison.verdicts import KeySensitivity, SearchSensitivity
-from gradcli.views.compare.search_sentences import ends_to_widen, what_keys_decide
+from gradcli.comparison.verdicts import BudgetResult, KeySensitivity, SearchSensitivity
+from gradcli.views.compare.search_sentences import (
+    ends_to_widen,
+    what_budgets_say,
+    what_keys_decide,
+)
 
 
 def sensitivity(*keys, settings=16, unknown=""):
@@ -53,16 +58,63 @@ def test_what_cannot_be_said_is_not_said(settings, keys, unknown, said):
     nothing = [(key, math.nan, math.nan) for key in keys]
     found = sensitivity(*nothing, settings=settings, unknown=unknown)
     assert said in what_keys_decide(found)
-    assert ends_to_widen(found) == []
+
+
+@pytest.mark.parametrize(("position", "end"), [(0.04, "lower"), (0.97, "upper")])
+def test_a_range_may_end_too_early_for_a_key_that_did_best_there(make_comparison, position, end):
+    key = KeySensitivity("lr", 0.8, 0.002, (0.01, 0.02), 0.018, position)
+    arm = replace(
+        make_comparison().ranking[0],
+        name="adam",
+        search_sensitivity=SearchSensitivity(16, (key, replace(key, key="weight_decay")), ""),
+        setting_at_edge=("lr",),
+    )
+    (said,) = ends_to_widen(arm)
+    assert said.startswith(f"The best lr of adam, 0.018, is near the {end} end of its range")
+    assert ends_to_widen(replace(arm, setting_at_edge=())) == []
+    assert ends_to_widen(replace(arm, search_sensitivity=None)) == []
+
+
+def at_budgets(make_comparison, *leading):
+    """A ranking whose arms a, b, c may be first as `leading` says for 4, 8, ... settings."""
+    some = make_comparison().ranking[0]
+    return [
+        replace(
+            some,
+            name=name,
+            by_budget=tuple(
+                BudgetResult(
+                    settings=4 * 2**place,
+                    setting=(),
+                    test_score=some.test_score,
+                    val_score=some.val_score,
+                    places=(1, 3) if name in first else (2, 3),
+                )
+                for place, first in enumerate(leading)
+            ),
+        )
+        for name in "abc"
+    ]
 
 
 @pytest.mark.parametrize(
-    ("position", "p", "end"),
-    [(0.04, 0.002, "lower"), (0.97, 0.002, "upper"), (0.5, 0.002, None), (0.97, 0.3, None)],
+    ("leading", "said"),
+    [
+        (("a", "a", "a"), "The same with 4, 8 and 16 settings: a leads."),
+        (("ab", "ab"), "The same with 4 and 8 settings: a and b lead and tie."),
+        (("abc", "abc"), "The same with 4 and 8 settings: no arm can be told from all others."),
+        (
+            ("a", "ab", "b"),
+            "The budget decides: with 4, a leads; with 8, a and b lead and tie; "
+            "with 16, b leads (settings tried with each).",
+        ),
+    ],
 )
-def test_a_range_may_end_too_early_if_its_key_decides(position, p, end):
-    key = KeySensitivity("lr", 0.8, p, (0.01, 0.02), 0.018, position)
-    said = ends_to_widen(SearchSensitivity(16, (key,), ""))
-    assert len(said) == (end is not None)
-    if end:
-        assert said[0].startswith(f"The best lr, 0.018, is near the {end} end of its range")
+def test_it_says_whether_the_budget_decides_who_leads(make_comparison, leading, said):
+    assert what_budgets_say(at_budgets(make_comparison, *leading)) == [said]
+
+
+def test_one_budget_or_one_arm_says_nothing_of_budgets(make_comparison):
+    assert what_budgets_say(at_budgets(make_comparison, "a")) == []
+    assert what_budgets_say(at_budgets(make_comparison, "a", "a")[:1]) == []
+    assert what_budgets_say(make_comparison().ranking) == []

@@ -18,6 +18,7 @@ from gradcli.views.draw.comparison_figures import (
     score_curves,
 )
 from gradcli.views.draw.learning_rate_figure import learning_rates_figure
+from gradcli.views.draw.target_figure import target_figure
 
 NEVER = {"steps_to_target": math.inf, "seconds_to_target": math.inf}
 ALL = ["learning_curves.png", "learning_rates.png", "gradient_norms.png", "time_to_target.png"]
@@ -132,7 +133,7 @@ def draw_arms(make_comparison, make_comparison_info, make_records):
             summary,
             comparison_figures._curves_figure(summary, measured),
             learning_rates_figure(summary),
-            comparison_figures._target_figure(summary),
+            target_figure(summary),
         )
 
     return draw

@@ -10,7 +10,7 @@ from gradcli.comparison.protocol import Arm, ArmSearch, config_key, searched_key
 from gradcli.comparison.results import SearchInfo
 from gradcli.comparison.search import Range, Scale, Searcher
 from gradcli.config import ComposedArm, ComposedComparison
-from gradcli.errors import UserError
+from gradcli.errors import UserError, nearest
 
 #: The shares of the settings after which a search is also measured.
 _EARLIER = (1 / 4, 1 / 2)
@@ -32,13 +32,7 @@ def plan_searches(
         searched = searched_keys(composed.searched, arm.optimizer)
         ranges = tuple(_range(arm, key, typed) for key, typed in searched.items() if _has(arm, key))
         if not ranges:
-            keys = " or ".join(searched)
-            raise UserError(
-                f"{arm.name} has no {keys}.",
-                where="--search",
-                choices=_numbers_of(arm)[:6],
-                hint=f"--search {next(iter(_numbers_of(arm)), 'lr')}",
-            )
+            raise _without_keys(arm, list(searched))
         lacking = [key for key in searched if not _has(arm, key)]
         if lacking:
             names = ", ".join(one.key for one in ranges)
@@ -75,6 +69,19 @@ def stored_searcher(composed: ComposedComparison) -> StoredSearcher:
     return StoredSearcher(section.option, section.target, section.arguments, composed.config.seed)
 
 
+def _without_keys(arm: ComposedArm, searched: Sequence[str]) -> UserError:
+    """Return the error for an arm that has none of the searched keys."""
+    known = _numbers_of(arm)
+    likely = [one for key in searched for one in nearest(key, known)]
+    also = "lr," if "lr" in known else ""
+    return UserError(
+        f"{arm.name} has no {' or '.join(searched)}.",
+        where="--search",
+        choices=likely or known[:6],
+        hint=f"--search {','.join(likely)}" if likely else f"--search {also}{','.join(searched)}",
+    )
+
+
 def _search(
     searcher: Searcher, ranges: tuple[Range, ...], settings: int, composed: ComposedComparison
 ) -> ArmSearch:
@@ -109,7 +116,7 @@ def _range(arm: ComposedArm, key: str, typed: str) -> Range:
                 raise ValueError("a range is written LOW..HIGH")
             scale: Scale = "log" if float(low) > 0 else "linear"
             if known:
-                scale = known["scale"]
+                scale = known.get("scale", scale)
             return Range(key, float(low), float(high), scale)
         if known is None:
             raise UserError(

@@ -13,6 +13,7 @@ from typing import Any
 from gradcli.comparison.plan import Plan
 from gradcli.comparison.protocol import Arm, ArmSearch, Protocol, grid_around
 from gradcli.comparison.results import ArmInfo, ComparisonInfo, ProtocolInfo
+from gradcli.comparison.target import TargetOrigin, TargetPlan
 from gradcli.config import (
     ComposedArm,
     ComposedComparison,
@@ -34,8 +35,8 @@ from gradcli.workflows.building import (
     model_name,
     trained_size,
 )
+from gradcli.workflows.comparing.search_planning import plan_searches, search_info, stored_searcher
 from gradcli.workflows.preflight import remarks_before_training
-from gradcli.workflows.search_planning import plan_searches, search_info, stored_searcher
 from gradcli.workflows.splits import augment_name, batch_size_of, steps_per_epoch_of
 
 
@@ -82,7 +83,7 @@ def plan_comparison(
     tuning_seeds = tuple(range(config.seed, first))
     seeds = tuple(range(first, first + protocol.seeds))
     rungs = tuple(sorted(protocol.rungs)) if protocol.halving and tunes else ()
-    target = protocol.target
+    given = protocol.target
     return Plan(
         info=ComparisonInfo(
             path="",
@@ -106,7 +107,7 @@ def plan_comparison(
                 widen_by=protocol.widen_by,
                 halving=bool(rungs),
             ),
-            target_score=dataset.target_score if target is None else target,
+            target_score=dataset.target_score if given is None else given,
             metric=dataset.objective.metric,
             augment=augment_name(shown),
             search=search,
@@ -129,7 +130,17 @@ def plan_comparison(
         searcher=stored_searcher(composed) if search else None,
         train_overrides=composed.overrides,
         remarks=tuple(dict.fromkeys(remarks)),
+        target=TargetPlan(_target_origin(given, dataset, tunes), validates=True),
     )
+
+
+def _target_origin(given: float | None, dataset: Dataset, tunes: bool) -> TargetOrigin:
+    """Return where the score that is timed comes from."""
+    if given is not None:
+        return "protocol"
+    if dataset.make_model is not None and not math.isnan(dataset.target_score):
+        return "problem"
+    return "tuning" if tunes else "data"
 
 
 def _arm(arm: ComposedArm, composed: ComposedComparison, dataset: Dataset) -> Arm:

@@ -131,6 +131,7 @@ class Study:
             directory=str(self._directory.trial_path(trial.id).absolute()),
             config=json.dumps(trial.config),  # JSON is YAML
             until=until,
+            validates=self._store.plan.target.validates and trial.stage == "measuring",
             data_dir=None if data_dir is None else str(self._paths.absolute(data_dir)),
             allow_import=self._paths.allow_import,
         )
@@ -206,7 +207,7 @@ class Study:
         self._view.progress(
             progress(
                 self._store.arms(),
-                self._info,
+                self._store.info,
                 snapshots,
                 self._curves,
                 seconds_elapsed=now - self._start,
