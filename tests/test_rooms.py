@@ -40,9 +40,9 @@ MAY_IMPORT = {
     "workflows": "comparison config data gradients inspection models objectives optim probes "
     "runs system training views",
     "engines": "comparison config data fast runs system workflows",
-    "api": "config data engines inspection runs shorthands system views workflows",
+    "api": "comparison config data engines inspection runs shorthands system views workflows",
     "cli": "comparison config engines inspection notation runs shorthands system views workflows",
-    "__init__": "api data inspection monitor runs workflows",
+    "__init__": "api comparison data inspection monitor runs workflows",
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}

@@ -35,7 +35,7 @@ from gradcli.config.targets import configured_rate, keywords
 from gradcli.data import Dataset, Split
 from gradcli.errors import UserError
 from gradcli.records import RunInfo, StepRecords
-from gradcli.system.paths import Paths
+from gradcli.system.paths import Paths, returning_to
 from gradcli.training import Trainer, multiplications
 from gradcli.views.find_lr.search_progress import SearchProgress
 from gradcli.views.train.train_view import TrainView
@@ -84,39 +84,40 @@ def find_learning_rate(
     """
     began = time.monotonic()
     rate = _rate_of(composed)
-    data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
-    dataset = obtain_data(composed.config.data, data_dir, view.download)
-    composed = composed.with_data(dataset.info.name)
-    for remark in remarks_before_training(composed, dataset):
-        view.note(remark)
-    stage = _Stage(composed, _thinned(dataset), paths.allow_import)
-    info, work = stage.described()
-    if steps is not None and steps > info.total_steps:
-        raise UserError(
-            f"The training has {info.total_steps:,} steps, so a rehearsal cannot have {steps:,}.",
-            where="--steps",
-            hint=f"--steps {info.total_steps}",
+    with returning_to(paths.started_in):
+        data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
+        dataset = obtain_data(composed.config.data, data_dir, view.download)
+        composed = composed.with_data(dataset.info.name)
+        for remark in remarks_before_training(composed, dataset):
+            view.note(remark)
+        stage = _Stage(composed, _thinned(dataset), paths.allow_import)
+        info, work = stage.described()
+        if steps is not None and steps > info.total_steps:
+            raise UserError(
+                f"The training has {info.total_steps:,} steps, so a rehearsal cannot have {steps:,}.",
+                where="--steps",
+                hint=f"--steps {info.total_steps}",
+            )
+        first = composed.config.seed
+        search = RateSearch(
+            centre=rate,
+            seeds=tuple(range(first, first + seeds)),
+            steps=steps or affordable_steps(work, info.total_steps),
+            total_steps=info.total_steps,
         )
-    first = composed.config.seed
-    search = RateSearch(
-        centre=rate,
-        seeds=tuple(range(first, first + seeds)),
-        steps=steps or affordable_steps(work, info.total_steps),
-        total_steps=info.total_steps,
-    )
-    losses = _rehearsed(search, stage, progress)
-    proposed = judged(search, losses)
-    overrides = _overrides(composed, proposed) if proposed.is_found else ()
-    return FoundRate(
-        info=info,
-        search=search,
-        proposed=proposed,
-        overrides=overrides,
-        commands=_next_commands(search, proposed, overrides, arguments, paths),
-        seconds=time.monotonic() - began,
-        rehearsals=len(losses),
-        judged_by=stage.judged_by,
-    )
+        losses = _rehearsed(search, stage, progress)
+        proposed = judged(search, losses)
+        overrides = _overrides(composed, proposed) if proposed.is_found else ()
+        return FoundRate(
+            info=info,
+            search=search,
+            proposed=proposed,
+            overrides=overrides,
+            commands=_next_commands(search, proposed, overrides, arguments, paths),
+            seconds=time.monotonic() - began,
+            rehearsals=len(losses),
+            judged_by=stage.judged_by,
+        )
 
 
 def _rehearsed(search: RateSearch, stage: _Stage, progress: SearchProgress) -> Losses:
