@@ -271,7 +271,7 @@ def find_lr(
 
     Args:
         overrides: Hydra overrides, `KEY=VALUE`; and a problem of your own, if there is one.
-        seeds: how many seeds rehearse each rate, at least 2.
+        seeds: how many seeds rehearse each rate, at least 3.
         steps: of a rehearsal; None is 12 to 512, more for a small network.
         runs_dir: where runs are kept, for the command that comes next.
         data_dir: where data sets are kept; None is the platform's cache folder.
@@ -287,8 +287,8 @@ def find_lr(
         UserError: if the optimizer has no learning rate to find, or anything is wrong with the
             config, the data or the folders.
     """
-    if seeds < 2 or (steps is not None and steps < 2):
-        raise UserError("seeds and steps are 2 or more.", where="find_lr", hint="seeds=4, steps=50")
+    if seeds < 3 or (steps is not None and steps < 2):
+        raise UserError("There are at least 3 seeds and 2 steps.", hint="seeds=4, steps=50")
     refuse_to_train_while_read()
     with _settled(overrides) as settled:
         words = [*settled.chosen, *_words("find_lr", options), *settled.words]

@@ -28,7 +28,7 @@ def find_lr(
     ] = None,
     seeds: Annotated[
         int,
-        typer.Option(min=2, help="How many seeds rehearse each rate.", rich_help_panel=_PANEL),
+        typer.Option(min=3, help="How many seeds rehearse each rate.", rich_help_panel=_PANEL),
     ] = 4,
     steps: Annotated[
         int | None,

@@ -10,8 +10,7 @@ import hashlib
 import math
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,17 +39,16 @@ from gradcli.training import Trainer, multiplications
 from gradcli.views.find_lr.search_progress import SearchProgress
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import (
-    build_trainer,
+    built_trainer,
     describe_run,
     failures_in_words,
     obtain_data,
-    run_settings,
 )
 from gradcli.workflows.preflight import remarks_before_training
 
 #: The validation examples that judge a rehearsal, at most: they are the same for all of them, and
 #: differences between rates need fewer examples than a score does.
-_EXAMPLES = 256
+_EXAMPLES = 512
 #: Without any in memory, the training loss does: its mean over this share of the steps, the last.
 _LAST_SHARE = 0.25
 DEFAULT_SEEDS = 4
@@ -91,10 +89,10 @@ def find_learning_rate(
         for remark in remarks_before_training(composed, dataset):
             view.note(remark)
         stage = _Stage(composed, _thinned(dataset), paths.allow_import)
-        info, work = stage.described()
+        info, work = _described(composed, dataset)
         if steps is not None and steps > info.total_steps:
             raise UserError(
-                f"The training has {info.total_steps:,} steps, so a rehearsal cannot have {steps:,}.",
+                f"The training has {info.total_steps:,} steps, and a rehearsal cannot have more.",
                 where="--steps",
                 hint=f"--steps {info.total_steps}",
             )
@@ -118,6 +116,15 @@ def find_learning_rate(
             rehearsals=len(losses),
             judged_by=stage.judged_by,
         )
+
+
+def _described(composed: Composed, dataset: Dataset) -> tuple[RunInfo, float]:
+    """Return the header of the whole training, and the work of a step's forward passes."""
+    config = composed.config
+    with built_trainer(composed, dataset) as trainer:
+        info = describe_run(composed, dataset, trainer, "")
+        inputs, _ = trainer.splits["train"].first(config.seed, config.batch_size)
+        return info, info.accumulate * multiplications(trainer.model, inputs)
 
 
 def _rehearsed(search: RateSearch, stage: _Stage, progress: SearchProgress) -> Losses:
@@ -251,15 +258,6 @@ class _Stage:
             return f"loss on {len(self._dataset.val):,} validation examples"
         return f"training loss over the last {_LAST_SHARE:.0%} of the steps"
 
-    def described(self) -> tuple[RunInfo, float]:
-        """Return the header of the whole training, and the work of a step's forward pass."""
-        with self._built(self._composed) as trainer:
-            info = describe_run(self._composed, self._dataset, trainer, "")
-            config = self._composed.config
-            inputs, _ = trainer.splits["train"].first(config.seed, config.batch_size)
-            passes = max(info.accumulate, 1)
-            return info, passes * multiplications(trainer.model, inputs)
-
     def loss_after(self, rehearsal: Rehearsal, rate: float) -> float:
         """Make a rehearsal, and return its loss; infinite if it diverges.
 
@@ -267,7 +265,8 @@ class _Stage:
             UserError: if the config cannot be trained, or the user's own code fails.
         """
         composed = self._with(rehearsal, rate)
-        with self._built(composed) as trainer, failures_in_words(trainer):
+        with built_trainer(composed, self._dataset) as trainer, failures_in_words(trainer):
+            torch.set_num_threads(trainer.plan.threads)
             loss = self._loss(trainer, rehearsal.steps)
         return loss if math.isfinite(loss) else math.inf
 
@@ -284,13 +283,6 @@ class _Stage:
         if self._has_val:
             return trainer.evaluate("val").loss
         return float(np.mean(losses[-max(1, round(_LAST_SHARE * steps)) :]))
-
-    @contextmanager
-    def _built(self, composed: Composed) -> Iterator[Trainer]:
-        with run_settings(composed):
-            trainer = build_trainer(composed, self._dataset)
-            torch.set_num_threads(trainer.plan.threads)
-            yield trainer
 
     def _with(self, rehearsal: Rehearsal, rate: float) -> Composed:
         """Return the config of a rehearsal."""

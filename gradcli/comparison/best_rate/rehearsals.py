@@ -101,17 +101,18 @@ def next_rehearsals(search: RateSearch, losses: Losses) -> tuple[Rehearsal, ...]
         lambda exponent: losses.get(search.scout(exponent)),
         around=0,
         spacing=PER_DECADE,
-        furthest=_FURTHEST_SCOUT,
+        limits=(-_FURTHEST_SCOUT, _FURTHEST_SCOUT),
     )
     if scouted.missing:
         return tuple(map(search.scout, scouted.missing))
     if not math.isfinite(scouted.lowest):
         return ()  # no rate trains
+    limits = (scouted.best - _FURTHEST_STEP, scouted.best + _FURTHEST_STEP)
     first = _Bracket(
         lambda exponent: losses.get(search.rehearsals(exponent)[0]),
         around=scouted.best,
         spacing=1,
-        furthest=_FURTHEST_STEP,
+        limits=limits,
     )
     if first.missing:
         return tuple(search.rehearsals(exponent)[0] for exponent in first.missing)
@@ -119,7 +120,7 @@ def next_rehearsals(search: RateSearch, losses: Losses) -> tuple[Rehearsal, ...]
         lambda exponent: mean_loss(search.rehearsals(exponent), losses),
         around=first.best,
         spacing=1,
-        furthest=_FURTHEST_STEP,
+        limits=limits,
     )
     wanted = (one for exponent in every.missing for one in search.rehearsals(exponent))
     return tuple(one for one in wanted if one not in losses)
@@ -139,7 +140,7 @@ class _Bracket:
         loss_at: the loss at an exponent; None if it is not known yet.
         around: the exponent in the middle of the three to begin with.
         spacing: between neighbours.
-        furthest: how far from `around` to look at most.
+        limits: the exponents between which to look for more than these three.
 
     Attributes:
         missing: the exponents whose losses are needed next; none at the end.
@@ -153,7 +154,7 @@ class _Bracket:
         *,
         around: int,
         spacing: int,
-        furthest: int,
+        limits: tuple[int, int],
     ) -> None:
         tried = [around - spacing, around, around + spacing]
         self.missing: tuple[int, ...] = ()
@@ -168,6 +169,6 @@ class _Bracket:
             self.lowest = known[self.best]
             beyond = self.best - spacing if self.best == tried[0] else self.best + spacing
             is_inside = tried[0] < self.best < tried[-1]
-            if is_inside or abs(beyond - around) > furthest:
+            if is_inside or not limits[0] <= beyond <= limits[1]:
                 return
             tried = sorted([*tried, beyond])
