@@ -33,7 +33,7 @@ _NORMAL = 1.96
 #: steps, in decades, and the deviation of that: rehearsals of logreg and mlp with 16 steps against
 #: whole trainings with 320, by four optimizers (`docs/decisions.md`).
 SHORTER_FAVOURS = 0.3
-_SHORTER_VARIES = 0.2
+_SHORTER_VARIES = 0.25
 #: A vertex is no better known than this, in steps of the grid.
 _RESOLUTION = 0.5
 #: If the seeds put the best rate into an interval of more decades, nothing is proposed.
