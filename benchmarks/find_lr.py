@@ -11,12 +11,14 @@ below zero. `cannot say` counts as no proposal.
 
 Prints Markdown, and exits with 1 if fewer than 90% of the proposals are within the noise, or more
 than 10% of the cells have none. Without `--models`, the two smallest; all six take hours, most of
-them for `cnn_2c2d`. With `--runs-dir` the trainings are kept there, and are not made again.
+them for `cnn_2c2d`. With `--runs-dir` the trainings are kept there, and are not made again, so
+that cells can be measured one by one.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 import tempfile
@@ -93,42 +95,31 @@ HEADING = (
 )
 
 
-def accuracies(comparison: gradcli.Comparison, arm: str) -> np.ndarray:
-    """Return the test accuracies of an arm's fresh seeds; a trial that diverged scores zero."""
-    trials = [
-        one for one in comparison.summary.trials if one.arm == arm and one.stage == "measuring"
-    ]
+def accuracies(comparison: gradcli.Comparison) -> np.ndarray:
+    """Return the test accuracies of the fresh seeds; a trial that diverged scores zero."""
+    trials = [one for one in comparison.summary.trials if one.stage == "measuring"]
     ordered = sorted(trials, key=lambda trial: trial.seed)
     return np.nan_to_num(np.array([one.test_score for one in ordered]))
 
 
-def measured(model: str, optimizers: tuple[str, ...], runs_dir: Path) -> list[Cell]:
-    """Compare the optimizers by the default protocol, and train each one's proposal."""
+def measured(model: str, optimizer: str, runs_dir: Path) -> Cell:
+    """Tune an optimizer by the default protocol, and train with what `find-lr` proposes."""
     common = {"model": model, "runs_dir": runs_dir}
-    grid = gradcli.compare(*SETTINGS, optimizers=optimizers, seed=0, jobs=1, **common)
-    cells = []
-    for optimizer in optimizers:
-        best = next(one for one in grid.ranking if one.optimizer == optimizer)
-        at_best = accuracies(grid, best.name)
-        found = gradcli.find_lr(
-            *SETTINGS, optimizer=optimizer, epochs=EPOCHS, seed=SEARCH_SEED, **common
+    compared = {**common, "optimizers": [optimizer], "jobs": 1}
+    grid = gradcli.compare(*SETTINGS, seed=0, **compared)
+    best = grid.ranking[0]
+    at_best = accuracies(grid)
+    found = gradcli.find_lr(
+        *SETTINGS, optimizer=optimizer, epochs=EPOCHS, seed=SEARCH_SEED, **common
+    )
+    differences = np.empty(0)
+    if found.proposed.is_found:
+        rates = [found.learning_rate]
+        trained = gradcli.compare(
+            *SETTINGS, lrs=rates, seeds=SEEDS, seed=FIRST_FRESH_SEED, **compared
         )
-        differences = np.empty(0)
-        if found.proposed.is_found:
-            trained = gradcli.compare(
-                *SETTINGS,
-                optimizers=[optimizer],
-                lrs=[found.learning_rate],
-                seeds=SEEDS,
-                seed=FIRST_FRESH_SEED,
-                jobs=1,
-                **common,
-            )
-            differences = accuracies(trained, trained.ranking[0].name) - at_best
-        rate = best.learning_rate
-        cells.append(Cell(model, optimizer, rate, at_best.mean(), found, differences))
-        print(cells[-1].row, flush=True)
-    return cells
+        differences = accuracies(trained) - at_best
+    return Cell(model, optimizer, best.learning_rate, at_best.mean(), found, differences)
 
 
 def main() -> None:
@@ -140,11 +131,10 @@ def main() -> None:
     print(HEADING)
     with tempfile.TemporaryDirectory() as folder:
         runs_dir = arguments.runs_dir or Path(folder)
-        cells = [
-            cell
-            for model in arguments.models
-            for cell in measured(model, tuple(arguments.optimizers), runs_dir)
-        ]
+        cells = []
+        for model, optimizer in itertools.product(arguments.models, arguments.optimizers):
+            cells.append(measured(model, optimizer, runs_dir))
+            print(cells[-1].row, flush=True)
     proposed = [one for one in cells if one.found.proposed.is_found]
     within = sum(one.verdict != "worse" for one in proposed)
     silent = len(cells) - len(proposed)

@@ -38,6 +38,8 @@ _SHORTER_VARIES = 0.25
 _RESOLUTION = 0.5
 #: If the seeds put the best rate into an interval of more decades, nothing is proposed.
 _WIDEST = 1.5
+#: A network whose loss falls by a smaller share at every rate hardly trains.
+_LEAST_FALL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,19 @@ class ProposedRate:
     def is_found(self) -> bool:
         """Whether a rate is proposed."""
         return not self.reason
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The lowest and the highest mean loss of the rates that did not diverge, NaN if all did."""
+        means = [one.mean for one in (*self.scouted, *self.rehearsed)]
+        known = [mean for mean in means if math.isfinite(mean)]
+        return min(known, default=math.nan), max(known, default=math.nan)
+
+    @property
+    def hardly_trains(self) -> bool:
+        """Whether no rate lowers the loss by more than a fiftieth of the highest one."""
+        low, high = self.span
+        return high - low < _LEAST_FALL * abs(high)
 
 
 def judged(search: RateSearch, losses: Losses) -> ProposedRate:

@@ -110,6 +110,12 @@ def sentences(found: FoundRate) -> Iterator[str]:
             f"The training has {numbers.count(search.total_steps)}, and shorter ones favour larger "
             f"rates: lowered by a factor of {proposed.lowered_by:.1f}."
         )
+    if proposed.hardly_trains:
+        lowest, highest = map(numbers.score, proposed.span)
+        yield (
+            f"But the network hardly trains at any rate: the losses are {lowest} to {highest}. It "
+            "may take more steps, or another initialisation."
+        )
     if low <= search.centre <= high:
         yield f"The config's {search.centre:g} is in the interval."
     else:

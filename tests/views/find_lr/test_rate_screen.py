@@ -94,6 +94,15 @@ def test_the_rate_of_the_config_is_placed(found, centre, says):
     assert says in list(sentences(moved))[-1]
 
 
+def test_a_network_that_hardly_trains_is_told_of(found):
+    assert "hardly trains" not in " ".join(sentences(found))
+    stuck = tuple(replace(one, losses=(2.303, 2.304, 2.305)) for one in REHEARSED)
+    scouted = tuple(replace(one, losses=(2.31,)) for one in SCOUTED)
+    proposed = replace(PROPOSED, rehearsed=stuck, scouted=scouted)
+    said = " ".join(sentences(replace(found, proposed=proposed)))
+    assert "hardly trains at any rate: the losses are 2.3040 to 2.3100" in said
+
+
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
