@@ -46,9 +46,11 @@ from gradcli.workflows.building import (
 )
 from gradcli.workflows.preflight import remarks_before_training
 
-#: The validation examples that judge a rehearsal, at most: they are the same for all of them, and
-#: differences between rates need fewer examples than a score does.
-_EXAMPLES = 512
+#: The validation examples that judge rehearsals, the same for all of them: the more, the longer the
+#: rehearsals are, since then their losses differ by less. So many for each step...
+_EXAMPLES_PER_STEP = 4
+#: ...within these bounds.
+_FEWEST_EXAMPLES, _MOST_EXAMPLES = 256, 512
 #: Without any in memory, the training loss does: its mean over this share of the steps, the last.
 _LAST_SHARE = 0.25
 DEFAULT_SEEDS = 4
@@ -88,7 +90,6 @@ def find_learning_rate(
         composed = composed.with_data(dataset.info.name)
         for remark in remarks_before_training(composed, dataset):
             view.note(remark)
-        stage = _Stage(composed, _thinned(dataset), paths.allow_import)
         info, work = _described(composed, dataset)
         if steps is not None and steps > info.total_steps:
             raise UserError(
@@ -103,6 +104,7 @@ def find_learning_rate(
             steps=steps or affordable_steps(work, info.total_steps),
             total_steps=info.total_steps,
         )
+        stage = _Stage(composed, _thinned(dataset, search.steps), paths.allow_import)
         losses = _rehearsed(search, stage, progress)
         proposed = judged(search, losses)
         overrides = _overrides(composed, proposed) if proposed.is_found else ()
@@ -163,12 +165,18 @@ def _rate_of(composed: Composed) -> float:
     return rate
 
 
-def _thinned(dataset: Dataset) -> Dataset:
-    """Return the data with few validation examples, spread evenly over all."""
+def _thinned(dataset: Dataset, steps: int) -> Dataset:
+    """Return the data with the validation examples that judge rehearsals, spread evenly over all.
+
+    Args:
+        dataset: a stream of validation examples stays as it is.
+        steps: of a rehearsal.
+    """
     val = dataset.val
-    if not isinstance(val, Split) or len(val) <= _EXAMPLES:
+    count = min(max(_EXAMPLES_PER_STEP * steps, _FEWEST_EXAMPLES), _MOST_EXAMPLES)
+    if not isinstance(val, Split) or len(val) <= count:
         return dataset
-    chosen = torch.linspace(0, len(val) - 1, _EXAMPLES).round().long()
+    chosen = torch.linspace(0, len(val) - 1, count).round().long()
     return replace(dataset, val=Split(val.inputs[chosen], val.targets[chosen]))
 
 

@@ -18,11 +18,11 @@ SMALL = ("data=mnist5k", "threads=1", "device=cpu")
 QUICK = (*SMALL, "model.hidden=[16]", "max_steps=40")
 
 
-def accuracy(tmp_path, *words):
-    """What a training reaches on the validation examples; 0 if it diverges."""
+def val_loss(tmp_path, *words):
+    """The validation loss that a training ends with; infinite if it diverges."""
     run = gradcli.train(*SMALL, *words, runs_dir=tmp_path)
-    scores = [one.score for one in run.evals if one.split == "val"]
-    return scores[-1] if run.status == "finished" else 0.0
+    losses = [one.loss for one in run.evals if one.split == "val"]
+    return losses[-1] if run.status == "finished" else math.inf
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def test_the_proposal_trains_better_than_rates_far_from_it(model, optimizer, tmp
     assert low < found.learning_rate < high
     words = [f"{key}={value}" for key, value in cell.items()]
     reached = {
-        factor: accuracy(tmp_path, *words, f"optimizer.lr={found.learning_rate * factor}")
+        factor: val_loss(tmp_path, *words, f"optimizer.lr={found.learning_rate * factor}")
         for factor in (0.01, 1, 30)
     }
-    assert reached[1] > max(reached[0.01], reached[30]) + 0.02
+    assert reached[1] < 0.8 * min(reached[0.01], reached[30])
 
 
 def test_the_start_of_the_search_does_not_decide(tmp_path):
@@ -51,12 +51,13 @@ def test_the_start_of_the_search_does_not_decide(tmp_path):
 
 def test_a_loss_is_that_of_a_whole_training_of_that_length(tmp_path):
     """The rehearsals are `gradcli train` with `max_steps`, at every rate and seed."""
-    found = gradcli.find_lr(*QUICK, steps=8, seeds=3, seed=5)
+    words = (*QUICK, "data.val=200")  # all of which are used
+    found = gradcli.find_lr(*words, steps=8, seeds=3, seed=5)
     rates = found.proposed.rehearsed
     for one in rates[:2]:
         for seed, loss in zip(found.search.seeds, one.losses, strict=False):
-            words = [*QUICK, "max_steps=8", f"optimizer.lr={one.rate}"]
-            run = gradcli.train(*words, seed=seed, runs_dir=tmp_path)
+            more = ["max_steps=8", f"optimizer.lr={one.rate}"]
+            run = gradcli.train(*words, *more, seed=seed, runs_dir=tmp_path)
             (at_the_end,) = [evaluated.loss for evaluated in run.evals if evaluated.split == "val"]
             assert loss == pytest.approx(at_the_end, rel=1e-5)
 

@@ -82,7 +82,7 @@ class ProposedRate:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The lowest and the highest mean loss of the rates that did not diverge, NaN if all did."""
+        """The lowest and the highest mean loss of rates that did not diverge; NaN if all did."""
         means = [one.mean for one in (*self.scouted, *self.rehearsed)]
         known = [mean for mean in means if math.isfinite(mean)]
         return min(known, default=math.nan), max(known, default=math.nan)

@@ -23,9 +23,9 @@ _FURTHEST_SCOUT = 4 * PER_DECADE
 _FURTHEST_STEP = 2 * PER_DECADE
 
 #: What the rehearsals of a rate and a seed may cost, in multiplications of the forward pass...
-_WORK = 5.2e9
+_WORK = 4.8e9
 #: ...of which a step costs this many, however small the network is.
-_WORK_OF_ANY_STEP = 1e7
+_WORK_OF_ANY_STEP = 8e6
 #: Fewer steps say little: momentum alone takes ten to build up.
 _FEWEST_STEPS = 12
 _MOST_STEPS = 512

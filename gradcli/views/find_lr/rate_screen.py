@@ -132,8 +132,8 @@ def _why_not(found: FoundRate) -> str:
             return f"Every rate from {tried} diverges with some seed."
         case "flat":
             return (
-                f"From {tried} the loss differs no more than between seeds: it does not depend on "
-                "the learning rate."
+                f"From {tried} the loss differs no more than between seeds, so no rate can be told "
+                "from another."
             )
         case "at-the-end":
             best = min(proposed.rehearsed, key=lambda one: one.mean)

@@ -107,7 +107,7 @@ def test_a_network_that_hardly_trains_is_told_of(found):
     ("reason", "says"),
     [
         ("diverged", "diverges with some seed"),
-        ("flat", "does not depend on the learning rate"),
+        ("flat", "no rate can be told from another"),
         ("seeds-disagree", "3 seeds disagree"),
         ("at-the-end", "an end of what was tried"),
     ],
