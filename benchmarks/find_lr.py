@@ -97,6 +97,8 @@ HEADING = (
 
 def accuracies(comparison: gradcli.Comparison) -> np.ndarray:
     """Return the test accuracies of the fresh seeds; a trial that diverged scores zero."""
+    if comparison.summary.status != "finished":  # another process may be at it
+        sys.exit(f"{comparison.path} is not finished")
     trials = [one for one in comparison.summary.trials if one.stage == "measuring"]
     ordered = sorted(trials, key=lambda trial: trial.seed)
     return np.nan_to_num(np.array([one.test_score for one in ordered]))

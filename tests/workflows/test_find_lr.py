@@ -135,6 +135,13 @@ def test_the_screen_and_the_progress(gradcli):
     assert sum(line.startswith("lr ") for line in lines) == len(lines) - 1
 
 
+def test_on_a_terminal_it_says_how_long_it_takes(on_terminal):
+    code, shown = on_terminal("find-lr", *QUICK, "--steps", "8", "--seeds", "3", TERM="xterm")
+    assert code == 0
+    assert b"about " in shown
+    assert b"(95%, 3 seeds)" in shown
+
+
 def test_a_picture_only_if_asked_for(gradcli, tmp_path):
     words = [*QUICK, "--steps", "8", "--seeds", "3", "--quiet", "--runs-dir", str(tmp_path / "r")]
     assert gradcli("find-lr", *words).code == 0
