@@ -1,7 +1,8 @@
 """A command-line laboratory for gradients: see what they do in every layer that trains.
 
-`train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does and
-`inspect` what `gradcli inspect-gradients` does; `load_run` opens a run directory;
+`train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does, `inspect`
+what `gradcli inspect-gradients` does and `find_lr` what `gradcli find-lr` does; `load_run` opens a
+run directory;
 `GradientMonitor` watches your own loop; your own `Recorder` receives the records of a run.
 Importing this package is light: the heavy parts load on first use.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcli.api import compare, inspect, train
+    from gradcli.api import compare, find_lr, inspect, train
+    from gradcli.comparison.best_rate import FoundRate
     from gradcli.data.problem import Problem
     from gradcli.errors import UserError
     from gradcli.inspection.inspection import Inspection
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
+    "FoundRate",
     "GradientMonitor",
     "Inspection",
     "Problem",
@@ -30,6 +33,7 @@ __all__ = [
     "Run",
     "UserError",
     "compare",
+    "find_lr",
     "inspect",
     "load_run",
     "train",
@@ -37,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "Comparison": "gradcli.workflows.compare",
+    "FoundRate": "gradcli.comparison.best_rate",
     "GradientMonitor": "gradcli.monitor.gradient_monitor",
     "Inspection": "gradcli.inspection.inspection",
     "Problem": "gradcli.data.problem",
@@ -44,6 +49,7 @@ _HOMES = {
     "Run": "gradcli.runs",
     "UserError": "gradcli.errors",
     "compare": "gradcli.api",
+    "find_lr": "gradcli.api",
     "inspect": "gradcli.api",
     "load_run": "gradcli.runs",
     "train": "gradcli.api",

@@ -27,6 +27,7 @@ from gradcli.views.compare.compare_view import CompareView, QuietCompareView
 from gradcli.views.train.train_view import QuietView, TrainView
 
 if TYPE_CHECKING:
+    from gradcli.comparison.best_rate import FoundRate
     from gradcli.data.problem import Problem
     from gradcli.inspection.inspection import Inspection, SideBySide
     from gradcli.workflows.compare import Comparison
@@ -253,6 +254,57 @@ def inspect(
             _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files),
             QuietView(),
             trial=TrialRequest(TrialProgress(), try_steps) if try_advice else None,
+        )
+
+
+def find_lr(
+    *overrides: str | Problem,
+    seeds: int = 4,
+    steps: int | None = None,
+    runs_dir: str | Path = "runs",
+    data_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    allow_import: Sequence[str] = (),
+    **options: object,
+) -> FoundRate:
+    """Find a learning rate as `gradcli find-lr` does, and return it with its interval.
+
+    `find_lr("model=cnn", optimizer="sgd").learning_rate` is what
+    `gradcli find-lr --optimizer sgd model=cnn` proposes. Nothing is written, and the global random
+    state and the number of threads are left as they were.
+
+    Args:
+        overrides: Hydra overrides, `KEY=VALUE`; and a problem of your own, if there is one.
+        seeds: how many seeds rehearse each rate, at least 3.
+        steps: of a rehearsal; None is 12 to 512, more for a small network.
+        runs_dir: where runs are kept, for the command that comes next.
+        data_dir: where data sets are kept; None is the platform's cache folder.
+        config_dir: a folder of config files that add to the groups.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
+        options: those of `train`.
+
+    Returns:
+        What was found. If no rate can be proposed, `learning_rate` is NaN, and `proposed.reason`
+        says why.
+
+    Raises:
+        UserError: if the optimizer has no learning rate to find, or anything is wrong with the
+            config, the data or the folders.
+    """
+    if seeds < 3 or (steps is not None and steps < 2):
+        raise UserError("There are at least 3 seeds and 2 steps.", hint="seeds=4, steps=50")
+    refuse_to_train_while_read()
+    with _settled(overrides) as settled:
+        words = [*settled.chosen, *_words("find_lr", options), *settled.words]
+        paths = _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files)
+        composed = compose_train(
+            words, config_dir=paths.config_dir, allow_import=paths.allow_import
+        )
+        from gradcli.views.find_lr.search_progress import SearchProgress
+        from gradcli.workflows.find_lr import find_learning_rate
+
+        return find_learning_rate(
+            composed, words, paths, QuietView(), SearchProgress(), seeds=seeds, steps=steps
         )
 
 

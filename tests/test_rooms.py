@@ -40,9 +40,9 @@ MAY_IMPORT = {
     "workflows": "comparison config data gradients inspection models objectives optim probes "
     "runs system training views",
     "engines": "comparison config data fast runs system workflows",
-    "api": "config data engines inspection runs shorthands system views workflows",
+    "api": "comparison config data engines inspection runs shorthands system views workflows",
     "cli": "comparison config engines inspection notation runs shorthands system views workflows",
-    "__init__": "api data inspection monitor runs workflows",
+    "__init__": "api comparison data inspection monitor runs workflows",
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}
@@ -160,7 +160,7 @@ def test_no_two_modules_share_a_name():
         if path.name not in ("__init__.py", "__main__.py"):
             rooms_of[path.stem].add(str(path.parent.relative_to(PACKAGE)))
     shared = {name for name, rooms in rooms_of.items() if len(rooms) > 1}
-    assert shared == {"train", "compare", "inspect"}
+    assert shared == {"train", "compare", "inspect", "find_lr"}
     assert all(rooms_of[name] == {"cli", "workflows"} for name in shared)
 
 

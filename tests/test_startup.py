@@ -22,6 +22,7 @@ def imported(importtime):
         (["-m", "gradcli", "--help"], set()),
         (["-m", "gradcli", "--version"], set()),
         (["-m", "gradcli", "train", "--help"], set()),
+        (["-m", "gradcli", "find-lr", "--help"], set()),
         (["-m", "gradcli", "runs", "list"], {"numpy"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

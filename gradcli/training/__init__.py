@@ -1,6 +1,7 @@
 """Training: the step, the loop that yields records, evaluation."""
 
 from gradcli.training.evaluation import evaluate
+from gradcli.training.forward_work import multiplications
 from gradcli.training.step import StepResult, TrainingStep
 from gradcli.training.threads import worthwhile_threads
 from gradcli.training.trainer import Trainer
@@ -13,6 +14,7 @@ __all__ = [
     "TrainingPlan",
     "TrainingStep",
     "evaluate",
+    "multiplications",
     "total_steps",
     "worthwhile_threads",
 ]

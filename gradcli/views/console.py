@@ -24,6 +24,7 @@ from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
+    from gradcli.views.find_lr.search_progress import SearchProgress
     from gradcli.views.inspect.probe_progress import ProbeProgress
     from gradcli.views.inspect.trial_progress import TrialProgress
     from gradcli.views.train.train_view import TrainView
@@ -115,6 +116,22 @@ def trial_progress(after: ProbeProgress, *, live: bool, quiet: bool) -> TrialPro
     if live and can_draw_live(sys.stderr):
         return TrialProgress(console_on(sys.stderr), after=after)
     return TrialProgress(stream=sys.stderr, after=after)
+
+
+def search_progress(*, live: bool, quiet: bool) -> SearchProgress:
+    """Return what shows the search for a learning rate: a live line if wanted and possible.
+
+    Args:
+        live: whether a live line is wanted.
+        quiet: whether nothing is.
+    """
+    from gradcli.views.find_lr.search_progress import SearchProgress
+
+    if quiet:
+        return SearchProgress()
+    if live and can_draw_live(sys.stderr):
+        return SearchProgress(console_on(sys.stderr))
+    return SearchProgress(stream=sys.stderr)
 
 
 def compare_view(*, live: bool, quiet: bool) -> CompareView:

@@ -21,7 +21,7 @@ from gradcli.config import Composed, DataConfig
 from gradcli.config.targets import configured_rate, construct
 from gradcli.data import Dataset, load_dataset
 from gradcli.data.streams.stream import Stream
-from gradcli.errors import DamagedFileError, UserError, exception_in_words
+from gradcli.errors import DamagedFileError, UserError, exception_in_words, place_in_own_code
 from gradcli.models import ZooModel, build_model, build_own_model
 from gradcli.models.activation_checkpointing import checkpoint_blocks
 from gradcli.objectives import Objective, loss_levels
@@ -372,3 +372,21 @@ def run_settings(composed: Composed) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def failures_in_words(trainer: Trainer) -> Iterator[None]:
+    """Turn an exception of the user's own code into an error that says where it arose.
+
+    Raises:
+        UserError: in its place.
+    """
+    try:
+        yield
+    except Exception as error:
+        place = place_in_own_code(error, even_if_gradcli_raised=False)
+        if isinstance(error, UserError) or not place:
+            raise
+        raise UserError(
+            f"Training failed after step {trainer.step}: {exception_in_words(error)}", where=place
+        ) from error

@@ -15,7 +15,7 @@ import torch
 
 from gradcli.config import Composed, changed, load_config
 from gradcli.data import Dataset
-from gradcli.errors import UserError, exception_in_words, place_in_own_code
+from gradcli.errors import UserError
 from gradcli.inspection.advice_trial import AdviceTrial, TrialScore, judged, steps_of_trial
 from gradcli.inspection.inspection import Inspection
 from gradcli.records import Finding, StepRecords
@@ -25,7 +25,12 @@ from gradcli.training import Trainer
 from gradcli.views.findings import by_severity, with_override
 from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
-from gradcli.workflows.building import built_trainer, obtain_data, obtain_data_of
+from gradcli.workflows.building import (
+    built_trainer,
+    failures_in_words,
+    obtain_data,
+    obtain_data_of,
+)
 from gradcli.workflows.preflight import remarks_before_training
 
 #: The keys of a finding's evidence that hold the step at which something happened.
@@ -200,16 +205,8 @@ def _trained(
     with built_trainer(composed, dataset) as trainer:
         torch.set_num_threads(trainer.plan.threads)
         progress.begin(label, steps)
-        try:
+        with failures_in_words(trainer):
             score = _score(trainer, steps, progress)
-        except Exception as error:
-            place = place_in_own_code(error, even_if_gradcli_raised=False)
-            if isinstance(error, UserError) or not place:
-                raise
-            raise UserError(
-                f"Training failed after step {trainer.step}: {exception_in_words(error)}",
-                where=place,
-            ) from error
     progress.end(score)
     return score
 

@@ -27,6 +27,7 @@ SMALL = ("data=mnist5k", "model=talkative", "--allow-import", "talkative_lab")
 TRAINED = ("max_steps=2", "--quiet")
 COMMANDS = {
     "train": ("train", *SMALL, *TRAINED),
+    "find-lr": ("find-lr", *SMALL, *TRAINED),
     "inspect": ("inspect-gradients", *SMALL, "examples=64", "--probe", "histograms"),
     "compare": (
         *("compare-optimizers", *SMALL, *TRAINED, "--optimizers", "sgd,adam", "--seeds", "1"),

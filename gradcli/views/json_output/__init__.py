@@ -3,6 +3,7 @@
 from gradcli.views.json_output.comparison_objects import comparison_json
 from gradcli.views.json_output.inspection_objects import inspection_json
 from gradcli.views.json_output.json_values import SCHEMA, dumps, jsonable
+from gradcli.views.json_output.rate_objects import found_rate_json
 from gradcli.views.json_output.run_objects import (
     difference_json,
     finding_json,
@@ -16,6 +17,7 @@ __all__ = [
     "difference_json",
     "dumps",
     "finding_json",
+    "found_rate_json",
     "inspection_json",
     "jsonable",
     "run_list_json",

@@ -12,6 +12,7 @@ from typing import get_args
 import jsonschema
 import pytest
 
+from gradcli.comparison.best_rate import Reason
 from gradcli.comparison.results import TrialStatus
 from gradcli.diagnosis.rules import RULES
 from gradcli.inspection.inspection import Event, SideBySide
@@ -270,6 +271,8 @@ def test_the_values_that_they_list_are_those_of_the_code():
     assert set(definitions["code"]["enum"]) == {"healthy", "undetermined", *codes}
     assert set(definitions["run_status"]["enum"]) == set(get_args(Status))
     assert set(definitions["probes"]["properties"]) == {probe.name for probe in SHIPPED}
+    reasons = SCHEMAS["find-lr"]["properties"]["reason"]["enum"]
+    assert {one or "" for one in reasons} == set(get_args(Reason))
     trial = SCHEMAS["compare-optimizers"]["$defs"]["trial_status"]
     assert set(trial["enum"]) == set(get_args(TrialStatus))
 
