@@ -125,7 +125,7 @@ def compared(right: NDArray[np.bool_]) -> tuple[ScoreComparison, ScoreComparison
     correct = {str(arm): list(table) for arm, table in enumerate(right)}
     resolution = 1 / right.shape[2]
     return (
-        compare_arms(scores, resolution=resolution, correct=correct),
+        compare_arms(scores, resolution=resolution, by_example=correct),
         compare_arms(scores, resolution=resolution),
     )
 

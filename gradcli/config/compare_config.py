@@ -25,6 +25,7 @@ from gradcli.config.config_files import CHOICES, COMPARISON_GROUPS, GROUPS, Conf
 from gradcli.config.data_config import with_source
 from gradcli.config.overrides import SHOW_CONFIG, parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
+from gradcli.config.search_checks import check_search
 from gradcli.config.targets import configured_rate, members_of
 from gradcli.config.values import typed
 from gradcli.errors import UserError, nearest
@@ -185,7 +186,7 @@ def compose_comparison(
         data_file=resolved.files["data"],
     )
     _refuse_ambiguous_rates(config, composed.searched, [*overrides, *vary])
-    _check_search(config, composed.searched, [*overrides, *vary], files)
+    check_search(config, composed.searched, [*overrides, *vary], files)
     return composed
 
 
@@ -340,64 +341,6 @@ def _no_such_key(problem: str, word: str, choices: Sequence[str]) -> UserError:
     return UserError(
         problem, where=f"--vary {word}", choices=choices or often, hint="--vary clip=none,norm"
     )
-
-
-def _check_search(
-    config: CompareConfig, searched: Sequence[str], arguments: Sequence[str], files: ConfigFiles
-) -> None:
-    """Check that what a search decides is not decided otherwise.
-
-    Raises:
-        UserError: if it is.
-    """
-    if not searched:
-        return
-    named = [word.partition("=")[0] for word in searched]
-    keys = [key.rpartition(":")[2] for key in named]
-    typed = f"--search {','.join(searched)}"
-    if method := next((key for key in keys if key in files.options("search")), None):
-        others = ",".join(word for word in searched if word != method) or "lr"
-        raise UserError(
-            f"'{method}' is a way to search; --search names the keys.",
-            where="--search",
-            hint=f"--search {others} search={method}",
-        )
-    if repeated := next((key for key in named if named.count(key) > 1), None):
-        raise UserError(
-            f"'{repeated}' is searched twice.",
-            where="--search",
-            hint=f"--search {','.join(dict.fromkeys(searched))}",
-        )
-    for name in (one.rpartition(":")[0] for one in named):
-        if name and name not in config.optimizers:
-            raise UserError(
-                f"'{name}' is not compared, and --search gives it a range of its own.",
-                where="--search",
-                choices=nearest(name, config.optimizers) or config.optimizers,
-                hint=f"--search {','.join(one for one in searched if not one.startswith(name))}",
-            )
-    if config.lrs != "auto":
-        raise UserError(
-            "--lrs and --search both say which learning rates are tried.",
-            where="--lrs",
-            hint=f"{typed}, without --lrs; a range is given as --search lr=0.001..0.1",
-        )
-    if not config.protocol.tune:
-        raise UserError(
-            "protocol.tune=false leaves nothing to choose, and --search asks for a choice.",
-            where="protocol.tune",
-            hint=f"{typed}, without protocol.tune=false",
-        )
-    from gradcli.comparison.protocol import config_key  # imports NumPy, which training does later
-
-    full = {config_key(key): key for key in keys}
-    for word in arguments:
-        if (key := full.get(word.lstrip("+").partition("=")[0])) is not None:
-            raise UserError(
-                f"'{word}' sets what the search chooses.",
-                where="--search",
-                hint=f"--search {key}=LOW..HIGH for another range, or leave out {key}",
-            )
 
 
 def _refuse_ambiguous_rates(

@@ -14,6 +14,10 @@ from gradcli.errors import UserError, nearest
 
 #: The shares of the settings after which a search is also measured.
 _EARLIER = (1 / 4, 1 / 2)
+_UNEQUAL_KEYS = (
+    "The arms search different numbers of keys. A search that follows results finds less among "
+    "keys that decide nothing, which costs the arms that have them; search=sobol does not."
+)
 
 
 def plan_searches(
@@ -38,6 +42,8 @@ def plan_searches(
             names = ", ".join(one.key for one in ranges)
             remarks.append(f"{arm.name} has no {' nor '.join(lacking)}: it searches {names} alone.")
         searches.append(_search(searcher, ranges, protocol.search_settings, composed))
+    if searcher.looks_at_results and len({len(search.ranges) for search in searches}) > 1:
+        remarks.append(_UNEQUAL_KEYS)
     numbers = {search.settings for search in searches}
     if len(numbers) > 1:
         raise UserError(
