@@ -99,6 +99,17 @@ def test_compare_optimizers(printed, runs_dir, trials_in_this_process, halving):
     assert printed("inspect-gradients", "inspect-gradients", result["comparison"])["inspections"]
 
 
+def test_a_search_prints_what_its_schema_says(printed):
+    few = ("--search", "lr,weight_decay", "protocol.search_settings=9", "protocol.halving=true")
+    words = ("compare-optimizers", "--optimizers", "sgd,adam", "--seeds", "2", *TINY, *few)
+    result = printed("compare-optimizers", *words)
+    assert result["search"]["budgets"] == [2, 4, 9]
+    for arm in result["ranking"]:
+        assert set(arm["setting"]) == {"lr", "weight_decay"}
+        assert [one["key"] for one in arm["key_sensitivity"]["keys"]] == ["lr", "weight_decay"]
+        assert [one["settings"] for one in arm["budgets"]] == [2, 4, 9]
+
+
 def test_inspect_gradients_of_a_fresh_model(printed, runs_dir):
     words = ("inspect-gradients", *TINY)
     found = printed("inspect-gradients", *words, "--probe", "all", "--check")
