@@ -45,7 +45,7 @@ def comparison_overrides(*, search: str | None = None, **options: str | None) ->
     Later overrides win, so that `search=tpe` may stand beside the keys to search.
     """
     arguments = [_COMPARISON[name].format(value) for name, value in options.items() if value]
-    if search:
+    if search is not None:
         quoted = ",".join(f"'{key.strip()}'" for key in search.split(","))
         arguments += [_USUAL_SEARCH, f"search_keys=[{quoted}]"]
     return ["lrs=auto" if word == "lrs=[auto]" else word for word in arguments]

@@ -110,25 +110,24 @@ def retry_command(plan: Plan, arms: Sequence[ArmTrials], paths: Sequence[str] = 
 
 
 def extend_command(
-    plan: Plan, winner: RankedArm, arms: Sequence[ArmTrials], paths: Sequence[str] = ()
+    plan: Plan,
+    winner: RankedArm,
+    arms: Sequence[ArmTrials],
+    paths: Sequence[str] = (),
+    others: Sequence[RankedArm] = (),
 ) -> str:
     """Return the command that compares the arms again with learning rates beyond the winner's.
 
     The rates are those of the winner's grid and three more beyond the end, at the distance of the
-    last two, but at most a decade. Ranges of a search grow by half beyond an end. Empty if what the
-    winner does best with is no end of what was tried.
+    last two, but at most a decade. Ranges of a search grow by half
+    beyond an end, those of all arms. Empty if what the winner does best with is no end of what
+    was tried.
     """
     if not winner.test_score.count:
         return ""
     if winner.setting_at_edge:
-        chosen = dict(winner.setting)
-        searched = next(arm.info.ranges for arm in plan.arms if arm.name == winner.name)
-        wider = [
-            (winner.optimizer, _wider(one, chosen[one.key]))
-            for one in searched
-            if one.key in winner.setting_at_edge
-        ]
-        return _search_again(plan, wider, paths)
+        wider = [_wider_ranges(plan, arm) for arm in (winner, *others)]
+        return _search_again(plan, list(chain.from_iterable(wider)), paths) if wider[0] else ""
     if not winner.learning_rate_at_edge:
         return ""
     rates = next(arm.state.rates for arm in arms if arm.name == winner.name)
@@ -138,13 +137,28 @@ def extend_command(
     return _compare_again(plan, sorted([*rates, *(float(f"{rate:.2g}") for rate in beyond)]), paths)
 
 
+def _wider_ranges(plan: Plan, arm: RankedArm) -> list[tuple[str, Range]]:
+    """Return the ranges of an arm that can go on beyond the ends where it did best."""
+    chosen = dict(arm.setting)
+    ranges = next(one.info.ranges for one in plan.arms if one.name == arm.name)
+    wider = [
+        (one, _wider(one, chosen[one.key])) for one in ranges if one.key in arm.setting_at_edge
+    ]
+    return [(arm.optimizer, found) for one, found in wider if found != one]
+
+
 def _wider(one: Range, best: float) -> Range:
-    """Return a range that goes on beyond the end near which the best value is."""
+    """Return a range that goes on beyond the end near which the best value is.
+
+    Values below 0 are none, and what is spread evenly below 1, such as a fraction, stays there.
+    """
     low, high = one.low, one.high
     if one.position(best) < 1 / 2:
-        low = one.beyond(-1 / 2)
+        low = max(one.beyond(-1 / 2), 0.0)
     else:
         high = one.beyond(3 / 2)
+        if one.scale == "linear" and one.high < 1:
+            high = min(high, (1 + one.high) / 2)
     return Range(one.key, low, high, one.scale)
 
 
@@ -157,6 +171,16 @@ def _search_again(plan: Plan, changed: Sequence[tuple[str, Range]], paths: Seque
     if search and search.method != "sobol":
         words.append(f"search={search.method}")
     return _compare_again(plan, [], paths, words)
+
+
+def _of_protocol(plan: Plan) -> list[str]:
+    """Return the words for a comparison of the same effort."""
+    words = ["--protocol", plan.info.protocol.name]
+    if plan.info.search is not None:
+        words.append(f"protocol.search_settings={plan.info.search.settings}")
+    if plan.info.protocol.halving:
+        words.append("protocol.halving=true")
+    return words
 
 
 def _compare_again(
@@ -176,7 +200,7 @@ def _compare_again(
             for key, values in varied.items()
             if key != "optimizer.lr"
         ),
-        *("--protocol", plan.info.protocol.name),
+        *_of_protocol(plan),
         *("--seeds", str(len(plan.protocol.seeds))),
         *(word for word in plan.train_overrides if word.partition("=")[0] != "optimizer.lr"),
     ]

@@ -237,8 +237,7 @@ class RankedArm:
     setting: Setting = ()
     """The chosen values of the searched keys; empty without a search, or if none was chosen."""
     setting_at_edge: tuple[str, ...] = ()
-    """The searched keys whose chosen value is near an end of its range, unless they are known to
-    decide nothing."""
+    """The searched keys that decide something and did best near an end of their range."""
     search_sensitivity: SearchSensitivity | None = None
     """What each searched key decides; None without a search, or before it has ended."""
     by_budget: tuple[BudgetResult, ...] = ()

@@ -343,9 +343,9 @@ def _search_sensitivity(arm: ArmTrials, metric: Metric) -> SearchSensitivity | N
 
 
 def _keys_at_edge(sensitivity: SearchSensitivity | None) -> tuple[str, ...]:
-    """Return the searched keys that did best near an end of their range.
+    """Return the searched keys that decide something and did best near an end of their range.
 
-    Of a key that is known to decide nothing, it does not matter which value was the best.
+    Of any key, some setting is near an end: for one that decides nothing, that is chance.
     """
     if sensitivity is None:
         return ()
@@ -354,7 +354,7 @@ def _keys_at_edge(sensitivity: SearchSensitivity | None) -> tuple[str, ...]:
         for one in sensitivity.keys
         if not NEAR_AN_END <= one.best_position <= 1 - NEAR_AN_END
         and not math.isnan(one.best)
-        and not one.p_adjusted >= LEVEL
+        and one.p_adjusted < LEVEL
     )
 
 

@@ -190,7 +190,7 @@ class TrialStore:
             seconds=seconds,
             notes=tuple(self.directory.state.get("notes", ())),
             winner_command=winner_command(self.plan, ranking[0], paths),
-            extend_command=extend_command(self.plan, ranking[0], arms, paths),
+            extend_command=extend_command(self.plan, ranking[0], arms, paths, ranking[1:]),
             retry_command=retry_command(self.plan, arms, paths),
             resume_command=shlex.join(
                 ["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]

@@ -215,7 +215,7 @@ class SearchSensitivity:
     """How many were tried."""
     keys: tuple[KeySensitivity, ...]
     """In the order of the search."""
-    unknown: Literal["", "few-settings", "all-alike"]
+    unknown: Literal["", "few-settings", "all-failed", "all-alike"]
     """Why no share can be said; empty if it can."""
 
     @property

@@ -195,6 +195,12 @@ def _without_ranges(
     for group in groups:
         section = plain[group]
         if isinstance(section, dict) and RANGES in section:
+            if not isinstance(section[RANGES], dict):
+                raise UserError(
+                    f"'{RANGES}' of {group} is {section[RANGES]!r}; it gives a range for each key.",
+                    where=f"{RANGES} in configs/{group}/",
+                    hint="search: {lr: {low: 0.001, high: 0.1}}",
+                )
             kept[group] = {key: value for key, value in section.items() if key != RANGES}
             ranges |= {f"{group}.{key}": value for key, value in section[RANGES].items()}
     return kept, ranges

@@ -19,6 +19,13 @@ def check_search(
     """
     if not searched:
         return
+    empty = next((word for word in searched if not word or word.endswith(("=", ":"))), None)
+    if empty is not None:
+        raise UserError(
+            f"'{empty}' has no range." if empty.endswith("=") else "--search names no key.",
+            where="--search",
+            hint="--search lr,weight_decay=0.001..0.1",
+        )
     named = [word.partition("=")[0] for word in searched]
     keys = [key.rpartition(":")[2] for key in named]
     typed = f"--search {','.join(searched)}"
@@ -41,7 +48,7 @@ def check_search(
                 f"'{name}' is not compared, and --search gives it a range of its own.",
                 where="--search",
                 choices=nearest(name, config.optimizers) or config.optimizers,
-                hint=f"--search {','.join(one for one in searched if not one.startswith(name))}",
+                hint=_without(name, searched),
             )
     if config.lrs != "auto":
         raise UserError(
@@ -65,3 +72,8 @@ def check_search(
                 where="--search",
                 hint=f"--search {key}=LOW..HIGH for another range, or leave out {key}",
             )
+
+
+def _without(name: str, searched: Sequence[str]) -> str:
+    """Return the option without what is said of one optimizer."""
+    return f"--search {','.join(one for one in searched if not one.startswith(f'{name}:')) or 'lr'}"

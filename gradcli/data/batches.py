@@ -86,10 +86,10 @@ class Batches(BatchSource):
         self.size = len(split)
         self.device = torch.device(device)
         self.steps_per_epoch = steps_per_epoch(len(split), batch_size, drop_last=drop_last)
-        self._all_inputs = split.inputs.to(device)
-        self._all_targets = split.targets.to(device)
-        self._gathered = _empty_batch(self._all_inputs, self.batch_size)
-        self._targets = _empty_batch(self._all_targets, self.batch_size)
+        self.all_inputs = split.inputs.to(device)
+        self.all_targets = split.targets.to(device)
+        self._gathered = _empty_batch(self.all_inputs, self.batch_size)
+        self._targets = _empty_batch(self.all_targets, self.batch_size)
         self._normalizes = normalize is not None
         if normalize is not None:
             self._inputs = torch.empty_like(self._gathered, dtype=torch.float32)
@@ -121,8 +121,8 @@ class Batches(BatchSource):
             count,
             steps_per_epoch(count, self.batch_size, drop_last=False),
         )
-        some._all_inputs = self._all_inputs[chosen]
-        some._all_targets = self._all_targets[chosen]
+        some.all_inputs = self.all_inputs[chosen]
+        some.all_targets = self.all_targets[chosen]
         return some
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,8 +141,8 @@ class Batches(BatchSource):
         count = len(indices)
         if count < self.batch_size:  # the views cost 10 us per step
             gathered, targets = gathered[:count], targets[:count]
-        torch.index_select(self._all_inputs, 0, indices, out=gathered)
-        torch.index_select(self._all_targets, 0, indices, out=targets)
+        torch.index_select(self.all_inputs, 0, indices, out=gathered)
+        torch.index_select(self.all_targets, 0, indices, out=targets)
         return self._scaled(gathered), targets
 
     def _scaled(self, gathered: Tensor) -> Tensor:

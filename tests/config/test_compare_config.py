@@ -227,3 +227,56 @@ def test_an_unknown_optimizer_is_corrected_in_its_list_or_the_menu_shown(optimiz
 def test_a_key_without_values_cannot_be_varied():
     error = mistake(vary=["clip"])
     assert (error.where, error.hint) == ("--vary", "--vary clip=agc,autoclip")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "hint"),
+    [
+        (["--search", "lr,lr"], "'lr' is searched twice", "--search lr"),
+        (["--search", "lr", "--lrs", "0.1"], "--lrs and --search both say", "without --lrs"),
+        (["--search", "lr", "optimizer.lr=0.1"], "sets what the search chooses", "LOW..HIGH"),
+        (["--search", "lr", "protocol.tune=false"], "leaves nothing to choose", "--search lr"),
+        (["--search", "tpe"], "is a way to search", "--search lr search=tpe"),
+        (["--search", "adm:lr=1..2"], "'adm' is not compared", "--search lr"),
+        (["--search", "lr="], "'lr=' has no range", "--search lr"),
+        (["--search", ""], "--search names no key", "--search lr"),
+        (["--search", "lr", "search=sobl"], "search has no option 'sobl'", "search=sobol"),
+        (["--search", "weight_dcay"], "No arm has a key weight_dcay", "--search weight_decay"),
+        (["--search", "lr,weight_dcay"], "No arm has a key weight", "--search lr,weight_decay"),
+        (["--search", "lr=1..0.1"], "low must be below high", "--search lr=0.05..5"),
+        (["--search", "lr=a..1"], "'a' is not a number", "--search lr=0.05..5"),
+        (["--search", "lr=0.1"], "a range is written LOW..HIGH", "--search lr=0.05..5"),
+        (["--search", "lr=-1..1"], "-1 is below 0", "--search lr=0.05..5"),
+        (["--search", "momentum"], "sgd has no momentum", "--search lr,momentum"),
+        (["--search", "adam:momentum,lr"], "adam has no momentum", "--search"),
+    ],
+)
+def test_what_a_search_cannot_be_is_refused_with_what_to_type(gradcli, words, problem, hint):
+    few = ("data=mnist5k", "max_steps=1", "--optimizers", "sgd,adam,momentum", *words)
+    answer = gradcli("compare-optimizers", *few)
+    assert answer.code == 2
+    told = " ".join(answer.err.split())
+    assert problem in told
+    assert hint in told.partition("try:")[2]
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("search: [lr]", "it gives a range for each key"),
+        ("search: {lr: 0.1}", "it is written {low: 0.001, high: 0.1, scale: log}"),
+        ("search: {lr: {low: a, high: 1.0}}", "'a' is not a number"),
+        ("search: {lr: {low: 1.0, high: 0.1}}", "low must be below high"),
+        ("search: {lr: {low: 0.1, high: 1.0, scale: lg}}", "there is no scale 'lg'"),
+        ("search: {momentun: {low: 0.1, high: 0.9}}", "No arm has a key lr"),
+    ],
+)
+def test_a_section_of_ranges_that_is_none_is_the_users_mistake(gradcli, tmp_path, section, problem):
+    (tmp_path / "optimizer").mkdir()
+    lr = "" if "momentun" in section else "lr: 0.1\n"
+    text = f"_target_: torch.optim.SGD\n{lr}{section}\n"
+    (tmp_path / "optimizer" / "own.yaml").write_text(text)
+    words = ("--optimizers", "own", "--search", "lr", "--config-dir", str(tmp_path))
+    answer = gradcli("compare-optimizers", "data=mnist5k", "max_steps=1", *words)
+    assert answer.code == 2
+    assert problem in " ".join(answer.err.split())

@@ -24,6 +24,7 @@ STEPS = 4
 
 def settings_of(path):
     config = yaml.safe_load(path.read_text())
+    config.pop("search", None)  # the ranges of a search
     return getattr(torch.optim, config.pop("_target_").rpartition(".")[2]), config
 
 

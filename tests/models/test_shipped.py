@@ -26,6 +26,7 @@ def options(group):
 def option(group, name):
     """The class that an option names, with its keyword arguments bound."""
     config = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+    config.pop("search", None)  # the ranges of a search
     named = NAMED.get(name, {}) if group == "model" else {}
     return functools.partial(pydoc.locate(config.pop("_target_")), **config | named)
 

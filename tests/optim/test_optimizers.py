@@ -20,6 +20,7 @@ SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "optimizer").glob("*.y
 def shipped(name):
     """The class and keyword arguments of an option of the optimizer group."""
     config = yaml.safe_load((SHIPPED[0].parent / f"{name}.yaml").read_text())
+    config.pop("search", None)  # the ranges of a search
     module, _, optimizer_class = config.pop("_target_").rpartition(".")
     library = pytest.importorskip(module, reason="it is in the extra `optimizers`")
     return getattr(library, optimizer_class), config

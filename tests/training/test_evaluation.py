@@ -40,7 +40,7 @@ def test_every_metric_is_that_of_the_split_after_one_pass(batches):
     model = Counting(3, 1)
     found = evaluate(model, objective, batches)
     assert model.calls == 3
-    inputs, targets = (one.double() for one in (batches._all_inputs, batches._all_targets))
+    inputs, targets = (one.double() for one in (batches.all_inputs, batches.all_targets))
     with torch.no_grad():
         errors = (model.double()(inputs) - targets)[:, 0]
     assert found.loss == pytest.approx(float(errors.square().mean()), rel=1e-5)

@@ -62,8 +62,10 @@ def key_sensitivity(
         ]
     ).reshape(settings, len(ranges))
     ranks = _ranks(tried)
-    unknown: Literal["", "few-settings", "all-alike"] = ""
-    if settings <= SETTINGS_PER_KEY * len(ranges):
+    unknown: Literal["", "few-settings", "all-failed", "all-alike"] = ""
+    if all(one.merit == -math.inf for one in tried):
+        unknown = "all-failed"
+    elif settings <= SETTINGS_PER_KEY * len(ranges):
         unknown = "few-settings"
     elif np.ptp(ranks) == 0:
         unknown = "all-alike"

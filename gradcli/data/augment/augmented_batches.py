@@ -66,7 +66,7 @@ class AugmentedBatches(Batches):
             changed, indices = self._change(examples, seeds), examples.to(self.device)
             gathered, targets = self._gathered[: len(indices)], self._targets[: len(indices)]
             gathered.copy_(changed)
-            torch.index_select(self._all_targets, 0, indices, out=targets)
+            torch.index_select(self.all_targets, 0, indices, out=targets)
             yield Batch(indices, self._scaled(gathered), targets)
 
     def images(self, examples: Tensor, seed: int, epoch: int) -> Tensor:

@@ -40,7 +40,7 @@ def describe_comparison(info: ComparisonInfo) -> list[str]:
 def describe_trial(trial: RunningTrial | TrialResult) -> list[str]:
     """Return the arm, the learning rate and other searched keys, the seed and the stage."""
     rate = learning_rate(trial.learning_rate)
-    others = [f"{key} {value:.12g}" for key, value in trial.setting if key != "lr"]
+    others = [f"{key} {value:.6g}" for key, value in trial.setting if key != "lr"]
     return [trial.arm, " ".join([f"lr {rate}", *others]), f"seed {trial.seed}", trial.stage]
 
 

@@ -26,6 +26,7 @@ from gradcli.views.compare.column_cells import reported_columns
 from gradcli.views.compare.rate_strip import heat_strips, short_validation
 from gradcli.views.compare.search_sentences import (
     ends_to_widen,
+    how_it_searched,
     what_budgets_say,
     what_keys_decide,
 )
@@ -281,8 +282,8 @@ def _verdicts(summary: ComparisonSummary, *, all_pairs: bool) -> Iterator[Render
 
 def _soonest(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say which arms reach the target sooner than others."""
-    if summary.target is not None:
-        yield from _paragraphs("soonest", [" ".join(soonest(summary.target.steps))], "")
+    if summary.target is not None and (said := soonest(summary.target.steps)):
+        yield from _paragraphs("soonest", [" ".join(said)], "")
 
 
 def _over(pairs: Sequence[PairResult]) -> str:
@@ -293,12 +294,15 @@ def _over(pairs: Sequence[PairResult]) -> str:
 
 def _search_result(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say whether the budget decides the ranking, and what each searched key decides."""
+    yield from _paragraphs("search", how_it_searched(summary.info), "")
     yield from _paragraphs("budgets", what_budgets_say(summary.ranking), "")
-    decided = [(arm.name, arm.search_sensitivity) for arm in summary.ranking]
-    for row, (name, found) in enumerate(one for one in decided if one[1]):
-        if found is not None:
-            told = Text.assemble((name, STRONG), f": {what_keys_decide(found)}")
-            yield Labelled("keys" if row == 0 else "", told)
+    arms_by_text: dict[str, list[str]] = {}
+    for arm in summary.ranking:
+        if arm.search_sensitivity is not None:
+            arms_by_text.setdefault(what_keys_decide(arm.search_sensitivity), []).append(arm.name)
+    for row, (text, names) in enumerate(arms_by_text.items()):
+        told = Text.assemble((", ".join(names), STRONG), f": {text}")
+        yield Labelled("keys" if row == 0 else "", told)
 
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
@@ -341,7 +345,7 @@ def _paragraphs(label: str, texts: list[str], style: str) -> Iterator[Renderable
 def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """List the commands to type next."""
     if summary.winner_at_edge:
-        so_far = f"best so far, {_which_end(summary.ranking[0])}: not yet the answer"
+        so_far = f"{_which_end(summary.ranking[0])}: not yet the answer"
         yield Labelled("so far", Text(so_far, "yellow"))
         yield from whole_lines("", [summary.winner_command])
         yield from whole_lines("extend", [summary.extend_command])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradcli.comparison.results import RankedArm
+from gradcli.comparison.results import ComparisonInfo, RankedArm
 from gradcli.comparison.verdicts import KeySensitivity, SearchSensitivity
 from gradcli.notation import numbers
 from gradcli.views.compare.verdict_sentences import LEVEL
@@ -19,6 +19,8 @@ def what_keys_decide(sensitivity: SearchSensitivity) -> str:
             are = "is" if sensitivity.settings == 1 else "are"
             which = keys[0] if len(keys) == 1 else f"each of {numbers.count(len(keys), 'key')}"
             return f"{settings} {are} too few to say what {which} decides."
+        case "all-failed":
+            return f"None of the {settings} has a score."
         case "all-alike":
             listed = " and ".join([*([", ".join(keys[:-1])] if keys[1:] else []), keys[-1]])
             return f"All {settings} did equally well: there is nothing for {listed} to decide."
@@ -38,6 +40,19 @@ def what_keys_decide(sensitivity: SearchSensitivity) -> str:
     return f"{', '.join(clauses)}."
 
 
+def how_it_searched(info: ComparisonInfo) -> list[str]:
+    """Say what each arm tried, and which keys it lacks; [] without a search."""
+    if info.search is None:
+        return []
+    every = dict.fromkeys(one.key for arm in info.arms for one in arm.ranges)
+    said = [f"{numbers.count(info.search.settings, 'setting')} per arm by {info.search.method}."]
+    for arm in info.arms:
+        lacking = [key for key in every if key not in [one.key for one in arm.ranges]]
+        if lacking:
+            said.append(f"{arm.name} has no {' nor '.join(lacking)}.")
+    return [" ".join(said)]
+
+
 def what_budgets_say(ranking: Sequence[RankedArm]) -> list[str]:
     """Say whether the number of settings decides which arms lead; [] if only one is known.
 
@@ -54,8 +69,13 @@ def what_budgets_say(ranking: Sequence[RankedArm]) -> list[str]:
         (names,) = set(leaders.values())
         settings = ", ".join(map(str, [*leaders][:-1])) + f" and {[*leaders][-1]}"
         return [f"The same with {settings} settings: {_lead(names, len(ranking))}."]
-    told = [f"with {count}, {_lead(names, len(ranking))}" for count, names in leaders.items()]
-    return [f"The budget decides: {'; '.join(told)} (settings tried with each)."]
+    counts: dict[tuple[str, ...], list[str]] = {}
+    for count, names in leaders.items():
+        counts.setdefault(names, []).append(str(count))
+    told = [
+        f"with {' or '.join(some)}, {_lead(names, len(ranking))}" for names, some in counts.items()
+    ]
+    return [f"The number of settings decides: {'; '.join(told)}."]
 
 
 def _lead(names: Sequence[str], arms: int) -> str:

@@ -27,7 +27,7 @@ def search_tables(summary: ComparisonSummary, ascii_only: bool) -> Iterator[list
 
 def written_value(value: float) -> str:
     """Write the value of a searched key with the digits that it has."""
-    return numbers.ABSENT if math.isnan(value) else f"{value:.12g}"
+    return numbers.ABSENT if math.isnan(value) else f"{value:.6g}"
 
 
 def _keys(summary: ComparisonSummary) -> list[Column]:
@@ -72,7 +72,7 @@ def _budgets(summary: ComparisonSummary) -> list[Column]:
             Column(
                 "mean",
                 [numbers.score(one.test_score.mean) for one in at],
-                above=f"{budget} settings",
+                above=numbers.count(budget, "setting"),
             ),
             Column("95% interval", _intervals(at), rank=10 - place),
         ]

@@ -11,8 +11,8 @@ from gradcli.views.compare.verdict_sentences import listed, ranked_sets
 from gradcli.views.table import STRONG, Column
 
 _ORIGINS = {
-    "tuning": "what half of the tuning trials with the chosen settings had reached after two "
-    "fifths of their steps",
+    "tuning": "what half of the tuning trials with the chosen settings had reached by the first "
+    "evaluation after two fifths of their steps",
     "protocol": "protocol.target",
     "problem": "the target of the problem",
     "data": "the usual target for {data}; no tuning has set another",

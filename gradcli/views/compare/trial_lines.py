@@ -63,7 +63,7 @@ class ComparePlainView:
             if not math.isnan(arm.learning_rate) and arm.name not in self._chosen:
                 self._chosen.add(arm.name)
                 if arm.setting:
-                    values = ", ".join(f"{key} {value:.12g}" for key, value in arm.setting)
+                    values = ", ".join(f"{key} {value:.6g}" for key, value in arm.setting)
                     self.note(f"{arm.name}: {values} chosen")
                     continue
                 ends = (arm.grid[0].learning_rate, arm.grid[-1].learning_rate) if arm.grid else ()

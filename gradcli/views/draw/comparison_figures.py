@@ -75,7 +75,11 @@ def plot_comparison(
         pictures["learning_rates.png"] = learning_rates_figure(summary)
     if measured:
         pictures["gradient_norms.png"] = _norms_figure(summary, measured)
-        if any(math.isfinite(one.measured["steps_to_target"]) for one in summary.trials):
+        if any(
+            math.isfinite(one.measured["steps_to_target"])
+            for one in summary.trials
+            if one.stage == "measuring"
+        ):
             pictures["time_to_target.png"] = target_figure(summary)
     for name, figure in pictures.items():
         save_figure(figure, folder / name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradcli.comparison.plan import StoredSearcher
-from gradcli.comparison.protocol import Arm, ArmSearch, config_key, searched_keys
+from gradcli.comparison.protocol import LEARNING_RATE, Arm, ArmSearch, config_key, searched_keys
 from gradcli.comparison.results import SearchInfo
 from gradcli.comparison.search import Range, Scale, Searcher
 from gradcli.config import ComposedArm, ComposedComparison
@@ -14,6 +15,7 @@ from gradcli.errors import UserError, nearest
 
 #: The shares of the settings after which a search is also measured.
 _EARLIER = (1 / 4, 1 / 2)
+_RANGE_KEYS = {"low", "high", "scale"}
 _UNEQUAL_KEYS = (
     "The arms search different numbers of keys. A search that follows results finds less among "
     "keys that decide nothing, which costs the arms that have them; search=sobol does not."
@@ -31,6 +33,7 @@ def plan_searches(
     """
     protocol = composed.config.protocol
     searcher: Searcher = composed.search_class(**composed.config.search.arguments)
+    _refuse_unknown_keys(arms, composed.searched)
     searches, remarks = [], []
     for arm in arms:
         searched = searched_keys(composed.searched, arm.optimizer)
@@ -75,16 +78,39 @@ def stored_searcher(composed: ComposedComparison) -> StoredSearcher:
     return StoredSearcher(section.option, section.target, section.arguments, composed.config.seed)
 
 
+def _refuse_unknown_keys(arms: Sequence[ComposedArm], words: Sequence[str]) -> None:
+    """Refuse a key that no arm has, or one that is asked of an optimizer that lacks it.
+
+    Raises:
+        UserError: for the first one.
+    """
+    for word in words:
+        name, _, rest = word.partition("=")[0].rpartition(":")
+        asked = [arm for arm in arms if name in ("", arm.optimizer)]
+        if any(_has(arm, rest) for arm in asked):
+            continue
+        known = list(dict.fromkeys(key for arm in asked for key in _numbers_of(arm)))
+        likely = nearest(rest, known)
+        usual = "lr" if "lr" in known else known[0] if known else "KEY"
+        better = f"{name}:{likely[0]}" if name and likely else next(iter(likely), usual)
+        typed = [better if one == word else one for one in words]
+        raise UserError(
+            f"{name or 'No arm'} has {'no' if name else 'a key'} {rest}.",
+            where="--search",
+            choices=likely or known[:6],
+            hint=f"--search {','.join(dict.fromkeys(typed))}",
+        )
+
+
 def _without_keys(arm: ComposedArm, searched: Sequence[str]) -> UserError:
-    """Return the error for an arm that has none of the searched keys."""
+    """Return the error for an arm that has none of the searched keys, unlike others."""
     known = _numbers_of(arm)
-    likely = [one for key in searched for one in nearest(key, known)]
     also = "lr," if "lr" in known else ""
     return UserError(
-        f"{arm.name} has no {' or '.join(searched)}.",
+        f"{arm.name} has no {' or '.join(searched)}: there is nothing to search.",
         where="--search",
-        choices=likely or known[:6],
-        hint=f"--search {','.join(likely)}" if likely else f"--search {also}{','.join(searched)}",
+        choices=known[:6],
+        hint=f"--search {also}{','.join(searched)}",
     )
 
 
@@ -112,33 +138,82 @@ def _range(arm: ComposedArm, key: str, typed: str) -> Range:
         UserError: if there is none, or it is no range.
     """
     path = config_key(key)
-    known = arm.composed.ranges.get(path)
-    file = arm.composed.files[path.partition(".")[0]]
-    where = f"--search {key}={typed}" if typed else f"search.{path.partition('.')[2]} in {file}"
+    section, _, inner = path.partition(".")
+    known, file = arm.composed.ranges.get(path), arm.composed.files[section]
+    if not typed and known is None:
+        raise UserError(
+            f"{file} gives no range for {key}.",
+            where="--search",
+            choices=_with_ranges(arm),
+            hint=f"--search {arm.optimizer}:{key}={_around(key, _value(arm, path))}",
+        )
     try:
         if typed:
-            low, dots, high = typed.partition("..")
-            if not dots:
-                raise ValueError("a range is written LOW..HIGH")
-            scale: Scale = "log" if float(low) > 0 else "linear"
-            if known:
-                scale = known.get("scale", scale)
-            return Range(key, float(low), float(high), scale)
-        if known is None:
-            raise UserError(
-                f"{file} gives no range for {key}.",
-                where="--search",
-                choices=_with_ranges(arm),
-                hint=f"--search {key}=LOW..HIGH",
-            )
-        return Range(key, float(known["low"]), float(known["high"]), known.get("scale", "log"))
-    except (ValueError, TypeError, KeyError) as error:
-        told = f"it has no {error}" if isinstance(error, KeyError) else error
+            low, high = _ends(typed)
+            return _checked(Range(key, low, high, _scale(known, low, high)))
+        if not isinstance(known, Mapping) or not {"low", "high"} <= known.keys() <= _RANGE_KEYS:
+            raise ValueError("it is written {low: 0.001, high: 0.1, scale: log}")
+        low, high = _number(str(known["low"])), _number(str(known["high"]))
+        return _checked(Range(key, low, high, known.get("scale", "log")))
+    except ValueError as error:
         raise UserError(
-            f"{key} has no range that can be searched: {told}.",
-            where=where,
-            hint=f"--search {key}=0.001..0.1",
+            f"{key} has no range that can be searched: {error}.",
+            where=f"--search {key}={typed}" if typed else f"search.{inner} in {file}",
+            hint=f"--search {key}={_around(key, _value(arm, path))}"
+            if typed
+            else f"{inner}: {{low: 0.001, high: 0.1, scale: log}}, below `search:` in {file}",
         ) from None
+
+
+def _ends(typed: str) -> tuple[float, float]:
+    low, dots, high = typed.partition("..")
+    if not dots:
+        raise ValueError("a range is written LOW..HIGH")
+    return _number(low), _number(high)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a number") from None
+
+
+def _scale(known: Any, low: float, high: float) -> Scale:
+    """Return how a typed range is spread: as that of the file if it can be."""
+    usual: Scale = "log" if low > 0 else "linear"
+    scale: Scale = known.get("scale", usual) if isinstance(known, Mapping) else usual
+    return usual if scale == "log_from_one" and high >= 1 else scale
+
+
+def _checked(found: Range) -> Range:
+    """Return a range unless it has values that no key of a section takes."""
+    if found.low < 0:
+        raise ValueError(f"{found.low:g} is below 0")
+    return found
+
+
+def _value(arm: ComposedArm, path: str) -> float:
+    """Return the number that a key has in an arm's config; NaN if there is none."""
+    value: Any = arm.composed.plain
+    for part in path.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, Sequence) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return math.nan
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else math.nan
+
+
+def _around(key: str, value: float) -> str:
+    """Return a range to type for a key: a decade each way, or up to 1 from one."""
+    if not value > 0:
+        return "0.0001..0.1"
+    if 0.5 <= value < 1 and not key.endswith(LEARNING_RATE):  # a momentum, for instance
+        return f"{max(1 - 10 * (1 - value), 0.1):.3g}..{1 - (1 - value) / 10:.4g}"
+    return f"{value / 10:.3g}..{value * 10:.3g}"
 
 
 def _has(arm: ComposedArm, key: str) -> bool:
@@ -147,11 +222,11 @@ def _has(arm: ComposedArm, key: str) -> bool:
 
 
 def _numbers_of(arm: ComposedArm) -> list[str]:
-    """Return the keys of an arm that hold numbers, and those for which its files give ranges."""
+    """Return the keys of an arm that hold numbers, those with a range in its files first."""
     found = _numbers_in(arm.composed.plain["optimizer"], "")
     for section in ("clip", "schedule"):
         found += _numbers_in(arm.composed.plain[section], f"{section}.")
-    return list(dict.fromkeys([*_with_ranges(arm), *found]))
+    return list(dict.fromkeys([*(one for one in _with_ranges(arm) if one in found), *found]))
 
 
 def _with_ranges(arm: ComposedArm) -> list[str]:

@@ -249,7 +249,7 @@ def test_a_best_rate_at_an_end_is_not_presented_as_the_answer(make_comparison):
     ranking = (replace(summary.ranking[0], learning_rate_at_edge=True), *summary.ranking[1:])
     at_end = replace(summary, ranking=ranking)
     text = drawn(at_end, 140)
-    assert "so far      best so far, at the end of the rates tried (lr 0.002)" in text
+    assert "so far      at the end of the rates tried (lr 0.002)" in text
     assert "extend      gradcli compare-optimizers --lrs 1,2,4" in text
     assert "0.002 (end)" in text
     assert not any(line.startswith("best") for line in text.splitlines())

@@ -51,6 +51,7 @@ def test_what_decides_comes_first_and_what_does_not_is_not_denied(keys, said):
     [
         (8, ["lr", "decay"], "few-settings", "8 settings are too few to say what each of 2 keys"),
         (1, ["lr"], "few-settings", "1 setting is too few to say what lr decides."),
+        (16, ["a"], "all-failed", "None of the 16 settings has a score."),
         (16, ["a", "b", "c"], "all-alike", "there is nothing for a, b and c to decide."),
     ],
 )
@@ -104,9 +105,13 @@ def at_budgets(make_comparison, *leading):
         (("ab", "ab"), "The same with 4 and 8 settings: a and b lead and tie."),
         (("abc", "abc"), "The same with 4 and 8 settings: no arm can be told from all others."),
         (
+            ("a", "ab", "ab"),
+            "The number of settings decides: with 4, a leads; with 8 or 16, a and b lead and tie.",
+        ),
+        (
             ("a", "ab", "b"),
-            "The budget decides: with 4, a leads; with 8, a and b lead and tie; "
-            "with 16, b leads (settings tried with each).",
+            "The number of settings decides: with 4, a leads; with 8, a and b lead and tie; "
+            "with 16, b leads.",
         ),
     ],
 )

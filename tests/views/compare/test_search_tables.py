@@ -147,7 +147,7 @@ def test_a_key_at_the_end_of_its_range_is_marked_and_said(searched):
     text = drawn(summary)
     assert "0.01 (end)" in text
     assert "The best lr of adam, 0.01, is near the upper end of its range" in text
-    assert "best so far, near an end of the range of lr: not yet the answer" in text
+    assert "so far      near an end of the range of lr: not yet the answer" in text
     assert "extend      gradcli compare-optimizers" in text
     assert summary.winner_at_edge
 
