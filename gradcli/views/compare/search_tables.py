@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from gradcli.comparison.live import GridCell
 from gradcli.comparison.results import ComparisonSummary, RankedArm
@@ -62,25 +62,38 @@ def _course(summary: ComparisonSummary, ascii_only: bool) -> list[Column]:
 
 
 def _budgets(summary: ComparisonSummary) -> list[Column]:
-    """Lay out the test scores at each budget; the narrower the terminal, the fewer intervals."""
-    arms = summary.ranking
-    columns = [Column("optimizer", [arm.name for arm in arms], styles=STRONG)]
-    for place, budget in enumerate(summary.info.search.budgets if summary.info.search else ()):
-        at = [arm.by_budget[place] for arm in arms]
-        columns += [
-            Column("", [places(one.places) for one in at], rank=1, align="right"),
-            Column(
-                "mean",
-                [numbers.score(one.test_score.mean) for one in at],
-                above=numbers.count(budget, "setting"),
-            ),
-            Column("95% interval", _intervals(at), rank=10 - place),
-        ]
-    return columns
+    """Lay out a row for each budget and arm: rows side by side would lose their intervals first."""
+    budgets = summary.info.search.budgets if summary.info.search else ()
+    places_of_rows = [(place, arm) for place in range(len(budgets)) for arm in summary.ranking]
+    found = [arm.by_budget[place] for place, arm in places_of_rows]
+    is_first = [arm is summary.ranking[0] for _, arm in places_of_rows]
+    return [
+        Column(
+            "tried",
+            [f"{one.settings}" if new else "" for one, new in zip(found, is_first, strict=True)],
+            above="settings",
+            align="right",
+        ),
+        Column("", [places(one.places) for one in found], align="right"),
+        Column("optimizer", [arm.name for _, arm in places_of_rows], styles=STRONG),
+        Column(
+            "mean",
+            [numbers.score(one.test_score.mean) for one in found],
+            above=f"test {summary.info.metric.name}",
+        ),
+        Column(
+            "95% interval",
+            [interval(one.test_score.ci95) for one in found],
+            rank=1,
+            above="over seeds",
+        ),
+        Column("chosen then", [_written(one) for one in found], rank=2),
+    ]
 
 
-def _intervals(results: Sequence[BudgetResult]) -> list[str]:
-    return [interval(one.test_score.ci95) for one in results]
+def _written(result: BudgetResult) -> str:
+    pairs = (f"{key} {written_value(value)}" for key, value in result.setting)
+    return ", ".join(pairs) or numbers.ABSENT
 
 
 def _cells(summary: ComparisonSummary, arm: RankedArm) -> list[GridCell]:

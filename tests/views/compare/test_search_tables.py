@@ -123,20 +123,20 @@ def test_the_best_so_far_never_falls_and_shows_what_diverged(searched):
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
-def test_the_means_at_every_budget_outlast_their_intervals(searched, width):
-    text = drawn(searched, width)
-    assert all(len(line) <= width for line in text.splitlines() if "gradcli" not in line)
-    assert "4 settings" in text
-    means = [f"{arm.test_score.mean:.4f}" for arm in searched.ranking]
-    for arm, mean in zip(searched.ranking, means, strict=True):
-        line = " ".join(
-            next(
-                line
-                for line in text.splitlines()
-                if line.startswith(arm.name) and line.split().count(mean) == 3
-            ).split()
-        )
-        assert line.count(mean) == 3
+def test_each_budget_has_a_row_for_each_arm_with_its_interval(searched, width):
+    lines = drawn(searched, width).splitlines()
+    assert all(len(line) <= width for line in lines if "gradcli" not in line)
+    headings = (at for at, line in enumerate(lines) if line.split()[:2] == ["settings", "test"])
+    start = next(headings)
+    rows = [line.split() for line in lines[start + 2 : start + 11]]
+    names = [arm.name for arm in searched.ranking]
+    assert [row[0] for row in rows[::3]] == ["1", "2", "4"]
+    for at, cells in enumerate(rows):
+        arm = searched.ranking[at % 3]
+        low, high = arm.test_score.ci95
+        assert names[at % 3] in cells
+        assert f"{arm.test_score.mean:.4f} {low:.4f} to {high:.4f}" in " ".join(cells)
+    assert ("lr 0.001, momentum 0.9" in "\n".join(lines)) == (width >= 100)
 
 
 def test_a_key_at_the_end_of_its_range_is_marked_and_said(searched):
