@@ -25,11 +25,13 @@ def test_the_option_trains_and_each_command_works(tmp_path, monkeypatch, runs_di
             Path(file).write_text(content)
         else:
             commands += [shlex.split(line)[1:] for line in content.splitlines()]
+    runs = {}  # in the order of the commands: within a second, the list has another
     for words in commands:
         answer = gradcli(*words, "model.hidden=[8,8]", "max_steps=3", "--no-live")
         assert answer.code == 0, answer.err
+        runs |= {run.name: run for run in list_runs(runs_dir) if run.name not in runs}
     assert len(commands) == 3
-    biases, changed, first = list_runs(runs_dir)
+    first, changed, biases = runs.values()
     routed = {group.name: group.parameters for group in first.info.groups}
     assert routed["matrices"] == ("hidden1.weight", "hidden2.weight")
     assert "output.weight" in routed["rest"]

@@ -113,7 +113,7 @@ def test_a_best_rate_at_an_end_comes_with_the_command_that_extends_the_grid(grad
     answer = gradcli(*words, "--no-live")
     assert "adam: lr 0.0001 chosen, at the end of the rates tried" in answer.err
     (line,) = lines_of(answer, "so far")
-    assert "best so far, at the end of the rates tried (lr 0.0001)" in line
+    assert "at the end of the rates tried (lr 0.0001)" in line
     assert lines_of(answer, "best") == []
     found = json.loads(gradcli(*words, "--json", "-q").out)
     assert found["winner_at_edge"]
