@@ -36,10 +36,11 @@ QUICK = MODELS[:2]
 EPOCHS = 10
 """Of every trial on the sample, by `configs/protocol/quick.yaml`."""
 SEEDS = 5
-FIRST_FRESH_SEED = 1
-"""Seed 0 tunes the grid, and these and the next four measure it and the proposal."""
-SEARCH_SEED = 1000
-"""The proposals' own; those that the search's constants were chosen with are 100 to 102."""
+TUNING_SEED = 200
+"""It tunes the grid; the next five measure the grid's best and the proposal."""
+SEARCH_SEED = 2000
+"""The proposals' own. No constant of the search was chosen with any of these seeds: that took 100
+to 102, and 0 to 5 with 1000 to 1003 for the number of validation examples."""
 WITHIN, SILENT = 0.9, 0.1
 SETTINGS = ("data=mnist5k", "device=cpu", "threads=1")
 
@@ -108,7 +109,7 @@ def measured(model: str, optimizer: str, runs_dir: Path) -> Cell:
     """Tune an optimizer by the default protocol, and train with what `find-lr` proposes."""
     common = {"model": model, "runs_dir": runs_dir}
     compared = {**common, "optimizers": [optimizer], "jobs": 1}
-    grid = gradcli.compare(*SETTINGS, seed=0, **compared)
+    grid = gradcli.compare(*SETTINGS, seed=TUNING_SEED, **compared)
     best = grid.ranking[0]
     at_best = accuracies(grid)
     found = gradcli.find_lr(
@@ -118,7 +119,7 @@ def measured(model: str, optimizer: str, runs_dir: Path) -> Cell:
     if found.proposed.is_found:
         rates = [found.learning_rate]
         trained = gradcli.compare(
-            *SETTINGS, lrs=rates, seeds=SEEDS, seed=FIRST_FRESH_SEED, **compared
+            *SETTINGS, lrs=rates, seeds=SEEDS, seed=TUNING_SEED + 1, **compared
         )
         differences = accuracies(trained) - at_best
     return Cell(model, optimizer, best.learning_rate, at_best.mean(), found, differences)
