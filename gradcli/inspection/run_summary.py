@@ -45,7 +45,7 @@ from gradcli.records import (
 )
 from gradcli.runs import Run
 from gradcli.runs.files import number
-from gradcli.runs.logs import STEPS_FILE
+from gradcli.runs.logs.log_blocks import STEPS_FILE
 
 # A long run is read in blocks that stay in a processor's cache.
 _ROWS_AT_ONCE = 5_000

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from gradcli.errors import DamagedFileError, UserError
 from gradcli.runs.files import write_atomically
-from gradcli.runs.logs import CHECKSUMS_FILE, LOGS, refuse_other_logs
+from gradcli.runs.logs.log_blocks import CHECKSUMS_FILE, LOGS, refuse_other_logs
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, reading
 
 CHECKPOINTS = "checkpoints"

@@ -12,21 +12,13 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any
 
 from gradcli.errors import OperatingSystemError, UserError
 from gradcli.records import (
-    UNKNOWN_LEVELS,
-    DataInfo,
-    EvalRecord,
     FaultRecord,
-    LayerRecord,
-    LossLevels,
-    Metric,
-    ProbeRecord,
     Record,
     RunInfo,
-    SetupRecord,
     Status,
     StepRecords,
     ValidationRecord,
@@ -34,11 +26,12 @@ from gradcli.records import (
 from gradcli.runs.checkpoints import BEST, CHECKPOINTS, FAULT, LAST, PREVIOUS, save_checkpoint
 from gradcli.runs.directory import claim
 from gradcli.runs.files import SCHEMA, plain, sync_names, write_atomically, write_json
-from gradcli.runs.logs import CHECKSUMS_FILE, EVALS_FILE, LOGS, PROBES_FILE, STEPS_FILE, Logs
-from gradcli.runs.step_log import DESCRIPTION_FILE, StepRows
+from gradcli.runs.logs.log_blocks import CHECKSUMS_FILE, LOGS, STEPS_FILE, Logs
+from gradcli.runs.logs.log_lines import lines_of
+from gradcli.runs.logs.step_log import DESCRIPTION_FILE, StepRows
+from gradcli.runs.run_json import RUN_FILE, fault_facts, info_facts
 from gradcli.system.locks import RunLock, is_locked
 
-RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 LAYERS_FILE = "layers.json"
 PLOTS = "plots"
@@ -50,8 +43,6 @@ _RUN_NAME = re.compile(r"\d{8}T\d{6}Z-.+-[0-9a-f]{4}")
 #: What a directory holds before it is a run.
 _UNBORN = re.compile(r"lock|checkpoints|config\.yaml|\.(config\.yaml|run\.json)\.\w{8}")
 _UNBORN_SECONDS = 3600
-#: The keys of `fault` in `run.json`; all others of a fault are in `fault_details`.
-FIRST_FAULT_KEYS = ("step", "epoch", "phase", "layer", "loss", "batch")
 #: What `run.json` keeps about each process that trained the run; the top level is the first's.
 _PART = ("argv", "overrides")
 
@@ -106,86 +97,6 @@ def _is_unborn(path: Path, before: float) -> bool:
     # A younger one may belong to a process that has not locked it yet.
     is_old = path.stat().st_mtime < before
     return is_old and all(map(_UNBORN.fullmatch, names)) and not is_locked(path)
-
-
-class _Header(TypedDict, total=False):
-    """What is read of a run's `info` without the layers."""
-
-    name: str
-    data: DataInfo
-    model: str
-    optimizer: str
-    total_steps: int
-    start_step: int
-    metric: Metric
-
-
-class _Result(TypedDict, total=False):
-    test: float
-    test_accuracy: float
-    findings: list[str]
-
-
-class _Progress(TypedDict, total=False):
-    steps: int
-    epochs: int
-
-
-class _Part(TypedDict, total=False):
-    argv: list[str]
-    overrides: list[str]
-    start_step: int
-
-
-class _UserError(TypedDict):
-    problem: str
-    where: str | None
-    choices: list[str]
-    hint: str | None
-
-
-class _Git(TypedDict):
-    commit: str
-    dirty: bool
-
-
-class RunJson(TypedDict, total=False):
-    """The keys of `run.json` that are read."""
-
-    status: Required[Status]
-    started: Required[datetime]
-    info: _Header
-    result: _Result
-    progress: _Progress
-    argv: list[str]
-    overrides: list[str]
-    parts: list[_Part]
-    resumed: list[datetime]
-    git: _Git | None
-    versions: dict[str, str]
-    platform: str
-    host: str
-    data_dir: str | None
-    config_dir: str | None
-    allow_import: list[str]
-    phase_seconds: dict[str, float]
-    seconds_first_step: float
-    seconds_total: float
-    seconds_train: float
-    signal: int | None
-    rungs: dict[int, float]
-    error: str
-    processes: int
-    user_error: _UserError
-    dropped_recorders: dict[str, str]
-    fault: dict[str, Any]
-    fault_details: dict[str, Any]
-    parameter_groups: list[Any]
-    loss_levels: LossLevels
-    further_metrics: list[Any]
-    accumulate: int
-    augment: str
-    input_scaling: str
 
 
 class RunWriter:
@@ -249,24 +160,11 @@ class RunWriter:
         if not self._has_taken_over:
             self._take_over()
         write_json(self.directory / LAYERS_FILE, [asdict(layer) for layer in info.layers])
-        described = asdict(info)
-        del described["layers"]
-        groups, levels = described.pop("groups"), described.pop("levels")
         parts = [*self._parts, {**self._part, "start_step": info.start_step}]
         # An earlier result no longer holds once a run is resumed. Before the logs are cut: they
         # may be shorter then than a finished run's are.
-        # Apart from `info`, of whose keys an earlier gradcli knows each or refuses the file.
-        apart = {
-            "parameter_groups": groups,
-            "further_metrics": described.pop("further_metrics"),
-            "loss_levels": None if info.levels == UNKNOWN_LEVELS else levels,
-            "accumulate": info.accumulate if info.accumulate > 1 else None,
-            "augment": described.pop("augment"),
-            "input_scaling": described.pop("input_scaling"),
-        }
-        del described["accumulate"]
-        known = {name: value for name, value in apart.items() if value or name in self._state}
-        self.set_status("running", info=described, result={}, parts=parts, **known)
+        facts = info_facts(info, known=self._state)
+        self.set_status("running", **facts, result={}, parts=parts)
         self._step_rows = StepRows(self.directory, info.layers)
         self._logs = Logs(self.directory, log_bytes)
 
@@ -275,25 +173,12 @@ class RunWriter:
         match record:
             case StepRecords():
                 self._append(STEPS_FILE, self._step_rows.rows(record))
-            case EvalRecord():
-                described = asdict(record)
-                at = {"step": record.step, "split": record.split}
-                # In the file whose readers pass over kinds of lines that they do not know.
-                if bits := described.pop("example_scores"):
-                    self._append_line(PROBES_FILE, {"kind": "correct", **at, "bits": bits})
-                if scores := described.pop("further_scores"):
-                    self._append_line(PROBES_FILE, {"kind": "scores", **at, "scores": scores})
-                self._append_line(EVALS_FILE, described)
-            case LayerRecord():
-                self._append_line(PROBES_FILE, {"kind": "layers", **_short(record)})
-            case SetupRecord():
-                self._append_line(PROBES_FILE, {"kind": "setup", **asdict(record)})
-            case ProbeRecord():
-                self._append_line(PROBES_FILE, {"kind": "probe", **asdict(record)})
-            case ValidationRecord():
-                self._append_line(PROBES_FILE, {"kind": "validation", **asdict(record)})
             case FaultRecord():
-                self.set_status("running", **_fault(record))
+                self.set_status("running", **fault_facts(record))
+            case _:
+                for name, line in lines_of(record):
+                    text = json.dumps(plain(line), allow_nan=False)
+                    self._append(name, f"{text}\n".encode())
 
     def save_checkpoint(self, state: dict[str, Any], *, best: bool = False) -> None:
         """Save `last.pt`, and `best.pt` if `best` is true, after the logs are on the disk.
@@ -348,9 +233,6 @@ class RunWriter:
         write_atomically(self.directory / CONFIG_FILE, lambda file: file.write(config))
         self.set_status("running")
 
-    def _append_line(self, name: str, value: dict[str, Any]) -> None:
-        self._append(name, f"{json.dumps(plain(value), allow_nan=False)}\n".encode())
-
     def _append(self, name: str, block: bytes) -> None:
         assert self._logs is not None, "begin() comes first"
         self._logs.append(name, block)
@@ -372,32 +254,6 @@ def _parts_of(earlier: dict[str, Any] | None) -> list[dict[str, Any]]:
     # Older runs, without parts, record the command of one process only.
     only = {**{key: earlier.get(key, []) for key in _PART}, "start_step": 0}
     return list(earlier.get("parts", [only]))
-
-
-def _fault(record: FaultRecord) -> dict[str, Any]:
-    """Return what `run.json` keeps of a fault.
-
-    `fault` has the keys and phases that gradcli knew first, and `fault_details` those added since,
-    which earlier readers of schema 1 leave out.
-    """
-    whole = asdict(record)
-    fault = {name: whole.pop(name) for name in FIRST_FAULT_KEYS}
-    details = {**whole, "phase": fault["phase"], "step": fault["step"]}
-    if record.phase in ("inputs", "parameters", "update"):
-        fault["phase"] = "loss" if record.layer is None else "forward"
-    elif record.layer is None:
-        fault["phase"] = "loss"
-    if record.phase == "update":
-        fault["step"] += 1  # there the value was met
-    return {"fault": fault, "fault_details": details}
-
-
-def _short(record: LayerRecord) -> dict[str, Any]:
-    """Return the record with nine digits per number: all that a float32 has."""
-    return {
-        name: [float(f"{value:.9g}") for value in values] if isinstance(values, tuple) else values
-        for name, values in asdict(record).items()
-    }
 
 
 def _now() -> str:

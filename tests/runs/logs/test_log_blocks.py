@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradcli.errors import DamagedFileError
-from gradcli.runs.logs import (
+from gradcli.runs.logs.log_blocks import (
     Logs,
     damaged_ranges,
     described,

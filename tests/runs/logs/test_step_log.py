@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradcli.errors import DamagedFileError, UserError
-from gradcli.runs.step_log import StepRows, read_last_steps, read_steps, row_type
+from gradcli.runs.logs.step_log import StepRows, read_last_steps, read_steps, row_type
 
 PARAMETERS = 3
 ROW = row_type(PARAMETERS).itemsize

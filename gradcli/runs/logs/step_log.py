@@ -12,7 +12,7 @@ import numpy as np
 
 from gradcli.records import LayerInfo, StepRecords
 from gradcli.runs.files import refuse_unknown_schema, write_json
-from gradcli.runs.logs import STEPS_FILE
+from gradcli.runs.logs.log_blocks import STEPS_FILE
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
 
 DESCRIPTION_FILE = "steps.json"

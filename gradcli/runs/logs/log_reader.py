@@ -1,0 +1,112 @@
+"""Reads the logs of a run, but for what is damaged or was not written to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gradcli.errors import DamagedFileError, DamagedFileWarning
+from gradcli.records import StepRecords
+from gradcli.runs.logs.log_blocks import (
+    STEPS_FILE,
+    damaged_ranges,
+    described,
+    unchecked_end,
+    undamaged,
+)
+from gradcli.runs.logs.step_log import read_steps
+from gradcli.runs.stored import damaged, reading
+
+_Record = TypeVar("_Record")
+
+
+class LogReader:
+    """Reads the logs in a run directory. What is damaged is left out, and said as a warning.
+
+    Args:
+        directory: the run directory.
+
+    Attributes:
+        found_damage: what was found to be wrong so far, in sentences.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.found_damage: list[str] = []
+
+    def steps(self, parameters: int) -> StepRecords:
+        """Return the steps of a model of so many parameters, as columns."""
+        return read_steps(self._directory, parameters, without=self._left_out(STEPS_FILE))
+
+    def records(
+        self, name: str, record: Callable[[Any], _Record], kind: str | None = None
+    ) -> list[_Record]:
+        """Return the records that the lines of a log hold, or only the lines of a `kind`.
+
+        An incomplete last line is left out, as is what is damaged, which is said.
+
+        Args:
+            name: of the log.
+            record: makes a record of a line, or raises `MalformedError`.
+            kind: what the lines begin with.
+        """
+        path, records = self._directory / name, []
+        for line in self._lines(name, b"" if kind is None else b'{"kind": "%b"' % kind.encode()):
+            try:
+                with reading(path):
+                    records.append(record(line))
+            except DamagedFileError as error:
+                self.name_damage(error)
+        return records
+
+    def name_damage(self, error: DamagedFileError) -> None:
+        """Say that a file is damaged, once; what can be read of it is used."""
+        if error.problem not in self.found_damage:
+            self.found_damage.append(error.problem)
+            warnings.warn(error.problem, DamagedFileWarning, stacklevel=3)
+
+    def _left_out(self, name: str) -> list[range]:
+        """Return the parts of a log that do not count; say so of those that are damaged."""
+        try:
+            ranges = damaged_ranges(self._directory, name)
+            end = unchecked_end(self._directory, name)
+        except DamagedFileError as error:
+            self.name_damage(error)
+            return []
+        if ranges:
+            self.name_damage(damaged(self._directory / name, described(ranges)))
+        return [*ranges, end] if end else ranges
+
+    def _lines(self, name: str, beginning: bytes) -> Iterable[Any]:
+        """Return the JSON lines of a log that begin with these bytes."""
+        path = self._directory / name
+        if not os.path.lexists(path):
+            return []
+        try:
+            with reading(path):
+                data = path.read_bytes()
+        except DamagedFileError as error:
+            self.name_damage(error)
+            return []
+        *whole, _ = undamaged(data, self._left_out(name)).split(b"\n")
+        whole = [line for line in whole if line.startswith(beginning)]
+        try:
+            lines: list[Any] = json.loads(b"[%b]" % b",".join(whole))  # one call, not thousands
+        except (ValueError, RecursionError):
+            return self._readable(path, whole)
+        return lines
+
+    def _readable(self, path: Path, lines: list[bytes]) -> list[Any]:
+        """Return those lines that are JSON, and say that there are others."""
+        values = []
+        for line in lines:
+            try:
+                with reading(path):
+                    values.append(json.loads(line))
+            except DamagedFileError as error:
+                self.name_damage(error)
+        return values
