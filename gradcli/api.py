@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from gradcli.config import compose_train
 from gradcli.errors import UserError, nearest
 from gradcli.records import Recorder
-from gradcli.runs import Run, find_run, load_run
+from gradcli.runs import Run, find_run, given_labels, load_run
 from gradcli.shorthands import (
     SHORTHANDS,
     comparison_overrides,
@@ -42,6 +42,8 @@ def train(
     allow_import: Sequence[str] = (),
     view: TrainView | None = None,
     recorders: Sequence[Recorder] = (),
+    tags: Sequence[str] = (),
+    note: str = "",
     **options: object,
 ) -> Run:
     """Train a network as `gradcli train` does, and return the run.
@@ -59,6 +61,8 @@ def train(
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
         view: shows everything as it happens; None shows nothing.
         recorders: receive every record, in addition to those that the config names.
+        tags: words to find the run by, in addition to those of a resumed one.
+        note: what there is to say about it.
         options: the command's shorthand options: data, model, activation, optimizer, lr, clip,
             epochs, batch_size, seed, device, name.
 
@@ -71,6 +75,7 @@ def train(
     """
     refuse_to_train_while_read()
     view, started = view or QuietView(), time.time()
+    labels = given_labels(tags, note, where="tags")
     with _settled(overrides) as settled:
         words = [*_words("train", options), *settled.words]
         paths = _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files)
@@ -84,12 +89,16 @@ def train(
             from gradcli.workflows.train import start_run
 
             words = [*settled.chosen, *words]
-            summary = start_run(composed, words, paths, view, started=started, recorders=recorders)
+            summary = start_run(
+                composed, words, paths, view, started=started, recorders=recorders, labels=labels
+            )
         else:
             earlier = find_run(str(resume), paths.runs_dir)
             from gradcli.workflows.train import resume_run
 
-            summary = resume_run(earlier, words, paths, view, started=started, recorders=recorders)
+            summary = resume_run(
+                earlier, words, paths, view, started=started, recorders=recorders, labels=labels
+            )
     run = load_run(summary.path)
     if run.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt
@@ -112,6 +121,8 @@ def compare(
     config_dir: str | Path | None = None,
     allow_import: Sequence[str] = (),
     view: CompareView | None = None,
+    tags: Sequence[str] = (),
+    note: str = "",
     **options: object,
 ) -> Comparison:
     """Compare optimizers as `gradcli compare-optimizers` does, and return the comparison.
@@ -138,6 +149,8 @@ def compare(
         config_dir: a folder of config files that add to the groups.
         allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
         view: shows everything as it happens; None shows nothing.
+        tags: words to find the comparison by.
+        note: what there is to say about it.
         options: those of `train`, except `optimizer` and `lr`.
 
     Returns:
@@ -152,6 +165,7 @@ def compare(
 
     refuse_to_train_while_read()
     view = view or QuietCompareView()
+    labels = given_labels(tags, note, where="tags")
     with _settled(overrides) as settled:
         notes = []
         if not settled.can_be_made_again:
@@ -186,6 +200,7 @@ def compare(
                 open_engine,
                 resume=None if resume is None else str(resume),
                 notes=notes,
+                labels=labels,
             )
     comparison = Comparison(summary, Path(summary.info.path))
     if comparison.directory.state.get("signal") == signal.SIGINT:

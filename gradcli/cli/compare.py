@@ -119,6 +119,8 @@ def compare_optimizers(
     seed: options.SeedOption = None,
     device: options.DeviceOption = None,
     name: options.NameOption = None,
+    tag: options.TagOption = None,
+    note: options.NoteOption = None,
     runs_dir: options.RunsDirOption = Path("runs"),
     data_dir: options.DataDirOption = None,
     config_dir: options.ConfigDirOption = None,
@@ -148,12 +150,16 @@ def compare_optimizers(
     ]
     # First of all: a local worker loads torch while this process loads the rest.
     with opened_engines(arguments) as open_engine:
+        from gradcli.runs import given_labels
         from gradcli.views.console import compare_view
         from gradcli.workflows.compare import run_comparison
 
+        labels = given_labels(tag or [], note)
         paths = options.given_paths(context, [*arguments, *(vary or [])])
         view = compare_view(live=not no_live, quiet=quiet)
-        summary = run_comparison(arguments, vary or [], paths, view, open_engine, resume=resume)
+        summary = run_comparison(
+            arguments, vary or [], paths, view, open_engine, resume=resume, labels=labels
+        )
     _show(summary, as_json=as_json, all_pairs=all_pairs)
     if summary.status == "interrupted":
         from gradcli.runs import ComparisonDirectory

@@ -140,6 +140,28 @@ DeviceOption = Annotated[str | None, _shorthand("device")]
 NameOption = Annotated[str | None, _shorthand("name")]
 
 
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="A word to find it by: gradcli runs list --where tag=TAG. Can be repeated.",
+        show_default=False,
+        rich_help_panel="Paths and output",
+    ),
+]
+NoteOption = Annotated[
+    str | None,
+    typer.Option(
+        "--note",
+        metavar="TEXT",
+        help="What there is to say about it.",
+        show_default=False,
+        rich_help_panel="Paths and output",
+    ),
+]
+
+
 def given_overrides(context: typer.Context) -> list[str]:
     """Return the overrides that stand for those shorthand options of a command that were given."""
     given = {name: context.params.get(name) for name in SHORTHANDS}

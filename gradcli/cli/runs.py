@@ -42,21 +42,89 @@ ColumnsOption = Annotated[
 
 
 @app.command("list")
-def list_(runs_dir: RunsDirOption = Path("runs"), as_json: JsonOption = False) -> None:
+def list_(
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITIONS",
+            help="Only runs for which all hold: 'optimizer=adam,sgd lr<0.01 tag!=old'. = takes "
+            "patterns: name=a-*. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="test_acc: the best first; when: the newest; any other key: the smallest.",
+            show_default=False,
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            metavar="KEY,KEY,...",
+            help="Also show these: lr,seed,train_loss,model.hidden, or any other setting.",
+            show_default=False,
+        ),
+    ] = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
     """List the runs and comparisons, newest first."""
-    from gradcli.runs import list_rows
+    from gradcli.runs import Order, conditions, list_rows
     from gradcli.views.console import show_message, show_result
     from gradcli.views.error_panel import error_panel
     from gradcli.views.json_output import run_list_json
     from gradcli.views.runs.runs_table import runs_table
 
-    rows, refused = list_rows(runs_dir)
+    given = conditions(where or [])
+    order = Order(sort or "when", reverse) if sort or reverse else None
+    shown = [key for key in (show or "").split(",") if key]
+    rows, refused = list_rows(runs_dir, given, order, shown)
     for error in refused:
         show_message(error_panel(error))
     if as_json:
         write_json(run_list_json(rows))
     else:
-        show_result(runs_table(rows))
+        show_result(runs_table(rows, are_chosen=bool(given)))
+
+
+@app.command()
+def label(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=_WHICH)],
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="TAG", help="Add a tag.", show_default=False),
+    ] = None,
+    untag: Annotated[
+        list[str] | None,
+        typer.Option("--untag", metavar="TAG", help="Take a tag away.", show_default=False),
+    ] = None,
+    note: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Replace the note; '' removes it.", show_default=False),
+    ] = None,
+    runs_dir: RunsDirOption = Path("runs"),
+) -> None:
+    """Tag runs and comparisons, and write a note on them, at any time."""
+    from gradcli.runs import find_any, given_labels, write_labels
+
+    if not tag and not untag and note is None:
+        raise UserError(
+            "There is nothing to change.",
+            where="gradcli runs label",
+            hint=shlex.join(["gradcli", "runs", "label", *runs, "--tag", "baseline"]),
+        )
+    added = given_labels(tag or [], None)
+    found = [find_any(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs]
+    for one in found:
+        labels = one.labels.changed(add=added.tags, remove=untag or [], note=note)
+        write_labels(one.path, labels)
+        said = [*labels.tags, *([f"'{labels.note}'"] if labels.note else [])]
+        write_result(f"{one.path}  {' '.join(said) or 'no labels'}")
 
 
 @app.command()

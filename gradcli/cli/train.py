@@ -13,6 +13,7 @@ from gradcli.system.processes import keep_freed_memory, quick_imports
 if TYPE_CHECKING:
     from gradcli.config import Composed
     from gradcli.records import TrainSummary
+    from gradcli.runs import Labels
     from gradcli.system.paths import Paths
     from gradcli.views.train.train_view import TrainView
 
@@ -48,6 +49,8 @@ def train(
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the resolved config and stop.")
     ] = False,
+    tag: options.TagOption = None,
+    note: options.NoteOption = None,
     runs_dir: options.RunsDirOption = Path("runs"),
     data_dir: options.DataDirOption = None,
     config_dir: options.ConfigDirOption = None,
@@ -65,14 +68,15 @@ def train(
         options.write_result(annotated_yaml(_compose(arguments, paths)).removesuffix("\n"))
         return
 
+    from gradcli.runs import given_labels, load_run
     from gradcli.views.console import show_result, train_view
 
+    labels = given_labels(tag or [], note)
     if resume is not None:
         resume = options.settle_latest(resume, runs_dir, silent=as_json or quiet)
     view = train_view(live=not no_live, quiet=quiet)
-    summary = _train(arguments, resume, paths, view)
+    summary = _train(arguments, resume, paths, view, labels)
 
-    from gradcli.runs import load_run
     from gradcli.views.json_output import train_json
     from gradcli.views.train.live_screen import LiveView
     from gradcli.views.train.run_closing import closing_screen, commands_after_run
@@ -90,7 +94,9 @@ def train(
     raise typer.Exit(EXIT_CODES[summary.status])
 
 
-def _train(arguments: list[str], resume: str | None, paths: Paths, view: TrainView) -> TrainSummary:
+def _train(
+    arguments: list[str], resume: str | None, paths: Paths, view: TrainView, labels: Labels
+) -> TrainSummary:
     """Begin a run, or resume one. Mistakes in the config are found before torch is imported."""
     from gradcli.runs.provenance import process_started
 
@@ -102,11 +108,11 @@ def _train(arguments: list[str], resume: str | None, paths: Paths, view: TrainVi
         run = find_run(resume, paths.runs_dir)
         with quick_imports():
             from gradcli.workflows.train import resume_run
-        return resume_run(run, arguments, paths, view, started=started)
+        return resume_run(run, arguments, paths, view, started=started, labels=labels)
     with quick_imports():
         composed = _compose(arguments, paths)
         from gradcli.workflows.train import start_run
-    return start_run(composed, arguments, paths, view, started=started)
+    return start_run(composed, arguments, paths, view, started=started, labels=labels)
 
 
 def _compose(arguments: list[str], paths: Paths) -> Composed:

@@ -306,6 +306,9 @@ class ComparisonSummary:
     """What the user must know about how it runs."""
     target: TargetSummary | None = None
     """None without a target, or before any trial was measured."""
+    tags: tuple[str, ...] = ()
+    """What the user calls it."""
+    note: str = ""
 
     @property
     def winner_at_edge(self) -> bool:

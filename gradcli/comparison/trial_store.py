@@ -189,6 +189,8 @@ class TrialStore:
             halving=summary.halving(arms) if self.plan.protocol.rungs else None,
             seconds=seconds,
             notes=tuple(self.directory.state.get("notes", ())),
+            tags=self.directory.labels.tags,
+            note=self.directory.labels.note,
             winner_command=winner_command(self.plan, ranking[0], paths),
             extend_command=extend_command(self.plan, ranking[0], arms, paths, ranking[1:]),
             retry_command=retry_command(self.plan, arms, paths),

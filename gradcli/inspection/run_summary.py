@@ -121,6 +121,8 @@ def summarise_run(
             )
             for metric in info.further_metrics
         ),
+        tags=run.labels.tags,
+        note=run.labels.note,
     )
 
 

@@ -27,6 +27,7 @@ from gradcli.records import (
     SetupRecord,
     StepRecords,
 )
+from gradcli.runs import given_labels
 
 
 class GradientMonitor:
@@ -109,6 +110,8 @@ class GradientMonitor:
             for an accelerator. Measured: 2.8 times the time of a step for an MLP, 8.1 times for 20
             narrow layers, 2.2 times for a CNN.
         metric: what `evaluation` scores the model by, and whether to `maximize` or `minimize` it.
+        tags: words to find the run by: `gradcli runs list --where tag=TAG`.
+        note: what there is to say about it.
 
     Attributes:
         run: the run's directory; None in the other processes of a distributed training.
@@ -130,6 +133,8 @@ class GradientMonitor:
         recorders: Sequence[Recorder] = (),
         watch: Watch = "every_step",
         metric: tuple[str, Direction] = ("accuracy", "maximize"),
+        tags: Sequence[str] = (),
+        note: str = "",
     ) -> None:
         self.run: Path | None = None
         self._closed = False
@@ -149,6 +154,7 @@ class GradientMonitor:
                 hint="letters, digits, dots, dashes and underscores",
             )
         self._metric = _metric(metric)
+        labels = given_labels(tags, note, where="tags")
         if not (records or stop_on_fault or is_divided(model)):
             return  # this process has nothing to tell the first one
         self._loop = LoopMonitor(
@@ -170,6 +176,7 @@ class GradientMonitor:
                 runs_dir=runs_dir,
                 recorders=recorders,
                 metric=self._metric,
+                labels=labels,
             )
         except BaseException:
             self._loop.close()

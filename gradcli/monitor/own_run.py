@@ -30,7 +30,7 @@ from gradcli.records import (
     Status,
     StepRecords,
 )
-from gradcli.runs import RunWriter, create_run_directory, load_run
+from gradcli.runs import NO_LABELS, Labels, RunWriter, add_labels, create_run_directory, load_run
 from gradcli.runs.provenance import provenance
 from gradcli.runs.recorders import Recorders, RunDirectoryRecorder
 
@@ -50,6 +50,7 @@ class OwnRun:
         runs_dir: where runs are kept; None is `GRADCLI_RUNS`, or else `runs`.
         recorders: receive every record, after the run directory.
         metric: of the scores.
+        labels: what the user calls the run.
 
     Attributes:
         directory: of the run.
@@ -67,6 +68,7 @@ class OwnRun:
         runs_dir: str | Path | None,
         recorders: Sequence[Recorder],
         metric: Metric,
+        labels: Labels = NO_LABELS,
     ) -> None:
         self._loop = loop
         self._began = time.monotonic()
@@ -79,6 +81,7 @@ class OwnRun:
         self.directory = create_run_directory(folder, name)
         config = _CONFIG + json.dumps(settings, indent=2) + "\n"
         self._writer = RunWriter(self.directory, config, provenance())
+        add_labels(self.directory, labels)
         if process_count() > 1:
             self._writer.note(processes=process_count())
         self._recorders = Recorders(RunDirectoryRecorder(self._writer, {}), recorders)

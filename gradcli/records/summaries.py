@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from gradcli.records.measurements import FaultRecord
 from gradcli.records.run_info import GroupInfo, RunInfo
@@ -129,6 +130,9 @@ class TrainSummary:
     """None if no step with a finite norm is on record."""
     further: tuple[MetricScores, ...] = ()
     """The last scores by the further metrics, in the order of `info.further_metrics`."""
+    tags: tuple[str, ...] = ()
+    """What the user calls the run."""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +154,7 @@ class RunRow:
     findings: tuple[str, ...]
     """The codes of what the diagnosis found."""
     metric: Metric = ACCURACY
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    further: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The values of further keys that were asked for; empty where a run has none."""

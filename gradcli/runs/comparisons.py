@@ -149,6 +149,8 @@ class ComparisonDirectory(StateDirectory):
             test_score=number(_test_score(ranking[0])["mean"] if ranking else "nan"),
             findings=(),
             metric=stored_metric(info),
+            tags=self.labels.tags,
+            note=self.labels.note,
         )
 
 

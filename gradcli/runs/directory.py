@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from gradcli.errors import UserError
 from gradcli.records import Status
 from gradcli.runs.files import refuse_links, refuse_unknown_schema, sweep
+from gradcli.runs.labels import Labels, read_labels
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
 from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
 from gradcli.system.paths import Paths
@@ -79,6 +80,15 @@ class StateDirectory:
         if status == "running" and not is_locked(self.path):
             return "lost"
         return status
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What the user calls it.
+
+        Raises:
+            DamagedFileError: if the file holds something else.
+        """
+        return read_labels(self.path)
 
     @property
     def paths(self) -> Paths:

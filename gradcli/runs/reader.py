@@ -231,6 +231,8 @@ class Run(StateDirectory):
             test_score=number(result.get("test", result.get("test_accuracy", "nan"))),
             findings=tuple(code for code in result.get("findings", ()) if code != "healthy"),
             metric=stored_metric(info),
+            tags=self.labels.tags,
+            note=self.labels.note,
         )
 
     @property

@@ -29,6 +29,7 @@ class RunDirectoryRecorder(Recorder):
 
     def begin(self, info: RunInfo, path: str, settings: Mapping[str, Any]) -> None:
         """Write the header and open the logs."""
+        self.writer.note(settings=dict(settings))  # to choose runs by, without reading YAML
         self.writer.begin(info, self._log_bytes)
 
     def record(self, record: Record) -> None:

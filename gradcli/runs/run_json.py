@@ -116,6 +116,7 @@ class RunJson(TypedDict, total=False):
     accumulate: int
     augment: str
     input_scaling: str
+    settings: dict[str, Any]
 
 
 def info_facts(info: RunInfo, known: Mapping[str, Any]) -> dict[str, Any]:

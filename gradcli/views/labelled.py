@@ -51,5 +51,13 @@ def labelled_lines(label: str, lines: Sequence[Line]) -> Iterator[RenderableType
         yield Lines([[_margin(label if row == 0 else ""), *line]])
 
 
+def labels_lines(tags: Sequence[str], note: str) -> Iterator[RenderableType]:
+    """Lay out what the user calls a run or a comparison; nothing without tags and a note."""
+    if tags:
+        yield Labelled("tags", Text(" ".join(tags)))
+    if note:
+        yield Labelled("note", Text(note))
+
+
 def _margin(label: str) -> Segment:
     return piece(label.ljust(LABEL_WIDTH), TITLE)

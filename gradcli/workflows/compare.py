@@ -34,8 +34,11 @@ from gradcli.config import (
 )
 from gradcli.errors import UserError
 from gradcli.runs import (
+    NO_LABELS,
     ComparisonDirectory,
+    Labels,
     Run,
+    add_labels,
     begin_comparison,
     create_run_directory,
     find_comparison,
@@ -60,6 +63,7 @@ def run_comparison(
     *,
     resume: str | None = None,
     notes: Sequence[str] = (),
+    labels: Labels = NO_LABELS,
 ) -> ComparisonSummary:
     """Compare optimizers, and return the summary.
 
@@ -74,6 +78,7 @@ def run_comparison(
             started one before this module was imported: a worker loads torch meanwhile.
         resume: a comparison to resume: its directory, name, a unique part of it or `latest`.
         notes: what the user must know about how it runs; shown, and kept with it.
+        labels: what the user calls it, in addition to what it is called.
 
     Raises:
         UserError: for anything wrong with the config, the data or the paths, even if only a
@@ -102,6 +107,8 @@ def run_comparison(
             earlier = find_comparison(resume, paths.runs_dir)
             plan = plan_of(earlier)
             _check_data(plan, paths, view, earlier)
+        if earlier is not None:
+            add_labels(earlier.path, labels)
         if earlier is not None and _has_ended(earlier):
             ended = "has already failed" if earlier.status == "failed" else "is already finished"
             view.note(
@@ -109,7 +116,10 @@ def run_comparison(
                 f"change the seed, for example seed={plan.info.protocol.seeds[-1] + 1}."
             )
             return read_comparison(earlier, paths)
-        directory = earlier or _new_directory(plan, composed.config.name, paths, notes)
+        directory = earlier
+        if directory is None:
+            directory = _new_directory(plan, composed.config.name, paths, notes)
+            add_labels(directory.path, labels)
         searcher = searcher_of(plan, paths.allow_import)
         return Study(directory, engine, composed.engine, jobs, paths, view, searcher).run()
 

@@ -17,9 +17,12 @@ from gradcli.data import Dataset
 from gradcli.errors import DamagedFileError, UserError
 from gradcli.records import Recorder, TrainSummary
 from gradcli.runs import (
+    NO_LABELS,
+    Labels,
     Resumable,
     Run,
     RunWriter,
+    add_labels,
     checkpoint_to_resume,
     claim_run,
     create_run_directory,
@@ -54,6 +57,7 @@ def start_run(
     *,
     started: float,
     recorders: Sequence[Recorder] = (),
+    labels: Labels = NO_LABELS,
 ) -> TrainSummary:
     """Train by a config, and return the run's summary.
 
@@ -65,6 +69,7 @@ def start_run(
         view: shows everything as it happens.
         started: when the wait for the first step began, in seconds since the epoch.
         recorders: receive every record, in addition to those that the config names.
+        labels: what the user calls the run.
 
     Raises:
         UserError: if the data is not available, the config cannot be trained on it, no run
@@ -88,6 +93,7 @@ def start_run(
                 "seed": config.seed,
             }
             writer = RunWriter(directory, composed.yaml(), facts)
+            add_labels(directory, labels)
             return train_and_record(
                 composed,
                 dataset,
@@ -108,6 +114,7 @@ def resume_run(
     *,
     started: float,
     recorders: Sequence[Recorder] = (),
+    labels: Labels = NO_LABELS,
 ) -> TrainSummary:
     """Continue a run from its last checkpoint, or from the start if it has none.
 
@@ -120,6 +127,7 @@ def resume_run(
         view: shows everything as it happens.
         started: when the wait for the first step began, in seconds since the epoch.
         recorders: receive every record, in addition to those that the run's config names.
+        labels: what the user calls the run, in addition to what it is called.
 
     Raises:
         UserError: if there is nothing to continue, the data has changed, or the user's own code
@@ -153,6 +161,7 @@ def resume_run(
                 lock=lock,
                 last_is_damaged=bool(found and found.problems),
             )
+            add_labels(directory, labels)
             for problem in found.problems if found else ():
                 view.note(f"{problem} The run continues from step {trainer.step:,} instead.")
             if checkpoint is not None and (jump := _rate_jump(composed, trainer, checkpoint)):

@@ -46,7 +46,7 @@ from gradcli.views.compare.verdict_sentences import (
     warning_sentences,
 )
 from gradcli.views.heading import STATUS_STYLES, joined
-from gradcli.views.labelled import Labelled, whole_lines
+from gradcli.views.labelled import Labelled, labels_lines, whole_lines
 from gradcli.views.table import GAP, STRONG, TITLE, Column, Lines, fitting, table, total_width
 from gradcli.views.train.training_screen import PICTURE
 from gradcli.views.words import Text
@@ -355,6 +355,7 @@ def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
         yield Labelled("result", Text("none: every trial diverged. Try lower learning rates:"))
         yield from whole_lines("", [summary.retry_command])
     yield from whole_lines("comparison", [summary.info.path])
+    yield from labels_lines(summary.tags, summary.note)
     yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])
 
 

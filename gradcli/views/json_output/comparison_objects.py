@@ -37,6 +37,8 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
     result = {
         "schema": SCHEMA,
         "comparison": info.path,
+        "tags": summary.tags,
+        "note": summary.note,
         "status": summary.status,
         "data": data_json(info.data),
         "model": {"name": info.model, "parameters": info.model_size},

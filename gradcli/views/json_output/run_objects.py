@@ -26,6 +26,8 @@ def train_json(summary: TrainSummary) -> dict[str, Any]:
     result = {
         "schema": SCHEMA,
         "run": summary.path,
+        "tags": summary.tags,
+        "note": summary.note,
         "status": summary.status,
         "data": data_json(info.data),
         "model": {"name": info.model, "parameters": info.model_size},
@@ -63,11 +65,19 @@ def run_list_json(rows: Sequence[RunRow]) -> dict[str, Any]:
     """Return the list of runs as a JSON object."""
     listed = []
     for row in rows:
-        values = asdict(row)
+        values = {**asdict(row), "tags": row.tags, "further": _further_values(row)}
         listed.append({**values, **scores_json(row.metric, test=values.pop("test_score"))})
         del listed[-1]["test_score"]
     written: dict[str, Any] = jsonable({"schema": SCHEMA, "runs": listed})
     return written
+
+
+def _further_values(row: RunRow) -> dict[str, Any]:
+    """Return each further key with its value, or with a list if it has several; null if none."""
+    return {
+        key: values[0] if len(values) == 1 else list(values) or None
+        for key, values in row.further.items()
+    }
 
 
 def difference_json(difference: RunDifference) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
@@ -17,29 +19,35 @@ from gradcli.views.table import (
     Column,
     Lines,
     fitting,
+    shorten,
     shorten_list,
     table,
     total_width,
 )
 
 
-def runs_table(rows: Sequence[RunRow]) -> RenderableType:
+def runs_table(rows: Sequence[RunRow], *, are_chosen: bool = False) -> RenderableType:
     """Draw the runs in the order given.
 
     A narrow terminal drops whole columns, but never the names of runs; the optimizers of a
     comparison are cut to the room that is left. A pipe gets every column in full: its reader is
     not a screen.
+
+    Args:
+        rows: the runs.
+        are_chosen: whether conditions may have left some out.
     """
-    return _RunsTable(rows)
+    return _RunsTable(rows, "no run fulfils the conditions" if are_chosen else "no runs yet")
 
 
 class _RunsTable:
-    def __init__(self, rows: Sequence[RunRow]) -> None:
+    def __init__(self, rows: Sequence[RunRow], without: str) -> None:
         self._rows = rows
+        self._without = without
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self._rows:
-            yield "no runs yet"
+            yield self._without
             return
         columns = _columns(self._rows)
         width = total_width(columns)
@@ -66,7 +74,35 @@ def _columns(rows: Sequence[RunRow]) -> list[Column]:
         Column("epochs", [numbers.count(row.epochs) for row in rows], rank=8, align="right"),
         _scores(rows),
         Column("findings", [" ".join(row.findings) for row in rows], rank=6),
+        *_labels(rows),
+        *(_further(key, rows) for key in dict.fromkeys(key for row in rows for key in row.further)),
     ]
+
+
+def _labels(rows: Sequence[RunRow]) -> list[Column]:
+    """Lay out tags and notes, if any run has them; a long note is cut in a terminal."""
+    columns = []
+    if any(row.tags for row in rows):
+        columns.append(Column("tags", [" ".join(row.tags) for row in rows], rank=5))
+    if any(row.note for row in rows):
+        columns.append(Column(_NOTE, [row.note for row in rows], rank=10))
+    return columns
+
+
+def _further(key: str, rows: Sequence[RunRow]) -> Column:
+    """Lay out the values of a key that was asked for."""
+    values = [row.further.get(key, ()) for row in rows]
+    are_numbers = all(isinstance(one, int | float) for several in values for one in several)
+    cells = [", ".join(map(_value, several)) or numbers.ABSENT for several in values]
+    return Column(key, cells, rank=1, align="right" if are_numbers else "left")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _scores(rows: Sequence[RunRow]) -> Column:
@@ -85,11 +121,18 @@ def _scores(rows: Sequence[RunRow]) -> Column:
     return Column("test", cells, 5, align="right")
 
 
-_OPTIMIZER = "optimizer"
+_OPTIMIZER, _NOTE = "optimizer", "note"
+_WIDEST_NOTE = 40
 
 
 def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
     """Choose columns as if no list of optimizers were long, then give the lists what is left."""
+    columns = [
+        replace(one, cells=[shorten(text, _WIDEST_NOTE) for text in one.cells])
+        if one.title == _NOTE
+        else one
+        for one in columns
+    ]
     full = next(column for column in columns if column.title == _OPTIMIZER)
     single = [text for text in full.cells if "," not in text]
     narrow = max(map(len, (_OPTIMIZER, *single)))

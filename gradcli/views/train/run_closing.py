@@ -17,7 +17,7 @@ from gradcli.records import ClipOutlook, MetricScores, TrainSummary
 from gradcli.system.paths import Paths
 from gradcli.views.findings import SEVERITY_STYLES, by_severity, finding_lines, with_override
 from gradcli.views.heading import LONGEST_GROUP, STATUS_STYLES, describe, describe_fault, joined
-from gradcli.views.labelled import LABEL_WIDTH, Labelled, labelled_lines, whole_lines
+from gradcli.views.labelled import LABEL_WIDTH, Labelled, labelled_lines, labels_lines, whole_lines
 from gradcli.views.table import (
     GAP,
     STRONG,
@@ -109,6 +109,7 @@ class _ClosingScreen:
         yield from _diagnosis(self._summary)
         yield ""
         yield from whole_lines("run", [self._summary.path])
+        yield from labels_lines(self._summary.tags, self._summary.note)
         yield from whole_lines("next", self._commands)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from gradcli.errors import DamagedFileError, UserError, nearest
-from gradcli.records import RunRow
 from gradcli.runs.comparisons import ComparisonDirectory, is_comparison, list_comparisons
 from gradcli.runs.directory import StateDirectory, newest_first
 from gradcli.runs.reader import Run, is_run, list_runs
@@ -27,21 +26,6 @@ def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
         for path in newest_first(runs_dir)
         if is_run(path) or is_comparison(path)
     ]
-
-
-def list_rows(runs_dir: Path) -> tuple[list[RunRow], list[UserError]]:
-    """Return a row for each run and comparison in `runs_dir`, the newest first.
-
-    Returns:
-        The rows, and an error for each one that is broken or that a newer gradcli wrote.
-    """
-    rows, refused = [], []
-    for found in list_any(runs_dir):
-        try:
-            rows.append(found.row())
-        except UserError as error:
-            refused.append(error)
-    return rows, refused
 
 
 def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
