@@ -1,9 +1,9 @@
 """A command-line laboratory for gradients: see what they do in every layer that trains.
 
 `train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does, `inspect`
-what `gradcli inspect-gradients` does and `find_lr` what `gradcli find-lr` does; `load_run` opens a
-run directory;
-`GradientMonitor` watches your own loop; your own `Recorder` receives the records of a run.
+what `gradcli inspect-gradients` does, `find_lr` what `gradcli find-lr` does and `compare_runs` what
+`gradcli runs compare` does; `load_run` opens a run directory; `GradientMonitor` watches your own
+loop; your own `Recorder` receives the records of a run.
 Importing this package is light: the heavy parts load on first use.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcli.api import compare, find_lr, inspect, train
+    from gradcli.api import compare, compare_runs, find_lr, inspect, train
     from gradcli.comparison.best_rate import FoundRate
     from gradcli.data.problem import Problem
     from gradcli.errors import UserError
@@ -33,6 +33,7 @@ __all__ = [
     "Run",
     "UserError",
     "compare",
+    "compare_runs",
     "find_lr",
     "inspect",
     "load_run",
@@ -49,6 +50,7 @@ _HOMES = {
     "Run": "gradcli.runs",
     "UserError": "gradcli.errors",
     "compare": "gradcli.api",
+    "compare_runs": "gradcli.api",
     "find_lr": "gradcli.api",
     "inspect": "gradcli.api",
     "load_run": "gradcli.runs",

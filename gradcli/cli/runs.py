@@ -205,6 +205,92 @@ def diff(
         show_result(difference_screen(found))
 
 
+@app.command()
+def compare(
+    sets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SET SET...",
+            help="Runs by a pattern of names ('a-*'), by conditions ('tag=old lr<0.01'), or an arm "
+            "of a comparison (COMPARISON:adam).",
+        ),
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORE",
+            help="test, val, train_loss or seconds_train; by default the first that all have.",
+            show_default=False,
+        ),
+    ] = None,
+    pairing: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="auto: by seed, if both sets have the same seeds; seed: at the seeds that both "
+            "have; none: as independent runs.",
+        ),
+    ] = "auto",
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png",
+            help="Draw a picture, too.",
+            show_default=False,
+        ),
+    ] = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Compare sets of runs over their seeds: means, intervals, and a verdict on each pair."""
+    from gradcli.comparison.run_sets import BY, compare_run_sets, find_set
+    from gradcli.views.console import show_message, show_result
+    from gradcli.views.json_output import run_sets_json
+    from gradcli.views.runs.sets_screen import sets_screen
+
+    _require_one_of("--pairing", pairing, ["auto", "seed", "none"])
+    if by is not None:
+        _require_one_of("--by", by, list(BY))
+    if plot is not None:
+        _require_picture(plot)
+    found = [find_set(word, runs_dir) for word in sets]
+    compared = compare_run_sets(found, by=by, pairing=pairing)  # type: ignore[arg-type]
+    if as_json:
+        write_json(run_sets_json(compared))
+    else:
+        show_result(sets_screen(compared))
+    if plot is not None:
+        from gradcli.views.draw.sets_figure import plot_run_sets
+        from gradcli.views.labelled import whole_lines
+
+        plot_run_sets(plot, compared)
+        for line in whole_lines("picture", [str(plot)]):
+            show_message(line)
+
+
+def _require_picture(path: Path) -> None:
+    """Refuse a picture in a missing folder, or of a kind that matplotlib does not write.
+
+    Raises:
+        UserError: with what to type instead.
+    """
+    kinds = (".png", ".pdf", ".svg")
+    if path.suffix.lower() not in kinds:
+        raise UserError(
+            f"{path} is no name of a picture.",
+            where="--plot",
+            choices=[f"{path.stem or 'sets'}{kind}" for kind in kinds],
+            hint=f"--plot {path.with_suffix('.png')}" if path.stem else "--plot sets.png",
+        )
+    if not path.parent.is_dir():
+        raise UserError(
+            f"The folder {path.parent} does not exist.",
+            where="--plot",
+            hint=f"mkdir -p {path.parent}",
+        )
+
+
 def _one_run(target: str, runs_dir: Path, *, silent: bool) -> Run:
     """Find a run.
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,7 +96,7 @@ def compare_arms(
         )
         for a, b in itertools.combinations(arms, 2)
     ]
-    return ScoreComparison(arms, _verdicts(tests))
+    return ScoreComparison(arms, verdicts_on(tests))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -119,14 +120,35 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 _Arm = tuple[str, NDArray[np.float64], ScoresByExample | None]
 
 
+class MeanVariance(Protocol):
+    """The variance of a mean difference, and what follows for its test."""
+
+    @property
+    def from_examples(self) -> float:
+        """The part that does not fall with the number of seeds; 0 if only seeds are tested."""
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean difference."""
+
+    def critical(self, level: float) -> float:
+        """Return the value that |mean| / error of equal arms exceeds with probability `level`."""
+
+    def with_seeds(self, seeds: int) -> MeanVariance:
+        """Return the variance that another number of seeds would have."""
+
+    def power(self, mean: float, level: float) -> float:
+        """Return about the chance that a true mean is detected, in its direction."""
+
+
 @dataclass(frozen=True, slots=True)
-class _PairTest:
+class PairTest:
     """A pair before the correction for the others."""
 
     a: str
     b: str
     differences: Summary
-    variance: DifferenceVariance | None
+    variance: MeanVariance | None
     """Of the mean difference; None with fewer than two differences."""
     examples: int
     """The test examples that the variance is over; 0 if it is over seeds alone."""
@@ -142,7 +164,7 @@ def _test_pair(
     second: _Arm,
     direction: Direction,
     resolution: float,
-) -> _PairTest:
+) -> PairTest:
     """Test whether two arms are equal; see `compare_arms`."""
     (a, a_scores, a_examples), (b, b_scores, b_examples) = first, second
     ended = ~(np.isnan(a_scores) | np.isnan(b_scores))
@@ -158,7 +180,7 @@ def _test_pair(
     variance, examples = None, 0
     if differences.count >= 2:
         evidence = "scores"
-        ahead = _ahead(merit(differences.mean, direction))
+        ahead = which_is_ahead(merit(differences.mean, direction))
         at = np.flatnonzero(ended)[scored]
         table = _difference_table(a_examples, b_examples, at)
         examples = 0 if table is None else table.shape[1]
@@ -172,7 +194,7 @@ def _test_pair(
         evidence = "divergence"
         ahead = "b" if a_diverged.all() else "a"
         p = 2 * 0.25 ** len(a_ended)
-    return _PairTest(a, b, differences, variance, examples, ahead, p, evidence, len(a_ended))
+    return PairTest(a, b, differences, variance, examples, ahead, p, evidence, len(a_ended))
 
 
 def _difference_table(
@@ -189,7 +211,7 @@ def _difference_table(
     return table[: len(seeds)] - table[len(seeds) :]
 
 
-def _verdicts(tests: Sequence[_PairTest]) -> tuple[PairResult, ...]:
+def verdicts_on(tests: Sequence[PairTest]) -> tuple[PairResult, ...]:
     """Correct the tests for one another, and turn each into a verdict."""
     p_values = np.array([test.p for test in tests])
     adjusted = holm(p_values)
@@ -203,7 +225,7 @@ def _verdicts(tests: Sequence[_PairTest]) -> tuple[PairResult, ...]:
     )
 
 
-def _verdict(test: _PairTest, p_adjusted: float, level: float) -> PairResult:
+def _verdict(test: PairTest, p_adjusted: float, level: float) -> PairResult:
     """Turn a test into a verdict; its own p-value had to be below `level`."""
     differences = test.differences
     verdict = test.ahead if p_adjusted < LEVEL else "tie"
@@ -227,7 +249,7 @@ def _verdict(test: _PairTest, p_adjusted: float, level: float) -> PairResult:
     )
 
 
-def _interval(test: _PairTest, level: float) -> ConfidenceInterval:
+def _interval(test: PairTest, level: float) -> ConfidenceInterval:
     """Return the interval that misses the true mean difference with probability `level`."""
     if test.variance is None:
         return EVERYTHING
@@ -235,7 +257,7 @@ def _interval(test: _PairTest, level: float) -> ConfidenceInterval:
     return test.differences.mean - half_width, test.differences.mean + half_width
 
 
-def _seeds_needed(tie: _PairTest, level: float) -> int | None:
+def _seeds_needed(tie: PairTest, level: float) -> int | None:
     """Return how many seeds would turn the observed tie into a verdict."""
     if tie.evidence == "divergence":
         return math.floor(math.log(2 / level, 4)) + 1  # the least n with 2 / 4ⁿ < level
@@ -245,5 +267,6 @@ def _seeds_needed(tie: _PairTest, level: float) -> int | None:
     return least_seeds(lambda seeds: variance.with_seeds(seeds).power(mean, level))
 
 
-def _ahead(gain: float) -> Verdict:
+def which_is_ahead(gain: float) -> Verdict:
+    """Return the arm that a gain of the first over the second puts ahead."""
     return "a" if gain > 0 else "b" if gain < 0 else "tie"

@@ -54,7 +54,7 @@ def grounds(pair: PairResult, metric: Metric) -> str:
     seeds = numbers.count(pair.seeds, "seed")
     needed = f" {_seeds_needed(pair)}" if pair.verdict == "tie" else ""
     if pair.evidence == "divergence":
-        return f"one diverged at every seed, the other at none ({_p(pair)}).{needed}"
+        return f"one diverged at every seed, the other at none ({p_value(pair)}).{needed}"
     if pair.seeds == 0:
         return "no seed has a score of both."
     # An interval of the difference seen from whichever arm is ahead.
@@ -67,7 +67,7 @@ def grounds(pair: PairResult, metric: Metric) -> str:
         return f"{apart} at {seeds}, too few for a test."
     if pair.difference == 0:
         return f"{apart} over {seeds}."
-    return f"{apart} ({interval((low, high))}, {_p(pair)}, {seeds}).{needed}"
+    return f"{apart} ({interval((low, high))}, {p_value(pair)}, {seeds}).{needed}"
 
 
 def grouped_verdicts(pairs: Sequence[PairResult]) -> list[tuple[str, str]]:
@@ -213,7 +213,7 @@ def _seeds_needed(pair: PairResult) -> str:
     return f"About {numbers.count(pair.seeds_needed, 'seed')} would separate them."
 
 
-def _p(pair: PairResult) -> str:
+def p_value(pair: PairResult) -> str:
     """Write the p-value, with digits enough to see on which side of the level it is."""
     p = pair.p_adjusted
     if p < 0.0001:

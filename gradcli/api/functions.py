@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
+from gradcli.api.given_words import paths_of, serial_note, settled, shorthand_words
 from gradcli.config import compose_train
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError
 from gradcli.records import Recorder
 from gradcli.runs import Run, find_run, given_labels, load_run
 from gradcli.shorthands import (
-    SHORTHANDS,
     comparison_overrides,
     inspection_overrides,
-    problem_files,
     split_target,
 )
-from gradcli.system.paths import Paths
 from gradcli.system.source_files import refuse_to_train_while_read
 from gradcli.views.compare.compare_view import CompareView, QuietCompareView
 from gradcli.views.train.train_view import QuietView, TrainView
 
 if TYPE_CHECKING:
     from gradcli.comparison.best_rate import FoundRate
+    from gradcli.comparison.run_sets import RunSetComparison, Score
+    from gradcli.comparison.statistics.set_tests import Pairing
     from gradcli.data.problem import Problem
     from gradcli.inspection.inspection import Inspection, SideBySide
     from gradcli.workflows.compare import Comparison
@@ -76,19 +74,19 @@ def train(
     refuse_to_train_while_read()
     view, started = view or QuietView(), time.time()
     labels = given_labels(tags, note, where="tags")
-    with _settled(overrides) as settled:
-        words = [*_words("train", options), *settled.words]
-        paths = _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files)
+    with settled(overrides) as given:
+        words = [*shorthand_words("train", options), *given.words]
+        paths = paths_of(runs_dir, data_dir, config_dir, allow_import).trusting(given.files)
         # A mistake in the config is reported before anything imports torch.
         if resume is None:
             composed = compose_train(
-                [*settled.chosen, *words],
+                [*given.chosen, *words],
                 config_dir=paths.config_dir,
                 allow_import=paths.allow_import,
             )
             from gradcli.workflows.train import start_run
 
-            words = [*settled.chosen, *words]
+            words = [*given.chosen, *words]
             summary = start_run(
                 composed, words, paths, view, started=started, recorders=recorders, labels=labels
             )
@@ -166,10 +164,10 @@ def compare(
     refuse_to_train_while_read()
     view = view or QuietCompareView()
     labels = given_labels(tags, note, where="tags")
-    with _settled(overrides) as settled:
+    with settled(overrides) as given:
         notes = []
-        if not settled.can_be_made_again:
-            notes = [_serial_note(engine, jobs, settled.words)]
+        if not given.can_be_made_again:
+            notes = [serial_note(engine, jobs, given.words)]
             engine, jobs = "serial", None
         words = [
             *comparison_overrides(
@@ -181,11 +179,11 @@ def compare(
                 jobs=None if jobs is None else str(jobs),
                 engine=engine,
             ),
-            *([] if resume is not None else settled.chosen),
-            *_words("compare", options),
-            *settled.words,
+            *([] if resume is not None else given.chosen),
+            *shorthand_words("compare", options),
+            *given.words,
         ]
-        paths = _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files)
+        paths = paths_of(runs_dir, data_dir, config_dir, allow_import).trusting(given.files)
         with opened_engines(words) as open_engine:
             from gradcli.workflows.compare import (  # while a worker loads torch
                 Comparison,
@@ -259,14 +257,14 @@ def inspect(
             hint="try_advice=True, try_steps=100",
         )
     refuse_to_train_while_read()
-    with _settled(words) as settled:
-        target, overrides = split_target(settled.words)
-        given = inspection_overrides(probe=",".join(probe) if probe else None, check=check)
+    with settled(words) as given:
+        target, overrides = split_target(given.words)
+        probes = inspection_overrides(probe=",".join(probe) if probe else None, check=check)
         return inspect_target(
             target,
-            [*given, *settled.chosen, *_words("inspect", options), *overrides],
+            [*probes, *given.chosen, *shorthand_words("inspect", options), *overrides],
             vary,
-            _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files),
+            paths_of(runs_dir, data_dir, config_dir, allow_import).trusting(given.files),
             QuietView(),
             trial=TrialRequest(TrialProgress(), try_steps) if try_advice else None,
         )
@@ -309,9 +307,9 @@ def find_lr(
     if seeds < 3 or (steps is not None and steps < 2):
         raise UserError("There are at least 3 seeds and 2 steps.", hint="seeds=4, steps=50")
     refuse_to_train_while_read()
-    with _settled(overrides) as settled:
-        words = [*settled.chosen, *_words("find_lr", options), *settled.words]
-        paths = _paths(runs_dir, data_dir, config_dir, allow_import).trusting(settled.files)
+    with settled(overrides) as given:
+        words = [*given.chosen, *shorthand_words("find_lr", options), *given.words]
+        paths = paths_of(runs_dir, data_dir, config_dir, allow_import).trusting(given.files)
         composed = compose_train(
             words, config_dir=paths.config_dir, allow_import=paths.allow_import
         )
@@ -323,95 +321,27 @@ def find_lr(
         )
 
 
-@dataclass(frozen=True)
-class _Settled:
-    """What a call was given, with a problem as the overrides that stand for it."""
+def compare_runs(
+    *sets: str,
+    by: Score | None = None,
+    pairing: Pairing = "auto",
+    runs_dir: str | Path = "runs",
+) -> RunSetComparison:
+    """Compare sets of runs as `gradcli runs compare` does, and return what was found.
 
-    words: list[str]
-    chosen: list[str]
-    """The overrides that choose the problem; none without one."""
-    files: list[str]
-    """The Python files that may run, since the caller has named them."""
-    can_be_made_again: bool = True
-    """Whether another process can make the problem."""
+    `compare_runs("a-*", "tag=baseline lr<0.01", by="val").pairs[0].result.verdict` is `a`, `b` or
+    `tie`, of the sets in the order of their means.
 
-
-@contextmanager
-def _settled(given_words: Sequence[str | Path | Problem]) -> Iterator[_Settled]:
-    """Hand over the problem among the words of a call, if there is one, while the call lasts.
-
-    Raises:
-        UserError: if there are several.
-    """
-    words = [str(word) for word in given_words if not _is_problem(word)]
-    problems = [word for word in given_words if _is_problem(word)]
-    if len(problems) > 1:
-        raise UserError("A call takes one problem, and this one got several.", where="problem")
-    if not problems:
-        yield _Settled(words, [], problem_files(words))
-        return
-    from gradcli.data.problem_source import given
-    from gradcli.engines.work import load_once
-
-    load_once.cache_clear()  # an earlier call may have had another problem of this name
-    with given(problems[0]) as (file, name):
-        if file:
-            yield _Settled(words, [f"problem={file}:{name}"], [file])
-        else:
-            yield _Settled(words, ["data=problem", f"data.variable={name}"], [], False)
-
-
-def _is_problem(word: object) -> TypeGuard[Problem]:
-    """Whether it is a `Problem`: asked without importing torch, which a text does not need."""
-    return not isinstance(word, str | Path)
-
-
-def _serial_note(engine: str | None, jobs: int | None, words: Sequence[str]) -> str:
-    """Say that a problem which no other process can make is compared in this one.
+    Args:
+        sets: each a pattern of names, conditions, the directory of a run, or `COMPARISON:ARM`.
+        by: what is compared; None is the first that all sets have.
+        pairing: whether runs are compared by seed, as independent ones, or as fits them.
+        runs_dir: where runs are kept.
 
     Raises:
-        UserError: if another engine was asked for.
+        UserError: if a set names no run, or the sets cannot be compared.
     """
-    reason = "no file has the problem by name, so that no other process can make it again"
-    named = [word.removeprefix("engine=") for word in words if word.startswith("engine=")]
-    asked = [engine] if engine is not None else []
-    for other in [*asked, *named]:
-        if other != "serial":
-            raise UserError(
-                f"engine={other} runs trials in other processes, but {reason}.",
-                where="engine",
-                hint=f'engine="serial"{"" if jobs is None else ", without jobs"}; or a problem at '
-                "the top level of a Python file",
-            )
-    dropped = "" if jobs is None else f" jobs={jobs} does not apply to it."
-    return f"The trials run one after another in this process (engine=serial): {reason}.{dropped}"
+    from gradcli.comparison.run_sets import compare_run_sets, find_set
 
-
-def _words(function: str, options: Mapping[str, object]) -> list[str]:
-    """Return the overrides that shorthand options stand for.
-
-    Raises:
-        UserError: if there is no such option.
-    """
-    for name in options:
-        if name not in SHORTHANDS:
-            raise UserError(
-                f"{function}() takes no '{name}'.",
-                choices=nearest(name, SHORTHANDS),
-                hint=f'an override, such as {function}("{name}=VALUE")',
-            )
-    return [f"{SHORTHANDS[name]}={value}" for name, value in options.items()]
-
-
-def _paths(
-    runs_dir: str | Path,
-    data_dir: str | Path | None,
-    config_dir: str | Path | None,
-    allow_import: Sequence[str],
-) -> Paths:
-    return Paths(
-        Path(runs_dir),
-        None if data_dir is None else Path(data_dir),
-        None if config_dir is None else Path(config_dir),
-        tuple(allow_import),
-    )
+    found = [find_set(word, Path(runs_dir)) for word in sets]
+    return compare_run_sets(found, by=by, pairing=pairing)
