@@ -47,7 +47,7 @@ MAY_IMPORT = {
 }
 EVERYONES = {"records", "errors"}
 #: The modules outside the rooms; everything else has a room.
-BARE = {"__init__", "__main__", "api", "errors", "shorthands"}
+BARE = {"__init__", "__main__", "errors", "shorthands"}
 MOST_MODULES_IN_A_FOLDER = 15
 #: Folders of siblings, one file each, which may be as many as there are kinds.
 SIBLINGS = {"probes"}

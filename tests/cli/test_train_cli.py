@@ -50,7 +50,19 @@ def test_stdout_is_one_json_object_and_nothing_else(trained):
     assert "\x1b" not in answer.out
     result = json.loads(answer.out, parse_constant=refuse)
     assert set(result) == {
-        *("schema", "run", "status", "data", "model", "optimizer", "device", "epochs", "steps"),
+        *(
+            "schema",
+            "run",
+            "tags",
+            "note",
+            "status",
+            "data",
+            "model",
+            "optimizer",
+            "device",
+            "epochs",
+            "steps",
+        ),
         *(
             "train_loss",
             "metric",

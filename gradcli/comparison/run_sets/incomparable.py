@@ -83,7 +83,7 @@ def refuse_other_data(sets: Sequence[FoundSet], by: Score) -> None:
     difference = (
         f"{a[0]} and {b[0]}"
         if a[0] != b[0]
-        else f"other files of {a[0]}"
+        else f"{a[0]} with other files or another split"
         if a[1] != b[1]
         else f"{a[2]:,} and {b[2]:,} {by} examples of {a[0]}"
     )

@@ -160,7 +160,7 @@ def _cautions(
     unknown = sum(not run.settings for one in sets for run in one.runs)
     if unknown:
         yield (
-            f"{numbers.count(unknown, 'run')} of an older gradcli did not record settings and seeds "
+            f"{numbers.count(unknown, 'run')} of an older gradcli recorded no settings and no seed "
             "here: `gradcli runs diff` says in what two runs differ."
         )
     elif not differing and not any(one.mixed for one in results):

@@ -148,6 +148,12 @@ def test_runs_list_and_runs_diff(printed, kept):
     assert printed("runs-diff", "runs", "diff", "finished", "own")["first_different_step"] == 1
 
 
+def test_runs_compare(printed, kept):
+    found = printed("runs-compare", "runs", "compare", "finished", "own", "--by", "train_loss")
+    assert [one["verdict"] for one in found["pairs"]] == ["tie"]
+    assert {one["set"] for one in found["sets"]} == {"finished", "own"}
+
+
 def test_an_empty_list(printed, runs_dir):
     assert printed("runs-list", "runs", "list")["runs"] == []
 

@@ -9,6 +9,8 @@ from gradcli.views.json_output import dumps, train_json
 KEYS = [
     "schema",
     "run",
+    "tags",
+    "note",
     "status",
     "data",
     "model",
