@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from gradcli.config.config_files import (
     CHOICES,
+    EXPERIMENT_GROUP,
     GROUPS,
     LATER_GROUPS,
     RANGES,
@@ -25,6 +26,7 @@ from gradcli.config.data_config import (
     stored_data,
     with_source,
 )
+from gradcli.config.experiments import blaming, chosen_experiment
 from gradcli.config.loading import (
     as_plain,
     compose_with_hydra,
@@ -124,8 +126,9 @@ class Resolved:
     """A composed config as plain data, its keys checked but not its values.
 
     `options` are the options chosen from the groups, `files` is where the parts come from (""
-    is the root), `overridden` are the keys that the user has set and `chosen` the groups of which
-    the user has named an option. `ranges` are those of `Composed`.
+    is the root; a key is there if an experiment has set it), `overridden` are the keys that the user
+    has set, and `chosen` the groups of which the user or an experiment has named an option. `ranges`
+    are those of `Composed`.
     """
 
     plain: dict[str, Any]
@@ -153,21 +156,26 @@ def resolve(
     parsed = [parse_override(override) for override in expand_problem(expand_zoo(overrides))]
     for override in parsed:
         refuse_sweep(override)
-    values = [override for override in parsed if override.key_or_group not in groups]
+    experiment = chosen_experiment(parsed, groups, files)
+    values = [one for one in parsed if one.key_or_group not in (*groups, EXPERIMENT_GROUP)]
     chosen: dict[str, str] = {}
     for override in parsed:
         if override.key_or_group in groups:
             chosen[override.key_or_group] = choice(override, files)
+    earlier = experiment.overrides(chosen)
+    chosen = {**experiment.options, **chosen}
     choices = [f"{group}={option}" for group, option in chosen.items()]
     base = compose_with_hydra(root, choices, files)
     options = {group: base.hydra.runtime.choices[group] for group in groups}
     listed, _ = _without_ranges(_with_data_keys(as_plain(base), options), groups)
     keys = SettableKeys(root, listed, options, files, allow_import)
-    checked = [keys.check(override) for override in values]
+    with blaming(experiment.file):
+        checked = [keys.check(override) for override in earlier]
+    checked += [keys.check(override) for override in values]
     if any(override.is_delete() for override in values):
         config = compose_with_hydra(root, [*choices, *checked], files)
     else:
-        config = with_values(base, values)
+        config = with_values(base, [*earlier, *values])
     plain, ranges = _without_ranges(_with_data_keys(as_plain(config), options), groups)
     names = plain.get("recorders", [])
     sources = recorder_files(names, files)
@@ -179,6 +187,7 @@ def resolve(
         files={
             "": files.display("", root),
             **keys.files,
+            **{override.key_or_group: experiment.file for override in earlier},
             **{f"recorder/{name}": files.display("recorder", name) for name in sources},
         },
         overridden=frozenset(override.key_or_group for override in values),
