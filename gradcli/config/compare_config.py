@@ -278,7 +278,7 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
         raise UserError(
             "Learning rates are chosen on the validation split, and data.val=0 leaves it empty.",
             where="data.val",
-            hint="protocol.tune=false",
+            hint="data.val=null for the usual split, or protocol.tune=false",
         )
 
 

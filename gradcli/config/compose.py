@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from gradcli.config.choices import blaming, chosen_experiment
 from gradcli.config.config_files import (
     CHOICES,
     EXPERIMENT_GROUP,
@@ -26,7 +28,6 @@ from gradcli.config.data_config import (
     stored_data,
     with_source,
 )
-from gradcli.config.experiments import blaming, chosen_experiment
 from gradcli.config.loading import (
     as_plain,
     compose_with_hydra,
@@ -126,8 +127,8 @@ class Resolved:
     """A composed config as plain data, its keys checked but not its values.
 
     `options` are the options chosen from the groups, `files` is where the parts come from (""
-    is the root; a key is there if an experiment has set it), `overridden` are the keys that the user
-    has set, and `chosen` the groups of which the user or an experiment has named an option. `ranges`
+    is the root) and the keys that an experiment sets, `overridden` are the keys that the user has
+    set, and `chosen` the groups of which the user or an experiment has named an option. `ranges`
     are those of `Composed`.
     """
 
@@ -187,13 +188,17 @@ def resolve(
         files={
             "": files.display("", root),
             **keys.files,
-            **{override.key_or_group: experiment.file for override in earlier},
+            **dict.fromkeys(_keys(earlier) - _keys(values), experiment.file),
             **{f"recorder/{name}": files.display("recorder", name) for name in sources},
         },
-        overridden=frozenset(override.key_or_group for override in values),
+        overridden=_keys(values),
         chosen=frozenset(chosen),
         ranges=ranges,
     )
+
+
+def _keys(overrides: Sequence[Override]) -> frozenset[str]:
+    return frozenset(override.key_or_group for override in overrides)
 
 
 def _without_ranges(

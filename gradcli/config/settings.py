@@ -87,5 +87,7 @@ def _line(composed: Composed, name: str, value: Any, prefix: str, indent: str) -
         flat = f"{name}: [{', '.join(str(item) for item in value)}]"
     key = prefix + name
     file = composed.files.get(key)
-    mark = "  # command line" if key in composed.overridden else f"  # {file}" if file else ""
+    if key in composed.overridden:
+        file = "command line"
+    mark = f"  # {file}" if file else ""
     return textwrap.indent(flat, indent) + mark

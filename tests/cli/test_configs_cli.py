@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from gradcli.config import compose_train
+from gradcli.config.choices import ALL_GROUPS, menu
 from gradcli.config.config_files import RECORDER_GROUP, shipped_configs
-from gradcli.config.menu import ALL_GROUPS, menu
 
 
 def test_every_shipped_option_is_listed_in_one_line_with_its_default(gradcli):

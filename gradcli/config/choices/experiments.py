@@ -83,7 +83,7 @@ def read_experiment(name: str, files: ConfigFiles) -> Experiment:
     file = files.display(EXPERIMENT_GROUP, name)
     content = load_file(files.path(EXPERIMENT_GROUP, name), resolve=False)
     options = dict(_option(entry, file) for entry in content.pop("defaults", None) or [])
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in content.items():
         inner = value if isinstance(value, dict) else {}
         values |= {f"{key}.{one}": item for one, item in inner.items()} or {key: value}
