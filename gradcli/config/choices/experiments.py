@@ -2,14 +2,14 @@
 
 A file has the form that Hydra's users know, a config of the package `_global_` whose defaults
 override groups. Hydra would merge its keys into whatever option a group has in the end. Here the
-file stands for overrides that come before all of the user's: an option that the user chooses
-replaces all that the experiment says of its group, and a misspelt key is named as anywhere else.
+file stands for overrides that come before all of the user's: another option than the experiment's
+takes none of the values that were meant for that one, and a misspelt key is named as anywhere else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,8 @@ from gradcli.config.loading import load_file
 from gradcli.config.overrides import choice, parse_override
 from gradcli.errors import UserError, nearest
 
+#: How examples are used, whichever data set they are from.
+_OF_ANY_OPTION = ("data.val", "data.normalize", "data.drop_last")
 _OVERRIDES_A_GROUP = re.compile(r"override /?(\w+)")
 
 
@@ -36,14 +38,23 @@ class Experiment:
     options: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
 
-    def overrides(self, chosen: Collection[str]) -> list[Override]:
-        """Return the overrides of its values, without those of groups that the user has chosen."""
+    def overrides(self, chosen: Mapping[str, str]) -> list[Override]:
+        """Return the overrides of its values, but those meant for options that are not taken.
+
+        Args:
+            chosen: the options that the user has chosen, by group.
+        """
         with blaming(self.file):
             return [
                 parse_override(f"{key}={_written(value)}")
                 for key, value in self.values.items()
-                if key.partition(".")[0] not in chosen
+                if self._is_meant_for(key, chosen)
             ]
+
+    def _is_meant_for(self, key: str, chosen: Mapping[str, str]) -> bool:
+        group = key.partition(".")[0]
+        is_the_same = chosen.get(group) in (None, self.options.get(group))
+        return is_the_same or key in _OF_ANY_OPTION
 
 
 def chosen_experiment(
