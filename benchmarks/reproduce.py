@@ -9,9 +9,9 @@ with three seeds. Like DeepOBS, which leaves out the last test batch too, the ac
 the first 9,984 test images; that of all 10,000 is beside it.
 
 Prints Markdown, and exits with 1 if a mean is more than two published deviations from the published
-one. It takes ten minutes on one thread. Fashion-MNIST is downloaded, or read from the folder
-`fashion_mnist` in `$GRADCLI_DATA`. With `--runs-dir` the runs are kept there, and are not made
-again.
+one. It takes half an hour on one thread of a busy machine. Fashion-MNIST is downloaded, or read
+from the folder `fashion_mnist` in `$GRADCLI_DATA`. With `--runs-dir` the runs are kept there, and
+are not made again.
 """
 
 from __future__ import annotations
