@@ -25,7 +25,7 @@ ZOOS = ("torchvision", "timm")
 #: What a word begins with that chooses a problem of the user's own.
 PROBLEM = "problem="
 #: Groups that a problem leaves without a meaning.
-_BROUGHT_BY_A_PROBLEM = ("model", "activation", "init")
+_BROUGHT_BY_A_PROBLEM = ("model", "activation", "init", "experiment")
 
 _COMPARISON = {
     "optimizers": "optimizers=[{}]",

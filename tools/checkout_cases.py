@@ -79,6 +79,7 @@ _COMPARE = (
 
 CASES = (
     _training("model logreg", "model=logreg", "optimizer=sgd", "schedule=constant", "init=normal"),
+    _training("init zeros", "model=logreg", "optimizer=sgd", "init=zeros"),
     _training("model mlp", "model=mlp"),
     _training(
         "model mlp, norm and dropout",

@@ -27,7 +27,7 @@ def configs(
     as_json: JsonOption = False,
 ) -> None:
     """List what can be chosen: the options of each group, such as optimizer=adam."""
-    from gradcli.config.menu import menu
+    from gradcli.config.choices import menu
     from gradcli.views.console import show_result
     from gradcli.views.menu_screen import menu_json, menu_screen
 

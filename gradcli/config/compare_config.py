@@ -21,7 +21,13 @@ from gradcli.config.compose import (
     resolve,
     typed_train,
 )
-from gradcli.config.config_files import CHOICES, COMPARISON_GROUPS, GROUPS, ConfigFiles
+from gradcli.config.config_files import (
+    CHOICES,
+    COMPARISON_GROUPS,
+    EXPERIMENT_GROUP,
+    GROUPS,
+    ConfigFiles,
+)
 from gradcli.config.data_config import with_source
 from gradcli.config.overrides import SHOW_CONFIG, parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
@@ -34,7 +40,7 @@ from gradcli.records import DataInfo
 _TRAIN_KEYS = {field.name for field in fields(TrainConfig)}
 _OWN_KEYS = {field.name for field in fields(CompareConfig)} - _TRAIN_KEYS
 # What all arms must share, and what the protocol decides.
-_NOT_VARIED = _OWN_KEYS | {"data", "seed", "name", "optimizer"}
+_NOT_VARIED = _OWN_KEYS | {"data", "seed", "name", "optimizer", EXPERIMENT_GROUP}
 
 
 @dataclass(frozen=True)
@@ -272,7 +278,7 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
         raise UserError(
             "Learning rates are chosen on the validation split, and data.val=0 leaves it empty.",
             where="data.val",
-            hint="protocol.tune=false",
+            hint="data.val=null for the usual split, or protocol.tune=false",
         )
 
 

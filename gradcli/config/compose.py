@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from gradcli.config.choices import blaming, chosen_experiment
 from gradcli.config.config_files import (
     CHOICES,
+    EXPERIMENT_GROUP,
     GROUPS,
     LATER_GROUPS,
     RANGES,
@@ -124,8 +127,9 @@ class Resolved:
     """A composed config as plain data, its keys checked but not its values.
 
     `options` are the options chosen from the groups, `files` is where the parts come from (""
-    is the root), `overridden` are the keys that the user has set and `chosen` the groups of which
-    the user has named an option. `ranges` are those of `Composed`.
+    is the root) and the keys that an experiment sets, `overridden` are the keys that the user has
+    set, and `chosen` the groups of which the user or an experiment has named an option. `ranges`
+    are those of `Composed`.
     """
 
     plain: dict[str, Any]
@@ -153,21 +157,26 @@ def resolve(
     parsed = [parse_override(override) for override in expand_problem(expand_zoo(overrides))]
     for override in parsed:
         refuse_sweep(override)
-    values = [override for override in parsed if override.key_or_group not in groups]
+    experiment = chosen_experiment(parsed, groups, files)
+    values = [one for one in parsed if one.key_or_group not in (*groups, EXPERIMENT_GROUP)]
     chosen: dict[str, str] = {}
     for override in parsed:
         if override.key_or_group in groups:
             chosen[override.key_or_group] = choice(override, files)
+    earlier = experiment.overrides(chosen)
+    chosen = {**experiment.options, **chosen}
     choices = [f"{group}={option}" for group, option in chosen.items()]
     base = compose_with_hydra(root, choices, files)
     options = {group: base.hydra.runtime.choices[group] for group in groups}
     listed, _ = _without_ranges(_with_data_keys(as_plain(base), options), groups)
     keys = SettableKeys(root, listed, options, files, allow_import)
-    checked = [keys.check(override) for override in values]
+    with blaming(experiment.file):
+        checked = [keys.check(override) for override in earlier]
+    checked += [keys.check(override) for override in values]
     if any(override.is_delete() for override in values):
         config = compose_with_hydra(root, [*choices, *checked], files)
     else:
-        config = with_values(base, values)
+        config = with_values(base, [*earlier, *values])
     plain, ranges = _without_ranges(_with_data_keys(as_plain(config), options), groups)
     names = plain.get("recorders", [])
     sources = recorder_files(names, files)
@@ -179,12 +188,17 @@ def resolve(
         files={
             "": files.display("", root),
             **keys.files,
+            **dict.fromkeys(_keys(earlier) - _keys(values), experiment.file),
             **{f"recorder/{name}": files.display("recorder", name) for name in sources},
         },
-        overridden=frozenset(override.key_or_group for override in values),
+        overridden=_keys(values),
         chosen=frozenset(chosen),
         ranges=ranges,
     )
+
+
+def _keys(overrides: Sequence[Override]) -> frozenset[str]:
+    return frozenset(override.key_or_group for override in overrides)
 
 
 def _without_ranges(

@@ -13,6 +13,8 @@ GROUPS = ("data", "augment", "model", "activation", "init", "optimizer", "schedu
 LATER_GROUPS = {"augment": "none"}
 #: The groups from which a comparison's config also takes one option each.
 COMPARISON_GROUPS = ("protocol", "engine", "search")
+#: The group whose options choose those of several others, and the option that chooses none.
+EXPERIMENT_GROUP, NO_EXPERIMENT = "experiment", "none"
 #: The key of an option's file that gives the ranges in which a search looks.
 RANGES = "search"
 #: The key under which a config notes the chosen option of each group.
@@ -46,18 +48,27 @@ class ConfigFiles:
                 where="--config-dir",
                 hint=f"mkdir -p {self.own}/optimizer",
             )
-        for path in sorted(self.own.glob("*/*.yaml")) if self.own is not None else ():
-            if (shipped_configs() / path.relative_to(self.own)).exists():  # type: ignore[arg-type]
+        for path in sorted(self.own.glob("*/**/*.yaml")) if self.own is not None else ():
+            relative = path.relative_to(self.own)  # type: ignore[arg-type]
+            if (shipped_configs() / relative).exists():
+                group, _, option = relative.with_suffix("").as_posix().partition("/")
                 raise UserError(
-                    f"{path.parent.name}={path.stem} is already the name of a shipped option.",
+                    f"{group}={option} is already the name of a shipped option.",
                     where=str(path),
                     hint=f"mv {path} {path.with_name('my_' + path.name)}",
                 )
 
     def options(self, group: str) -> list[str]:
-        """Return the names of a group's options, sorted."""
-        found = {path.stem for folder in self._folders for path in folder.glob(f"{group}/*.yaml")}
-        return sorted(found)
+        """Return the names of a group's options, sorted. Those of experiments may be paths."""
+        pattern = "**/*.yaml" if group == EXPERIMENT_GROUP else "*.yaml"
+        places = [folder / group for folder in self._folders]
+        return sorted(
+            {
+                path.relative_to(place).with_suffix("").as_posix()
+                for place in places
+                for path in place.glob(pattern)
+            }
+        )
 
     def path(self, group: str, option: str) -> Path:
         """Return the file of an option."""

@@ -70,20 +70,24 @@ def with_values(config: DictConfig, overrides: Sequence[Override]) -> DictConfig
     return config
 
 
-def as_plain(config: Any) -> dict[str, Any]:
+def as_plain(config: Any, *, resolve: bool = True) -> dict[str, Any]:
     """Return a config as plain data: interpolations resolved, without Hydra's own part."""
     if "hydra" in config:
         config = _without_hydra(config)
     try:
-        container = OmegaConf.to_container(config, resolve=True)
+        container = OmegaConf.to_container(config, resolve=resolve)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0], where="the config") from None
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
-def load_file(path: Path) -> dict[str, Any]:
+def load_file(path: Path, *, resolve: bool = True) -> dict[str, Any]:
     """Return the keys of a config file that Hydra does not compose.
+
+    Args:
+        path: of the file.
+        resolve: whether interpolations are replaced by what they refer to in the file.
 
     Raises:
         UserError: if it is not YAML, or holds no keys.
@@ -94,7 +98,7 @@ def load_file(path: Path) -> dict[str, Any]:
         raise yaml_error(error, str(path)) from None
     if not isinstance(config, DictConfig):
         raise UserError("The file must hold keys and values.", where=str(path))
-    return as_plain(config)
+    return as_plain(config, resolve=resolve)
 
 
 def stored_values(text: str, *, where: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.config_files import GROUPS, RECORDER_GROUP, ConfigFiles
+from gradcli.config.config_files import EXPERIMENT_GROUP, GROUPS, RECORDER_GROUP, ConfigFiles
 from gradcli.config.loading import as_plain
 from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.targets import keywords, resolve_target
@@ -123,12 +123,11 @@ def _nesting(value: Any) -> int:
 def refuse_sweep(override: Override) -> None:
     """Refuse an override with several values: a single run takes one."""
     if override.is_sweep_override():
-        key = override.key_or_group
-        raise UserError(
-            f"'{override.input_line}' names several values; a run takes one.",
-            where=key,
-            hint=shlex.join(["gradcli", "compare-optimizers", "--vary", str(override.input_line)]),
-        )
+        key, text = override.key_or_group, str(override.input_line)
+        hint = shlex.join(["gradcli", "compare-optimizers", "--vary", text])
+        if key == EXPERIMENT_GROUP:
+            hint = shlex.join(["gradcli", "inspect-gradients", "--vary", text])
+        raise UserError(f"'{text}' names several values; a run takes one.", where=key, hint=hint)
 
 
 def choice(override: Override, files: ConfigFiles) -> str:
@@ -304,6 +303,7 @@ class SettableKeys:
                     hint=f"{group}={takers[0]} {key}={value}",
                 )
         settable = [
+            EXPERIMENT_GROUP,
             *(listed for listed in self._listed() if not listed.endswith("_target_")),
             *(f"{section}.{word}" for section in GROUPS for word in self._keywords(section)),
         ]

@@ -85,5 +85,9 @@ def _line(composed: Composed, name: str, value: Any, prefix: str, indent: str) -
     flat = OmegaConf.to_yaml(OmegaConf.create({name: value})).rstrip("\n")
     if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
         flat = f"{name}: [{', '.join(str(item) for item in value)}]"
-    mark = "  # command line" if prefix + name in composed.overridden else ""
+    key = prefix + name
+    file = composed.files.get(key)
+    if key in composed.overridden:
+        file = "command line"
+    mark = f"  # {file}" if file else ""
     return textwrap.indent(flat, indent) + mark

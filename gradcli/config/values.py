@@ -73,7 +73,7 @@ def typed(
             elif accepts(hint, values[name]):
                 built[name] = values[name]
             else:
-                raise _ill_typed(key, values[name], hint, file)
+                raise _ill_typed(key, values[name], hint, files.get(key, file))
         return cls(**built)
 
     config: _Schema = build(schema, plain, "")

@@ -15,6 +15,7 @@ from gradcli.models.initialisation import (
     Orthogonal,
     TruncatedNormal,
     Xavier,
+    Zeros,
 )
 from gradcli.models.logreg import LogisticRegression
 from gradcli.models.mlp import MLP
@@ -42,6 +43,7 @@ __all__ = [
     "TruncatedNormal",
     "ViT",
     "Xavier",
+    "Zeros",
     "ZooModel",
     "build_model",
     "build_own_model",

@@ -198,6 +198,21 @@ class TruncatedNormal(Initialisation):
         nn.init.trunc_normal_(matrix, std=self.std, a=-2 * self.std, b=2 * self.std)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Zeros(Initialisation):
+    """All weights zero, where a model without hidden layers may begin: its loss is convex.
+
+    Units of a hidden layer would all get the same gradient, or none, and stay alike.
+
+    Args:
+        bias: a constant for all biases; None leaves those that PyTorch drew.
+    """
+
+    def fill(self, matrix: torch.Tensor, default_gain: float) -> None:
+        """Set every weight to zero; the gain is not used."""
+        nn.init.zeros_(matrix)
+
+
 def _matrices(model: nn.Module, dense_gain: float) -> Iterator[tuple[torch.Tensor, float]]:
     """Yield each weight matrix as a view to fill, and its usual gain."""
     for module in model.modules():

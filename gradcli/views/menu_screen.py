@@ -13,10 +13,10 @@ from gradcli.views.table import GAP, STRONG, TITLE, Lines, piece
 from gradcli.views.words import Text
 
 if TYPE_CHECKING:
-    from gradcli.config.menu import Option
+    from gradcli.config.choices import Option
 
 _DEFAULT = "*"
-_RECORDER = "recorder"
+_EXPERIMENT, _RECORDER = "experiment", "recorder"
 _ABOUT_RECORDERS = (
     "Of your own, any number of them: recorders=[NAME], with DIR/recorder/NAME.yaml and "
     "--config-dir DIR."
@@ -94,6 +94,8 @@ def _with_keys(group: str, option: Option) -> Iterator[RenderableType]:
     yield Lines([[piece(f"{indent}{place}", TITLE)]])
     if group == _RECORDER:  # no override sets these
         written = {key: f"{key}: {_value(value)}" for key, value in option.keys.items()}
+    elif group == _EXPERIMENT:  # these are overrides of other groups
+        written = {key: f"{key}={_value(value)}" for key, value in option.keys.items()}
     else:
         written = {key: f"{group}.{key}={_value(value)}" for key, value in option.keys.items()}
     width = max((len(text) for text in written.values() if len(text) < _LONG_OVERRIDE), default=0)

@@ -9,7 +9,12 @@ import torch
 import yaml
 
 from gradcli.config import compose_train
-from gradcli.config.config_files import COMPARISON_GROUPS, GROUPS, shipped_configs
+from gradcli.config.config_files import (
+    COMPARISON_GROUPS,
+    EXPERIMENT_GROUP,
+    GROUPS,
+    shipped_configs,
+)
 from gradcli.config.targets import SHIPPED_CLASSES
 from gradcli.data import idx, load_dataset
 from gradcli.records import StepRecords, norm_by_layer
@@ -27,8 +32,11 @@ OF_THE_USER = {f"data/{name}" for name in ("npz", "arrays", "images", "table", "
 OF_TEXT = "model/charlm"
 #: It needs a library that is not in the `test` extra.
 OF_AN_EXTRA = "model/timm"
-#: Options that need the name of a network.
-NETWORKS = {"model/torchvision": "model=torchvision.resnet18"}
+#: Options that need the name of a network, or another one than the default.
+NETWORKS = {
+    "model/torchvision": ["model=torchvision.resnet18"],
+    "init/zeros": ["init=zeros", "model=logreg"],
+}
 OTHERS = [option for option in OPTIONS if option not in (*DATA_OPTIONS, OF_TEXT, OF_AN_EXTRA)]
 #: tests/data/shipped/test_scikit_learn.py reads them, where it is installed.
 OF_SCIKIT_LEARN = {"data/digits", "data/breast_cancer"}
@@ -54,12 +62,14 @@ def test_the_groups_are_the_folders():
     assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} == {
         *GROUPS,
         *COMPARISON_GROUPS,
+        EXPERIMENT_GROUP,
     }
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_a_file_begins_by_saying_what_it_is(path):
-    first = path.read_text(encoding="utf-8").splitlines()[0]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = next(line for line in lines if not line.startswith("# @package"))
     assert first.startswith("# ")
     assert len(first) > 10
 
@@ -76,8 +86,8 @@ def require(option):
 @pytest.mark.parametrize("option", OTHERS)
 def test_an_option_trains(option, few_digits):
     require(option)
-    named = NETWORKS.get(option, option.replace("/", "="))
-    composed = compose_train([named, "data=mnist5k"])
+    named = NETWORKS.get(option, [option.replace("/", "=")])
+    composed = compose_train([*named, "data=mnist5k"])
     steps, norms = first_step(composed, few_digits)
     assert np.isfinite(steps.loss).all()
     assert np.isfinite(norms).all()

@@ -15,10 +15,11 @@ from gradcli.models import (
     Orthogonal,
     TruncatedNormal,
     Xavier,
+    Zeros,
     usual_gain,
 )
 
-ALL = [Default(), Xavier(), Kaiming(), Orthogonal(), Normal(), TruncatedNormal()]
+ALL = [Default(), Xavier(), Kaiming(), Orthogonal(), Normal(), TruncatedNormal(), Zeros()]
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +94,14 @@ def test_normal_and_truncated_normal():
         assert layer.weight.abs().max() <= 0.6
         expected = 0.3 * stats.truncnorm(-2, 2).std()
         assert layer.weight.std().item() == pytest.approx(expected, rel=0.02)
+
+
+def test_zeros():
+    model = network()
+    Zeros(bias=0.5)(model, nn.ReLU())
+    for layer in (model[0], model[2], model[3]):
+        assert not layer.weight.any()
+        assert (layer.bias == 0.5).all()
 
 
 @pytest.mark.parametrize("gain", [None, 0.7])

@@ -12,9 +12,12 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from gradcli.config.choices.experiments import read_experiment
 from gradcli.config.config_files import (
     COMPARISON_GROUPS,
+    EXPERIMENT_GROUP,
     GROUPS,
+    NO_EXPERIMENT,
     RECORDER_GROUP,
     ConfigFiles,
     shipped_configs,
@@ -26,7 +29,7 @@ _KEY = re.compile(r"^(\w+):.*?\s#\s*(.*)$")
 
 
 #: Every group, in the order in which they are listed.
-ALL_GROUPS = (*GROUPS, *COMPARISON_GROUPS, RECORDER_GROUP)
+ALL_GROUPS = (*GROUPS, EXPERIMENT_GROUP, *COMPARISON_GROUPS, RECORDER_GROUP)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Option:
     target: str | None
     """The class that it names."""
     keys: dict[str, Any]
-    """Its keys with their values. An override `GROUP.KEY=VALUE` sets one, but for a recorder."""
+    """Its keys with their values. An override `GROUP.KEY=VALUE` sets one, but for a recorder. Those
+    of an experiment are whole, and the groups that it chooses from are among them."""
     comments: dict[str, str]
     """The comments next to keys."""
 
@@ -74,7 +78,7 @@ def menu(config_dir: Path | None = None, group: str | None = None) -> dict[str, 
     defaults = _defaults()
     return {
         name: [
-            _option(files.path(name, option), files.display(name, option), defaults.get(name))
+            _option(files, name, option, is_default=option == defaults.get(name))
             for option in files.options(name)
         ]
         for name in (groups if group is None else [group])
@@ -83,7 +87,7 @@ def menu(config_dir: Path | None = None, group: str | None = None) -> dict[str, 
 
 def _defaults() -> dict[str, str]:
     """Return the option of each group that is chosen by default."""
-    chosen: dict[str, str] = {}
+    chosen = {EXPERIMENT_GROUP: NO_EXPERIMENT}
     for root in ("train", "compare"):
         listed = _read(shipped_configs() / f"{root}.yaml")["defaults"]
         for one in listed:
@@ -91,15 +95,19 @@ def _defaults() -> dict[str, str]:
     return chosen
 
 
-def _option(path: Path, display: str, default: str | None) -> Option:
+def _option(files: ConfigFiles, group: str, name: str, *, is_default: bool) -> Option:
+    path = files.path(group, name)
     keys = _read(path)
     target = keys.pop("_target_", None)
+    if group == EXPERIMENT_GROUP:
+        experiment = read_experiment(name, files)
+        keys = {**experiment.options, **experiment.values}
     lines = path.read_text(encoding="utf-8").splitlines()
     return Option(
-        name=path.stem,
+        name=name,
         description=_top_comment(lines) or target or "",
-        is_default=path.stem == default,
-        file=display,
+        is_default=is_default,
+        file=files.display(group, name),
         target=target,
         keys=keys,
         comments={found[1]: found[2] for found in map(_KEY.match, lines) if found},
@@ -107,13 +115,13 @@ def _option(path: Path, display: str, default: str | None) -> Option:
 
 
 def _top_comment(lines: list[str]) -> str:
-    """Return the comment that a file begins with, as one line."""
+    """Return the comment that a file begins with, as one line, without a package for Hydra."""
     words = []
     for line in lines:
         if not line.startswith("#"):
             break
         words.append(line.lstrip("#").strip())
-    return " ".join(words)
+    return " ".join(word for word in words if not word.startswith("@package"))
 
 
 def _read(path: Path) -> dict[str, Any]:
