@@ -18,6 +18,7 @@ from gradcli.errors import DamagedFileError, DamagedFileWarning, UserError
 from gradcli.records import (
     EvalRecord,
     FaultRecord,
+    FingerprintRecord,
     LayerInfo,
     LayerRecord,
     ParameterInfo,
@@ -168,6 +169,18 @@ class Run(StateDirectory):
         return self._records(PROBES_FILE, lambda line: _setup_record(line, layers), kind="setup")
 
     @cached_property
+    def fingerprints(self) -> tuple[FingerprintRecord, ...]:
+        """What the observed steps were computed of; empty in runs from before it was recorded."""
+        layers, parameters = len(self.layers), len(self._parameters)
+        return tuple(
+            self._records(
+                PROBES_FILE,
+                lambda line: _fingerprint_record(line, layers, parameters),
+                kind="fingerprints",
+            )
+        )
+
+    @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:
         """The results of the probes of `monitor.probes`, in the order in which they ran."""
         return tuple(self._records(PROBES_FILE, _probe_record, kind="probe"))
@@ -198,7 +211,7 @@ class Run(StateDirectory):
             if "info" in self.state:
                 _ = self.info, self.fault
             _ = self.steps, self.evals, self.layer_records, self._setups, self.probe_records
-            _ = self.validations
+            _ = self.validations, self.fingerprints
         except DamagedFileError as error:
             self._name_damage(error)
         return tuple(self._found_damage)
@@ -382,6 +395,17 @@ def _layer_record(line: Any, layers: int) -> LayerRecord:
     columns = (record.weight_norm, record.update_ratio, record.input_grad_norm)
     if any(len(column) != layers for column in columns):
         raise MalformedError(f"has a record of layers that are not the {layers} of the run")
+    return record
+
+
+def _fingerprint_record(line: Any, layers: int, parameters: int) -> FingerprintRecord:
+    record: FingerprintRecord = decoded(FingerprintRecord, _without_kind(line))
+    of_layers = record.layer_inputs, record.layer_outputs, record.output_types
+    lengths = {len(record.output_samples), *map(len, of_layers)}
+    if lengths != {layers} or len(record.weights) != parameters:
+        raise MalformedError("has fingerprints of layers that are not those of the run")
+    if not set(record.order) <= set(range(layers)):
+        raise MalformedError("has an order of layers that the model does not have")
     return record
 
 

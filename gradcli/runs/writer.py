@@ -20,6 +20,7 @@ from gradcli.records import (
     DataInfo,
     EvalRecord,
     FaultRecord,
+    FingerprintRecord,
     LayerRecord,
     LossLevels,
     Metric,
@@ -288,6 +289,8 @@ class RunWriter:
                 self._append_line(PROBES_FILE, {"kind": "layers", **_short(record)})
             case SetupRecord():
                 self._append_line(PROBES_FILE, {"kind": "setup", **asdict(record)})
+            case FingerprintRecord():
+                self._append_line(PROBES_FILE, {"kind": "fingerprints", **asdict(record)})
             case ProbeRecord():
                 self._append_line(PROBES_FILE, {"kind": "probe", **asdict(record)})
             case ValidationRecord():
