@@ -77,7 +77,11 @@ class Observation:
         self._of_setup = update in _FIRST_UPDATES or (
             self._of_layers and (update <= _SETTLED or (update - 1) % self._seldom == 0)
         )
-        return self if self._of_layers or self._of_setup else None
+        return self if self._is_due else None
+
+    @property
+    def _is_due(self) -> bool:
+        return self._of_layers or self._of_setup
 
     def attach(self) -> None:
         """Begin to watch: all passes from here to the update belong to it."""
@@ -96,7 +100,8 @@ class Observation:
             self._setup.attach()
         if self._of_layers and self._inside:
             self._layers.attach()
-        self._fingerprints.attach()
+        if self._is_due:
+            self._fingerprints.attach()
         self.is_attached = True
 
     def detach(self) -> None:
@@ -132,7 +137,8 @@ class Observation:
             self._layers.before_update()
         if self._of_setup:
             self._setup.before_update(self._optimizer)
-        self._fingerprints.before_update()
+        if self._is_due:
+            self._fingerprints.before_update()
 
     def records(
         self, update: int, scale: float = 1.0
@@ -148,7 +154,8 @@ class Observation:
             found.append(self._setup.record(update - 1, scale))
         if self._of_layers:
             found.append(self._layers.record(update, scale))
-        found.append(self._fingerprints.record(update))
+        if self._is_due:
+            found.append(self._fingerprints.record(update))
         return found
 
     @property

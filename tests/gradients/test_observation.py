@@ -180,7 +180,7 @@ def test_what_the_loop_calls_may_be_a_wrapper():
         loss.backward()
         due.hand_over(loss)
     due.before_update()
-    (record, _) = due.records(1)
+    record, *_ = due.records(1)
     assert record.outputs.shape == (4, 1)
     assert record.output_grad_norm == pytest.approx(1.0)  # four of 1/4, times the root of 4
 

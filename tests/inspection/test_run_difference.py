@@ -15,7 +15,8 @@ from rich.console import Console
 import gradcli as package
 from gradcli.config import flat_settings
 from gradcli.errors import UserError
-from gradcli.inspection.run_difference import Contrast, difference, setting
+from gradcli.inspection.parting.contrast import Contrast
+from gradcli.inspection.run_difference import difference, setting
 from gradcli.records import Metric
 from gradcli.views.runs.difference_screen import (
     commands_after_difference,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-from gradcli.inspection.run_difference import Contrast, RunDifference, fair_comparison, setting
+from gradcli.inspection.parting.contrast import Contrast
+from gradcli.inspection.run_difference import RunDifference, fair_comparison, setting
 from gradcli.notation import numbers
 from gradcli.records import Metric, TrainSummary
 from gradcli.views.heading import STATUS_STYLES
