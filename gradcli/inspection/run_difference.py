@@ -92,6 +92,7 @@ class RunDifference:
         """Whether both made equally many steps, and all those that are logged are equal."""
         return (
             self.steps_compared > 0
+            and (self.first_place is None or self.first_place.stage == "layers")
             and self.first_different_step is None
             and self.a.steps == self.b.steps
         )

@@ -19,6 +19,8 @@ _MOST_POINTS = 200
 _LEAST_POINTS = 8
 # What counts as even growth: half the points are within this many powers of ten of the line.
 _EVEN_WITHIN = 0.3
+# And the line rises by at least this share of the growth, as a power of ten.
+_LEAST_SHARE = 0.5
 # The distance has levelled off where the median of this many steps reaches half the last level.
 _SMOOTHED_OVER = 5
 _LEVEL_REACHED = math.log10(0.5)
@@ -104,9 +106,13 @@ def _course(step: np.ndarray, distance: Doubles) -> tuple[Course, float, float, 
     times = (step[stretch] - step[0]).astype(np.float64)
     rise, spread = _line(times, heights[stretch])
     power, spread_of_power = _line(np.log10(times + 1), heights[stretch])
-    if min(spread, spread_of_power) > _EVEN_WITHIN or max(rise, power) <= 0:
+    risen = {"exponential": rise * times[-1], "power": power * math.log10(times[-1] + 1)}
+    better: Course = "exponential" if spread <= spread_of_power else "power"
+    # A line that fits the points closely may still miss a jump, which most slopes do not see.
+    accounts_for = risen[better] >= _LEAST_SHARE * (smooth[reached] - smooth[0])
+    if min(spread, spread_of_power) > _EVEN_WITHIN or not accounts_for:
         return "uneven", math.nan, math.nan, until, 10**level, still
-    if spread <= spread_of_power:
+    if better == "exponential":
         return "exponential", 1 / rise, math.nan, until, 10**level, still
     return "power", math.nan, power, until, 10**level, still
 
