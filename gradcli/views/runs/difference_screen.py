@@ -291,11 +291,9 @@ def _verdict_on_like_settings(difference: RunDifference) -> str:
         return f"{made} {causes[:1].upper()}{causes[1:]}." if causes else made
     if causes:
         return f"The settings are the same, but {causes}."
-    if difference.first_place is not None and difference.first_place.stage != "unobserved":
-        return (
-            "The settings are the same, and so is everything recorded about how the runs were "
-            "made. What differs is where the runs part."
-        )
+    place = difference.first_place
+    if place is not None and place.sure and place.reasons:
+        return f"The settings are the same, but not those of {', '.join(place.layers)}."
     return (
         "The settings are the same, and so is everything recorded about how the runs were made: "
         "something that is not recorded differs."
