@@ -35,7 +35,7 @@ def place_sentence(place: FirstPlace) -> str:
     """Say where two runs part first, and how sure that is."""
     step = numbers.count(place.step)
     if place.stage == "layers":
-        return f"The models have other layers: {_names(place.layers)}."
+        return f"Only one of the models has these layers, in this shape: {_names(place.layers)}."
     if place.is_rounding and place.scope == "none" and place.stage not in _OF_NO_LAYER:
         return (
             f"The runs part at step {step} by no more than rounding, seen first in "
@@ -116,7 +116,8 @@ def growth_sentence(growth: Growth) -> str:
         f"{numbers.known_norm(one[which])} at step {numbers.count(one[0])}" for one in growth.points
     ]
     size = " (no more than rounding)" if growth.begins_as_rounding else ""
-    said = f"The {growth.quantity} are apart by a relative {parts[0]}{size}"
+    subject = "The losses are" if growth.quantity == "loss" else "The gradient norms are"
+    said = f"{subject} apart by a relative {parts[0]}{size}"
     said += "".join(f", {part}" for part in parts[1:]) + "."
     return f"{said} {_course(growth)}"
 
