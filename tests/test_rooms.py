@@ -86,6 +86,7 @@ MODULES_WITHOUT_TORCH = {
     *("gradcli.inspection.assemble", "gradcli.inspection.history"),
     *("gradcli.inspection.inspection", "gradcli.inspection.run_difference"),
     *("gradcli.inspection.run_summary", "gradcli.inspection.measures"),
+    *("gradcli.inspection.parting.first_place", "gradcli.inspection.parting.end_weights"),
 }
 #: Rooms that may write to the terminal.
 SPEAKING = {"views", "cli"}

@@ -185,7 +185,7 @@ def diff(
     runs_dir: RunsDirOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """Show how two runs differ: settings, code, results, and the first step that differs."""
+    """Show how two runs differ: settings, code, results, and the layer where they part first."""
     from gradcli.inspection.run_difference import difference
     from gradcli.views.console import show_result
     from gradcli.views.json_output import difference_json

@@ -1,4 +1,4 @@
-"""Watches a training step from within: its layers (`LayerRecord`) and its set-up (`SetupRecord`).
+"""Watches a training step from within: its layers, its set-up and its fingerprints.
 
 Hooks exist only in the steps that are observed; other steps cost nothing. What is observed is read
 and never written, so the training is the same to the bit.
@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from gradcli.gradients.backward_log import BackwardLog
+from gradcli.gradients.fingerprints.fingerprint_watch import FingerprintWatch
 from gradcli.gradients.layer_probe import (
     LayerProbe,
     is_probed,
@@ -21,7 +22,7 @@ from gradcli.gradients.layer_probe import (
 )
 from gradcli.gradients.layers import layer_parameters
 from gradcli.gradients.setup_watch import SetupWatch
-from gradcli.records import LayerInfo, LayerRecord, SetupRecord
+from gradcli.records import FingerprintRecord, LayerInfo, LayerRecord, SetupRecord
 
 # The first updates at which the set-up is observed, whether or not layers are measured.
 _FIRST_UPDATES = frozenset({1, 2, 3})
@@ -64,9 +65,9 @@ class Observation:
         self._parameters = [[next(parameters) for _ in layer.parameters] for layer in layers]
         self._log = BackwardLog()
         self._layers = LayerProbe(model, layers, zero_parameters(model), self._log)
-        self._setup = SetupWatch(
-            model, layers, model if called is None else called, self._log, inside=inside
-        )
+        called = model if called is None else called
+        self._setup = SetupWatch(model, layers, called, self._log, inside=inside)
+        self._fingerprints = FingerprintWatch(model, layers, called, inside=inside)
         self.is_attached = False
         self._of_layers = self._of_setup = False
 
@@ -76,7 +77,11 @@ class Observation:
         self._of_setup = update in _FIRST_UPDATES or (
             self._of_layers and (update <= _SETTLED or (update - 1) % self._seldom == 0)
         )
-        return self if self._of_layers or self._of_setup else None
+        return self if self._is_due else None
+
+    @property
+    def _is_due(self) -> bool:
+        return self._of_layers or self._of_setup
 
     def attach(self) -> None:
         """Begin to watch: all passes from here to the update belong to it."""
@@ -95,6 +100,8 @@ class Observation:
             self._setup.attach()
         if self._of_layers and self._inside:
             self._layers.attach()
+        if self._is_due:
+            self._fingerprints.attach()
         self.is_attached = True
 
     def detach(self) -> None:
@@ -102,6 +109,7 @@ class Observation:
         self._log.detach()
         self._setup.detach()
         self._layers.detach()
+        self._fingerprints.detach()
         self.is_attached = False
 
     def __enter__(self) -> Observation:
@@ -129,19 +137,25 @@ class Observation:
             self._layers.before_update()
         if self._of_setup:
             self._setup.before_update(self._optimizer)
+        if self._is_due:
+            self._fingerprints.before_update()
 
-    def records(self, update: int, scale: float = 1.0) -> list[SetupRecord | LayerRecord]:
+    def records(
+        self, update: int, scale: float = 1.0
+    ) -> list[SetupRecord | LayerRecord | FingerprintRecord]:
         """Return what was observed of an update that was made.
 
         Args:
             update: its number, from 1.
             scale: what the loss was multiplied by for the backward pass.
         """
-        found: list[SetupRecord | LayerRecord] = []
+        found: list[SetupRecord | LayerRecord | FingerprintRecord] = []
         if self._of_setup:
             found.append(self._setup.record(update - 1, scale))
         if self._of_layers:
             found.append(self._layers.record(update, scale))
+        if self._is_due:
+            found.append(self._fingerprints.record(update))
         return found
 
     @property

@@ -8,6 +8,7 @@
     recording       runs probes while a model trains, and returns records; needs torch
     run_summary     the numbers of a run's closing screen
     run_difference  what differs between two runs, and from which step on
+    parting         the layer in which they part first, and how fast they part
 
 `diagnosis` judges what was found, and `views` draws it. Import from the modules: inspecting records
 must not load torch.

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradcli.config import flat_settings
 from gradcli.config.config_files import shipped_configs
 from gradcli.errors import UserError
+from gradcli.inspection.parting.contrast import Contrast
+from gradcli.inspection.parting.first_place import FirstPlace, first_place
+from gradcli.inspection.parting.growth import Growth, growth
+from gradcli.inspection.parting.layer_courses import LayerCourse, layer_courses
+from gradcli.inspection.parting.step_gaps import equal, step_gaps
 from gradcli.inspection.run_summary import summarise_run
-from gradcli.records import Floats, StepRecords, TrainSummary
+from gradcli.records import StepRecords, TrainSummary
 from gradcli.runs import Run
 
 # A long run is read in blocks that stay in a processor's cache.
@@ -30,15 +34,8 @@ _WATCHED = {"monitor", "checkpoint"}
 # Keys that all arms of a comparison share, or that a comparison sets itself.
 _NOT_VARIED = {"data", "seed", "threads", "device", "epochs"}
 _RATE = "optimizer.lr"
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """A fact that differs between two runs; None if one of them lacks it."""
-
-    key: str
-    a: Any
-    b: Any
+# Facts about how a run was made that change how sums are rounded.
+_ROUNDING = {"torch", "platform", "host", "device", "threads"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,12 @@ class RunDifference:
     """The recorded quantities that differ although they do not depend on the weights, such as the
     learning rate, each with the first step at which it does."""
 
+    first_place: FirstPlace | None = None
+    """Where the runs part first; None if nothing that is recorded differs."""
+    growth: Growth | None = None
+    """How fast they part; None if no logged step differs."""
+    layer_courses: tuple[LayerCourse, ...] = ()
+    """How far apart each layer is, if both have the same layers and part."""
     routing: tuple[Contrast, ...] = ()
     """The parameters that other groups of `optimizer.groups` update, by name, each with its group;
     None in a run without groups."""
@@ -89,6 +92,7 @@ class RunDifference:
         """Whether both made equally many steps, and all those that are logged are equal."""
         return (
             self.steps_compared > 0
+            and (self.first_place is None or self.first_place.stage == "layers")
             and self.first_different_step is None
             and self.a.steps == self.b.steps
         )
@@ -105,11 +109,12 @@ def difference(a: Run, b: Run) -> RunDifference:
         of_b["data"] = of_a.get("data")  # `auto` may have chosen the same data
     settings = _contrasts(of_a, of_b)
     changed = {one.key for one in settings}
-    norms = _have_equal_norms(a.steps, b.steps)
-    compared, first = _first_different_step(a.steps, b.steps, norms=norms)
+    gaps = step_gaps(a.steps, b.steps)
     origin = _contrasts(_origin(a), _origin(b))
-    if _parts(a) != _parts(b) or (first is not None and not settings and not origin):
+    if _parts(a) != _parts(b) or (gaps.first is not None and not settings and not origin):
         origin += _contrasts(_commands(a), _commands(b))
+    place = first_place(a, b, gaps, same_machine=not {one.key for one in origin} & _ROUNDING)
+    grown = growth(gaps)
     return RunDifference(
         a=summarise_run(a),
         b=summarise_run(b),
@@ -120,11 +125,14 @@ def difference(a: Run, b: Run) -> RunDifference:
             one for one in settings if one.key.removesuffix("._target_") not in changed - {one.key}
         ),
         origin=origin,
-        steps_compared=compared,
-        first_different_step=first,
-        norms_compared=norms,
+        steps_compared=len(gaps.step),
+        first_different_step=gaps.first,
+        norms_compared=gaps.norms_compared,
         causes=_causes(a.steps, b.steps),
         routing=_contrasts(_routing(a), _routing(b)),
+        first_place=place,
+        growth=grown,
+        layer_courses=layer_courses(a, b, place, grown),
     )
 
 
@@ -256,7 +264,7 @@ def _causes(a: StepRecords, b: StepRecords) -> tuple[tuple[str, int], ...]:
     for name in ("learning_rate", "epoch"):
         for start in range(0, len(common), _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
-            same = _equal(getattr(a, name)[of_a[block]], getattr(b, name)[of_b[block]])
+            same = equal(getattr(a, name)[of_a[block]], getattr(b, name)[of_b[block]])
             if not same.all():
                 causes.append((name.replace("_", " "), int(common[start + int(np.argmin(same))])))
                 break
@@ -269,48 +277,6 @@ def _contrasts(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Contrast, ..
     return tuple(Contrast(key, a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key))
 
 
-def _first_different_step(a: StepRecords, b: StepRecords, *, norms: bool) -> tuple[int, int | None]:
-    """Return the number of logged steps that both have, and the first of them that differs.
-
-    Losses are compared, and the parameters' norms if `norms` is true, as float32.
-    """
-    common, of_a, of_b = np.intersect1d(a.step, b.step, assume_unique=True, return_indices=True)
-    for start in range(0, len(common), _ROWS_AT_ONCE):
-        block = slice(start, start + _ROWS_AT_ONCE)
-        different = ~_same_rows(a, of_a[block], b, of_b[block], norms=norms)
-        if different.any():
-            return len(common), int(common[start + int(np.argmax(different))])
-    return len(common), None
-
-
-def _same_rows(
-    a: StepRecords,
-    rows_of_a: NDArray[np.intp],
-    b: StepRecords,
-    rows_of_b: NDArray[np.intp],
-    *,
-    norms: bool,
-) -> NDArray[np.bool_]:
-    """Return for each pair of rows whether they hold the same numbers; NaN equals NaN."""
-    same = _equal(a.loss[rows_of_a], b.loss[rows_of_b])
-    if norms:
-        of_a = a.parameter_grad_norm_before_clip[rows_of_a]
-        of_b = b.parameter_grad_norm_before_clip[rows_of_b]
-        same &= _equal(of_a, of_b).all(axis=1)
-    return same
-
-
 def _routing(run: Run) -> dict[str, str]:
     """Return the name of the group of each parameter; empty without groups."""
     return {name: group.name for group in run.info.groups for name in group.parameters}
-
-
-def _have_equal_norms(a: StepRecords, b: StepRecords) -> bool:
-    """Whether both have norms of equally many parameters."""
-    norms = a.parameter_grad_norm_before_clip, b.parameter_grad_norm_before_clip
-    return bool(norms[0].shape[1] == norms[1].shape[1])
-
-
-def _equal(a: Floats, b: Floats) -> NDArray[np.bool_]:
-    same: NDArray[np.bool_] = np.equal(a, b) | (np.isnan(a) & np.isnan(b))
-    return same

@@ -18,15 +18,7 @@ from gradcli.errors import UserError
 from gradcli.monitor.loop_monitor import LoopMonitor
 from gradcli.monitor.own_run import OwnRun
 from gradcli.monitor.ranks import Watch, is_divided, is_first_process
-from gradcli.records import (
-    Direction,
-    FaultRecord,
-    LayerRecord,
-    Metric,
-    Recorder,
-    SetupRecord,
-    StepRecords,
-)
+from gradcli.records import Direction, Metric, Record, Recorder
 from gradcli.runs import given_labels
 
 
@@ -245,7 +237,7 @@ class GradientMonitor:
     ) -> None:
         self._end(error)
 
-    def _take(self, record: StepRecords | LayerRecord | SetupRecord | FaultRecord) -> None:
+    def _take(self, record: Record) -> None:
         if self._own_run is not None:
             self._own_run.take(record)
 

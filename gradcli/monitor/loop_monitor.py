@@ -43,7 +43,7 @@ from gradcli.monitor.wrappers import (
     unwrap_model,
 )
 from gradcli.notation.faults import fault_message
-from gradcli.records import FaultRecord, Floats, LayerRecord, SetupRecord, StepRecords
+from gradcli.records import FaultRecord, Floats, Record, StepRecords
 from gradcli.tracing.after_update import place_after_update
 from gradcli.tracing.fault_place import Place
 from gradcli.tracing.non_finite import broken_parameters
@@ -88,7 +88,7 @@ class LoopMonitor:
         model: nn.Module,
         optimizer: Any,
         *,
-        emit: Callable[[StepRecords | LayerRecord | SetupRecord | FaultRecord], None],
+        emit: Callable[[Record], None],
         scaler: Any = None,
         every: int = 100,
         stop_on_fault: bool = False,

@@ -22,11 +22,10 @@ from gradcli.records import (
     DataInfo,
     EvalRecord,
     FaultRecord,
-    LayerRecord,
     Metric,
+    Record,
     Recorder,
     RunInfo,
-    SetupRecord,
     Status,
     StepRecords,
 )
@@ -109,7 +108,7 @@ class OwnRun:
         )
         self._recorders.begin(info, settings)
 
-    def take(self, record: StepRecords | LayerRecord | SetupRecord | FaultRecord) -> None:
+    def take(self, record: Record) -> None:
         """Write what was measured, and warn of a fault."""
         self._recorders.record(record)
         if isinstance(record, StepRecords):

@@ -5,6 +5,7 @@ a tracker. They all agree because they all see the same records. Nothing here kn
 or the file system.
 """
 
+from gradcli.records.fingerprints import SAMPLES, FingerprintRecord
 from gradcli.records.layer_info import LayerInfo, ParameterInfo, layers_in_call_order, norm_by_layer
 from gradcli.records.loss_levels import UNKNOWN_LEVELS, LossLevels
 from gradcli.records.measurements import (
@@ -49,6 +50,7 @@ __all__ = [
     "ACCURACY",
     "DECADES",
     "PHASES",
+    "SAMPLES",
     "SMALL_DATA",
     "UNKNOWN_LEVELS",
     "ClipOutlook",
@@ -59,6 +61,7 @@ __all__ = [
     "ExampleScores",
     "FaultRecord",
     "Finding",
+    "FingerprintRecord",
     "Floats",
     "GroupInfo",
     "GroupSummary",

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gradcli.records.fingerprints import FingerprintRecord
 from gradcli.records.measurements import FaultRecord, LayerRecord, ProbeRecord, StepRecords
 from gradcli.records.run_info import RunInfo
 from gradcli.records.scores import EvalRecord
 from gradcli.records.setup_record import SetupRecord
 from gradcli.records.summaries import TrainSummary
 
-Record = StepRecords | LayerRecord | SetupRecord | EvalRecord | FaultRecord | ProbeRecord
+Record = (
+    StepRecords
+    | LayerRecord
+    | SetupRecord
+    | FingerprintRecord
+    | EvalRecord
+    | FaultRecord
+    | ProbeRecord
+)
 
 
 class Recorder:

@@ -15,6 +15,7 @@ from gradcli.errors import DamagedFileError, UserError
 from gradcli.records import (
     EvalRecord,
     FaultRecord,
+    FingerprintRecord,
     LayerInfo,
     LayerRecord,
     ParameterInfo,
@@ -31,6 +32,7 @@ from gradcli.runs.files import number
 from gradcli.runs.logs.log_blocks import EVALS_FILE, PROBES_FILE
 from gradcli.runs.logs.log_lines import (
     eval_record,
+    fingerprint_record,
     further_scores,
     layer_record,
     probe_record,
@@ -158,6 +160,18 @@ class Run(StateDirectory):
         )
 
     @cached_property
+    def fingerprints(self) -> tuple[FingerprintRecord, ...]:
+        """What the observed steps were computed of; empty in runs from before it was recorded."""
+        layers, parameters = len(self.layers), len(self._parameters)
+        return tuple(
+            self._logs.records(
+                PROBES_FILE,
+                lambda line: fingerprint_record(line, layers, parameters),
+                kind="fingerprints",
+            )
+        )
+
+    @cached_property
     def probe_records(self) -> tuple[ProbeRecord, ...]:
         """The results of the probes of `monitor.probes`, in the order in which they ran."""
         return tuple(self._logs.records(PROBES_FILE, probe_record, kind="probe"))
@@ -183,7 +197,7 @@ class Run(StateDirectory):
             if "info" in self.state:
                 _ = self.info, self.fault
             _ = self.steps, self.evals, self.layer_records, self._setups, self.probe_records
-            _ = self.validations
+            _ = self.validations, self.fingerprints
         except DamagedFileError as error:
             self._logs.name_damage(error)
         return tuple(self._logs.found_damage)

@@ -19,7 +19,14 @@ from gradcli.config import compose_train
 from gradcli.data import load_dataset
 from gradcli.fast.functional_update import FunctionalUpdate
 from gradcli.fast.passes import WrittenOut
-from gradcli.records import EvalRecord, LayerRecord, Record, SetupRecord, StepRecords
+from gradcli.records import (
+    EvalRecord,
+    FingerprintRecord,
+    LayerRecord,
+    Record,
+    SetupRecord,
+    StepRecords,
+)
 from gradcli.workflows.building import build_trainer, obtain_data, run_settings
 
 #: Networks of other libraries take no shortcut of a model's own.
@@ -54,7 +61,12 @@ def numbers(records: list[Record]) -> bytes:
     blocks = [record for record in records if isinstance(record, StepRecords)]
     others = [record for record in records if not isinstance(record, StepRecords)]
     assert blocks
-    assert {type(record) for record in others} == {LayerRecord, SetupRecord, EvalRecord}
+    assert {type(record) for record in others} == {
+        LayerRecord,
+        SetupRecord,
+        FingerprintRecord,
+        EvalRecord,
+    }
     columns = [np.concatenate([getattr(block, name) for block in blocks]) for name in COLUMNS]
     timeless = [
         replace(record, seconds=0.0, seconds_train=0.0)

@@ -9,7 +9,7 @@ from torch import nn
 
 from gradcli.gradients.layers import find_layers
 from gradcli.gradients.observation import _SELDOM, _SETTLED, Observation
-from gradcli.records import LayerRecord, SetupRecord
+from gradcli.records import FingerprintRecord, LayerRecord, SetupRecord
 
 
 def net():
@@ -23,14 +23,16 @@ def observation_of(model, *, every=1, optimizer=None, **options):
 
 
 def kinds_at(update, every):
-    """Which records an update gets."""
+    """Which records an update gets; each that is observed gets its fingerprints, last."""
     observation = observation_of(net(), every=every).at(update)
     if observation is None:
         return []
     with observation:
         observation.hand_over(0.0)
         observation.before_update()
-    return [type(record) for record in observation.records(update)]
+    *kinds, last = [type(record) for record in observation.records(update)]
+    assert last is FingerprintRecord
+    return kinds
 
 
 BOTH = [SetupRecord, LayerRecord]
@@ -68,7 +70,7 @@ def test_which_updates_get_which_records(update, every, expected):
 
 
 def step(observation, model, *, update=1, scale=1.0, inputs=None):
-    """An observed step of a careful loop, and what it gives."""
+    """An observed step of a careful loop, and what it gives before its fingerprints."""
     due = observation.at(update)
     optimizer = observation._optimizer
     with due:
@@ -82,7 +84,7 @@ def step(observation, model, *, update=1, scale=1.0, inputs=None):
             parameter.grad /= scale
     due.before_update()
     optimizer.step()
-    return due.records(update, scale)
+    return due.records(update, scale)[:-1]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1024.0])
@@ -178,7 +180,7 @@ def test_what_the_loop_calls_may_be_a_wrapper():
         loss.backward()
         due.hand_over(loss)
     due.before_update()
-    (record, _) = due.records(1)
+    record, *_ = due.records(1)
     assert record.outputs.shape == (4, 1)
     assert record.output_grad_norm == pytest.approx(1.0)  # four of 1/4, times the root of 4
 

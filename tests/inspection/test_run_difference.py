@@ -15,7 +15,8 @@ from rich.console import Console
 import gradcli as package
 from gradcli.config import flat_settings
 from gradcli.errors import UserError
-from gradcli.inspection.run_difference import Contrast, difference, setting
+from gradcli.inspection.parting.contrast import Contrast
+from gradcli.inspection.run_difference import difference, setting
 from gradcli.records import Metric
 from gradcli.views.runs.difference_screen import (
     commands_after_difference,
@@ -327,7 +328,7 @@ def test_changes_and_ratios_are_those_of_the_records(between, runs):
         runs[name].columns()["grad_norm_before_clip/output"].astype(np.float64).mean()
         for name in ("plain", "sgd")
     ]
-    (row,) = [line for line in lines if line[:1] == ["output"]]
+    row = next(line for line in lines if line[:1] == ["output"])
     assert list(map(float, row[1:])) == pytest.approx([*means, means[1] / means[0]], rel=5e-3)
 
 

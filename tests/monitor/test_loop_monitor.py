@@ -16,7 +16,13 @@ from torch import nn
 from gradcli.errors import UserError
 from gradcli.gradients.layers import find_layers
 from gradcli.monitor.loop_monitor import LoopMonitor
-from gradcli.records import FaultRecord, LayerRecord, SetupRecord, StepRecords
+from gradcli.records import (
+    FaultRecord,
+    FingerprintRecord,
+    LayerRecord,
+    SetupRecord,
+    StepRecords,
+)
 
 BATCH, CLASSES = 8, 5
 
@@ -111,12 +117,14 @@ class Watched:
     """A monitor together with what it emitted, sorted."""
 
     def __init__(self, model, optimizer, **options):
-        self.blocks, self.layer_records, self.faults, self.setups = [], [], [], []
+        self.blocks, self.layer_records, self.faults = [], [], []
+        self.setups, self.fingerprints = [], []
         homes = {
             StepRecords: self.blocks,
             LayerRecord: self.layer_records,
             FaultRecord: self.faults,
             SetupRecord: self.setups,
+            FingerprintRecord: self.fingerprints,
         }
         self.monitor = LoopMonitor(
             model, optimizer, emit=lambda record: homes[type(record)].append(record), **options

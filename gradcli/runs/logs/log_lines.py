@@ -12,6 +12,7 @@ from typing import Any
 
 from gradcli.records import (
     EvalRecord,
+    FingerprintRecord,
     LayerRecord,
     ProbeRecord,
     SetupRecord,
@@ -22,7 +23,9 @@ from gradcli.runs.logs.log_blocks import EVALS_FILE, PROBES_FILE
 from gradcli.runs.stored import MalformedError, decoded
 
 #: The records that are lines.
-LineRecord = EvalRecord | LayerRecord | SetupRecord | ProbeRecord | ValidationRecord
+LineRecord = (
+    EvalRecord | LayerRecord | SetupRecord | FingerprintRecord | ProbeRecord | ValidationRecord
+)
 
 
 def lines_of(record: LineRecord) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -41,6 +44,8 @@ def lines_of(record: LineRecord) -> Iterator[tuple[str, dict[str, Any]]]:
             yield PROBES_FILE, {"kind": "layers", **_short(record)}
         case SetupRecord():
             yield PROBES_FILE, {"kind": "setup", **asdict(record)}
+        case FingerprintRecord():
+            yield PROBES_FILE, {"kind": "fingerprints", **asdict(record)}
         case ProbeRecord():
             yield PROBES_FILE, {"kind": "probe", **asdict(record)}
         case ValidationRecord():
@@ -72,6 +77,18 @@ def layer_record(line: Any, layers: int) -> LayerRecord:
     columns = (record.weight_norm, record.update_ratio, record.input_grad_norm)
     if any(len(column) != layers for column in columns):
         raise MalformedError(f"has a record of layers that are not the {layers} of the run")
+    return record
+
+
+def fingerprint_record(line: Any, layers: int, parameters: int) -> FingerprintRecord:
+    """Return what an observed step of so many layers and parameters was computed of."""
+    record: FingerprintRecord = decoded(FingerprintRecord, _without_kind(line))
+    of_layers = record.layer_inputs, record.layer_outputs, record.output_types
+    lengths = {len(record.output_samples), *map(len, of_layers)}
+    if lengths != {layers} or len(record.weights) != parameters:
+        raise MalformedError("has fingerprints of layers that are not those of the run")
+    if not set(record.order) <= set(range(layers)):
+        raise MalformedError("has an order of layers that the model does not have")
     return record
 
 

@@ -17,6 +17,9 @@ from gradcli.views.json_output.json_values import (
 )
 
 if TYPE_CHECKING:
+    from gradcli.inspection.parting.first_place import FirstPlace
+    from gradcli.inspection.parting.growth import Growth
+    from gradcli.inspection.parting.layer_courses import LayerCourse
     from gradcli.inspection.run_difference import RunDifference
 
 
@@ -93,7 +96,36 @@ def difference_json(difference: RunDifference) -> dict[str, Any]:
         "norms_compared": difference.norms_compared,
         "causes": [{"quantity": name, "step": step} for name, step in difference.causes],
         "routing": [asdict(one) for one in difference.routing],
+        "first_place": _first_place(difference.first_place),
+        "growth": _growth(difference.growth),
+        "layer_courses": [_layer_course(one) for one in difference.layer_courses],
     }
+
+
+def _first_place(place: FirstPlace | None) -> dict[str, Any] | None:
+    if place is None:
+        return None
+    written: dict[str, Any] = jsonable({**asdict(place), "layer": place.layer})
+    return written
+
+
+def _growth(growth: Growth | None) -> dict[str, Any] | None:
+    if growth is None:
+        return None
+    points = [
+        {"step": step, "loss": loss, "grad_norms": gradients}
+        for step, loss, gradients in growth.points
+    ]
+    written: dict[str, Any] = jsonable({**asdict(growth), "points": points})
+    return written
+
+
+def _layer_course(course: LayerCourse) -> dict[str, Any]:
+    norms = [{"step": step, "apart": apart} for step, apart in course.gradients]
+    written: dict[str, Any] = jsonable(
+        {"name": course.name, "grad_norm": norms, "weights": course.weights}
+    )
+    return written
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

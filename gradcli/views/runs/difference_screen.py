@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-from gradcli.inspection.run_difference import Contrast, RunDifference, fair_comparison, setting
+from gradcli.inspection.parting.contrast import Contrast
+from gradcli.inspection.parting.layer_courses import LayerCourse
+from gradcli.inspection.run_difference import RunDifference, fair_comparison, setting
 from gradcli.notation import numbers
 from gradcli.records import Metric, TrainSummary
 from gradcli.views.heading import STATUS_STYLES
 from gradcli.views.labelled import Labelled, whole_lines
+from gradcli.views.runs.parting_sentences import growth_sentence, place_sentence
 from gradcli.views.table import (
     STRONG,
     Column,
@@ -62,6 +65,10 @@ class _DifferenceScreen:
         if layers:
             yield ""
             yield Lines(_table(layers, options))
+        courses = _course_columns(difference.layer_courses) if difference.layer_courses else []
+        if courses:
+            yield ""
+            yield Lines(_table(courses, options))
         yield ""
         yield from _conclusion(difference)
         yield ""
@@ -173,12 +180,29 @@ def _layer_columns(a: TrainSummary, b: TrainSummary) -> list[Column]:
     ]
 
 
+def _course_columns(courses: Sequence[LayerCourse]) -> list[Column]:
+    """Lay out how far apart each layer is, as relative distances of its gradient norm."""
+    rows = [courses[row] for row in visible_layers([None] * len(courses), MOST_LAYERS)]
+    columns = [Column("relative distance", [one.name for one in rows], styles=STRONG)]
+    for number, (step, _) in enumerate(courses[0].gradients):
+        values = [numbers.known_norm(one.gradients[number][1]) for one in rows]
+        columns.append(Column(f"step {numbers.count(step)}", values, 0, "right"))
+    ends = [numbers.known_norm(one.weights) for one in rows]
+    if any(one != numbers.ABSENT for one in ends):
+        columns.append(Column("weights at the end", ends, 1, "right"))
+    return columns if len(columns) > 1 else []
+
+
 def _conclusion(difference: RunDifference) -> Iterator[RenderableType]:
     """Say what was found in the runs, from which step on they differ, and why."""
     for letter, run in (("a", difference.a), ("b", difference.b)):
         codes = dict.fromkeys(finding.code for finding in run.findings)
         yield Labelled(f"findings {letter}", Text(", ".join(codes) or "none"))
     yield Labelled("steps", Text(steps_sentence(difference)))
+    if difference.first_place is not None:
+        yield Labelled("parting", Text(place_sentence(difference.first_place)))
+    if difference.growth is not None:
+        yield Labelled("growth", Text(growth_sentence(difference.growth)))
     yield from _on_metrics(difference.a.info.metric, difference.b.info.metric)
     yield Labelled("verdict", Text(difference_verdict(difference)))
 
@@ -254,6 +278,8 @@ def _verdict_on_like_settings(difference: RunDifference) -> str:
         )
     if difference.steps_are_same:
         return "The runs are the same."
+    if difference.first_different_step is None and difference.first_place is not None:
+        return "All logged steps are equal, but the runs are not the same, as `parting` says."
     if difference.first_different_step is None:
         return "The runs are the same up to the end of the shorter one."
     causes = " and ".join(
@@ -265,6 +291,9 @@ def _verdict_on_like_settings(difference: RunDifference) -> str:
         return f"{made} {causes[:1].upper()}{causes[1:]}." if causes else made
     if causes:
         return f"The settings are the same, but {causes}."
+    place = difference.first_place
+    if place is not None and place.sure and place.reasons:
+        return f"The settings are the same, but not those of {', '.join(place.layers)}."
     return (
         "The settings are the same, and so is everything recorded about how the runs were made: "
         "something that is not recorded differs."

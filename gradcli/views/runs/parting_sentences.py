@@ -1,0 +1,139 @@
+"""What is said of where two runs part first, and of how fast they part."""
+
+from __future__ import annotations
+
+import math
+
+from gradcli.inspection.parting.first_place import FirstPlace
+from gradcli.inspection.parting.growth import Growth
+from gradcli.notation import numbers
+
+_MOST_NAMES = 3
+_AT_STAGE = {
+    "weights": "{where} at step {step}: the initial weights differ",
+    "order": "{where} at step {step}: the runs do not call the same layers in the same order",
+    "input": "just before {where} at step {step}: it is given something else, although the layers "
+    "before it returned the same",
+    "output": "{where} at step {step}: the output differs, although its weights and its input are "
+    "the same",
+    "gradient": "the backward pass at {where} at step {step}: the gradient norm differs, although "
+    "the loss is the same",
+    "clip": "the clipping of {where} at step {step}: the gradient norms are the same before it, "
+    "but not after it",
+    "update": "{where} at step {step}: the weights differ, although step {before} had the same "
+    "loss and gradient norms",
+}
+_OF_NO_LAYER = {
+    "batch": "The runs part at step {step}: the batches differ, the weights do not. No layer is to "
+    "blame.",
+    "loss": "The runs part at step {step} in the loss: the outputs of all layers are the same. "
+    "The targets or the loss differ, not a layer.",
+}
+
+
+def place_sentence(place: FirstPlace) -> str:
+    """Say where two runs part first, and how sure that is."""
+    step = numbers.count(place.step)
+    if place.stage == "layers":
+        return f"Only one of the models has these layers, in this shape: {_names(place.layers)}."
+    if place.is_rounding and place.scope == "none" and place.stage not in _OF_NO_LAYER:
+        return (
+            f"The runs part at step {step} by no more than rounding, seen first in "
+            f"{_names(place.layers)}. They were made differently, or on an accelerator, so sums "
+            "may be rounded differently in any layer: no layer is to blame."
+        )
+    if place.stage in _OF_NO_LAYER:
+        return _OF_NO_LAYER[place.stage].format(step=step)
+    if place.stage == "unobserved":
+        return _unobserved(place)
+    where = _names(place.layers)
+    if place.scope == "all":
+        where = "all layers at once"
+    elif place.scope == "several":
+        where = f"several layers at once ({where})"
+    stage = _AT_STAGE[place.stage]
+    if not place.sure and place.stage == "update":
+        stage = (
+            "{where}: at step {step} its weights differ"
+            if place.scope == "one"
+            else ("{where}: at step {step} their weights differ")
+        )
+    verb = "part" if place.sure else "probably part"
+    said = stage.format(where=where, step=step, before=numbers.count(place.step - 1))
+    sentences = [f"The runs {verb} in {said}{_reasons(place)}."]
+    if place.stage == "input" and place.sure:
+        sentences[0] = sentences[0].replace(" in just before ", " just before ")
+    if place.other_batch:
+        sentences.append("The batch differs, too.")
+    if place.is_rounding and place.scope == "one":
+        sentences.append("At first they are no further apart than rounding makes them.")
+    if not place.sure:
+        sentences.append("That is not certain: too little of the layers was recorded.")
+    return " ".join(sentences)
+
+
+def _unobserved(place: FirstPlace) -> str:
+    step, since = numbers.count(place.step), numbers.count(place.equal_at)
+    seen = f"between step {since}, when all was equal, and step {step}"
+    sentences = [
+        f"Not sure in which layer the runs part: they differ from step {step} on.",
+        "The layers were not observed often enough "
+        f"{seen if place.equal_at else f'before step {step}'}.",
+    ]
+    if place.scope == "one":
+        sentences.append(
+            f"{place.layers[0]} is likely: its settings alone differ{_reasons(place)}."
+        )
+    sentences.append("With monitor.every=1, or GradientMonitor(every=1), each step is observed.")
+    return " ".join(sentences)
+
+
+def _reasons(place: FirstPlace) -> str:
+    if not place.reasons:
+        return ""
+    shown = [f"{one.key} is {_value(one.a)} in a, {_value(one.b)} in b" for one in place.reasons]
+    rest = len(shown) - _MOST_NAMES
+    more = f"; {rest} more" if rest > 0 else ""
+    return f" ({'; '.join(shown[:_MOST_NAMES])}{more})"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return numbers.ABSENT if value is None else f"{value}"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    rest = len(names) - _MOST_NAMES
+    shown = ", ".join(names[:_MOST_NAMES])
+    return f"{shown} and {numbers.count(rest, 'other')}" if rest > 0 else shown
+
+
+def growth_sentence(growth: Growth) -> str:
+    """Say how fast two runs part."""
+    which = 1 if growth.quantity == "loss" else 2
+    parts = [
+        f"{numbers.known_norm(one[which])} at step {numbers.count(one[0])}" for one in growth.points
+    ]
+    size = " (no more than rounding)" if growth.begins_as_rounding else ""
+    subject = "The losses are" if growth.quantity == "loss" else "The gradient norms are"
+    said = f"{subject} apart by a relative {parts[0]}{size}"
+    said += "".join(f", {part}" for part in parts[1:]) + "."
+    return f"{said} {_course(growth)}"
+
+
+def _course(growth: Growth) -> str:
+    if growth.course == "short":
+        return "There are too few different steps to say how that grows."
+    level, until = numbers.norm(growth.level), numbers.count(growth.until)
+    at_end = f"over the last quarter of the steps the median is {level}"
+    if growth.course == "at once":
+        return f"That is the size it keeps at once: {at_end}."
+    ends = f"until the end; {at_end}" if growth.still_growing else f"until step {until}; {at_end}"
+    if growth.course == "exponential":
+        per_tenfold = numbers.norm(growth.steps_per_tenfold)
+        return f"It grows tenfold in {per_tenfold} steps, {ends}."
+    if growth.course == "power" and not math.isnan(growth.exponent):
+        exponent = numbers.norm(growth.exponent)
+        return f"It grows like the steps since then to the power {exponent}, {ends}."
+    return f"It grows unevenly, {ends}."
