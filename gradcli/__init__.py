@@ -1,8 +1,8 @@
 """A command-line laboratory for gradients: see what they do in every layer that trains.
 
 `train` does what `gradcli train` does, `compare` what `gradcli compare-optimizers` does, `inspect`
-what `gradcli inspect-gradients` does and `find_lr` what `gradcli find-lr` does; `load_run` opens a
-run directory;
+what `gradcli inspect-gradients` does, `inspect_step` what its `--step` does, and `find_lr` what
+`gradcli find-lr` does; `load_run` opens a run directory;
 `GradientMonitor` watches your own loop; your own `Recorder` receives the records of a run.
 Importing this package is light: the heavy parts load on first use.
 """
@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcli.api import compare, find_lr, inspect, train
+    from gradcli.api import compare, find_lr, inspect, inspect_step, train
     from gradcli.comparison.best_rate import FoundRate
     from gradcli.data.problem import Problem
     from gradcli.errors import UserError
     from gradcli.inspection.inspection import Inspection
+    from gradcli.inspection.one_step.step_inspection import StepInspection
     from gradcli.monitor.gradient_monitor import GradientMonitor
     from gradcli.records import Recorder
     from gradcli.runs import Run, load_run
@@ -31,10 +32,12 @@ __all__ = [
     "Problem",
     "Recorder",
     "Run",
+    "StepInspection",
     "UserError",
     "compare",
     "find_lr",
     "inspect",
+    "inspect_step",
     "load_run",
     "train",
 ]
@@ -47,10 +50,12 @@ _HOMES = {
     "Problem": "gradcli.data.problem",
     "Recorder": "gradcli.records",
     "Run": "gradcli.runs",
+    "StepInspection": "gradcli.inspection.one_step.step_inspection",
     "UserError": "gradcli.errors",
     "compare": "gradcli.api",
     "find_lr": "gradcli.api",
     "inspect": "gradcli.api",
+    "inspect_step": "gradcli.api",
     "load_run": "gradcli.runs",
     "train": "gradcli.api",
 }

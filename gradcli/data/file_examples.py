@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gradcli.data.data_source import DataRequest
-from gradcli.data.dataset import Dataset, Split, split_dataset
+from gradcli.data.dataset import Dataset, ExampleNames, Split, split_dataset
 from gradcli.data.examples import HELD_OUT, dataset_of, hold_out
 from gradcli.data.formats.example_parts import ExampleParts, Examples
 from gradcli.data.formats.scaling import (
@@ -110,7 +110,7 @@ def dataset_of_parts(
             val=request.val if val is None else val,
             target_score=target_score,
         )
-        return replace(images, objective=objective)
+        return replace(images, objective=objective, names=_names(parts.train))
     if test is None:
         train, test = hold_out(train, None, request.name)
     if val is None and request.val != 0:
@@ -133,7 +133,11 @@ def dataset_of_parts(
         target_score=target_score if objective.metric.is_accuracy else math.nan,
         held_out=request.val,
     )
-    return replace(dataset, remarks=remarks)
+    return replace(dataset, remarks=remarks, names=_names(parts.train))
+
+
+def _names(train: Examples) -> ExampleNames:
+    return ExampleNames(columns=train.columns or (), classes=train.classes or ())
 
 
 def on_whole_floats(targets: Tensor) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from gradcli.views.json_output.run_objects import (
     run_list_json,
     train_json,
 )
+from gradcli.views.json_output.step_objects import step_json
 
 __all__ = [
     "SCHEMA",
@@ -21,5 +22,6 @@ __all__ = [
     "inspection_json",
     "jsonable",
     "run_list_json",
+    "step_json",
     "train_json",
 ]
