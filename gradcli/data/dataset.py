@@ -59,6 +59,10 @@ class ExampleNames:
     """The name of each column of the inputs (n, columns)."""
     classes: tuple[str, ...] = ()
     """The name of class 0, 1, ..."""
+    rows: Tensor | None = None
+    """int64 (n,): which row of its file each training example was, from 0; None if not known."""
+    files: tuple[str, ...] = ()
+    """The file of row 0, 1, ..., if each has one of its own."""
 
 
 NO_NAMES = ExampleNames()

@@ -379,5 +379,5 @@ def _refuse_second_val(request: DataRequest, has_val: bool, where: str | Path | 
 
 def _rows(examples: Examples, rows: Tensor) -> Examples:
     return Examples(
-        examples.inputs[rows], examples.targets[rows], examples.classes, examples.columns
+        examples.inputs[rows], examples.targets[rows], examples.classes, examples.columns, rows
     )

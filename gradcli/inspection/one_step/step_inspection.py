@@ -29,6 +29,10 @@ class StepExample:
     """Of its own loss, before clipping."""
     share: float
     """How much of the batch's gradient it makes up; NaN if that is not finite."""
+    row: int | None = None
+    """The row of its file, from 0; None if that is not known."""
+    file: str = ""
+    """Its own file; empty if it has none."""
     label: str = ""
     """The target in words; empty if it is too long, as of a text."""
     prediction: str = ""
@@ -48,7 +52,7 @@ class StepExample:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayCheck:
     """How the weights before the step were made again, and whether the log says the same."""
 
     started_from: int
@@ -116,7 +120,7 @@ class StepInspection:
     """The median of the examples' gradient norms."""
     leading: Leading
     neighbours: Neighbours
-    replay: Replay
+    replay: ReplayCheck
     measured: str = ""
     """What else a reader must know of how single examples were measured; empty if nothing."""
     notes: tuple[str, ...] = ()

@@ -88,7 +88,10 @@ def _lines(example: StepExample) -> list[str]:
 def _number(example: StepExample) -> str:
     if example.index is None:
         return f"#{example.place} of the batch"
-    return f"example {numbers.count(example.index)}"
+    if example.file:
+        return f"example {numbers.count(example.index)}, {Path(example.file).name}"
+    of_file = "" if example.row is None else f", row {numbers.count(example.row)}"
+    return f"example {numbers.count(example.index)}{of_file}"
 
 
 def _number_of(value: float) -> str:

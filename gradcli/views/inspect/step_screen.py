@@ -31,7 +31,7 @@ from gradcli.views.table import (
 )
 from gradcli.views.words import Text
 
-_WIDEST_CONTENT, _WIDEST_NAME = 44, 14
+_WIDEST_CONTENT, _WIDEST_NAME, _WIDEST_FILE = 44, 14, 28
 _KIND_STYLES = {"not-sure": TITLE}
 _STANDING_STYLES = {"spike": "bold red", "high": "bold yellow", "usual": "bold green"}
 
@@ -124,6 +124,13 @@ def _columns(one: StepInspection) -> list[Column]:
             STRONG,
         ),
     ]
+    if any(one.file for one in shown):
+        # The end of a path tells files apart.
+        files = [one.file[-_WIDEST_FILE:] for one in shown]
+        columns.append(Column("file", files, 0))
+    elif any(one.row is not None for one in shown):
+        rows = ["" if one.row is None else numbers.count(one.row) for one in shown]
+        columns.append(Column("file's row", rows, 0, "right"))
     for title, values, rank in (
         ("label", [one.label for one in shown], 1),
         ("predicted", [one.prediction for one in shown], 2),
@@ -135,7 +142,7 @@ def _columns(one: StepInspection) -> list[Column]:
     columns += [
         Column("loss", [_finite(one.loss, numbers.score) for one in shown], 4, "right"),
         Column("grad norm", [_finite(one.grad_norm, numbers.norm) for one in shown], 0, "right"),
-        Column("of gradient", [numbers.share(one.share) for one in shown], 0, "right"),
+        Column("of gradient", [_share(one.share) for one in shown], 0, "right"),
         Column(
             "looks",
             [KIND_WORDS[one.suspicion.kind] for one in shown],
@@ -149,6 +156,11 @@ def _columns(one: StepInspection) -> list[Column]:
         )
         columns.append(Column(title, words([one.content for one in shown], _WIDEST_CONTENT), 6))
     return columns
+
+
+def _share(value: float) -> str:
+    """Write a share, which is negative if an example pulls against the batch."""
+    return numbers.ABSENT if math.isnan(value) else f"{value:.1%}"
 
 
 def _probability(value: float) -> str:

@@ -50,6 +50,8 @@ def _example(example: StepExample) -> dict[str, Any]:
     return {
         "example": example.index,
         "place_in_batch": example.place,
+        "row": example.row,
+        "file": example.file or None,
         "loss": example.loss,
         "grad_norm": example.grad_norm,
         "share": example.share,

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gradcli.data import AugmentedBatches, Dataset, Split
 from gradcli.inspection.one_step.suspicion import BatchValues
-from gradcli.notation import numbers
 from gradcli.records import Floats
 from gradcli.workflows.one_step.step_replay import ReplayedStep
 
@@ -86,6 +85,16 @@ class ShownBatch:
         names = self.dataset.names.classes
         return names[label] if label < len(names) else str(label)
 
+    def row(self, index: int) -> int | None:
+        """Return the row of its file that a training example is; None if that is not known."""
+        rows = self.dataset.names.rows
+        return None if rows is None else int(rows[index])
+
+    def file(self, index: int) -> str:
+        """Return the file of a training example; empty if it has none of its own."""
+        row, files = self.row(index), self.dataset.names.files
+        return "" if row is None or not files else files[row]
+
     def content(self, place: int) -> str:
         """Return the text, or the columns that stand out most; empty for an image."""
         if self.dataset.vocabulary:
@@ -112,7 +121,7 @@ class ShownBatch:
         number = value.item()
         if is_class and not value.is_floating_point():
             return self.values_name(int(number))
-        return numbers.norm(float(number)) if value.is_floating_point() else str(number)
+        return f"{number:.3g}" if value.is_floating_point() else str(number)
 
     def _text(self, place: int) -> str:
         tokens = self.raw[place].flatten()[:_MOST_TOKENS].tolist()
@@ -132,8 +141,7 @@ class ShownBatch:
         furthest = torch.argsort(apart, descending=True, stable=True)[:_MOST_COLUMNS]
         names = self.dataset.names.columns
         return ", ".join(
-            f"{names[at] if at < len(names) else f'column {at}'} "
-            f"{numbers.norm(float(raw[place, at]))}"
+            f"{names[at] if at < len(names) else f'column {at}'} {float(raw[place, at]):.3g}"
             for at in furthest.tolist()
         )
 

@@ -129,6 +129,8 @@ def _examples(
                 loss=float(measures.losses[place]),
                 grad_norm=float(measures.grad_norms[place]),
                 share=float(measures.shares[place]),
+                row=shown.row(indices[place]) if indices else None,
+                file=shown.file(indices[place]) if indices else "",
                 label=shown.label(place),
                 prediction=prediction,
                 probability=probability,

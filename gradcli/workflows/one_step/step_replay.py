@@ -22,7 +22,7 @@ from torch import Tensor
 from gradcli.config import Composed, load_config
 from gradcli.data import Batch, BatchSource, Dataset
 from gradcli.errors import DamagedFileError, UserError
-from gradcli.inspection.one_step.step_inspection import Replay
+from gradcli.inspection.one_step.step_inspection import ReplayCheck
 from gradcli.records import StepRecords
 from gradcli.runs import Run, load_checkpoint
 from gradcli.runs.provenance import provenance
@@ -58,7 +58,7 @@ class ReplayedStep:
     """Which batch of the epoch it is, from 0."""
     record: StepRecords | None
     """The step as it was recorded now; None if nothing is to be recorded of it."""
-    replay: Replay
+    replay: ReplayCheck
     notes: tuple[str, ...]
 
 
@@ -92,7 +92,7 @@ def replayed(
             rows = _rows_until(trainer, step, progress)
         assert moment.batch is not None, "the trainer has made the step"
         compared = _compared(run, rows)
-        made = Replay(began, step - began, **compared)
+        made = ReplayCheck(began, step - began, **compared)
         if made.first_difference is not None:
             made = replace(made, possible_cause=_possible_cause(run, trainer))
         moment.restore()
