@@ -79,7 +79,10 @@ class ReplayCheck:
 
 @dataclass(frozen=True, slots=True)
 class Leading:
-    """The first examples, as few as make up half of the gradient, at most ten."""
+    """The first examples, as few as make up half of the gradient, at most ten.
+
+    If the gradient is not finite, all examples whose own is not.
+    """
 
     count: int
     share: float

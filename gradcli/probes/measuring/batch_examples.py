@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class ExampleMeasures:
     """||g||"""
     mean_of_losses: float
     """sum w_i loss_i: the batch's loss, unless that is not the mean over its examples."""
+    norm_of_finite: float
+    """The norm of the mean gradient of the examples whose own is finite: ||g|| if all are."""
 
 
 class BatchExamples:
@@ -44,6 +47,9 @@ class BatchExamples:
     the statistics of the whole batch, and dropout the masks of the training step, if the random
     state is that before it. So the gradients add up to the batch's. An example may also change the
     losses of others, through the statistics; that part is counted with the others.
+
+    If the batch's gradient is not finite, examples are passed one by one instead: 0 times NaN is
+    NaN, so that one bad example would spoil the gradients of all. With batch norm it does so anyway.
 
     Args:
         model: in training mode.
@@ -79,6 +85,9 @@ class BatchExamples:
         """Measure all examples; the model and the random states are left as they were."""
         loss, mean = self._of_batch()
         squared = float(torch.dot(mean, mean))
+        if not math.isfinite(squared) and not batch_norm_of(self._model):
+            self._size = 1
+        finite, counted = torch.zeros_like(mean), 0.0
         count = len(self._targets)
         losses, norms, weights, shares = np.zeros((4, count))
         outputs = []
@@ -86,6 +95,9 @@ class BatchExamples:
             gradient = self._gradient(one) if weight else torch.zeros_like(mean)
             losses[place], weights[place] = float(one.detach()) if weight else 0.0, weight
             norms[place] = float(gradient.norm())
+            if math.isfinite(norms[place] + losses[place]):
+                finite += weight * gradient
+                counted += weight
             product = weight * float(torch.dot(gradient, mean))
             shares[place] = product / squared if squared else np.nan
             outputs.append(output)
@@ -100,6 +112,7 @@ class BatchExamples:
             loss=loss,
             grad_norm=squared**0.5,
             mean_of_losses=float(np.dot(weights, losses)),
+            norm_of_finite=float(finite.norm()) / counted if counted else math.nan,
         )
 
     def norm_without(self, places: Sequence[int]) -> float:
@@ -113,7 +126,7 @@ class BatchExamples:
             if weight:
                 rest = rest - weight * self._gradient(one)
                 left -= weight
-        return float(rest.norm()) / left if left > 1e-9 else float("nan")
+        return float(rest.norm()) / left if left > 1e-9 else math.nan
 
     def _of_batch(self) -> tuple[float, Tensor]:
         """Return the loss of the batch and its gradient (D,), in float64 where there is that."""
@@ -168,3 +181,13 @@ class BatchExamples:
         )
         whole = torch.cat([one.reshape(-1) for one in found])
         return whole.to(accumulator_dtype(whole.device))
+
+
+def batch_norm_of(model: nn.Module) -> str:
+    """Return the first batch norm that uses the statistics of the batch; empty without any."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+            module.training or not module.track_running_stats
+        ):
+            return name or "the model"
+    return ""

@@ -134,7 +134,7 @@ def _draw_norms(axes: Axes, inspection: StepInspection) -> None:
     axes.plot(ranks[:shown], finite[:shown], "o", color=BLUE, label="shown above")
     odd = [one.suspicion.kind != "not-sure" for one in inspection.shown]
     if any(odd):
-        axes.plot(ranks[:shown][odd], finite[:shown][odd], "o", color=VERMILION, label="look bad")
+        axes.plot(ranks[:shown][odd], finite[:shown][odd], "o", color=VERMILION, label="may be bad")
     log_scale(axes, finite[np.isfinite(finite)])
     axes.set_xlabel(f"the {numbers.count(len(norms), 'example')} of the batch, by gradient norm")
     axes.set_ylabel("gradient norm")

@@ -6,7 +6,6 @@ import math
 import shlex
 
 import numpy as np
-from torch import nn
 
 from gradcli.errors import UserError
 from gradcli.inspection.one_step.neighbours import neighbours
@@ -19,7 +18,7 @@ from gradcli.inspection.one_step.step_inspection import (
     ranking,
 )
 from gradcli.inspection.one_step.suspicion import NOT_SURE, Suspicions
-from gradcli.probes.measuring.batch_examples import BatchExamples, ExampleMeasures
+from gradcli.probes.measuring.batch_examples import BatchExamples, ExampleMeasures, batch_norm_of
 from gradcli.runs import Run
 from gradcli.system.paths import Paths
 from gradcli.views.inspect.replay_progress import ReplayProgress
@@ -106,7 +105,8 @@ def _inspected(
 def _leading(of_batch: BatchExamples, measures: ExampleMeasures, order: list[int]) -> Leading:
     shares = measures.shares[order]
     if not np.isfinite(shares).all():
-        return Leading(0, math.nan, math.nan)
+        broken = ~np.isfinite(measures.losses + measures.grad_norms)
+        return Leading(int(broken.sum()), math.nan, measures.norm_of_finite)
     count = leading_count(shares.tolist())
     first = order[:count]
     return Leading(count, float(shares[:count].sum()), of_batch.norm_without(first))
@@ -145,12 +145,14 @@ def _examples(
 def _how_measured(made: ReplayedStep, measures: ExampleMeasures) -> str:
     """Say what of the model or the loss ties the examples of a batch together."""
     said = []
-    if coupling := _coupling_layer(made.trainer.model):
+    if coupling := batch_norm_of(made.trainer.model):
         said.append(
             f"{coupling} is a batch norm: the loss of each example depends on the others of the "
             "batch. Measured is the gradient of its own loss, with the statistics of the whole "
             "batch; what it changes in the losses of others counts as theirs."
         )
+    elif not math.isfinite(measures.grad_norm):
+        said.append("The gradient is not finite, so the examples were passed one by one.")
     apart = abs(measures.mean_of_losses - measures.loss)
     if apart > _ADDS_UP * max(abs(measures.loss), 1e-12):
         said.append(
@@ -158,13 +160,3 @@ def _how_measured(made: ReplayedStep, measures: ExampleMeasures) -> str:
             "one: the shares need not add up to 100%."
         )
     return " ".join(said)
-
-
-def _coupling_layer(model: nn.Module) -> str:
-    """Return the first batch norm that uses the statistics of the batch; empty without any."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            module.training or not module.track_running_stats
-        ):
-            return name or "the model"
-    return ""
