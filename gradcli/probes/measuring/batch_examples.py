@@ -49,7 +49,7 @@ class BatchExamples:
     losses of others, through the statistics; that part is counted with the others.
 
     If the batch's gradient is not finite, examples are passed one by one instead: 0 times NaN is
-    NaN, so that one bad example would spoil the gradients of all. With batch norm it does so anyway.
+    NaN, so that one bad example would spoil the gradients of all. With batch norm it does anyway.
 
     Args:
         model: in training mode.
