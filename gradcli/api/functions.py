@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gradcli.comparison.statistics.set_tests import Pairing
     from gradcli.data.problem import Problem
     from gradcli.inspection.inspection import Inspection, SideBySide
+    from gradcli.inspection.one_step.step_inspection import StepInspection
     from gradcli.workflows.compare import Comparison
 
 
@@ -268,6 +269,41 @@ def inspect(
             QuietView(),
             trial=TrialRequest(TrialProgress(), try_steps) if try_advice else None,
         )
+
+
+def inspect_step(
+    run: str | Path,
+    step: int,
+    *,
+    runs_dir: str | Path = "runs",
+    data_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    allow_import: Sequence[str] = (),
+) -> StepInspection:
+    """Look at one step as `gradcli inspect-gradients RUN --step N` does: example by example.
+
+    The steps up to it are made again, and compared with the run's log; nothing is written.
+
+    Args:
+        run: its directory, its name, a unique part of it, or `latest`.
+        step: its number, from 1.
+        runs_dir: where runs are kept.
+        data_dir: where data sets are kept; None is the platform's cache folder.
+        config_dir: a folder of config files that add to the groups.
+        allow_import: packages that `_target_` may name, apart from torch's and gradcli's.
+
+    Returns:
+        What was found. Its `examples` are all of the batch, the largest gradient first.
+
+    Raises:
+        UserError: if there is no such run or step, or it cannot be made again.
+    """
+    from gradcli.views.inspect.replay_progress import ReplayProgress
+    from gradcli.workflows.inspect import inspect_step as inspected_step
+
+    refuse_to_train_while_read()
+    paths = paths_of(runs_dir, data_dir, config_dir, allow_import)
+    return inspected_step(str(run), step, [], paths, QuietView(), ReplayProgress())
 
 
 def find_lr(

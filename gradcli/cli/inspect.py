@@ -11,6 +11,7 @@ import typer
 from gradcli.cli import options
 from gradcli.errors import UserError
 from gradcli.shorthands import inspection_overrides, split_target
+from gradcli.system.paths import Paths
 from gradcli.system.processes import keep_freed_memory
 
 EPILOG = (
@@ -18,6 +19,7 @@ EPILOG = (
     "model=deep_mlp activation=sigmoid. Probes: signals, histograms, noise, sharpness, descent, "
     "hidden-states, cosine, alpha. A package that you name with --allow-import can add its own "
     "(PROBES). If a probe fails, the rest is shown and the exit code is 2, or 1 for a shipped one. "
+    "--step N makes a step of a run again and shows which examples made its gradient. "
     "--try writes nothing; if the config does not take the advice, the exit code is 2."
 )
 _FAILED = 3
@@ -96,6 +98,16 @@ def inspect_gradients(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            "--step",
+            metavar="N",
+            help="Look at one step of a run: which examples of its batch made the gradient.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw pictures too.", rich_help_panel=_PANEL)
     ] = False,
@@ -126,6 +138,16 @@ def inspect_gradients(
     if target is not None:
         target = options.settle_latest(target, runs_dir, silent=as_json or quiet)
 
+    given = [
+        *inspection_overrides(probe=probe, check=check),
+        *options.given_overrides(context),
+    ]
+    paths = options.given_paths(context, overrides)
+    if step is not None:
+        _refuse_beside_step(vary=vary, fail_on=fail_on, try_advice=try_advice)
+        _show_step(target, step, [*given, *overrides], paths, plot, as_json, quiet)
+        return
+
     from gradcli.views.console import (
         probe_progress,
         show_message,
@@ -143,11 +165,6 @@ def inspect_gradients(
         picture_folder,
     )
 
-    given = [
-        *inspection_overrides(probe=probe, check=check),
-        *options.given_overrides(context),
-    ]
-    paths = options.given_paths(context, overrides)
     view = train_view(live=False, quiet=quiet)
     keep_freed_memory()
     announce = probe_progress(live=not (quiet or as_json))
@@ -182,3 +199,50 @@ def inspect_gradients(
     severities = {finding.severity for finding in inspection.findings}
     if ("error" in severities and fail_on) or ("warning" in severities and fail_on == "warning"):
         raise typer.Exit(_FAILED)
+
+
+def _refuse_beside_step(**given: object) -> None:
+    """Refuse options that look at a whole run, or at several models.
+
+    Raises:
+        UserError: for the first one.
+    """
+    for name, value in given.items():
+        if value:
+            option = {"try_advice": "--try"}.get(name, f"--{name.replace('_', '-')}")
+            raise UserError(
+                f"{option} does not go with --step, which looks at a single step.", where=option
+            )
+
+
+def _show_step(
+    target: str | None,
+    step: int,
+    overrides: list[str],
+    paths: Paths,
+    plot: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make a step of a run again, and show which examples made its gradient."""
+    from gradcli.views.console import replay_progress, show_message, show_result, train_view
+    from gradcli.views.inspect.step_screen import step_screen
+    from gradcli.views.json_output import step_json
+    from gradcli.workflows.inspect import inspect_step, step_picture
+
+    keep_freed_memory()
+    view = train_view(live=False, quiet=quiet)
+    with replay_progress(live=not as_json, quiet=quiet) as progress:
+        inspection = inspect_step(target, step, overrides, paths, view, progress)
+    if as_json:
+        options.write_json(step_json(inspection))
+    else:
+        show_result(step_screen(inspection, is_drawn=plot))
+    if plot:
+        from gradcli.views.draw.attempt import attempt
+        from gradcli.views.draw.step_figure import plot_step
+        from gradcli.views.labelled import whole_lines
+
+        pictures = attempt(lambda: [plot_step(step_picture(inspection), inspection)], show_message)
+        for line in whole_lines("picture", [str(picture) for picture in pictures]):
+            show_message(line)

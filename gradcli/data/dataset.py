@@ -50,6 +50,25 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class ExampleNames:
+    """What numbers in the examples stand for, where a source knows it; else empty."""
+
+    tokens: tuple[str, ...] = ()
+    """The text of token 0, 1, ..."""
+    columns: tuple[str, ...] = ()
+    """The name of each column of the inputs (n, columns)."""
+    classes: tuple[str, ...] = ()
+    """The name of class 0, 1, ..."""
+    rows: Tensor | None = None
+    """int64 (n,): which row of its file each training example was, from 0; None if not known."""
+    files: tuple[str, ...] = ()
+    """The file of row 0, 1, ..., if each has one of its own."""
+
+
+NO_NAMES = ExampleNames()
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """What is to be learnt: three splits, and what a model of them is trained to do."""
 
@@ -70,6 +89,8 @@ class Dataset:
     is to be predicted at each position; 0 for any other data."""
     remarks: tuple[str, ...] = ()
     """What a source decided that a person should know before training."""
+    names: ExampleNames = NO_NAMES
+    """How the examples can be shown to a person."""
 
     @property
     def outputs(self) -> int:

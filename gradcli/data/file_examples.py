@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from gradcli.data.data_source import DataRequest
-from gradcli.data.dataset import Dataset, Split, split_dataset
+from gradcli.data.dataset import (
+    Dataset,
+    ExampleNames,
+    Split,
+    split_dataset,
+    stratified_order,
+)
 from gradcli.data.examples import HELD_OUT, dataset_of, hold_out
 from gradcli.data.formats.example_parts import ExampleParts, Examples
 from gradcli.data.formats.scaling import (
@@ -110,7 +116,7 @@ def dataset_of_parts(
             val=request.val if val is None else val,
             target_score=target_score,
         )
-        return replace(images, objective=objective)
+        return replace(images, objective=objective, names=_names(parts, request, are_images=True))
     if test is None:
         train, test = hold_out(train, None, request.name)
     if val is None and request.val != 0:
@@ -133,7 +139,32 @@ def dataset_of_parts(
         target_score=target_score if objective.metric.is_accuracy else math.nan,
         held_out=request.val,
     )
-    return replace(dataset, remarks=remarks)
+    return replace(dataset, remarks=remarks, names=_names(parts, request))
+
+
+def _names(parts: ExampleParts, request: DataRequest, *, are_images: bool = False) -> ExampleNames:
+    """Return what the numbers in the training examples stand for, and where they come from.
+
+    How examples are divided depends on their targets alone, so their rows are divided alike.
+    """
+    train = parts.train
+    rows = Split(torch.arange(len(train)) if train.rows is None else train.rows, train.targets)
+    if parts.test is None:
+        rows, _ = hold_out(rows, None, request.name)
+    if are_images:
+        order = stratified_order(rows.targets)
+        held_out = 0 if parts.val is not None else request.val
+        held_out = len(order) // HELD_OUT if held_out is None else held_out
+        order = order[: len(order) - held_out]
+        rows = Split(rows.inputs[order], rows.targets[order])
+    elif parts.val is None:
+        rows, _ = hold_out(rows, request.val, request.name)
+    return ExampleNames(
+        columns=train.columns or (),
+        classes=train.classes or (),
+        rows=rows.inputs,
+        files=train.files,
+    )
 
 
 def on_whole_floats(targets: Tensor) -> tuple[str, ...]:

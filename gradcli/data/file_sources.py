@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gradcli.data.data_source import DataRequest, DataSource
-from gradcli.data.dataset import Dataset, Split
+from gradcli.data.dataset import Dataset, ExampleNames, Split
 from gradcli.data.examples import dataset_of, hold_out
 from gradcli.data.file_examples import (
     LOSSES_OF_CLASSES,
@@ -302,7 +302,7 @@ class TextFile(DataSource):
         tokens = read_text(
             path, level=self._level, val=self._val_fraction, test=self._test_fraction
         )
-        return dataset_of(
+        dataset = dataset_of(
             self._windows(tokens.train, "training", path),
             self._windows(tokens.val, "validation", path) if len(tokens.val) else None,
             self._windows(tokens.test, "test", path),
@@ -311,6 +311,9 @@ class TextFile(DataSource):
             held_out=0,
             vocabulary=_BYTES if tokens.vocabulary is None else len(tokens.vocabulary),
         )
+        # A byte of a longer character is shown as that of Latin-1.
+        characters = tokens.vocabulary or tuple(map(chr, range(_BYTES)))
+        return replace(dataset, names=ExampleNames(tokens=characters))
 
     def _refuse_choices(self, request: DataRequest) -> None:
         if request.val is not None:
@@ -376,5 +379,5 @@ def _refuse_second_val(request: DataRequest, has_val: bool, where: str | Path | 
 
 def _rows(examples: Examples, rows: Tensor) -> Examples:
     return Examples(
-        examples.inputs[rows], examples.targets[rows], examples.classes, examples.columns
+        examples.inputs[rows], examples.targets[rows], examples.classes, examples.columns, rows
     )

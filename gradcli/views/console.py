@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
     from gradcli.views.find_lr.search_progress import SearchProgress
     from gradcli.views.inspect.probe_progress import ProbeProgress
+    from gradcli.views.inspect.replay_progress import ReplayProgress
     from gradcli.views.inspect.trial_progress import TrialProgress
     from gradcli.views.train.train_view import TrainView
 
@@ -116,6 +117,22 @@ def trial_progress(after: ProbeProgress, *, live: bool, quiet: bool) -> TrialPro
     if live and can_draw_live(sys.stderr):
         return TrialProgress(console_on(sys.stderr), after=after)
     return TrialProgress(stream=sys.stderr, after=after)
+
+
+def replay_progress(*, live: bool, quiet: bool) -> ReplayProgress:
+    """Return what shows how a step is made again: a live line if it is wanted and possible.
+
+    Args:
+        live: whether a live line is wanted.
+        quiet: whether nothing is.
+    """
+    from gradcli.views.inspect.replay_progress import ReplayProgress
+
+    if quiet:
+        return ReplayProgress()
+    if live and can_draw_live(sys.stderr):
+        return ReplayProgress(console_on(sys.stderr))
+    return ReplayProgress(stream=sys.stderr)
 
 
 def search_progress(*, live: bool, quiet: bool) -> SearchProgress:

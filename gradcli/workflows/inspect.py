@@ -19,11 +19,13 @@ from gradcli.config.schema import InspectConfig
 from gradcli.errors import UserError
 from gradcli.inspection.assemble import inspect_model, inspect_run
 from gradcli.inspection.inspection import Inspection, SideBySide
+from gradcli.inspection.one_step.step_inspection import StepInspection
 from gradcli.probes.probe import Announce, silently
 from gradcli.probes.registry import SHIPPED
 from gradcli.runs import ComparisonDirectory, Run, find_any
 from gradcli.runs.files import refuse_links
 from gradcli.system.paths import Paths, returning_to
+from gradcli.views.inspect.replay_progress import ReplayProgress
 from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
 
@@ -85,8 +87,50 @@ def inspect_target(
             inspection = _run(found, how, paths, view, announce)
             return inspection if trial is None else _tried(found, inspection, paths, view, trial)
         if trial is not None:
-            raise _one_trial_only(found)
+            raise _one_run_only(found, "--try", "--try", "Advice is tried on one run")
         return _comparison(found, how, paths, view, announce)
+
+
+def inspect_step(
+    target: str | None,
+    step: int,
+    overrides: Sequence[str],
+    paths: Paths,
+    view: TrainView,
+    progress: ReplayProgress,
+) -> StepInspection:
+    """Inspect one step of a run: make it again, and measure each example of its batch.
+
+    Args:
+        target: a run, as `inspect_target` takes it.
+        step: its number, from 1.
+        overrides: none; a run is what it was trained with.
+        paths: where runs, data and configs are.
+        view: shows a download.
+        progress: shows how far it is.
+
+    Raises:
+        UserError: if there is no such run or step, or it cannot be made again.
+    """
+    if target is None:
+        raise UserError(
+            "A fresh model has made no step; name a run.",
+            where="--step",
+            hint=f"gradcli inspect-gradients latest --step {step}",
+        )
+    if overrides:
+        raise UserError(
+            f"'{overrides[0]}' does not go with --step, which makes a step again as it was.",
+            where=overrides[0].partition("=")[0],
+            hint=shlex.join(["gradcli", "inspect-gradients", target, "--step", str(step)]),
+        )
+    with returning_to(paths.started_in):
+        found = find_any(target, paths.runs_dir)
+        if not isinstance(found, Run):
+            raise _one_run_only(found, "--step", f"--step {step}", "A step is one of a run")
+        from gradcli.workflows.one_step.step_of_run import inspect_step_of
+
+        return inspect_step_of(found, step, paths, view, progress)
 
 
 def exit_code_of_trial(inspection: Inspection | SideBySide) -> int:
@@ -118,6 +162,15 @@ def picture_folder(inspection: Inspection | SideBySide, paths: Paths) -> Path:
         folder = directory / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def step_picture(inspection: StepInspection) -> Path:
+    """Return where the picture of a step goes, and create its folder if needed."""
+    directory = Path(*shlex.split(inspection.target))
+    refuse_links(directory)
+    folder = directory / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"step-{inspection.step}.png"
 
 
 def _folder_name(inspection: Inspection | SideBySide) -> str:
@@ -202,7 +255,7 @@ def _tried(
     return replace(inspection, trial=tried)
 
 
-def _one_trial_only(comparison: ComparisonDirectory) -> UserError:
+def _one_run_only(comparison: ComparisonDirectory, option: str, words: str, what: str) -> UserError:
     """Return the error for a comparison, of which one training must be named."""
     from gradcli.comparison.trial_store import TrialStore
 
@@ -210,10 +263,9 @@ def _one_trial_only(comparison: ComparisonDirectory) -> UserError:
     trials = [one for arm in store.arms() for one in (*arm.measuring, *arm.tuning)]
     paths = [comparison.trial_path(one.id) for one in trials if comparison.trial(one.id)]
     return UserError(
-        f"{comparison.name} is a comparison. Advice is tried on one run, such as one of its "
-        "trials.",
-        where="--try",
-        hint=f"gradcli inspect-gradients {paths[0]} --try" if paths else None,
+        f"{comparison.name} is a comparison. {what}, such as one of its trials.",
+        where=option,
+        hint=f"gradcli inspect-gradients {paths[0]} {words}" if paths else None,
     )
 
 

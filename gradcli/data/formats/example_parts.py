@@ -46,6 +46,10 @@ class Examples:
     """The name of class 0, 1, ...; None if the source has no names, or targets are numbers."""
     columns: tuple[str, ...] | None = None
     """What each column of the inputs (n, columns) is; None if the source has no names for it."""
+    rows: Tensor | None = None
+    """int64 (n,): which row of the file each example is; None if they are in its order."""
+    files: tuple[str, ...] = ()
+    """The file of each row, if it has one of its own."""
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -99,7 +99,8 @@ def _read_part(
         image[:] = pixels
     counts = torch.tensor([len(by_class.get(name, ())) for name in classes])
     labels = torch.arange(len(classes)).repeat_interleave(counts)
-    return Examples(torch.from_numpy(images), labels, classes)
+    files = tuple(str(path) for path in paths)
+    return Examples(torch.from_numpy(images), labels, classes, files=files)
 
 
 def _checked_size(size: Sequence[int] | None) -> Size | None:

@@ -11,6 +11,7 @@ from gradcli.views.json_output.run_objects import (
     train_json,
 )
 from gradcli.views.json_output.set_objects import run_sets_json
+from gradcli.views.json_output.step_objects import step_json
 
 __all__ = [
     "SCHEMA",
@@ -23,5 +24,6 @@ __all__ = [
     "jsonable",
     "run_list_json",
     "run_sets_json",
+    "step_json",
     "train_json",
 ]
