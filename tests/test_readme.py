@@ -60,6 +60,18 @@ def test_comparisons(tmp_path, gradcli):
         assert gradcli(*words, *small, "--runs-dir", str(tmp_path)).code == 0
 
 
+def test_labels_filters_and_sets(folder, gradcli, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("GRADCLI_RUNS", raising=False)
+    for words in ("model=deep_mlp name=deep_mlp-adam", "model=mlp name=mlp-adam"):
+        assert gradcli("train", "data=mnist5k", "max_steps=1", *words.split(), "-q").code == 0
+    block = re.search(r"```sh\n(gradcli runs label.*?)```", README, re.S)[1]
+    assert len(block.splitlines()) == 3
+    for line in block.splitlines():
+        answer = gradcli(*shlex.split(line)[1:])
+        assert answer.code == 0, answer.err
+
+
 def test_probes_while_training(tmp_path, gradcli):
     block = re.search(r"```sh\n(gradcli train 'monitor.*?)```", README, re.S)[1]
     small = ["data=mnist5k", "max_steps=2", "model.hidden=[8]"]

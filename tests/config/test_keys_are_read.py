@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import gradcli
-from gradcli import api
+from gradcli.api import functions
 from gradcli.config.config_files import shipped_configs
 from gradcli.config.schema import (
     CheckpointConfig,
@@ -84,8 +84,8 @@ def keys(*classes):
 
 def test_every_key_of_a_training_is_read(monkeypatch, runs_dir):
     classes = (TrainConfigAndMore, DataConfig, MonitorConfig, CheckpointConfig)
-    compose = with_more(api.compose_train, TrainConfigAndMore)
-    monkeypatch.setattr(api, "compose_train", compose)
+    compose = with_more(functions.compose_train, TrainConfigAndMore)
+    monkeypatch.setattr(functions, "compose_train", compose)
     with keys_read(*classes) as read:
         gradcli.train(*SMALL, runs_dir=runs_dir)
     assert keys(*classes) - read == {"TrainConfigAndMore.unread"}

@@ -190,12 +190,12 @@ def test_trials_that_did_not_record_it_are_tested_over_seeds_alone(undisturbed, 
     assert ("seeds-only" in cautions) == (pair.verdict != "tie")
 
 
-def test_the_tuning_sets_the_target_and_only_trials_that_measure_look_for_it(undisturbed):
+def test_the_tuning_sets_the_target(undisturbed):
     summary = undisturbed.summary
     early = []
     for trial in summary.trials:
         run = undisturbed.run(trial)
-        assert [one.step for one in run.validations] == ([11] if trial.stage == "measuring" else [])
+        assert run.validations == ()  # a trial of so few steps ends before one is due
         (chosen,) = {cell.learning_rate for cell in summary.tuning
                      if cell.chosen and cell.arm == trial.arm}  # fmt: skip
         if trial.stage == "tuning" and trial.learning_rate == chosen:
@@ -206,10 +206,8 @@ def test_the_tuning_sets_the_target_and_only_trials_that_measure_look_for_it(und
     for trial in summary.trials:
         if trial.stage == "measuring":
             run = undisturbed.run(trial)
-            scores = {one.step: one.score for one in (*run.validations, run.evals[0])}
-            reached = [step for step in (11, 12) if scores[step] >= summary.info.target_score]
-            assert trial.measured["steps_to_target"] == min(reached, default=np.inf)
-            assert trial.timed_on == 500
+            reached = run.evals[0].score >= summary.info.target_score
+            assert trial.measured["steps_to_target"] == (12 if reached else np.inf)
 
 
 def test_all_arms_of_a_seed_begin_alike(undisturbed):

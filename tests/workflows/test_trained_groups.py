@@ -46,7 +46,8 @@ def train(my, runs_dir, gradcli):
         words = ("train", "optimizer=grouped", *SMALL, "max_steps=9", *overrides)
         answer = gradcli(*words, "--config-dir", my, "--no-live")
         assert answer.code == 0, answer.err
-        return answer, list_runs(runs_dir)[0]
+        # By name, runs of one second are in no order.
+        return answer, next(one for one in list_runs(runs_dir) if one.name in answer.out)
 
     return run
 

@@ -46,6 +46,8 @@ from gradcli.views.labelled import LABEL_WIDTH, Labelled, whole_lines
 from gradcli.views.table import GAP, STRONG, TITLE, Line, Lines, fit, piece, shorten
 from gradcli.views.words import Text
 
+#: Findings about a step whose batch may be to blame.
+_OF_A_BATCH = ("spike", "bad-batch")
 LONGEST_MAP = 100
 """Columns of the heat map."""
 EVENT_SYMBOLS = {"spike": "^", "non-finite": "!", "lr-change": "|"}
@@ -236,12 +238,25 @@ def commands_after_inspection(inspection: Inspection) -> list[str]:
         commands.append([*train, *better])
     elif inspection.status in ("interrupted", "lost") and not inspection.is_own_loop:
         commands.append([*train, "--resume", *target])
+    commands += _commands_on_spikes(inspection, [*inspect, *target])
     commands += _commands_on_advice(inspection, [*inspect, *target])
     if not inspection.is_own_loop and not _was_probed(inspection):
         commands.append([*inspect, *target, "--probe", "all"])
     if inspection.kind != "fresh":
         commands.append(["gradcli", "runs", "show", *target])
     return [shlex.join(command) for command in commands]
+
+
+def _commands_on_spikes(inspection: Inspection, inspect: list[str]) -> list[list[str]]:
+    """Return the command that looks at the batch of a spike, if a finding is about one."""
+    if inspection.kind == "fresh" or inspection.is_own_loop:
+        return []
+    steps = [
+        int(one.evidence["step"])
+        for one in inspection.findings
+        if one.code in _OF_A_BATCH and "step" in one.evidence
+    ]
+    return [[*inspect, "--step", str(steps[0])]] if steps else []
 
 
 def _commands_on_advice(inspection: Inspection, inspect: list[str]) -> list[list[str]]:

@@ -133,14 +133,14 @@ def _columns(one: StepInspection) -> list[Column]:
         columns.append(Column("file's row", rows, 0, "right"))
     for title, values, rank in (
         ("label", [one.label for one in shown], 1),
-        ("predicted", [one.prediction for one in shown], 2),
+        ("predicted", [one.prediction for one in shown], 4),
     ):
         if any(values):
             columns.append(Column(title, words(values, _WIDEST_NAME), rank))
     if any(not math.isnan(one.probability) for one in shown):
         columns.append(Column("p", [_probability(one.probability) for one in shown], 5, "right"))
     columns += [
-        Column("loss", [_finite(one.loss, numbers.score) for one in shown], 4, "right"),
+        Column("loss", [_finite(one.loss, numbers.score) for one in shown], 2, "right"),
         Column("grad norm", [_finite(one.grad_norm, numbers.norm) for one in shown], 0, "right"),
         Column("of gradient", [_share(one.share) for one in shown], 0, "right"),
         Column(
