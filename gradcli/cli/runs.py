@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradcli.cli.option_values import require_one_of, require_picture, require_writable
 from gradcli.cli.options import (
     AllPairsOption,
     JsonOption,
@@ -17,7 +18,7 @@ from gradcli.cli.options import (
     write_json,
     write_result,
 )
-from gradcli.errors import UserError, nearest
+from gradcli.errors import UserError
 from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
@@ -249,11 +250,11 @@ def compare(
     from gradcli.views.json_output import run_sets_json
     from gradcli.views.runs.sets_screen import sets_screen
 
-    _require_one_of("--pairing", pairing, ["auto", "seed", "none"])
+    require_one_of("--pairing", pairing, ["auto", "seed", "none"])
     if by is not None:
-        _require_one_of("--by", by, list(BY))
+        require_one_of("--by", by, list(BY))
     if plot is not None:
-        _require_picture(plot)
+        require_picture(plot)
     found = [find_set(word, runs_dir) for word in sets]
     compared = compare_run_sets(found, by=by, pairing=pairing)  # type: ignore[arg-type]
     if as_json:
@@ -267,28 +268,6 @@ def compare(
         plot_run_sets(plot, compared)
         for line in whole_lines("picture", [str(plot)]):
             show_message(line)
-
-
-def _require_picture(path: Path) -> None:
-    """Refuse a picture in a missing folder, or of a kind that matplotlib does not write.
-
-    Raises:
-        UserError: with what to type instead.
-    """
-    kinds = (".png", ".pdf", ".svg")
-    if path.suffix.lower() not in kinds:
-        raise UserError(
-            f"{path} is no name of a picture.",
-            where="--plot",
-            choices=[f"{path.stem or 'sets'}{kind}" for kind in kinds],
-            hint=f"--plot {path.with_suffix('.png')}" if path.stem else "--plot sets.png",
-        )
-    if not path.parent.is_dir():
-        raise UserError(
-            f"The folder {path.parent} does not exist.",
-            where="--plot",
-            hint=f"mkdir -p {path.parent}",
-        )
 
 
 def _one_run(target: str, runs_dir: Path, *, silent: bool) -> Run:
@@ -398,8 +377,8 @@ def export(
     from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.runs.export import FORMATS, step_table, write_table
 
-    _require_one_of("--format", format_, list(FORMATS))
-    _require_one_of("--what", what, ["steps", "trials"])
+    require_one_of("--format", format_, list(FORMATS))
+    require_one_of("--what", what, ["steps", "trials"])
     _add_columns(allow_import)
     found = find_any(settle_latest(run, runs_dir, silent=False), runs_dir)
     if isinstance(found, ComparisonDirectory):
@@ -416,24 +395,8 @@ def export(
         with naming("stdout"):
             FORMATS[format_](table, sys.stdout)
         return
-    _require_writable(output, f"{found.name}.{format_}", force=force)
+    require_writable(output, f"{found.name}.{format_}", force=force)
     write_table(output, table, FORMATS[format_])
-
-
-def _require_one_of(option: str, word: str, choices: list[str]) -> None:
-    """Refuse a value that is not one of the choices.
-
-    Raises:
-        UserError: with the nearest choice.
-    """
-    if word not in choices:
-        likely = nearest(word, choices) or choices
-        raise UserError(
-            f"'{word}' is not one of {', '.join(choices)}.",
-            where=option,
-            choices=likely,
-            hint=f"{option} {likely[0]}",
-        )
 
 
 def _comparison_table(comparison: ComparisonDirectory, what: str) -> Table:
@@ -443,32 +406,3 @@ def _comparison_table(comparison: ComparisonDirectory, what: str) -> Table:
 
     summary = read_comparison(comparison, comparison.paths)
     return trials_table(summary) if what == "trials" else trial_steps_table(summary, comparison)
-
-
-def _require_writable(output: Path, name: str, *, force: bool) -> None:
-    """Refuse a folder, a file in a missing folder, and a file that exists unless `force`.
-
-    Args:
-        output: as the user typed it.
-        name: a file name to propose.
-        force: whether an existing file may be overwritten. A device such as /dev/null always may.
-
-    Raises:
-        UserError: with what to type instead.
-    """
-    if output.is_dir():
-        raise UserError(
-            f"{output} is a folder; -o takes a file.", where="-o", hint=f"-o {output / name}"
-        )
-    if not output.parent.is_dir():
-        raise UserError(
-            f"The folder {output.parent} does not exist.",
-            where="-o",
-            hint=f"mkdir -p {output.parent}",
-        )
-    if output.is_file() and not force:
-        raise UserError(
-            f"{output} exists already. --force overwrites it.",
-            where="-o",
-            hint=shlex.join(["-o", str(output), "--force"]),
-        )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
-from rich.status import Status
 
 from gradcli.notation import numbers
-from gradcli.views.words import Text, write_line
+from gradcli.views.line_progress import LineProgress
 
 if TYPE_CHECKING:
     from gradcli.comparison.best_rate import RateSearch, Rehearsal
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 _RATES = 3
 
 
-class SearchProgress:
+class SearchProgress(LineProgress):
     """Says after the first rehearsals how long the search will take, and shows each one.
 
     Args:
@@ -30,15 +28,10 @@ class SearchProgress:
     """
 
     def __init__(self, console: Console | None = None, stream: TextIO | None = None) -> None:
-        self._console, self._stream = console, stream
-        self._status: Status | None = None
-        self._began = time.monotonic()
+        super().__init__(console, stream)
         self._first_ended: float | None = None
         self._has_estimated = False
         self._steps_since = 0
-
-    def __enter__(self) -> SearchProgress:
-        return self
 
     @property
     def has_begun(self) -> bool:
@@ -78,27 +71,3 @@ class SearchProgress:
             f"decade apart x {numbers.count(search.scouting_steps, 'step')}; more rates if the "
             "best is at an end",
         )
-
-    def _say(self, line: str) -> None:
-        if self._console is not None:
-            self._console.print(Text(line))
-        elif self._stream is not None:
-            write_line(self._stream, line)
-
-    def _draw(self, line: str) -> None:
-        assert self._console is not None
-        if self._status is None:
-            self._status = self._console.status(Text(line))
-            self._status.start()
-        else:
-            self._status.update(Text(line))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Clear the line."""
-        if self._status is not None:
-            self._status.stop()

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
-from rich.status import Status
 
 from gradcli.notation import numbers
-from gradcli.views.words import Text, write_line
+from gradcli.views.line_progress import LineProgress
+from gradcli.views.words import write_line
 
 if TYPE_CHECKING:
     from gradcli.inspection.advice_trial import TrialScore
     from gradcli.views.inspect.probe_progress import ProbeProgress
 
-_SECONDS_BETWEEN_DRAWS = 0.1
 
-
-class TrialProgress:
+class TrialProgress(LineProgress):
     """Shows which of the two trainings runs, and how far it is.
 
     Args:
@@ -35,15 +31,11 @@ class TrialProgress:
         stream: TextIO | None = None,
         after: ProbeProgress | None = None,
     ) -> None:
-        self._console, self._stream, self._after = console, stream, after
-        self._status: Status | None = None
+        super().__init__(console, stream)
+        self._after = after
         self._number = 0
         self._steps = 0
         self._label = ""
-        self._last_draw = 0.0
-
-    def __enter__(self) -> TrialProgress:
-        return self
 
     @property
     def has_begun(self) -> bool:
@@ -60,11 +52,7 @@ class TrialProgress:
 
     def step(self, step: int, loss: float) -> None:
         """Show how far it is, and the loss of its last batch."""
-        now = time.monotonic()
-        if now - self._last_draw < _SECONDS_BETWEEN_DRAWS:
-            return
-        self._last_draw = now
-        self._draw(
+        self._draw_if_due(
             f"{self._title()}: step {numbers.count(step)} of {numbers.count(self._steps)}, "
             f"loss {numbers.score(loss)}"
         )
@@ -84,22 +72,3 @@ class TrialProgress:
 
     def _title(self) -> str:
         return f"training {self._number} of 2, {self._label}"
-
-    def _draw(self, line: str) -> None:
-        if self._console is None:
-            return
-        if self._status is None:
-            self._status = self._console.status(Text(line))
-            self._status.start()
-        else:
-            self._status.update(Text(line))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Clear the line."""
-        if self._status is not None:
-            self._status.stop()

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gradcli.inspection.advice_trial import TrialScore
-from gradcli.views.inspect import trial_progress
+from gradcli.views import line_progress
 from gradcli.views.inspect.probe_progress import ProbeProgress
 from gradcli.views.inspect.trial_progress import TrialProgress
 
@@ -37,7 +37,7 @@ def test_in_a_pipe_each_training_ends_with_a_line():
 
 
 def test_on_a_terminal_one_line_is_kept_up_to_date_and_cleared(monkeypatch):
-    monkeypatch.setattr(trial_progress, "_SECONDS_BETWEEN_DRAWS", 0.0)
+    monkeypatch.setattr(line_progress, "SECONDS_BETWEEN_DRAWS", 0.0)
     console = terminal()
     drawn = []
     monkeypatch.setattr(
