@@ -188,6 +188,17 @@ def test_other_data_and_other_metrics_are_refused(tmp_path, gradcli, monkeypatch
     assert "different metrics" in answer.err
 
 
+def test_a_run_that_ended_early_is_resumed_first(tmp_path, gradcli, monkeypatch):
+    monkeypatch.setenv("GRADCLI_RUNS", str(tmp_path))
+    run = package.train(*SMALL, name="early", runs_dir=tmp_path)
+    package.train(*SMALL, name="whole", runs_dir=tmp_path)
+    state = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**state, "status": "interrupted"}))
+    answer = gradcli("runs", "compare", "early", "whole")
+    assert answer.code == 2
+    assert f"gradcli train --resume {run.path}" in answer.message
+
+
 def test_a_picture_is_drawn(home, gradcli, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADCLI_RUNS", str(home))
     answer = gradcli("runs", "compare", "sgd-*", "adam-*", "--plot", str(tmp_path / "sets.png"))

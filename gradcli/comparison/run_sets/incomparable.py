@@ -112,8 +112,10 @@ def refuse_unpaired(sets: Sequence[FoundSet], members: Mapping[str, tuple[Member
 def without_score(one: FoundSet, out: Mapping[str, str], by: Score) -> UserError:
     """Return the error that no run of a set counts, with the reasons."""
     reasons = "; ".join(f"{run}: {reason}" for run, reason in list(out.items())[:3])
+    ended_early = [run.run.path for run in one.runs if run.run.status in ("interrupted", "lost")]
+    hint = f"--by {' or '.join(key for key in BY if key != by)}"
+    if ended_early:
+        hint = f"gradcli train --resume {ended_early[0]}"
     return UserError(
-        f"No run of '{one.name}' can be compared by {by}. {reasons}",
-        where="SET",
-        hint=f"--by {' or '.join(key for key in BY if key != by)}",
+        f"No run of '{one.name}' can be compared by {by}. {reasons}.", where="SET", hint=hint
     )
