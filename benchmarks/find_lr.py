@@ -36,11 +36,12 @@ QUICK = MODELS[:2]
 EPOCHS = 10
 """Of every trial on the sample, by `configs/protocol/quick.yaml`."""
 SEEDS = 5
-TUNING_SEED = 200
+TUNING_SEED = 400
 """It tunes the grid; the next five measure the grid's best and the proposal."""
-SEARCH_SEED = 2000
+SEARCH_SEED = 4000
 """The proposals' own. No constant of the search was chosen with any of these seeds: that took 100
-to 102, and 0 to 5 with 1000 to 1003 for the number of validation examples."""
+to 102, and 0 to 5 with 1000 to 1003 for the number of validation examples. Seeds 200 to 205 and
+2000 to 2003 showed that first updates have to be allowed for."""
 WITHIN, SILENT = 0.9, 0.1
 SETTINGS = ("data=mnist5k", "device=cpu", "threads=1")
 

@@ -5,6 +5,7 @@ a training loop sets before each update. `gradients` handles a gradient before t
 makes the update.
 """
 
+from gradcli.optim.first_updates import longer_at_first
 from gradcli.optim.learning_rate import LearningRate
 from gradcli.optim.optimizers import build_optimizer, evaluates_loss, load_optimizer_state
 from gradcli.optim.routing import RuledGroup, route
@@ -28,5 +29,6 @@ __all__ = [
     "evaluation_weights",
     "has_two_sets",
     "load_optimizer_state",
+    "longer_at_first",
     "route",
 ]

@@ -33,6 +33,7 @@ from gradcli.config.parameter_groups import with_explicit_rates
 from gradcli.config.targets import configured_rate, keywords
 from gradcli.data import Dataset, Split
 from gradcli.errors import UserError
+from gradcli.optim import evaluates_loss, longer_at_first
 from gradcli.records import RunInfo, StepRecords
 from gradcli.system.paths import Paths, returning_to
 from gradcli.training import Trainer, multiplications
@@ -90,20 +91,7 @@ def find_learning_rate(
         composed = composed.with_data(dataset.info.name)
         for remark in remarks_before_training(composed, dataset):
             view.note(remark)
-        info, work = _described(composed, dataset)
-        if steps is not None and steps > info.total_steps:
-            raise UserError(
-                f"The training has {info.total_steps:,} steps, and a rehearsal cannot have more.",
-                where="--steps",
-                hint=f"--steps {info.total_steps}",
-            )
-        first = composed.config.seed
-        search = RateSearch(
-            centre=rate,
-            seeds=tuple(range(first, first + seeds)),
-            steps=steps or affordable_steps(work, info.total_steps),
-            total_steps=info.total_steps,
-        )
+        info, search = _planned(composed, dataset, rate, seeds, steps)
         stage = _Stage(composed, _thinned(dataset, search.steps), paths.allow_import)
         losses = _rehearsed(search, stage, progress)
         proposed = judged(search, losses)
@@ -120,13 +108,38 @@ def find_learning_rate(
         )
 
 
-def _described(composed: Composed, dataset: Dataset) -> tuple[RunInfo, float]:
-    """Return the header of the whole training, and the work of a step's forward passes."""
+def _planned(
+    composed: Composed, dataset: Dataset, rate: float, seeds: int, steps: int | None
+) -> tuple[RunInfo, RateSearch]:
+    """Return the header of the whole training, and the search for its rate.
+
+    Raises:
+        UserError: if a rehearsal were to have more steps than the training.
+    """
     config = composed.config
-    with built_trainer(composed, dataset) as trainer:
+    with built_trainer(composed, dataset) as trainer, failures_in_words(trainer):
         info = describe_run(composed, dataset, trainer, "")
-        inputs, _ = trainer.splits["train"].first(config.seed, config.batch_size)
-        return info, info.accumulate * multiplications(trainer.model, inputs)
+        if steps is None:
+            inputs, _ = trainer.splits["train"].first(config.seed, config.batch_size)
+            work = info.accumulate * multiplications(trainer.model, inputs)
+            steps = affordable_steps(work, info.total_steps)
+        if steps > info.total_steps:
+            raise UserError(
+                f"The training has {info.total_steps:,} steps, and a rehearsal cannot have more.",
+                where="--steps",
+                hint=f"--steps {info.total_steps}",
+            )
+        search = RateSearch(
+            centre=rate,
+            seeds=tuple(range(config.seed, config.seed + seeds)),
+            steps=steps,
+            total_steps=info.total_steps,
+        )
+        # L-BFGS looks at the loss to choose its steps, and so has no updates without one.
+        if steps < info.total_steps and not evaluates_loss(type(trainer.optimizer)):
+            ratio = longer_at_first(trainer.optimizer, steps, info.total_steps)
+            search = replace(search, longer_at_first=ratio)
+        return info, search
 
 
 def _rehearsed(search: RateSearch, stage: _Stage, progress: SearchProgress) -> Losses:

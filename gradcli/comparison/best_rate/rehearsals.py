@@ -58,6 +58,9 @@ class RateSearch:
     """Of a rehearsal."""
     total_steps: int
     """Of the training that is rehearsed."""
+    longer_at_first: float = 1.0
+    """How much longer an update of a rehearsal is than one of the training, for the same gradient
+    and rate; see `optim.longer_at_first`."""
 
     @property
     def scouting_steps(self) -> int:

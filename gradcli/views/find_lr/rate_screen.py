@@ -17,6 +17,8 @@ from gradcli.views.words import Text
 LONGEST_BAR = 40
 BAR = "█"
 MARK = "<"
+#: The screen does not mention first updates that differ by less from later ones.
+_NOTEWORTHY = 1.05
 
 
 def rate_screen(found: FoundRate) -> RenderableType:
@@ -109,6 +111,14 @@ def sentences(found: FoundRate) -> Iterator[str]:
         yield (
             f"The training has {numbers.count(search.total_steps)}, and shorter ones favour larger "
             f"rates: lowered by a factor of {proposed.lowered_by:.1f}."
+        )
+    longer = search.longer_at_first
+    if abs(math.log(longer)) > math.log(_NOTEWORTHY):
+        relation, change = ("longer", "raised") if longer > 1 else ("shorter", "lowered")
+        factor = max(longer, 1 / longer)
+        yield (
+            f"The first updates of {found.info.optimizer} are {relation} than its later ones: "
+            f"{change} by a factor of {factor:.1f}."
         )
     if proposed.hardly_trains:
         lowest, highest = map(numbers.score, proposed.span)

@@ -30,6 +30,7 @@ def found_rate_json(found: FoundRate) -> dict[str, Any]:
         "judged_by": found.judged_by,
         "of_seeds": proposed.of_seeds,
         "lowered_by": proposed.lowered_by,
+        "longer_at_first": search.longer_at_first,
         "hardly_trains": proposed.hardly_trains,
         "scouted": [_rate(one) for one in proposed.scouted],
         "rehearsed": [_rate(one) for one in proposed.rehearsed],

@@ -64,6 +64,16 @@ def test_the_rate_is_lowered_for_what_shortness_does():
     assert wider > width
 
 
+@pytest.mark.parametrize("longer", [0.5, 4.0])
+def test_updates_that_are_longer_at_first_raise_the_rate(longer):
+    plain = RateSearch(centre=1.0, seeds=(0, 1, 2, 3), steps=50, total_steps=5000)
+    allowed = RateSearch(1.0, (0, 1, 2, 3), 50, 5000, longer_at_first=longer)
+    without, raised = found(bowls(0, 0, 0, 0), plain), found(bowls(0, 0, 0, 0), allowed)
+    assert raised.rate == pytest.approx(longer * without.rate, rel=0.03)
+    assert raised.lowered_by == without.lowered_by
+    assert raised.interval == pytest.approx([longer * end for end in without.interval], rel=0.05)
+
+
 @pytest.mark.parametrize("losses", [(3, 1, 2), (1.01, 1, 9), (0.4, 0.2, 0.21), (7, -3, 0)])
 def test_a_vertex_is_that_of_the_fitted_parabola(losses):
     bend, slope, _ = np.polyfit([4, 5, 6], losses, 2)

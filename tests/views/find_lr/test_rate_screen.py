@@ -55,6 +55,20 @@ def test_the_proposal_comes_first_and_the_command_last(found, drawn):
     assert "lowered by a factor of 2.0" in " ".join(" ".join(lines).split())
 
 
+@pytest.mark.parametrize(
+    ("longer", "said"),
+    [
+        (5.0, "are longer than its later ones: raised by a factor of 5.0."),
+        (0.5, "are shorter than its later ones: lowered by a factor of 2.0."),
+        (1.01, None),
+    ],
+)
+def test_first_updates_that_differ_are_named(found, longer, said):
+    text = " ".join(sentences(replace(found, search=replace(SEARCH, longer_at_first=longer))))
+    assert (said is None) == ("first updates" not in text)
+    assert said is None or said in text
+
+
 @pytest.mark.parametrize("width", [20, 40, 200])
 def test_commands_stay_whole_at_any_width(found, drawn, width):
     assert "gradcli train optimizer.lr=0.06" in drawn(found, width)[-1]
