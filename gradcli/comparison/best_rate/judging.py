@@ -3,7 +3,7 @@
 Each seed has its own best rate, the vertex of a parabola through its lowest loss and the two beside
 it. Their mean is the best rate of a rehearsal, and their scatter gives its interval. A rehearsal is
 shorter than the training, and shorter trainings favour larger rates: the mean is lowered for that.
-Where an optimizer's first updates are longer or shorter than its later ones (those of RMSprop and of
+Where an optimizer's first updates are longer or shorter than later ones (those of RMSprop and of
 momentum are), the rate makes up for it: what counts is how far an update goes.
 """
 
