@@ -78,8 +78,6 @@ def list_(
     from gradcli.runs import Order, conditions, list_rows
     from gradcli.views.console import show_message, show_result
     from gradcli.views.error_panel import error_panel
-    from gradcli.views.json_output import run_list_json
-    from gradcli.views.runs.runs_table import runs_table
 
     given = conditions(where or [])
     order = Order(sort or "when", reverse) if sort or reverse else None
@@ -88,8 +86,12 @@ def list_(
     for error in refused:
         show_message(error_panel(error))
     if as_json:
+        from gradcli.views.json_output import run_list_json
+
         write_json(run_list_json(rows))
     else:
+        from gradcli.views.runs.runs_table import runs_table
+
         show_result(runs_table(rows, are_chosen=bool(given)))
 
 
