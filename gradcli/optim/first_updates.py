@@ -12,6 +12,11 @@ from gradcli.fast.update import Update
 #: After so many updates, those that follow are taken to be as long as the last: averages that
 #: forget a hundredth of themselves per step are 95% full.
 _SETTLED = 300
+#: Of the entries of the gradient: as small as in a training, so that what an optimizer does with
+#: a gradient as it is (RAdam in its first five updates) stays small beside what it scales.
+_GRADIENT = 1e-3
+#: Of its rates: so low that the weights hardly move, since Adafactor's updates grow with them.
+_SHARE_OF_RATE = 1e-2
 _SEED = 0
 
 
@@ -24,6 +29,9 @@ def longer_at_first(optimizer: torch.optim.Optimizer, steps: int, total_steps: i
     gradient shortens the first updates (momentum 0.9 by 10 at the first step), and that of its
     square lengthens them (RMSprop's by 1 / sqrt(1 - alpha^t) at step t).
 
+    Only biases and the scales of norms have a gradient, if there are any: with them every optimizer
+    goes entry by entry, whereas to SOAP a matrix of gradients that never changes is degenerate.
+
     Args:
         optimizer: just built, at its own learning rates, in training mode. Its step needs no
             closure. It is used up: the weights, the gradients and its state change.
@@ -33,10 +41,13 @@ def longer_at_first(optimizer: torch.optim.Optimizer, steps: int, total_steps: i
     Returns:
         The ratio; 1 if the weights do not move, or move beyond what a number can hold.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    everything = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for p in everything if p.ndim < 2] or everything
+    for group in optimizer.param_groups:
+        group["lr"] = _SHARE_OF_RATE * group["lr"]
     generator = torch.Generator().manual_seed(_SEED)
     for parameter in parameters:
-        drawn = torch.randn(parameter.shape, generator=generator)
+        drawn = _GRADIENT * torch.randn(parameter.shape, generator=generator)
         # As the parameter lies in memory: fused kernels rely on it.
         parameter.grad = torch.empty_like(parameter).copy_(drawn)
     start = [parameter.detach().clone() for parameter in parameters]
