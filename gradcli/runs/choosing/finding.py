@@ -122,6 +122,7 @@ def _match(target: str, found: Sequence[_Found], runs_dir: Path) -> _Found:
         return found[0]
     matches = (
         [run for run in found if run.name == target]
+        or [run for run in found if _given_name(run) == target]
         or [run for run in found if run.name.startswith(target) or run.name.endswith(target)]
         or [run for run in found if target in run.name]
     )
@@ -139,6 +140,15 @@ def _match(target: str, found: Sequence[_Found], runs_dir: Path) -> _Found:
         choices=nearest(target, names) or names[:3],
         hint="gradcli runs list",
     )
+
+
+def _given_name(found: StateDirectory) -> str:
+    """Return what is between the time and the random end of a directory's name.
+
+    It comes before a part of a name: a random end may be the name of another run, and `runs rm`
+    must not take the one for the other.
+    """
+    return "-".join(found.name.split("-")[1:-1])
 
 
 def _wrong_kind(

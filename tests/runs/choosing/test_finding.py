@@ -62,8 +62,18 @@ def test_a_directory_is_found_wherever_it_is(runs, tmp_path):
     assert find_comparison(str(runs / TWO), tmp_path / "elsewhere").name == TWO
 
 
+@pytest.mark.parametrize("other", ["20260105T000000Z-g2-e1e9", "20260105T000000Z-e9-more-0001"])
+def test_a_whole_name_comes_before_a_part_of_another(runs, make_run, other):
+    """A random end, too, may be what another run is called: `runs rm` must not mix them up."""
+    wanted = "20260104T000000Z-e9-7f9b"
+    for name in (wanted, other):
+        make_run(name)
+    for find in (find_any, find_run, find_to_remove):
+        assert find("e9", runs).name == wanted
+
+
 def test_the_beginning_or_the_end_of_a_name_counts_more_than_its_middle(runs, make_run):
-    for name in ("20260104T000000Z-end-xx", "20260105T000000Z-xx-dddd"):
+    for name in ("20260104T000000Z-end-xx", "20260105T000000Z-xxx-dddd"):
         make_run(name)
     assert find_any("xx", runs).name == "20260104T000000Z-end-xx"
     make_run("xx")
