@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcli.comparison.best_rate import FoundRate
+from gradcli.notation import numbers
 from gradcli.notation.panels import BLUE, GREY, ORANGE, VERMILION
 from gradcli.views.draw.run_figures import blank_figure
 from gradcli.views.draw.saving import save_figure
@@ -33,7 +34,16 @@ def found_rate_figure(found: FoundRate) -> Figure:
     axes = figure.add_subplot()
     axes.set_xscale("log")
     proposed = found.proposed
-    for number, seed in enumerate(found.search.seeds):
+    losses = [
+        loss
+        for one in (*proposed.scouted, *proposed.rehearsed)
+        for loss in one.losses
+        if math.isfinite(loss)
+    ]
+    if losses and min(losses) > 0:  # of a bad rate it would flatten all others on a linear axis
+        axes.set_yscale("log")
+    seeds = numbers.count(len(found.search.seeds), "seed")
+    for number in range(len(found.search.seeds)):
         points = [
             (one.rate, one.losses[number])
             for one in proposed.rehearsed
@@ -46,7 +56,7 @@ def found_rate_figure(found: FoundRate) -> Figure:
             alpha=0.6,
             marker="o",
             markersize=4,
-            label="" if number else f"{found.search.steps} steps, seeds from {seed}",
+            label="" if number else f"{found.search.steps} steps, {seeds}",
         )
     scouted = [one for one in proposed.scouted if math.isfinite(one.mean)]
     axes.plot(
