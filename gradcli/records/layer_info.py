@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gradcli.records.measurements import Floats
+from gradcli.records.measurements import Doubles, Floats
 from gradcli.records.setup_record import SetupRecord
 
 
@@ -21,7 +19,7 @@ class ParameterInfo:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +57,12 @@ def layers_in_call_order(
     return tuple(order or range(len(layers)))
 
 
-def norm_by_layer(parameter_norms: Floats, layers: tuple[LayerInfo, ...]) -> NDArray[np.float64]:
+def norm_by_layer(parameter_norms: Floats, layers: tuple[LayerInfo, ...]) -> Doubles:
     """Derive the layers' norms (n, L) from their parameters' norms (n, P), in float64."""
+    import numpy as np
+
     counts = [len(layer.parameters) for layer in layers]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
     squares = np.square(parameter_norms.astype(np.float64))
-    norms: NDArray[np.float64] = np.sqrt(np.add.reduceat(squares, starts, axis=1))
+    norms: Doubles = np.sqrt(np.add.reduceat(squares, starts, axis=1))
     return norms

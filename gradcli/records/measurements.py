@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.integer]
+# As text: the list of runs, for which NumPy would take longer to load than the runs, needs none.
+Floats: TypeAlias = "NDArray[np.floating]"
+Doubles: TypeAlias = "NDArray[np.float64]"
+Integers: TypeAlias = "NDArray[np.integer]"
 
 #: The parts of a training step whose time is shown, in the order in which they run.
 PHASES = ("data", "forward", "loss", "backward", "update", "monitor")

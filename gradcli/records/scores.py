@@ -6,10 +6,11 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Direction = Literal["maximize", "minimize"]
 
@@ -120,7 +121,7 @@ def last_score(evaluations: Sequence[EvalRecord], split: str, metric: str = "") 
 
 
 #: The scores of n examples, (n,): whether each one is right, or numbers.
-ExampleScores = NDArray[np.bool_] | NDArray[np.float32]
+ExampleScores: TypeAlias = "NDArray[np.bool_] | NDArray[np.float32]"
 
 
 def packed_scores(values: ExampleScores) -> str:
@@ -129,12 +130,16 @@ def packed_scores(values: ExampleScores) -> str:
     Truth values take a bit each, the first in the highest bit of a byte; numbers are float32, the
     lowest byte first.
     """
+    import numpy as np
+
     packed = np.packbits(values) if values.dtype == np.bool_ else values.astype("<f4")  # type: ignore[arg-type]
     return base64.b64encode(packed.tobytes()).decode("ascii")
 
 
 def unpacked_scores(text: str, size: int) -> ExampleScores | None:
     """Read back the `size` scores that `packed_scores` wrote; None if the text has another size."""
+    import numpy as np
+
     try:
         packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
     except ValueError:

@@ -7,9 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcli.errors import DamagedFileError, UserError
 from gradcli.records import (
@@ -52,6 +50,9 @@ from gradcli.runs.stored import (
     stored_metric,
 )
 from gradcli.runs.writer import CONFIG_FILE, LAYERS_FILE
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _Record = TypeVar("_Record")
 
@@ -212,6 +213,8 @@ class Run(StateDirectory):
         Args:
             rows: which steps; the columns of all steps of a long run take much memory.
         """
+        import numpy as np
+
         steps = self.steps
         columns: dict[str, np.ndarray[Any, Any]] = {
             name: np.asarray(getattr(steps, name)[rows])

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,7 +42,7 @@ class ScoreComparison:
 
 #: For each seed of an arm: its score at each test example (N,), such as whether it was right; None
 #: if not recorded.
-ScoresByExample = Sequence[ExampleScores | None]
+ScoresByExample: TypeAlias = "Sequence[ExampleScores | None]"
 
 
 def compare_arms(
@@ -117,7 +117,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 #: An arm's name, its scores (n,) and those of the examples.
-_Arm = tuple[str, NDArray[np.float64], ScoresByExample | None]
+_Arm: TypeAlias = "tuple[str, NDArray[np.float64], ScoresByExample | None]"
 
 
 class MeanVariance(Protocol):

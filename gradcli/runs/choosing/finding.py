@@ -21,11 +21,7 @@ _Found = TypeVar("_Found", bound=StateDirectory)
 
 def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
     """Return the runs and the comparisons in `runs_dir`, the newest first."""
-    return [
-        Run(path) if is_run(path) else ComparisonDirectory(path)
-        for path in newest_first(runs_dir)
-        if is_run(path) or is_comparison(path)
-    ]
+    return [found for path in newest_first(runs_dir) if (found := _at(path)) is not None]
 
 
 def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:

@@ -15,6 +15,7 @@ from gradcli.runs.choosing.facts import SPLITS, Facts, plain_key
 from gradcli.runs.choosing.finding import list_any
 from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.reader import Run
+from gradcli.system.garbage import no_garbage_collection
 
 #: Columns that the list always has.
 _ALWAYS = (
@@ -53,7 +54,8 @@ def list_rows(
     Raises:
         UserError: for a key that no run has.
     """
-    known, refused = facts_of(list_any(runs_dir))
+    with no_garbage_collection():
+        known, refused = facts_of(list_any(runs_dir))
     refuse_unknown_keys([one.key for one in where], known, where="--where")
     refuse_unknown_keys([order.key] if order else [], known, where="--sort")
     refuse_unknown_keys(shown, known, where="--show")

@@ -12,15 +12,15 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING, Any
 
 from gradcli.notation import numbers
 from gradcli.runs.files import sync_names, write_atomically
 from gradcli.runs.stored import damaged, file_size
 from gradcli.system.naming import naming
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STEPS_FILE = "steps.bin"
 EVALS_FILE = "evals.jsonl"
@@ -29,7 +29,7 @@ CHECKSUMS_FILE = "checksums.bin"
 #: In the order of their numbers in `checksums.bin`.
 LOGS = (STEPS_FILE, EVALS_FILE, PROBES_FILE)
 
-_ENTRY = np.dtype([("log", "<u4"), ("crc32", "<u4"), ("start", "<i8"), ("size", "<i8")])
+_ENTRY = [("log", "<u4"), ("crc32", "<u4"), ("start", "<i8"), ("size", "<i8")]
 _PACKED = struct.Struct("<IIqq")  # the same, which packs a single row faster
 _READ_AT_ONCE = 1 << 16
 
@@ -156,6 +156,8 @@ def _cut_checksums(directory: Path, sizes: Mapping[str, int]) -> None:
     if not any(sizes.values()):
         (directory / CHECKSUMS_FILE).unlink(missing_ok=True)
         return
+    import numpy as np
+
     entries = _entries(directory)
     if len(entries):
         kept = np.concatenate([_of(entries, name, sizes.get(name, 0)) for name in LOGS]).tobytes()
@@ -168,8 +170,10 @@ def _entries(directory: Path) -> NDArray[Any]:
     Raises:
         DamagedFileError: if it holds anything else.
     """
+    import numpy as np
+
     path = directory / CHECKSUMS_FILE
-    rows = file_size(path) // _ENTRY.itemsize
+    rows = file_size(path) // _PACKED.size
     entries = np.fromfile(path, _ENTRY, rows) if rows else np.empty(0, _ENTRY)
     # A crash may leave zeros at the end, of rows that were not on the disk yet.
     written = np.flatnonzero(entries["size"])

@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from gradcli.records import LayerInfo, StepRecords
 from gradcli.runs.files import refuse_unknown_schema, write_json
 from gradcli.runs.logs.log_blocks import STEPS_FILE
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DESCRIPTION_FILE = "steps.json"
 #: The version of the log's layout. `docs/architecture.md` describes the next one.
@@ -22,6 +23,8 @@ _SCHEMA = 1
 
 def row_type(parameters: int) -> np.dtype[Any]:
     """Return the type of a row for a model of `parameters` parameters."""
+    import numpy as np
+
     return np.dtype(
         [
             ("step", "<i8"),
@@ -70,6 +73,8 @@ class StepRows:
 
     def rows(self, records: StepRecords) -> bytes:
         """Return a block of steps as rows; values outside the range of float32 become infinite."""
+        import numpy as np
+
         rows = np.empty(len(records), dtype=self._type)
         with np.errstate(over="ignore"):
             for name in self._type.names or ():
@@ -90,6 +95,8 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
         UserError: if a newer gradcli wrote the log.
         DamagedFileError: if the log or its description cannot be read, or is not one of gradcli's.
     """
+    import numpy as np
+
     dtype, rows = _described(directory, parameters)
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
@@ -117,6 +124,8 @@ def read_last_steps(directory: Path, parameters: int, count: int) -> StepRecords
     Raises:
         UserError: as `read_steps` does.
     """
+    import numpy as np
+
     dtype, rows = _described(directory, parameters)
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
