@@ -115,7 +115,7 @@ def test_the_first_step_needs_neither_pictures_nor_a_compiler(spawn, tmp_path):
 
 
 def test_a_heavy_import_would_be_seen(spawn):
-    answer = spawn("-X", "importtime", "-c", "import gradcli.records")
+    answer = spawn("-X", "importtime", "-c", "import gradcli.views.sparkline")
     assert "numpy" in imported(answer.err)
 
 

@@ -45,7 +45,7 @@ from gradcli.data.formats.table_encoding import (
 from gradcli.data.formats.tables import read_table
 from gradcli.data.formats.text_tokens import Level, read_text
 from gradcli.data.sources import refuse_folder
-from gradcli.errors import UserError
+from gradcli.errors import UserError, nearest
 from gradcli.objectives import objective_named
 
 _TARGET_KINDS: Final[dict[str, TargetKind]] = {
@@ -360,10 +360,21 @@ class TextFile(DataSource):
 
 
 def _given(path: str | Path | None, key: str, example: str) -> Path:
-    """Return the path that a key must give."""
+    """Return the path that a key must give, of something that is there."""
     if not path:
         raise UserError(f"This data set needs {key}.", where=key, hint=f"{key}={example}")
-    return Path(path)
+    found = Path(path)
+    if not found.exists():
+        folder = found.parent
+        beside = [str(one) for one in folder.iterdir()] if folder.is_dir() else []
+        likely = nearest(str(found), sorted(beside))
+        raise UserError(
+            f"There is no {found}.",
+            where=key,
+            choices=likely,
+            hint=f"{key}={likely[0] if likely else example}",
+        )
+    return found
 
 
 def _refuse_second_val(request: DataRequest, has_val: bool, where: str | Path | None) -> None:

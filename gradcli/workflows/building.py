@@ -76,21 +76,24 @@ def obtain_data_of(
     data_dir = None if paths.data_dir is None else paths.absolute(paths.data_dir)
     dataset = obtain_data(data, data_dir, download)
     if "info" in run.state:  # else the process ended before it loaded any data
-        refuse_other_data(dataset, run.info.data.sha256, where=str(run.path / "config.yaml"))
+        refuse_other_data(dataset, run.info.data.sha256, data, where=str(run.path / "config.yaml"))
     return dataset
 
 
-def refuse_other_data(dataset: Dataset, sha256: str, *, where: str) -> None:
+def refuse_other_data(dataset: Dataset, sha256: str, data: DataConfig, *, where: str) -> None:
     """Refuse data that has changed since a run or a comparison began.
 
     Raises:
         UserError: if the fingerprint is not `sha256`.
     """
     if dataset.info.sha256 != sha256:
+        own = data.arguments.get("path") or data.folder
         raise UserError(
             f"The data set {dataset.info.name} has changed since then.",
             where=f"data in {where}",
-            hint="--data-dir DIR, with the original data",
+            hint=f"put the original data back at {own}"
+            if own
+            else "--data-dir DIR, with the original data",
         )
 
 

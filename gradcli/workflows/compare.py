@@ -276,7 +276,7 @@ def _check_data(
         plan.arms[0].config["data"], file=str(directory.path), allow_import=paths.allow_import
     )
     dataset = obtain_data(data, paths.data_dir, view.download)
-    refuse_other_data(dataset, plan.info.data.sha256, where=str(directory.path))
+    refuse_other_data(dataset, plan.info.data.sha256, data, where=str(directory.path))
     if dataset.info.identity != plan.info.data.identity:
         raise UserError(
             f"{dataset.info.file} has changed since the comparison began: its trials could not be "

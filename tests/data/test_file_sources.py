@@ -26,6 +26,17 @@ def rows_of(*splits):
     return sorted(tuple(row) for split in splits for row in split.inputs.flatten(1).tolist())
 
 
+# Files that are not there -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [NpzFile, TableFile, TextFile])
+def test_a_file_that_is_not_there_comes_with_those_like_it(tmp_path, source):
+    (tmp_path / "mine.npz").touch()
+    with pytest.raises(UserError, match="There is no .*mien.npz") as caught:
+        load(source(str(tmp_path / "mien.npz")))
+    assert caught.value.hint == f"data.path={tmp_path / 'mine.npz'}"
+
+
 # Arrays -------------------------------------------------------------------------------------------
 
 

@@ -178,3 +178,14 @@ def test_a_loss_of_log_probabilities_is_refused_with_a_model_that_returns_logits
     with pytest.raises(UserError, match="MLP returns logits") as caught:
         gc.train("data=npz", *words, runs_dir=tmp_path / "runs")
     assert caught.value.hint.startswith("data.loss=cross_entropy")
+
+
+def test_a_file_that_has_changed_is_to_be_put_back(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, x=RANDOM.normal(size=(48, 3)), y=np.arange(48) % 3)
+    words = ["data=npz", f"data.path={path}", *SMALL]
+    run = gc.train(*words, runs_dir=tmp_path / "runs")
+    np.savez(path, x=RANDOM.normal(size=(48, 3)), y=np.arange(48) % 3)
+    with pytest.raises(UserError, match="has changed since then") as caught:
+        gc.inspect_step(run.path, 1)
+    assert caught.value.hint == f"put the original data back at {path}"

@@ -13,9 +13,14 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from gradcli.errors import UserError, nearest
-from gradcli.runs.choosing.facts import Facts, Values
+from gradcli.runs.choosing.facts import Facts, Values, plain_key
 
 _CONDITION = re.compile(r"([\w.-]+)(!=|<=|>=|==|=|<|>)(.*)", re.DOTALL)
+#: A set of `runs compare`.
+SET: Final = "SET"
+#: Of the options that take keys alone.
+_EXAMPLES: Final = {"--sort": "test_acc", "--show": "lr,seed"}
+_TIME = re.compile(r"\d{4}(-\d\d(-\d\d([ T]\d\d(:\d\d)?)?)?)?")
 _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -32,7 +37,8 @@ class Condition:
     relation: str
     """`=`, `!=`, `<`, `<=`, `>` or `>=`."""
     values: tuple[str, ...]
-    """As typed. With `=` and `!=`, a pattern may stand for many: `name=a-*`."""
+    """As typed. With `=` and `!=`, a pattern may stand for many: `name=a-*`; none is nothing:
+    `tag=` holds for a run without tags."""
 
     def holds(self, facts: Facts) -> bool:
         """Whether a run fulfils it. A run that has no such key fulfils `!=` alone."""
@@ -47,6 +53,8 @@ class Condition:
                 return any(_in_order(value, self.relation, limit) for value in known)
 
     def _matches(self, known: Values) -> bool:
+        if not self.values:
+            return not known
         return any(_equals(value, typed) for value in known for typed in self.values)
 
 
@@ -70,7 +78,50 @@ def conditions(texts: Iterable[str], *, where: str = "--where") -> tuple[Conditi
 
 def is_condition(text: str) -> bool:
     """Whether a text states conditions, and is no name of a run."""
-    return bool(text.split()) and all(map(_CONDITION.fullmatch, text.split()))
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return False
+    return bool(words) and all(map(_CONDITION.fullmatch, words))
+
+
+def refuse_meaningless(wanted: Sequence[Condition], known: Sequence[Facts], *, where: str) -> None:
+    """Refuse conditions that no run could ever fulfil: an unknown key, or another kind of value.
+
+    Raises:
+        UserError: with what to type instead.
+    """
+    refuse_unknown_keys([one.key for one in wanted], known, where=where)
+    for one in wanted:
+        values = [value for facts in known for value in facts.of(one.key)]
+        if one.relation in _ORDER:
+            _refuse_order(one, values, where)
+
+
+def _refuse_order(wanted: Condition, values: Sequence[Any], where: str) -> None:
+    """Refuse `optimizer<5`, whose values have no order, and `seed>two`, which is no number."""
+    (limit,) = wanted.values
+    typed = f"{wanted.key}{wanted.relation}{limit}"
+    if plain_key(wanted.key) == "when":
+        if not _TIME.fullmatch(limit):
+            raise UserError(
+                f"'{typed}' compares a time with '{limit}'.",
+                where=where,
+                hint=_shown(where, f"{wanted.key}{wanted.relation}2026-01-31T09:30"),
+            )
+    elif values and not any(map(_is_number, values)):
+        likely = ",".join(dict.fromkeys(str(value) for value in values[:2]))
+        raise UserError(
+            f"'{typed}' asks for an order, but the values of {wanted.key} are no numbers.",
+            where=where,
+            hint=_shown(where, f"{wanted.key}={likely}"),
+        )
+    elif _number(limit) is None:
+        raise UserError(
+            f"'{typed}' compares a number with '{limit}'.",
+            where=where,
+            hint=_shown(where, f"{wanted.key}{wanted.relation}0.1"),
+        )
 
 
 def refuse_unknown_keys(keys: Sequence[str], known: Sequence[Facts], *, where: str) -> None:
@@ -88,15 +139,13 @@ def refuse_unknown_keys(keys: Sequence[str], known: Sequence[Facts], *, where: s
                     f"No run has a key '{key}'.",
                     where=where,
                     choices=likely,
-                    hint=f"{where} {likely[0]}{'=VALUE' if where == '--where' else ''}"
-                    if likely
-                    else _example("--where"),
+                    hint=_with_key(where, likely[0]) if likely else _example(where),
                 )
 
 
 def _condition(word: str, where: str) -> Condition:
     parts = _CONDITION.fullmatch(word)
-    if parts is None or not parts[3]:
+    if parts is None or (not parts[3] and parts[2] in _ORDER) or parts[3][:1] in tuple("=<>"):
         raise UserError(
             f"'{word}' is no condition.",
             where=where,
@@ -105,12 +154,30 @@ def _condition(word: str, where: str) -> Condition:
         )
     key, relation, text = parts.groups()
     relation = "=" if relation == "==" else relation
+    if plain_key(key) == "when":  # as the list shows a time, as far as it is typed
+        text = text.replace("T", " ") + ("*" if text and relation not in _ORDER else "")
     values = tuple(_separated(text)) if relation in ("=", "!=") else (text,)
     return Condition(key, relation, values)
 
 
+def _shown(where: str, condition: str) -> str:
+    """Return a condition as a shell takes it, at its option."""
+    quoted = shlex.quote(condition)
+    return quoted if where == SET else f"{where} {quoted}"
+
+
+def _with_key(where: str, key: str) -> str:
+    """Return what to type at an option, or as a set of `runs compare`, to name a key."""
+    if where == SET:
+        return f"{key}=VALUE"
+    return f"{where} {key}=VALUE" if where == "--where" else f"{where} {key}"
+
+
 def _example(where: str) -> str:
-    return f"{where} 'optimizer=adam,sgd status=finished test_acc>0.9'"
+    if where in _EXAMPLES:
+        return f"{where} {_EXAMPLES[where]}"
+    conditions = "'optimizer=adam,sgd status=finished test_acc>0.9'"
+    return conditions if where == SET else f"{where} {conditions}"
 
 
 def _separated(text: str) -> list[str]:
@@ -121,7 +188,8 @@ def _separated(text: str) -> list[str]:
 
 def _equals(value: Any, typed: str) -> bool:
     if isinstance(value, str):
-        return fnmatchcase(value.casefold(), typed.casefold())
+        value, typed = value.casefold(), typed.casefold()
+        return value == typed or fnmatchcase(value, typed)
     if isinstance(value, bool) or value is None:
         return json.dumps(value) == typed.casefold()
     if isinstance(value, int | float):
@@ -132,16 +200,19 @@ def _equals(value: Any, typed: str) -> bool:
 
 
 def _in_order(value: Any, relation: str, limit: str) -> bool:
-    if isinstance(value, str):  # a time, as the list shows it
-        return _ORDER[relation](value, limit)
+    if isinstance(value, str):  # a time
+        return _ORDER[relation](value[: len(limit)], limit)
     given = _number(limit)
-    if given is None or isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return _ORDER[relation](value, given)
+    return given is not None and _is_number(value) and _ORDER[relation](value, given)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(text: str) -> float | None:
+    """Return a number, also one typed as a percentage; None if it is none."""
     try:
-        return float(text)
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         return None

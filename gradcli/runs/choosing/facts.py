@@ -22,13 +22,12 @@ _SYNONYMS: Final = {
     "tags": "tag",
     "finding": "findings",
     "lr": "learning_rate",
-    "optimizer.lr": "learning_rate",
     "seconds": "seconds_total",
 }
 #: Values of the header that is kept in `run.json`.
 _OF_HEADER: Final = (
-    *("activation", "batch_size", "clip", "device", "learning_rate", "model_size", "schedule"),
-    *("threads", "total_steps"),
+    *("activation", "batch_size", "clip", "device", "model_size", "schedule", "threads"),
+    "total_steps",
 )
 _OF_STATE: Final = ("seconds_total", "seconds_train", "seconds_first_step", "host")
 
@@ -57,14 +56,17 @@ class Facts:
             values = (self.state.get("info", {}).get(key),)
         elif key in _OF_STATE:
             values = (self.state.get(key),)
-        else:  # whose null is a value, too
-            return (self._settings[key],) if key in self._settings else ()
+        elif key in self._settings:
+            return (self._settings[key],)  # whose null is a value, too
+        else:
+            values = tuple(_rates(self)) if key == "optimizer.lr" else ()
         return tuple(value for value in values if not _is_nothing(value))
 
     def keys(self) -> set[str]:
         """Return all keys that could be asked for."""
         scores = {f"{split}_{name}" for split in SPLITS for name in self._names_of_metric}
-        return {*_OWN, *_OF_HEADER, *_OF_STATE, *_SYNONYMS, *scores, *self._settings}
+        own = {*_OWN, *_OF_HEADER, *_OF_STATE, *_SYNONYMS, "optimizer.lr"}
+        return own | scores | set(self._settings)
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -106,6 +108,12 @@ def _result(facts: Facts, key: str) -> Iterable[Any]:
     return [number(facts.state.get("result", {}).get(key, "nan"))]
 
 
+def _rates(facts: Facts) -> Iterable[Any]:
+    """Yield the rate of each parameter group."""
+    groups = facts.state.get("parameter_groups") or [facts.state.get("info", {})]
+    return dict.fromkeys(number(one.get("learning_rate", "nan")) for one in groups)
+
+
 _OWN: Final[Mapping[str, Callable[[Facts], Iterable[Any]]]] = {
     "run": lambda facts: [facts.row.run],
     "kind": lambda facts: [facts.kind],
@@ -115,6 +123,7 @@ _OWN: Final[Mapping[str, Callable[[Facts], Iterable[Any]]]] = {
     "data": lambda facts: [facts.row.data],
     "model": lambda facts: [facts.row.model],
     "optimizer": lambda facts: facts.row.optimizer.split(", "),
+    "learning_rate": _rates,
     "epochs": lambda facts: [facts.row.epochs],
     "steps": lambda facts: [facts.state.get("progress", {}).get("steps")],
     "test": lambda facts: [facts.row.test_score],

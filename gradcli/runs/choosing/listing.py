@@ -10,7 +10,11 @@ from typing import Any
 
 from gradcli.errors import UserError
 from gradcli.records import RunRow
-from gradcli.runs.choosing.conditions import Condition, refuse_unknown_keys
+from gradcli.runs.choosing.conditions import (
+    Condition,
+    refuse_meaningless,
+    refuse_unknown_keys,
+)
 from gradcli.runs.choosing.facts import SPLITS, Facts, plain_key
 from gradcli.runs.choosing.finding import list_any
 from gradcli.runs.comparisons import ComparisonDirectory
@@ -56,7 +60,7 @@ def list_rows(
     """
     with no_garbage_collection():
         known, refused = facts_of(list_any(runs_dir))
-    refuse_unknown_keys([one.key for one in where], known, where="--where")
+    refuse_meaningless(where, known, where="--where")
     refuse_unknown_keys([order.key] if order else [], known, where="--sort")
     refuse_unknown_keys(shown, known, where="--show")
     chosen = [facts for facts in known if all(one.holds(facts) for one in where)]

@@ -74,6 +74,10 @@ def chosen(runs, *where, **options):
         ("compile=false init.bias=null", [SGD, ADAM]),
         ("steps>=40", [SGD, ADAM]),
         ("kind=comparison", [BOTH]),
+        ("tag= kind=run", [OLD, SGD]),
+        ("note!=", [ADAM]),
+        ("test_acc>85%", [ADAM]),
+        ("tag=good test<=90%", [ADAM]),
     ],
 )
 def test_conditions_choose_runs(runs, where, expected):
@@ -91,12 +95,53 @@ def test_all_conditions_must_hold(runs):
         ("OPTIMIZER=adam", "optimizer"),
         ("foo", "optimizer=adam"),
         ("lr<", "optimizer=adam"),
+        ("lr=>0.001", "optimizer=adam"),
+        ("lr>abc", "--where 'lr>0.1'"),
+        ("seed>two", "--where 'seed>0.1'"),
+        ("optimizer<5", "--where optimizer=sgd,adam"),
+        ("when>yesterday", "--where 'when>2026-01-31T09:30'"),
     ],
 )
 def test_what_is_no_condition_is_refused_with_what_to_type(runs, text, hint):
     with pytest.raises(UserError) as caught:
         chosen(runs, text)
     assert hint in caught.value.hint
+
+
+def test_a_time_counts_as_far_as_it_is_typed(make_run):
+    days = {ADAM: 1, SGD: 2, OLD: 3}
+    folders = [make_run(run, started=f"2026-01-{day:02}T12:30:00") for run, day in days.items()]
+    runs, day, time = folders[0].parent, "2026-01-02", "12:30"
+    assert chosen(runs, f"when={day}") == [SGD]
+    assert chosen(runs, f"when<{day}") == [ADAM]
+    assert chosen(runs, f"when<={day}") == chosen(runs, f"when<={day}T{time}") == [SGD, ADAM]
+    assert chosen(runs, f"'when>{day} {time}'") == chosen(runs, f"when>{day}") == [OLD]
+
+
+def test_a_name_is_itself_before_it_is_a_pattern(make_run):
+    folder = make_run(ADAM, **facts("brack-[1]", "adam", 1e-3, 0.9))
+    make_run(SGD, **facts("brack-1", "adam", 1e-3, 0.9))
+    assert ADAM in chosen(folder.parent, "name=brack-[1]")
+
+
+def test_the_rate_of_a_run_with_parameter_groups_is_that_of_each(make_run):
+    groups = [{"name": "head", "learning_rate": 0.1}, {"name": "rest", "learning_rate": 0.5}]
+    described = facts("grouped", "sgd", 0.1, 0.9, **{"optimizer.lr": 0.5})
+    folder = make_run(ADAM, parameter_groups=groups, **described)
+    rows, _ = list_rows(folder.parent, shown=["lr", "optimizer.lr"])
+    assert rows[0].further == {"lr": (0.1, 0.5), "optimizer.lr": (0.5,)}
+    assert chosen(folder.parent, "lr=0.5") == [ADAM]
+    assert chosen(folder.parent, "optimizer.lr=0.1") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [({"order": Order("tst")}, "--sort test"), ({"shown": ["tst"]}, "--show test")],
+)
+def test_an_unknown_key_comes_with_the_option_that_it_was_for(runs, options, hint):
+    with pytest.raises(UserError) as caught:
+        chosen(runs, **options)
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize("text", ["", "  ", "'a"])
@@ -107,7 +152,10 @@ def test_an_empty_or_unfinished_condition_is_refused(text):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a=1", True), ("a=1 b<2", True), ("a-*", False), ("a b=1", False), ("", False)],
+    [
+        *[("a=1", True), ("a=1 b<2", True), ("a-*", False), ("a b=1", False), ("", False)],
+        *[("note='two words'", True), ("note='unfinished", False)],
+    ],
 )
 def test_a_condition_is_told_from_a_name(text, expected):
     assert is_condition(text) is expected
