@@ -32,7 +32,7 @@ def rows_of(*splits):
 @pytest.mark.parametrize("source", [NpzFile, TableFile, TextFile])
 def test_a_file_that_is_not_there_comes_with_those_like_it(tmp_path, source):
     (tmp_path / "mine.npz").touch()
-    with pytest.raises(UserError, match="There is no .*mien.npz") as caught:
+    with pytest.raises(UserError, match=r"There is no .*mien\.npz") as caught:
         load(source(str(tmp_path / "mien.npz")))
     assert caught.value.hint == f"data.path={tmp_path / 'mine.npz'}"
 
