@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -51,6 +52,17 @@ class FoundRun:
         """The updates that it made."""
         steps: int = self.run.state.get("progress", {}).get("steps", 0) or len(self.run.steps)
         return steps
+
+    @property
+    def is_own_loop(self) -> bool:
+        """Whether it was trained by a loop of the user's own."""
+        return "info" in self.run.state and self.run.info.data.name == "own"
+
+    @property
+    def all_overrides(self) -> tuple[str, ...]:
+        """Those that began it, and those with which it was resumed."""
+        resumed = (part.get("overrides", ()) for part in self.run.state.get("parts", ()))
+        return tuple(dict.fromkeys(chain(self.run.overrides, *resumed)))
 
 
 @dataclass(frozen=True, slots=True)

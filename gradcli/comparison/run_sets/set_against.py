@@ -17,7 +17,7 @@ from gradcli.comparison.run_sets.incomparable import (
 )
 from gradcli.comparison.run_sets.members import FoundRun, FoundSet, Score, score_of
 from gradcli.comparison.run_sets.set_results import Member, RunSet, RunSetComparison
-from gradcli.comparison.run_sets.set_settings import differing_settings, shared_settings
+from gradcli.comparison.run_sets.set_settings import differing_settings, settings_of
 from gradcli.comparison.statistics.set_tests import Pairing, Scored, SetPair, compare_sets
 from gradcli.notation import numbers
 from gradcli.records import Metric
@@ -64,7 +64,7 @@ def compare_run_sets(
         pairing=pairing,
     )
     settings = {
-        one.name: shared_settings([run for run in runs if run.run.name not in out])
+        one.name: settings_of([run for run in runs if run.run.name not in out])
         for one, runs, out in zip(sets, kept, left_out, strict=True)
     }
     differing = differing_settings([*settings.values()])
@@ -77,8 +77,8 @@ def compare_run_sets(
             left_out=out_of[arm.name],
             score=arm.score,
             diverged=arm.diverged,
-            settings={key: settings[arm.name][0].get(key) for key in differing},
-            mixed=settings[arm.name][1],
+            settings={key: settings[arm.name].shared.get(key) for key in differing},
+            mixed=settings[arm.name].mixed,
         )
         for arm in ranked
     )
@@ -189,11 +189,7 @@ def _cautions(
             f"With {numbers.count(min(counts), 'run')}, only large differences can be told from "
             "luck, and intervals rest on the scores being normally distributed."
         )
-    own = [
-        one.name
-        for one in sets
-        if any("info" in run.run.state and run.run.info.data.name == "own" for run in one.runs)
-    ]
+    own = [one.name for one in sets if any(run.is_own_loop for run in one.runs)]
     if own:
         yield (
             f"{' and '.join(own)}: gradcli does not know which data and which seeds your own loop "
