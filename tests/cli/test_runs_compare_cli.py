@@ -212,7 +212,7 @@ def test_a_training_that_was_repeated_counts_once(tmp_path):
     found = package.compare_runs("a", "b", runs_dir=tmp_path)
     one = next(one for one in found.sets if one.name == "a")
     assert len(one.members) == 1
-    assert [reason.split()[0] for reason in one.left_out.values()] == ["repeats"]
+    assert [reason.split()[0] for reason in one.left_out.values()] == ["repeated"]
 
 
 def test_labels_are_kept_listed_and_changed(home, gradcli, monkeypatch):

@@ -10,6 +10,7 @@ import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,8 @@ from gradcli.runs.files import number
 
 Score = Literal["test", "val", "train_loss", "seconds_train"]
 _LAST_PART: Final = 10  # of the steps: their mean loss is the training loss of a run
+#: Of a run that counts, if it has a score.
+ENDED: Final = ("finished", "diverged")
 #: Settings that make no difference to a training, or only to which one it is.
 _NOT_COMPARED: Final = ("name", "seed", "monitor", "checkpoint", "recorders")
 
@@ -91,7 +94,7 @@ def find_set(word: str, runs_dir: Path) -> FoundSet:
         runs = _of_arm(word, runs_dir) or _named(word, runs_dir)
     if not runs:
         raise _no_run(word, runs_dir)
-    ordered = sorted(runs, key=lambda run: (run.name, str(run.path)))
+    ordered = sorted(runs, key=_begun)
     return FoundSet(word, tuple(_found(run) for run in ordered))
 
 
@@ -183,6 +186,10 @@ def _comparison(name: str, runs_dir: Path) -> ComparisonDirectory | None:
     if name == "latest":
         return found[0] if found else None
     return next((one for one in found if name == one.name), None)
+
+
+def _begun(run: Run) -> tuple[datetime, str]:
+    return datetime.fromisoformat(run.state["started"]).astimezone(), str(run.path)
 
 
 def _found(run: Run) -> FoundRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from gradcli.comparison.run_sets.incomparable import (
@@ -15,16 +15,20 @@ from gradcli.comparison.run_sets.incomparable import (
     refuse_unpaired,
     without_score,
 )
-from gradcli.comparison.run_sets.members import FoundRun, FoundSet, Score, score_of
+from gradcli.comparison.run_sets.members import ENDED, FoundRun, FoundSet, Score, score_of
+from gradcli.comparison.run_sets.set_cautions import cautions, has_trained, why_compared_by
 from gradcli.comparison.run_sets.set_results import Member, RunSet, RunSetComparison
 from gradcli.comparison.run_sets.set_settings import differing_settings, settings_of
 from gradcli.comparison.statistics.set_tests import Pairing, Scored, SetPair, compare_sets
-from gradcli.notation import numbers
-from gradcli.records import Metric
+from gradcli.records import Metric, Status
 
-_FEWEST: Final = 5
-#: More differing settings than this are counted instead of named.
-_MOST_NAMED: Final = 6
+#: Why a run does not count.
+_NOT_ENDED: Final[dict[Status, str]] = {
+    "running": "still running",
+    "interrupted": "interrupted before its end",
+    "failed": "failed before its end",
+    "lost": "lost: its process is gone and left no result",
+}
 
 
 def compare_run_sets(
@@ -35,7 +39,7 @@ def compare_run_sets(
     Args:
         sets: two or more.
         by: what they are compared by; None is the first of the test score, the validation score and
-            the training loss that a run of each set has.
+            the train loss that a run of each set has whose runs did not all diverge.
         pairing: whether by the seeds that two sets share (`seed`), as independent runs (`none`), or
             by seeds where both sets have the same (`auto`).
 
@@ -46,7 +50,10 @@ def compare_run_sets(
     refuse_too_few(sets)
     refuse_overlap(sets)
     kept, left_out = zip(*(_without_repetitions(one) for one in sets), strict=True)
-    by = by or _first_known(sets, kept)
+    reasons: list[str] = []
+    if by is None:
+        by = _first_known(kept)
+        reasons += why_compared_by(by, sets, kept)
     metric = metric_of(sets, by)
     refuse_other_data(sets, by)
     members = {}
@@ -89,7 +96,7 @@ def compare_run_sets(
         sets=results,
         pairs=pairs,
         differing=differing,
-        cautions=tuple(_cautions(results, sets, differing)),
+        cautions=(*reasons, *cautions(results, pairs, sets, differing, metric.direction)),
         next_commands=_next_commands(results, pairs, sets),
     )
 
@@ -97,20 +104,20 @@ def compare_run_sets(
 # What is compared -------------------------------------------------------------------------
 
 
-def _first_known(sets: Sequence[FoundSet], kept: Sequence[Sequence[FoundRun]]) -> Score:
-    """Return the first score that a run of each set has."""
+def _first_known(kept: Sequence[Sequence[FoundRun]]) -> Score:
+    """Return the first score that each set has of whose runs not all diverged."""
+    trained = [runs for runs in kept if has_trained(runs)]
     for by in ("test", "val"):
-        if all(any(math.isfinite(score_of(run, by)) for run in runs) for runs in kept):
+        if all(any(math.isfinite(score_of(run, by)) for run in runs) for runs in trained):
             return by
-    if all(any(run.run.status == "diverged" for run in runs) for runs in kept):
-        return "test"
     return "train_loss"
 
 
 def _without_repetitions(one: FoundSet) -> tuple[list[FoundRun], dict[str, str]]:
     """Return the runs that may count, and why the others do not.
 
-    A training that was run again with the same seed and settings is no second sample.
+    A training that was run again with the same seed and settings is no second sample: the newest
+    counts.
     """
     kept: list[FoundRun] = []
     out: dict[str, str] = {}
@@ -118,10 +125,10 @@ def _without_repetitions(one: FoundSet) -> tuple[list[FoundRun], dict[str, str]]
     for found in reversed(one.runs):  # of two equal ones, the newer
         run = found.run
         same = json.dumps([found.seed, found.settings], sort_keys=True, default=str)
-        if run.status not in ("finished", "diverged"):
-            out[run.name] = run.status
+        if run.status not in ENDED:
+            out[run.name] = _NOT_ENDED[run.status]
         elif found.seed is not None and same in seen:
-            out[run.name] = f"repeats {seen[same]}"
+            out[run.name] = f"repeated by {seen[same]}, which counts instead"
         else:
             kept.append(found)
             seen[same] = run.name
@@ -151,50 +158,7 @@ def _resolution(kept: Sequence[Sequence[FoundRun]], metric: Metric, by: Score) -
     return 1 / scored if metric.is_accuracy and scored else 0.0
 
 
-# What to bear in mind ---------------------------------------------------------------------
-
-
-def _cautions(
-    results: Sequence[RunSet], sets: Sequence[FoundSet], differing: Sequence[str]
-) -> Iterable[str]:
-    unknown = sum(not run.settings for one in sets for run in one.runs)
-    if unknown:
-        yield (
-            f"{numbers.count(unknown, 'run')} of an older gradcli recorded no settings and no seed "
-            "here: `gradcli runs diff` says in what two runs differ."
-        )
-    elif not differing and not any(one.mixed for one in results):
-        yield "The sets differ in no recorded setting: a difference is that of code, or of chance."
-    for one in results:
-        if one.mixed:
-            named = ", ".join(one.mixed[:_MOST_NAMED])
-            more = (
-                f" and {len(one.mixed) - _MOST_NAMED} more" if len(one.mixed) > _MOST_NAMED else ""
-            )
-            yield (
-                f"The runs of {one.name} differ in {named}{more}, too: their spread is not that of "
-                "seeds alone."
-            )
-        if one.diverged:
-            rest = "" if one.score.count == 0 else " Its mean is that of the others."
-            yield (
-                f"{one.diverged} of {numbers.count(len(one.members), 'run')} of {one.name} "
-                f"diverged.{rest}"
-            )
-        if one.score.count == 1:
-            yield f"{one.name} has a single run: there is no interval and no test."
-    counts = [one.score.count for one in results if one.score.count > 1]
-    if counts and min(counts) < _FEWEST:
-        yield (
-            f"With {numbers.count(min(counts), 'run')}, only large differences can be told from "
-            "luck, and intervals rest on the scores being normally distributed."
-        )
-    own = [one.name for one in sets if any(run.is_own_loop for run in one.runs)]
-    if own:
-        yield (
-            f"{' and '.join(own)}: gradcli does not know which data and which seeds your own loop "
-            "used. That they are the same for all is up to you."
-        )
+# What to type now -------------------------------------------------------------------------
 
 
 def _next_commands(
