@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -15,11 +14,12 @@ from gradcli.comparison.run_sets.incomparable import (
     refuse_unpaired,
     without_score,
 )
+from gradcli.comparison.run_sets.larger_sets import Asked, next_commands
 from gradcli.comparison.run_sets.members import ENDED, FoundRun, FoundSet, Score, score_of
 from gradcli.comparison.run_sets.set_cautions import cautions, has_trained, why_compared_by
 from gradcli.comparison.run_sets.set_results import Member, RunSet, RunSetComparison
 from gradcli.comparison.run_sets.set_settings import differing_settings, settings_of
-from gradcli.comparison.statistics.set_tests import Pairing, Scored, SetPair, compare_sets
+from gradcli.comparison.statistics.set_tests import Pairing, Scored, compare_sets
 from gradcli.records import Metric, Status
 
 #: Why a run does not count.
@@ -51,6 +51,7 @@ def compare_run_sets(
     refuse_overlap(sets)
     kept, left_out = zip(*(_without_repetitions(one) for one in sets), strict=True)
     reasons: list[str] = []
+    asked = Asked(by, pairing)
     if by is None:
         by = _first_known(kept)
         reasons += why_compared_by(by, sets, kept)
@@ -97,7 +98,7 @@ def compare_run_sets(
         pairs=pairs,
         differing=differing,
         cautions=(*reasons, *cautions(results, pairs, sets, differing, metric.direction)),
-        next_commands=_next_commands(results, pairs, sets),
+        next_commands=next_commands(results, pairs, sets, asked),
     )
 
 
@@ -121,10 +122,10 @@ def _without_repetitions(one: FoundSet) -> tuple[list[FoundRun], dict[str, str]]
     """
     kept: list[FoundRun] = []
     out: dict[str, str] = {}
-    seen: dict[str, str] = {}
+    seen: dict[tuple[int | None, str], str] = {}
     for found in reversed(one.runs):  # of two equal ones, the newer
         run = found.run
-        same = json.dumps([found.seed, found.settings], sort_keys=True, default=str)
+        same = (found.seed, found.training)
         if run.status not in ENDED:
             out[run.name] = _NOT_ENDED[run.status]
         elif found.seed is not None and same in seen:
@@ -156,53 +157,3 @@ def _resolution(kept: Sequence[Sequence[FoundRun]], metric: Metric, by: Score) -
     infos = [run.run.info for runs in kept for run in runs if "info" in run.run.state]
     scored = max((one.data.test if by == "test" else one.data.val for one in infos), default=0)
     return 1 / scored if metric.is_accuracy and scored else 0.0
-
-
-# What to type now -------------------------------------------------------------------------
-
-
-def _next_commands(
-    results: Sequence[RunSet], pairs: Sequence[SetPair], sets: Sequence[FoundSet]
-) -> tuple[tuple[str, ...], ...]:
-    """Return what to type now: another seed of each set that needs one, or how two runs differ."""
-    first, second = results[0], results[1]
-    found = {one.name: one for one in sets}
-    commands = []
-    closest = next(
-        (one for one in pairs if {one.result.a, one.result.b} == {first.name, second.name}), None
-    )
-    if closest is not None and closest.result.verdict == "tie":
-        known = {member.seed for one in (first, second) for member in one.members}
-        seed = max((one for one in known if one is not None), default=None)
-        for one in (first, second):
-            words = None if seed is None else _words_with_seed(found[one.name].runs[-1], seed + 1)
-            if words is not None and not one.mixed:
-                commands.append(("gradcli", "train", *words))
-    a, b = first.members[0], second.members[0]
-    shared = {one.seed: one for one in second.members}
-    for member in first.members:
-        if member.seed is not None and member.seed in shared:
-            a, b = member, shared[member.seed]
-            break
-    commands.append(("gradcli", "runs", "diff", a.path, b.path))
-    return tuple(commands)
-
-
-def _words_with_seed(found: FoundRun, seed: int) -> list[str] | None:
-    """Return the words that train as a run did, with another seed; None if they are not recorded.
-
-    A name that ends with the run's seed ends with the other one, and tags are given again, so that
-    the new run is in the same set.
-    """
-    run = found.run
-    if not run.has_overrides:
-        return None
-    words = []
-    for word in run.overrides:
-        key, _, value = word.partition("=")
-        if key == "name":
-            words.append(f"name={value.removesuffix(str(found.seed))}{seed}")
-        elif key.lstrip("+") != "seed":
-            words.append(word)
-    tags = [part for tag in run.labels.tags for part in ("--tag", tag)]
-    return [*run.paths.arguments(beside=words), *tags, *words, f"seed={seed}"]

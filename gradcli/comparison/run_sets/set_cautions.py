@@ -62,6 +62,7 @@ def cautions(
 ) -> Iterator[str]:
     """Return the reasons that the runs, the settings and the scores of sets give."""
     yield from _of_settings(results, sets, differing)
+    yield from _of_choice(sets)
     yield from _of_scores(results, pairs)
     yield from _of_shared_seeds(results, pairs, direction)
     own = [one.name for one in sets if any(run.is_own_loop for run in one.runs)]
@@ -109,6 +110,20 @@ def _no_difference(results: Sequence[RunSet]) -> str:
         "The sets differ in no recorded setting but the seed: a difference is that of seeds, of "
         "code, or of the machine."
     )
+
+
+def _of_choice(sets: Sequence[FoundSet]) -> Iterator[str]:
+    """Name sets of runs that were chosen by what became of them: that is no fair sample."""
+    for one in sets:
+        if one.passed_over:
+            said = " ".join(one.result_conditions)
+            diverged = sum(run.status == "diverged" for run in one.passed_over)
+            of_them = f", {diverged} of them diverged" if diverged else ""
+            yield (
+                f"'{one.name}' chooses runs by what became of them: {said} leaves out "
+                f"{numbers.count(len(one.passed_over), 'run')}{of_them}. Its mean and its verdicts "
+                "are those of the choice, not of the settings."
+            )
 
 
 def _of_scores(results: Sequence[RunSet], pairs: Sequence[SetPair]) -> Iterator[str]:
