@@ -114,6 +114,7 @@ def test_loops_of_ones_own_are_compared_by_what_they_were_told(home, compare):
 
 def test_the_training_loss_is_the_mean_over_the_last_tenth_of_the_steps(home, compare):
     found = compare("hot", "sgd-*", "--by", "train_loss")
+    assert found["metric"]["name"] == "train loss, last tenth of steps"
     for one in found["sets"]:
         for run in one["runs"]:
             loss = np.asarray(load_run(run["path"]).steps.loss, dtype=np.float64)
