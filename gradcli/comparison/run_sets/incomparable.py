@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gradcli.comparison.run_sets.members import BY, FoundRun, FoundSet, Score
+from gradcli.comparison.run_sets.members import BY, ENDED, FoundRun, FoundSet, Score
 from gradcli.comparison.run_sets.set_results import Member
 from gradcli.errors import UserError
 from gradcli.records import Metric
 
 #: What is compared of runs whatever they are scored by.
 _OF_LOOPS: Final = {
-    "train_loss": Metric("training loss", "minimize"),
+    "train_loss": Metric("train loss, last tenth of steps", "minimize"),
     "seconds_train": Metric("seconds of training", "minimize"),
 }
 
@@ -110,12 +110,21 @@ def refuse_unpaired(sets: Sequence[FoundSet], members: Mapping[str, tuple[Member
 
 
 def without_score(one: FoundSet, out: Mapping[str, str], by: Score) -> UserError:
-    """Return the error that no run of a set counts, with the reasons."""
+    """Return the error that no run of a set counts, with the reasons.
+
+    What it would have been compared by does not matter if none of its runs has ended.
+    """
     reasons = "; ".join(f"{run}: {reason}" for run, reason in list(out.items())[:3])
-    ended_early = [run.run.path for run in one.runs if run.run.status in ("interrupted", "lost")]
+    has_ended = any(run.run.status in ENDED for run in one.runs)
+    resumable = [
+        run.run.path
+        for run in one.runs
+        if run.run.status in ("interrupted", "lost") and run.run.has_overrides
+    ]
+    problem = f"can be compared by {by}" if has_ended else "has ended"
     hint = f"--by {' or '.join(key for key in BY if key != by)}"
-    if ended_early:
-        hint = f"gradcli train --resume {ended_early[0]}"
-    return UserError(
-        f"No run of '{one.name}' can be compared by {by}. {reasons}.", where="SET", hint=hint
-    )
+    if resumable:
+        hint = f"gradcli train --resume {resumable[0]}"
+    elif not has_ended:
+        hint = f"gradcli runs show {one.runs[0].run.path}"
+    return UserError(f"No run of '{one.name}' {problem}. {reasons}.", where="SET", hint=hint)

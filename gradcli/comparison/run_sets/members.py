@@ -1,33 +1,26 @@
-"""The runs that a word names, and what each scored.
-
-A word is a pattern of names (`a-*`), conditions (`optimizer=adam lr<0.01`), a run's directory, or
-an arm of a comparison (`COMPARISON:adam`).
-"""
+"""The runs of a set, and what each scored."""
 
 from __future__ import annotations
 
+import json
 import math
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from gradcli.comparison.statistics import DIVERGED
-from gradcli.comparison.trial_store import TrialStore
-from gradcli.errors import UserError, nearest
 from gradcli.records import Metric
-from gradcli.runs import ComparisonDirectory, Run, conditions, list_any, list_runs, load_run
-from gradcli.runs.choosing.conditions import is_condition, refuse_unknown_keys
-from gradcli.runs.choosing.listing import facts_of
-from gradcli.runs.comparisons import is_comparison
+from gradcli.runs import Run
 from gradcli.runs.files import number
 
 Score = Literal["test", "val", "train_loss", "seconds_train"]
 _LAST_PART: Final = 10  # of the steps: their mean loss is the training loss of a run
+#: Of a run that counts, if it has a score.
+ENDED: Final = ("finished", "diverged")
 #: Settings that make no difference to a training, or only to which one it is.
 _NOT_COMPARED: Final = ("name", "seed", "monitor", "checkpoint", "recorders")
 
@@ -52,6 +45,22 @@ class FoundRun:
         steps: int = self.run.state.get("progress", {}).get("steps", 0) or len(self.run.steps)
         return steps
 
+    @property
+    def is_own_loop(self) -> bool:
+        """Whether it was trained by a loop of the user's own."""
+        return "info" in self.run.state and self.run.info.data.name == "own"
+
+    @property
+    def training(self) -> str:
+        """What it trained, apart from the seed, as text: that of equal trainings is equal."""
+        return json.dumps(self.settings, sort_keys=True, default=str)
+
+    @property
+    def all_overrides(self) -> tuple[str, ...]:
+        """Those that began it, and those with which it was resumed."""
+        resumed = (part.get("overrides", ()) for part in self.run.state.get("parts", ()))
+        return tuple(dict.fromkeys(chain(self.run.overrides, *resumed)))
+
 
 @dataclass(frozen=True, slots=True)
 class FoundSet:
@@ -59,28 +68,22 @@ class FoundSet:
 
     name: str
     runs: tuple[FoundRun, ...]
+    runs_dir: Path
+    """Where it was looked for."""
+    result_conditions: tuple[str, ...] = ()
+    """Its conditions on what the runs became, such as `test_acc>0.9`."""
+    passed_over: tuple[Run, ...] = ()
+    """The runs that ended and are left out by these conditions alone."""
 
 
-def find_set(word: str, runs_dir: Path) -> FoundSet:
-    """Return the runs that a word names.
-
-    Raises:
-        UserError: if it names none, or a comparison without an arm.
-    """
-    if not word.strip():
-        raise UserError(
-            "The set has no name.", where="SET", hint="gradcli runs compare 'a-*' 'b-*'"
-        )
-    if is_condition(word):
-        runs = _fulfilling(word, runs_dir)
-    elif Path(word).is_dir() and not is_comparison(Path(word)):
-        runs = [load_run(word)]
-    else:
-        runs = _of_arm(word, runs_dir) or _named(word, runs_dir)
-    if not runs:
-        raise _no_run(word, runs_dir)
-    ordered = sorted(runs, key=lambda run: (run.name, str(run.path)))
-    return FoundSet(word, tuple(_found(run) for run in ordered))
+def found_run(run: Run) -> FoundRun:
+    """Return a run as one of a set."""
+    stored = run.state.get("settings", {})
+    settings = {
+        key: value for key, value in stored.items() if key.partition(".")[0] not in _NOT_COMPARED
+    }
+    seed = stored.get("seed", run.state.get("seed"))
+    return FoundRun(run, seed if isinstance(seed, int) else None, settings)
 
 
 def score_of(found: FoundRun, by: Score) -> float:
@@ -112,85 +115,3 @@ BY: Final[Mapping[Score, Callable[[Run], float]]] = {
     "train_loss": _train_loss,
     "seconds_train": _seconds,
 }
-
-
-def _fulfilling(word: str, runs_dir: Path) -> list[Run]:
-    known, _ = facts_of(list_runs(runs_dir))
-    wanted = conditions([word], where="SET")
-    refuse_unknown_keys([one.key for one in wanted], known, where="SET")
-    return [
-        load_run(runs_dir / facts.row.run)
-        for facts in known
-        if all(one.holds(facts) for one in wanted)
-    ]
-
-
-def _named(word: str, runs_dir: Path) -> list[Run]:
-    """Return the runs whose name, or the name of whose directory, fits a pattern."""
-    pattern = word if any(sign in word for sign in "*?[") else f"*{word}*"
-    known, _ = facts_of(list_runs(runs_dir))
-    exact = [one for one in known if word in (one.row.run, one.row.name)]
-    fitting = exact or [
-        one
-        for one in known
-        if fnmatchcase(one.row.name, pattern) or fnmatchcase(one.row.run, pattern)
-    ]
-    return [load_run(runs_dir / one.row.run) for one in fitting]
-
-
-def _of_arm(word: str, runs_dir: Path) -> list[Run]:
-    """Return the measuring trials of an arm of a comparison; none if the word names no comparison.
-
-    Raises:
-        UserError: if the comparison has no such arm, or none is named.
-    """
-    name, colon, arm = word.partition(":")
-    comparison = _comparison(name, runs_dir)
-    if comparison is None:
-        return []
-    store = TrialStore(comparison.opened())
-    arms = {state.arm.name: state for state in store.states()}
-    if arm not in arms:
-        problem = f"{comparison.name} has no arm '{arm}'" if colon else f"{name} is a comparison"
-        raise UserError(
-            f"{problem}. A set is one of its arms.",
-            where="SET",
-            choices=[f"{name}:{one}" for one in nearest(arm, arms) or arms],
-            hint=shlex.join(
-                ["gradcli", "runs", "compare", *(f"{name}:{one}" for one in [*arms][:2])]
-            ),
-        )
-    trials = (comparison.trial(trial.id) for trial in arms[arm].measuring)
-    return [run for run in trials if run is not None]
-
-
-def _comparison(name: str, runs_dir: Path) -> ComparisonDirectory | None:
-    if is_comparison(Path(name)):
-        return ComparisonDirectory(Path(name))
-    found = [one for one in list_any(runs_dir) if isinstance(one, ComparisonDirectory)]
-    if name == "latest":
-        return found[0] if found else None
-    return next((one for one in found if name == one.name), None)
-
-
-def _found(run: Run) -> FoundRun:
-    stored = run.state.get("settings", {})
-    settings = {
-        key: value for key, value in stored.items() if key.partition(".")[0] not in _NOT_COMPARED
-    }
-    seed = stored.get("seed", run.state.get("seed"))
-    return FoundRun(run, seed if isinstance(seed, int) else None, settings)
-
-
-def _no_run(word: str, runs_dir: Path) -> UserError:
-    rows = [run.row() for run in list_runs(runs_dir) if run.is_readable]
-    if not rows:
-        return UserError(f"There are no runs in {runs_dir}.", where="SET", hint="gradcli train")
-    names: Iterable[str] = dict.fromkeys(row.name or row.run for row in rows)
-    listed: Sequence[str] = [*names]
-    return UserError(
-        f"No run in {runs_dir} is meant by '{word}'.",
-        where="SET",
-        choices=nearest(word, listed) or listed[:5],
-        hint="gradcli runs list",
-    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from gradcli.comparison.run_sets.incomparable import (
@@ -15,16 +14,21 @@ from gradcli.comparison.run_sets.incomparable import (
     refuse_unpaired,
     without_score,
 )
-from gradcli.comparison.run_sets.members import FoundRun, FoundSet, Score, score_of
+from gradcli.comparison.run_sets.larger_sets import Asked, next_commands
+from gradcli.comparison.run_sets.members import ENDED, FoundRun, FoundSet, Score, score_of
+from gradcli.comparison.run_sets.set_cautions import cautions, has_trained, why_compared_by
 from gradcli.comparison.run_sets.set_results import Member, RunSet, RunSetComparison
-from gradcli.comparison.run_sets.set_settings import differing_settings, shared_settings
-from gradcli.comparison.statistics.set_tests import Pairing, Scored, SetPair, compare_sets
-from gradcli.notation import numbers
-from gradcli.records import Metric
+from gradcli.comparison.run_sets.set_settings import differing_settings, settings_of
+from gradcli.comparison.statistics.set_tests import Pairing, Scored, compare_sets
+from gradcli.records import Metric, Status
 
-_FEWEST: Final = 5
-#: More differing settings than this are counted instead of named.
-_MOST_NAMED: Final = 6
+#: Why a run does not count.
+_NOT_ENDED: Final[dict[Status, str]] = {
+    "running": "still running",
+    "interrupted": "interrupted before its end",
+    "failed": "failed before its end",
+    "lost": "lost: its process is gone and left no result",
+}
 
 
 def compare_run_sets(
@@ -35,7 +39,7 @@ def compare_run_sets(
     Args:
         sets: two or more.
         by: what they are compared by; None is the first of the test score, the validation score and
-            the training loss that a run of each set has.
+            the train loss that a run of each set has whose runs did not all diverge.
         pairing: whether by the seeds that two sets share (`seed`), as independent runs (`none`), or
             by seeds where both sets have the same (`auto`).
 
@@ -46,7 +50,11 @@ def compare_run_sets(
     refuse_too_few(sets)
     refuse_overlap(sets)
     kept, left_out = zip(*(_without_repetitions(one) for one in sets), strict=True)
-    by = by or _first_known(sets, kept)
+    reasons: list[str] = []
+    asked = Asked(by, pairing)
+    if by is None:
+        by = _first_known(kept)
+        reasons += why_compared_by(by, sets, kept)
     metric = metric_of(sets, by)
     refuse_other_data(sets, by)
     members = {}
@@ -64,7 +72,7 @@ def compare_run_sets(
         pairing=pairing,
     )
     settings = {
-        one.name: shared_settings([run for run in runs if run.run.name not in out])
+        one.name: settings_of([run for run in runs if run.run.name not in out])
         for one, runs, out in zip(sets, kept, left_out, strict=True)
     }
     differing = differing_settings([*settings.values()])
@@ -77,8 +85,8 @@ def compare_run_sets(
             left_out=out_of[arm.name],
             score=arm.score,
             diverged=arm.diverged,
-            settings={key: settings[arm.name][0].get(key) for key in differing},
-            mixed=settings[arm.name][1],
+            settings={key: settings[arm.name].shared.get(key) for key in differing},
+            mixed=settings[arm.name].mixed,
         )
         for arm in ranked
     )
@@ -89,39 +97,39 @@ def compare_run_sets(
         sets=results,
         pairs=pairs,
         differing=differing,
-        cautions=tuple(_cautions(results, sets, differing)),
-        next_commands=_next_commands(results, pairs, sets),
+        cautions=(*reasons, *cautions(results, pairs, sets, differing, metric.direction)),
+        next_commands=next_commands(results, pairs, sets, asked),
     )
 
 
 # What is compared -------------------------------------------------------------------------
 
 
-def _first_known(sets: Sequence[FoundSet], kept: Sequence[Sequence[FoundRun]]) -> Score:
-    """Return the first score that a run of each set has."""
+def _first_known(kept: Sequence[Sequence[FoundRun]]) -> Score:
+    """Return the first score that each set has of whose runs not all diverged."""
+    trained = [runs for runs in kept if has_trained(runs)]
     for by in ("test", "val"):
-        if all(any(math.isfinite(score_of(run, by)) for run in runs) for runs in kept):
+        if all(any(math.isfinite(score_of(run, by)) for run in runs) for runs in trained):
             return by
-    if all(any(run.run.status == "diverged" for run in runs) for runs in kept):
-        return "test"
     return "train_loss"
 
 
 def _without_repetitions(one: FoundSet) -> tuple[list[FoundRun], dict[str, str]]:
     """Return the runs that may count, and why the others do not.
 
-    A training that was run again with the same seed and settings is no second sample.
+    A training that was run again with the same seed and settings is no second sample: the newest
+    counts.
     """
     kept: list[FoundRun] = []
     out: dict[str, str] = {}
-    seen: dict[str, str] = {}
+    seen: dict[tuple[int | None, str], str] = {}
     for found in reversed(one.runs):  # of two equal ones, the newer
         run = found.run
-        same = json.dumps([found.seed, found.settings], sort_keys=True, default=str)
-        if run.status not in ("finished", "diverged"):
-            out[run.name] = run.status
+        same = (found.seed, found.training)
+        if run.status not in ENDED:
+            out[run.name] = _NOT_ENDED[run.status]
         elif found.seed is not None and same in seen:
-            out[run.name] = f"repeats {seen[same]}"
+            out[run.name] = f"repeated by {seen[same]}, which counts instead"
         else:
             kept.append(found)
             seen[same] = run.name
@@ -149,100 +157,3 @@ def _resolution(kept: Sequence[Sequence[FoundRun]], metric: Metric, by: Score) -
     infos = [run.run.info for runs in kept for run in runs if "info" in run.run.state]
     scored = max((one.data.test if by == "test" else one.data.val for one in infos), default=0)
     return 1 / scored if metric.is_accuracy and scored else 0.0
-
-
-# What to bear in mind ---------------------------------------------------------------------
-
-
-def _cautions(
-    results: Sequence[RunSet], sets: Sequence[FoundSet], differing: Sequence[str]
-) -> Iterable[str]:
-    unknown = sum(not run.settings for one in sets for run in one.runs)
-    if unknown:
-        yield (
-            f"{numbers.count(unknown, 'run')} of an older gradcli recorded no settings and no seed "
-            "here: `gradcli runs diff` says in what two runs differ."
-        )
-    elif not differing and not any(one.mixed for one in results):
-        yield "The sets differ in no recorded setting: a difference is that of code, or of chance."
-    for one in results:
-        if one.mixed:
-            named = ", ".join(one.mixed[:_MOST_NAMED])
-            more = (
-                f" and {len(one.mixed) - _MOST_NAMED} more" if len(one.mixed) > _MOST_NAMED else ""
-            )
-            yield (
-                f"The runs of {one.name} differ in {named}{more}, too: their spread is not that of "
-                "seeds alone."
-            )
-        if one.diverged:
-            rest = "" if one.score.count == 0 else " Its mean is that of the others."
-            yield (
-                f"{one.diverged} of {numbers.count(len(one.members), 'run')} of {one.name} "
-                f"diverged.{rest}"
-            )
-        if one.score.count == 1:
-            yield f"{one.name} has a single run: there is no interval and no test."
-    counts = [one.score.count for one in results if one.score.count > 1]
-    if counts and min(counts) < _FEWEST:
-        yield (
-            f"With {numbers.count(min(counts), 'run')}, only large differences can be told from "
-            "luck, and intervals rest on the scores being normally distributed."
-        )
-    own = [
-        one.name
-        for one in sets
-        if any("info" in run.run.state and run.run.info.data.name == "own" for run in one.runs)
-    ]
-    if own:
-        yield (
-            f"{' and '.join(own)}: gradcli does not know which data and which seeds your own loop "
-            "used. That they are the same for all is up to you."
-        )
-
-
-def _next_commands(
-    results: Sequence[RunSet], pairs: Sequence[SetPair], sets: Sequence[FoundSet]
-) -> tuple[tuple[str, ...], ...]:
-    """Return what to type now: another seed of each set that needs one, or how two runs differ."""
-    first, second = results[0], results[1]
-    found = {one.name: one for one in sets}
-    commands = []
-    closest = next(
-        (one for one in pairs if {one.result.a, one.result.b} == {first.name, second.name}), None
-    )
-    if closest is not None and closest.result.verdict == "tie":
-        known = {member.seed for one in (first, second) for member in one.members}
-        seed = max((one for one in known if one is not None), default=None)
-        for one in (first, second):
-            words = None if seed is None else _words_with_seed(found[one.name].runs[-1], seed + 1)
-            if words is not None and not one.mixed:
-                commands.append(("gradcli", "train", *words))
-    a, b = first.members[0], second.members[0]
-    shared = {one.seed: one for one in second.members}
-    for member in first.members:
-        if member.seed is not None and member.seed in shared:
-            a, b = member, shared[member.seed]
-            break
-    commands.append(("gradcli", "runs", "diff", a.path, b.path))
-    return tuple(commands)
-
-
-def _words_with_seed(found: FoundRun, seed: int) -> list[str] | None:
-    """Return the words that train as a run did, with another seed; None if they are not recorded.
-
-    A name that ends with the run's seed ends with the other one, and tags are given again, so that
-    the new run is in the same set.
-    """
-    run = found.run
-    if not run.has_overrides:
-        return None
-    words = []
-    for word in run.overrides:
-        key, _, value = word.partition("=")
-        if key == "name":
-            words.append(f"name={value.removesuffix(str(found.seed))}{seed}")
-        elif key.lstrip("+") != "seed":
-            words.append(word)
-    tags = [part for tag in run.labels.tags for part in ("--tag", tag)]
-    return [*run.paths.arguments(beside=words), *tags, *words, f"seed={seed}"]

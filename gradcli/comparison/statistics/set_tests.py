@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class SetPair:
     is_paired: bool
     runs: tuple[int, int]
     """With a score, of each set."""
+    compared: tuple[int, int]
+    """With a score or diverged, of each set; of a paired one, at the seeds that both have."""
+    diverged: tuple[int, int]
+    """Of those that were compared."""
 
 
 def compare_sets(
@@ -86,10 +90,10 @@ def compare_sets(
         _test(a.name, b.name, sets, direction, resolution, pairing)
         for a, b in itertools.combinations(ranked, 2)
     ]
-    results = verdicts_on([test for test, _, _ in made])
+    results = verdicts_on([test for test, _ in made])
     pairs = [
-        SetPair(result, paired, runs)
-        for result, (_, paired, runs) in zip(results, made, strict=True)
+        SetPair(result, basis.is_paired, basis.runs, basis.compared, basis.diverged)
+        for result, (_, basis) in zip(results, made, strict=True)
     ]
     return ranked, tuple(pairs)
 
@@ -159,6 +163,15 @@ def _once_each(seeds: Sequence[int | None]) -> bool:
     return None not in seeds and max(Counter(seeds).values(), default=0) == 1
 
 
+class _Basis(NamedTuple):
+    """What a pair was compared by, as in `SetPair`."""
+
+    is_paired: bool
+    runs: tuple[int, int]
+    compared: tuple[int, int]
+    diverged: tuple[int, int]
+
+
 def _test(
     a: str,
     b: str,
@@ -166,8 +179,8 @@ def _test(
     direction: Direction,
     resolution: float,
     pairing: Pairing,
-) -> tuple[PairTest, bool, tuple[int, int]]:
-    """Test whether two sets are equal, and say whether seed by seed, and with how many runs."""
+) -> tuple[PairTest, _Basis]:
+    """Test whether two sets are equal, and say by which runs."""
     ours, theirs = sets[a], sets[b]
     paired = pairing == "seed" or (pairing == "auto" and are_paired(ours, theirs))
     if paired:
@@ -208,7 +221,8 @@ def _test(
         ahead = "b" if diverged[0].all() else "a"
         p = _chance_of_parting(len(a_scores), len(b_scores))
     test = PairTest(a, b, differences, variance, 0, ahead, p, evidence, min(map(len, diverged)))
-    return test, paired, runs
+    of_each = int(diverged[0].sum()), int(diverged[1].sum())
+    return test, _Basis(paired, runs, (len(a_scores), len(b_scores)), of_each)
 
 
 def _variance(scores: NDArray[np.float64], least_std: float) -> float:

@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.comparison.run_sets import RunSet, RunSetComparison
-from gradcli.comparison.statistics.set_tests import SetPair
 from gradcli.notation import numbers
-from gradcli.views.compare.verdict_sentences import interval, p_value, verdict
+from gradcli.views.compare.verdict_sentences import interval
 from gradcli.views.labelled import Labelled, whole_lines
+from gradcli.views.runs.set_verdicts import pair_grounds, pair_verdict
 from gradcli.views.table import (
     STRONG,
     TITLE,
@@ -60,34 +60,6 @@ def score_name(comparison: RunSetComparison) -> str:
     """Return what is compared, in words."""
     by, metric = comparison.by, comparison.metric
     return f"{by} {metric.name}" if by in ("test", "val") else metric.name
-
-
-def grounds(pair: SetPair) -> str:
-    """Say what a verdict on two sets is based on."""
-    result = pair.result
-    if result.evidence == "divergence":
-        return f"All runs of one diverged, and none of the other ({p_value(result)})."
-    if math.isnan(result.difference):
-        return "No seed is in both." if pair.is_paired else "One has no score but divergence."
-    apart = f"{numbers.score(abs(result.difference))} apart"
-    if result.evidence == "none":
-        return f"{apart}, but too few runs for a test."
-    sign = -1 if result.difference < 0 else 1
-    ends = sorted(sign * end for end in result.holm_interval)
-    how = (
-        f"seed by seed, {numbers.count(result.seeds, 'seed')}"
-        if pair.is_paired
-        else f"as independent runs, {pair.runs[0]} and {pair.runs[1]}"
-    )
-    said = f"{apart} ({interval((ends[0], ends[1]))}, {p_value(result)}; {how})."
-    if result.verdict != "tie":
-        return said
-    unit = "seed" if pair.is_paired else "run"
-    needed = result.seeds_needed
-    if needed is None:
-        return f"{said} No affordable number of {unit}s would separate them."
-    of_each = "" if pair.is_paired else " of each"
-    return f"{said} About {numbers.count(needed, unit)}{of_each} would separate them."
 
 
 def left_out(sets: Sequence[RunSet]) -> list[str]:
@@ -152,7 +124,7 @@ def _verdicts(comparison: RunSetComparison) -> Iterator[RenderableType]:
     shown += [one for one in pairs if one.result.verdict == "tie"][: MOST_PAIRS - len(shown)]
     for place, pair in enumerate(shown):
         style = STRONG if pair.result.verdict != "tie" else ""
-        said = Text.assemble((verdict(pair.result), style), f": {grounds(pair)}")
+        said = Text.assemble((pair_verdict(pair), style), f": {pair_grounds(pair)}")
         yield Labelled("" if place else "verdict", said)
     if len(shown) < len(pairs):
         yield Labelled("", Text(f"{numbers.count(len(pairs) - len(shown), 'more pair')} tied."))
