@@ -102,6 +102,16 @@ def test_arms_of_a_comparison_have_the_verdict_of_its_seeds(home, compare):
     assert pair["p_adjusted"] == pytest.approx(stats.ttest_rel(*by_seed).pvalue)
 
 
+def test_a_comparison_is_found_by_a_part_of_its_name_and_asks_for_an_arm(home, compare, gradcli):
+    found = compare("both:sgd", "both:adam")
+    assert [len(one["runs"]) for one in found["sets"]] == [3, 3]
+    answer = gradcli("runs", "compare", "both", "sgd-*")
+    assert answer.code == 2
+    assert "A set is one of its arms." in answer.message
+    (name,) = (path.name for path in home.iterdir() if "-both-" in path.name)
+    assert f"gradcli runs compare {name}:sgd {name}:adam" in answer.message
+
+
 def test_loops_of_ones_own_are_compared_by_what_they_were_told(home, compare):
     found = compare("tag=hot", "tag=cold")
     (pair,) = found["pairs"]
