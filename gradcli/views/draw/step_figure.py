@@ -60,12 +60,13 @@ def _draw_image(axes: Axes, example: StepExample) -> None:
         axes.imshow(image, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
-    is_odd = example.suspicion.kind != "not-sure"
+    is_odd = example.suspicion.is_bad
     for spine in axes.spines.values():
         spine.set(color=VERMILION if is_odd else GREY, linewidth=2.0 if is_odd else 0.8)
     axes.set_title("\n".join(_lines(example)), fontsize="small")
-    if is_odd:
-        axes.set_xlabel(KIND_WORDS[example.suspicion.kind], fontsize="small", color=VERMILION)
+    if example.suspicion.kind != "not-sure":
+        color = VERMILION if is_odd else "black"
+        axes.set_xlabel(KIND_WORDS[example.suspicion.kind], fontsize="small", color=color)
 
 
 def _lines(example: StepExample) -> list[str]:
@@ -102,7 +103,7 @@ def _draw_bars(axes: Axes, inspection: StepInspection) -> None:
     """Draw the gradient norms of the first examples as bars, with what the examples are."""
     shown = inspection.shown
     norms = [one.grad_norm if math.isfinite(one.grad_norm) else 0.0 for one in shown]
-    is_odd = [one.suspicion.kind != "not-sure" for one in shown]
+    is_odd = [one.suspicion.is_bad for one in shown]
     axes.barh(range(len(shown)), norms, color=[VERMILION if odd else BLUE for odd in is_odd])
     axes.set_yticks(range(len(shown)), [_number(one) for one in shown], fontsize="small")
     axes.invert_yaxis()
@@ -132,7 +133,7 @@ def _draw_norms(axes: Axes, inspection: StepInspection) -> None:
     finite = np.where(np.isfinite(norms), norms, np.nan)
     axes.plot(ranks[shown:], finite[shown:], ".", color=GREY, label="the others")
     axes.plot(ranks[:shown], finite[:shown], "o", color=BLUE, label="shown above")
-    odd = [one.suspicion.kind != "not-sure" for one in inspection.shown]
+    odd = [one.suspicion.is_bad for one in inspection.shown]
     if any(odd):
         axes.plot(ranks[:shown][odd], finite[:shown][odd], "o", color=VERMILION, label="may be bad")
     log_scale(axes, finite[np.isfinite(finite)])

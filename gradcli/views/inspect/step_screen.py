@@ -32,7 +32,7 @@ from gradcli.views.table import (
 from gradcli.views.words import Text
 
 _WIDEST_CONTENT, _WIDEST_NAME, _WIDEST_FILE = 44, 14, 28
-_KIND_STYLES = {"not-sure": TITLE}
+_KIND_STYLES = {"not-sure": TITLE, "hard": ""}
 _STANDING_STYLES = {"spike": "bold red", "high": "bold yellow", "usual": "bold green"}
 
 
