@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,11 @@ from gradcli.records import Doubles, Floats, Integers
 
 #: How many of the nearest inputs are asked for their labels.
 NEAREST = 10
+#: How far an input is from a class is the mean distance to so many of it, its nearest.
+_OF_A_CLASS = 3
+#: How far an input is from the data is how near this share of the others is: a few other bad ones
+#: that look the same are then no company.
+_COMPANY = 0.05
 #: Of how many examples it is measured what is usual, at most and at least.
 _SAMPLE, _FEWEST = 200, 20
 #: Tukey's fence for what is far out, in interquartile ranges above the third quartile (Exploratory
@@ -26,14 +31,6 @@ def far_out(values: Doubles) -> float:
         return float("nan")
     first, third = np.percentile(values, (25, 75))
     return float(third + _FAR_OUT * (third - first)) if third > first else float("nan")
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The nearest other inputs of an example, the nearest first."""
-
-    distances: Doubles
-    labels: Integers | None
 
 
 class KnownExamples:
@@ -70,38 +67,72 @@ class KnownExamples:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def sample(self) -> Floats:
-        """Return the inputs of some examples, (at most 200, values)."""
-        return self._inputs[_some(np.arange(len(self)))] * self._scale
-
-    def nearest(self, values: Floats, number: int) -> Nearest:
-        """Return the nearest inputs of some values, example `number` itself left out."""
-        distances = self._distances(values[None] / self._scale, np.array([number]))[0]
-        count = min(NEAREST, max(0, len(self) - 1))
-        first = np.argpartition(distances, count)[:count] if count else np.array([], int)
-        first = first[np.argsort(distances[first], kind="stable")]
-        return Nearest(distances[first], None if self.labels is None else self.labels[first])
-
-    @cached_property
-    def nearest_distances(self) -> Doubles:
-        """The distance from some examples to their nearest other, (at most 200,)."""
-        found = self._of_sample(_some(np.arange(len(self))))
-        return np.asarray(found.min(axis=1, initial=np.inf))
-
-    def without_own(self, label: int) -> tuple[float, int]:
-        """Return which share of some examples has no nearest one of its own label, and of how many.
+    def nearest_labels(self, values: Floats, number: int) -> Integers | None:
+        """Return the labels of the ten nearest inputs; None if there are not so many, or none.
 
         Args:
-            label: that of the examples; at most 200 of them are asked.
+            values: of an input, (values,).
+            number: its example, which is left out.
         """
-        if self.labels is None:
-            return float("nan"), 0
-        asked = _some(np.flatnonzero(self.labels == label))
-        if len(asked) < _FEWEST:
-            return float("nan"), len(asked)
-        first = np.argpartition(self._of_sample(asked), NEAREST, axis=1)[:, :NEAREST]
-        have_none = (self.labels[first] != label).all(axis=1)
-        return float(have_none.mean()), len(asked)
+        if self.labels is None or len(self) <= NEAREST:
+            return None
+        return np.asarray(self.labels[_nearest(self._to_all(values, number))])
+
+    def distance(self, values: Floats, number: int) -> float:
+        """Return how near a twentieth of the other inputs is to some values; NaN without any."""
+        return float(self._company(self._to_all(values, number)[None])[0])
+
+    @cached_property
+    def distances(self) -> Doubles:
+        """The same of some examples, (at most 200,)."""
+        return self._company(self._of_sample(_some(np.arange(len(self)))))
+
+    def _company(self, distances: Doubles) -> Doubles:
+        if len(self) < 2:
+            return np.full(len(distances), np.nan)
+        place = math.ceil(_COMPANY * (len(self) - 1)) - 1
+        return np.asarray(np.partition(distances, place, axis=1)[:, place])
+
+    def without_own(self, label: int) -> float:
+        """Return which share of at most 200 examples with a label has no nearest one of the same.
+
+        NaN if there are fewer than 20.
+        """
+        asked = self._labelled(label)
+        if self.labels is None or not len(asked):
+            return math.nan
+        found = self.labels[_nearest(self._of_sample(asked))]
+        return float((found != label).all(axis=1).mean())
+
+    def times_as_far(self, values: Floats, number: int, label: int, other: int) -> float:
+        """Return how many times as far an input is from those of a label as from those of another.
+
+        NaN if there are fewer than three of either.
+        """
+        return float(self._ratios(self._to_all(values, number)[None], label, other)[0])
+
+    def usual_times_as_far(self, label: int, other: int) -> Doubles:
+        """Return the same of at most 200 examples labelled `other`; of fewer than 20, none."""
+        return self._ratios(self._of_sample(self._labelled(other)), label, other)
+
+    def _labelled(self, label: int) -> NDArray[np.intp]:
+        found = _some(np.flatnonzero(self.labels == label))
+        return found if len(found) >= _FEWEST else found[:0]
+
+    def _ratios(self, distances: Doubles, label: int, other: int) -> Doubles:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._from_class(distances, label) / self._from_class(distances, other)
+
+    def _from_class(self, distances: Doubles, label: int) -> Doubles:
+        assert self.labels is not None
+        of_class = distances[:, self.labels == label]
+        if of_class.shape[1] <= _OF_A_CLASS:
+            return np.full(len(distances), np.nan)
+        nearest = np.partition(of_class, _OF_A_CLASS - 1, axis=1)[:, :_OF_A_CLASS]
+        return np.asarray(nearest.mean(axis=1))
+
+    def _to_all(self, values: Floats, number: int) -> Doubles:
+        return np.asarray(self._distances(values[None] / self._scale, np.array([number]))[0])
 
     def _of_sample(self, places: NDArray[np.intp]) -> Doubles:
         return self._distances(self._inputs[places], self.numbers[places])
@@ -133,6 +164,11 @@ def roughness(images: Floats) -> Doubles:
         # One of one row or one column has neighbours in one direction only.
         directions = sum(one.size > 0 for one in differences)
         return np.asarray(both / (2 * directions * spread), dtype=np.float64)
+
+
+def _nearest(distances: Doubles) -> NDArray[np.intp]:
+    """Return the places of the ten smallest of more distances, (..., 10)."""
+    return np.asarray(np.argpartition(distances, NEAREST, axis=-1)[..., :NEAREST])
 
 
 def _some(places: NDArray[np.intp]) -> NDArray[np.intp]:

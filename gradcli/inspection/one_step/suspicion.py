@@ -17,7 +17,6 @@ import numpy as np
 from gradcli.inspection.one_step.known_examples import (
     NEAREST,
     KnownExamples,
-    Nearest,
     far_out,
     roughness,
 )
@@ -46,8 +45,10 @@ _FEWEST_VALUES = 16
 _HUGE = 5.0
 #: Of n independent pixels the roughness is 1 with a deviation of at most 1 / sqrt(n).
 _DEVIATIONS = 3.0
-#: Neighbours speak against a label if at most this share of others with it has none of its own.
+#: Neighbours speak against a label if at most this share of others with it has none of its own,
 _WITHOUT_OWN = 0.1
+#: and if it is as far from the label as all but this share of those that they speak for.
+_ATYPICAL = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +124,23 @@ class Suspicions:
         values = self._batch.inputs[place]
         if bad := int((~np.isfinite(values)).sum()):
             return Suspicion("not-finite", f"{numbers.count(bad, 'input value')} not finite")
-        found = self._saturated(place) or self._constant(values) or self._huge(place)
-        if found := found or self._noise(values):
-            return found
-        if (known := self._batch.known) is None or not len(known):
-            return NOT_SURE
-        assert self._batch.originals is not None
-        assert self._batch.numbers is not None
-        original, number = self._batch.originals[place], int(self._batch.numbers[place])
-        near = known.nearest(original, number)
-        return self._unlike(original, number, near) or self._label(place, near) or NOT_SURE
+        found = (
+            self._constant(place)
+            or self._huge(place)
+            or self._noise(values)
+            or self._inverted(place)
+            or self._saturated(place)
+            or self._unlike(place)
+            or self._label(place)
+        )
+        return found or NOT_SURE
+
+    def _original(self, place: int) -> tuple[KnownExamples, Floats, int] | None:
+        """Return what an example is compared with, and what it is there; None if with nothing."""
+        batch = self._batch
+        if batch.known is None or batch.originals is None or batch.numbers is None:
+            return None
+        return batch.known, batch.originals[place], int(batch.numbers[place])
 
     def _saturated(self, place: int) -> Suspicion | None:
         assert self._batch.inputs is not None
@@ -145,10 +153,14 @@ class Suspicions:
             f"median example {numbers.share(usual)}",
         )
 
-    def _constant(self, values: Floats) -> Suspicion | None:
+    def _constant(self, place: int) -> Suspicion | None:
+        assert self._batch.inputs is not None
+        values = self._batch.inputs[place]
         low, high = float(values.min()), float(values.max())
         if low != high or len(values) < _FEWEST_VALUES or not self._usual_range > 0:
             return None
+        if low == self._greatest and (saturated := self._saturated(place)):
+            return saturated
         return Suspicion("constant", f"all of its {numbers.count(len(values))} values are {low:g}")
 
     def _huge(self, place: int) -> Suspicion | None:
@@ -184,61 +196,80 @@ class Suspicions:
             f"the median example {usual:.2f} times",
         )
 
-    def _unlike(self, values: Floats, number: int, near: Nearest) -> Suspicion | None:
-        """Judge how far its nearest other is, and whether its negative is among the others."""
-        known = self._batch.known
-        assert known is not None
-        distances = known.nearest_distances
-        fence = far_out(distances)
-        if not len(near.distances) or not near.distances[0] > fence:
+    def _inverted(self, place: int) -> Suspicion | None:
+        """Find an image that is far from the others, and whose negative is not."""
+        if self._batch.image_shape is None or (original := self._original(place)) is None:
             return None
-        usual = float(np.median(distances))
-        if self._batch.image_shape is not None:
-            both = np.float32(self._lowest + self._greatest)
-            negative = known.nearest(both - values, number).distances[0]
-            if negative <= fence:
-                return Suspicion(
-                    "inverted",
-                    f"its negative is {numbers.norm(negative / usual)} times as far from its "
-                    "nearest other as the median example, it itself "
-                    f"{numbers.norm(near.distances[0] / usual)} times",
-                )
+        known, values, number = original
+        fence, distance = far_out(known.distances), known.distance(values, number)
+        negative = known.distance(np.float32(self._lowest + self._greatest) - values, number)
+        if not negative <= fence < distance:
+            return None
+        usual = float(np.median(known.distances))
         return Suspicion(
-            "unlike",
-            f"its nearest other is {numbers.norm(near.distances[0] / usual)} times as far as that "
-            "of the median example",
+            "inverted",
+            f"it is {numbers.norm(distance / usual)} times as far from the training data as the "
+            f"median example, its negative {numbers.norm(negative / usual)} times",
         )
 
-    def _label(self, place: int, near: Nearest) -> Suspicion | None:
-        """Ask two witnesses about the label: the model, and the nearest other inputs."""
-        labels, probabilities, known = (
-            self._batch.labels,
-            self._batch.probabilities,
-            self._batch.known,
-        )
-        if labels is None or probabilities is None or near.labels is None:
+    def _unlike(self, place: int) -> Suspicion | None:
+        if (original := self._original(place)) is None:
             return None
-        assert known is not None
+        known, values, number = original
+        distance = known.distance(values, number)
+        if not distance > far_out(known.distances):
+            return None
+        usual = distance / float(np.median(known.distances))
+        return Suspicion(
+            "unlike",
+            f"it is {numbers.norm(usual)} times as far from the training data as the median "
+            "example",
+        )
+
+    def _label(self, place: int) -> Suspicion | None:
+        """Ask two witnesses about the label: the model, and the nearest other inputs."""
+        labels, probabilities = self._batch.labels, self._batch.probabilities
+        original = self._original(place)
+        if labels is None or probabilities is None or original is None:
+            return None
+        known, values, number = original
+        if (near := known.nearest_labels(values, number)) is None:
+            return None
         label, predicted = int(labels[place]), int(np.argmax(probabilities[place]))
         probability = float(probabilities[place, predicted])
-        if predicted == label or not np.isfinite(probability) or len(near.labels) < NEAREST:
+        if predicted == label or not np.isfinite(probability):
             return None
         name, other = self._batch.name(label), self._batch.name(predicted)
         given = f"the model gives {other} {numbers.share(probability)}"
-        own, others = int((near.labels == label).sum()), int((near.labels == predicted).sum())
+        own, others = int((near == label).sum()), int((near == predicted).sum())
         if own > NEAREST / 2:
             return Suspicion(
                 "hard",
                 f"{given}, but {own} of its {NEAREST} nearest others are labelled {name}, too",
             )
-        without, asked = known.without_own(label)
-        own_probabilities = np.delete(probabilities[np.arange(len(labels)), labels], place)
-        is_confident = len(own_probabilities) and probability >= own_probabilities.mean()
-        if own or others <= NEAREST / 2 or not is_confident or not without <= _WITHOUT_OWN:
+        if own or others <= NEAREST / 2 or not self._is_confident(place, probability):
+            return None
+        far = known.times_as_far(values, number, label, predicted)
+        usual = known.usual_times_as_far(label, predicted)
+        if not len(usual) or not far >= np.quantile(usual, _ATYPICAL):
+            return None
+        if not known.without_own(label) <= _WITHOUT_OWN:
             return None
         return Suspicion(
             "mislabelled",
             f"{given}, and {others} of its {NEAREST} nearest others are labelled {other}, none "
-            f"{name}; of {numbers.count(asked)} examples labelled {name}, "
-            f"{numbers.share(without)} have none",
+            f"{name}; those labelled {name} are {numbers.norm(far)} times as far away (of a median "
+            f"{other} {numbers.norm(float(np.median(usual)))} times)",
         )
+
+    def _is_confident(self, place: int, probability: float) -> bool:
+        """Whether a probability is at least the mean that the others' labels have.
+
+        That is how confident learning tells a doubt (Northcutt et al. 2021, arXiv 1911.00068,
+        section 3.1), with one mean for all classes: a batch has few examples of each.
+        """
+        labels, probabilities = self._batch.labels, self._batch.probabilities
+        assert labels is not None
+        assert probabilities is not None
+        of_labels = np.delete(probabilities[np.arange(len(labels)), labels], place)
+        return len(of_labels) > 0 and probability >= of_labels.mean()
