@@ -245,7 +245,7 @@ class Suspicions:
         if own > NEAREST / 2:
             return Suspicion(
                 "hard",
-                f"{given}, but {own} of its {NEAREST} nearest others are labelled {name}, too",
+                f"{given}, but {_of_nearest(own)} are labelled {name}, too",
             )
         if own or others <= NEAREST / 2 or not self._is_confident(place, probability):
             return None
@@ -257,8 +257,8 @@ class Suspicions:
             return None
         return Suspicion(
             "mislabelled",
-            f"{given}, and {others} of its {NEAREST} nearest others are labelled {other}, none "
-            f"{name}; those labelled {name} are {numbers.norm(far)} times as far away (of a median "
+            f"{given}, and {_of_nearest(others)} are labelled {other}, none {name}; those "
+            f"labelled {name} are {numbers.norm(far)} times as far away (of a median "
             f"{other} {numbers.norm(float(np.median(usual)))} times)",
         )
 
@@ -273,3 +273,7 @@ class Suspicions:
         assert probabilities is not None
         of_labels = np.delete(probabilities[np.arange(len(labels)), labels], place)
         return len(of_labels) > 0 and probability >= of_labels.mean()
+
+
+def _of_nearest(count: int) -> str:
+    return f"{'all' if count == NEAREST else f'{count} of'} its {NEAREST} nearest others"

@@ -28,12 +28,15 @@ def plot_step(path: Path, inspection: StepInspection) -> Path:
     Above, the first examples of the ranking; below, the gradient norms of all, the largest first.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = inspection.shown
     has_pictures = shown[0].picture is not None
     rows = -(-len(shown) // _COLUMNS) if has_pictures else 1
     above = 2.6 * rows if has_pictures else 0.6 + 0.42 * len(shown)
-    figure = Figure(figsize=(10, above + 3.1), layout="constrained")
+    # Without room between rows the word below an image touches the numbers above the next.
+    layout = ConstrainedLayoutEngine(hspace=0.06)
+    figure = Figure(figsize=(10, above + 3.1), layout=layout)
     figure.suptitle(
         f"Step {numbers.count(inspection.step)} of {inspection.run}\n"
         f"{verdict_sentence(inspection)}",
@@ -136,6 +139,7 @@ def _draw_norms(axes: Axes, inspection: StepInspection) -> None:
     odd = [one.suspicion.is_bad for one in inspection.shown]
     if any(odd):
         axes.plot(ranks[:shown][odd], finite[:shown][odd], "o", color=VERMILION, label="may be bad")
+    axes.set_xlim(0, len(norms) + 1)
     log_scale(axes, finite[np.isfinite(finite)])
     axes.set_xlabel(f"the {numbers.count(len(norms), 'example')} of the batch, by gradient norm")
     axes.set_ylabel("gradient norm")
