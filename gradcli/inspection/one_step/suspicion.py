@@ -257,9 +257,9 @@ class Suspicions:
             return None
         return Suspicion(
             "mislabelled",
-            f"{given}, and {_of_nearest(others)} are labelled {other}, none {name}; those "
-            f"labelled {name} are {numbers.norm(far)} times as far away (of a median "
-            f"{other} {numbers.norm(float(np.median(usual)))} times)",
+            f"{given}, and {_of_nearest(others)} are labelled {other}, none {name}; those labelled "
+            f"{name} are {numbers.norm(far)} times as far away, as from the median example "
+            f"labelled {other} {numbers.norm(float(np.median(usual)))} times",
         )
 
     def _is_confident(self, place: int, probability: float) -> bool:
@@ -276,4 +276,4 @@ class Suspicions:
 
 
 def _of_nearest(count: int) -> str:
-    return f"{'all' if count == NEAREST else f'{count} of'} its {NEAREST} nearest others"
+    return f"{'all of' if count == NEAREST else f'{count} of'} its {NEAREST} nearest others"

@@ -32,7 +32,7 @@ _IN_SENTENCE: dict[Kind, str] = {
     "inverted": "looks inverted",
     "unlike": "is unlike all others",
     "mislabelled": "may be mislabelled",
-    "hard": "is hard for the model, and probably sound",
+    "hard": "is hard for the model",
     "not-sure": "shows nothing that tells why",
 }
 _OF_SEVERAL = {"has ": "have ", "is ": "are ", "looks ": "look ", "shows ": "show "}
