@@ -1,6 +1,6 @@
 """How often `inspect-gradients RUN --step N` is right about what a bad example looks like.
 
-    python benchmarks/suspicion.py [--seeds 100 101 102] [--models logreg mlp cnn]
+    python benchmarks/suspicion.py [--seeds 100 101 102 103] [--models logreg mlp cnn]
 
 Bad examples are planted in the bundled digits: in one data set none, in three 1, 3 or 5% wrong
 labels, in one 0.7% of each kind of bad image next to 2% wrong labels. Each model trains for four
@@ -147,7 +147,7 @@ def table(tally: Tally) -> list[str]:
 def main() -> int:
     """Measure, print, and return 1 if a word is wrong too often."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[100, 101, 102])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[100, 101, 102, 103])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
