@@ -28,12 +28,15 @@ def plot_step(path: Path, inspection: StepInspection) -> Path:
     Above, the first examples of the ranking; below, the gradient norms of all, the largest first.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = inspection.shown
     has_pictures = shown[0].picture is not None
     rows = -(-len(shown) // _COLUMNS) if has_pictures else 1
     above = 2.6 * rows if has_pictures else 0.6 + 0.42 * len(shown)
-    figure = Figure(figsize=(10, above + 3.1), layout="constrained")
+    # Without room between rows the word below an image touches the numbers above the next.
+    layout = ConstrainedLayoutEngine(hspace=0.06)
+    figure = Figure(figsize=(10, above + 3.1), layout=layout)
     figure.suptitle(
         f"Step {numbers.count(inspection.step)} of {inspection.run}\n"
         f"{verdict_sentence(inspection)}",
@@ -60,12 +63,13 @@ def _draw_image(axes: Axes, example: StepExample) -> None:
         axes.imshow(image, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
-    is_odd = example.suspicion.kind != "not-sure"
+    is_odd = example.suspicion.is_bad
     for spine in axes.spines.values():
         spine.set(color=VERMILION if is_odd else GREY, linewidth=2.0 if is_odd else 0.8)
     axes.set_title("\n".join(_lines(example)), fontsize="small")
-    if is_odd:
-        axes.set_xlabel(KIND_WORDS[example.suspicion.kind], fontsize="small", color=VERMILION)
+    if example.suspicion.kind != "not-sure":
+        color = VERMILION if is_odd else "black"
+        axes.set_xlabel(KIND_WORDS[example.suspicion.kind], fontsize="small", color=color)
 
 
 def _lines(example: StepExample) -> list[str]:
@@ -102,7 +106,7 @@ def _draw_bars(axes: Axes, inspection: StepInspection) -> None:
     """Draw the gradient norms of the first examples as bars, with what the examples are."""
     shown = inspection.shown
     norms = [one.grad_norm if math.isfinite(one.grad_norm) else 0.0 for one in shown]
-    is_odd = [one.suspicion.kind != "not-sure" for one in shown]
+    is_odd = [one.suspicion.is_bad for one in shown]
     axes.barh(range(len(shown)), norms, color=[VERMILION if odd else BLUE for odd in is_odd])
     axes.set_yticks(range(len(shown)), [_number(one) for one in shown], fontsize="small")
     axes.invert_yaxis()
@@ -132,9 +136,10 @@ def _draw_norms(axes: Axes, inspection: StepInspection) -> None:
     finite = np.where(np.isfinite(norms), norms, np.nan)
     axes.plot(ranks[shown:], finite[shown:], ".", color=GREY, label="the others")
     axes.plot(ranks[:shown], finite[:shown], "o", color=BLUE, label="shown above")
-    odd = [one.suspicion.kind != "not-sure" for one in inspection.shown]
+    odd = [one.suspicion.is_bad for one in inspection.shown]
     if any(odd):
         axes.plot(ranks[:shown][odd], finite[:shown][odd], "o", color=VERMILION, label="may be bad")
+    axes.set_xlim(0, len(norms) + 1)
     log_scale(axes, finite[np.isfinite(finite)])
     axes.set_xlabel(f"the {numbers.count(len(norms), 'example')} of the batch, by gradient norm")
     axes.set_ylabel("gradient norm")

@@ -32,7 +32,7 @@ from gradcli.views.table import (
 from gradcli.views.words import Text
 
 _WIDEST_CONTENT, _WIDEST_NAME, _WIDEST_FILE = 44, 14, 28
-_KIND_STYLES = {"not-sure": TITLE}
+_KIND_STYLES = {"not-sure": TITLE, "hard": ""}
 _STANDING_STYLES = {"spike": "bold red", "high": "bold yellow", "usual": "bold green"}
 
 
@@ -160,7 +160,10 @@ def _columns(one: StepInspection) -> list[Column]:
 
 def _share(value: float) -> str:
     """Write a share, which is negative if an example pulls against the batch."""
-    return numbers.ABSENT if math.isnan(value) else f"{value:.1%}"
+    if math.isnan(value):
+        return numbers.ABSENT
+    # Added to a negative zero, zero takes its sign away.
+    return f"{round(value, 3) + 0.0:.1%}"
 
 
 def _probability(value: float) -> str:

@@ -14,18 +14,28 @@ from gradcli.notation import numbers
 KIND_WORDS: dict[Kind, str] = {
     "not-finite": "not finite",
     "saturated": "saturated",
+    "constant": "constant",
     "huge": "huge input",
+    "noise": "noise",
+    "inverted": "inverted",
+    "unlike": "unlike others",
     "mislabelled": "mislabelled?",
+    "hard": "hard for it",
     "not-sure": "not sure",
 }
 _IN_SENTENCE: dict[Kind, str] = {
     "not-finite": "has values that are not finite",
     "saturated": "is saturated",
+    "constant": "has a single value throughout",
     "huge": "has a huge input",
+    "noise": "looks like noise",
+    "inverted": "looks inverted",
+    "unlike": "is unlike all others",
     "mislabelled": "may be mislabelled",
+    "hard": "is hard for the model",
     "not-sure": "shows nothing that tells why",
 }
-_OF_SEVERAL = {"has ": "have ", "is ": "are ", "shows ": "show "}
+_OF_SEVERAL = {"has ": "have ", "is ": "are ", "looks ": "look ", "shows ": "show "}
 
 
 def standing_sentence(step: int, found: Neighbours) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gradcli.data import AugmentedBatches, Dataset, Split
+from gradcli.inspection.one_step.known_examples import KnownExamples
 from gradcli.inspection.one_step.suspicion import BatchValues
 from gradcli.records import Floats
 from gradcli.workflows.one_step.step_replay import ReplayedStep
@@ -17,6 +18,8 @@ from gradcli.workflows.one_step.step_replay import ReplayedStep
 #: The columns of a row that are shown, and the tokens of a text.
 _MOST_COLUMNS, _MOST_TOKENS = 3, 48
 _GREATEST_BYTE = 255.0
+#: Of a large data set, the batch is compared with so many examples and numbers (128 MB).
+_MOST_EXAMPLES, _MOST_NUMBERS = 10_000, 32_000_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class ShownBatch:
     dataset: Dataset
     probabilities: Floats | None
     """(n, classes); None if the model predicts no classes."""
+    examples: Tensor
+    """Which of the training split they are, (n,); empty of a stream."""
 
     @property
     def kind(self) -> str:
@@ -57,14 +62,50 @@ class ShownBatch:
 
     def values(self) -> BatchValues:
         """Return what examples are judged by."""
-        targets = self.targets
-        of_classes = self.probabilities is not None and targets.dim() == 1
-        return BatchValues(
-            inputs=self.raw.flatten(1).float().numpy() if self._has_sizes else None,
+        said = BatchValues(
+            inputs=None,
             greatest=_GREATEST_BYTE if self.raw.dtype == torch.uint8 else None,
-            labels=targets.numpy() if of_classes and not targets.is_floating_point() else None,
+            labels=self.targets.numpy() if self._are_labels(self.targets) else None,
             probabilities=self.probabilities,
             class_names=self.dataset.names.classes,
+        )
+        if not self._has_sizes:
+            return said
+        split, numbers = self._known_split()
+        return replace(
+            said,
+            inputs=_rows(self.raw),
+            image_shape=tuple(self.raw.shape[1:]) if self._are_images else None,
+            known=self._known(split),
+            originals=_rows(split.inputs[numbers]),
+            numbers=numbers.numpy(),
+        )
+
+    def _are_labels(self, targets: Tensor) -> bool:
+        of_classes = self.probabilities is not None and targets.dim() == 1
+        return of_classes and not targets.is_floating_point()
+
+    def _known_split(self) -> tuple[Split, Tensor]:
+        """Return what examples are compared with, and which of it they are.
+
+        It is the training split; of a stream, which is not in memory, the batch itself.
+        """
+        if isinstance(self.dataset.train, Split):
+            return self.dataset.train, self.examples
+        return Split(self.raw, self.targets), torch.arange(len(self.raw))
+
+    def _known(self, split: Split) -> KnownExamples:
+        most = min(_MOST_EXAMPLES, max(1, _MOST_NUMBERS // split.inputs[0].numel()))
+        numbers = torch.arange(len(split))
+        if len(split) > most:
+            # Some at random, the same each time.
+            order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+            numbers = order[:most]
+        return KnownExamples(
+            _rows(split.inputs[numbers]),
+            numbers.numpy(),
+            split.targets[numbers].numpy() if self._are_labels(split.targets) else None,
+            are_columns=self.raw.dim() == 2,
         )
 
     def label(self, place: int) -> str:
@@ -161,7 +202,14 @@ def shown_batch(step: ReplayedStep, outputs: Tensor) -> ShownBatch:
         raw = dataset.train.inputs[examples]
     else:
         raw = batch.inputs.cpu()
-    return ShownBatch(raw, batch.targets.cpu(), outputs, dataset, _probabilities(dataset, outputs))
+    probabilities = _probabilities(dataset, outputs)
+    return ShownBatch(raw, batch.targets.cpu(), outputs, dataset, probabilities, examples)
+
+
+def _rows(inputs: Tensor) -> Floats:
+    """Return inputs as rows of numbers (n, values)."""
+    rows: Floats = inputs.flatten(1).float().numpy()
+    return rows
 
 
 def _probabilities(dataset: Dataset, outputs: Tensor) -> Floats | None:

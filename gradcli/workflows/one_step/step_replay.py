@@ -94,7 +94,7 @@ def replayed(
         compared = _compared(run, rows)
         made = ReplayCheck(began, step - began, **compared)
         if made.first_difference is not None:
-            made = replace(made, possible_cause=_possible_cause(run, trainer))
+            made = replace(made, possible_cause=_possible_cause(run, trainer, made))
         moment.restore()
         records = [one for one in rows if step in one.step]
         number = (step - 1) % trainer.splits["train"].steps_per_epoch
@@ -220,7 +220,7 @@ def _compared(run: Run, rows: list[StepRecords]) -> dict[str, Any]:
     }
 
 
-def _possible_cause(run: Run, trainer: Trainer) -> str:
+def _possible_cause(run: Run, trainer: Trainer, made: ReplayCheck) -> str:
     """Say what is not as it was when the run was trained; empty if nothing is known."""
     then, now = run.state.get("versions", {}), provenance()["versions"]
     changed = [
@@ -232,12 +232,28 @@ def _possible_cause(run: Run, trainer: Trainer) -> str:
         changed.append(f"on {trainer.device.type} sums are not added in the same order each time")
     if run.info.device.partition(" ")[0] != trainer.device.type:
         changed.append(f"{run.info.device} then, {trainer.device.type} now")
-    if run.info.total_steps != trainer.total_steps:
-        changed.append("the run was extended, which changed its schedule")
+    if (extended := _extended_at(run)) and made.differs_in == "learning rate":
+        changed.append(
+            f"the run was extended after step {extended:,}; until then its schedule was that of a "
+            "shorter run"
+        )
     platform = run.state.get("platform")
     if platform and platform != provenance()["platform"]:
         changed.append("another machine")
     return "; ".join(changed)
+
+
+def _extended_at(run: Run) -> int | None:
+    """Return the step after which a run was last given more epochs; None if it never was."""
+    later = run.state.get("parts", [])[1:]
+    return next(
+        (
+            part["start_step"]
+            for part in reversed(later)
+            if any(one.startswith("epochs=") for one in part["overrides"])
+        ),
+        None,
+    )
 
 
 def _row(records: StepRecords, step: int) -> StepRecords:

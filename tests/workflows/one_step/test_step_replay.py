@@ -187,6 +187,26 @@ def test_a_step_of_a_resumed_run_is_made_from_its_checkpoint(seen, tmp_path):
         check(run, step, training)
 
 
+def test_the_steps_before_an_extension_had_another_schedule_and_that_is_said(tmp_path):
+    words = ("data=mnist5k", "data.val=4100", "model.hidden=[8]")
+    begun = gradcli.train(*SMALL, *words, "epochs=1", runs_dir=tmp_path)
+    steps = len(begun.steps)
+    run = gradcli.train("epochs=2", resume=begun.path, runs_dir=tmp_path)
+    replay = gradcli.inspect_step(run.path, steps // 2).replay
+    assert not replay.is_exact
+    assert replay.differs_in == "learning rate"
+    assert f"extended after step {steps}" in replay.possible_cause
+
+
+def test_an_extension_changes_nothing_if_the_schedule_is_constant(tmp_path):
+    words = ("data=mnist5k", "data.val=4100", "model.hidden=[8]", "schedule=constant")
+    begun = gradcli.train(*SMALL, *words, "epochs=1", runs_dir=tmp_path)
+    steps = len(begun.steps)
+    run = gradcli.train("epochs=2", resume=begun.path, runs_dir=tmp_path)
+    for step in (3, steps, steps + 2):
+        assert gradcli.inspect_step(run.path, step).replay.is_exact
+
+
 def stream(batch_size, inputs, targets):
     return DataLoader(TensorDataset(inputs, targets), batch_size, shuffle=True)
 
