@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gradcli.inspection.parting.first_place import FirstPlace
-from gradcli.inspection.parting.growth import Growth
+from gradcli.inspection.parting.growth import KEPT_WITHIN, Growth
 from gradcli.notation import numbers
 
 _MOST_NAMES = 3
@@ -123,17 +123,46 @@ def growth_sentence(growth: Growth) -> str:
 
 
 def _course(growth: Growth) -> str:
-    if growth.course == "short":
+    """Say how the distance goes on: a size that it keeps, or how it leaves the first one."""
+    if math.isnan(growth.level):
         return "There are too few different steps to say how that grows."
-    level, until = numbers.norm(growth.level), numbers.count(growth.until)
-    at_end = f"over the last quarter of the steps the median is {level}"
+    at_end = f"over the last quarter of the steps the median is {numbers.norm(growth.level)}"
     if growth.course == "at once":
-        return f"That is the size it keeps at once: {at_end}."
-    ends = f"until the end; {at_end}" if growth.still_growing else f"until step {until}; {at_end}"
+        begin, size = growth.first
+        kept = "That is the size it keeps at once"
+        if begin != growth.points[0][0]:  # where it is 0, or not a number
+            kept = f"From step {numbers.count(begin)} on it keeps the size {numbers.norm(size)}"
+        return f"{kept}, within a factor of {KEPT_WITHIN:g} but for single steps: {at_end}."
+    if growth.course == "varying":
+        return f"{_leaving(growth)}; {at_end}."
+    half = f"half of its last level at step {numbers.count(growth.until)}"
+    peak = _above(growth)
+    if growth.course == "short":
+        return f"It reaches {half}, too soon to say how it grows; {at_end}{peak}."
     if growth.course == "exponential":
-        per_tenfold = numbers.norm(growth.steps_per_tenfold)
-        return f"It grows tenfold in {per_tenfold} steps, {ends}."
-    if growth.course == "power" and not math.isnan(growth.exponent):
-        exponent = numbers.norm(growth.exponent)
-        return f"It grows like the steps since then to the power {exponent}, {ends}."
-    return f"It grows unevenly, {ends}."
+        grows = f"tenfold in {numbers.norm(growth.steps_per_tenfold)} steps"
+    elif growth.course == "power":
+        grows = f"like the steps since then to the power {numbers.norm(growth.exponent)}"
+    else:
+        grows = "unevenly"
+    return f"It grows {grows}, until it reaches {half}; {at_end}{peak}."
+
+
+def _leaving(growth: Growth) -> str:
+    """Say by what factor, and by when, the distance leaves the size that it has at first."""
+    (begin, first), (low_at, low), (high_at, high) = growth.first, growth.lowest, growth.highest
+    changes = []
+    if high > KEPT_WITHIN * first:
+        changes.append((high_at, f"grows to {numbers.norm(high / first)} times that"))
+    if low * KEPT_WITHIN < first:
+        changes.append((low_at, f"shrinks to {numbers.norm(low / first)} times that"))
+    said = " and ".join(f"{how} by step {numbers.count(at)}" for at, how in sorted(changes))
+    return f"From {numbers.norm(first)} at step {numbers.count(begin)} it {said}"
+
+
+def _above(growth: Growth) -> str:
+    """Say how far the distance exceeds its last level, if it does so by more than a factor."""
+    at, high = growth.highest
+    if high <= KEPT_WITHIN * growth.level:
+        return ""
+    return f", but around step {numbers.count(at)} it is {numbers.norm(high)}"
