@@ -35,18 +35,20 @@ def place_sentence(place: FirstPlace) -> str:
     """Say where two runs part first, and how sure that is."""
     step = numbers.count(place.step)
     if place.stage == "layers":
-        return f"Only one of the models has these layers, in this shape: {_names(place.layers)}."
+        return (
+            f"Only one of the models has these layers, in this shape: {layer_names(place.layers)}."
+        )
     if place.is_rounding and place.scope == "none" and place.stage not in _OF_NO_LAYER:
         return (
             f"The runs part at step {step} by no more than rounding, seen first in "
-            f"{_names(place.layers)}. They were made differently, or on an accelerator, so sums "
-            "may be rounded differently in any layer: no layer is to blame."
+            f"{layer_names(place.layers)}. They were made differently, or on an accelerator, so "
+            "sums may be rounded differently in any layer: no layer is to blame."
         )
     if place.stage in _OF_NO_LAYER:
         return _OF_NO_LAYER[place.stage].format(step=step)
     if place.stage == "unobserved":
         return _unobserved(place)
-    where = _names(place.layers)
+    where = layer_names(place.layers)
     if place.scope == "all":
         where = "all layers at once"
     elif place.scope == "several":
@@ -89,21 +91,52 @@ def _unobserved(place: FirstPlace) -> str:
 
 
 def _reasons(place: FirstPlace) -> str:
-    if not place.reasons:
+    """Name the settings of the layers that differ; one of several layers only once."""
+    layers_of: dict[tuple[str, str, str], list[str]] = {}
+    for one in place.reasons:
+        layer, what = _layer_and_setting(one.key, place.layers)
+        layers_of.setdefault((what, *_values(one.a, one.b)), []).append(layer)
+    shown = [
+        f"{_subject(what, layers, place.layers)} is {a} in a, {b} in b"
+        for (what, a, b), layers in layers_of.items()
+    ]
+    if not shown:
         return ""
-    shown = [f"{one.key} is {_value(one.a)} in a, {_value(one.b)} in b" for one in place.reasons]
     rest = len(shown) - _MOST_NAMES
     more = f"; {rest} more" if rest > 0 else ""
     return f" ({'; '.join(shown[:_MOST_NAMES])}{more})"
 
 
+def _layer_and_setting(key: str, layers: tuple[str, ...]) -> tuple[str, str]:
+    owner = max((one for one in layers if key.startswith(f"{one} ")), key=len)
+    return owner, key.removeprefix(f"{owner} ")
+
+
+def _subject(what: str, layers: list[str], parting: tuple[str, ...]) -> str:
+    if len(layers) == 1:
+        return f"{layers[0]} {what}"
+    whose = "each of them" if len(layers) == len(parting) else layer_names(tuple(layers))
+    return f"{what} of {whose}"
+
+
+def _values(a: object, b: object) -> tuple[str, str]:
+    """Write two values with as few digits as tell them apart, but at least three."""
+    if not (isinstance(a, float) and isinstance(b, float)):
+        return _value(a), _value(b)
+    pairs = ((f"{a:.{digits}g}", f"{b:.{digits}g}") for digits in range(3, 18))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{a}", f"{b}"))
+
+
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.3g}"
     return numbers.ABSENT if value is None else f"{value}"
 
 
-def _names(names: tuple[str, ...]) -> str:
+def layer_names(names: tuple[str, ...]) -> str:
+    """Name the first few layers, and count the others."""
     rest = len(names) - _MOST_NAMES
     shown = ", ".join(names[:_MOST_NAMES])
     return f"{shown} and {numbers.count(rest, 'other')}" if rest > 0 else shown

@@ -47,6 +47,21 @@ def test_a_layer_with_another_learning_rate(pair_of, model, layer):
         )
 
 
+def test_a_rate_that_differs_in_each_layer_is_told_once_and_rounded(pair_of):
+    layers = [f"hidden{number}" for number in range(1, 9)] + ["output"]
+    found = pair_of("deep_mlp", rates=dict.fromkeys(layers, 0.1 + 0.2))
+    said = place_sentence(found.first_place)
+    assert "(learning rate of each of them is 0.05 in a, 0.3 in b)" in said
+    two = dict.fromkeys(layers[:5], 0.1 + 0.2) | dict.fromkeys(layers[5:], 0.0500123)
+    said = place_sentence(pair_of("deep_mlp", rates=two).first_place)
+    assert (
+        "(learning rate of hidden1, hidden2, hidden3 and 2 others is 0.05 in a, 0.3 in b; " in said
+    )
+    assert "learning rate of hidden6, hidden7, hidden8 and 1 other is 0.05 in a, 0.05001 in b)" in (
+        said
+    )
+
+
 @pytest.mark.parametrize("bit", [0, 20])
 @pytest.mark.parametrize("step", [1, 37])
 @pytest.mark.parametrize(("model", "layer"), FLIPS)
