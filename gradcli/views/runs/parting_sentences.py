@@ -97,7 +97,9 @@ def _reasons(place: FirstPlace) -> str:
         layer, what = _layer_and_setting(one.key, place.layers)
         layers_of.setdefault((what, *_values(one.a, one.b)), []).append(layer)
     shown = [
-        f"{_subject(what, layers, place.layers)} is {a} in a, {b} in b"
+        f"trained in {'a' if a == 'true' else 'b'} only"
+        if what == "trained"
+        else f"{_subject(what, layers, place.layers)} is {a} in a, {b} in b"
         for (what, a, b), layers in layers_of.items()
     ]
     if not shown:
@@ -116,7 +118,7 @@ def _subject(what: str, layers: list[str], parting: tuple[str, ...]) -> str:
     if len(layers) == 1:
         return f"{layers[0]} {what}"
     whose = "each of them" if len(layers) == len(parting) else layer_names(tuple(layers))
-    return f"{what} of {whose}"
+    return f"the {what} of {whose}"
 
 
 def _values(a: object, b: object) -> tuple[str, str]:
