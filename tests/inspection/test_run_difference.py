@@ -406,6 +406,22 @@ def test_the_command(runs, gradcli, monkeypatch):
     assert said["a"]["test_accuracy"] == runs["plain"].state["result"]["test"]
 
 
+def test_the_picture(runs, gradcli, tmp_path):
+    def ask(one, other):
+        words = str(runs[one].path), str(runs[other].path)
+        return gradcli("runs", "diff", *words, "--plot", "--runs-dir", str(tmp_path))
+
+    answer = ask("plain", "sgd")
+    name = f"diff-{runs['plain'].name}-{runs['sgd'].name}.png"
+    assert (answer.code, answer.err) == (0, f"picture     {tmp_path / 'plots' / name}\n")
+    assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
+    assert ask("plain", "deep").code == 0  # of other layers the losses are drawn
+    assert len(list((tmp_path / "plots").iterdir())) == 2
+    alike = ask("plain", "again")
+    assert alike.err == "There is no picture: no logged step of the runs differs.\n"
+    assert len(list((tmp_path / "plots").iterdir())) == 2
+
+
 def test_a_run_is_not_compared_with_itself(runs, gradcli):
     path = str(runs["plain"].path)
     answer = gradcli(
