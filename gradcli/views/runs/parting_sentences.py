@@ -44,6 +44,12 @@ def place_sentence(place: FirstPlace) -> str:
             f"{layer_names(place.layers)}. They were made differently, or on an accelerator, so "
             "sums may be rounded differently in any layer: no layer is to blame."
         )
+    if place.stage == "loss" and place.is_rounding:
+        return (
+            f"The runs part at step {step} in the loss, by no more than rounding: the outputs of "
+            "all layers are the same. The loss may be added up in another order, as in several "
+            "passes; no layer is to blame."
+        )
     if place.stage in _OF_NO_LAYER:
         return _OF_NO_LAYER[place.stage].format(step=step)
     if place.stage == "unobserved":
