@@ -23,11 +23,12 @@ def test_the_commands_of_the_page_work(runs_dir, gradcli, tmp_path, monkeypatch)
         )
     for seed in (1, 2, 3):
         package.train(*SMALL, seed=seed, name=f"adam-{seed}", optimizer="adam", runs_dir=runs_dir)
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 6
     for command in COMMANDS:
         small = SMALL if command.startswith("gradcli train") else ()
         answer = gradcli(*shlex.split(command)[1:], *small)
         assert answer.code == 0, answer.err
     assert (tmp_path / "sets.png").is_file()
+    assert len(list(runs_dir.glob("plots/diff-*.png"))) == 1
     listed = gradcli("runs", "list", "--where", "tag=kept note=as*").out
     assert "sgd-1" in listed

@@ -18,6 +18,7 @@ from gradcli.cli.options import (
     write_json,
     write_result,
 )
+from gradcli.cli.runs_diff import WHICH_RUN, diff
 from gradcli.errors import UserError
 from gradcli.system.naming import naming
 
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, compare, export and remove runs.", no_args_is_help=True)
 
-_WHICH = "A directory, a name or part of it, or `latest`."
-Target = Annotated[str, typer.Argument(metavar="RUN", help=_WHICH)]
+Target = Annotated[str, typer.Argument(metavar="RUN", help=WHICH_RUN)]
 
 
 ColumnsOption = Annotated[
@@ -97,7 +97,7 @@ def list_(
 
 @app.command()
 def label(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=_WHICH)],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=WHICH_RUN)],
     tag: Annotated[
         list[str] | None,
         typer.Option("--tag", metavar="TAG", help="Add a tag.", show_default=False),
@@ -181,31 +181,7 @@ def _show_comparison(comparison: ComparisonDirectory, *, as_json: bool, all_pair
         show_result(comparison_closing_screen(summary, all_pairs=all_pairs))
 
 
-@app.command()
-def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help=_WHICH)],
-    b: Annotated[str, typer.Argument(metavar="B", help=_WHICH)] = "latest",
-    runs_dir: RunsDirOption = Path("runs"),
-    as_json: JsonOption = False,
-) -> None:
-    """Show how two runs differ: settings, code, results, and the layer where they part first."""
-    from gradcli.inspection.run_difference import difference
-    from gradcli.views.console import show_result
-    from gradcli.views.json_output import difference_json
-    from gradcli.views.runs.difference_screen import difference_screen
-
-    one, other = (_one_run(word, runs_dir, silent=as_json) for word in (a, b))
-    if one.path.resolve() == other.path.resolve():
-        raise UserError(
-            f"'{a}' and '{b}' are the same run, {one.name}.",
-            where="A and B",
-            hint="gradcli runs list",
-        )
-    found = difference(one, other)
-    if as_json:
-        write_json(difference_json(found))
-    else:
-        show_result(difference_screen(found))
+app.command()(diff)
 
 
 @app.command()
@@ -272,29 +248,9 @@ def compare(
             show_message(line)
 
 
-def _one_run(target: str, runs_dir: Path, *, silent: bool) -> Run:
-    """Find a run.
-
-    Raises:
-        UserError: if it is a comparison.
-    """
-    from gradcli.runs import ComparisonDirectory, find_any, list_runs
-
-    found = find_any(settle_latest(target, runs_dir, silent=silent), runs_dir)
-    if isinstance(found, ComparisonDirectory):
-        latest = [f" The latest run is {run.name}." for run in list_runs(runs_dir)[:1]]
-        raise UserError(
-            f"{found.path} is a comparison, which compares its trials itself; `diff` takes two "
-            f"runs.{''.join(latest)}",
-            choices=[str(trial.path) for trial in found.trials()[:2]],
-            hint=f"gradcli runs show {found.path}",
-        )
-    return found
-
-
 @app.command()
 def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help=_WHICH)],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help=WHICH_RUN)],
     runs_dir: RunsDirOption = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:

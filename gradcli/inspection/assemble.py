@@ -115,6 +115,7 @@ def _inspection(
         activation=info.activation,
         optimizer=info.optimizer,
         learning_rate=info.learning_rate,
+        learning_rates=info.learning_rates,
         clip=info.clip,
         data=info.data.name,
         batch_size=info.batch_size,

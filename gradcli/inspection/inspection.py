@@ -169,6 +169,9 @@ class Inspection:
     activation: str
     optimizer: str
     learning_rate: float
+    """Of the first parameter group, before the schedule; NaN if it is not known."""
+    learning_rates: tuple[float, ...]
+    """Of all groups, each once and rising; empty if none is known."""
     clip: str
     data: str
     batch_size: int

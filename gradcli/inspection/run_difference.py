@@ -107,7 +107,7 @@ def difference(a: Run, b: Run) -> RunDifference:
     of_a, of_b = _settings(a), _settings(b)
     if of_a.get("data.name") == of_b.get("data.name"):
         of_b["data"] = of_a.get("data")  # `auto` may have chosen the same data
-    settings = _contrasts(of_a, of_b)
+    settings = tuple(one for one in _contrasts(of_a, of_b) if not _sets_nothing(one))
     changed = {one.key for one in settings}
     gaps = step_gaps(a.steps, b.steps)
     origin = _contrasts(_origin(a), _origin(b))
@@ -275,6 +275,11 @@ def _contrasts(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Contrast, ..
     """Return the keys whose values differ, in the order of the first, then of the second."""
     keys = dict.fromkeys([*a, *b])
     return tuple(Contrast(key, a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key))
+
+
+def _sets_nothing(one: Contrast) -> bool:
+    """Whether a table is empty where the other run lacks it, as a group without its own keys is."""
+    return all(value is None or value == {} for value in (one.a, one.b))
 
 
 def _routing(run: Run) -> dict[str, str]:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,10 +73,10 @@ class OwnRun:
         self._began = time.monotonic()
         self._loss_sum, self._losses = 0.0, 0
         folder = Path(os.environ.get("GRADCLI_RUNS", "runs") if runs_dir is None else runs_dir)
-        group = optimizer.param_groups[0]
-        numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
+        groups = optimizer.param_groups
+        rates = tuple(float(group.get("lr", math.nan)) for group in groups)
         model = class_name(loop.model)
-        settings = {"model": model, "optimizer": loop.optimizer_name, **numbers}
+        settings = {"model": model, "optimizer": loop.optimizer_name, **_numbers(groups)}
         self.directory = create_run_directory(folder, name)
         config = _CONFIG + json.dumps(settings, indent=2) + "\n"
         self._writer = RunWriter(self.directory, config, provenance())
@@ -92,7 +92,7 @@ class OwnRun:
             model=model,
             model_size=sum(p.numel() for p in parameters if p.requires_grad),
             optimizer=loop.optimizer_name,
-            learning_rate=float(group.get("lr", math.nan)),
+            learning_rate=rates[0],
             schedule="",
             clip="",
             activation="",
@@ -105,6 +105,7 @@ class OwnRun:
             layers=loop.layers,
             metric=metric,
             loss="",
+            loop_rates=rates if len(set(rates)) > 1 else (),
         )
         self._recorders.begin(info, settings)
 
@@ -179,6 +180,25 @@ class OwnRun:
     @property
     def _seconds(self) -> float:
         return time.monotonic() - self._began
+
+
+def _numbers(groups: Sequence[Mapping[str, Any]]) -> dict[str, int | float]:
+    """Return the numbers that parameter groups are set to.
+
+    What is not the same in all groups has a key for each group, such as `groups.2.lr`.
+    """
+    found: dict[str, int | float] = {}
+    for key in dict.fromkeys(key for group in groups for key in group):
+        values = {
+            number: group[key]
+            for number, group in enumerate(groups, 1)
+            if isinstance(group.get(key), int | float)
+        }
+        if len(values) == len(groups) and len(set(values.values())) == 1:
+            found[key] = values[1]
+        else:
+            found |= {f"groups.{number}.{key}": value for number, value in values.items()}
+    return found
 
 
 def _status(loop: LoopMonitor, error: BaseException | None) -> Status:

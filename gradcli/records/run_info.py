@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,16 @@ class RunInfo:
     """The option that changes training images at random; empty without any."""
     input_scaling: str = ""
     """The override that scales the inputs; empty if they are scaled, or if none can."""
+    loop_rates: tuple[float, ...] = ()
+    """The learning rate of each parameter group of the user's own loop, if they are not the same;
+    else empty."""
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The learning rates before the schedule, each once and rising; empty if none is known."""
+        of_groups = self.loop_rates or tuple(group.learning_rate for group in self.groups)
+        rates = of_groups or (self.learning_rate,)
+        return tuple(sorted({rate for rate in rates if not math.isnan(rate)}))
 
     @property
     def is_own_loop(self) -> bool:

@@ -32,6 +32,7 @@ _APART: Final = {
     "accumulate": "accumulate",
     "augment": "augment",
     "input_scaling": "input_scaling",
+    "loop_rates": "loop_rates",
 }
 _DEFAULTS: Final = {one.name: one.default for one in fields(RunInfo)}
 #: The keys of `fault` in `run.json`; all others of a fault are in `fault_details`.
@@ -116,6 +117,7 @@ class RunJson(TypedDict, total=False):
     accumulate: int
     augment: str
     input_scaling: str
+    loop_rates: list[float]
     settings: dict[str, Any]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gradcli.notation import numbers
 from gradcli.records import DataInfo, FaultRecord, RunInfo
@@ -33,11 +33,10 @@ def describe(info: RunInfo) -> list[str]:
 
     What is not known, as in the user's own loop, is left out.
     """
-    rate = "" if math.isnan(info.learning_rate) else f"{info.learning_rate:g}"
     phrases = [
         describe_data(info.data),
         f"{info.model} {numbers.count(info.model_size)} parameters",
-        " ".join(filter(None, (info.optimizer, rate, info.schedule))),
+        " ".join(filter(None, (with_rates(info.optimizer, info.learning_rates), info.schedule))),
         f"augment {info.augment}" if info.augment else "",
         info.device,
         f"clip {info.clip}" if info.clip else "",
@@ -46,6 +45,22 @@ def describe(info: RunInfo) -> list[str]:
         numbers.count(info.threads, "thread"),
     ]
     return [phrase for phrase in phrases if phrase]
+
+
+def with_rates(optimizer: str, rates: Sequence[float]) -> str:
+    """Name an optimizer with its learning rate: `sgd 0.1`, or `sgd 2 rates 0.01 to 0.5`.
+
+    Args:
+        optimizer: its name.
+        rates: of its parameter groups, each once and rising; empty if none is known.
+    """
+    match rates:
+        case []:
+            return optimizer
+        case [rate]:
+            return f"{optimizer} {rate:g}"
+    count = numbers.count(len(rates), "rate")
+    return f"{optimizer} {count} {rates[0]:g} to {rates[-1]:g}"
 
 
 def describe_batch(info: RunInfo) -> str:

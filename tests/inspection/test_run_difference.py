@@ -126,8 +126,42 @@ def test_steps_are_paired_by_their_number(between, runs):
     assert (found.steps_compared, found.first_different_step) == (3, None)
     # How often something is written down changes no training.
     assert found.decisions == ()
-    assert difference_verdict(found) == "The runs are the same."
+    assert (
+        difference_verdict(found) == "The runs are the same, apart from what they record or save."
+    )
     assert not any("compare" in command for command in commands_after_difference(found))
+
+
+def test_settings_that_the_table_lists_are_not_said_to_be_the_same(between):
+    """The sentences on like settings stand beneath a table of those that only record."""
+    watched = between("plain", "every second")
+    assert [one.key for one in watched.settings] == ["monitor.every_step"]
+    found = replace(watched, first_different_step=3)
+    for one in (
+        found,
+        between("plain", "unlogged"),
+        replace(found, causes=(("epoch", 3),)),
+        replace(found, origin=(Contrast("torch", "2.12.0", "2.13.0"),)),
+    ):
+        said = difference_verdict(one)
+        assert said.startswith("The settings that may change a training are the same, ")
+
+
+def test_a_group_without_settings_of_its_own_is_no_difference(tmp_path):
+    groups = ["optimizer.groups={biases:{where:{names:'*.bias'},lr:0.01},rest:{}}"]
+    folder = tmp_path / "runs"
+    plain, grouped, faster = (
+        package.train(*SMALL, *words, runs_dir=folder)
+        for words in ([], groups, [*groups, "+optimizer.groups.rest.lr=0.1"])
+    )
+    ours = {one.key: (one.a, one.b) for one in difference(plain, grouped).settings}
+    assert ours["optimizer.groups.biases.lr"] == (None, 0.01)
+    assert not any(key.startswith("optimizer.groups.rest") for key in ours)
+    found = difference(grouped, faster)
+    assert found.settings == (Contrast("optimizer.groups.rest.lr", None, 0.1),)
+    assert "differ in optimizer.groups.rest.lr alone" in difference_verdict(found) or (
+        "made differently" in difference_verdict(found)
+    )
 
 
 def test_without_a_step_in_common_nothing_is_claimed(between):
@@ -370,6 +404,22 @@ def test_the_command(runs, gradcli, monkeypatch):
     assert said["norms_compared"] is True
     assert {"key": "optimizer", "a": "adam", "b": "sgd"} in said["settings"]
     assert said["a"]["test_accuracy"] == runs["plain"].state["result"]["test"]
+
+
+def test_the_picture(runs, gradcli, tmp_path):
+    def ask(one, other):
+        words = str(runs[one].path), str(runs[other].path)
+        return gradcli("runs", "diff", *words, "--plot", "--runs-dir", str(tmp_path))
+
+    answer = ask("plain", "sgd")
+    name = f"diff-{runs['plain'].name}-{runs['sgd'].name}.png"
+    assert (answer.code, answer.err) == (0, f"picture     {tmp_path / 'plots' / name}\n")
+    assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
+    assert ask("plain", "deep").code == 0  # of other layers the losses are drawn
+    assert len(list((tmp_path / "plots").iterdir())) == 2
+    alike = ask("plain", "again")
+    assert alike.err == "There is no picture: no logged step of the runs differs.\n"
+    assert len(list((tmp_path / "plots").iterdir())) == 2
 
 
 def test_a_run_is_not_compared_with_itself(runs, gradcli):

@@ -107,6 +107,35 @@ def test_every_command_reads_it(finished, gradcli, runs_dir):
     assert "your own loop" in resumed.message
 
 
+def test_groups_with_rates_of_their_own(runs_dir, gradcli):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    runs = []
+    for last in (0.5, 0.25):
+        groups = [
+            {"params": model[0].parameters()},
+            {"params": model[2].parameters(), "lr": last, "weight_decay": 0.01},
+        ]
+        optimizer = torch.optim.SGD(groups, lr=0.125, momentum=0.9)
+        with GradientMonitor(model, optimizer, runs_dir=runs_dir) as monitor:
+            for _ in range(3):
+                optimizer.zero_grad()
+                loss = model(torch.ones(4, 3)).square().mean()
+                loss.backward()
+                monitor.step(loss)
+                optimizer.step()
+        runs.append(load_run(monitor.run))
+    assert runs[0].info.loop_rates == (0.125, 0.5)
+    assert "SGD 2 rates 0.125 to 0.5," in gradcli("runs", "show", runs[0].name).out
+    assert "SGD 2 rates 0.125 to 0.5" in gradcli("inspect-gradients", runs[0].name).out
+    # What is not the same in all groups is recorded of each.
+    settings = runs[0].state["settings"]
+    assert (settings["momentum"], settings["groups.2.lr"]) == (0.9, 0.5)
+    assert (settings["groups.1.weight_decay"], settings["groups.2.weight_decay"]) == (0, 0.01)
+    assert "lr" not in settings
+    said = json.loads(gradcli("runs", "diff", *(run.name for run in runs), "--json").out)
+    assert said["settings"] == [{"key": "groups.2.lr", "a": 0.5, "b": 0.25}]
+
+
 def test_without_epochs_evaluations_or_a_learning_rate(parts, runs_dir, gradcli):
     class Signs(torch.optim.Optimizer):
         def __init__(self, parameters):

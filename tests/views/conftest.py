@@ -470,6 +470,7 @@ def make_inspection(make_layer_report) -> Callable[..., Inspection]:
             "activation": "sigmoid",
             "optimizer": "adam",
             "learning_rate": 0.002,
+            "learning_rates": (0.002,),
             "clip": "norm 1.0",
             "data": "mnist5k 4,000 images",
             "batch_size": 128,

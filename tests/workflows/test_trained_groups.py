@@ -52,6 +52,20 @@ def train(my, runs_dir, gradcli):
     return run
 
 
+def test_headings_give_the_rates_of_all_groups(train, gradcli):
+    """Not that of the first group alone, as if it were the run's."""
+    answer, run = train()
+    rates = "grouped 2 rates 0.002 to 0.1"
+    said = (
+        answer.err,
+        gradcli("runs", "show", run.name).out,
+        gradcli("inspect-gradients", run.name).out,
+    )
+    assert [rates in text for text in said] == [True] * 3
+    alike, _ = train("optimizer.groups.rest.lr=0.1")
+    assert ", grouped 0.1 cosine," in alike.err
+
+
 def test_the_routing_is_printed_recorded_and_shown(train, gradcli):
     answer, run = train()
     assert "matrices: SGD 0.1, 2 parameters: hidden1.weight, hidden2.weight\n" in answer.err

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from gradcli.inspection.parting.step_gaps import StepGaps
-from gradcli.records import Doubles
+from gradcli.records import Doubles, Integers
 
 #: The steps after the first different one at which the distance is given.
 AFTER = (0, 10, 100, 1_000)
@@ -24,10 +24,12 @@ _LEAST_SHARE = 0.5
 # The distance has levelled off where the median of this many steps reaches half the last level.
 _SMOOTHED_OVER = 5
 _LEVEL_REACHED = math.log10(0.5)
+#: A distance that stays within this factor of a size keeps that size.
+KEPT_WITHIN = 2.0
 #: Distances up to this are those that rounding makes in float32, with sums of many terms.
 ROUNDING = 1e-5
 
-Course = Literal["at once", "exponential", "power", "uneven", "short"]
+Course = Literal["at once", "varying", "exponential", "power", "uneven", "short"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +41,27 @@ class Growth:
     points: tuple[tuple[int, float, float], ...]
     """Steps with the distance of the losses and that of the gradient norms there."""
     course: Course
-    """`at once`: the first distance is a tenth of the last level or more. `exponential`: a line
-    fits its logarithm against the steps. `power`: one fits against the logarithm of the steps since
-    the beginning. `uneven`: neither does. `short`: there are too few steps to tell."""
+    """`at once`: the median of every five steps is within a factor of 2 of the first distance.
+    `varying`: it is not, but that of the first five is a tenth of the last level or more.
+    `exponential`: a line fits its logarithm against the steps. `power`: one fits against the
+    logarithm of the steps since the beginning. `uneven`: neither does. `short`: there are too few
+    steps to tell, in all or until half of the level is reached."""
     steps_per_tenfold: float
     """Of an exponential course; else NaN."""
     exponent: float
     """Of a power of the steps; else NaN."""
     until: int
-    """The last step of the growing stretch."""
+    """The middle of the first five steps whose median is half the level or more."""
     level: float
     """The median distance over the last quarter of the steps."""
     still_growing: bool
-    """Whether the growing stretch reaches into that last quarter."""
+    """Whether `until` is in that last quarter."""
+    first: tuple[int, float]
+    """The first step whose distance is a number above 0, with it."""
+    lowest: tuple[int, float]
+    """The middle of those five steps whose median is smallest, with that median."""
+    highest: tuple[int, float]
+    """The same of the largest median."""
 
     @property
     def begins_as_rounding(self) -> bool:
@@ -76,8 +86,7 @@ def growth(gaps: StepGaps) -> Growth | None:
         for row in _rows_at(gaps, begin, AFTER)
     )
     known = np.isfinite(distance) & (distance > 0)
-    course, rate, exponent, until, level, still = _course(step[known], distance[known])
-    return Growth(quantity, points, course, rate, exponent, until, level, still)
+    return Growth(quantity, points, *_course(step[known], distance[known]))
 
 
 def _rows_at(gaps: StepGaps, begin: int, after: tuple[int, ...]) -> list[int]:
@@ -87,22 +96,42 @@ def _rows_at(gaps: StepGaps, begin: int, after: tuple[int, ...]) -> list[int]:
     return [row - begin for row in wanted if row is not None]
 
 
-def _course(step: np.ndarray, distance: Doubles) -> tuple[Course, float, float, int, float, bool]:
-    """Return the course, its two rates, the growing stretch's end, the level, and if it ends."""
+_Point = tuple[int, float]
+_UNKNOWN = (0, math.nan)
+
+
+def _course(
+    step: Integers, distance: Doubles
+) -> tuple[Course, float, float, int, float, bool, _Point, _Point, _Point]:
+    """Return the fields of `Growth` from the course on."""
     if len(step) < _LEAST_POINTS:
         last = int(step[-1]) if len(step) else 0
-        return "short", math.nan, math.nan, last, math.nan, False
+        return "short", math.nan, math.nan, last, math.nan, False, _UNKNOWN, _UNKNOWN, _UNKNOWN
     heights = np.log10(distance)
     level = float(np.median(heights[-max(_SMOOTHED_OVER, len(heights) // 4) :]))
     smooth = _running_median(heights)
     reached = int(np.argmax(smooth >= level + _LEVEL_REACHED))
     still = reached >= len(heights) - len(heights) // 4
-    until = int(step[reached])
+    middles = _middles(step)
+    lowest, highest = (
+        (int(middles[row]), float(10 ** smooth[row]))
+        for row in (int(np.argmin(smooth)), int(np.argmax(smooth)))
+    )
+    first = int(step[0]), float(distance[0])
+    form = _form(step, heights, smooth, level, reached)
+    return *form, int(middles[reached]), 10**level, still, first, lowest, highest
+
+
+def _form(
+    step: Integers, heights: Doubles, smooth: Doubles, level: float, reached: int
+) -> tuple[Course, float, float]:
+    """Return the course, with the steps for a tenfold and the exponent if it has them."""
     if reached == 0 or smooth[0] >= level - 1:
-        return "at once", math.nan, math.nan, until, 10**level, False
+        kept = np.abs(smooth - heights[0]).max() <= math.log10(KEPT_WITHIN)
+        return "at once" if kept else "varying", math.nan, math.nan
     stretch = slice(0, reached + 1)
     if reached + 1 < _LEAST_POINTS:
-        return "short", math.nan, math.nan, until, 10**level, still
+        return "short", math.nan, math.nan
     times = (step[stretch] - step[0]).astype(np.float64)
     rise, spread = _line(times, heights[stretch])
     power, spread_of_power = _line(np.log10(times + 1), heights[stretch])
@@ -111,16 +140,21 @@ def _course(step: np.ndarray, distance: Doubles) -> tuple[Course, float, float, 
     # A line that fits the points closely may still miss a jump, which most slopes do not see.
     accounts_for = risen[better] >= _LEAST_SHARE * (smooth[reached] - smooth[0])
     if min(spread, spread_of_power) > _EVEN_WITHIN or not accounts_for:
-        return "uneven", math.nan, math.nan, until, 10**level, still
-    if better == "exponential":
-        return "exponential", 1 / rise, math.nan, until, 10**level, still
-    return "power", math.nan, power, until, 10**level, still
+        return "uneven", math.nan, math.nan
+    return (better, 1 / rise, math.nan) if better == "exponential" else (better, math.nan, power)
 
 
 def _running_median(heights: Doubles) -> Doubles:
     """Return the median of each point and those after it, five in all; fewer at the end."""
     windows = [heights[at : at + _SMOOTHED_OVER] for at in range(len(heights))]
     return np.array([float(np.median(one)) for one in windows])
+
+
+def _middles(step: Integers) -> Integers:
+    """Return the step in the middle of those whose median `_running_median` returns."""
+    rows = np.arange(len(step))
+    middles: Integers = step[rows + (np.minimum(_SMOOTHED_OVER, len(step) - rows) - 1) // 2]
+    return middles
 
 
 def _line(x: Doubles, y: Doubles) -> tuple[float, float]:

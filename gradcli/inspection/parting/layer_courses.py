@@ -10,7 +10,9 @@ import numpy as np
 from gradcli.inspection.parting.end_weights import end_weights
 from gradcli.inspection.parting.first_place import FirstPlace
 from gradcli.inspection.parting.growth import Growth
-from gradcli.inspection.parting.step_gaps import layer_gaps
+from gradcli.inspection.parting.observed_steps import other_layers
+from gradcli.inspection.parting.step_gaps import layer_gaps, step_gaps
+from gradcli.records import Doubles, Integers
 from gradcli.runs import Run
 
 
@@ -24,6 +26,28 @@ class LayerCourse:
     weights: float
     """The distance of its weights in the last checkpoints, if both were saved after as many steps;
     else NaN."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCourses:
+    """How far apart two runs are at each of the n steps that both have logged, to be drawn."""
+
+    step: Integers
+    """(n,), rising."""
+    loss: Doubles
+    """The relative distances of the losses, (n,)."""
+    layers: tuple[str, ...]
+    """L of them; empty if the runs have other layers."""
+    gradients: Doubles
+    """The relative distances of the norms of the layers' gradients, (n, L)."""
+
+
+def step_courses(a: Run, b: Run) -> StepCourses:
+    """Compare two runs step by step."""
+    gaps = step_gaps(a.steps, b.steps)
+    layers = () if other_layers(a.layers, b.layers) else a.layers
+    gradients = layer_gaps(a.steps, b.steps, gaps.step, layers)
+    return StepCourses(gaps.step, gaps.loss, tuple(one.name for one in layers), gradients)
 
 
 def layer_courses(

@@ -80,8 +80,12 @@ def layer_gaps(
         layers: L of them.
     """
     rows = np.searchsorted(a.step, steps), np.searchsorted(b.step, steps)
-    before = _pair(a, b, rows, "parameter_grad_norm_before_clip")
-    return relative_distance(*(norm_by_layer(one, layers) for one in before))
+    distances = np.empty((len(steps), len(layers)))
+    for start in range(0, len(steps), _ROWS_AT_ONCE):
+        block = slice(start, start + _ROWS_AT_ONCE)
+        before = _pair(a, b, (rows[0][block], rows[1][block]), "parameter_grad_norm_before_clip")
+        distances[block] = relative_distance(*(norm_by_layer(one, layers) for one in before))
+    return distances
 
 
 def equal(a: Floats, b: Floats) -> NDArray[np.bool_]:

@@ -39,7 +39,7 @@ from gradcli.records import (
     norm_by_layer,
 )
 from gradcli.views.draw.saving import save_figure
-from gradcli.views.heading import describe_data
+from gradcli.views.heading import describe_data, with_rates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -331,6 +331,5 @@ def _finish(axes: Axes) -> None:
 
 def _subject(info: RunInfo) -> str:
     """Return what was trained: every title names it."""
-    known = np.isfinite(info.learning_rate)  # the user's own loop may not record it
-    optimizer = f"{info.optimizer} {info.learning_rate:g}" if known else info.optimizer
+    optimizer = with_rates(info.optimizer, info.learning_rates)
     return f"{info.model}, {optimizer}, {describe_data(info.data)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradcli.inspection.inspection import NOT_TESTED, Convergence, Event, Inspection
 from gradcli.notation import numbers
+from gradcli.views.heading import with_rates
 
 if TYPE_CHECKING:
     from gradcli.probes.measuring.slope import LogSlope
@@ -34,12 +35,11 @@ def describe_setting(inspection: Inspection) -> list[str]:
 
     What is not known, as in the user's own loop, is left out.
     """
-    rate = inspection.learning_rate
     phrases = [
         f"{inspection.data} data" if inspection.is_own_loop else inspection.data,
         inspection.model,
         inspection.activation,
-        inspection.optimizer + ("" if math.isnan(rate) else f" {rate:g}"),
+        with_rates(inspection.optimizer, inspection.learning_rates),
         f"clip {inspection.clip}" if inspection.clip else "",
         f"batch {inspection.batch_size}" if inspection.batch_size else "",
     ]

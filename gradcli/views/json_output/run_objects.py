@@ -116,7 +116,15 @@ def _growth(growth: Growth | None) -> dict[str, Any] | None:
         {"step": step, "loss": loss, "grad_norms": gradients}
         for step, loss, gradients in growth.points
     ]
-    written: dict[str, Any] = jsonable({**asdict(growth), "points": points})
+    ends = {
+        name: {"step": step, "apart": apart}
+        for name, (step, apart) in (
+            ("first", growth.first),
+            ("lowest", growth.lowest),
+            ("highest", growth.highest),
+        )
+    }
+    written: dict[str, Any] = jsonable({**asdict(growth), "points": points, **ends})
     return written
 
 

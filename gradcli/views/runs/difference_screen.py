@@ -15,7 +15,7 @@ from gradcli.notation import numbers
 from gradcli.records import Metric, TrainSummary
 from gradcli.views.heading import STATUS_STYLES
 from gradcli.views.labelled import Labelled, whole_lines
-from gradcli.views.runs.parting_sentences import growth_sentence, place_sentence
+from gradcli.views.runs.parting_sentences import growth_sentence, layer_names, place_sentence
 from gradcli.views.table import (
     STRONG,
     Column,
@@ -271,13 +271,14 @@ def _origin(difference: RunDifference) -> str:
 
 def _verdict_on_like_settings(difference: RunDifference) -> str:
     """Say whether two runs with the same settings are the same, and if not, why."""
+    same = "The settings are the same"
+    if difference.settings:  # the table lists some, of what is recorded or saved
+        same = "The settings that may change a training are the same"
     if not difference.steps_compared:
-        return (
-            "The settings are the same, but the runs cannot be compared: they have no logged step "
-            "in common."
-        )
+        return f"{same}, but the runs cannot be compared: they have no logged step in common."
     if difference.steps_are_same:
-        return "The runs are the same."
+        apart = ", apart from what they record or save" if difference.settings else ""
+        return f"The runs are the same{apart}."
     if difference.first_different_step is None and difference.first_place is not None:
         return "All logged steps are equal, but the runs are not the same, as `parting` says."
     if difference.first_different_step is None:
@@ -287,14 +288,14 @@ def _verdict_on_like_settings(difference: RunDifference) -> str:
     )
     if difference.origin:
         origin = _origin(difference)
-        made = f"The settings are the same, but the runs were made differently: {origin}."
+        made = f"{same}, but the runs were made differently: {origin}."
         return f"{made} {causes[:1].upper()}{causes[1:]}." if causes else made
     if causes:
-        return f"The settings are the same, but {causes}."
+        return f"{same}, but {causes}."
     place = difference.first_place
     if place is not None and place.sure and place.reasons:
-        return f"The settings are the same, but not those of {', '.join(place.layers)}."
+        return f"{same}, but not those of {layer_names(place.layers)}."
     return (
-        "The settings are the same, and so is everything recorded about how the runs were made: "
-        "something that is not recorded differs."
+        f"{same}, and so is everything recorded about how the runs were made: something that is "
+        "not recorded differs."
     )

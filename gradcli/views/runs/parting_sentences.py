@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gradcli.inspection.parting.first_place import FirstPlace
-from gradcli.inspection.parting.growth import Growth
+from gradcli.inspection.parting.growth import KEPT_WITHIN, Growth
 from gradcli.notation import numbers
 
 _MOST_NAMES = 3
@@ -35,18 +35,26 @@ def place_sentence(place: FirstPlace) -> str:
     """Say where two runs part first, and how sure that is."""
     step = numbers.count(place.step)
     if place.stage == "layers":
-        return f"Only one of the models has these layers, in this shape: {_names(place.layers)}."
+        return (
+            f"Only one of the models has these layers, in this shape: {layer_names(place.layers)}."
+        )
     if place.is_rounding and place.scope == "none" and place.stage not in _OF_NO_LAYER:
         return (
             f"The runs part at step {step} by no more than rounding, seen first in "
-            f"{_names(place.layers)}. They were made differently, or on an accelerator, so sums "
-            "may be rounded differently in any layer: no layer is to blame."
+            f"{layer_names(place.layers)}. They were made differently, or on an accelerator, so "
+            "sums may be rounded differently in any layer: no layer is to blame."
+        )
+    if place.stage == "loss" and place.is_rounding:
+        return (
+            f"The runs part at step {step} in the loss, by no more than rounding: the outputs of "
+            "all layers are the same. The loss may be added up in another order, as in several "
+            "passes; no layer is to blame."
         )
     if place.stage in _OF_NO_LAYER:
         return _OF_NO_LAYER[place.stage].format(step=step)
     if place.stage == "unobserved":
         return _unobserved(place)
-    where = _names(place.layers)
+    where = layer_names(place.layers)
     if place.scope == "all":
         where = "all layers at once"
     elif place.scope == "several":
@@ -89,21 +97,54 @@ def _unobserved(place: FirstPlace) -> str:
 
 
 def _reasons(place: FirstPlace) -> str:
-    if not place.reasons:
+    """Name the settings of the layers that differ; one of several layers only once."""
+    layers_of: dict[tuple[str, str, str], list[str]] = {}
+    for one in place.reasons:
+        layer, what = _layer_and_setting(one.key, place.layers)
+        layers_of.setdefault((what, *_values(one.a, one.b)), []).append(layer)
+    shown = [
+        f"trained in {'a' if a == 'true' else 'b'} only"
+        if what == "trained"
+        else f"{_subject(what, layers, place.layers)} is {a} in a, {b} in b"
+        for (what, a, b), layers in layers_of.items()
+    ]
+    if not shown:
         return ""
-    shown = [f"{one.key} is {_value(one.a)} in a, {_value(one.b)} in b" for one in place.reasons]
     rest = len(shown) - _MOST_NAMES
     more = f"; {rest} more" if rest > 0 else ""
     return f" ({'; '.join(shown[:_MOST_NAMES])}{more})"
 
 
+def _layer_and_setting(key: str, layers: tuple[str, ...]) -> tuple[str, str]:
+    owner = max((one for one in layers if key.startswith(f"{one} ")), key=len)
+    return owner, key.removeprefix(f"{owner} ")
+
+
+def _subject(what: str, layers: list[str], parting: tuple[str, ...]) -> str:
+    if len(layers) == 1:
+        return f"{layers[0]} {what}"
+    whose = "each of them" if len(layers) == len(parting) else layer_names(tuple(layers))
+    return f"the {what} of {whose}"
+
+
+def _values(a: object, b: object) -> tuple[str, str]:
+    """Write two values with as few digits as tell them apart, but at least three."""
+    if not (isinstance(a, float) and isinstance(b, float)):
+        return _value(a), _value(b)
+    pairs = ((f"{a:.{digits}g}", f"{b:.{digits}g}") for digits in range(3, 18))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{a}", f"{b}"))
+
+
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.3g}"
     return numbers.ABSENT if value is None else f"{value}"
 
 
-def _names(names: tuple[str, ...]) -> str:
+def layer_names(names: tuple[str, ...]) -> str:
+    """Name the first few layers, and count the others."""
     rest = len(names) - _MOST_NAMES
     shown = ", ".join(names[:_MOST_NAMES])
     return f"{shown} and {numbers.count(rest, 'other')}" if rest > 0 else shown
@@ -123,17 +164,46 @@ def growth_sentence(growth: Growth) -> str:
 
 
 def _course(growth: Growth) -> str:
-    if growth.course == "short":
+    """Say how the distance goes on: a size that it keeps, or how it leaves the first one."""
+    if math.isnan(growth.level):
         return "There are too few different steps to say how that grows."
-    level, until = numbers.norm(growth.level), numbers.count(growth.until)
-    at_end = f"over the last quarter of the steps the median is {level}"
+    at_end = f"over the last quarter of the steps the median is {numbers.norm(growth.level)}"
     if growth.course == "at once":
-        return f"That is the size it keeps at once: {at_end}."
-    ends = f"until the end; {at_end}" if growth.still_growing else f"until step {until}; {at_end}"
+        begin, size = growth.first
+        kept = "That is the size it keeps at once"
+        if begin != growth.points[0][0]:  # where it is 0, or not a number
+            kept = f"From step {numbers.count(begin)} on it keeps the size {numbers.norm(size)}"
+        return f"{kept}, within a factor of {KEPT_WITHIN:g} but for single steps: {at_end}."
+    if growth.course == "varying":
+        return f"{_leaving(growth)}; {at_end}."
+    half = f"half of its last level at step {numbers.count(growth.until)}"
+    peak = _above(growth)
+    if growth.course == "short":
+        return f"It reaches {half}, too soon to say how it grows; {at_end}{peak}."
     if growth.course == "exponential":
-        per_tenfold = numbers.norm(growth.steps_per_tenfold)
-        return f"It grows tenfold in {per_tenfold} steps, {ends}."
-    if growth.course == "power" and not math.isnan(growth.exponent):
-        exponent = numbers.norm(growth.exponent)
-        return f"It grows like the steps since then to the power {exponent}, {ends}."
-    return f"It grows unevenly, {ends}."
+        grows = f"tenfold in {numbers.norm(growth.steps_per_tenfold)} steps"
+    elif growth.course == "power":
+        grows = f"like the steps since then to the power {numbers.norm(growth.exponent)}"
+    else:
+        grows = "unevenly"
+    return f"It grows {grows}, until it reaches {half}; {at_end}{peak}."
+
+
+def _leaving(growth: Growth) -> str:
+    """Say by what factor, and by when, the distance leaves the size that it has at first."""
+    (begin, first), (low_at, low), (high_at, high) = growth.first, growth.lowest, growth.highest
+    changes = []
+    if high > KEPT_WITHIN * first:
+        changes.append((high_at, f"grows to {numbers.norm(high / first)} times that"))
+    if low * KEPT_WITHIN < first:
+        changes.append((low_at, f"shrinks to {numbers.norm(low / first)} times that"))
+    said = " and ".join(f"{how} by step {numbers.count(at)}" for at, how in sorted(changes))
+    return f"From {numbers.norm(first)} at step {numbers.count(begin)} it {said}"
+
+
+def _above(growth: Growth) -> str:
+    """Say how far the distance exceeds its last level, if it does so by more than a factor."""
+    at, high = growth.highest
+    if high <= KEPT_WITHIN * growth.level:
+        return ""
+    return f", but around step {numbers.count(at)} it is {numbers.norm(high)}"

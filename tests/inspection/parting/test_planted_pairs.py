@@ -15,7 +15,6 @@ from planted_pairs import (
 )
 from torch import nn
 
-from gradcli.views.runs.difference_screen import difference_verdict
 from gradcli.views.runs.parting_sentences import growth_sentence, place_sentence
 
 SEEDS = [("mlp", "hidden2"), ("cnn", "conv2"), ("rnn", "recurrent"), ("deep_mlp", "hidden5")]
@@ -41,10 +40,20 @@ def test_a_layer_with_another_learning_rate(pair_of, model, layer):
     assert named(found) == (2, "update", layer, True)
     (reason,) = found.first_place.reasons
     assert (reason.key, reason.a, reason.b) == (f"{layer} learning rate", 0.05, 0.06)
-    if not found.settings:  # the config of a loop has the rate of the first group
-        assert difference_verdict(found) == (
-            f"The settings are the same, but not those of {layer}."
-        )
+    # The rates are settings of the groups of the optimizer, each with its own key.
+    assert all(one.key == "lr" or one.key.endswith(".lr") for one in found.settings)
+    assert 0.06 in [one.b for one in found.settings]
+
+
+def test_a_rate_that_differs_in_each_layer_is_told_once_and_rounded(pair_of):
+    layers = [f"hidden{number}" for number in range(1, 9)] + ["output"]
+    found = pair_of("deep_mlp", rates=dict.fromkeys(layers, 0.1 + 0.2))
+    said = place_sentence(found.first_place)
+    assert "(the learning rate of each of them is 0.05 in a, 0.3 in b)" in said
+    two = dict.fromkeys(layers[:5], 0.1 + 0.2) | dict.fromkeys(layers[5:], 0.0500123)
+    said = place_sentence(pair_of("deep_mlp", rates=two).first_place)
+    assert "(the learning rate of hidden1, hidden2, hidden3 and 2 others is 0.05 in a, 0.3" in said
+    assert "of hidden6, hidden7, hidden8 and 1 other is 0.05 in a, 0.05001 in b)" in said
 
 
 @pytest.mark.parametrize("bit", [0, 20])
@@ -80,6 +89,8 @@ def test_a_frozen_layer(pair_of, model, layer):
     assert [(one.key, one.a, one.b) for one in found.first_place.reasons] == [
         (f"{layer} trained", True, False)
     ]
+    assert f"in the backward pass at {layer} at step 1" in place_sentence(found.first_place)
+    assert "(trained in a only)." in place_sentence(found.first_place)
 
 
 def test_dropout_in_one_place_is_before_the_next_layer(pair_of):

@@ -112,6 +112,8 @@ def test_names_of_layers_are_at_equal_distances(make_info, count):
 def test_titles_name_the_model_and_only_what_is_known(make_info):
     (axes,) = _score_figure(make_info(3), EVALUATIONS).axes
     assert "mlp, adam 0.002" in axes.figure.get_suptitle()
+    grouped = make_info(3, loop_rates=(0.5, 0.125, 0.5))
+    assert "mlp, adam 2 rates 0.125 to 0.5," in _score_figure(grouped, EVALUATIONS).get_suptitle()
     own = make_info(3, model="Net", optimizer="LBFGS", learning_rate=float("nan"))
     title = _score_figure(own, EVALUATIONS).get_suptitle()
     assert title.startswith("Accuracy: Net, LBFGS, ")

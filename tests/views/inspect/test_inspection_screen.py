@@ -275,7 +275,7 @@ def test_commands_go_on_with_the_paths_that_were_given(make_inspection, make_run
 
 
 def test_a_users_own_loop_is_offered_only_what_it_can_do(make_run_inspection):
-    unknown = {"learning_rate": math.nan, "activation": "", "clip": "", "batch_size": 0}
+    unknown = {"learning_rates": (), "activation": "", "clip": "", "batch_size": 0}
     own = make_run_inspection(status="interrupted", data="own", is_own_loop=True, **unknown)
     assert commands_after_inspection(own) == [f"gradcli runs show {own.target}"]
     setting = drawn(own).splitlines()[1]

@@ -136,7 +136,9 @@ def test_a_fault_is_reported_in_a_sentence(run_state):
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_parameter_groups_are_named_if_there_is_room(make_info, groups, width, height):
-    state, without = RunState(make_info(3, groups=groups)), RunState(make_info(3))
+    rates = {"loop_rates": tuple(group.learning_rate for group in groups)}  # in the heading, too
+    state = RunState(make_info(3, groups=groups))
+    without = RunState(make_info(3, **rates))
     lines = text_lines(state, width, height)
     assert len(lines) <= height
     assert max(cell_len(line) for line in lines) <= width
