@@ -15,7 +15,6 @@ from gradcli.runs.labels import Labels, read_labels
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
 from gradcli.system.locks import (
     LEASE_SECONDS,
-    LOCK_FILE,
     RunLock,
     elsewhere,
     is_locked,
@@ -126,8 +125,8 @@ def claim(directory: Path, files: Iterable[str]) -> RunLock:
         lock = RunLock(directory)
     except BlockingIOError:
         raise at_work(directory) from None
-    except (IsADirectoryError, FileExistsError):
-        raise damaged(directory / LOCK_FILE, "is not a file") from None
+    except (IsADirectoryError, FileExistsError) as error:
+        raise damaged(Path(error.filename), "is not a file") from None
     try:
         for path in (directory / name for name in files):
             file_size(path)  # which refuses anything but a file

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import socket
 import stat
 import tempfile
@@ -31,6 +32,9 @@ LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0
 #: What the directory of a dead process of this machine takes to be free: filelock looks twice.
 _BRIEFLY = 1.0
+#: What a lease takes to be free that a crash of the machine tore, and that names nobody: filelock
+#: looks at it for two seconds.
+_TORN_SECONDS = 2.5
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -123,20 +127,56 @@ def _leased(directory: Path) -> SoftFileLease:
     try:
         lease.acquire(timeout=_BRIEFLY)
     except Timeout:
-        owner, silence = lease.owner, _silence(directory)
-        if silence < LEASE_SECONDS:
-            raise BlockingIOError(errno.EAGAIN, f"{_named(owner)} works in it") from None
-        warnings.warn(
-            f"{_named(owner)} was at work in {directory} and has not been heard of for "
-            f"{silence:.0f} s. It is taken over in {LEASE_SECONDS:.0f} s, unless it is heard of.",
-            SilentHolderWarning,
-            stacklevel=2,
-        )
         try:
-            lease.acquire(timeout=LEASE_SECONDS + 2 * HEARTBEAT_SECONDS)
+            lease.acquire(timeout=_patience(directory, lease.owner))
         except Timeout:
             raise BlockingIOError(errno.EAGAIN, f"{_named(lease.owner)} works in it") from None
     return lease
+
+
+def _patience(directory: Path, owner: OwnerRecord | None) -> float:
+    """Return how long to wait for a lease that somebody else seems to hold, in seconds.
+
+    Raises:
+        BlockingIOError: if the holder was heard of lately.
+    """
+    if owner is None:
+        path = directory / LEASE_FILE
+        if _is_empty(path):
+            time.sleep(_TORN_SECONDS)
+            if _is_empty(path):
+                _remove_empty(path)
+        return 2 * _TORN_SECONDS
+    silence = _silence(directory)
+    if silence < LEASE_SECONDS:
+        raise BlockingIOError(errno.EAGAIN, f"{_named(owner)} works in it")
+    warnings.warn(
+        f"{_named(owner).capitalize()} was at work in {directory} and has not been heard of for "
+        f"{silence:.0f} s. It is taken over in {LEASE_SECONDS:.0f} s, unless it is heard of.",
+        SilentHolderWarning,
+        stacklevel=4,
+    )
+    return LEASE_SECONDS + 2 * HEARTBEAT_SECONDS
+
+
+def _is_empty(path: Path) -> bool:
+    return path.exists() and path.stat().st_size == 0
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove a lease without content, which filelock takes for one that is being written.
+
+    That takes no time, so it is what a crash left. If another process has written its lease in this
+    very moment, it is put back.
+    """
+    apart = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.rename(apart)
+    except FileNotFoundError:  # another process has removed it
+        return
+    if apart.stat().st_size:
+        os.link(apart, path)
+    apart.unlink()
 
 
 def _lease(directory: Path) -> SoftFileLease:

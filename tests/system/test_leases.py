@@ -88,7 +88,7 @@ def test_of_a_dead_machine_it_is_taken_over_once_the_lease_has_expired(tmp_path,
     while is_locked(tmp_path):
         time.sleep(0.05)
     before = time.monotonic()
-    with pytest.warns(SilentHolderWarning, match="process .* on farm-2"), RunLock(tmp_path):
+    with pytest.warns(SilentHolderWarning, match=r"Process \d+ on farm-2"), RunLock(tmp_path):
         assert time.monotonic() - before >= locks.LEASE_SECONDS - 0.2  # it looked for itself
         assert elsewhere(tmp_path) is None
     assert not is_locked(tmp_path)
@@ -149,6 +149,14 @@ def test_who_stood_still_and_lost_the_lease_notices_before_it_writes(tmp_path, o
         lock.refuse_if_lost()
     lock.release()
     assert elsewhere(tmp_path) is not None  # what another machine holds stays
+
+
+@pytest.mark.parametrize("content", [b"", bytes(40), b"filelock/2\npid=12"])
+def test_a_lease_that_a_crash_tore_is_nobodys(tmp_path, content):
+    (tmp_path / LEASE_FILE).write_bytes(content)
+    assert not is_locked(tmp_path)
+    with RunLock(tmp_path):
+        assert is_locked(tmp_path)
 
 
 def test_a_released_directory_holds_no_lease(tmp_path):
