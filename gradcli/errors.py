@@ -71,8 +71,16 @@ class DamagedFileWarning(UserWarning):
     """A file of a run or a comparison is damaged; what can be read of it is used."""
 
 
+class SilentHolderWarning(UserWarning):
+    """A process on another machine holds a directory, and has not been heard of for long."""
+
+
 class OperatingSystemError(UserError):
     """What the operating system refused: a full disk, a missing right, an output that is closed."""
+
+
+class LostLeaseError(OperatingSystemError):
+    """Another machine took over the directory that this process was at work in."""
 
 
 def user_error_from_json(values: Mapping[str, Any]) -> UserError:

@@ -15,7 +15,7 @@ import gradcli
 from gradcli.cli import compare, configs, find_lr, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
 from gradcli.cli.refusals import failure_in_words
-from gradcli.errors import DamagedFileWarning, UserError
+from gradcli.errors import DamagedFileWarning, SilentHolderWarning, UserError
 from gradcli.system.naming import naming
 from gradcli.system.processes import end_quickly
 from gradcli.views.ascii import write_what_streams_can
@@ -54,14 +54,17 @@ def _main(
     """Choose a command."""
 
 
+_OWN_WARNINGS = (DamagedFileWarning, SilentHolderWarning)
+
+
 @contextmanager
-def _damage_shown() -> Iterator[None]:
-    """Show each damaged file of which the rest is used, once, as a line on stderr."""
+def _warnings_shown() -> Iterator[None]:
+    """Show each warning of gradcli's own once, as a line on stderr: what is damaged, what waits."""
     shown: set[str] = set()
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *others: Any, **more: Any) -> None:
-        if not issubclass(category, DamagedFileWarning):
+        if not issubclass(category, _OWN_WARNINGS):
             usual(message, category, *others, **more)
         elif str(message) not in shown:
             from gradcli.views.console import show_message
@@ -71,7 +74,8 @@ def _damage_shown() -> Iterator[None]:
             show_message(warning_line(str(message)))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", DamagedFileWarning)
+        for category in _OWN_WARNINGS:
+            warnings.simplefilter("always", category)
         warnings.showwarning = show
         yield
 
@@ -82,7 +86,7 @@ def main() -> None:
     end_quickly()
     write_what_streams_can()
     try:
-        with _damage_shown():
+        with _warnings_shown():
             _run_command()
     except UserError as error:
         _end_with(error)

@@ -121,10 +121,17 @@ class ComparisonDirectory(StateDirectory):
         Raises:
             UserError: if another process is working on it, or it holds links to elsewhere.
         """
-        return claim(self.path, (COMPARISON_FILE, PLAN_FILE))
+        lock = self.__dict__["_lock"] = claim(self.path, (COMPARISON_FILE, PLAN_FILE))
+        return lock
 
     def write(self, state: dict[str, Any]) -> None:
-        """Write `comparison.json`, atomically."""
+        """Write `comparison.json`, atomically.
+
+        Raises:
+            LostLeaseError: if this process had locked it, and another machine took over.
+        """
+        if (lock := self.__dict__.get("_lock")) is not None:
+            lock.refuse_if_lost()
         write_json(self.path / COMPARISON_FILE, state)
         self.__dict__.pop("state", None)  # to be read again
 

@@ -13,7 +13,13 @@ from gradcli.records import Status
 from gradcli.runs.files import refuse_links, refuse_unknown_schema, sweep
 from gradcli.runs.labels import Labels, read_labels
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
-from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
+from gradcli.system.locks import (
+    LEASE_SECONDS,
+    RunLock,
+    elsewhere,
+    is_locked,
+    plain_host,
+)
 from gradcli.system.paths import Paths
 
 TRIALS = "trials"
@@ -118,12 +124,9 @@ def claim(directory: Path, files: Iterable[str]) -> RunLock:
     try:
         lock = RunLock(directory)
     except BlockingIOError:
-        raise UserError(
-            f"Another process is working in {directory}.",
-            hint="wait for it to end, or stop it with Ctrl-C",
-        ) from None
-    except (IsADirectoryError, FileExistsError):
-        raise damaged(directory / LOCK_FILE, "is not a file") from None
+        raise at_work(directory) from None
+    except (IsADirectoryError, FileExistsError) as error:
+        raise damaged(Path(error.filename), "is not a file") from None
     try:
         for path in (directory / name for name in files):
             file_size(path)  # which refuses anything but a file
@@ -132,6 +135,21 @@ def claim(directory: Path, files: Iterable[str]) -> RunLock:
         lock.release()
         raise
     return lock
+
+
+def at_work(directory: Path) -> UserError:
+    """Return the error that says who works in a directory, as far as it is known."""
+    holder = elsewhere(directory)
+    if holder is None:
+        return UserError(
+            f"Another process is working in {directory}.",
+            hint="wait for it to end, or stop it with Ctrl-C",
+        )
+    return UserError(
+        f"Process {holder.pid} on {plain_host(holder)} is working in {directory}.",
+        hint=f"wait for it to end, or stop it there; if that machine is gone, try again "
+        f"{LEASE_SECONDS:.0f} s after it was last heard of",
+    )
 
 
 def newest_first(runs_dir: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -64,8 +65,11 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | N
 def sync_names(folder: Path) -> None:
     """Wait until the disk has the names in a folder as they are now.
 
-    A file's own `fsync` keeps its content, which a crash may leave without a name.
+    A file's own `fsync` keeps its content, which a crash may leave without a name. Windows opens no
+    folders, and needs no such call: its file system keeps a journal of names.
     """
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

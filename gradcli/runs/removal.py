@@ -9,7 +9,7 @@ from gradcli.errors import OperatingSystemError, UserError
 from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.directory import TRIALS
 from gradcli.runs.reader import Run
-from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
+from gradcli.system.locks import LEASE_FILE, LOCK_FILE, RunLock, is_locked
 
 
 def size_bytes(found: Run | ComparisonDirectory) -> int:
@@ -63,7 +63,8 @@ def remove(found: Run | ComparisonDirectory) -> None:
             lock.unlink()
         with RunLock(directory):
             last = (found.state_file, LOCK_FILE)
-            entries = [path for path in directory.iterdir() if path.name not in last]
+            kept = (*last, LEASE_FILE)  # which goes as it is released
+            entries = [path for path in directory.iterdir() if path.name not in kept]
             for path in (*entries, *(directory / name for name in last)):
                 _delete(path)
         directory.rmdir()

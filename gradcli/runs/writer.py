@@ -41,7 +41,7 @@ _FILES = (
 )
 _RUN_NAME = re.compile(r"\d{8}T\d{6}Z-.+-[0-9a-f]{4}")
 #: What a directory holds before it is a run.
-_UNBORN = re.compile(r"lock|checkpoints|config\.yaml|\.(config\.yaml|run\.json)\.\w{8}")
+_UNBORN = re.compile(r"lock|lease|checkpoints|config\.yaml|\.(config\.yaml|run\.json)\.\w{8}")
 _UNBORN_SECONDS = 3600
 #: What `run.json` keeps about each process that trained the run; the top level is the first's.
 _PART = ("argv", "overrides")
@@ -187,6 +187,7 @@ class RunWriter:
         before is kept as `previous.pt`.
         """
         assert self._logs is not None, "begin() comes first"
+        self._lock.refuse_if_lost()
         state = {**state, "log_bytes": self._logs.sync()}
         keep_as = None if self._last_is_damaged else PREVIOUS
         save_checkpoint(self.directory, LAST, state, keep_as=keep_as)
@@ -197,6 +198,7 @@ class RunWriter:
 
     def save_fault_batch(self, inputs: Any, labels: Any) -> None:
         """Save the batch that produced the first non-finite value."""
+        self._lock.refuse_if_lost()
         save_checkpoint(self.directory, FAULT, {"inputs": inputs, "labels": labels})
 
     def note(self, **facts: Any) -> None:
@@ -208,7 +210,12 @@ class RunWriter:
         return self._state.get(name, default)
 
     def set_status(self, status: Status, **facts: Any) -> None:
-        """Write `run.json`, with `facts` added."""
+        """Write `run.json`, with `facts` added.
+
+        Raises:
+            LostLeaseError: if another machine took over the run.
+        """
+        self._lock.refuse_if_lost()
         self._state |= {**facts, "status": status, "heartbeat": _now()}
         write_json(self.directory / RUN_FILE, self._state)
 
@@ -235,6 +242,7 @@ class RunWriter:
 
     def _append(self, name: str, block: bytes) -> None:
         assert self._logs is not None, "begin() comes first"
+        self._lock.refuse_if_lost()
         self._logs.append(name, block)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -82,12 +83,15 @@ def _run(command: Sequence[str], output: int) -> int:
         stdout=output,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **_ENVIRONMENT},
-        process_group=0,
+        process_group=None if sys.platform == "win32" else 0,
     )
     try:
         return process.wait(_SECONDS)
     except BaseException:  # also Ctrl-C, which does not reach a group of its own
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
