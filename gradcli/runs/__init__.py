@@ -18,7 +18,13 @@ from gradcli.runs.comparisons import (
 )
 from gradcli.runs.labels import NO_LABELS, Labels, add_labels, given_labels, write_labels
 from gradcli.runs.reader import Run, is_run, list_runs, load_run
-from gradcli.runs.removal import own_path, refuse_if_at_work, remove, size_bytes
+from gradcli.runs.removal import (
+    own_path,
+    reduce_checkpoints,
+    refuse_if_at_work,
+    remove,
+    size_bytes,
+)
 from gradcli.runs.writer import RunWriter, claim_run, create_run_directory
 
 __all__ = [
@@ -49,6 +55,7 @@ __all__ = [
     "load_checkpoint",
     "load_run",
     "own_path",
+    "reduce_checkpoints",
     "refuse_if_at_work",
     "remove",
     "set_aside",

@@ -200,6 +200,13 @@ def is_comparison(path: Path) -> bool:
     return os.path.lexists(path / COMPARISON_FILE)
 
 
+def comparison_of(trial: Path) -> ComparisonDirectory | None:
+    """Return the comparison that a run directory is a trial of; None if it is of none."""
+    folder = trial.resolve().parent
+    parent = trial.parent.parent if trial.parent.name == TRIALS else folder.parent
+    return ComparisonDirectory(parent) if folder.name == TRIALS and is_comparison(parent) else None
+
+
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:
     """Return the comparisons in `runs_dir`, newest first."""
     return [ComparisonDirectory(path) for path in newest_first(runs_dir) if is_comparison(path)]

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from gradcli.errors import OperatingSystemError, UserError
+from gradcli.runs.checkpoints import LAST, compact_checkpoint, drop_checkpoints
 from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.directory import TRIALS
 from gradcli.runs.reader import Run
@@ -72,6 +73,18 @@ def remove(found: Run | ComparisonDirectory) -> None:
             f"{error.filename or directory} cannot be deleted: {error.strerror}.",
             where=str(directory),
         ) from None
+
+
+def reduce_checkpoints(directory: Path, *, last_stays: bool = False) -> None:
+    """Delete the checkpoints of a run that has ended. The last one may stay, in less room.
+
+    Raises:
+        OSError: if they cannot be deleted; a `BlockingIOError` if a process is working there.
+    """
+    with RunLock(directory):
+        drop_checkpoints(directory, keep=(LAST,) if last_stays else ())
+        if last_stays:
+            compact_checkpoint(directory)
 
 
 def own_path(found: Run | ComparisonDirectory) -> Path:
