@@ -17,6 +17,7 @@ from gradcli.runs.comparisons import (
     set_aside,
 )
 from gradcli.runs.labels import NO_LABELS, Labels, add_labels, given_labels, write_labels
+from gradcli.runs.pruning import Prunable, Pruning, PruningPlan, age_seconds, plan_pruning, prune
 from gradcli.runs.reader import Run, is_run, list_runs, load_run
 from gradcli.runs.removal import (
     own_path,
@@ -33,10 +34,14 @@ __all__ = [
     "Condition",
     "Labels",
     "Order",
+    "Prunable",
+    "Pruning",
+    "PruningPlan",
     "Resumable",
     "Run",
     "RunWriter",
     "add_labels",
+    "age_seconds",
     "begin_comparison",
     "checkpoint_to_resume",
     "claim_run",
@@ -55,6 +60,8 @@ __all__ = [
     "load_checkpoint",
     "load_run",
     "own_path",
+    "plan_pruning",
+    "prune",
     "reduce_checkpoints",
     "refuse_if_at_work",
     "remove",

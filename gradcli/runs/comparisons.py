@@ -55,6 +55,7 @@ class ComparisonJson(TypedDict, total=False):
 
     status: Required[Literal["running", "finished", "interrupted", "failed"]]
     started: Required[datetime]
+    heartbeat: datetime
     info: Required[_Info]
     result: _Result
     request: str

@@ -20,22 +20,28 @@ def size_bytes(found: Run | ComparisonDirectory) -> int:
     return sum(path.lstat().st_size for path in found.path.rglob("*") if not path.is_dir())
 
 
-def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
-    """Refuse a run or a comparison if a process is working in it or in one of its trials.
+def is_at_work(found: Run | ComparisonDirectory) -> bool:
+    """Whether a process is working in a run or a comparison, or in one of its trials.
 
     A link to one may go at any time: nothing works in the link.
-
-    Raises:
-        UserError: if so.
     """
     if found.path.is_symlink():
-        return
+        return False
     trials = found.trial_paths() if isinstance(found, ComparisonDirectory) else []
     paths = [found.path, *trials]
     parent = found.path.resolve().parent
     if parent.name == TRIALS:  # the process of the comparison may resume the trial
         paths.append(parent.parent)
-    if any(map(is_locked, paths)):
+    return any(map(is_locked, paths))
+
+
+def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
+    """Refuse a run or a comparison if a process is working in it or in one of its trials.
+
+    Raises:
+        UserError: if so.
+    """
+    if is_at_work(found):
         raise UserError(
             f"A process is working in {found.path}.",
             hint="wait for it to end, or stop it with Ctrl-C",
