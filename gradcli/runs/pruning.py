@@ -25,7 +25,7 @@ from gradcli.runs.reader import Run
 from gradcli.runs.removal import is_at_work, reduce_checkpoints, remove, size_bytes
 from gradcli.system.locks import RunLock
 
-_AGE = re.compile(r"(\d+)([hdw])")
+_AGE = re.compile(r"([0-9]+)([hdw])")
 _SECONDS: Final = {"h": 3600, "d": 86_400, "w": 604_800}
 _ENDED = ("finished", "diverged")
 _OUTCOMES: Final[Mapping[bool | None, Literal["announced", "removed", "left"]]] = {

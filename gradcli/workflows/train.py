@@ -138,12 +138,14 @@ def resume_run(
     with closing(view), returning_to(paths.started_in), claim_run(directory) as lock:
         run = load_run(run.path)  # as it is now that no other process can change it
         _refuse_own_loop(run)
+        has_checkpoint = run.has_checkpoint  # the user's code may change the working directory
         composed = load_config(
             run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
         )
         epochs = _extension(overrides, composed, run, paths)
         _refuse_ended(run, composed, epochs, paths)
-        _refuse_without_checkpoint(run, epochs, paths)
+        if not has_checkpoint:
+            _refuse_without_checkpoint(run, epochs, paths)
         if epochs is not None:
             composed = composed.with_epochs(epochs)
         found = checkpoint_to_resume(directory, was_saved=_has_saved(run))
@@ -355,13 +357,13 @@ def _refuse_ended(run: Run, composed: Composed, epochs: int | None, paths: Paths
 
 
 def _refuse_without_checkpoint(run: Run, epochs: int | None, paths: Paths) -> None:
-    """Refuse to continue what has ended, or was stopped, and kept no checkpoint.
+    """Refuse to continue a run that has ended, or was stopped, if its checkpoint was not kept.
 
     In any other run a missing checkpoint is a damage.
     """
     ended = run.status == "finished"
     stopped = (comparison := comparison_of(run.path)) is not None and comparison.status in _OVER
-    if (ended or stopped) and _has_saved(run) and not run.has_checkpoint:
+    if (ended or stopped) and _has_saved(run):
         raise without_checkpoint(
             run,
             paths,
