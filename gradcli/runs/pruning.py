@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from gradcli.errors import OperatingSystemError, UserError
 from gradcli.records import PrunedRow, PruningSummary, RunRow
@@ -175,12 +175,17 @@ def prune(one: Prunable) -> bool:
 def _is_asked_for(facts: Facts, asked: Pruning, now: datetime) -> bool:
     if asked.lost and facts.row.status != "lost":
         return False
-    return asked.older_than is None or _age(facts, now) > asked.older_than
+    if asked.older_than is None:
+        return True
+    found, is_old = facts.found, _age(facts.state, now) > asked.older_than
+    if not is_old or not isinstance(found, ComparisonDirectory):
+        return is_old
+    return all(_age(trial.state, now) > asked.older_than for trial in found.trials())
 
 
-def _age(facts: Facts, now: datetime) -> float:
-    """Return the seconds since something was last recorded."""
-    last = facts.state.get("heartbeat", facts.state["started"])
+def _age(state: Mapping[str, Any], now: datetime) -> float:
+    """Return the seconds since a run or a comparison last recorded its state."""
+    last = state.get("heartbeat", state["started"])
     return (now - datetime.fromisoformat(last).astimezone()).total_seconds()
 
 

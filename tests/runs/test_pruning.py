@@ -107,7 +107,9 @@ def test_what_is_no_age_is_refused_with_one(text):
 def test_the_age_counts_from_what_was_recorded_last(runs_dir, make_run, a_comparison):
     dated(make_run("old"), 31)
     dated(make_run("young"), 29)
-    dated(a_comparison("ancient", "finished"), 400)
+    for trial in dated(a_comparison("ancient", "finished"), 400).glob("trials/*"):
+        dated(trial, 399)
+    dated(a_comparison("with-young-trials", "running"), 400)
     assert names(planned(runs_dir, older_than=30 * DAY)) == {"old", "ancient"}
     assert names(planned(runs_dir, older_than=10**30)) == set()
 
@@ -155,7 +157,8 @@ def test_the_checkpoints_of_what_may_go_on_stay(runs_dir, make_run, a_comparison
 def test_what_goes_is_what_was_announced(runs_dir, make_run, a_comparison, checkpoints):
     with_checkpoints(dated(make_run("one"), 50), "last.pt", size=5000)
     with_checkpoints(dated(make_run("young"), 1), "last.pt")
-    dated(a_comparison("compared", "finished"), 50)
+    for trial in dated(a_comparison("compared", "finished"), 50).glob("trials/*"):
+        dated(trial, 50)
     before = contents(runs_dir)
     plan = planned(runs_dir, older_than=30 * DAY, checkpoints=checkpoints)
     assert contents(runs_dir).keys() - before.keys() <= {

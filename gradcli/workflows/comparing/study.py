@@ -209,15 +209,17 @@ class Study:
         best_arm = summary.ranking[0].name if summary is not None and is_settled else None
         for trial, last_stays in self._store.dispensable(best_arm).items():
             if (trial, last_stays) not in self._reduced:
-                self._reduced.add((trial, last_stays))
                 self._reduce(trial, last_stays=last_stays)
 
     def _reduce(self, trial: str, *, last_stays: bool) -> None:
         path = self._directory.trial_path(trial)
         try:
             reduce_checkpoints(path, last_stays=last_stays)
+        except BlockingIOError:  # its process is about to end; there will be another time
+            return
         except OSError as error:  # no result depends on it
             self._view.note(f"The checkpoints of {path} stay: {exception_in_words(error)}.")
+        self._reduced.add((trial, last_stays))
 
     def _look(self) -> None:
         """Show the progress; the next look waits in proportion to the cost of this one."""
