@@ -180,10 +180,10 @@ def test_what_goes_is_what_was_announced(runs_dir, make_run, a_comparison, check
 def test_nothing_at_work_is_chosen_or_removed(runs_dir, make_run, a_comparison, place, checkpoints):
     with_checkpoints(make_run("one"), "last.pt")
     a_comparison("compared", "finished")
-    before = contents(runs_dir)
     announced = planned(runs_dir, older_than=-1, checkpoints=checkpoints)
     assert names(announced) == {"one", "compared"}
     lock = RunLock(runs_dir / place)  # begun after it was announced
+    before = contents(runs_dir)
     at_work = Path(place).parts[0]
     assert planned(runs_dir, older_than=-1, checkpoints=checkpoints).at_work == (at_work,)
     outcome = {one.row.run: prune(one) for one in announced.chosen}
@@ -226,9 +226,10 @@ def test_an_interrupted_removal_leaves_the_last_checkpoint_or_none(runs_dir, mak
     delete, deleted = Path.unlink, []
 
     def killed(path, missing_ok=False):
-        if len(deleted) == 2:
-            raise KeyboardInterrupt
-        deleted.append(path.name)
+        if path.parent.name == "checkpoints":
+            if len(deleted) == 2:
+                raise KeyboardInterrupt
+            deleted.append(path.name)
         delete(path, missing_ok=missing_ok)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
