@@ -37,7 +37,7 @@ def without_checkpoint(
     if "checkpoint.keep=none" in run.overrides:
         override = f"{override} checkpoint.keep=last".strip()
     return UserError(
-        f"{run.name} has ended and its checkpoint was not kept, so {so}. A run that is trained "
+        f"{run.name} has ended and has no checkpoint any more, so {so}. A run that is trained "
         "anew keeps it, unless checkpoint.keep=none.",
         where=where,
         hint=new_run(run, override, paths),

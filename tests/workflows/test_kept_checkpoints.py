@@ -154,7 +154,7 @@ def test_a_finished_run_without_one_says_how_to_train_a_longer_one(runs_dir, gra
     ):
         answer = gradcli(*words)
         assert (answer.code, answer.out) == (2, "")
-        assert "checkpoint was not kept" in answer.message
+        assert "has no checkpoint any more" in answer.message
         assert "checkpoint.keep=last" in answer.message.partition("try:")[2]
 
 
