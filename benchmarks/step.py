@@ -18,12 +18,18 @@ for as long as it stays there, and the same holds for a process as a whole. So e
 with `--placements` new pairs of models, each at another place, and the processes are started
 `--processes` times.
 
+An observed step (`monitor.every`) also takes fingerprints, by which `runs diff` finds where two
+runs part. What they cost is measured with every step observed: blocks of a trainer that takes them,
+and of one that does not, alternate in one process, with one thread.
+
     python benchmarks/step.py [--processes 6] [--placements 3] [--blocks 3] [--threads 1 2]
-                              [--case NAME ...] [--at-most RATIO]
+                              [--case [NAME ...]] [--at-most RATIO] [--observed-pairs 4]
 
 Prints the median ratio of the time per step, gradcli / bare, with a 95% interval (bootstrap
 over the processes). Exits with 1 if a case's median exceeds its limit: 0.95 for the MLP, 1.00 for
-the others.
+the others. Then prints the median time of an observed step with and without fingerprints, and the
+median ratio with its interval over the pairs of trainers; nothing is required of it. `--case` alone
+measures only that, `--observed-pairs 0` leaves it out.
 """
 
 from __future__ import annotations
@@ -46,7 +52,7 @@ from torch import nn
 
 from gradcli.config import compose_train
 from gradcli.data import load_dataset
-from gradcli.records import StepRecords
+from gradcli.records import FingerprintRecord, StepRecords
 from gradcli.system.processes import keep_freed_memory
 from gradcli.workflows.building import build_trainer
 
@@ -78,9 +84,11 @@ CASES: dict[str, tuple[list[str], Callable[[nn.Module], torch.optim.Optimizer]]]
 Blocks = Callable[[int | None], tuple[float, int]]
 
 
-def gradcli_blocks(overrides: list[str], dataset) -> Blocks:
+def gradcli_blocks(overrides: list[str], dataset, *, fingerprints: bool = True) -> Blocks:
     """Return a function that runs a block of the trainer's loop: its seconds and steps."""
     trainer = build_trainer(compose_train([*overrides, "epochs=1000"]), dataset)
+    if not fingerprints:
+        trainer._observation._fingerprints = WithoutFingerprints()
     torch.set_num_threads(trainer.plan.threads)
     records = trainer.run()
 
@@ -93,6 +101,22 @@ def gradcli_blocks(overrides: list[str], dataset) -> Blocks:
         return time.perf_counter() - began, len(record)
 
     return block
+
+
+class WithoutFingerprints:
+    """Stands in for what takes the fingerprints of an observed step, and takes none."""
+
+    def attach(self) -> None:
+        pass
+
+    def detach(self) -> None:
+        pass
+
+    def before_update(self) -> None:
+        pass
+
+    def record(self, update: int) -> FingerprintRecord:
+        return FingerprintRecord(update, (), None, (), (), (), (), ())
 
 
 def bare_blocks(loop: Iterator[None]) -> Blocks:
@@ -192,19 +216,52 @@ def ratio(case: str, threads: int, placements: int, blocks: int) -> tuple[float,
     return float(np.median(found)), data
 
 
+def print_cost_of_fingerprints(cases: list[str], pairs: int, blocks: int) -> None:
+    """Print what fingerprints add to an observed step: a pair of trainers after another."""
+    torch.set_num_threads(1)
+    folder = os.environ.get("GRADCLI_DATA")
+    dataset = load_dataset("auto", data_dir=Path(folder) if folder else None)
+    print(f"an observed step, 1 thread, {pairs} pairs of trainers, {blocks} pairs of blocks each")
+    for case in cases:
+        overrides = [*CASES[case][0], "monitor.every=1", "threads=1"]
+        ratios, milliseconds = [], []
+        for _ in range(pairs):
+            sides = [
+                gradcli_blocks(overrides, dataset, fingerprints=taken) for taken in (True, False)
+            ]
+            times: list[list[float]] = []
+            while len(times) <= blocks:
+                made = [block(None) for block in sides]
+                if all(steps > 1 for _, steps in made):
+                    times.append([1e3 * seconds / steps for seconds, steps in made])
+            of_pair = np.array(times[1:])  # the first block warms up
+            ratios.append(float(np.median(of_pair[:, 0] / of_pair[:, 1])))
+            milliseconds.append(np.median(of_pair, axis=0))
+        interval = bootstrap((ratios,), np.median, random_state=0).confidence_interval
+        taken, without = np.median(milliseconds, axis=0)
+        print(
+            f"{dataset.info.name} {case:15} {taken:.2f} ms with fingerprints, {without:.2f} "
+            f"without  {np.median(ratios):.3f}  [{interval.low:.3f}, {interval.high:.3f}]",
+            flush=True,
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=6, help="pairs of them for a case")
     parser.add_argument("--placements", type=int, default=3, help="for a pair of processes")
     parser.add_argument("--blocks", type=int, default=3, help="pairs of them for a placement")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--case", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--at-most", type=float, help="in place of each case's own limit")
+    parser.add_argument("--observed-pairs", type=int, default=4, help="of trainers, for a case")
     arguments = parser.parse_args()
 
     processes, placements, blocks = arguments.processes, arguments.placements, arguments.blocks
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, batch {BATCH}")
-    print(f"{processes} pairs of processes, {placements} placements, {blocks} pairs of blocks each")
+    if arguments.case:
+        each = f"{placements} placements, {blocks} pairs of blocks each"
+        print(f"{processes} pairs of processes, {each}")
     within = True
     for threads in arguments.threads:
         for case in arguments.case:
@@ -219,6 +276,8 @@ def main() -> int:
                 flush=True,
             )
             within &= median <= limit
+    if arguments.observed_pairs:
+        print_cost_of_fingerprints(arguments.case or [*CASES], arguments.observed_pairs, blocks)
     return int(not within)
 
 
