@@ -30,7 +30,7 @@ LEASE_FILE = "lease"
 #: How long the holder must not have been heard of before another machine takes over.
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0
-#: What the directory of a dead process of this machine takes to be free: filelock looks twice.
+#: How long to wait for a lease that is just being released.
 _BRIEFLY = 1.0
 #: What a lease takes to be free that a crash of the machine tore, and that names nobody: filelock
 #: looks at it for two seconds.
@@ -90,8 +90,10 @@ class RunLock:
 
     def release(self) -> None:
         """Release the directory; safe to call again."""
-        self._lease.release()
-        self._file.close()
+        try:
+            self._lease.release()
+        finally:
+            self._file.close()
 
 
 def is_locked(directory: Path) -> bool:
@@ -124,6 +126,9 @@ def _leased(directory: Path) -> SoftFileLease:
     from filelock import Timeout
 
     lease = _lease(directory)
+    owner = lease.owner
+    if owner is not None and _is_here(owner):  # whose lock is gone, and so is it
+        lease.force_break()
     try:
         lease.acquire(timeout=_BRIEFLY)
     except Timeout:

@@ -108,6 +108,18 @@ def test_on_the_machine_of_the_holder_a_killed_process_leaves_nothing_to_wait_fo
         assert is_locked(tmp_path)
 
 
+def test_a_lease_that_this_process_failed_to_release_does_not_stand_in_its_own_way(
+    tmp_path, monkeypatch
+):
+    lock = RunLock(tmp_path)
+    monkeypatch.setattr(lock, "_lease", None)  # as if it were interrupted in between
+    with pytest.raises(AttributeError):
+        lock.release()
+    assert not is_locked(tmp_path)
+    with RunLock(tmp_path):
+        assert is_locked(tmp_path)
+
+
 def test_the_clock_of_another_machine_decides_nothing(tmp_path, on):
     held(on("farm-2", "time.time = lambda: 0.0\n" + HOLD))
     time.sleep(2 * locks.LEASE_SECONDS)
