@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from gradcli.comparison.run_sets.members import ENDED, FoundRun, FoundSet, Score, found_run
 from gradcli.comparison.run_sets.set_results import Member, RunSet
@@ -21,6 +21,8 @@ from gradcli.runs.choosing.facts import Facts
 from gradcli.system.paths import Paths
 
 Command = tuple[str, ...]
+#: One run more is no advice if this many would be needed in all.
+_MOST_SEEDS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def _may_be_decided(pair: SetPair) -> bool:
     """Whether further seeds are known to help, or nothing is known yet."""
     result = pair.result
     return result.verdict == "tie" and (
-        result.evidence == "none" or result.seeds_needed is not None
+        result.evidence == "none" or 0 < (result.seeds_needed or 0) <= _MOST_SEEDS
     )
 
 

@@ -46,9 +46,9 @@ def settings_of(runs: Sequence[FoundRun]) -> SetSettings:
 def differing_settings(sets: Sequence[SetSettings]) -> tuple[str, ...]:
     """Return the keys in which sets differ.
 
-    What differs within a set, or is not recorded of one, is no difference between sets. If another
-    option is chosen, its own keys are left out, apart from those that were set and the learning
-    rate: they do not follow from the option.
+    What differs within a set is no difference between sets, nor is what a set lacks, unless it was
+    set for the others by an override. If another option is chosen, its own keys are left out, apart
+    from those that were set and the learning rate: they do not follow from the option.
     """
     every = dict.fromkeys(key for one in sets for key in one.shared)
     shared = [key for key in every if all(key in one.shared for one in sets)]
@@ -57,7 +57,7 @@ def differing_settings(sets: Sequence[SetSettings]) -> tuple[str, ...]:
     of_one_option = {
         key
         for key in chosen & every.keys() - {*shared}
-        if _group(key) in differing and not any(key in one.mixed for one in sets)
+        if all(one.shared and key not in one.mixed for one in sets)
     }
     return _without_options_of([key for key in every if key in differing | of_one_option], chosen)
 

@@ -66,6 +66,8 @@ class FirstPlace:
     """The settings of these layers that differ."""
     other_batch: bool = False
     """Whether the batch differs, too."""
+    non_finite: Literal["", "a", "b"] = ""
+    """The run whose loss or gradient norms in that step are not finite, if it is one alone."""
 
     @property
     def layer(self) -> str | None:
@@ -221,7 +223,20 @@ class _Search:
             equal_at=self._equal_at,
             apart=max(known, default=math.nan),
             reasons=self._reasons(step, layers),
+            non_finite=self._non_finite(step),
         )
+
+    def _non_finite(self, step: int) -> Literal["", "a", "b"]:
+        finite = []
+        for run in (self._a, self._b):
+            row = int(np.searchsorted(run.steps.step, step))
+            if row == len(run.steps) or run.steps.step[row] != step:
+                return ""
+            norm = run.steps.grad_norm_before_clip[row]
+            finite.append(bool(np.isfinite(run.steps.loss[row]) and np.isfinite(norm)))
+        if finite[0] == finite[1]:
+            return ""
+        return "b" if finite[0] else "a"
 
     def _reasons(self, step: int, layers: tuple[str, ...]) -> tuple[Contrast, ...]:
         contrasts = setting_contrasts(self._a, self._b, step)

@@ -71,7 +71,7 @@ class Growth:
 
 
 def growth(gaps: StepGaps) -> Growth | None:
-    """Describe how fast two runs part; None if no step differs."""
+    """Describe how fast two runs part; None if no step differs by a number."""
     if gaps.first is None:
         return None
     begin = int(np.argmax(gaps.differs))
@@ -86,6 +86,8 @@ def growth(gaps: StepGaps) -> Growth | None:
         for row in _rows_at(gaps, begin, AFTER)
     )
     known = np.isfinite(distance) & (distance > 0)
+    if not known.any():
+        return None
     return Growth(quantity, points, *_course(step[known], distance[known]))
 
 

@@ -32,7 +32,9 @@ def setting_contrasts(a: Run, b: Run, step: int) -> dict[int, tuple[Contrast, ..
     for index, (one, other) in enumerate(zip(a.layers, b.layers, strict=True)):
         contrasts = [] if one.kind == other.kind else [("class", one.kind, other.kind)]
         if setups is not None:
-            contrasts += _of_layer(*(_by_parameter(setup, index, a.layers) for setup in setups))
+            names = [parameter.name.rpartition(".")[2] for parameter in one.parameters]
+            of_a, of_b = (_by_parameter(setup, index, a.layers) for setup in setups)
+            contrasts += _of_layer(of_a, of_b, names)
         if contrasts:
             found[index] = tuple(Contrast(f"{one.name} {key}", *pair) for key, *pair in contrasts)
     return found
@@ -65,18 +67,29 @@ def _by_parameter(
     return found
 
 
-def _of_layer(a: list[Mapping[str, Any]], b: list[Mapping[str, Any]]) -> list[tuple[str, Any, Any]]:
-    """Return the settings of a layer that differ, each once, with the values of both runs.
+def _of_layer(
+    a: list[Mapping[str, Any]], b: list[Mapping[str, Any]], names: list[str]
+) -> list[tuple[str, Any, Any]]:
+    """Return the settings of a layer that differ, with the values of both runs.
 
-    A layer that one of them does not train has no other settings there.
+    Those of some of its parameters alone name these: the `learning rate of bias`. What one of the
+    runs does not train has no other settings there.
     """
-    found: dict[str, tuple[Any, Any]] = {}
-    for one, other in zip(a, b, strict=True):
+    found: dict[tuple[str, Any, Any], list[str]] = {}
+    for name, one, other in zip(names, a, b, strict=True):
         keys = (_TRAINED,) if one[_TRAINED] != other[_TRAINED] else (_TRAINED, *_OF_A_GROUP)
         for key in keys:
             if one.get(key) != other.get(key):
-                found.setdefault(key.replace("_", " "), (one.get(key), other.get(key)))
-    return [(key, *pair) for key, pair in found.items()]
+                found.setdefault((key, one.get(key), other.get(key)), []).append(name)
+    return [
+        (_key(key, [] if key == _TRAINED or owners == names else owners), *pair)
+        for (key, *pair), owners in found.items()
+    ]
+
+
+def _key(key: str, parameters: list[str]) -> str:
+    words = key.replace("_", " ")
+    return f"{words} of {' and '.join(parameters)}" if parameters else words
 
 
 def _is_nan(value: Any) -> bool:

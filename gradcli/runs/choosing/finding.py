@@ -119,7 +119,7 @@ def _match(target: str, found: Sequence[_Found], runs_dir: Path) -> _Found:
     matches = (
         [run for run in found if run.name == target]
         or [run for run in found if _given_name(run) == target]
-        or [run for run in found if run.name.startswith(target) or run.name.endswith(target)]
+        or [run for run in found if run.name.startswith(target) or run.name.endswith(f"-{target}")]
         or [run for run in found if target in run.name]
     )
     if len(matches) == 1:

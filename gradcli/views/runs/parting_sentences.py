@@ -82,6 +82,12 @@ def place_sentence(place: FirstPlace) -> str:
 
 def _unobserved(place: FirstPlace) -> str:
     step, since = numbers.count(place.step), numbers.count(place.equal_at)
+    if place.non_finite:
+        return (
+            f"Not sure in which layer the runs part: at step {step} the loss or the gradients of "
+            f"{place.non_finite} are not finite, and those of the other run are. `gradcli "
+            f"inspect-gradients` on {place.non_finite} says where such values arose."
+        )
     seen = f"between step {since}, when all was equal, and step {step}"
     sentences = [
         f"Not sure in which layer the runs part: they differ from step {step} on.",
@@ -124,7 +130,7 @@ def _subject(what: str, layers: list[str], parting: tuple[str, ...]) -> str:
     if len(layers) == 1:
         return f"{layers[0]} {what}"
     whose = "each of them" if len(layers) == len(parting) else layer_names(tuple(layers))
-    return f"the {what} of {whose}"
+    return f"the {what} {'in' if ' of ' in what else 'of'} {whose}"
 
 
 def _values(a: object, b: object) -> tuple[str, str]:
@@ -168,6 +174,7 @@ def _course(growth: Growth) -> str:
     if math.isnan(growth.level):
         return "There are too few different steps to say how that grows."
     at_end = f"over the last quarter of the steps the median is {numbers.norm(growth.level)}"
+    of_first = f", {numbers.norm(growth.level / growth.first[1])} times the first"
     if growth.course == "at once":
         begin, size = growth.first
         kept = "That is the size it keeps at once"
@@ -175,7 +182,7 @@ def _course(growth: Growth) -> str:
             kept = f"From step {numbers.count(begin)} on it keeps the size {numbers.norm(size)}"
         return f"{kept}, within a factor of {KEPT_WITHIN:g} but for single steps: {at_end}."
     if growth.course == "varying":
-        return f"{_leaving(growth)}; {at_end}."
+        return f"{_leaving(growth)}; {at_end}{of_first}."
     half = f"half of its last level at step {numbers.count(growth.until)}"
     peak = _above(growth)
     if growth.course == "short":

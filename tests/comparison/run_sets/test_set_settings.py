@@ -67,3 +67,14 @@ def test_the_length_of_ones_own_loop_is_named_because_nothing_else_says_it(tmp_p
                 seen.step(loss)
                 optimizer.step()
     assert compare("short", "long").differing == ("steps",)
+
+
+def test_what_an_override_added_to_one_set_alone_is_a_difference(train, compare):
+    train("plain", "optimizer=sgd")
+    train(
+        "grouped", "optimizer=sgd", "+optimizer.groups={b:{where:{names:'*.bias'},lr:0.01},rest:{}}"
+    )
+    compared = compare("plain", "grouped")
+    assert "optimizer.groups.b.lr" in compared.differing
+    assert settings_of(compared, "grouped")["optimizer.groups.b.lr"] == 0.01
+    assert not any("no recorded setting" in one for one in compared.cautions)

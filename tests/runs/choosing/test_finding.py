@@ -80,6 +80,15 @@ def test_the_beginning_or_the_end_of_a_name_counts_more_than_its_middle(runs, ma
     assert find_any("xx", runs).name == "xx"
 
 
+def test_the_last_signs_of_a_random_end_are_no_name(runs, make_run):
+    """A run called `b` is not meant by what happens to end in a `b`."""
+    for name in ("20260104T000000Z-b-1-0001", "20260105T000000Z-other-388b"):
+        make_run(name)
+    with pytest.raises(UserError, match="have 'b' in their names"):
+        find_any("b", runs)
+    assert find_any("388b", runs).name == "20260105T000000Z-other-388b"
+
+
 def test_a_part_need_only_be_unique_among_its_kind(runs, make_run, make_comparison):
     """The comparison is named like the run, and the other way round."""
     make_comparison("20260104T000000Z-one-dddd")
