@@ -63,7 +63,7 @@ OWNER = {
     "torchvision": "extras",
     "timm": "models",
     "sklearn": "data",
-    "PIL": "data views",
+    "PIL": "data",
     "pyarrow": "data",
     "platformdirs": "data",
     "scipy": "comparison probes",
