@@ -20,6 +20,7 @@ from gradcli.cli.options import (
 )
 from gradcli.cli.runs_diff import WHICH_RUN, diff
 from gradcli.errors import UserError
+from gradcli.system.garbage import no_garbage_collection
 from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ ColumnsOption = Annotated[
 
 
 @app.command("list")
+@no_garbage_collection()
 def list_(
     where: Annotated[
         list[str] | None,

@@ -19,7 +19,6 @@ from gradcli.runs.choosing.facts import SPLITS, Facts, plain_key
 from gradcli.runs.choosing.finding import list_any
 from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.reader import Run
-from gradcli.system.garbage import no_garbage_collection
 
 #: Columns that the list always has.
 _ALWAYS = (
@@ -58,8 +57,7 @@ def list_rows(
     Raises:
         UserError: for a key that no run has.
     """
-    with no_garbage_collection():
-        known, refused = facts_of(list_any(runs_dir))
+    known, refused = facts_of(list_any(runs_dir))
     refuse_meaningless(where, known, where="--where")
     refuse_unknown_keys([order.key] if order else [], known, where="--sort")
     refuse_unknown_keys(shown, known, where="--show")
