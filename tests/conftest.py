@@ -98,6 +98,16 @@ def _apart_from_the_user(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Let each test draw the same numbers whenever it runs, and whatever ran before it."""
+    import torch  # reads the environment
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture
 def runs_dir(tmp_path, monkeypatch):
     """A runs directory for one test, which the commands of the test use unless told otherwise."""

@@ -63,7 +63,7 @@ OWNER = {
     "torchvision": "extras",
     "timm": "models",
     "sklearn": "data",
-    "PIL": "data",
+    "PIL": "data views",
     "pyarrow": "data",
     "platformdirs": "data",
     "scipy": "comparison probes",

@@ -12,9 +12,21 @@ from dataclasses import replace
 from typing import Literal
 
 from gradcli.comparison import summary, target, trials
-from gradcli.comparison.commands import extend_command, retry_command, winner_command
+from gradcli.comparison.commands import (
+    extend_command,
+    retry_command,
+    trial_command,
+    winner_command,
+)
 from gradcli.comparison.plan import plan_of
-from gradcli.comparison.protocol import ArmState, Outcome, Trial, advance
+from gradcli.comparison.protocol import (
+    ArmState,
+    Outcome,
+    Trial,
+    advance,
+    best_trial,
+    dispensable,
+)
 from gradcli.comparison.results import (
     ComparisonInfo,
     ComparisonSummary,
@@ -88,6 +100,10 @@ class TrialStore:
                 plan.arms, plan.protocol, plan.info.data.identity, self._outcomes
             )
         return self._states
+
+    def dispensable(self, best_arm: str | None = None) -> dict[str, bool]:
+        """Return the trials that nothing will continue; see `protocol.dispensable`."""
+        return dispensable(self.states(), self._outcomes, best_arm)
 
     def propose(self, searcher: Searcher) -> bool:
         """Let the searcher propose the settings that arms lack, and store them.
@@ -194,6 +210,7 @@ class TrialStore:
             winner_command=winner_command(self.plan, ranking[0], paths),
             extend_command=extend_command(self.plan, ranking[0], arms, paths, ranking[1:]),
             retry_command=retry_command(self.plan, arms, paths),
+            kept_trial=self._kept_trial(ranking[0].name) if status != "interrupted" else "",
             resume_command=shlex.join(
                 ["gradcli", "compare-optimizers", *paths, "--resume", self.info.path]
             )
@@ -207,6 +224,19 @@ class TrialStore:
             run = self.directory.trial(trial.id)
             if run is not None and run.layers:
                 yield TrialRecords(trial, run.info, run.steps, run.evals)
+
+    def train_command(self, trial: str, paths: Sequence[str] = ()) -> str:
+        """Return the command that repeats a trial as a run; empty if there is none."""
+        trials = (one for state in self.states() for one in state.trials if one.id == trial)
+        found = next(trials, None)
+        return "" if found is None else trial_command(self.plan, found, paths)
+
+    def _kept_trial(self, best_arm: str) -> str:
+        """Return the best trial of the best arm, as the user would type it, if it has weights."""
+        state = next(state for state in self.states() if state.arm.name == best_arm)
+        best = best_trial(state, self._outcomes)
+        run = None if best is None else self.directory.trial(best.id)
+        return "" if run is None or not run.has_checkpoint else str(run.path)
 
     def _note(self, trial: str, outcome: Outcome) -> None:
         """Keep the outcome of a trial; the states of the arms are computed again on demand."""

@@ -88,9 +88,12 @@ class MonitorConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """How often checkpoints are saved, in addition to each epoch."""
+    """How often checkpoints are saved, in addition to each epoch, and which stay at the end."""
 
     seconds: float = field(metadata={"least": 0.0})
+    keep: Literal["auto", "all", "last", "none"]
+    """What stays once the training has ended. `auto`: all of a run; of the trials of a comparison
+    the last of one, the best."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class ComparisonJson(TypedDict, total=False):
 
     status: Required[Literal["running", "finished", "interrupted", "failed"]]
     started: Required[datetime]
+    heartbeat: datetime
     info: Required[_Info]
     result: _Result
     request: str
@@ -205,6 +206,13 @@ def _run(path: Path) -> Run | None:
 def is_comparison(path: Path) -> bool:
     """Whether `path` is the directory of a comparison."""
     return os.path.lexists(path / COMPARISON_FILE)
+
+
+def comparison_of(trial: Path) -> ComparisonDirectory | None:
+    """Return the comparison that a run directory is a trial of; None if it is of none."""
+    folder = trial.resolve().parent
+    parent = trial.parent.parent if trial.parent.name == TRIALS else folder.parent
+    return ComparisonDirectory(parent) if folder.name == TRIALS and is_comparison(parent) else None
 
 
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:

@@ -23,7 +23,16 @@ from gradcli.records import (
     StepRecords,
     ValidationRecord,
 )
-from gradcli.runs.checkpoints import BEST, CHECKPOINTS, FAULT, LAST, PREVIOUS, save_checkpoint
+from gradcli.runs.checkpoints import (
+    BEST,
+    CHECKPOINTS,
+    FAULT,
+    KEPT,
+    LAST,
+    PREVIOUS,
+    drop_checkpoints,
+    save_checkpoint,
+)
 from gradcli.runs.directory import claim
 from gradcli.runs.files import SCHEMA, plain, sync_names, write_atomically, write_json
 from gradcli.runs.logs.log_blocks import CHECKSUMS_FILE, LOGS, STEPS_FILE, Logs
@@ -195,6 +204,11 @@ class RunWriter:
         if best:
             save_checkpoint(self.directory, BEST, state)
         self.set_status("running")
+
+    def reduce_checkpoints(self, keep: str) -> None:
+        """Delete those checkpoints of a run that has ended which `checkpoint.keep` leaves out."""
+        if keep in KEPT:
+            drop_checkpoints(self.directory, KEPT[keep])
 
     def save_fault_batch(self, inputs: Any, labels: Any) -> None:
         """Save the batch that produced the first non-finite value."""

@@ -128,6 +128,8 @@ def train_and_record(
         ended = summarise_run(load_run(writer.directory), status=status)
         summary = replace(ended, path=str(shown_as))
         recorders.store(summary)
+        if status != "interrupted":
+            _reduce(writer, config.checkpoint.keep, recorders)
         if not is_trial:
             attempt(lambda: _draw(writer), recorders.warn)
         recorders.finish(summary)
@@ -196,6 +198,14 @@ def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:
         writer.save_checkpoint(trainer.state_dict(), best=best)
     else:  # the checkpoint before it is worth more
         writer.set_status("running")
+
+
+def _reduce(writer: RunWriter, keep: str, recorders: Recorders) -> None:
+    """Delete the checkpoints that are not to stay; that the run has ended is on the disk."""
+    try:
+        writer.reduce_checkpoints(keep)
+    except OSError as error:  # no result depends on it
+        recorders.warn(f"The checkpoints stay: {exception_in_words(error)}.")
 
 
 def _is_best(record: object, writer: RunWriter, metric: Metric) -> bool:

@@ -19,6 +19,7 @@ from gradcli.runs import Run, load_checkpoint
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import built_trainer, describe_run, obtain_data, obtain_data_of
+from gradcli.workflows.kept_checkpoints import without_checkpoint
 from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.probe_target import probe_target_of
 
@@ -60,6 +61,10 @@ def measure_checkpoint(
         )
     checkpoint = load_checkpoint(run.path)
     if checkpoint is None:
+        if run.status == "finished":
+            raise without_checkpoint(
+                run, paths, so="there are no weights to probe", where="--probe or --check"
+            )
         yet = "" if run.fault else " yet"  # the first epoch's weights may not have stayed finite
         raise UserError(
             f"{run.name} has no checkpoint{yet}, so there are no weights to probe.",

@@ -21,8 +21,8 @@ from gradcli.comparison.progress import Curve, progress
 from gradcli.comparison.protocol import Trial
 from gradcli.comparison.results import ComparisonSummary
 from gradcli.comparison.trial_store import ENDED, TrialStore
-from gradcli.errors import UserError, user_error_from_json
-from gradcli.runs import ComparisonDirectory, Run
+from gradcli.errors import UserError, exception_in_words, user_error_from_json
+from gradcli.runs import ComparisonDirectory, Run, reduce_checkpoints
 from gradcli.system.interrupts import caught_signals
 from gradcli.system.paths import Paths
 
@@ -60,6 +60,7 @@ class Study:
         self._began: dict[str, float] = {}
         self._curves: dict[str, Curve] = {}
         self._dropped_recorders: set[str] = set()
+        self._reduced: set[tuple[str, bool]] = set()
         self._start = self._next_look = time.monotonic()
 
     def run(self) -> ComparisonSummary:
@@ -69,6 +70,7 @@ class Study:
             summary = self._run()
             # Stored, so that an interruption from here on takes nothing away.
             if summary.status != "interrupted":
+                self._free_room(summary)
                 self._draw(summary)
             self._view.finish(summary)
             return summary
@@ -108,6 +110,7 @@ class Study:
             if ended and not caught:
                 self._submit()
                 self._announce()
+                self._free_room()
             if time.monotonic() >= self._next_look or not self._submitted:
                 self._look()
 
@@ -194,6 +197,29 @@ class Study:
         for trial in self._store.ended(self._shown):
             self._shown.add((trial.arm, trial.id))
             self._view.trial(trial)
+
+    def _free_room(self, summary: ComparisonSummary | None = None) -> None:
+        """Delete the checkpoints that nothing needs any more; the results are on the disk.
+
+        Args:
+            summary: of a comparison that is over. If a trial failed, the next call tries it again,
+                and the best may then be another.
+        """
+        is_settled = summary is not None and not self._store.problems
+        best_arm = summary.ranking[0].name if summary is not None and is_settled else None
+        for trial, last_stays in self._store.dispensable(best_arm).items():
+            if (trial, last_stays) not in self._reduced:
+                self._reduce(trial, last_stays=last_stays)
+
+    def _reduce(self, trial: str, *, last_stays: bool) -> None:
+        path = self._directory.trial_path(trial)
+        try:
+            reduce_checkpoints(path, last_stays=last_stays)
+        except BlockingIOError:  # its process is about to end; there will be another time
+            return
+        except OSError as error:  # no result depends on it
+            self._view.note(f"The checkpoints of {path} stay: {exception_in_words(error)}.")
+        self._reduced.add((trial, last_stays))
 
     def _look(self) -> None:
         """Show the progress; the next look waits in proportion to the cost of this one."""
