@@ -159,14 +159,14 @@ class _Open:
         Raises:
             UserError: if pilots end before they have claimed anything.
         """
-        work = len(self._backlog) + len(self._on_disk)
-        missing = min(pilots, work) - self._fleet.count()
-        if missing <= 0:
+        work, count = len(self._backlog) + len(self._on_disk), self._fleet.count()
+        if count is None or count >= min(pilots, work):
             return
         if self._queue.hands():
             self._started_in_vain = 0
         elif self._started_in_vain >= pilots:
             self._refuse_useless(words=self._fleet.last_words(), pilots=pilots)
+        missing = min(pilots, work) - count
         self._fleet.start(missing, self._orders)
         self._started_in_vain += missing
 

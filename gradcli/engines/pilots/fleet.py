@@ -20,8 +20,12 @@ class Fleet(Protocol):
             UserError: if there can be none.
         """
 
-    def count(self) -> int:
-        """Return how many pilots of this comparison live, or wait to be started."""
+    def count(self) -> int | None:
+        """Return how many pilots of this comparison live, or wait to be started.
+
+        Returns:
+            None if that cannot be known now.
+        """
 
     def end(self, scheduled_as: str) -> None:
         """Ask a pilot to end, by the name that the scheduler gave it."""

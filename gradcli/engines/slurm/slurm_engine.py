@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from gradcli.engines.pilots.fleet import Fleet
 from gradcli.errors import UserError
 
 _EXTRA = "gradcli[slurm]"
+#: Slurm may warn so much earlier than it was asked to.
+_EARLY_SECONDS = 60
 _CLUSTERS = ("slurm", "local")
 
 
@@ -63,6 +66,13 @@ class SlurmEngine(PilotEngine):
                 where="engine.cluster",
                 choices=_CLUSTERS,
                 hint="engine.cluster=slurm",
+            )
+        if minutes * 60 <= warning_seconds + _EARLY_SECONDS:
+            raise UserError(
+                f"With a time limit of {minutes:g} min and a warning {warning_seconds:g} s before, "
+                "Slurm would warn pilots as soon as they begin.",
+                where="engine.minutes",
+                hint=f"engine.minutes={math.ceil((warning_seconds + _EARLY_SECONDS) / 60) + 1}",
             )
         _require_submitit()
         asked = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,18 @@ from gradcli.engines.slurm.logs import last_line
 from gradcli.errors import UserError
 
 _SECONDS_TO_ANSWER = 60.0
+#: What to try, by a word in what Slurm says; the first that fits.
+_HINTS = {
+    "partition": "engine.partition=NAME, one that sinfo lists",
+    "account": "engine.account=NAME",
+    "time limit": "engine.minutes=N, at most what sinfo lists as TIMELIMIT",
+    "memory": "engine.memory=4G, less than a node has",
+    "processors": "engine.cpus=1, at most what a node has",
+    "generic resource": "engine.gpus=N, at most what a node has; sinfo -o '%N %G' lists them",
+    "feature": "engine.constraint=NAME, one that sinfo -o '%N %f' lists",
+    "option": "engine.options={NAME: VALUE}, each an option of sbatch without its dashes",
+    "": "sinfo, which says how the cluster is",
+}
 
 
 class SlurmFleet:
@@ -46,20 +61,27 @@ class SlurmFleet:
         """
         import submitit
 
-        executor = submitit.SlurmExecutor(folder=self._logs)
-        executor.update_parameters(job_name=self._name, **self._asked)
         try:
-            executor.map_array(run_pilot, [orders] * pilots)
-        except submitit.core.utils.FailedJobError as error:
+            # submitit prints what Slurm says, too.
+            with redirect_stderr(io.StringIO()):
+                executor = submitit.SlurmExecutor(folder=self._logs)
+                executor.update_parameters(job_name=self._name, **self._asked)
+                executor.map_array(run_pilot, [orders] * pilots)
+        except RuntimeError as error:
+            reason = _reason(str(error))
             raise UserError(
-                f"Slurm refused the pilots: {_reason(str(error))}",
+                f"Slurm refused the pilots: {reason.removesuffix('.')}.",
                 where="--engine slurm",
-                hint="sinfo, which lists partitions and nodes; then engine.partition=NAME",
+                hint=next(hint for word, hint in _HINTS.items() if word in reason.lower()),
             ) from None
 
-    def count(self) -> int:
-        """Return how many pilots are pending or at work."""
-        return len(self._answer("squeue", "--noheader", "--array", "--format=%i").splitlines())
+    def count(self) -> int | None:
+        """Return how many pilots are pending or at work; None if Slurm does not answer."""
+        try:
+            answer = self._answer("squeue", "--noheader", "--array", "--format=%i")
+        except UserError:  # its controller restarts, for example, and jobs live on
+            return None
+        return len(answer.splitlines())
 
     def end(self, scheduled_as: str) -> None:
         """Let Slurm end a job: it may save its trial first."""
@@ -93,10 +115,10 @@ def _run(*command: str) -> str:
         problem = f"{command[0]} failed: {_reason(error.stderr)}"
     else:
         return answer.stdout
-    raise UserError(problem, where="--engine slurm", hint="sinfo, which says how the cluster is")
+    raise UserError(problem, where="--engine slurm", hint=_HINTS[""])
 
 
 def _reason(text: str) -> str:
     """Return what Slurm says is wrong, in one line, without the name of the program."""
-    lines = [line for line in text.splitlines() if "error:" in line]
-    return " ".join(line.partition("error:")[2].strip() for line in lines) or text.strip()
+    lines = [re.split(r"(?:error|fatal): ", line) for line in text.splitlines()]
+    return "; ".join(line[-1].strip(". ") for line in lines if len(line) > 1) or text.strip()
