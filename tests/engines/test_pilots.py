@@ -21,6 +21,7 @@ SMALL = (
     *("data=mnist5k", "model.hidden=[8]", "max_steps=40", "protocol.tuning_seeds=1"),
 )
 ON_PILOTS = ("engine=slurm", "engine.cluster=local", "engine.workers=2")
+ENDLESS = ("max_steps=100000", "epochs=10000")
 SECONDS = 240
 
 
@@ -135,7 +136,7 @@ def test_pilots_go_on_without_the_process_that_led_them(start, tmp_path, expecte
 
 
 def test_ctrl_c_saves_what_runs_and_ends_the_pilots(start, tmp_path, expected):
-    process = start(*SMALL, *ON_PILOTS, "max_steps=100000", start_new_session=True)
+    process = start(*SMALL, *ON_PILOTS, *ENDLESS, start_new_session=True)
     wait_until(lambda: has_begun(tmp_path), "no pilot has begun")
     wait_until(lambda: any(run.layers for run in comparison(tmp_path).trials()), "none trains")
     os.kill(process.pid, signal.SIGINT)
@@ -150,7 +151,9 @@ def test_ctrl_c_saves_what_runs_and_ends_the_pilots(start, tmp_path, expected):
 
 
 def test_a_pilot_that_is_warned_gives_its_trial_to_another(start, tmp_path):
-    process = start(*SMALL, *ON_PILOTS, "max_steps=1500", "engine.workers=1", "--json")
+    process = start(
+        *SMALL, *ON_PILOTS, "max_steps=1500", "epochs=100", "engine.workers=1", "--json"
+    )
     wait_until(lambda: has_begun(tmp_path), "no pilot has begun")
     wait_until(lambda: any(run.layers for run in comparison(tmp_path).trials()), "none trains")
     (run, *_) = comparison(tmp_path).trials()
@@ -166,7 +169,7 @@ def test_a_pilot_that_is_warned_gives_its_trial_to_another(start, tmp_path):
 
 
 def test_a_comparison_is_detached_watched_and_stopped(start, tmp_path):
-    process = start(*SMALL, *ON_PILOTS, "max_steps=100000", "--detach")
+    process = start(*SMALL, *ON_PILOTS, *ENDLESS, "--detach")
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
     path = comparison(tmp_path).path

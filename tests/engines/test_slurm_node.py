@@ -22,6 +22,7 @@ SMALL = (
     *("data=mnist5k", "model.hidden=[8]", "protocol.tuning_seeds=1"),
 )
 ON_SLURM = ("engine=slurm", "engine.partition=short", "engine.workers=2", "engine.minutes=20")
+ENDLESS = ("max_steps=100000", "epochs=10000")
 SECONDS = 300
 
 
@@ -114,7 +115,9 @@ def test_the_table_is_that_of_one_process_even_if_pilots_are_killed(folder, tmp_
 
 
 def test_a_pre_empted_trial_goes_on_from_its_last_step(folder):
-    process = start(folder, *SMALL, "max_steps=3000", *ON_SLURM, "engine.workers=1", "--json")
+    process = start(
+        folder, *SMALL, "max_steps=3000", "epochs=100", *ON_SLURM, "engine.workers=1", "--json"
+    )
     wait_until(lambda: is_training(folder), "none trains")
     ((trial, pilot),) = hands(folder).items()
     slurm("scancel", "--signal=TERM", pilot.scheduled_as)  # what a pre-emption sends first
@@ -126,7 +129,7 @@ def test_a_pre_empted_trial_goes_on_from_its_last_step(folder):
 
 
 def test_a_cancelled_comparison_saves_its_trials_and_leaves_no_job(folder):
-    process = start(folder, *SMALL, "max_steps=100000", *ON_SLURM)
+    process = start(folder, *SMALL, *ENDLESS, *ON_SLURM)
     wait_until(lambda: is_training(folder), "none trains")
     process.send_signal(signal.SIGINT)
     ended(process, 130)
@@ -138,7 +141,7 @@ def test_a_cancelled_comparison_saves_its_trials_and_leaves_no_job(folder):
 
 
 def test_a_detached_comparison_needs_no_process_but_pilots(folder):
-    ended(start(folder, *SMALL, "max_steps=1500", *ON_SLURM, "--detach"))
+    ended(start(folder, *SMALL, "max_steps=1500", "epochs=100", *ON_SLURM, "--detach"))
     wait_until(lambda: is_training(folder), "none trains")
     leader = comparison(folder).state["pid"]
     os.kill(leader, signal.SIGKILL)  # its login node was switched off
@@ -149,7 +152,7 @@ def test_a_detached_comparison_needs_no_process_but_pilots(folder):
 
 
 def test_stop_ends_a_detached_comparison(folder):
-    ended(start(folder, *SMALL, "max_steps=100000", *ON_SLURM, "--detach"))
+    ended(start(folder, *SMALL, *ENDLESS, *ON_SLURM, "--detach"))
     wait_until(lambda: is_training(folder), "none trains")
     name = comparison(folder).name
     out, _ = ended(start(folder, "--resume", name, "--stop"))
