@@ -34,12 +34,13 @@ def prune(
         typer.Option(
             "--older-than",
             metavar="AGE",
-            help="Only those that have recorded nothing for 12h, 30d or 8w.",
+            help="Only those that have recorded nothing for this long: 12h, 30d, 8w, ...",
             show_default=False,
         ),
     ] = None,
     lost: Annotated[
-        bool, typer.Option("--lost", help="Only those whose process is gone before their end.")
+        bool,
+        typer.Option("--lost", help="Only lost ones: their process died without saying how."),
     ] = False,
     checkpoints: Annotated[
         bool,
