@@ -34,12 +34,13 @@ def prune(
         typer.Option(
             "--older-than",
             metavar="AGE",
-            help="Only those that have recorded nothing for 12h, 30d or 8w.",
+            help="Only those that have recorded nothing for this long: 12h, 30d, 8w, ...",
             show_default=False,
         ),
     ] = None,
     lost: Annotated[
-        bool, typer.Option("--lost", help="Only those whose process is gone before their end.")
+        bool,
+        typer.Option("--lost", help="Only lost ones: their process died without saying how."),
     ] = False,
     checkpoints: Annotated[
         bool,
@@ -77,7 +78,8 @@ def prune(
             words = _words_of_prune(where, older_than, lost=lost, checkpoints=checkpoints)
             options = Paths(runs_dir).arguments()
             _require_terminal(["gradcli", "runs", "prune", *words, *options, "--yes"])
-        if yes or _is_confirmed("Remove for good?"):
+        what = " these checkpoints" if checkpoints else ""
+        if yes or _is_confirmed(f"Remove{what} for good?"):
             removed = _prune_all(plan, is_silent=as_json)
     if as_json:
         from gradcli.views.json_output import pruning_json
@@ -87,7 +89,7 @@ def prune(
 
 def _prune_all(plan: PruningPlan, *, is_silent: bool) -> dict[str, bool]:
     """Remove what was announced, and say so; return for each whether it was removed."""
-    from gradcli.notation.numbers import megabytes
+    from gradcli.notation.numbers import file_size
     from gradcli.runs import prune
     from gradcli.views.words import write_line
 
@@ -98,9 +100,9 @@ def _prune_all(plan: PruningPlan, *, is_silent: bool) -> dict[str, bool]:
             write_line(sys.stderr, f"left {one.found.path}: it has changed, or is at work by now")
         elif not is_silent:
             what = "the checkpoints of " if one.checkpoints else ""
-            write_result(f"removed {what}{one.found.path}, {megabytes(one.size_bytes)}")
+            write_result(f"removed {what}{one.found.path}, {file_size(one.size_bytes)}")
     if not is_silent:
-        write_result(f"freed {megabytes(plan.summary(removed).freed_bytes)}")
+        write_result(f"freed {file_size(plan.summary(removed).freed_bytes)}")
     return removed
 
 
@@ -143,7 +145,7 @@ def rm(
     yes: YesOption = False,
 ) -> None:
     """Remove runs and comparisons with everything in their directories."""
-    from gradcli.notation.numbers import megabytes
+    from gradcli.notation.numbers import file_size
     from gradcli.runs import find_to_remove, own_path, refuse_if_at_work, remove, size_bytes
     from gradcli.views.words import write_line
 
@@ -160,13 +162,13 @@ def rm(
     if not yes:
         _require_terminal(["gradcli", "runs", "rm", "--yes", *map(str, found)])
         for one in found.values():
-            write_line(sys.stderr, f"{one.path}  {_kind(one)}, {megabytes(size_bytes(one))}")
+            write_line(sys.stderr, f"{one.path}  {_kind(one)}, {file_size(size_bytes(one))}")
         if not _is_confirmed("Remove for good?"):
             raise typer.Exit
     for one in found.values():
         size = size_bytes(one)
         remove(one)
-        write_result(f"removed {one.path}, {megabytes(size)}")
+        write_result(f"removed {one.path}, {file_size(size)}")
 
 
 def _kind(found: Run | ComparisonDirectory) -> str:

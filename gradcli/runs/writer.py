@@ -186,7 +186,8 @@ class RunWriter:
                 self.set_status("running", **fault_facts(record))
             case _:
                 for name, line in lines_of(record):
-                    text = json.dumps(plain(line), allow_nan=False)
+                    # Readers find a kind by its first bytes, with the space after the colon.
+                    text = json.dumps(plain(line), allow_nan=False, separators=(",", ": "))
                     self._append(name, f"{text}\n".encode())
 
     def save_checkpoint(self, state: dict[str, Any], *, best: bool = False) -> None:
@@ -204,6 +205,12 @@ class RunWriter:
         if best:
             save_checkpoint(self.directory, BEST, state)
         self.set_status("running")
+
+    def save_weights(self, state: dict[str, Any]) -> None:
+        """Replace `last.pt` of a run that has ended, and that nothing is going to continue."""
+        assert self._logs is not None, "begin() comes first"
+        self._lock.refuse_if_lost()
+        save_checkpoint(self.directory, LAST, {**state, "log_bytes": self._logs.sync()})
 
     def reduce_checkpoints(self, keep: str) -> None:
         """Delete those checkpoints of a run that has ended which `checkpoint.keep` leaves out."""

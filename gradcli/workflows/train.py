@@ -42,7 +42,7 @@ from gradcli.workflows.building import (
     obtain_data,
     obtain_data_of,
 )
-from gradcli.workflows.kept_checkpoints import new_run, without_checkpoint
+from gradcli.workflows.kept_checkpoints import has_weights_alone, new_run, without_checkpoint
 from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.recorded_training import train_and_record, with_place
 
@@ -144,12 +144,14 @@ def resume_run(
         )
         epochs = _extension(overrides, composed, run, paths)
         _refuse_ended(run, composed, epochs, paths)
-        if not has_checkpoint:
-            _refuse_without_checkpoint(run, epochs, paths)
         if epochs is not None:
             composed = composed.with_epochs(epochs)
+        if not has_checkpoint:
+            _refuse_without_checkpoint(run, epochs, paths)
         found = checkpoint_to_resume(directory, was_saved=_has_saved(run))
         checkpoint = found.checkpoint if found else None
+        if checkpoint is not None and has_weights_alone(checkpoint):
+            raise _nothing_to_continue_from(run, epochs, paths)
         dataset = obtain_data_of(run, composed.config.data, paths, view.download)
         if changed := _changed_code(run, dataset):
             view.note(changed)
@@ -364,13 +366,17 @@ def _refuse_without_checkpoint(run: Run, epochs: int | None, paths: Paths) -> No
     ended = run.status == "finished"
     stopped = (comparison := comparison_of(run.path)) is not None and comparison.status in _OVER
     if (ended or stopped) and _has_saved(run):
-        raise without_checkpoint(
-            run,
-            paths,
-            so="there is nothing to continue from",
-            where="--resume",
-            override="" if epochs is None else f"epochs={epochs}",
-        )
+        raise _nothing_to_continue_from(run, epochs, paths)
+
+
+def _nothing_to_continue_from(run: Run, epochs: int | None, paths: Paths) -> UserError:
+    return without_checkpoint(
+        run,
+        paths,
+        so="there is nothing to continue from",
+        where="--resume",
+        override="" if epochs is None else f"epochs={epochs}",
+    )
 
 
 def _rate_jump(composed: Composed, trainer: Trainer, checkpoint: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ def test_of_a_comparison_the_best_trial_keeps_its_last_one(runs_dir, halving):
     )
     ours, theirs = (checkpoints.load_checkpoint(path) for path in (kept, Path(twin.run)))
     assert all((ours["model"][name] == theirs["model"][name]).all() for name in ours["model"])
-    assert ours["optimizer"].keys() == theirs["optimizer"].keys()
+    assert ours["position"] == theirs["position"]
     sizes = [(path / "checkpoints" / "last.pt").stat().st_size for path in (kept, Path(twin.run))]
     assert sizes[0] < sizes[1]
 
@@ -115,7 +115,6 @@ def test_other_trials_answer_in_one_panel_that_says_how_to_keep_them(runs_dir, g
     for words in (
         ("inspect-gradients", other, "--probe", "sharpness"),
         ("inspect-gradients", other, "--check"),
-        ("inspect-gradients", str(comparison.path), "--probe", "sharpness"),
     ):
         answer = gradcli(*words)
         assert (answer.code, answer.out) == (2, "")
@@ -130,6 +129,113 @@ def test_other_trials_answer_in_one_panel_that_says_how_to_keep_them(runs_dir, g
         ("runs", "export", other),
     ):
         assert gradcli(*words).code == 0
+
+
+def compare_one_arm(runs_dir, optimizer, *words):
+    """Compare seeds of one optimizer, and return the trial that is kept."""
+    words = (*RUN, "epochs=1", "protocol.tune=false", *words)
+    how = {"optimizers": [optimizer], "seeds": 2, "jobs": 1}
+    return Path(package.compare(*words, **how, runs_dir=runs_dir).summary.kept_trial)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_whole"),
+    [
+        (("sgd",), True),  # it has no state
+        (("sgd", "optimizer.momentum=0.9"), False),
+        (("adam",), False),
+        (("adam", "checkpoint.keep=last"), True),
+        (("adam", "checkpoint.keep=all"), True),
+    ],
+)
+def test_of_the_kept_trial_the_state_of_the_optimizer_is_left_out(
+    runs_dir, gradcli, words, is_whole
+):
+    kept = compare_one_arm(runs_dir, *words)
+    checkpoint = checkpoints.load_checkpoint(kept)
+    assert ("optimizer" in checkpoint) is is_whole
+    weights = sum(one.numel() * one.element_size() for one in checkpoint["model"].values())
+    if words == ("adam",):
+        assert (kept / "checkpoints" / "last.pt").stat().st_size < 1.5 * weights
+    # What needs the next steps has no result without it, and the rest has the same.
+    answer = gradcli("inspect-gradients", str(kept), "--probe", "all", "--json")
+    assert answer.code == 0
+    found = json.loads(answer.out)
+    assert ("only the weights were kept" in " ".join(found["notes"])) is not is_whole
+    for name in ("alpha", "cosine"):
+        assert ("refused" in found["probes"][name]) is not is_whole
+    assert found["probes"]["sharpness"]["result"]["largest"] > 0
+    assert "result" in found["probes"]["noise"]
+    # It can be extended, or one panel says what to type instead.
+    before = (kept / "run.json").read_text()
+    answer = gradcli("train", "--resume", str(kept), "epochs=2", "--quiet")
+    if is_whole:
+        assert answer.code == 0
+        assert load_run(kept).state["progress"]["epochs"] == 2
+        return
+    assert (answer.code, answer.out) == (2, "")
+    assert "only the weights were kept" in answer.message
+    assert answer.err.count("try:") == 1
+    assert answer.message.partition("try: ")[2].endswith("epochs=2")
+    assert (kept / "run.json").read_text() == before
+
+
+def test_the_weights_alone_are_probed_as_the_whole_checkpoint_is(runs_dir, gradcli):
+    found = []
+    for keep in ("auto", "last"):
+        kept = compare_one_arm(runs_dir / keep, "adam", f"checkpoint.keep={keep}")
+        answer = gradcli("inspect-gradients", str(kept), "--probe", "sharpness", "--json")
+        found.append(json.loads(answer.out))
+    alone, whole = found
+    assert (alone["loss"], alone["layers"]) == (whole["loss"], whole["layers"])
+    results = [one["probes"]["sharpness"]["result"] for one in (alone, whole)]
+    assert results[0]["largest"] == pytest.approx(results[1]["largest"], rel=1e-6)
+    # The threshold of Adam depends on its state: it is not known, and not a wrong one.
+    assert results[0]["threshold"] == "nan"
+    assert results[1]["threshold"] > 0
+
+
+def test_an_optimizer_whose_weights_follow_from_its_state_keeps_it(runs_dir):
+    pytest.importorskip("schedulefree")
+    kept = compare_one_arm(runs_dir, "schedule_free_adamw", "schedule=constant")
+    assert {"optimizer", "evaluated_model"} <= checkpoints.load_checkpoint(kept).keys()
+
+
+def test_a_comparison_is_probed_where_there_are_weights(runs_dir, gradcli):
+    comparison = compare(runs_dir)
+    kept, winner = Path(comparison.summary.kept_trial), comparison.ranking[0].name
+    words = ("inspect-gradients", str(comparison.path), "--probe", "sharpness")
+    answer = gradcli(*words)
+    assert answer.code == 0
+    assert "largest eigenvalue" in answer.out
+    (other,) = {"sgd", "adam"} - {winner}
+    assert f"No trial of {other} has its weights" in " ".join(answer.out.split())
+    found = {one["label"]: one for one in json.loads(gradcli(*words, "--json").out)["inspections"]}
+    assert found[winner]["probes"]["sharpness"]["result"]["largest"] > 0
+    assert Path(found[winner]["target"]).name == kept.name
+    assert (found[other]["probes"], found[other]["kind"]) == ({}, "run")
+    # What to type for the other one, trained anew, makes a run that can be probed.
+    command = next(line for line in answer.out.splitlines() if "gradcli train" in line)
+    words = shlex.split(command.partition("gradcli")[2])
+    assert gradcli(*words, "--quiet", "--name", "anew").code == 0
+    (anew,) = runs_dir.glob("*-anew-*")
+    assert f"optimizer={other}" in words
+    assert gradcli("inspect-gradients", str(anew), "--probe", "sharpness").code == 0
+
+
+def test_a_comparison_without_any_weights_is_not_probed(runs_dir, gradcli):
+    comparison = compare(runs_dir, "checkpoint.keep=none")
+    answer = gradcli("inspect-gradients", str(comparison.path), "--probe", "sharpness")
+    assert (answer.code, answer.out) == (2, "")
+    assert "weights were not kept" in answer.message
+    assert gradcli("inspect-gradients", str(comparison.path)).code == 0
+
+
+def test_no_probe_is_proposed_where_there_are_no_weights(runs_dir, gradcli):
+    comparison = compare(runs_dir)
+    for trial in comparison.summary.trials:
+        proposes = "--probe all" in gradcli("inspect-gradients", trial.run).out
+        assert proposes is (trial.run == comparison.summary.kept_trial)
 
 
 def test_the_command_that_is_proposed_makes_the_same_weights(runs_dir, gradcli):

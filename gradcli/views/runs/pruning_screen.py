@@ -46,7 +46,7 @@ def _columns(summary: PruningSummary) -> list[Column]:
             styles=[*(STATUS_STYLES[row.status] for row in rows), ""],
         ),
         Column("when", [*(row.when for row in rows), ""], rank=2, styles=TITLE),
-        Column(frees, [numbers.megabytes(size) for size in (*sizes, sum(sizes))], align="right"),
+        Column(frees, [numbers.file_size(size) for size in (*sizes, sum(sizes))], align="right"),
     ]
 
 
