@@ -58,10 +58,12 @@ def ended(process, code=0):
     return out, err
 
 
-def wait_until(is_so, what):
+def wait_until(is_so, what, process=None):
+    """Wait, but not for a process that has failed."""
     deadline = time.monotonic() + SECONDS
     while not is_so():
         assert time.monotonic() < deadline, what
+        assert process is None or process.poll() is None, process.communicate()[1]
         time.sleep(0.2)
 
 
@@ -130,7 +132,7 @@ def test_a_pre_empted_trial_goes_on_from_its_last_step(folder):
 
 def test_a_cancelled_comparison_saves_its_trials_and_leaves_no_job(folder):
     process = start(folder, *SMALL, *ENDLESS, *ON_SLURM)
-    wait_until(lambda: is_training(folder), "none trains")
+    wait_until(lambda: is_training(folder), "none trains", process)
     process.send_signal(signal.SIGINT)
     ended(process, 130)
     name = comparison(folder).name

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rich.console import Group, RenderableType
 
-from gradcli.views.labelled import Labelled, whole_lines
-from gradcli.views.words import Text
+from gradcli.views.labelled import whole_lines
 
 
 def goes_on_screen(path: Path, options: Sequence[str]) -> RenderableType:
@@ -24,6 +23,6 @@ def goes_on_screen(path: Path, options: Sequence[str]) -> RenderableType:
 
 def _lines(path: Path, options: Sequence[str]) -> Iterator[RenderableType]:
     resume = ["gradcli", "compare-optimizers", "--resume", str(path)]
-    yield Labelled("goes on", Text(str(path)))
+    yield from whole_lines("goes on", [str(path)])
     yield from whole_lines("to see it", [shlex.join([*resume, *options])])
     yield from whole_lines("to stop it", [shlex.join([*resume, "--stop", *options])])
