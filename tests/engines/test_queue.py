@@ -192,3 +192,11 @@ def test_a_job_is_never_seen_half_written(queue, tmp_path):
     stop.set()
     looker.join()
     assert all(seen)
+
+
+def test_a_closed_queue_is_open_again_for_the_next_leader(queue, desk):
+    assert not desk.is_closed()
+    queue.close()
+    assert desk.is_closed()
+    queue.open()
+    assert not desk.is_closed()

@@ -140,7 +140,8 @@ class _Open:
             self._fleet.end(pilot.scheduled_as)
 
     def close(self) -> None:
-        """End what is left of the fleet."""
+        """End what is left of the fleet; a pilot that has just been started finds no job."""
+        self._queue.close()
         self._fleet.end_all(also_those_at_work=bool(self._backlog or self._on_disk))
 
     def _fill(self, pilots: int) -> None:

@@ -26,6 +26,7 @@ from gradcli.errors import LostLeaseError
 from gradcli.runs import ComparisonDirectory, load_run
 from gradcli.runs.reader import is_run
 from gradcli.system.locks import is_locked
+from gradcli.workflows.comparing.stopping import is_to_stop
 
 #: What a scheduler calls the process, by the first variable that is set.
 _SCHEDULED_AS = ("SLURM_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
@@ -73,7 +74,7 @@ def _work(
 ) -> None:
     """Run trial after trial, until there is a reason to end."""
     pause, idle_since, next_check = _FIRST_PAUSE, time.monotonic(), 0.0
-    while not asked:
+    while not (asked or desk.is_closed() or is_to_stop(directory)):
         if (job := desk.claim()) is not None:
             if _run(job, asked):
                 desk.end(job)

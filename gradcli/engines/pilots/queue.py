@@ -3,6 +3,7 @@
     queue/waiting/      jobs that nobody has claimed; their names sort in the order of submission
     queue/pilots/NAME/  a pilot: its lock, its lease, and the job that it runs
     queue/ended/        jobs that have ended, until the leader has heard of them
+    queue/closed        there will be no more jobs
 
 A job is one file, and the folder that it is in says how it stands. It moves by a rename, which a
 file system grants to one of all who try. So a job is never with two pilots, and never lost.
@@ -25,6 +26,7 @@ from gradcli.errors import LostLeaseError
 from gradcli.system.locks import LEASE_FILE, RunLock, is_locked
 
 QUEUE = "queue"
+_CLOSED = "closed"
 _SUFFIX = ".json"
 #: Pilots that look at the same moment do not all try for the same job.
 _TRIED_AT_ONCE = 8
@@ -38,6 +40,7 @@ class JobQueue:
         self._waiting = self.directory / "waiting"
         self._ended = self.directory / "ended"
         self._pilots = self.directory / "pilots"
+        self._closed = self.directory / _CLOSED
         self._added = 0
 
     def open(self) -> dict[str, PilotFolder]:
@@ -48,11 +51,16 @@ class JobQueue:
         """
         for folder in (self._waiting, self._ended, self._pilots):
             folder.mkdir(parents=True, exist_ok=True)
+        self._closed.unlink(missing_ok=True)
         for folder in (self._waiting, self._ended):
             for name in _jobs_in(folder):
                 (folder / name).unlink(missing_ok=True)
         self.bury_the_dead()
         return self.hands()
+
+    def close(self) -> None:
+        """Let no pilot claim anything any more, until somebody leads again."""
+        self._closed.touch()
 
     def add(self, job: Job) -> None:
         """Let a job wait for a pilot, behind those that wait already."""
@@ -146,10 +154,15 @@ class PilotDesk:
     def __init__(self, directory: Path, scheduled_as: str) -> None:
         queue = directory / QUEUE
         self._waiting, self._ended = queue / "waiting", queue / "ended"
+        self._closed = queue / _CLOSED
         own = f"{scheduled_as}@{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._folder = queue / "pilots" / own
         self._folder.mkdir(parents=True)
         self._lock = RunLock(self._folder)
+
+    def is_closed(self) -> bool:
+        """Whether there will be no more jobs."""
+        return self._closed.exists()
 
     def claim(self) -> Job | None:
         """Take one of the jobs that have waited longest; None if none waits.

@@ -22,8 +22,9 @@ def stop(directory: ComparisonDirectory) -> None:
         OperatingSystemError: if whoever leads it does not answer.
     """
     deadline = time.monotonic() + _SECONDS_TO_STOP
-    if is_locked(directory.path):
+    if directory.state["status"] == "running":
         (directory.path / _STOP).touch()
+    if is_locked(directory.path):
         while is_locked(directory.path):
             if time.monotonic() > deadline:
                 raise OperatingSystemError(
