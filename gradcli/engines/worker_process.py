@@ -116,6 +116,16 @@ class WorkerProcess:
         """End the process, if it has not ended."""
         self.process.kill()
 
+    def dismiss(self, seconds: float) -> None:
+        """Close its input, at which it ends by itself; after `seconds` it is killed."""
+        with suppress(BrokenPipeError):
+            self._jobs.close()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.release()
+
     def end(self) -> None:
         """Wait for the ending process; note how it ended and the last line of its stderr."""
         try:
