@@ -92,9 +92,8 @@ def run_comparison(
                 overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
             )
             add_allowed_columns(paths.allow_import)
-        arguments = composed.config.engine.arguments
-        engine = open_engine(composed.engine_class, arguments)
-        jobs = engine.scale(arguments.get("jobs") or _default_jobs(composed))
+        engine = open_engine(composed.engine_class, composed.config.engine.arguments)
+        jobs = engine.scale(_asked_jobs(composed))
         earlier: ComparisonDirectory | None
         if resume is None:
             request = _plan_request(overrides, vary, paths, jobs)
@@ -175,16 +174,22 @@ class Comparison:
 # What is asked ----------------------------------------------------------------------------
 
 
-def _default_jobs(composed: ComposedComparison) -> int:
-    """Return the number of trials to run at the same time: limited by cores and by trials."""
-    config = composed.config
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def _asked_jobs(composed: ComposedComparison) -> int:
+    """Return how many trials to run at the same time: what is asked for, or all that there are.
+
+    An engine with `workers` knows what it has room for; for any other, the cores are the limit.
+    """
+    config, engine = composed.config, composed.config.engine.arguments
+    if asked := engine.get("jobs") or engine.get("workers"):
+        return int(asked)
     rates = len(config.lrs) if isinstance(config.lrs, list) else config.protocol.learning_rates
     if composed.searched:
         rates = config.protocol.search_settings
     tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
     arms = len(config.optimizers) * len(composed.variations)
-    return max(1, min((cores or 1) // config.threads, arms * max(tuning, config.protocol.seeds)))
+    trials = arms * max(tuning, config.protocol.seeds)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return trials if "workers" in engine else max(1, min((cores or 1) // config.threads, trials))
 
 
 def _plan_request(

@@ -85,7 +85,7 @@ class Actors:
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting: deque[Order] = deque()
         self._arrived = asyncio.Event()
-        self._alive: list[_Member] = []
+        self._members: list[_Member] = []
         self._code: Any = None
         self._failed_starts = 0
         self._failed_plans = 0
@@ -121,7 +121,7 @@ class Actors:
         self._waiting = deque(
             order for order in self._waiting if not isinstance(order, Job) or order.id != job_id
         )
-        for member in self._alive:
+        for member in self._members:
             if isinstance(member.order, Job) and member.order.id == job_id:
                 member.is_cancelled = True
                 if member.has_begun:
@@ -129,14 +129,14 @@ class Actors:
 
     async def interrupt_plan(self) -> None:
         """Let who plans clean up and end."""
-        for member in self._alive:
+        for member in self._members:
             if isinstance(member.order, PlanRequest):
                 await member.actor.interrupt.remote()
 
     async def close(self) -> None:
         """End every actor."""
         self._waiting.clear()
-        leaving = [asyncio.ensure_future(self._left(member.actor)) for member in self._alive]
+        leaving = [asyncio.ensure_future(self._left(member.actor)) for member in self._members]
         if leaving:
             await asyncio.wait(leaving, timeout=_SECONDS_TO_LEAVE)
         for task in [*leaving, *self._tasks]:
@@ -146,6 +146,10 @@ class Actors:
         with suppress(self._ray.exceptions.RayError):  # it is lost, and its worker with it
             await actor.leave.remote()
 
+    @property
+    def _are_at_work(self) -> bool:
+        return any(member.host for member in self._members)
+
     def _room(self) -> float:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         return sum(self._each.room(resources) for resources in nodes)
@@ -154,21 +158,22 @@ class Actors:
         """Have an actor whenever there is work, and let it work until it is lost."""
         while True:
             await self._work()
-            member = None
+            member = self._new_member()
+            self._members.append(member)
             try:
-                member = await self._started()
+                member.host = await member.actor.host.remote()
+                self._failed_starts = 0
                 while True:
                     await self._work()
                     member.order = self._waiting.popleft()
                     await self._carry_out(member, member.order)
                     member.order, member.has_begun, member.is_cancelled = None, False, False
             except self._ray.exceptions.RayError as error:
-                if member is None:
+                if not member.host:
                     self._note_failed_start(error)
             finally:
-                if member is not None:
-                    self._ray.kill(member.actor)
-                    self._alive.remove(member)
+                self._ray.kill(member.actor)
+                self._members.remove(member)
 
     async def _work(self) -> None:
         """Wait until an order is waiting."""
@@ -176,18 +181,12 @@ class Actors:
             self._arrived.clear()
             await self._arrived.wait()
 
-    async def _started(self) -> _Member:
+    def _new_member(self) -> _Member:
+        """Ask Ray for an actor, which waits until there is room for it."""
         hidden = {} if self._each.gpus else {"CUDA_VISIBLE_DEVICES": ""}
         own = {name: value for name, value in os.environ.items() if name.startswith("GRADCLI_")}
         actor = self._class.remote(self._code, {**own, **hidden}, str(Path.cwd()))
-        try:
-            member = _Member(actor, host=await actor.host.remote())
-        except BaseException:
-            self._ray.kill(actor)
-            raise
-        self._failed_starts = 0
-        self._alive.append(member)
-        return member
+        return _Member(actor)
 
     def _note_failed_start(self, error: Exception) -> None:
         """Give up if actors are lost before they have done anything, again and again.
@@ -212,7 +211,7 @@ class Actors:
         since = time.monotonic()
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN_COUNTS)
-            if not self._waiting or self._alive or self._room() >= 1:
+            if not self._waiting or self._are_at_work or self._room() >= 1:
                 since = time.monotonic()
             elif time.monotonic() - since > _SECONDS_WITHOUT_ROOM:
                 raise UserError(
@@ -309,10 +308,14 @@ class Actors:
 
 @dataclass(eq=False)
 class _Member:
-    """An actor that has answered, and what it does."""
+    """An actor, and what it does.
+
+    `host` is the name of its machine, empty until it has answered; `sees_runs` is whether that sees
+    the folder of runs, None until it is known.
+    """
 
     actor: Any
-    host: str
+    host: str = ""
     sees_runs: bool | None = None
     order: Order | None = None
     has_begun: bool = False

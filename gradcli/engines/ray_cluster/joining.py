@@ -52,7 +52,8 @@ def join(address: str | None) -> Any:
     folder = Path(tempfile.mkdtemp(prefix="gradcli-"))
     try:
         ray.init(
-            address=found or "local",
+            # With `auto` Ray also finds the token of a cluster that was started on this machine.
+            address=address if found else "local",
             runtime_env={"py_modules": [str(copy_gradcli(folder))]},
             include_dashboard=False,
             log_to_driver=False,
@@ -60,12 +61,22 @@ def join(address: str | None) -> Any:
             **own,
         )
     except (Exception, SystemExit) as error:  # Ray sends its own process a signal, too
-        reason = exception_in_words(error).splitlines()[0]
-        what = f"The Ray cluster at {found} cannot be joined" if found else "Ray does not start"
-        raise UserError(f"{what}: {reason}", where=_WHERE) from error
+        raise _refused(found, error) from error
     finally:
         shutil.rmtree(folder)
     return ray
+
+
+def _refused(address: str | None, error: BaseException) -> UserError:
+    """Return the error of a cluster that could not be joined, or started, with the first cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    what = f"The Ray cluster at {address} cannot be joined" if address else "Ray does not start"
+    return UserError(
+        f"{what}: {exception_in_words(error).splitlines()[0]}",
+        where=_WHERE,
+        hint="export RAY_AUTH_MODE=token" if "AuthToken" in str(error) else None,
+    )
 
 
 def _imported() -> Any:

@@ -22,7 +22,7 @@ from gradcli.engines.ray_cluster.trial_files import Changes, Outbox
 from gradcli.engines.worker_process import WorkerProcess
 
 #: How long a call waits for news; as often the files of a trial are sent.
-_SECONDS = 1.0
+_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class TrialActor:
         return self.report()
 
     def report(self) -> Report:
-        """Return what the worker says next, or after a second that it has said nothing."""
+        """Return what the worker says next, or after a while that it has said nothing."""
         messages, death = self._worker.wait(_SECONDS), ""
         if messages is None:
             self._worker.end()
