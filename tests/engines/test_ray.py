@@ -47,6 +47,7 @@ def ray_folder():
     folder = tempfile.mkdtemp(prefix="ray")  # its sockets need a short path
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("TMPDIR", folder)  # a killed actor cannot clear up
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray leaves a token in the home folder
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # A dead node is noticed after a second, not after twenty.
