@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from gradcli.comparison.engine import Job, PlanRequest
+from gradcli.engines.pipes import private_input, private_output
 from gradcli.errors import UserError
 from gradcli.system.processes import keep_freed_memory, quick_imports
 
@@ -37,9 +38,9 @@ Requests = queue.SimpleQueue[Request]
 
 def main() -> None:
     """Answer requests until the input ends."""
-    answers = _private_output()
+    answers = private_output()
     requests: Requests = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(_private_input(), requests), daemon=True).start()
+    threading.Thread(target=_listen, args=(private_input(), requests), daemon=True).start()
     facts = provenance()
     keep_freed_memory()
     _warm_up()
@@ -83,26 +84,6 @@ def _warm_up() -> None:
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.zeros(1)
     StepWithoutDynamo(construct(torch.optim.SGD, [{"params": [parameter]}], {"lr": 0.1}))()
-
-
-def _private_output() -> IO[bytes]:
-    """Keep stdout for answers; what libraries print goes to stderr."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    return answers
-
-
-def _private_input() -> IO[bytes]:
-    """Keep stdin for requests; what else reads from it finds it empty.
-
-    A process that is forked from this one, as a data loader's is, closes `sys.stdin` first. It
-    would wait forever if a thread were reading from that at the time.
-    """
-    requests = os.fdopen(os.dup(0), "rb")
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    return requests
 
 
 def _listen(lines: IO[bytes], requests: Requests) -> None:

@@ -176,12 +176,8 @@ def _composed(overrides: Sequence[str], vary: Sequence[str], paths: Paths) -> Co
 
 
 def _open(composed: ComposedComparison, open_engine: OpenEngine) -> _OpenEngine:
-    arguments = composed.config.engine.arguments
-    engine = open_engine(composed.engine_class, arguments)
-    jobs = engine.scale(
-        arguments.get("jobs") or arguments.get("workers") or _default_jobs(composed)
-    )
-    return _OpenEngine(engine, composed.engine, jobs)
+    engine = open_engine(composed.engine_class, composed.config.engine.arguments)
+    return _OpenEngine(engine, composed.engine, engine.scale(_asked_jobs(composed)))
 
 
 def _begun(
@@ -276,16 +272,22 @@ class Comparison:
 # What is asked ----------------------------------------------------------------------------
 
 
-def _default_jobs(composed: ComposedComparison) -> int:
-    """Return the number of trials to run at the same time: limited by cores and by trials."""
-    config = composed.config
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def _asked_jobs(composed: ComposedComparison) -> int:
+    """Return how many trials to run at the same time: what is asked for, or all that there are.
+
+    An engine with `workers` knows what it has room for; for any other, the cores are the limit.
+    """
+    config, engine = composed.config, composed.config.engine.arguments
+    if asked := engine.get("jobs") or engine.get("workers"):
+        return int(asked)
     rates = len(config.lrs) if isinstance(config.lrs, list) else config.protocol.learning_rates
     if composed.searched:
         rates = config.protocol.search_settings
     tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
     arms = len(config.optimizers) * len(composed.variations)
-    return max(1, min((cores or 1) // config.threads, arms * max(tuning, config.protocol.seeds)))
+    trials = arms * max(tuning, config.protocol.seeds)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return trials if "workers" in engine else max(1, min((cores or 1) // config.threads, trials))
 
 
 def _plan_request(

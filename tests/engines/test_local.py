@@ -15,8 +15,8 @@ from gradcli.comparison.plan import plan_from_json
 from gradcli.config import compose_train
 from gradcli.data import DownloadProgress, load_dataset
 from gradcli.engines import Job, LocalEngine, PlanRequest, worker
-from gradcli.engines.local import _Worker
 from gradcli.engines.worker import _request
+from gradcli.engines.worker_process import WorkerProcess
 from gradcli.errors import UserError
 from gradcli.runs import load_run
 from gradcli.system.paths import Paths
@@ -176,13 +176,13 @@ def test_a_worker_that_dies_planning_is_replaced_once():
 
 
 def test_two_workers_that_die_planning_are_an_error(monkeypatch):
-    send = _Worker.send
+    send = WorkerProcess.send
 
     def send_and_kill(self, message):
         send(self, message)
         self.kill()
 
-    monkeypatch.setattr(_Worker, "send", send_and_kill)
+    monkeypatch.setattr(WorkerProcess, "send", send_and_kill)
     with (
         closing(LocalEngine()) as engine,
         pytest.raises(RuntimeError, match="its worker was killed by SIGKILL"),
@@ -209,7 +209,7 @@ def test_an_interrupted_worker_tidies_up(tmp_path, monkeypatch):
             time.sleep(0.02)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Worker, "wait", wait)
+    monkeypatch.setattr(WorkerProcess, "wait", wait)
     words = ("data=mnist5k", "optimizers=[slow]")
     request = PlanRequest(words, (), jobs=1, config_dir=str(tmp_path), allow_import=("slow_code",))
     with closing(LocalEngine()) as engine, pytest.raises(KeyboardInterrupt):
@@ -289,7 +289,7 @@ def test_a_killed_worker_loses_its_own_job_and_is_replaced(engine, tmp_path):
 
 
 def test_a_worker_ends_with_its_input_in_the_middle_of_a_job(tmp_path):
-    worker = _Worker()
+    worker = WorkerProcess()
     try:
         worker.give(job(tmp_path / "a", MANY_STEPS, "max_steps=null"))
         deadline = time.monotonic() + 60

@@ -211,7 +211,7 @@ def test_stop_needs_a_comparison_and_detach_has_no_result(gradcli, runs_dir):
 )
 def test_pilots_that_cannot_begin_are_not_started_for_ever(tmp_path, monkeypatch, gradcli):
     monkeypatch.setattr("gradcli.engines.slurm.local_fleet.run_pilot", os.getcwdb)  # no argument
-    monkeypatch.setattr("gradcli.engines.pilots.engine._SECONDS_BETWEEN_MUSTERS", 0.5)
+    monkeypatch.setattr("gradcli.engines.pilots.pilot_engine._SECONDS_BETWEEN_MUSTERS", 0.5)
     monkeypatch.setenv("GRADCLI_RUNS", str(tmp_path / "runs"))
     answer = gradcli("compare-optimizers", *SMALL, *ON_PILOTS, "--no-live")
     assert answer.code == 2

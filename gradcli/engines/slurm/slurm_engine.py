@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradcli.engines.environment import THREADS
-from gradcli.engines.pilots.engine import PilotEngine
+from gradcli.engines.pilots.pilot_engine import PilotEngine
 from gradcli.engines.pilots.fleet import Fleet
 from gradcli.errors import UserError
 
