@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,6 +28,8 @@ _Record = TypeVar("_Record")
 class LogReader:
     """Reads the logs in a run directory. What is damaged is left out, and said as a warning.
 
+    Checksums are compared once for each log: what is written to it later does not count.
+
     Args:
         directory: the run directory.
 
@@ -36,6 +39,7 @@ class LogReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._unsound: dict[str, list[range]] = {}
         self.found_damage: list[str] = []
 
     def steps(self, parameters: int) -> StepRecords:
@@ -71,6 +75,11 @@ class LogReader:
 
     def _left_out(self, name: str) -> list[range]:
         """Return the parts of a log that do not count; say so of those that are damaged."""
+        if name not in self._unsound:
+            self._unsound[name] = self._checked(name)
+        return self._unsound[name]
+
+    def _checked(self, name: str) -> list[range]:
         try:
             ranges = damaged_ranges(self._directory, name)
             end = unchecked_end(self._directory, name)
@@ -79,7 +88,7 @@ class LogReader:
             return []
         if ranges:
             self.name_damage(damaged(self._directory / name, described(ranges)))
-        return [*ranges, end] if end else ranges
+        return [*ranges, range(end.start, sys.maxsize)]
 
     def _lines(self, name: str, beginning: bytes) -> Iterable[Any]:
         """Return the JSON lines of a log that begin with these bytes."""

@@ -10,15 +10,15 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.comparison import trials
 from gradcli.comparison.engine import Ended, Engine, Job
-from gradcli.comparison.progress import Curve, progress
-from gradcli.comparison.protocol import Trial
+from gradcli.comparison.progress import Curve, ProgressReader
+from gradcli.comparison.protocol import ArmState, Trial
 from gradcli.comparison.results import ComparisonSummary
 from gradcli.comparison.trial_store import ENDED, TrialStore
 from gradcli.errors import UserError, exception_in_words, user_error_from_json
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
 
 # Progress is read this often, but takes at most a hundredth of the time: it costs more as the
-# comparison grows, and the trials need the processor.
+# comparison grows, and the trials need the processor. So does the question what is to run next,
+# unless the engine is running out of trials.
 _SECONDS_BETWEEN_LOOKS = 0.25
 _PAUSE_PER_COST = 100
 # How long interrupted trials may take to save their state.
@@ -59,9 +60,12 @@ class Study:
         self._attempts: Counter[str] = Counter()
         self._began: dict[str, float] = {}
         self._curves: dict[str, Curve] = {}
+        self._progress = ProgressReader()
         self._dropped_recorders: set[str] = set()
         self._reduced: set[tuple[str, bool]] = set()
-        self._start = self._next_look = time.monotonic()
+        self._followed: tuple[ArmState, ...] = ()
+        self._has_news = False
+        self._start = self._next_look = self._next_step = time.monotonic()
 
     def run(self) -> ComparisonSummary:
         """Run what is missing, and return the summary."""
@@ -70,7 +74,7 @@ class Study:
             summary = self._run()
             # Stored, so that an interruption from here on takes nothing away.
             if summary.status != "interrupted":
-                self._free_room(summary)
+                self._free_room(summary=summary)
                 self._draw(summary)
             self._view.finish(summary)
             return summary
@@ -82,7 +86,7 @@ class Study:
         try:
             self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
             self._store = TrialStore(self._directory)
-            self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
+            self._shown = set(self._store.ended_ids())
             self._info = self._store.begin_call(self._engine_name, self._jobs, len(self._shown))
             self._view.start(self._info)
             with caught_signals(lambda: None) as caught:
@@ -107,12 +111,28 @@ class Study:
                     self._store.read(one.id)
                 else:
                     self._take(one)
-            if ended and not caught:
-                self._submit()
-                self._announce()
-                self._free_room()
+            self._has_news |= bool(ended)
+            if self._has_news and not caught and self._is_due():
+                self._go_on()
             if time.monotonic() >= self._next_look or not self._submitted:
                 self._look()
+
+    def _is_due(self) -> bool:
+        """Whether to ask what follows from the trials that ended: not always if many still wait."""
+        return len(self._submitted) < 2 * self._jobs or time.monotonic() >= self._next_step
+
+    def _go_on(self) -> None:
+        """Do what follows from the trials that have ended."""
+        before = {state.arm.name: state for state in self._followed}
+        begin = time.monotonic()
+        self._submit()
+        end = time.monotonic()
+        self._next_step = end + _PAUSE_PER_COST * (end - begin)
+        self._followed = self._store.states()
+        same = {one.arm.name for one in self._followed if one is before.get(one.arm.name)}
+        self._announce(same)
+        self._free_room(same)
+        self._has_news = False
 
     def _submit(self) -> None:
         """Submit the wanted trials that are not yet submitted, one of each arm in turn.
@@ -121,7 +141,9 @@ class Study:
         """
         if self._searcher is not None:
             self._store.propose(self._searcher)
-        wanted = zip_longest(*(state.wanted for state in self._store.states()))
+        known = set(map(id, self._followed))
+        changed = [state for state in self._store.states() if id(state) not in known]
+        wanted = zip_longest(*(state.wanted for state in changed))
         for trial, until in (one for one in chain.from_iterable(wanted) if one is not None):
             if trial.id not in self._submitted:
                 self._submitted[trial.id] = (trial, until)
@@ -154,7 +176,7 @@ class Study:
         if outcome.status in ENDED or until in outcome.rungs:
             self._keep_curve(trial)
             return
-        run = self._directory.trial(trial.id)
+        run = self._store.run(trial.id)
         mistake = run.state.get("user_error") if run is not None else None
         if mistake:
             problem = f"{trial.arm} cannot be trained: {mistake['problem']}"
@@ -171,15 +193,16 @@ class Study:
 
     def _keep_curve(self, trial: Trial) -> None:
         """Keep the curves of the last ended trial for the screen."""
-        run = self._directory.trial(trial.id)
+        run = self._store.run(trial.id)
         if run is not None:
             self._note_dropped_recorders(trial, run)
             steps = run.last_steps(trials.RECENT_STEPS)
             if len(steps):
+                # Copies, without the norms of all parameters, of which there may be hundreds.
                 self._curves[trial.arm] = (
-                    steps.loss,
-                    steps.grad_norm_before_clip,
-                    steps.clip_coefficient,
+                    steps.loss.copy(),
+                    steps.grad_norm_before_clip.copy(),
+                    steps.clip_coefficient.copy(),
                 )
 
     def _note_dropped_recorders(self, trial: Trial, run: Run) -> None:
@@ -192,22 +215,29 @@ class Study:
                     "The trial went on without it."
                 )
 
-    def _announce(self) -> None:
-        """Show the trials that have ended since the last time."""
-        for trial in self._store.ended(self._shown):
+    def _announce(self, same: Container[str] = ()) -> None:
+        """Show the trials that have ended since the last time.
+
+        Args:
+            same: the names of arms that have not changed since then.
+        """
+        for trial in self._store.ended(self._shown, same):
             self._shown.add((trial.arm, trial.id))
             self._view.trial(trial)
 
-    def _free_room(self, summary: ComparisonSummary | None = None) -> None:
+    def _free_room(
+        self, same: Container[str] = (), summary: ComparisonSummary | None = None
+    ) -> None:
         """Delete the checkpoints that nothing needs any more; the results are on the disk.
 
         Args:
+            same: the names of arms that have not changed since the last time.
             summary: of a comparison that is over. If a trial failed, the next call tries it again,
                 and the best may then be another.
         """
         is_settled = summary is not None and not self._store.problems
         best_arm = summary.ranking[0].name if summary is not None and is_settled else None
-        for trial, last_stays in self._store.dispensable(best_arm).items():
+        for trial, last_stays in self._store.dispensable(best_arm, same).items():
             if (trial, last_stays) not in self._reduced:
                 self._reduce(trial, last_stays=last_stays)
 
@@ -223,6 +253,8 @@ class Study:
 
     def _look(self) -> None:
         """Show the progress; the next look waits in proportion to the cost of this one."""
+        arms, info = self._store.arms(retimed=False), self._store.info
+        self._progress.leader(arms, info)  # which has a pause of its own
         now = time.monotonic()
         snapshots = [
             trials.snapshot(
@@ -231,9 +263,9 @@ class Study:
             for trial, until, run in self._running()
         ]
         self._view.progress(
-            progress(
-                self._store.arms(),
-                self._store.info,
+            self._progress.read(
+                arms,
+                info,
                 snapshots,
                 self._curves,
                 seconds_elapsed=now - self._start,
