@@ -31,8 +31,8 @@ _UNSET = {
     *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHON_COLORS"),
     "LANGUAGE",
 }
-# The environment may say where all of MNIST is, and which passes to test.
-_LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST"}
+# The environment may say where all of MNIST is, which passes to test, and that a Slurm is there.
+_LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST", "GRADCLI_SLURM_NODE"}
 
 
 def _colour_of_the_report() -> str:

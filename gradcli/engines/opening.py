@@ -17,24 +17,26 @@ _KEY = "engine="
 
 
 @contextmanager
-def opened_engines(words: Sequence[str]) -> Iterator[OpenEngine]:
+def opened_engines(words: Sequence[str], *, early: bool = True) -> Iterator[OpenEngine]:
     """Offer a function that makes an engine from its class; close what it made at the end.
 
     Args:
         words: the overrides of the comparison, of which `engine=NAME` tells what to start now.
+        early: whether to start an engine now; it is not sure that a comparison that is resumed
+            needs one.
     """
     chosen = [word.removeprefix(_KEY) for word in words if word.startswith(_KEY)]
     with ExitStack() as stack:
-        early: Engine | None = None
-        if not chosen or chosen[-1] == "local":
-            early = stack.enter_context(closing(local.LocalEngine()))
+        first: Engine | None = None
+        if early and (not chosen or chosen[-1] == "local"):
+            first = stack.enter_context(closing(local.LocalEngine()))
 
         def open_engine(engine: type, arguments: Mapping[str, Any]) -> Engine:
             # `jobs` is the local engine's only argument, and `scale` sets it.
-            if early is not None and type(early) is engine:
-                return early
-            if early is not None:
-                early.close()
+            if first is not None and type(first) is engine:
+                return first
+            if first is not None:
+                first.close()
             from gradcli.config.targets import construct  # the config was composed meanwhile
 
             made: Engine = stack.enter_context(closing(construct(engine, arguments, "engine")))

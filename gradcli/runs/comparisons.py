@@ -61,6 +61,7 @@ class ComparisonJson(TypedDict, total=False):
     request: str
     problems: dict[str, str]
     notes: list[str]
+    engine_words: list[str]
     seconds: float
     signal: int | None
     data_dir: str | None

@@ -125,8 +125,8 @@ def test_it_looks_only_where_a_trial_may_run(compare, monkeypatch):
         ComparisonDirectory, "trial", lambda self, name: looked.append(name) or trial(self, name)
     )
     # No pause between looks: as many as there can be.
-    monkeypatch.setattr("gradcli.workflows.comparing.study._SECONDS_BETWEEN_LOOKS", 0.0)
-    monkeypatch.setattr("gradcli.workflows.comparing.study._PAUSE_PER_COST", 0)
+    monkeypatch.setattr("gradcli.workflows.comparing.showing.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("gradcli.workflows.comparing.showing._PAUSE_PER_COST", 0)
     view = Counter()
     comparison = compare(view)
     assert comparison.summary.status == "finished"
@@ -158,9 +158,11 @@ def test_looking_takes_a_hundredth_of_the_time_at_most(compare, monkeypatch):
         def pass_time(self, timeout):
             clock.now += 30.0
 
-    monkeypatch.setattr(
-        "gradcli.workflows.comparing.study.time", SimpleNamespace(monotonic=lambda: clock.now)
-    )
+    for module in ("study", "showing"):
+        monkeypatch.setattr(
+            f"gradcli.workflows.comparing.{module}.time",
+            SimpleNamespace(monotonic=lambda: clock.now),
+        )
     view = Slow()
     compare(view, Timed)
     between = np.diff(times[:-1])  # the last one shows the end, whatever the pause
