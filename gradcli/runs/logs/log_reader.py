@@ -23,6 +23,8 @@ from gradcli.runs.logs.step_log import read_steps
 from gradcli.runs.stored import damaged, reading
 
 _Record = TypeVar("_Record")
+#: A log of at most so many bytes is read once, whatever is asked of it.
+_SHORT = 1 << 18
 
 
 class LogReader:
@@ -40,6 +42,7 @@ class LogReader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._unsound: dict[str, list[range]] = {}
+        self._kept: dict[str, list[bytes]] = {}
         self.found_damage: list[str] = []
 
     def steps(self, parameters: int) -> StepRecords:
@@ -93,6 +96,18 @@ class LogReader:
     def _lines(self, name: str, beginning: bytes) -> Iterable[Any]:
         """Return the JSON lines of a log that begin with these bytes."""
         path = self._directory / name
+        whole = [line for line in self._whole_lines(name) if line.startswith(beginning)]
+        try:
+            lines: list[Any] = json.loads(b"[%b]" % b",".join(whole))  # one call, not thousands
+        except (ValueError, RecursionError):
+            return self._readable(path, whole)
+        return lines
+
+    def _whole_lines(self, name: str) -> list[bytes]:
+        """Return the lines of a log that count. Those of a short one are kept: there are kinds."""
+        if name in self._kept:
+            return self._kept[name]
+        path = self._directory / name
         if not os.path.lexists(path):
             return []
         try:
@@ -102,12 +117,9 @@ class LogReader:
             self.name_damage(error)
             return []
         *whole, _ = undamaged(data, self._left_out(name)).split(b"\n")
-        whole = [line for line in whole if line.startswith(beginning)]
-        try:
-            lines: list[Any] = json.loads(b"[%b]" % b",".join(whole))  # one call, not thousands
-        except (ValueError, RecursionError):
-            return self._readable(path, whole)
-        return lines
+        if len(data) <= _SHORT:
+            self._kept[name] = whole
+        return whole
 
     def _readable(self, path: Path, lines: list[bytes]) -> list[Any]:
         """Return those lines that are JSON, and say that there are others."""
