@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.comparison.engine import Ended, Engine, Job
@@ -276,8 +277,11 @@ class Study:
         from gradcli.views.draw.attempt import attempt
         from gradcli.views.draw.comparison_figures import plot_comparison
 
-        records = list(self._store.records(summary))
-        attempt(lambda: plot_comparison(self._directory.plots, summary, records), self._view.note)
+        def draw() -> list[Path]:
+            records = list(self._store.records(summary))
+            return plot_comparison(self._directory.plots, summary, records)
+
+        attempt(draw, self._view.note)
 
 
 def _recorded(paths: Paths) -> dict[str, Any]:
