@@ -271,7 +271,7 @@ def show_queue(workers: int) -> None:
     rates = {
         "at work": workers / 60 * each["trial"] + 2 * workers / 5,
         "idle": workers / 1.5 * each["idle look"] + workers / 5,
-        "leading": 4 * each["leader's look"] + each["muster"] / 10,
+        "leading": 4 * each["leader's look"] + each["muster"] / 5,
     }
     for name, rate in rates.items():
         print(f"{workers} workers, {name:8} {rate:7.0f} operations a second")
@@ -279,7 +279,7 @@ def show_queue(workers: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--trials", type=int, nargs="*", default=[100, 1000, 10_000])
     parser.add_argument("--shape", choices=["seeds", "arms", "search"], default="arms")
     parser.add_argument("--workers", type=int, default=200)
     for name, count in (("--measure", 1), ("--queue", 2)):
