@@ -95,14 +95,30 @@ def refuse_links(directory: Path) -> None:
     Raises:
         UserError: if it holds one, at any depth.
     """
-    link = next((path for path in directory.rglob("*") if path.is_symlink()), None)
-    if link is not None:
+    if (link := _first_link(directory)) is not None:
         raise UserError(
             f"{link} is a symbolic link to {link.readlink()}. gradcli writes only into the "
             "directory of a run itself.",
             where=str(link),
             hint=shlex.join(["rm", str(link)]),
         )
+
+
+def _first_link(directory: Path) -> Path | None:
+    """Return a symbolic link at any depth; what an entry is, a directory tells with its name."""
+    folders = [os.fspath(directory)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as found:
+                entries = list(found)
+        except OSError:  # of another user's, or not there: nothing is written through it either
+            continue
+        for entry in entries:
+            if entry.is_symlink():
+                return Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+    return None
 
 
 def write_json(path: Path, value: Any) -> None:

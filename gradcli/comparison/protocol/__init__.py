@@ -6,7 +6,13 @@ advance  the state of every arm: tuning, choice, measurement
 keeping  which trials' checkpoints are still of use
 """
 
-from gradcli.comparison.protocol.advance import ArmState, EarlierChoice, Protocol, advance
+from gradcli.comparison.protocol.advance import (
+    ArmState,
+    EarlierChoice,
+    Memory,
+    Protocol,
+    advance,
+)
 from gradcli.comparison.protocol.arms import (
     LEARNING_RATE,
     Arm,
@@ -32,6 +38,7 @@ __all__ = [
     "Candidate",
     "EarlierChoice",
     "Grid",
+    "Memory",
     "Outcome",
     "Outcomes",
     "Protocol",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from gradcli.comparison.protocol.advance import ArmState
 from gradcli.comparison.protocol.arms import Trial
@@ -21,7 +21,10 @@ def best_trial(state: ArmState, outcomes: Outcomes) -> Trial | None:
 
 
 def dispensable(
-    states: Sequence[ArmState], outcomes: Outcomes, best_arm: str | None = None
+    states: Sequence[ArmState],
+    outcomes: Outcomes,
+    best_arm: str | None = None,
+    without: Container[str] = (),
 ) -> dict[str, bool]:
     """Return the trials that nothing will continue, each with whether its last checkpoint stays.
 
@@ -34,12 +37,14 @@ def dispensable(
         states: of all arms.
         outcomes: of the trials that have begun, by id.
         best_arm: the arm that ranks first, once that is known for good.
+        without: the names of arms that have not changed since this was last asked: their trials are
+            left out.
     """
     leading = [state for state in states if best_arm in (None, state.arm.name)]
     best = {one.id for state in leading if (one := best_trial(state, outcomes)) is not None}
     over: dict[str, bool] = {}
     for state in states:
-        for trial in state.trials:
+        for trial in () if state.arm.name in without else state.trials:
             is_over = has_ended(trial, outcomes) and outcomes[trial.id].status != "failed"
             is_over |= best_arm is not None and trial.id in state.stopped
             is_best = trial.id in best

@@ -6,14 +6,14 @@ Whoever leads a comparison shows it so, and whoever only watches one that anothe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING
 
 from gradcli.comparison import trials
-from gradcli.comparison.progress import Curve, progress
+from gradcli.comparison.progress import Curve, ProgressReader
 from gradcli.comparison.protocol import Trial
 from gradcli.comparison.trial_store import TrialStore
-from gradcli.runs import ComparisonDirectory, Run
+from gradcli.runs import Run
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
@@ -28,19 +28,17 @@ class Showing:
     """Hands to a view what is new in a comparison.
 
     Args:
-        directory: of the comparison.
-        store: what is known of it. The trials that have ended by now are not announced.
+        store: what is known of the comparison. The trials that have ended by now are not announced.
         view: shows it.
     """
 
-    def __init__(
-        self, directory: ComparisonDirectory, store: TrialStore, view: CompareView
-    ) -> None:
-        self._directory, self._store, self._view = directory, store, view
+    def __init__(self, store: TrialStore, view: CompareView) -> None:
+        self._store, self._view = store, view
         self._began: dict[str, float] = {}
         self._curves: dict[str, Curve] = {}
         self._dropped_recorders: set[str] = set()
-        self._shown = {(trial.arm, trial.id) for trial in store.ended()}
+        self._progress = ProgressReader()
+        self._shown = set(store.ended_ids())
         self._start = self._next_look = time.monotonic()
 
     @property
@@ -58,24 +56,29 @@ class Showing:
         """How long to wait for the next look; 0 if it is due."""
         return max(0.0, self._next_look - time.monotonic())
 
-    def announce(self) -> None:
-        """Show the trials that have ended since the last time."""
-        for trial in self._store.ended(self._shown):
+    def announce(self, same: Container[str] = ()) -> None:
+        """Show the trials that have ended since the last time.
+
+        Args:
+            same: the names of arms that have not changed since then.
+        """
+        for trial in self._store.ended(self._shown, same):
             self._shown.add((trial.arm, trial.id))
             self._view.trial(trial)
 
     def ended(self, trial: Trial, *, has_result: bool) -> None:
         """Keep the curves of a trial that runs no longer, if they are of a result."""
         self._began.pop(trial.id, None)
-        run = self._directory.trial(trial.id) if has_result else None
+        run = self._store.run(trial.id) if has_result else None
         if run is not None:
             self._note_dropped_recorders(trial, run)
             steps = run.last_steps(trials.RECENT_STEPS)
             if len(steps):
+                # Copies, without the norms of all parameters, of which there may be hundreds.
                 self._curves[trial.arm] = (
-                    steps.loss,
-                    steps.grad_norm_before_clip,
-                    steps.clip_coefficient,
+                    steps.loss.copy(),
+                    steps.grad_norm_before_clip.copy(),
+                    steps.clip_coefficient.copy(),
                 )
 
     def look(self, running: Iterable[tuple[Trial, int | None, Run]]) -> None:
@@ -84,6 +87,8 @@ class Showing:
         Args:
             running: the trials that run now, with the step at which each pauses.
         """
+        arms, info = self._store.arms(retimed=False), self._store.info
+        self._progress.leader(arms, info)  # which has a pause of its own
         now = time.monotonic()
         snapshots = [
             trials.snapshot(
@@ -92,9 +97,9 @@ class Showing:
             for trial, until, run in running
         ]
         self._view.progress(
-            progress(
-                self._store.arms(),
-                self._store.info,
+            self._progress.read(
+                arms,
+                info,
                 snapshots,
                 self._curves,
                 seconds_elapsed=now - self._start,

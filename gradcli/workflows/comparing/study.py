@@ -11,13 +11,14 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradcli.comparison.engine import Ended, Engine, Job
-from gradcli.comparison.protocol import Trial
+from gradcli.comparison.protocol import ArmState, Trial
 from gradcli.comparison.results import ComparisonSummary
 from gradcli.comparison.trial_store import ENDED, TrialStore
 from gradcli.errors import UserError, exception_in_words, user_error_from_json
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from gradcli.comparison.search import Searcher
     from gradcli.views.compare.compare_view import CompareView
 
+# What follows from the trials that ended is asked a hundredth of the time at most, unless the
+# engine is running out of trials.
+_PAUSE_PER_COST = 100
 # How long interrupted trials may take to save their state.
 _SECONDS_TO_SAVE = 5.0
 # A trial is given up after so many failures of its own, or deaths of the process that ran it: a
@@ -58,6 +62,9 @@ class Study:
         self._failures: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
         self._reduced: set[tuple[str, bool]] = set()
+        self._followed: tuple[ArmState, ...] = ()
+        self._has_news = False
+        self._next_step = time.monotonic()
 
     def run(self) -> ComparisonSummary:
         """Run what is missing, and return the summary."""
@@ -66,7 +73,7 @@ class Study:
             summary = self._run()
             # Stored, so that an interruption from here on takes nothing away.
             if summary.status != "interrupted":
-                self._free_room(summary)
+                self._free_room(summary=summary)
                 self._draw(summary)
             self._view.finish(summary)
             return summary
@@ -79,7 +86,7 @@ class Study:
             may_go_on(self._directory.path)
             self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
             self._store = TrialStore(self._directory)
-            self._showing = Showing(self._directory, self._store, self._view)
+            self._showing = Showing(self._store, self._view)
             done = self._showing.already_done
             self._view.start(self._store.begin_call(self._engine_name, self._jobs, done))
             with caught_signals(lambda: None) as caught:
@@ -104,14 +111,30 @@ class Study:
                     self._store.read(one.id)
                 else:
                     self._take(one)
-            if ended and not caught:
-                self._submit()
-                self._showing.announce()
-                self._free_room()
+            self._has_news |= bool(ended)
+            if self._has_news and not caught and self._is_due():
+                self._go_on()
             if not self._showing.seconds_until_look or not self._submitted:
                 self._showing.look(self._running())
                 if is_to_stop(self._directory.path):
                     caught.append(signal.SIGTERM)
+
+    def _is_due(self) -> bool:
+        """Whether to ask what follows from the trials that ended: not always if many still wait."""
+        return len(self._submitted) < 2 * self._jobs or time.monotonic() >= self._next_step
+
+    def _go_on(self) -> None:
+        """Do what follows from the trials that have ended."""
+        before = {state.arm.name: state for state in self._followed}
+        begin = time.monotonic()
+        self._submit()
+        end = time.monotonic()
+        self._next_step = end + _PAUSE_PER_COST * (end - begin)
+        self._followed = self._store.states()
+        same = {one.arm.name for one in self._followed if one is before.get(one.arm.name)}
+        self._showing.announce(same)
+        self._free_room(same)
+        self._has_news = False
 
     def _submit(self) -> None:
         """Submit the wanted trials that are not yet submitted, one of each arm in turn.
@@ -120,7 +143,9 @@ class Study:
         """
         if self._searcher is not None:
             self._store.propose(self._searcher)
-        wanted = zip_longest(*(state.wanted for state in self._store.states()))
+        known = set(map(id, self._followed))
+        changed = [state for state in self._store.states() if id(state) not in known]
+        wanted = zip_longest(*(state.wanted for state in changed))
         for trial, until in (one for one in chain.from_iterable(wanted) if one is not None):
             if trial.id not in self._submitted:
                 self._submitted[trial.id] = (trial, until)
@@ -153,7 +178,7 @@ class Study:
         self._showing.ended(trial, has_result=has_result)
         if has_result:
             return
-        run = self._directory.trial(trial.id)
+        run = self._store.run(trial.id)
         mistake = run.state.get("user_error") if run is not None else None
         if mistake:
             problem = f"{trial.arm} cannot be trained: {mistake['problem']}"
@@ -172,16 +197,19 @@ class Study:
         (self._deaths if died else self._failures)[trial] += 1
         return self._failures[trial] >= _FAILURES or self._deaths[trial] >= _DEATHS
 
-    def _free_room(self, summary: ComparisonSummary | None = None) -> None:
+    def _free_room(
+        self, same: Container[str] = (), summary: ComparisonSummary | None = None
+    ) -> None:
         """Delete the checkpoints that nothing needs any more; the results are on the disk.
 
         Args:
+            same: the names of arms that have not changed since the last time.
             summary: of a comparison that is over. If a trial failed, the next call tries it again,
                 and the best may then be another.
         """
         is_settled = summary is not None and not self._store.problems
         best_arm = summary.ranking[0].name if summary is not None and is_settled else None
-        for trial, last_stays in self._store.dispensable(best_arm).items():
+        for trial, last_stays in self._store.dispensable(best_arm, same).items():
             if (trial, last_stays) not in self._reduced:
                 self._reduce(trial, last_stays=last_stays)
 
@@ -249,8 +277,11 @@ class Study:
         from gradcli.views.draw.attempt import attempt
         from gradcli.views.draw.comparison_figures import plot_comparison
 
-        records = list(self._store.records(summary))
-        attempt(lambda: plot_comparison(self._directory.plots, summary, records), self._view.note)
+        def draw() -> list[Path]:
+            records = list(self._store.records(summary))
+            return plot_comparison(self._directory.plots, summary, records)
+
+        attempt(draw, self._view.note)
 
 
 def _recorded(paths: Paths) -> dict[str, Any]:

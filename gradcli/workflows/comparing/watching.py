@@ -69,7 +69,7 @@ class _Watching:
         """Read everything: what the plan follows from has changed."""
         self._directory, self._proposals = directory, directory.state.get("proposals")
         self._store = TrialStore(directory, directory.state.get("problems"))
-        self._showing = Showing(directory, self._store, self._view)
+        self._showing = Showing(self._store, self._view)
 
     def _begun(self) -> Iterator[tuple[Trial, int | None, Run]]:
         """Yield the wanted trials that have a run directory."""
