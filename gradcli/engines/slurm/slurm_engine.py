@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gradcli.engines.environment import THREADS
-from gradcli.engines.pilots.pilot_engine import PilotEngine
 from gradcli.engines.pilots.fleet import Fleet
+from gradcli.engines.pilots.pilot_engine import PilotEngine
 from gradcli.errors import UserError
 
 _EXTRA = "gradcli[slurm]"
