@@ -15,7 +15,12 @@ import gradcli
 from gradcli.cli import compare, configs, find_lr, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
 from gradcli.cli.refusals import failure_in_words
-from gradcli.errors import DamagedFileWarning, SilentHolderWarning, UserError
+from gradcli.errors import (
+    DamagedFileWarning,
+    ScarceMemoryWarning,
+    SilentHolderWarning,
+    UserError,
+)
 from gradcli.system.naming import naming
 from gradcli.system.processes import end_quickly
 from gradcli.views.ascii import write_what_streams_can
@@ -54,12 +59,12 @@ def _main(
     """Choose a command."""
 
 
-_OWN_WARNINGS = (DamagedFileWarning, SilentHolderWarning)
+_OWN_WARNINGS = (DamagedFileWarning, ScarceMemoryWarning, SilentHolderWarning)
 
 
 @contextmanager
 def _warnings_shown() -> Iterator[None]:
-    """Show each warning of gradcli's own once, as a line on stderr: what is damaged, what waits."""
+    """Show each warning of gradcli's own once, as a line on stderr."""
     shown: set[str] = set()
     usual = warnings.showwarning
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 import gradcli
 from gradcli.errors import UserError
 from gradcli.system.naming import naming
+from gradcli.system.windows import replace_file
 
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.
@@ -52,8 +53,8 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | N
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         if keep_as is not None and path.exists():
-            path.replace(keep_as)
-        temporary.replace(path)
+            replace_file(path, keep_as)
+        replace_file(temporary, path)
         sync_names(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gradcli.system.windows import out_of_reach_of_ctrl_c
+
 _SECONDS = 5.0
 _SWITCHED_OFF = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
 _ENVIRONMENT = {
@@ -83,7 +85,7 @@ def _run(command: Sequence[str], output: int) -> int:
         stdout=output,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **_ENVIRONMENT},
-        process_group=None if sys.platform == "win32" else 0,
+        **out_of_reach_of_ctrl_c(),
     )
     try:
         return process.wait(_SECONDS)

@@ -10,7 +10,6 @@ if a package that the user allows imports it: this process imports those for the
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from contextlib import closing
@@ -48,6 +47,7 @@ from gradcli.runs import (
 from gradcli.runs.provenance import built_with
 from gradcli.system.paths import Paths, returning_to
 from gradcli.system.processes import quick_imports
+from gradcli.system.resources import cores, graphics_cards
 from gradcli.workflows.comparing.study import Study
 
 if TYPE_CHECKING:
@@ -176,15 +176,20 @@ class Comparison:
 
 
 def _default_jobs(composed: ComposedComparison) -> int:
-    """Return the number of trials to run at the same time: limited by cores and by trials."""
+    """Return the number of trials to run at the same time.
+
+    It is limited by the number of trials, and by that of graphics cards, if trials may use some, or
+    else of cores. Where the cards cannot be counted, one is there if the config asks for it.
+    """
     config = composed.config
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cards = len(graphics_cards()) if composed.device in ("auto", "cuda") else 0
+    places = cards or (1 if composed.device == "cuda" else cores() // config.threads)
     rates = len(config.lrs) if isinstance(config.lrs, list) else config.protocol.learning_rates
     if composed.searched:
         rates = config.protocol.search_settings
     tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
     arms = len(config.optimizers) * len(composed.variations)
-    return max(1, min((cores or 1) // config.threads, arms * max(tuning, config.protocol.seeds)))
+    return max(1, min(places, arms * max(tuning, config.protocol.seeds)))
 
 
 def _plan_request(
