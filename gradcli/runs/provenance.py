@@ -48,8 +48,8 @@ def process_started() -> float:
     Only Linux reports it; on other systems it is the time of this call.
     """
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
         ticks_per_second = os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):  # which Windows raises for each of them
         return time.time()

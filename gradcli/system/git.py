@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gradcli.system.windows import out_of_reach_of_ctrl_c
+from gradcli.system.windows import IS_WINDOWS, out_of_reach_of_ctrl_c
 
 _SECONDS = 5.0
 _SWITCHED_OFF = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
@@ -91,7 +90,7 @@ def _run(command: Sequence[str], output: int) -> int:
         return process.wait(_SECONDS)
     except BaseException:  # also Ctrl-C, which does not reach a group of its own
         with suppress(ProcessLookupError):
-            if sys.platform == "win32":
+            if IS_WINDOWS:
                 process.kill()
             else:
                 os.killpg(process.pid, signal.SIGKILL)
