@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from gradcli.errors import (
     UserError,
 )
 from gradcli.system.naming import naming
-from gradcli.system.processes import end_quickly
+from gradcli.system.processes import considerate_threads, end_quickly
 from gradcli.views.ascii import write_what_streams_can
 from gradcli.views.streams import discard_unwritten, open_closed_streams
 
@@ -89,6 +90,7 @@ def main() -> None:
     """Run the command line. Mistakes and errors of the system are shown as a panel."""
     open_closed_streams()
     end_quickly()
+    os.environ.update(considerate_threads())
     write_what_streams_can()
     try:
         with _warnings_shown():

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from gradcli.comparison.engine import Job
+from gradcli.system.processes import considerate_threads
 from gradcli.system.windows import even_if_nobody_reads, out_of_reach_of_ctrl_c
 
 Message = dict[str, Any]
@@ -51,6 +52,7 @@ class WorkerProcess:
             stderr=self._errors,
             env={
                 **os.environ,
+                **considerate_threads(),
                 # The worker finds every module that this process finds, those of the user's
                 # own folder included.
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

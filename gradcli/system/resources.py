@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -71,6 +69,9 @@ def shares(count: int, among: Sequence[int]) -> list[list[int]]:
 
 def _counted_by_driver() -> int:
     """Ask NVIDIA's own program, where there is no `/proc`, as on Windows."""
+    import shutil  # these two are nothing that `--help` needs
+    import subprocess
+
     program = shutil.which("nvidia-smi")
     if program is None:
         return 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 IS_WINDOWS = os.name == "nt"
 #: Which characters no name of a file may hold.
 NOT_IN_NAMES = '<>:"/\\|?*\0' if IS_WINDOWS else "/\0"
+_CREATE_NEW_PROCESS_GROUP = 0x200  # which `subprocess` names on Windows only
 #: A reader has a file of ours open for milliseconds. A virus scanner takes longer.
 _PATIENCE = 2.0
 _PAUSE = 0.01
@@ -44,7 +44,7 @@ def replace_file(path: Path, target: Path) -> None:
 def out_of_reach_of_ctrl_c() -> dict[str, Any]:
     """Return the keywords of `Popen` with which Ctrl-C in the terminal misses the new process."""
     if IS_WINDOWS:
-        return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP")}  # noqa: B009
+        return {"creationflags": _CREATE_NEW_PROCESS_GROUP}
     return {"process_group": 0}
 
 

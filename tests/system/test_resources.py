@@ -167,8 +167,8 @@ def test_where_no_files_tell_the_program_of_the_driver_is_asked(
             raise subprocess.CalledProcessError(9, command)
         return subprocess.CompletedProcess(command, 0, said)
 
-    monkeypatch.setattr(resources.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(resources.subprocess, "run", run)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("subprocess.run", run)
     assert len(resources.graphics_cards({}, tmp_path)) == expected
 
 

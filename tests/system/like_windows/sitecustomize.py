@@ -39,7 +39,6 @@ for name in (
     delattr(os, name)
 
 shutil._use_fd_functions = False  # it goes through folders by their names
-subprocess.CREATE_NEW_PROCESS_GROUP = 0x200
 
 
 class _Popen(subprocess.Popen):
