@@ -82,7 +82,8 @@ def steps(how: str, **environment: str) -> tuple[str, int]:
 
 def glibc() -> tuple[int, ...]:
     """The release of the C library; (0,) of another one."""
-    name, _, release = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    said = os.confstr("CS_GNU_LIBC_VERSION") if hasattr(os, "confstr") else ""
+    name, _, release = (said or "").partition(" ")
     return tuple(map(int, release.split("."))) if name == "glibc" else (0,)
 
 
