@@ -184,11 +184,14 @@ def test_two_workers_that_die_planning_are_an_error(monkeypatch):
     monkeypatch.setattr(WorkerProcess, "send", send_and_kill)
     with (
         closing(LocalEngine()) as engine,
-        pytest.raises(RuntimeError, match="its worker was killed by SIGKILL"),
+        pytest.raises(RuntimeError, match=r"its worker (was killed by SIGKILL|ended with 1)"),
     ):
         engine.plan(PlanRequest(("data=mnist5k",), (), jobs=1), nothing_to_download)
 
 
+@pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="a call that waits is woken by POSIX only"
+)
 def test_an_interrupted_worker_tidies_up(tmp_path, monkeypatch):
     """Ctrl-C in a download leaves none of its temporary folders behind."""
     (tmp_path / "slow_code.py").write_text(
@@ -279,9 +282,11 @@ def test_a_killed_worker_loses_its_own_job_and_is_replaced(engine, tmp_path):
     engine.submit(job(tmp_path / "killed", MANY_STEPS, "max_steps=null"))
     engine.submit(job(tmp_path / "next"))
     run = wait_until_running(engine, tmp_path / "killed")
-    os.kill(run.state["pid"], signal.SIGKILL)
+    (killed,) = (one for one in engine._workers if one.process.pid == run.state["pid"])
+    killed.kill()
     (ended,) = wait_for(engine)
-    assert (ended.id, "SIGKILL" in ended.problem) == ("killed", True)
+    assert ended.id == "killed"
+    assert ("SIGKILL" if hasattr(signal, "SIGKILL") else "ended with 1") in ended.problem
     assert load_run(tmp_path / "killed").status == "lost"
     assert [one.id for one in wait_for(engine)] == ["next"]
     assert load_run(tmp_path / "next").status == "finished"

@@ -97,6 +97,7 @@ def test_memory_that_a_step_frees_is_there_for_the_next():
     assert faults < 0.01 * pages
 
 
+@pytest.mark.skipif(glibc() == (0,), reason="asks another C library than that of Linux")
 def test_a_user_who_has_set_up_the_allocator_keeps_it_so():
     kept, _ = steps("keep", MALLOC_ARENA_MAX="2")
     assert kept == "False"
@@ -106,7 +107,7 @@ def test_other_libraries_are_left_alone(monkeypatch):
     def no_such_name(name):
         raise ValueError(name)
 
-    monkeypatch.setattr(os, "confstr", no_such_name)
+    monkeypatch.setattr(os, "confstr", no_such_name, raising=False)
     assert not keep_freed_memory()
     monkeypatch.delattr(os, "confstr")
     assert not keep_freed_memory()

@@ -142,7 +142,7 @@ def test_this_machine_answers():
     ],
 )
 def test_cards_are_those_that_cuda_may_see(visible, expected, machine):
-    root = machine({"proc/driver/nvidia/gpus/0000:00:04.0/information": ""})
+    root = machine({"proc/driver/nvidia/gpus/0000_00_04.0/information": ""})
     assert resources.graphics_cards({"CUDA_VISIBLE_DEVICES": visible}, root) == expected
 
 
