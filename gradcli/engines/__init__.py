@@ -4,7 +4,7 @@
     serial   one trial after another in this process, for debuggers and tests
     opening  from the class that `configs/engine/` names to an engine
     work     what every engine does with a request: plan, or run a trial
-    worker   what a local worker process runs
+    worker   what a local worker process runs; worker_process is the other end of it
 
 `comparison.engine` says what an engine must do. An engine starts trials and says which have
 ended. Their run directories say how they went, so nothing is lost if an engine dies, and a
