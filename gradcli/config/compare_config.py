@@ -67,6 +67,8 @@ class ComposedComparison:
     engine: str
     """The option of `configs/engine/`."""
     engine_class: type
+    device: str
+    """Where trials train: `auto`, or a kind of device. An arm may have another."""
     search_class: type
     chooses_search: bool
     """Whether the user has chosen how to search: without keys, the learning rate is searched."""
@@ -185,6 +187,7 @@ def compose_comparison(
         protocol=resolved.options["protocol"],
         engine=resolved.options["engine"],
         engine_class=classes["engine"],
+        device=str(resolved.plain["device"]),
         search_class=classes["search"],
         chooses_search="search" in resolved.chosen,
         overrides=tuple(word for word in overrides if not _is_own(word)),

@@ -2,6 +2,7 @@
 
     local           worker processes on this machine
     serial          one trial after another in this process, for debuggers and tests
+    pilots, slurm   long jobs on a cluster, each of which runs many trials
     ray_cluster     actors on a Ray cluster, each with a worker process
     opening         from the class that `configs/engine/` names to an engine
     work            what every engine does with a request: plan, or run a trial

@@ -6,6 +6,7 @@ by a guess from the command line; the config decides, and a wrong guess costs on
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
@@ -32,8 +33,7 @@ def opened_engines(words: Sequence[str], *, early: bool = True) -> Iterator[Open
             first = stack.enter_context(closing(local.LocalEngine()))
 
         def open_engine(engine: type, arguments: Mapping[str, Any]) -> Engine:
-            # `jobs` is the local engine's only argument, and `scale` sets it.
-            if first is not None and type(first) is engine:
+            if first is not None and type(first) is engine and _is_usual(engine, arguments):
                 return first
             if first is not None:
                 first.close()
@@ -43,3 +43,9 @@ def opened_engines(words: Sequence[str], *, early: bool = True) -> Iterator[Open
             return made
 
         yield open_engine
+
+
+def _is_usual(engine: type, arguments: Mapping[str, Any]) -> bool:
+    """Whether arguments are the defaults of a class, apart from `jobs`, which `scale` sets."""
+    defaults = {key: one.default for key, one in inspect.signature(engine).parameters.items()}
+    return all(key == "jobs" or value == defaults[key] for key, value in arguments.items())

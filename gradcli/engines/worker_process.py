@@ -1,14 +1,19 @@
-"""A worker process as its parent sees it: started, asked, heard, interrupted and ended."""
+"""A worker process from outside: it is started, spoken to, listened to, and ended.
+
+Messages are lines of JSON. A thread for each worker waits for its lines, because Windows has no
+other way to wait for several pipes at once.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +22,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from gradcli.comparison.engine import Download, Job
+from gradcli.engines.environment import THREADS
 from gradcli.errors import user_error_from_json
+from gradcli.system.processes import considerate_threads
+from gradcli.system.windows import even_if_nobody_reads, out_of_reach_of_ctrl_c
+
+Message = dict[str, Any]
+Arrived = queue.SimpleQueue[tuple["WorkerProcess", Message | None]]
+"""Which worker said what; None if it says nothing more."""
 
 _SECONDS_TO_DIE = 5.0
 _SECONDS_TO_TIDY = 3.0
@@ -25,17 +37,20 @@ _TAIL_CHARACTERS = 2000
 
 
 class WorkerProcess:
-    """A process that answers requests, its current job, and the pipes to it.
+    """A process that answers requests, and its current job.
 
     Args:
+        arrived: receives what it says, beside what others say; None is a queue of its own, which
+            `wait` reads.
         module: what it runs; it must answer lines of JSON with such lines.
         search_path: where it looks for modules; None is where this process does.
-        environment: its variables that differ from those of this process.
+        environment: variables that it has besides those of this process.
         folder: its working directory; None is that of this process.
     """
 
     def __init__(
         self,
+        arrived: Arrived | None = None,
         module: str = "gradcli.engines.worker",
         *,
         search_path: Sequence[str] | None = None,
@@ -45,8 +60,11 @@ class WorkerProcess:
         self.job: str | None = None
         self.ending = ""
         """How it ended, as the rest of a sentence about it."""
-        self._partial = b""
+        self.environment = environment or {}
+        self._arrived: Arrived = queue.SimpleQueue() if arrived is None else arrived
+        self._is_silent = False
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - see release()
+        paths = sys.path if search_path is None else search_path
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
@@ -54,63 +72,61 @@ class WorkerProcess:
             stderr=self._errors,
             env={
                 **os.environ,
+                **considerate_threads(),
                 # The worker finds every module that this process finds, those of the user's
                 # own folder included.
-                "PYTHONPATH": os.pathsep.join(
-                    path for path in (sys.path if search_path is None else search_path) if path
-                ),
-                # Trials set their own number; this is for everything else in the process.
-                "OMP_NUM_THREADS": "1",
-                "MKL_NUM_THREADS": "1",
-                **(environment or {}),
+                "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+                **THREADS,
+                **self.environment,
             },
             cwd=folder,
-            # Ctrl-C reaches the terminal's process group. A worker must not receive it: this
-            # process decides what is saved.
-            process_group=0,
+            # A worker must not receive Ctrl-C: this process decides what is saved.
+            **out_of_reach_of_ctrl_c(),
         )
         assert self.process.stdin is not None and self.process.stdout is not None
-        self._jobs, self.replies = self.process.stdin, self.process.stdout
-        os.set_blocking(self.replies.fileno(), False)
+        self._requests = self.process.stdin
+        # It reads until the worker and all of its children are gone, which nothing waits for.
+        threading.Thread(
+            target=_listen, args=(self, self.process.stdout, self._arrived), daemon=True
+        ).start()
 
     def give(self, job: Job) -> None:
         """Send a job. If the worker is already dead, the job ends with it."""
         self.job = job.id
         self.send({"job": asdict(job)})
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a message; a dead worker does not receive it."""
-        with suppress(BrokenPipeError):  # `read` notices that it is dead
-            self._jobs.write(json.dumps(message).encode() + b"\n")
-            self._jobs.flush()
+    def send(self, message: Message) -> None:
+        """Send a message; a dead worker does not receive it, and says nothing more."""
+        with even_if_nobody_reads():
+            self._requests.write(json.dumps(message).encode() + b"\n")
+            self._requests.flush()
 
-    def wait(self, seconds: float | None = None) -> list[dict[str, Any]] | None:
-        """Wait for its next messages, at most `seconds`, and return them as `read` does."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.replies, selectors.EVENT_READ)
-            selector.select(seconds)
-        return self.read()
+    def wait(self, seconds: float | None = None) -> list[Message] | None:
+        """Return what it has said since the last call; None if it will say nothing more.
 
-    def read(self) -> list[dict[str, Any]] | None:
-        """Return the messages that have arrived; None if the worker is dead."""
-        block = self.replies.read()
-        if not block:
-            return None if block == b"" else []
-        *lines, self._partial = (self._partial + block).split(b"\n")
-        messages = [json.loads(line) for line in lines]
-        if any("ended" in message for message in messages):
-            self.job = None
-        return messages
+        Args:
+            seconds: how long to wait for the first message; None is as long as it takes.
+        """
+        messages: list[Message] = []
+        with suppress(queue.Empty):
+            while not self._is_silent:
+                waits = not messages and (seconds is None or seconds > 0)
+                _, message = self._arrived.get(waits, seconds if waits else None)
+                if message is None:
+                    self._is_silent = True
+                else:
+                    messages.append(message)
+        return None if self._is_silent and not messages else messages
+
+    def stop(self) -> None:
+        """Let its job save its state and end."""
+        self.send({"stop": self.job})
 
     def interrupt(self) -> None:
         """Let the process clean up, for example a download, and end."""
-        self.stop(signal.SIGINT)
+        self.send({"interrupt": True})
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_SECONDS_TO_TIDY)
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ask the process to stop what it does: a trial saves its state and ends."""
-        self.process.send_signal(number)
 
     def kill(self) -> None:
         """End the process, if it has not ended."""
@@ -118,8 +134,8 @@ class WorkerProcess:
 
     def dismiss(self, seconds: float) -> None:
         """Close its input, at which it ends by itself; after `seconds` it is killed."""
-        with suppress(BrokenPipeError):
-            self._jobs.close()
+        with even_if_nobody_reads():
+            self._requests.close()
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -141,14 +157,23 @@ class WorkerProcess:
         self.release()
 
     def release(self) -> None:
-        """Wait for the ended process and close the pipes to it."""
+        """Wait for the ended process, and close what this process has open of it."""
         self.process.wait(_SECONDS_TO_DIE)
-        for pipe in (self._jobs, self.replies, self._errors):
-            with suppress(BrokenPipeError):  # it died before it read a job
-                pipe.close()
+        self._errors.close()
+        with even_if_nobody_reads():  # it died before it read a job
+            self._requests.close()
 
 
-def pass_on(message: dict[str, Any], download: Download) -> None:
+def _listen(worker: WorkerProcess, replies: IO[bytes], arrived: Arrived) -> None:
+    """Pass on what a worker says, until it is dead. A line that it did not finish is nothing."""
+    with replies:
+        for line in replies:
+            if line.endswith(b"\n"):
+                arrived.put((worker, json.loads(line)))
+    arrived.put((worker, None))
+
+
+def pass_on(message: Message, download: Download) -> None:
     """Repeat in this process what a worker reports while planning.
 
     Raises:

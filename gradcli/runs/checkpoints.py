@@ -14,6 +14,7 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -131,21 +132,20 @@ def compact_checkpoint(directory: Path) -> None:
         OSError: if it cannot be written.
     """
     path = directory / CHECKPOINTS / LAST
-    try:
-        _verify(path, file_size(path))
-        source = zipfile.ZipFile(path)
-    except (DamagedFileError, zipfile.BadZipFile):
-        return
 
     def fill(file: IO[bytes]) -> None:
         hashing = _Hashing(file)
-        with zipfile.ZipFile(hashing, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:  # type: ignore[call-overload]
+        with (
+            zipfile.ZipFile(path) as source,
+            zipfile.ZipFile(hashing, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,  # type: ignore[call-overload]
+        ):
             for name in source.namelist():
                 with source.open(name) as old, archive.open(name, "w") as new:
                     shutil.copyfileobj(old, new)
         hashing.finish()
 
-    with source:
+    with suppress(DamagedFileError, zipfile.BadZipFile):
+        _verify(path, file_size(path))
         write_atomically(path, fill)
 
 

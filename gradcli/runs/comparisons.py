@@ -17,6 +17,7 @@ from gradcli.runs.reader import Run, is_run
 from gradcli.runs.stored import stored_metric
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
+from gradcli.system.windows import IS_WINDOWS
 
 COMPARISON_FILE = "comparison.json"
 #: The first content of `comparison.json`, which is all that the comparison follows from.
@@ -192,7 +193,9 @@ def set_aside(trial: Path) -> Path:
         folder.mkdir(exist_ok=True)
         names = (f"{trial.name}-{number}" for number in itertools.count(1))
         place = next(folder / name for name in names if not os.path.lexists(folder / name))
-        return trial.rename(place)
+        if not IS_WINDOWS:
+            return trial.rename(place)
+    return trial.rename(place)  # which Windows does once the lock in it is closed
 
 
 def _run(path: Path) -> Run | None:

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shlex
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, Any
 import gradcli
 from gradcli.errors import UserError
 from gradcli.system.naming import naming
+from gradcli.system.windows import IS_WINDOWS, replace_file
 
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.
@@ -52,8 +52,8 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | N
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         if keep_as is not None and path.exists():
-            path.replace(keep_as)
-        temporary.replace(path)
+            replace_file(path, keep_as)
+        replace_file(temporary, path)
         sync_names(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def sync_names(folder: Path) -> None:
     A file's own `fsync` keeps its content, which a crash may leave without a name. Windows opens no
     folders, and needs no such call: its file system keeps a journal of names.
     """
-    if sys.platform == "win32":
+    if IS_WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -11,6 +11,7 @@ from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.directory import TRIALS
 from gradcli.runs.reader import Run
 from gradcli.system.locks import LEASE_FILE, LOCK_FILE, RunLock, is_locked
+from gradcli.system.windows import IS_WINDOWS
 
 
 def size_bytes(found: Run | ComparisonDirectory) -> int:
@@ -53,7 +54,8 @@ def remove(found: Run | ComparisonDirectory) -> None:
 
     `run.json` or `comparison.json` is deleted after all other files: if the removal is interrupted,
     the rest is still found and can be removed. The lock is deleted last, so that no process
-    starts to work there earlier. Of a symbolic link only the link is deleted, never its target.
+    starts to work there earlier; on Windows, which deletes no open file, after its release. Of a
+    symbolic link only the link is deleted, never its target.
 
     Raises:
         UserError: if a process is working in it.
@@ -69,11 +71,14 @@ def remove(found: Run | ComparisonDirectory) -> None:
         if lock.is_symlink() or lock.is_fifo():  # gradcli makes none; locking would follow it
             lock.unlink()
         with RunLock(directory):
-            last = (found.state_file, LOCK_FILE)
-            kept = (*last, LEASE_FILE)  # which goes as it is released
+            kept = (found.state_file, LOCK_FILE, LEASE_FILE)  # which goes as it is released
             entries = [path for path in directory.iterdir() if path.name not in kept]
-            for path in (*entries, *(directory / name for name in last)):
+            for path in (*entries, directory / found.state_file):
                 _delete(path)
+            if not IS_WINDOWS:
+                lock.unlink()
+        if IS_WINDOWS:
+            lock.unlink()
         directory.rmdir()
     except OSError as error:
         raise OperatingSystemError(

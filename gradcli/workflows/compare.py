@@ -10,7 +10,6 @@ if a package that the user allows imports it: this process imports those for the
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from contextlib import closing
@@ -49,6 +48,7 @@ from gradcli.runs.provenance import built_with
 from gradcli.system.locks import is_locked
 from gradcli.system.paths import Paths, returning_to
 from gradcli.system.processes import quick_imports
+from gradcli.system.resources import cores, graphics_cards
 from gradcli.workflows.comparing.detaching import GoesOn
 from gradcli.workflows.comparing.detaching import detach as detach_comparison
 from gradcli.workflows.comparing.stopping import stop
@@ -273,9 +273,11 @@ class Comparison:
 
 
 def _asked_jobs(composed: ComposedComparison) -> int:
-    """Return how many trials to run at the same time: what is asked for, or all that there are.
+    """Return how many trials to run at the same time: what is asked for, or what there is room for.
 
-    An engine with `workers` knows what it has room for; for any other, the cores are the limit.
+    An engine with `workers` knows what it has room for. For any other it is the number of graphics
+    cards, if trials may use some, or else of cores. Where the cards cannot be counted, one is there
+    if the config asks for it.
     """
     config, engine = composed.config, composed.config.engine.arguments
     if asked := engine.get("jobs") or engine.get("workers"):
@@ -286,8 +288,11 @@ def _asked_jobs(composed: ComposedComparison) -> int:
     tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
     arms = len(config.optimizers) * len(composed.variations)
     trials = arms * max(tuning, config.protocol.seeds)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return trials if "workers" in engine else max(1, min((cores or 1) // config.threads, trials))
+    if "workers" in engine:
+        return trials
+    cards = len(graphics_cards()) if composed.device in ("auto", "cuda") else 0
+    places = cards or (1 if composed.device == "cuda" else cores() // config.threads)
+    return max(1, min(places, trials))
 
 
 def _plan_request(

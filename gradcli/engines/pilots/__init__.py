@@ -6,5 +6,5 @@
     pilot_engine  the engine of a comparison whose trials pilots run
 
 Trials last seconds and a scheduler needs as long to start a job, so a pilot is one job and runs
-many trials. All that pilots know of one another, and of whoever leads the comparison, is on the disk.
+many trials. What pilots know of one another, and of whoever leads the comparison, is on the disk.
 """

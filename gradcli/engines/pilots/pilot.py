@@ -26,6 +26,7 @@ from gradcli.errors import LostLeaseError
 from gradcli.runs import ComparisonDirectory, load_run
 from gradcli.runs.reader import is_run
 from gradcli.system.locks import is_locked
+from gradcli.system.processes import considerate_threads
 from gradcli.workflows.comparing.stopping import is_to_stop
 
 #: What a scheduler calls the process, by the first variable that is set.
@@ -57,7 +58,7 @@ class Orders:
 def run_pilot(orders: Orders) -> None:
     """Be a pilot until the comparison is over, nothing is to do, or the scheduler asks to end."""
     sys.path += [folder for folder in orders.import_path if folder not in sys.path]
-    os.environ |= THREADS  # before torch is loaded
+    os.environ |= {**considerate_threads(), **THREADS}  # before torch is loaded
     directory = Path(orders.directory)
     scheduled_as = next((os.environ[key] for key in _SCHEDULED_AS if key in os.environ), "pilot")
     with _asked_to_end() as asked, suppress(LostLeaseError):  # its leader knows, and starts another

@@ -46,7 +46,7 @@ class RayEngine:
         _check(cpus, gpus, memory)
         self._is_open = True
         self._ended: list[Ended] = []
-        self._process = WorkerProcess(_CONNECTION)
+        self._process = WorkerProcess(module=_CONNECTION)
         each = {"cpus": cpus, "gpus": gpus, "memory": memory, "shared": shared}
         try:
             self._ask({"join": {"address": address, "each": each}}, "joined")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import gradcli
+from gradcli.comparison.engine import Job
 from gradcli.engines.ray_cluster.shipped_code import CONFIGS, MODULES, ShippedCode
 from gradcli.engines.ray_cluster.trial_files import Changes, Outbox
 from gradcli.engines.worker_process import WorkerProcess
@@ -96,7 +97,7 @@ class TrialActor:
                 path.write_bytes(content)
             self._outbox = Outbox(directory, files)
             job = {**job, "directory": str(directory)}
-        self._worker.send({"job": job})
+        self._worker.give(Job(**job))
         return self.report()
 
     def report(self) -> Report:
