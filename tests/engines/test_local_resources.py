@@ -11,7 +11,7 @@ from gradcli.config import compose_comparison
 from gradcli.engines import LocalEngine, local, opened_engines
 from gradcli.errors import ScarceMemoryWarning, UserError
 from gradcli.system import resources
-from gradcli.workflows.compare import _default_jobs
+from gradcli.workflows.compare import _asked_jobs
 
 NO_PROCESSES = itertools.count(2**30)  # beyond all that Linux numbers
 
@@ -154,4 +154,4 @@ def test_other_values_are_refused_by_name(words):
 def test_by_default_a_trial_has_a_card_or_its_cores_for_itself(words, cards, expected, monkeypatch):
     monkeypatch.setattr("gradcli.workflows.compare.graphics_cards", lambda: cards)
     monkeypatch.setattr("gradcli.workflows.compare.cores", lambda: 8)
-    assert _default_jobs(compose_comparison(words)) == expected
+    assert _asked_jobs(compose_comparison(words)) == expected

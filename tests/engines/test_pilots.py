@@ -224,7 +224,7 @@ def test_pilots_that_cannot_begin_are_not_started_for_ever(tmp_path, monkeypatch
     [
         (["engine.cluster=slum"], "no cluster slum", "engine.cluster=slurm"),
         (["engine.minutes=1"], "as soon as they begin", "engine.minutes=3"),
-        (["engine.workers=0"], "must be 1 or more", "engine.workers=1"),
+        (["engine.workers=0"], "must be 1 or more", "--jobs 1"),
     ],
 )
 def test_what_cannot_be_asked_of_slurm_is_refused(gradcli, runs_dir, words, problem, hint):
