@@ -3,7 +3,6 @@
 import json
 import locale
 import os
-import pty
 import subprocess
 import sys
 import time
@@ -31,8 +30,8 @@ _UNSET = {
     *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHON_COLORS"),
     "LANGUAGE",
 }
-# The environment may say where all of MNIST is, and which passes to test.
-_LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST"}
+# The environment may say where all of MNIST is, which passes to test, and that a Slurm is there.
+_LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST", "GRADCLI_SLURM_NODE"}
 
 
 def _colour_of_the_report() -> str:
@@ -98,6 +97,16 @@ def _apart_from_the_user(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Let each test draw the same numbers whenever it runs, and whatever ran before it."""
+    import torch  # reads the environment
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture
 def runs_dir(tmp_path, monkeypatch):
     """A runs directory for one test, which the commands of the test use unless told otherwise."""
@@ -142,6 +151,8 @@ def gradcli(capsys, monkeypatch) -> Callable[..., Answer]:
 def on_terminal() -> Callable[..., tuple[int, bytes]]:
     """Run `gradcli ARGUMENTS...` on a terminal; return its exit code and all that it gets there."""
 
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are of POSIX")
+
     def run(*words: str, **environment: str) -> tuple[int, bytes]:
         leader, follower = pty.openpty()
         process = subprocess.Popen(
@@ -169,7 +180,7 @@ def trials_in_this_process(monkeypatch) -> None:
     from gradcli.engines import SerialEngine
 
     class InThisProcess(SerialEngine):
-        def __init__(self, jobs=None):
+        def __init__(self, jobs=None, gpus="one", affinity=False, memory_per_trial=None):
             super().__init__(raise_errors=False)
 
     monkeypatch.setattr("gradcli.engines.local.LocalEngine", InThisProcess)
