@@ -21,7 +21,6 @@ from torch import Tensor
 
 from gradcli.data import idx
 from gradcli.data.dataset import Split, UnsplitData, prepare
-from gradcli.system.windows import replace_file
 
 #: Increase it if the content or the order of the examples changes: older files are then ignored.
 _FORMAT: Final = 1
@@ -96,7 +95,7 @@ def _write(data: UnsplitData, path: Path) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 torch.save(stored, file)
-            replace_file(Path(temporary), path)
+            Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)
 

@@ -85,7 +85,6 @@ class RunJson(TypedDict, total=False):
 
     status: Required[Status]
     started: Required[datetime]
-    heartbeat: datetime
     info: _Header
     result: _Result
     progress: _Progress

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from gradcli.system.windows import IS_WINDOWS, out_of_reach_of_ctrl_c
 
 _SECONDS = 5.0
 _SWITCHED_OFF = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
@@ -84,13 +83,13 @@ def _run(command: Sequence[str], output: int) -> int:
         stdout=output,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **_ENVIRONMENT},
-        **out_of_reach_of_ctrl_c(),
+        process_group=None if sys.platform == "win32" else 0,
     )
     try:
         return process.wait(_SECONDS)
     except BaseException:  # also Ctrl-C, which does not reach a group of its own
         with suppress(ProcessLookupError):
-            if IS_WINDOWS:
+            if sys.platform == "win32":
                 process.kill()
             else:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -365,13 +365,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned, including random generators.
-
-        Without `optimizer`, the weights can be looked at, but no further step would be the next.
-        """
+        """Continue from what `state_dict` returned, including random generators."""
         self.model.load_state_dict(state["model"])
-        if "optimizer" in state:
-            load_optimizer_state(self.optimizer, state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.clip.load_state_dict(state["clip"])
         if "loss_scale" in state:  # this and the next are not in checkpoints of earlier versions
