@@ -6,7 +6,7 @@ NUMERIC_TESTS := tests/fast tests/gradients tests/optim tests/training
 LOCKS := requirements.lock requirements-torch.lock
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: run test torture check terminals matrix mutants bench lock audit clean
+.PHONY: run test test-slurm torture check terminals matrix mutants bench lock audit clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST cannot be had
@@ -18,6 +18,10 @@ test: check  ## everything that CI runs; the numeric tests also without the shor
 
 matrix:  ## the quick suite with the oldest and the newest PyTorch, each in a new environment
 	$(PYTHON) tools/matrix.py
+
+# As root, and on Debian or Ubuntu.
+test-slurm: $(VENV)/installed-for-tests  ## the tests that need Slurm: installs and starts one here
+	$(BIN)/python tools/slurm_node run $(BIN)/python -m pytest tests/engines/test_slurm_node.py
 
 torture: $(VENV)/installed-for-tests  ## what is promised in docs/reliability.md, tried: 15 minutes
 	$(BIN)/python tools/torture

@@ -75,6 +75,10 @@ class SilentHolderWarning(UserWarning):
     """A process on another machine holds a directory, and has not been heard of for long."""
 
 
+class ScarceMemoryWarning(UserWarning):
+    """There is not the memory for as many trials at the same time as there were to be."""
+
+
 class OperatingSystemError(UserError):
     """What the operating system refused: a full disk, a missing right, an output that is closed."""
 

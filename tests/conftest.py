@@ -3,7 +3,6 @@
 import json
 import locale
 import os
-import pty
 import subprocess
 import sys
 import time
@@ -31,8 +30,8 @@ _UNSET = {
     *("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE", "PYTHON_COLORS"),
     "LANGUAGE",
 }
-# The environment may say where all of MNIST is, and which passes to test.
-_LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST"}
+# The environment may say where all of MNIST is, which passes to test, and that a Slurm is there.
+_LEFT_TO_THE_USER = {"GRADCLI_DATA", "GRADCLI_FAST", "GRADCLI_SLURM_NODE"}
 
 
 def _colour_of_the_report() -> str:
@@ -152,6 +151,8 @@ def gradcli(capsys, monkeypatch) -> Callable[..., Answer]:
 def on_terminal() -> Callable[..., tuple[int, bytes]]:
     """Run `gradcli ARGUMENTS...` on a terminal; return its exit code and all that it gets there."""
 
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are of POSIX")
+
     def run(*words: str, **environment: str) -> tuple[int, bytes]:
         leader, follower = pty.openpty()
         process = subprocess.Popen(
@@ -179,7 +180,7 @@ def trials_in_this_process(monkeypatch) -> None:
     from gradcli.engines import SerialEngine
 
     class InThisProcess(SerialEngine):
-        def __init__(self, jobs=None):
+        def __init__(self, jobs=None, gpus="one", affinity=False, memory_per_trial=None):
             super().__init__(raise_errors=False)
 
     monkeypatch.setattr("gradcli.engines.local.LocalEngine", InThisProcess)

@@ -72,6 +72,20 @@ def test_labels_filters_and_sets(folder, gradcli, monkeypatch):
         assert answer.code == 0, answer.err
 
 
+def test_pruning(folder, gradcli, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("GRADCLI_RUNS", raising=False)
+    words = ["data=mnist5k", "max_steps=1", "-q", "--tag", "baseline"]
+    assert gradcli("train", *words).code == 0
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    for text in (README, page):
+        lines = re.search(r"```sh\n(gradcli runs prune.*?)```", text, re.S)[1].splitlines()
+        assert len(lines) >= 2
+        for line in lines:
+            answer = gradcli(*shlex.split(line, comments=True)[1:], "--dry-run")
+            assert answer.code == 0, answer.err
+
+
 def test_probes_while_training(tmp_path, gradcli):
     block = re.search(r"```sh\n(gradcli train 'monitor.*?)```", README, re.S)[1]
     small = ["data=mnist5k", "max_steps=2", "model.hidden=[8]"]

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     # what joins them
     "workflows": "comparison config data gradients inspection models objectives optim probes "
     "runs system training views",
-    "engines": "comparison config data fast runs system workflows",
+    "engines": "comparison config data extras fast runs system workflows",
     "api": "comparison config data engines inspection runs shorthands system views workflows",
     "cli": "comparison config engines inspection notation runs shorthands system views workflows",
     "__init__": "api comparison data inspection monitor runs workflows",
@@ -63,14 +63,17 @@ OWNER = {
     "torchvision": "extras",
     "timm": "models",
     "sklearn": "data",
-    "PIL": "data",
+    "PIL": "data views",
     "pyarrow": "data",
     "platformdirs": "data",
     "scipy": "comparison probes",
     "optuna": "comparison",
+    "ray": "engines",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
-INSIDE_FUNCTIONS = {"PIL", "matplotlib", "optuna", "pyarrow", "sklearn", "timm", "torchvision"}
+INSIDE_FUNCTIONS = {
+    *("PIL", "matplotlib", "optuna", "pyarrow", "ray", "sklearn", "timm", "torchvision"),
+}
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),

@@ -138,6 +138,7 @@ def skeleton(text: str, example: Example) -> list[str]:
         # Whether there is anything to be cautious of depends on which is the best, too.
         return sorted(labels - {"caution"})
     text = re.sub(r"\d{8}T\d{6}Z-[\w-]+?-[0-9a-f]{4}\b", "RUN", text)
+    text = re.sub(r"\btrials/[0-9a-f]{12}\b", "TRIAL", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN", text)
     text = re.sub(r"[█▓▒░▚·]+", "BAR", text)
     text = re.sub(r"[○●◉·]", "", text)

@@ -186,10 +186,9 @@ def compare(
         ]
         paths = paths_of(runs_dir, data_dir, config_dir, allow_import).trusting(given.files)
         with opened_engines(words) as open_engine:
-            from gradcli.workflows.compare import (  # while a worker loads torch
-                Comparison,
-                run_comparison,
-            )
+            # While a worker loads torch.
+            from gradcli.workflows.compare import Comparison, run_comparison
+            from gradcli.workflows.comparing.detaching import GoesOn
 
             summary = run_comparison(
                 words,
@@ -201,6 +200,8 @@ def compare(
                 notes=notes,
                 labels=labels,
             )
+    if isinstance(summary, GoesOn):  # another process leads it, and Ctrl-C ended the watching
+        raise KeyboardInterrupt
     comparison = Comparison(summary, Path(summary.info.path))
     if comparison.directory.state.get("signal") == signal.SIGINT:
         raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,9 +16,14 @@ import gradcli
 from gradcli.cli import compare, configs, find_lr, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
 from gradcli.cli.refusals import failure_in_words
-from gradcli.errors import DamagedFileWarning, SilentHolderWarning, UserError
+from gradcli.errors import (
+    DamagedFileWarning,
+    ScarceMemoryWarning,
+    SilentHolderWarning,
+    UserError,
+)
 from gradcli.system.naming import naming
-from gradcli.system.processes import end_quickly
+from gradcli.system.processes import considerate_threads, end_quickly
 from gradcli.views.ascii import write_what_streams_can
 from gradcli.views.streams import discard_unwritten, open_closed_streams
 
@@ -54,12 +60,12 @@ def _main(
     """Choose a command."""
 
 
-_OWN_WARNINGS = (DamagedFileWarning, SilentHolderWarning)
+_OWN_WARNINGS = (DamagedFileWarning, ScarceMemoryWarning, SilentHolderWarning)
 
 
 @contextmanager
 def _warnings_shown() -> Iterator[None]:
-    """Show each warning of gradcli's own once, as a line on stderr: what is damaged, what waits."""
+    """Show each warning of gradcli's own once, as a line on stderr."""
     shown: set[str] = set()
     usual = warnings.showwarning
 
@@ -84,6 +90,7 @@ def main() -> None:
     """Run the command line. Mistakes and errors of the system are shown as a panel."""
     open_closed_streams()
     end_quickly()
+    os.environ.update(considerate_threads())
     write_what_streams_can()
     try:
         with _warnings_shown():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradcli.cli import options
+from gradcli.errors import UserError
 from gradcli.shorthands import comparison_overrides
 
 if TYPE_CHECKING:
     from gradcli.comparison.results import ComparisonSummary
+    from gradcli.workflows.comparing.detaching import GoesOn
 
 EPILOG = (
     "An override sets a key for every trial: gradcli compare-optimizers model=cnn epochs=3. "
@@ -96,7 +99,7 @@ def compare_optimizers(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Where trials run: local (worker processes), serial (this process), or your own.",
+            help="Where trials run: local, serial (this process), slurm, ray, or your own.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -110,6 +113,22 @@ def compare_optimizers(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="Return once it is at work; --resume shows it, from another machine too.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    stop: Annotated[
+        bool,
+        typer.Option(
+            "--stop",
+            help="With --resume: have it stopped, wherever it is led. What ran is saved.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
     data: options.DataOption = None,
     model: options.ModelOption = None,
     activation: options.ActivationOption = None,
@@ -148,25 +167,75 @@ def compare_optimizers(
         *options.given_overrides(context),
         *(overrides or []),
     ]
+    paths = options.given_paths(context, [*arguments, *(vary or [])])
+    _refuse_meaningless(resume, detach=detach, stop=stop, as_json=as_json)
+    if resume is not None and stop:
+        from gradcli.workflows.compare import stop_comparison
+
+        _show(stop_comparison(resume, paths), as_json=as_json, all_pairs=all_pairs)
+        return
     # First of all: a local worker loads torch while this process loads the rest.
-    with opened_engines(arguments) as open_engine:
+    with opened_engines(arguments, early=resume is None) as open_engine:
         from gradcli.runs import given_labels
         from gradcli.views.console import compare_view
         from gradcli.workflows.compare import run_comparison
+        from gradcli.workflows.comparing.detaching import GoesOn
 
         labels = given_labels(tag or [], note)
-        paths = options.given_paths(context, [*arguments, *(vary or [])])
         view = compare_view(live=not no_live, quiet=quiet)
         summary = run_comparison(
-            arguments, vary or [], paths, view, open_engine, resume=resume, labels=labels
+            arguments,
+            vary or [],
+            paths,
+            view,
+            open_engine,
+            resume=resume,
+            labels=labels,
+            detach=detach,
         )
+    if isinstance(summary, GoesOn):
+        _show_that_it_goes_on(summary)
+        return
     _show(summary, as_json=as_json, all_pairs=all_pairs)
     if summary.status == "interrupted":
         from gradcli.runs import ComparisonDirectory
 
-        raise typer.Exit(128 + ComparisonDirectory(Path(summary.info.path)).state["signal"])
+        number = ComparisonDirectory(Path(summary.info.path)).state.get("signal")
+        raise typer.Exit(128 + (number or signal.SIGTERM))
     if summary.status == "failed":
         raise typer.Exit(_ALL_DIVERGED if summary.all_diverged else _SOME_FAILED)
+
+
+def _refuse_meaningless(resume: str | None, *, detach: bool, stop: bool, as_json: bool) -> None:
+    """Refuse options that say nothing together.
+
+    Raises:
+        UserError: for the first pair.
+    """
+    if stop and resume is None:
+        raise UserError(
+            "--stop does not say which comparison.",
+            where="--stop",
+            hint="gradcli compare-optimizers --resume latest --stop",
+        )
+    if detach and (stop or as_json):
+        other = "--stop" if stop else "--json"
+        raise UserError(
+            f"--detach returns before there is a result, so {other} means nothing beside it.",
+            where="--detach",
+            hint="gradcli runs show latest --json, once it has ended",
+        )
+
+
+def _show_that_it_goes_on(comparison: GoesOn) -> None:
+    """Say where it is; end as the signal would, if one ended the watching."""
+    from gradcli.views.compare.goes_on import goes_on_screen
+    from gradcli.views.console import show_message
+
+    options = comparison.paths.arguments(runs=False)
+    show_message(goes_on_screen(comparison.path, options))
+    if comparison.signal is not None:
+        raise typer.Exit(128 + comparison.signal)
 
 
 def _show(summary: ComparisonSummary, *, as_json: bool, all_pairs: bool) -> None:

@@ -84,6 +84,17 @@ def write_json(value: Any) -> None:
     write_result(dumps(value))
 
 
+WHICH = "A directory, a name or part of it, or `latest`."
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITIONS",
+        help="Only runs for which all hold: 'optimizer=adam,sgd lr<0.01 tag!=old'. = takes "
+        "patterns: name=a-*. Can be repeated.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[
     bool,
     typer.Option(

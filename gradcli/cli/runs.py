@@ -9,29 +9,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradcli.cli import removing
 from gradcli.cli.option_values import require_one_of, require_picture, require_writable
 from gradcli.cli.options import (
+    WHICH,
     AllPairsOption,
     JsonOption,
     RunsDirOption,
+    WhereOption,
     settle_latest,
     write_json,
     write_result,
 )
-from gradcli.cli.runs_diff import WHICH_RUN, diff
+from gradcli.cli.runs_diff import diff
 from gradcli.errors import UserError
 from gradcli.system.garbage import no_garbage_collection
 from gradcli.system.naming import naming
 
 if TYPE_CHECKING:
-    from gradcli.runs import ComparisonDirectory, Run
+    from gradcli.runs import ComparisonDirectory
     from gradcli.runs.export import Table
 
 app = typer.Typer(help="List, show, compare, export and remove runs.", no_args_is_help=True)
 
-Target = Annotated[str, typer.Argument(metavar="RUN", help=WHICH_RUN)]
-
-
+Target = Annotated[str, typer.Argument(metavar="RUN", help=WHICH)]
 ColumnsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,15 +47,7 @@ ColumnsOption = Annotated[
 @app.command("list")
 @no_garbage_collection()
 def list_(
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CONDITIONS",
-            help="Only runs for which all hold: 'optimizer=adam,sgd lr<0.01 tag!=old'. = takes "
-            "patterns: name=a-*. Can be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    where: WhereOption = None,
     sort: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +92,7 @@ def list_(
 
 @app.command()
 def label(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=WHICH_RUN)],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help=WHICH)],
     tag: Annotated[
         list[str] | None,
         typer.Option("--tag", metavar="TAG", help="Add a tag.", show_default=False),
@@ -250,69 +243,8 @@ def compare(
             show_message(line)
 
 
-@app.command()
-def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help=WHICH_RUN)],
-    runs_dir: RunsDirOption = Path("runs"),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-) -> None:
-    """Remove runs and comparisons with everything in their directories."""
-    from gradcli.notation.numbers import megabytes
-    from gradcli.runs import find_to_remove, own_path, refuse_if_at_work, remove, size_bytes
-    from gradcli.views.words import write_line
-
-    named = {
-        run: find_to_remove(settle_latest(run, runs_dir, silent=False), runs_dir) for run in runs
-    }
-    if yes:
-        _require_whole_names(named)
-    found = {own_path(one): one for one in named.values()}
-    # A trial is removed with its comparison.
-    found = {path: one for path, one in found.items() if not found.keys() & set(path.parents)}
-    for one in found.values():
-        refuse_if_at_work(one)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UserError(
-                "stdin is not a terminal, so confirmation is impossible.",
-                where="gradcli runs rm",
-                hint=shlex.join(["gradcli", "runs", "rm", "--yes", *map(str, found)]),
-            )
-        for one in found.values():
-            write_line(sys.stderr, f"{one.path}  {_kind(one)}, {megabytes(size_bytes(one))}")
-        try:
-            agreed = typer.confirm("Remove for good?", err=True)
-        except typer.Abort:  # Ctrl-C
-            raise typer.Exit(130) from None
-        if not agreed:
-            raise typer.Exit
-    for one in found.values():
-        size = size_bytes(one)
-        remove(one)
-        write_result(f"removed {one.path}, {megabytes(size)}")
-
-
-def _kind(found: Run | ComparisonDirectory) -> str:
-    """Say in a word or two what is about to be removed."""
-    if found.path.is_symlink():
-        return f"a link to {found.path.readlink()}"
-    return found.status if found.is_readable else "damaged"
-
-
-def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
-    """Refuse part of a name if nobody confirms: the intended run may be gone already.
-
-    Raises:
-        UserError: for the first target that is neither a full name, a directory nor `latest`.
-    """
-    for word, one in named.items():
-        if word not in ("latest", one.name) and Path(word).resolve() != one.path.resolve():
-            raise UserError(
-                f"'{word}' is only part of a name; --yes needs full names. Without --yes you are "
-                "asked.",
-                choices=[one.name],
-                hint=shlex.join(["gradcli", "runs", "rm", word]),
-            )
+app.command()(removing.prune)
+app.command()(removing.rm)
 
 
 @app.command()

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradcli.cli.options import JsonOption, RunsDirOption, settle_latest, write_json
+from gradcli.cli.options import WHICH, JsonOption, RunsDirOption, settle_latest, write_json
 from gradcli.errors import UserError
 
 if TYPE_CHECKING:
     from gradcli.inspection.run_difference import RunDifference
     from gradcli.runs import Run
 
-#: How a run is named.
-WHICH_RUN = "A directory, a name or part of it, or `latest`."
-
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help=WHICH_RUN)],
-    b: Annotated[str, typer.Argument(metavar="B", help=WHICH_RUN)] = "latest",
+    a: Annotated[str, typer.Argument(metavar="A", help=WHICH)],
+    b: Annotated[str, typer.Argument(metavar="B", help=WHICH)] = "latest",
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw a picture of how they part, too.")
     ] = False,

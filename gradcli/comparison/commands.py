@@ -9,9 +9,9 @@ from itertools import chain
 from typing import Any
 
 from gradcli.comparison.plan import Plan
-from gradcli.comparison.protocol import LEARNING_RATE, config_key, with_rate, with_value
+from gradcli.comparison.protocol import LEARNING_RATE, Trial, config_key, with_rate, with_value
 from gradcli.comparison.results import RankedArm
-from gradcli.comparison.search import Range
+from gradcli.comparison.search import Range, Setting
 from gradcli.comparison.summary import ArmTrials
 from gradcli.system.paths import options_beside
 
@@ -42,10 +42,33 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
         data.file_sha256 and not data.file
     ):
         return ""
-    arm = next(arm for arm in plan.arms if arm.name == winner.name)
-    others = [(key, value) for key, value in winner.setting if key != LEARNING_RATE]
+    return _train_command(
+        plan, winner.name, winner.learning_rate, winner.seeds[0], winner.setting, paths
+    )
+
+
+def trial_command(plan: Plan, trial: Trial, paths: Sequence[str] = ()) -> str:
+    """Return the command that repeats a trial to the bit; empty if no command can train it."""
+    data = plan.info.data
+    if data.file_sha256 and not data.file:
+        return ""
+    return _train_command(plan, trial.arm, trial.learning_rate, trial.seed, trial.setting, paths)
+
+
+def _train_command(
+    plan: Plan,
+    name: str,
+    learning_rate: float,
+    seed: int,
+    setting: Setting,
+    paths: Sequence[str],
+) -> str:
+    """Return the command that trains an arm."""
+    arm = next(arm for arm in plan.arms if arm.name == name)
+    others = [(key, value) for key, value in setting if key != LEARNING_RATE]
     searched = {_override(key, arm.config).partition("=")[0] for key, _ in others}
-    decided = {"data", "epochs", "seed", "threads", "name", "optimizer.lr", *searched}
+    decided = {"data", "epochs", "seed", "threads", "name", "optimizer.lr", "checkpoint.keep"}
+    decided |= searched
     overrides = [
         *([] if plan.info.data.file_sha256 else [f"data={_data_option(plan, arm.config)}"]),
         f"optimizer={arm.optimizer}",
@@ -55,12 +78,12 @@ def winner_command(plan: Plan, winner: RankedArm, paths: Sequence[str] = ()) -> 
             if word.lstrip("+").partition("=")[0] not in decided
         ),
         f"epochs={arm.config['epochs']}",
-        f"seed={winner.seeds[0]}",
+        f"seed={seed}",
         f"threads={arm.config['threads']}",
     ]
-    if not math.isnan(winner.learning_rate):
-        overrides.append(f"optimizer.lr={winner.learning_rate:g}")
-        groups = with_rate(arm.config["optimizer"], winner.learning_rate).get("groups") or {}
+    if not math.isnan(learning_rate):
+        overrides.append(f"optimizer.lr={learning_rate:g}")
+        groups = with_rate(arm.config["optimizer"], learning_rate).get("groups") or {}
         overrides += [
             f"optimizer.groups.{name}.lr={group['lr']!r}"
             for name, group in groups.items()

@@ -302,6 +302,9 @@ class ComparisonSummary:
     """Compares the same arms at lower learning rates; empty unless every trial diverged."""
     resume_command: str
     """Runs what is missing; empty if nothing is."""
+    kept_trial: str = ""
+    """The directory of the best-ranked arm's best trial by validation score, if it still has its
+    checkpoint; empty if not, and before the comparison is over."""
     notes: tuple[str, ...] = ()
     """What the user must know about how it runs."""
     target: TargetSummary | None = None

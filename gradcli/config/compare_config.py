@@ -29,6 +29,7 @@ from gradcli.config.config_files import (
     ConfigFiles,
 )
 from gradcli.config.data_config import with_source
+from gradcli.config.loading import load_file
 from gradcli.config.overrides import SHOW_CONFIG, parse_override, unknown_option
 from gradcli.config.schema import CompareConfig, DataConfig, TrainConfig
 from gradcli.config.search_checks import check_search
@@ -66,6 +67,8 @@ class ComposedComparison:
     engine: str
     """The option of `configs/engine/`."""
     engine_class: type
+    device: str
+    """Where trials train: `auto`, or a kind of device. An arm may have another."""
     search_class: type
     chooses_search: bool
     """Whether the user has chosen how to search: without keys, the learning rate is searched."""
@@ -167,6 +170,7 @@ def compose_comparison(
         UserError: for anything misspelt, of a wrong type or out of its limits.
     """
     files = ConfigFiles(config_dir)
+    overrides = _jobs_as_workers(overrides, files)
     shared = [word for word in overrides if not _of_one_optimizer(word)]
     resolved = _resolve(shared, files, allow_import)
     plain = {field.name: resolved.plain.get(field.name) for field in fields(CompareConfig)}
@@ -183,6 +187,7 @@ def compose_comparison(
         protocol=resolved.options["protocol"],
         engine=resolved.options["engine"],
         engine_class=classes["engine"],
+        device=str(resolved.plain["device"]),
         search_class=classes["search"],
         chooses_search="search" in resolved.chosen,
         overrides=tuple(word for word in overrides if not _is_own(word)),
@@ -203,6 +208,16 @@ def replace_name(arm: ComposedArm, name: str) -> ComposedArm:
 
 def _resolve(overrides: Sequence[str], files: ConfigFiles, allow_import: Sequence[str]) -> Resolved:
     return resolve("compare", (*GROUPS, *COMPARISON_GROUPS), overrides, files, allow_import)
+
+
+def _jobs_as_workers(overrides: Sequence[str], files: ConfigFiles) -> list[str]:
+    """Let `engine.jobs`, which --jobs sets, mean `workers` to an engine that has those instead."""
+    chosen = [word.partition("=")[2] for word in overrides if word.startswith("engine=")]
+    if chosen and chosen[-1] in files.options("engine"):
+        keys = load_file(files.path("engine", chosen[-1]))
+        if "workers" in keys and "jobs" not in keys:
+            return [re.sub(r"^\+*engine\.jobs=", "engine.workers=", word) for word in overrides]
+    return list(overrides)
 
 
 def _is_own(word: str) -> bool:
@@ -262,11 +277,12 @@ def _check(config: CompareConfig, files: ConfigFiles) -> None:
             where="--lrs",
             hint="--lrs auto, or --lrs 0.001,0.01,0.1",
         )
-    jobs = config.engine.arguments.get("jobs")
-    if jobs is not None and not jobs >= 1:
-        raise UserError(
-            f"engine.jobs is {jobs}; it must be 1 or more.", where="--jobs", hint="--jobs 1"
-        )
+    for key in ("jobs", "workers"):
+        jobs = config.engine.arguments.get(key)
+        if jobs is not None and not jobs >= 1:
+            raise UserError(
+                f"engine.{key} is {jobs}; it must be 1 or more.", where="--jobs", hint="--jobs 1"
+            )
     if not all(0 < rung < 1 for rung in config.protocol.rungs):
         raise UserError(
             f"protocol.rungs is {config.protocol.rungs}; each must be between 0 and 1, a fraction "

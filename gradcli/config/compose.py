@@ -223,14 +223,18 @@ def _without_ranges(
 def _stored(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a config as it is stored and hashed.
 
-    Without recorders, and with the options of `LATER_GROUPS`, it is the config of a run from before
-    these keys existed.
+    Without recorders, with the options of `LATER_GROUPS` and with the usual checkpoints, it is the
+    config of a run from before these keys existed.
     """
     options = plain[CHOICES]
     unused = {group for group, option in LATER_GROUPS.items() if options[group] == option}
     unused |= set() if plain.get("recorders") else {"recorders"}
+    checkpoint = plain["checkpoint"]
+    if checkpoint.get("keep") == "auto":
+        checkpoint = {key: value for key, value in checkpoint.items() if key != "keep"}
     return {
         **{key: value for key, value in plain.items() if key not in unused},
+        "checkpoint": checkpoint,
         "data": stored_data(plain["data"]),
         CHOICES: {group: option for group, option in options.items() if group not in unused},
     }

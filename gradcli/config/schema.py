@@ -5,19 +5,20 @@ Plain dataclasses; nothing here knows Hydra. A test fails for a key that nothing
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from gradcli.errors import UserError
+from gradcli.system.resources import cores
+from gradcli.system.windows import NOT_IN_NAMES
 
 #: The largest whole number in a config: 64 bits, as in the files of a run and in torch.
 MOST = 2**63 - 1
 #: More threads than any machine has cores. OpenMP dies if the system refuses it a thread.
 MOST_THREADS = 1024
-_THREADS = {"least": 1, "most": MOST_THREADS, "proposed": min(os.cpu_count() or 1, MOST_THREADS)}
+_THREADS = {"least": 1, "most": MOST_THREADS, "proposed": min(cores(), MOST_THREADS)}
 #: File systems take 255 for a folder's name; the time and the digits in a run's take 25 of them.
 _LONGEST_NAME_BYTES = 200
 
@@ -88,9 +89,12 @@ class MonitorConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """How often checkpoints are saved, in addition to each epoch."""
+    """How often checkpoints are saved, in addition to each epoch, and which stay at the end."""
 
     seconds: float = field(metadata={"least": 0.0})
+    keep: Literal["auto", "all", "last", "none"]
+    """What stays once the training has ended. `auto`: all of a run; of the trials of a comparison
+    the last of one, the best."""
 
 
 @dataclass(frozen=True)
@@ -208,10 +212,11 @@ def _check_limit(key: str, value: float, least: float, most: float, proposed: fl
 
 def _check_name(key: str, name: str) -> None:
     """Check the name that becomes part of a folder's, inside the runs directory."""
-    plain = re.split("[/\0]", name)[-1]
+    plain = re.split(f"[{re.escape(NOT_IN_NAMES)}]", name)[-1]
     if plain != name:
+        kept_out = "neither a slash nor a null" if NOT_IN_NAMES == "/\0" else 'none of <>:/\\|?*"'
         raise UserError(
-            f"{key} is '{name}'; it names a folder, so it holds neither a slash nor a null.",
+            f"{key} is '{name}'; it names a folder, so it holds {kept_out}.",
             where="--name",
             hint=shlex.join(["--name", plain or "mine"]),
         )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gradcli.data import idx
 from gradcli.data.dataset import Split, UnsplitData, prepare
+from gradcli.system.windows import replace_file
 
 #: Increase it if the content or the order of the examples changes: older files are then ignored.
 _FORMAT: Final = 1
@@ -95,7 +96,7 @@ def _write(data: UnsplitData, path: Path) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 torch.save(stored, file)
-            Path(temporary).replace(path)
+            replace_file(Path(temporary), path)
         finally:
             Path(temporary).unlink(missing_ok=True)
 

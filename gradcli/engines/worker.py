@@ -1,8 +1,9 @@
-"""What a local worker process runs: one trial after another, as requests arrive on stdin.
+"""What a worker process runs: one trial after another, as requests arrive on stdin.
 
 A job is a line of JSON, answered by a line when it has ended. A comparison to plan is another such
-line, answered by the plan or the mistake in it. The process ends when its input does, even in the
-middle of a trial: the process that started it is gone.
+line, answered by the plan or the mistake in it. A line that asks to stop becomes a signal: other
+processes can send none on Windows. The process ends when its input does, even in the middle of a
+trial: the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import json
 import os
 import queue
+import signal
 import threading
 import traceback
 import warnings
@@ -19,7 +21,9 @@ from contextlib import suppress
 from typing import IO, Any
 
 from gradcli.comparison.engine import Job, PlanRequest
+from gradcli.engines.pipes import private_input, private_output
 from gradcli.errors import UserError
+from gradcli.system.interrupts import signal_main_thread
 from gradcli.system.processes import keep_freed_memory, quick_imports
 
 with quick_imports():
@@ -37,9 +41,10 @@ Requests = queue.SimpleQueue[Request]
 
 def main() -> None:
     """Answer requests until the input ends."""
-    answers = _private_output()
+    answers = private_output()
     requests: Requests = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(_private_input(), requests), daemon=True).start()
+    unended: set[str] = set()
+    threading.Thread(target=_listen, args=(private_input(), requests, unended), daemon=True).start()
     facts = provenance()
     keep_freed_memory()
     _warm_up()
@@ -59,6 +64,7 @@ def main() -> None:
             # The run directory says how a trial failed; the next one needs this process.
             with suppress(Exception):
                 run(request, load_data, facts)
+            unended.discard(request.id)
             say(ended=request.id)
 
 
@@ -85,38 +91,26 @@ def _warm_up() -> None:
     StepWithoutDynamo(construct(torch.optim.SGD, [{"params": [parameter]}], {"lr": 0.1}))()
 
 
-def _private_output() -> IO[bytes]:
-    """Keep stdout for answers; what libraries print goes to stderr."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    return answers
+def _listen(lines: IO[bytes], requests: Requests, unended: set[str]) -> None:
+    """Queue the requests, and signal what is to stop; end the process when the input ends.
 
-
-def _private_input() -> IO[bytes]:
-    """Keep stdin for requests; what else reads from it finds it empty.
-
-    A process that is forked from this one, as a data loader's is, closes `sys.stdin` first. It
-    would wait forever if a thread were reading from that at the time.
+    Args:
+        lines: the input.
+        requests: receives the jobs and the comparisons to plan.
+        unended: receives the jobs' ids; whoever ends a job removes its id.
     """
-    requests = os.fdopen(os.dup(0), "rb")
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    return requests
-
-
-def _listen(lines: IO[bytes], requests: Requests) -> None:
-    """Queue the requests; end the process when the input ends."""
     for line in lines:
-        requests.put(_request(**json.loads(line)))
+        match json.loads(line):
+            case {"job": job}:
+                unended.add(job["id"])
+                requests.put(Job(**job))
+            case {"plan": plan}:
+                requests.put(PlanRequest(**plan))
+            case {"stop": job_id} if job_id in unended:
+                signal_main_thread(signal.SIGTERM)
+            case {"interrupt": True}:
+                signal_main_thread(signal.SIGINT)
     os._exit(0)
-
-
-def _request(*, job: dict[str, Any] | None = None, plan: dict[str, Any] | None = None) -> Request:
-    if job is not None:
-        return Job(**job)
-    assert plan is not None
-    return PlanRequest(**plan)
 
 
 if __name__ == "__main__":

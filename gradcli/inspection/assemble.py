@@ -60,7 +60,7 @@ def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Insp
         kind="run" if measures is None else "checkpoint",
         status=run.status,
         step=summary.steps,
-        notes=_notes(run, summary),
+        notes=(*_notes(run, summary), *(() if measures is None else measures.notes)),
         loss=evidence.convergence.last_loss if measures is None else measures.loss,
         layers=_layers_of_run(run, summary, trends, measures),
         history=history,
@@ -69,6 +69,7 @@ def inspect_run(run: Run, target: str, measures: Measures | None = None) -> Insp
         event_counts=counts,
         clipped_fraction=summary.clipped_fraction if len(steps) else math.nan,
         probe_history=run.probe_records,
+        has_weights=run.has_checkpoint,
     )
 
 

@@ -211,6 +211,8 @@ class Inspection:
     """What a run's own probes found while it trained."""
     is_own_loop: bool = False
     """Whether the run was trained in the user's own loop, which gradcli cannot repeat."""
+    has_weights: bool = True
+    """Whether there are weights to probe; those of a run may not have been kept."""
     path_arguments: tuple[str, ...] = ()
     """The options that say where things are, for commands that continue from here."""
     trial: AdviceTrial | None = None
@@ -231,6 +233,8 @@ class SideBySide:
     inspections: tuple[Inspection, ...]
     """Each has its own `label`."""
     notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    """What to type first: how to get the weights of those that were to be probed and have none."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:

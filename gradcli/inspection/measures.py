@@ -40,6 +40,8 @@ class Measures:
     probes: ProbeResults
     inputs: TensorRange | None = None
     """The range of the examples' values."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know first."""
 
     def probed(self) -> Probed:
         """Return what the diagnosis needs, for the layers with a matrix."""

@@ -98,6 +98,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
-def megabytes(size_bytes: int) -> str:
-    """Write a size in units of 10^6 bytes: `9.9 MB`."""
-    return f"{size_bytes / 1e6:.1f} MB"
+def file_size(size_bytes: int) -> str:
+    """Write a size in units of 10^6 bytes, or 10^3 if it is smaller: `9.9 MB`, `29 kB`."""
+    thousands = math.ceil(size_bytes / 1e3)
+    return f"{size_bytes / 1e6:.1f} MB" if thousands >= 1000 else f"{thousands} kB"

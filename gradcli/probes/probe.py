@@ -48,11 +48,12 @@ class ProbeTarget:
 
     Args:
         model: in training mode, on its device.
-        optimizer: of the model, in the state in which it would make its next step.
+        optimizer: of the model, in the state in which it would make its next step; in that before
+            its first step if only the weights are known.
         loss: what it is trained to minimise.
         batches: the probe set, as pairs of inputs and targets. A probe of a single batch takes
             the first one.
-        step: makes the next training step.
+        step: makes the next training step; raises `UserError` if that is not known.
         steps_made: the updates made so far; 0 for a fresh model.
         evaluated: a context in which the model has the weights that the optimizer wants evaluated,
             if those are not the ones that it trains. Probes run in it, unless they make steps.

@@ -158,3 +158,40 @@ class RunRow:
     note: str = ""
     further: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The values of further keys that were asked for; empty where a run has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedRow:
+    """A run or a comparison of which something can be removed, or was."""
+
+    run: str
+    """The name of its directory."""
+    status: Status
+    when: str
+    """When it began, as text for the user."""
+    size_bytes: int
+    """Of what is removed of it."""
+    outcome: Literal["announced", "removed", "left"]
+    """`left`: it had changed, or was at work, when it was about to be removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruningSummary:
+    """What `runs prune` removes, and what it leaves alone although the conditions hold for it."""
+
+    what: Literal["runs", "checkpoints"]
+    rows: tuple[PrunedRow, ...]
+    at_work: tuple[str, ...]
+    """The names of those that a process is working on."""
+    resumable: tuple[str, ...]
+    """The names of those that need their checkpoints to be continued."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all that was announced."""
+        return sum(row.size_bytes for row in self.rows)
+
+    @property
+    def freed_bytes(self) -> int:
+        """The size of all that was removed."""
+        return sum(row.size_bytes for row in self.rows if row.outcome == "removed")

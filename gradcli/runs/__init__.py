@@ -17,8 +17,15 @@ from gradcli.runs.comparisons import (
     set_aside,
 )
 from gradcli.runs.labels import NO_LABELS, Labels, add_labels, given_labels, write_labels
+from gradcli.runs.pruning import Prunable, Pruning, PruningPlan, age_seconds, plan_pruning, prune
 from gradcli.runs.reader import Run, is_run, list_runs, load_run
-from gradcli.runs.removal import own_path, refuse_if_at_work, remove, size_bytes
+from gradcli.runs.removal import (
+    own_path,
+    reduce_checkpoints,
+    refuse_if_at_work,
+    remove,
+    size_bytes,
+)
 from gradcli.runs.writer import RunWriter, claim_run, create_run_directory
 
 __all__ = [
@@ -27,10 +34,14 @@ __all__ = [
     "Condition",
     "Labels",
     "Order",
+    "Prunable",
+    "Pruning",
+    "PruningPlan",
     "Resumable",
     "Run",
     "RunWriter",
     "add_labels",
+    "age_seconds",
     "begin_comparison",
     "checkpoint_to_resume",
     "claim_run",
@@ -49,6 +60,9 @@ __all__ = [
     "load_checkpoint",
     "load_run",
     "own_path",
+    "plan_pruning",
+    "prune",
+    "reduce_checkpoints",
     "refuse_if_at_work",
     "remove",
     "set_aside",

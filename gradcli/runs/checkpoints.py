@@ -10,10 +10,14 @@ import hashlib
 import os
 import pickle
 import re
+import shutil
 import struct
+import zipfile
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from gradcli.errors import DamagedFileError, UserError
 from gradcli.runs.files import write_atomically
@@ -22,6 +26,8 @@ from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, rea
 
 CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS, BEST, FAULT = "last.pt", "previous.pt", "best.pt", "fault.pt"
+#: Which files `checkpoint.keep` leaves of a run that has ended; with any other value all stay.
+KEPT: Final[Mapping[str, tuple[str, ...]]] = {"last": (LAST,), "none": ()}
 
 # torch.load reads past what comes after the archive, so that it opens these files too.
 _MARK = b"gradcli:blake2b:"
@@ -81,6 +87,66 @@ def load_checkpoint(directory: Path, name: str = "last") -> dict[str, Any] | Non
     """
     path = directory / CHECKPOINTS / f"{name}.pt"
     return None if not os.path.lexists(path) else _load(path)
+
+
+def checkpoint_paths(directory: Path) -> list[Path]:
+    """Return the files of a run that hold checkpoints, whole or not, `last.pt` as the last.
+
+    The batch of a fault is no checkpoint. A folder that is a link belongs to somebody else.
+    """
+    folder = directory / CHECKPOINTS
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    files = [path for path in folder.iterdir() if path.name != FAULT]
+    files = [path for path in files if path.is_symlink() or not path.is_dir()]
+    return sorted(files, key=lambda path: (path.name == LAST, path.name))
+
+
+def drop_checkpoints(directory: Path, keep: Collection[str] = ()) -> None:
+    """Delete the checkpoints of a run that nothing is going to continue.
+
+    The caller knows that no process works there, and that how the run ended is on the disk. A
+    process that is killed meanwhile leaves fewer files, each of which is whole.
+
+    Args:
+        directory: the run directory.
+        keep: the names of files that stay.
+
+    Raises:
+        OSError: if a file cannot be deleted.
+    """
+    for path in checkpoint_paths(directory):
+        if path.name not in keep:
+            path.unlink(missing_ok=True)
+    folder = directory / CHECKPOINTS
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def compact_checkpoint(directory: Path) -> None:
+    """Compress `last.pt`, which then takes about a fifth less; it is loaded as any other.
+
+    One that is damaged is left as it is: whoever loads it is told.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path = directory / CHECKPOINTS / LAST
+
+    def fill(file: IO[bytes]) -> None:
+        hashing = _Hashing(file)
+        with (
+            zipfile.ZipFile(path) as source,
+            zipfile.ZipFile(hashing, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,  # type: ignore[call-overload]
+        ):
+            for name in source.namelist():
+                with source.open(name) as old, archive.open(name, "w") as new:
+                    shutil.copyfileobj(old, new)
+        hashing.finish()
+
+    with suppress(DamagedFileError, zipfile.BadZipFile):
+        _verify(path, file_size(path))
+        write_atomically(path, fill)
 
 
 @dataclass(frozen=True)

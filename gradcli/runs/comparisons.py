@@ -17,6 +17,7 @@ from gradcli.runs.reader import Run, is_run
 from gradcli.runs.stored import stored_metric
 from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
+from gradcli.system.windows import IS_WINDOWS
 
 COMPARISON_FILE = "comparison.json"
 #: The first content of `comparison.json`, which is all that the comparison follows from.
@@ -55,11 +56,13 @@ class ComparisonJson(TypedDict, total=False):
 
     status: Required[Literal["running", "finished", "interrupted", "failed"]]
     started: Required[datetime]
+    heartbeat: datetime
     info: Required[_Info]
     result: _Result
     request: str
     problems: dict[str, str]
     notes: list[str]
+    engine_words: list[str]
     seconds: float
     signal: int | None
     data_dir: str | None
@@ -190,7 +193,9 @@ def set_aside(trial: Path) -> Path:
         folder.mkdir(exist_ok=True)
         names = (f"{trial.name}-{number}" for number in itertools.count(1))
         place = next(folder / name for name in names if not os.path.lexists(folder / name))
-        return trial.rename(place)
+        if not IS_WINDOWS:
+            return trial.rename(place)
+    return trial.rename(place)  # which Windows does once the lock in it is closed
 
 
 def _run(path: Path) -> Run | None:
@@ -205,6 +210,13 @@ def _run(path: Path) -> Run | None:
 def is_comparison(path: Path) -> bool:
     """Whether `path` is the directory of a comparison."""
     return os.path.lexists(path / COMPARISON_FILE)
+
+
+def comparison_of(trial: Path) -> ComparisonDirectory | None:
+    """Return the comparison that a run directory is a trial of; None if it is of none."""
+    folder = trial.resolve().parent
+    parent = trial.parent.parent if trial.parent.name == TRIALS else folder.parent
+    return ComparisonDirectory(parent) if folder.name == TRIALS and is_comparison(parent) else None
 
 
 def list_comparisons(runs_dir: Path) -> list[ComparisonDirectory]:

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shlex
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, Any
 import gradcli
 from gradcli.errors import UserError
 from gradcli.system.naming import naming
+from gradcli.system.windows import IS_WINDOWS, replace_file
 
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.
@@ -52,8 +52,8 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object], keep_as: Path | N
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         if keep_as is not None and path.exists():
-            path.replace(keep_as)
-        temporary.replace(path)
+            replace_file(path, keep_as)
+        replace_file(temporary, path)
         sync_names(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def sync_names(folder: Path) -> None:
     A file's own `fsync` keeps its content, which a crash may leave without a name. Windows opens no
     folders, and needs no such call: its file system keeps a journal of names.
     """
-    if sys.platform == "win32":
+    if IS_WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -95,14 +95,30 @@ def refuse_links(directory: Path) -> None:
     Raises:
         UserError: if it holds one, at any depth.
     """
-    link = next((path for path in directory.rglob("*") if path.is_symlink()), None)
-    if link is not None:
+    if (link := _first_link(directory)) is not None:
         raise UserError(
             f"{link} is a symbolic link to {link.readlink()}. gradcli writes only into the "
             "directory of a run itself.",
             where=str(link),
             hint=shlex.join(["rm", str(link)]),
         )
+
+
+def _first_link(directory: Path) -> Path | None:
+    """Return a symbolic link at any depth; what an entry is, a directory tells with its name."""
+    folders = [os.fspath(directory)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as found:
+                entries = list(found)
+        except OSError:  # of another user's, or not there: nothing is written through it either
+            continue
+        for entry in entries:
+            if entry.is_symlink():
+                return Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+    return None
 
 
 def write_json(path: Path, value: Any) -> None:

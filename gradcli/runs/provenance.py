@@ -48,9 +48,10 @@ def process_started() -> float:
     Only Linux reports it; on other systems it is the time of this call.
     """
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except OSError:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+        ticks_per_second = os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):  # which Windows raises for each of them
         return time.time()
     # Field 22 of proc(5), the start time in ticks since boot, is the 20th after the name.
-    return time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - uptime + int(fields[19]) / ticks_per_second

@@ -25,6 +25,7 @@ from gradcli.records import (
     ValidationRecord,
     norm_by_layer,
 )
+from gradcli.runs.checkpoints import LAST, PREVIOUS, checkpoint_paths
 from gradcli.runs.directory import StateDirectory, newest_first
 from gradcli.runs.files import number
 from gradcli.runs.logs.log_blocks import EVALS_FILE, PROBES_FILE
@@ -202,6 +203,11 @@ class Run(StateDirectory):
         except DamagedFileError as error:
             self._logs.name_damage(error)
         return tuple(self._logs.found_damage)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from, or to probe; it may be damaged."""
+        return any(path.name in (LAST, PREVIOUS) for path in checkpoint_paths(self.path))
 
     def columns(self, rows: slice = slice(None)) -> dict[str, np.ndarray[Any, Any]]:
         """Return every number that is recorded per step as a NumPy array.

@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 from gradcli.errors import OperatingSystemError, UserError
+from gradcli.runs.checkpoints import LAST, compact_checkpoint, drop_checkpoints
 from gradcli.runs.comparisons import ComparisonDirectory
 from gradcli.runs.directory import TRIALS
 from gradcli.runs.reader import Run
 from gradcli.system.locks import LEASE_FILE, LOCK_FILE, RunLock, is_locked
+from gradcli.system.windows import IS_WINDOWS
 
 
 def size_bytes(found: Run | ComparisonDirectory) -> int:
@@ -19,22 +21,28 @@ def size_bytes(found: Run | ComparisonDirectory) -> int:
     return sum(path.lstat().st_size for path in found.path.rglob("*") if not path.is_dir())
 
 
-def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
-    """Refuse a run or a comparison if a process is working in it or in one of its trials.
+def is_at_work(found: Run | ComparisonDirectory) -> bool:
+    """Whether a process is working in a run or a comparison, or in one of its trials.
 
     A link to one may go at any time: nothing works in the link.
-
-    Raises:
-        UserError: if so.
     """
     if found.path.is_symlink():
-        return
+        return False
     trials = found.trial_paths() if isinstance(found, ComparisonDirectory) else []
     paths = [found.path, *trials]
     parent = found.path.resolve().parent
     if parent.name == TRIALS:  # the process of the comparison may resume the trial
         paths.append(parent.parent)
-    if any(map(is_locked, paths)):
+    return any(map(is_locked, paths))
+
+
+def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
+    """Refuse a run or a comparison if a process is working in it or in one of its trials.
+
+    Raises:
+        UserError: if so.
+    """
+    if is_at_work(found):
         raise UserError(
             f"A process is working in {found.path}.",
             hint="wait for it to end, or stop it with Ctrl-C",
@@ -46,7 +54,8 @@ def remove(found: Run | ComparisonDirectory) -> None:
 
     `run.json` or `comparison.json` is deleted after all other files: if the removal is interrupted,
     the rest is still found and can be removed. The lock is deleted last, so that no process
-    starts to work there earlier. Of a symbolic link only the link is deleted, never its target.
+    starts to work there earlier; on Windows, which deletes no open file, after its release. Of a
+    symbolic link only the link is deleted, never its target.
 
     Raises:
         UserError: if a process is working in it.
@@ -62,17 +71,32 @@ def remove(found: Run | ComparisonDirectory) -> None:
         if lock.is_symlink() or lock.is_fifo():  # gradcli makes none; locking would follow it
             lock.unlink()
         with RunLock(directory):
-            last = (found.state_file, LOCK_FILE)
-            kept = (*last, LEASE_FILE)  # which goes as it is released
+            kept = (found.state_file, LOCK_FILE, LEASE_FILE)  # which goes as it is released
             entries = [path for path in directory.iterdir() if path.name not in kept]
-            for path in (*entries, *(directory / name for name in last)):
+            for path in (*entries, directory / found.state_file):
                 _delete(path)
+            if not IS_WINDOWS:
+                lock.unlink()
+        if IS_WINDOWS:
+            lock.unlink()
         directory.rmdir()
     except OSError as error:
         raise OperatingSystemError(
             f"{error.filename or directory} cannot be deleted: {error.strerror}.",
             where=str(directory),
         ) from None
+
+
+def reduce_checkpoints(directory: Path, *, last_stays: bool = False) -> None:
+    """Delete the checkpoints of a run that has ended. The last one may stay, in less room.
+
+    Raises:
+        OSError: if they cannot be deleted; a `BlockingIOError` if a process is working there.
+    """
+    with RunLock(directory):
+        drop_checkpoints(directory, keep=(LAST,) if last_stays else ())
+        if last_stays:
+            compact_checkpoint(directory)
 
 
 def own_path(found: Run | ComparisonDirectory) -> Path:

@@ -85,6 +85,7 @@ class RunJson(TypedDict, total=False):
 
     status: Required[Status]
     started: Required[datetime]
+    heartbeat: datetime
     info: _Header
     result: _Result
     progress: _Progress

@@ -216,13 +216,15 @@ def _union_decoder(kinds: tuple[Any, ...]) -> _Decoder:
 def _tuple_decoder(kinds: tuple[Any, ...]) -> _Decoder:
     of_any_length = len(kinds) == 2 and kinds[1] is Ellipsis
     decoders = [_decoder(kind) for kind in kinds if kind is not Ellipsis]
-    are_floats = of_any_length and kinds[0] is float
+    plain = kinds[0] if of_any_length and kinds[0] in (float, int, str, bool) else None
 
     def decode(value: Any, name: str) -> Any:
         if not isinstance(value, list | tuple):
             return _refuse(value, name, "a list")
-        if are_floats and set(map(type, value)) <= {float}:
-            return tuple(value)  # the many numbers of a long run
+        if set(map(type, value)) <= {plain} and (
+            plain is not int or all(one in _INTEGERS for one in value)
+        ):
+            return tuple(value)  # the many numbers of a long run: without a name for each
         if of_any_length:
             return tuple(decoders[0](one, f"{name}[{at}]") for at, one in enumerate(value))
         if len(value) != len(kinds):

@@ -23,7 +23,16 @@ from gradcli.records import (
     StepRecords,
     ValidationRecord,
 )
-from gradcli.runs.checkpoints import BEST, CHECKPOINTS, FAULT, LAST, PREVIOUS, save_checkpoint
+from gradcli.runs.checkpoints import (
+    BEST,
+    CHECKPOINTS,
+    FAULT,
+    KEPT,
+    LAST,
+    PREVIOUS,
+    drop_checkpoints,
+    save_checkpoint,
+)
 from gradcli.runs.directory import claim
 from gradcli.runs.files import SCHEMA, plain, sync_names, write_atomically, write_json
 from gradcli.runs.logs.log_blocks import CHECKSUMS_FILE, LOGS, STEPS_FILE, Logs
@@ -177,7 +186,8 @@ class RunWriter:
                 self.set_status("running", **fault_facts(record))
             case _:
                 for name, line in lines_of(record):
-                    text = json.dumps(plain(line), allow_nan=False)
+                    # Readers find a kind by its first bytes, with the space after the colon.
+                    text = json.dumps(plain(line), allow_nan=False, separators=(",", ": "))
                     self._append(name, f"{text}\n".encode())
 
     def save_checkpoint(self, state: dict[str, Any], *, best: bool = False) -> None:
@@ -195,6 +205,17 @@ class RunWriter:
         if best:
             save_checkpoint(self.directory, BEST, state)
         self.set_status("running")
+
+    def save_weights(self, state: dict[str, Any]) -> None:
+        """Replace `last.pt` of a run that has ended, and that nothing is going to continue."""
+        assert self._logs is not None, "begin() comes first"
+        self._lock.refuse_if_lost()
+        save_checkpoint(self.directory, LAST, {**state, "log_bytes": self._logs.sync()})
+
+    def reduce_checkpoints(self, keep: str) -> None:
+        """Delete those checkpoints of a run that has ended which `checkpoint.keep` leaves out."""
+        if keep in KEPT:
+            drop_checkpoints(self.directory, KEPT[keep])
 
     def save_fault_batch(self, inputs: Any, labels: Any) -> None:
         """Save the batch that produced the first non-finite value."""

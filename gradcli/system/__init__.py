@@ -1,1 +1,1 @@
-"""What gradcli asks of the operating system: paths, signals, processes and locks."""
+"""What gradcli asks of the operating system: paths, signals, processes, locks and resources."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from gradcli.system.windows import IS_WINDOWS, out_of_reach_of_ctrl_c
 
 _SECONDS = 5.0
 _SWITCHED_OFF = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
@@ -83,13 +84,13 @@ def _run(command: Sequence[str], output: int) -> int:
         stdout=output,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **_ENVIRONMENT},
-        process_group=None if sys.platform == "win32" else 0,
+        **out_of_reach_of_ctrl_c(),
     )
     try:
         return process.wait(_SECONDS)
     except BaseException:  # also Ctrl-C, which does not reach a group of its own
         with suppress(ProcessLookupError):
-            if sys.platform == "win32":
+            if IS_WINDOWS:
                 process.kill()
             else:
                 os.killpg(process.pid, signal.SIGKILL)

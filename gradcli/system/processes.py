@@ -8,9 +8,13 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from gradcli.system.resources import cores, is_throttled
+
+#: Of libgomp, which torch uses on Linux. Its own are 300,000.
+_SPINS = "1000"
 # From glibc's malloc.h, see mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -32,6 +36,24 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def considerate_threads(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return variables by which OpenMP leaves cores to others; it reads them when torch loads.
+
+    A thread that waits for the others of its process spins, for milliseconds by default, and keeps
+    the core from whatever it waits for: two trainings at once took up to a hundred times as long as
+    one. After `_SPINS` looks, some tens of microseconds, it now sleeps until it is woken
+    (`benchmarks/together.py`). If a quota allows fewer cores than the process sees, there is a
+    thread for each of those only.
+
+    Returns:
+        Nothing that the user has set.
+    """
+    wanted = {} if "OMP_WAIT_POLICY" in environment else {"GOMP_SPINCOUNT": _SPINS}
+    if is_throttled():
+        wanted["OMP_NUM_THREADS"] = str(cores())
+    return {name: value for name, value in wanted.items() if name not in environment}
 
 
 def end_quickly() -> None:

@@ -365,9 +365,13 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned, including random generators."""
+        """Continue from what `state_dict` returned, including random generators.
+
+        Without `optimizer`, the weights can be looked at, but no further step would be the next.
+        """
         self.model.load_state_dict(state["model"])
-        load_optimizer_state(self.optimizer, state["optimizer"])
+        if "optimizer" in state:
+            load_optimizer_state(self.optimizer, state["optimizer"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.clip.load_state_dict(state["clip"])
         if "loss_scale" in state:  # this and the next are not in checkpoints of earlier versions

@@ -14,9 +14,9 @@ def download_bar(done_bytes: int, total_bytes: int, name: str, width: int) -> Li
 
     If the total is not known (0), the bar stays empty.
     """
-    size = numbers.megabytes(done_bytes)
+    size = numbers.file_size(done_bytes)
     if total_bytes:
-        size += f" of {numbers.megabytes(total_bytes)}"
+        size += f" of {numbers.file_size(total_bytes)}"
     label = f" {fit(name, min(len(name), max(width // 2, 1)))}{GAP}"
     done = done_bytes / total_bytes if total_bytes else 0.0
     line = [
@@ -29,5 +29,5 @@ def download_bar(done_bytes: int, total_bytes: int, name: str, width: int) -> Li
 
 def describe_download(total_bytes: int, name: str) -> str:
     """Say which file is downloaded, and its size if it is known."""
-    size = f" ({numbers.megabytes(total_bytes)})" if total_bytes else ""
+    size = f" ({numbers.file_size(total_bytes)})" if total_bytes else ""
     return f"downloading {name}{size}"

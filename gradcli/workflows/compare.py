@@ -10,7 +10,6 @@ if a package that the user allows imports it: this process imports those for the
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradcli.comparison.engine import OpenEngine, PlanRequest
+from gradcli.comparison.engine import Engine, OpenEngine, PlanRequest
 from gradcli.comparison.plan import Plan, plan_from_json, plan_of
 from gradcli.comparison.results import ComparisonSummary, RankedArm, TrialResult
 from gradcli.comparison.search import Searcher
@@ -46,9 +45,15 @@ from gradcli.runs import (
     load_run,
 )
 from gradcli.runs.provenance import built_with
+from gradcli.system.locks import is_locked
 from gradcli.system.paths import Paths, returning_to
 from gradcli.system.processes import quick_imports
+from gradcli.system.resources import cores, graphics_cards
+from gradcli.workflows.comparing.detaching import GoesOn
+from gradcli.workflows.comparing.detaching import detach as detach_comparison
+from gradcli.workflows.comparing.stopping import stop
 from gradcli.workflows.comparing.study import Study
+from gradcli.workflows.comparing.watching import watch
 
 if TYPE_CHECKING:
     from gradcli.views.compare.compare_view import CompareView
@@ -64,10 +69,13 @@ def run_comparison(
     resume: str | None = None,
     notes: Sequence[str] = (),
     labels: Labels = NO_LABELS,
-) -> ComparisonSummary:
+    detach: bool = False,
+) -> ComparisonSummary | GoesOn:
     """Compare optimizers, and return the summary.
 
-    If this comparison already exists, it is resumed; if it is finished, it is only shown.
+    If this comparison already exists, it is resumed; if it is finished, it is only shown; and if
+    another process leads it, it is watched until that one has ended it. If that process dies, this
+    one leads.
 
     Args:
         overrides: Hydra overrides, of the comparison's own keys and of those of a training run.
@@ -79,6 +87,10 @@ def run_comparison(
         resume: a comparison to resume: its directory, name, a unique part of it or `latest`.
         notes: what the user must know about how it runs; shown, and kept with it.
         labels: what the user calls it, in addition to what it is called.
+        detach: let a process that outlives this one lead it.
+
+    Returns:
+        The summary; or where the comparison is, if it goes on without this process.
 
     Raises:
         UserError: for anything wrong with the config, the data or the paths, even if only a
@@ -87,41 +99,126 @@ def run_comparison(
     with closing(view):
         for note in notes:
             view.note(note)
-        with returning_to(paths.started_in):  # this imports code of the user's own
-            composed = compose_comparison(
-                overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
-            )
-            add_allowed_columns(paths.allow_import)
-        arguments = composed.config.engine.arguments
-        engine = open_engine(composed.engine_class, arguments)
-        jobs = engine.scale(arguments.get("jobs") or _default_jobs(composed))
-        earlier: ComparisonDirectory | None
         if resume is None:
-            request = _plan_request(overrides, vary, paths, jobs)
-            plan = plan_from_json(engine.plan(request, view.download))
-            for remark in plan.remarks:
-                view.note(remark)
-            earlier = _asked_before(plan, paths.runs_dir)
+            found = _begun(overrides, vary, paths, view, open_engine, notes)
         else:
             _refuse_changes([*overrides, *vary])
-            earlier = find_comparison(resume, paths.runs_dir)
-            plan = plan_of(earlier)
-            _check_data(plan, paths, view, earlier)
-        if earlier is not None:
-            add_labels(earlier.path, labels)
-        if earlier is not None and _has_ended(earlier):
-            ended = "has already failed" if earlier.status == "failed" else "is already finished"
-            view.note(
-                f"{earlier.path} {ended}; nothing was run. For a new comparison, "
-                f"change the seed, for example seed={plan.info.protocol.seeds[-1] + 1}."
-            )
-            return read_comparison(earlier, paths)
-        directory = earlier
-        if directory is None:
-            directory = _new_directory(plan, composed.config.name, paths, notes)
-            add_labels(directory.path, labels)
-        searcher = searcher_of(plan, paths.allow_import)
-        return Study(directory, engine, composed.engine, jobs, paths, view, searcher).run()
+            found = _Found(find_comparison(resume, paths.runs_dir))
+            overrides = overrides or found.directory.state.get("engine_words", [])
+        directory = found.directory
+        add_labels(directory.path, labels)
+        if _is_over(found, paths, view):
+            return read_comparison(directory, paths)
+        if is_locked(directory.path):
+            if detach:
+                return GoesOn(directory.path, paths)
+            view.note(f"Another process leads {directory.path}; this one shows it.")
+            if (caught := watch(directory, view)) is not None:
+                return GoesOn(directory.path, paths, signal=caught)
+            directory = ComparisonDirectory(directory.path)
+            if directory.status != "lost":  # it was ended, in one way or another
+                return read_comparison(directory, paths)
+            view.note("The process that led it is gone; this one leads.")
+        if detach:
+            return detach_comparison(directory, paths)
+        engine = found.engine or _engine(overrides, vary, paths, open_engine)
+        if resume is not None:
+            _check_data(plan_of(directory), paths, view, directory)
+        searcher = searcher_of(plan_of(directory), paths.allow_import)
+        return Study(
+            directory, engine.engine, engine.name, engine.jobs, paths, view, searcher
+        ).run()
+
+
+def stop_comparison(target: str, paths: Paths) -> ComparisonSummary:
+    """Have a comparison stopped, wherever it is led, and return its summary.
+
+    Raises:
+        UserError: if there is none, or whoever leads it does not answer.
+    """
+    directory = find_comparison(target, paths.runs_dir)
+    stop(directory)
+    return read_comparison(ComparisonDirectory(directory.path), paths)
+
+
+@dataclass(frozen=True)
+class _OpenEngine:
+    """An engine that is ready to run trials."""
+
+    engine: Engine
+    name: str
+    jobs: int
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A comparison on the disk, new or old, and the engine if there is one yet."""
+
+    directory: ComparisonDirectory
+    engine: _OpenEngine | None = None
+    is_new: bool = False
+
+
+def _engine(
+    overrides: Sequence[str], vary: Sequence[str], paths: Paths, open_engine: OpenEngine
+) -> _OpenEngine:
+    """Open the engine that the config names."""
+    return _open(_composed(overrides, vary, paths), open_engine)
+
+
+def _composed(overrides: Sequence[str], vary: Sequence[str], paths: Paths) -> ComposedComparison:
+    with returning_to(paths.started_in):  # this imports code of the user's own
+        composed = compose_comparison(
+            overrides, vary, config_dir=paths.config_dir, allow_import=paths.allow_import
+        )
+        add_allowed_columns(paths.allow_import)
+    return composed
+
+
+def _open(composed: ComposedComparison, open_engine: OpenEngine) -> _OpenEngine:
+    engine = open_engine(composed.engine_class, composed.config.engine.arguments)
+    return _OpenEngine(engine, composed.engine, engine.scale(_asked_jobs(composed)))
+
+
+def _begun(
+    overrides: Sequence[str],
+    vary: Sequence[str],
+    paths: Paths,
+    view: CompareView,
+    open_engine: OpenEngine,
+    notes: Sequence[str],
+) -> _Found:
+    """Let an engine plan the comparison; return the earlier one with the same plan, or a new one.
+
+    Raises:
+        UserError: for anything wrong with the config, the data or the paths.
+    """
+    composed = _composed(overrides, vary, paths)
+    opened = _open(composed, open_engine)
+    request = _plan_request(overrides, vary, paths, opened.jobs)
+    plan = plan_from_json(opened.engine.plan(request, view.download))
+    for remark in plan.remarks:
+        view.note(remark)
+    earlier = _asked_before(plan, paths.runs_dir)
+    if earlier is not None:
+        return _Found(earlier, opened)
+    words = [word for word in overrides if _is_of_engine(word)]
+    new = _new_directory(plan, composed.config.name, paths, notes, words)
+    return _Found(new, opened, is_new=True)
+
+
+def _is_over(found: _Found, paths: Paths, view: CompareView) -> bool:
+    """Whether nothing is left to run, and say so."""
+    directory = found.directory
+    if found.is_new or not _has_ended(directory):
+        return False
+    ended = "has already failed" if directory.status == "failed" else "is already finished"
+    seed = plan_of(directory).info.protocol.seeds[-1] + 1
+    view.note(
+        f"{directory.path} {ended}; nothing was run. For a new comparison, "
+        f"change the seed, for example seed={seed}."
+    )
+    return True
 
 
 def read_comparison(directory: ComparisonDirectory, paths: Paths) -> ComparisonSummary:
@@ -175,16 +272,27 @@ class Comparison:
 # What is asked ----------------------------------------------------------------------------
 
 
-def _default_jobs(composed: ComposedComparison) -> int:
-    """Return the number of trials to run at the same time: limited by cores and by trials."""
-    config = composed.config
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def _asked_jobs(composed: ComposedComparison) -> int:
+    """Return how many trials to run at the same time: what is asked for, or what there is room for.
+
+    An engine with `workers` knows what it has room for. For any other it is the number of graphics
+    cards, if trials may use some, or else of cores. Where the cards cannot be counted, one is there
+    if the config asks for it.
+    """
+    config, engine = composed.config, composed.config.engine.arguments
+    if asked := engine.get("jobs") or engine.get("workers"):
+        return int(asked)
     rates = len(config.lrs) if isinstance(config.lrs, list) else config.protocol.learning_rates
     if composed.searched:
         rates = config.protocol.search_settings
     tuning = rates * config.protocol.tuning_seeds if config.protocol.tune else 0
     arms = len(config.optimizers) * len(composed.variations)
-    return max(1, min((cores or 1) // config.threads, arms * max(tuning, config.protocol.seeds)))
+    trials = arms * max(tuning, config.protocol.seeds)
+    if "workers" in engine:
+        return trials
+    cards = len(graphics_cards()) if composed.device in ("auto", "cuda") else 0
+    places = cards or (1 if composed.device == "cuda" else cores() // config.threads)
+    return max(1, min(places, trials))
 
 
 def _plan_request(
@@ -238,11 +346,17 @@ def searcher_of(plan: Plan, allow_import: Sequence[str]) -> Searcher | None:
 
 
 def _new_directory(
-    plan: Plan, name: str | None, paths: Paths, notes: Sequence[str]
+    plan: Plan, name: str | None, paths: Paths, notes: Sequence[str], engine_words: Sequence[str]
 ) -> ComparisonDirectory:
     path = create_run_directory(paths.runs_dir, name or "compare")
     plan = replace(plan, info=replace(plan.info, path=str(path), name=path.name))
-    return begin_comparison(path, {**plan.as_json(), **built_with(paths), "notes": [*notes]})
+    facts = {"notes": [*notes], "engine_words": [*engine_words]}
+    return begin_comparison(path, {**plan.as_json(), **built_with(paths), **facts})
+
+
+def _is_of_engine(word: str) -> bool:
+    """Whether an override says where trials run, which changes no result."""
+    return word.partition("=")[0].partition(".")[0] == "engine"
 
 
 def _refuse_changes(arguments: Sequence[str]) -> None:
@@ -252,7 +366,7 @@ def _refuse_changes(arguments: Sequence[str]) -> None:
         UserError: for the first other override.
     """
     for word in arguments:
-        if word.partition("=")[0].partition(".")[0] != "engine":
+        if not _is_of_engine(word):
             raise UserError(
                 f"'{word}' would change a comparison that has already begun. A new one can have "
                 "another config.",

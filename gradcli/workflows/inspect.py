@@ -28,6 +28,7 @@ from gradcli.system.paths import Paths, returning_to
 from gradcli.views.inspect.replay_progress import ReplayProgress
 from gradcli.views.inspect.trial_progress import TrialProgress
 from gradcli.views.train.train_view import TrainView
+from gradcli.workflows.kept_checkpoints import command_of_trial
 
 _LONGEST_NAME = 60
 
@@ -276,25 +277,55 @@ def _comparison(
     view: TrainView,
     announce: Announce,
 ) -> SideBySide:
-    """Inspect one trial of each arm: the first that measures it, else one of the tuning."""
+    """Inspect one trial of each arm: the first that measures it, else one of the tuning.
+
+    Where weights are probed, it is the first that has its weights; the arms of which no trial has
+    them are shown by their records.
+    """
     from gradcli.comparison.trial_store import TrialStore
 
     store = TrialStore(comparison, comparison.state.get("problems"))
-    inspections = []
+    is_probed = bool(how.probes or how.check)
+    shown: dict[str, Run] = {}
     for arm in store.arms():
         trials = [comparison.trial(trial.id) for trial in (*arm.measuring, *arm.tuning)]
-        run = next((run for run in trials if run is not None and run.layers), None)
-        if run is not None:
-            inspection = _run(run, how, paths, view, _labelled(arm.name, announce))
-            inspections.append(replace(inspection, label=arm.name))
-    if not inspections:
+        begun = [run for run in trials if run is not None and run.layers]
+        with_weights = [run for run in begun if is_probed and run.has_checkpoint]
+        if begun:
+            shown[arm.name] = (*with_weights, *begun)[0]
+    if not shown:
         raise UserError(
             f"No trial of {comparison.path} has begun, so there is nothing to inspect yet.",
             hint=f"gradcli compare-optimizers --resume {comparison.path}",
         )
+    bare = {name: run for name, run in shown.items() if is_probed and not run.has_checkpoint}
+    if len(bare) == len(shown):
+        bare = {}  # there is nothing to probe, and the first one says so
+    inspections = []
+    for name, run in shown.items():
+        asked = replace(how, probes=[], check=False) if name in bare else how
+        inspection = _run(run, asked, paths, view, _labelled(name, announce))
+        inspections.append(replace(inspection, label=name))
+    commands = [command_of_trial(comparison, run, paths) for run in bare.values()]
     return SideBySide(
         shlex.quote(str(comparison.path)),
         "comparison",
         tuple(inspections),
-        ("One trial of each arm is shown: the first that measures it.",),
+        _which_trials(list(bare), is_probed=is_probed),
+        tuple(command for command in commands if command),
+    )
+
+
+def _which_trials(bare: Sequence[str], *, is_probed: bool) -> tuple[str, ...]:
+    """Say which trials are shown, and which arms could not be probed for want of weights."""
+    if not is_probed:
+        return ("One trial of each arm is shown: the first that measures it.",)
+    first = "One trial of each arm is shown: the first that measures it and has its weights."
+    if not bare:
+        return (first,)
+    return (
+        first,
+        f"No trial of {' and of '.join(bare)} has its weights, so only what was recorded is shown "
+        "of it, its loss being that of the last step. With checkpoint.keep=last a comparison keeps "
+        "the weights of each trial; trained anew as a run, a trial keeps its own.",
     )

@@ -38,6 +38,7 @@ from gradcli.system.interrupts import caught_signals
 from gradcli.training import Trainer
 from gradcli.views.draw.attempt import attempt
 from gradcli.workflows.building import build_trainer, describe_run
+from gradcli.workflows.kept_checkpoints import without_optimizer
 from gradcli.workflows.run_probes import RunProbes
 from gradcli.workflows.validations import Validations
 
@@ -128,6 +129,8 @@ def train_and_record(
         ended = summarise_run(load_run(writer.directory), status=status)
         summary = replace(ended, path=str(shown_as))
         recorders.store(summary)
+        if status != "interrupted":
+            _reduce(writer, trainer, config.checkpoint.keep, recorders, is_trial=is_trial)
         if not is_trial:
             attempt(lambda: _draw(writer), recorders.warn)
         recorders.finish(summary)
@@ -196,6 +199,23 @@ def _save(writer: RunWriter, trainer: Trainer, *, best: bool) -> None:
         writer.save_checkpoint(trainer.state_dict(), best=best)
     else:  # the checkpoint before it is worth more
         writer.set_status("running")
+
+
+def _reduce(
+    writer: RunWriter, trainer: Trainer, keep: str, recorders: Recorders, *, is_trial: bool
+) -> None:
+    """Delete the checkpoints that are not to stay; that the run has ended is on the disk.
+
+    A trial that has finished is not continued, so that its weights are enough.
+    """
+    try:
+        writer.reduce_checkpoints(keep)
+        if is_trial and keep == "auto" and trainer.finished and trainer.is_finite():
+            state = trainer.state_dict()
+            if (weights := without_optimizer(state)) is not state:
+                writer.save_weights(weights)
+    except OSError as error:  # no result depends on it
+        recorders.warn(f"The checkpoints stay: {exception_in_words(error)}.")
 
 
 def _is_best(record: object, writer: RunWriter, metric: Metric) -> bool:

@@ -5,11 +5,15 @@ The part of an inspection that needs torch. `inspection` says what the measures 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+from torch import Tensor
 
 from gradcli.config import Composed, allowed_probes, load_config
 from gradcli.config.schema import InspectConfig
 from gradcli.errors import UserError
+from gradcli.gradients.layer_probe import LayerProbe
 from gradcli.inspection.measures import Measures
 from gradcli.inspection.probing import measure
 from gradcli.probes.check import CHECK
@@ -19,8 +23,18 @@ from gradcli.runs import Run, load_checkpoint
 from gradcli.system.paths import Paths
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import built_trainer, describe_run, obtain_data, obtain_data_of
+from gradcli.workflows.kept_checkpoints import (
+    has_weights_alone,
+    probeable_siblings,
+    without_checkpoint,
+)
 from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.probe_target import probe_target_of
+
+_WEIGHTS_ALONE = (
+    "Of this trial only the weights were kept, not the state of the optimizer: what depends on "
+    "that is not known. With checkpoint.keep=last a comparison keeps both, of each trial."
+)
 
 
 def measure_fresh(
@@ -60,6 +74,14 @@ def measure_checkpoint(
         )
     checkpoint = load_checkpoint(run.path)
     if checkpoint is None:
+        if run.status == "finished":
+            raise without_checkpoint(
+                run,
+                paths,
+                so="there are no weights to probe",
+                where="--probe or --check",
+                others=probeable_siblings(run),
+            )
         yet = "" if run.fault else " yet"  # the first epoch's weights may not have stayed finite
         raise UserError(
             f"{run.name} has no checkpoint{yet}, so there are no weights to probe.",
@@ -71,7 +93,19 @@ def measure_checkpoint(
     dataset = obtain_data_of(run, composed.config.data, paths, view.download)
     with built_trainer(composed, dataset, checkpoint) as trainer:
         target = probe_target_of(trainer, composed.config, examples=how.examples)
-        return measure(target, probes, announce)
+        if not has_weights_alone(checkpoint):
+            return measure(target, probes, announce)
+        measures = measure(replace(target, step=_refuse_step), probes, announce)
+        return replace(measures, notes=(_WEIGHTS_ALONE,))
+
+
+def _refuse_step(probe: LayerProbe | None = None) -> tuple[Tensor, Tensor]:
+    """Refuse to make the step that would have been the next.
+
+    Raises:
+        UserError: always, for a probe to have no result.
+    """
+    raise UserError("it makes training steps, which need the state of the optimizer")
 
 
 def _asked_for(how: InspectConfig, paths: Paths) -> tuple[Probe[Any], ...]:

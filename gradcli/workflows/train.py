@@ -5,7 +5,6 @@ The data and the trainer are made here, and the run directory; `recorded_trainin
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -30,11 +29,11 @@ from gradcli.runs import (
     load_run,
     set_aside,
 )
+from gradcli.runs.comparisons import comparison_of
 from gradcli.runs.provenance import built_with, provenance
 from gradcli.runs.stored import damaged
 from gradcli.system.paths import Paths, returning_to
 from gradcli.training import Trainer
-from gradcli.views.findings import with_override
 from gradcli.views.train.train_view import TrainView
 from gradcli.workflows.building import (
     build_recorders,
@@ -43,9 +42,11 @@ from gradcli.workflows.building import (
     obtain_data,
     obtain_data_of,
 )
+from gradcli.workflows.kept_checkpoints import has_weights_alone, new_run, without_checkpoint
 from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.recorded_training import train_and_record, with_place
 
+_OVER = ("finished", "failed")  # of a comparison: none of its trials is going to continue
 _VISIBLE_JUMP = 0.01  # of a learning rate: a hundredth of the larger one
 
 
@@ -137,6 +138,7 @@ def resume_run(
     with closing(view), returning_to(paths.started_in), claim_run(directory) as lock:
         run = load_run(run.path)  # as it is now that no other process can change it
         _refuse_own_loop(run)
+        has_checkpoint = run.has_checkpoint  # the user's code may change the working directory
         composed = load_config(
             run.config, where=str(run.path / "config.yaml"), allow_import=paths.allow_import
         )
@@ -144,8 +146,12 @@ def resume_run(
         _refuse_ended(run, composed, epochs, paths)
         if epochs is not None:
             composed = composed.with_epochs(epochs)
+        if not has_checkpoint:
+            _refuse_without_checkpoint(run, epochs, paths)
         found = checkpoint_to_resume(directory, was_saved=_has_saved(run))
         checkpoint = found.checkpoint if found else None
+        if checkpoint is not None and has_weights_alone(checkpoint):
+            raise _nothing_to_continue_from(run, epochs, paths)
         dataset = obtain_data_of(run, composed.config.data, paths, view.download)
         if changed := _changed_code(run, dataset):
             view.note(changed)
@@ -266,7 +272,7 @@ def _extension(overrides: Sequence[str], composed: Composed, run: Run, paths: Pa
                 f"'{override}' would change a run that has begun. Only epochs=N is allowed, to "
                 "extend it. A new run can have another config.",
                 where="--resume",
-                hint=_new_run(run, override, paths),
+                hint=new_run(run, override, paths),
             )
         epochs = int(value)
     if epochs is not None and epochs < composed.config.epochs:
@@ -348,16 +354,29 @@ def _refuse_ended(run: Run, composed: Composed, epochs: int | None, paths: Paths
     if run.status == "finished" and config.max_steps is not None:
         raise UserError(
             f"{run.name} ended at max_steps={config.max_steps}. More epochs do not extend it.",
-            hint=_new_run(run, f"epochs={epochs} max_steps=null", paths),
+            hint=new_run(run, f"epochs={epochs} max_steps=null", paths),
         )
 
 
-def _new_run(run: Run, override: str, paths: Paths) -> str | None:
-    """Return the command that trains the run's config anew with other values, if it is recorded."""
-    if not run.has_overrides:
-        return None
-    options = paths.completed_by(run.paths).arguments(beside=run.overrides)
-    return shlex.join(["gradcli", "train", *options, *with_override(run.overrides, override)])
+def _refuse_without_checkpoint(run: Run, epochs: int | None, paths: Paths) -> None:
+    """Refuse to continue a run that has ended, or was stopped, if its checkpoint was not kept.
+
+    In any other run a missing checkpoint is a damage.
+    """
+    ended = run.status == "finished"
+    stopped = (comparison := comparison_of(run.path)) is not None and comparison.status in _OVER
+    if (ended or stopped) and _has_saved(run):
+        raise _nothing_to_continue_from(run, epochs, paths)
+
+
+def _nothing_to_continue_from(run: Run, epochs: int | None, paths: Paths) -> UserError:
+    return without_checkpoint(
+        run,
+        paths,
+        so="there is nothing to continue from",
+        where="--resume",
+        override="" if epochs is None else f"epochs={epochs}",
+    )
 
 
 def _rate_jump(composed: Composed, trainer: Trainer, checkpoint: dict[str, Any]) -> str:

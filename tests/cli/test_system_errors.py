@@ -3,7 +3,6 @@
 import ctypes
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import gradcli as library
 from gradcli.errors import OperatingSystemError
 from gradcli.runs import load_checkpoint, load_run
 from gradcli.runs.files import write_atomically
+
+resource = pytest.importorskip("resource", reason="limits of a process are of POSIX")
 
 SMALL = ("data=mnist5k", "model=logreg", "optimizer=sgd", "batch_size=400")
 REFUSED = OperatingSystemError.exit_code

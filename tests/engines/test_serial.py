@@ -79,7 +79,7 @@ def test_no_process_is_started(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise AssertionError(args)
 
-    monkeypatch.setattr("gradcli.engines.local._Worker", refuse)
+    monkeypatch.setattr("gradcli.engines.local.WorkerProcess", refuse)
     comparison = gradcli.compare(*SMALL, optimizers=["sgd"], seeds=1, runs_dir=tmp_path)
     assert comparison.summary.status == "finished"
 

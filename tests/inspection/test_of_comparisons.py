@@ -20,6 +20,7 @@ def comparison(paths):
     """SGD with a learning rate that is far too high, and Adam with its own."""
     words = ["data=mnist5k", "optimizers=[sgd,adam]", "max_steps=40", "epochs=2", "engine.jobs=1"]
     words += ["protocol.tune=false", "protocol.seeds=1", "optimizer.lr=0.002", "monitor.every=5"]
+    words += ["checkpoint.keep=last"]  # a trial of each arm is probed
     with opened_engines(words) as open_engine:
         summary = run_comparison(words, [], paths, QuietCompareView(), open_engine)
     return find_comparison(summary.info.path, paths.runs_dir)

@@ -163,7 +163,7 @@ def test_a_run_without_a_checkpoint_cannot_be_probed(train, inspect, tmp_path):
     path = shutil.copytree(train("max_steps=60"), tmp_path / "bare")
     shutil.rmtree(path / "checkpoints")
     assert inspect(target=path).verdict == "healthy"
-    with pytest.raises(UserError, match="no checkpoint yet"):
+    with pytest.raises(UserError, match="has no checkpoint any more"):
         inspect("probes=[noise]", target=path)
 
 

@@ -88,3 +88,11 @@ def test_small_numbers_are_written_one_way(value: float) -> None:
 )
 def test_a_change_of_a_score_has_a_sign_unless_it_is_zero(value, text):
     assert numbers.score_change(value) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 kB"), (1, "1 kB"), (29_269, "30 kB"), (999_001, "1.0 MB"), (9_912_422, "9.9 MB")],
+)
+def test_no_file_that_holds_anything_looks_empty(size: int, text: str) -> None:
+    assert numbers.file_size(size) == text

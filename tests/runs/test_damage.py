@@ -129,8 +129,8 @@ def test_a_finished_run_whose_checkpoints_are_gone_does_not_begin_again(runs):
     one, _ = runs
     for path in (one / "checkpoints").iterdir():
         path.unlink()
-    error = refused(one, "There is no state to continue from")
-    assert "train anew" in error.hint
+    error = refused(one, "has no checkpoint any more, so there is nothing to continue from")
+    assert error.hint.startswith("gradcli train ")
 
 
 @pytest.mark.parametrize("name", ["steps.bin", "evals.jsonl", "probes.jsonl"])

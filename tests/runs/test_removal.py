@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from dataclasses import asdict
 
 import pytest
@@ -79,7 +80,7 @@ def test_it_asks_first(home, gradcli, monkeypatch, typed, code):
     monkeypatch.setattr("sys.stdin", terminal)
     answer = gradcli("runs", "rm", "one")
     assert answer.code == code
-    assert f"{run}  finished, 0.0 MB" in answer.err.replace("\n", "")
+    assert re.search(rf"{re.escape(str(run))}  finished, [1-9] kB", answer.err.replace("\n", ""))
     assert run.exists() == (typed != "y")
     assert ("removed" in answer.out) == (typed == "y")
 

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -400,6 +399,7 @@ def test_a_fault_without_details_is_read(tmp_path):
 
 def test_a_write_that_a_full_disk_cuts_short_is_an_error_at_once(writer):
     """Nothing of the block stays: rows appended later would not begin where rows begin."""
+    resource = pytest.importorskip("resource", reason="limits of a process are of POSIX")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     path = writer.directory / "steps.bin"
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))

@@ -9,7 +9,13 @@ import sys
 import pytest
 
 from gradcli.errors import UserError
-from gradcli.system.processes import end_quickly, keep_freed_memory, quick_imports
+from gradcli.system import processes
+from gradcli.system.processes import (
+    considerate_threads,
+    end_quickly,
+    keep_freed_memory,
+    quick_imports,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +82,8 @@ def steps(how: str, **environment: str) -> tuple[str, int]:
 
 def glibc() -> tuple[int, ...]:
     """The release of the C library; (0,) of another one."""
-    name, _, release = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    said = os.confstr("CS_GNU_LIBC_VERSION") if hasattr(os, "confstr") else ""
+    name, _, release = (said or "").partition(" ")
     return tuple(map(int, release.split("."))) if name == "glibc" else (0,)
 
 
@@ -90,6 +97,7 @@ def test_memory_that_a_step_frees_is_there_for_the_next():
     assert faults < 0.01 * pages
 
 
+@pytest.mark.skipif(glibc() == (0,), reason="asks another C library than that of Linux")
 def test_a_user_who_has_set_up_the_allocator_keeps_it_so():
     kept, _ = steps("keep", MALLOC_ARENA_MAX="2")
     assert kept == "False"
@@ -99,7 +107,40 @@ def test_other_libraries_are_left_alone(monkeypatch):
     def no_such_name(name):
         raise ValueError(name)
 
-    monkeypatch.setattr(os, "confstr", no_such_name)
+    monkeypatch.setattr(os, "confstr", no_such_name, raising=False)
     assert not keep_freed_memory()
     monkeypatch.delattr(os, "confstr")
     assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT"}),
+        ({"GOMP_SPINCOUNT": "7"}, set()),
+        ({"OMP_WAIT_POLICY": "active"}, set()),
+        ({"OMP_NUM_THREADS": "2"}, {"GOMP_SPINCOUNT"}),
+    ],
+)
+def test_threads_spin_briefly_unless_the_user_says_otherwise(environment, expected, monkeypatch):
+    monkeypatch.setattr("gradcli.system.processes.is_throttled", lambda: False)
+    assert considerate_threads(environment).keys() == expected
+
+
+def test_a_quota_sets_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr("gradcli.system.processes.is_throttled", lambda: True)
+    monkeypatch.setattr("gradcli.system.processes.cores", lambda: 3)
+    assert considerate_threads({})["OMP_NUM_THREADS"] == "3"
+    assert "OMP_NUM_THREADS" not in considerate_threads({"OMP_NUM_THREADS": "5"})
+
+
+@pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "12"}], ids=["ours", "theirs"])
+def test_the_command_line_sets_it_before_torch_loads(given, spawn, tmp_path):
+    words = ("data=mnist5k", "model.hidden=[4]", "max_steps=1", "--runs-dir", "runs")
+    answer = spawn(
+        "-m", "gradcli", "train", *words, cwd=tmp_path, OMP_DISPLAY_ENV="verbose", **given
+    )
+    if "GOMP_SPINCOUNT" not in answer.err:
+        pytest.skip("torch came with another OpenMP than libgomp")
+    spins = given.get("GOMP_SPINCOUNT", processes._SPINS)
+    assert f"GOMP_SPINCOUNT = '{spins}'" in answer.err

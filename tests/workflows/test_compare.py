@@ -35,6 +35,7 @@ SMALL = [
     "max_steps=12",
     "protocol.learning_rates=3",
     "protocol.widenings=0",
+    "checkpoint.keep=last",  # their weights are compared
 ]
 ASKED = {"optimizers": ["sgd", "adam"], "seeds": 2}
 WORDS = ["compare-optimizers", "--optimizers", "sgd,adam", "--seeds", "2", *SMALL]

@@ -1,6 +1,7 @@
 """What a comparison's own process does while trials run: little, however many there are."""
 
 import json
+import operator
 import subprocess
 import sys
 from dataclasses import replace
@@ -124,8 +125,8 @@ def test_it_looks_only_where_a_trial_may_run(compare, monkeypatch):
         ComparisonDirectory, "trial", lambda self, name: looked.append(name) or trial(self, name)
     )
     # No pause between looks: as many as there can be.
-    monkeypatch.setattr("gradcli.workflows.comparing.study._SECONDS_BETWEEN_LOOKS", 0.0)
-    monkeypatch.setattr("gradcli.workflows.comparing.study._PAUSE_PER_COST", 0)
+    monkeypatch.setattr("gradcli.workflows.comparing.showing.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("gradcli.workflows.comparing.showing._PAUSE_PER_COST", 0)
     view = Counter()
     comparison = compare(view)
     assert comparison.summary.status == "finished"
@@ -157,9 +158,11 @@ def test_looking_takes_a_hundredth_of_the_time_at_most(compare, monkeypatch):
         def pass_time(self, timeout):
             clock.now += 30.0
 
-    monkeypatch.setattr(
-        "gradcli.workflows.comparing.study.time", SimpleNamespace(monotonic=lambda: clock.now)
-    )
+    for module in ("study", "showing"):
+        monkeypatch.setattr(
+            f"gradcli.workflows.comparing.{module}.time",
+            SimpleNamespace(monotonic=lambda: clock.now),
+        )
     view = Slow()
     compare(view, Timed)
     between = np.diff(times[:-1])  # the last one shows the end, whatever the pause
@@ -172,10 +175,10 @@ def test_a_trial_that_ends_changes_what_is_known(compare):
     comparison = compare(Counter())
     book = trial_store.TrialStore(comparison.directory)
     before, (first, *_) = book.arms(), book.states()
-    assert book.arms() is before
+    assert all(map(operator.is_, book.arms(), before))
     trial = first.measuring[0]
     book.give_up(trial.id, "a test says so")
-    assert book.arms() is not before
+    assert list(map(operator.is_, book.arms(), before)) == [False, True]
     assert [one.status for one in book.arms()[0].measuring].count("failed") == 1
     book.read(trial.id)
     assert [one.status for one in book.arms()[0].measuring].count("finished") == SEEDS

@@ -125,7 +125,9 @@ def table(folder: Path) -> Any:
     """Return all that `runs show --json` says of the only comparison, less times and places."""
     shown = in_child(["runs", "show", "latest", "--json", "--runs-dir", str(folder)], folder)
     assert shown.code == 0, shown.errors
-    return _lasting(json.loads(shown.output))
+    described = json.loads(shown.output)
+    # Wherever the comparison is, it keeps the weights of the same trial.
+    return _lasting({**described, "kept_trial": Path(described["kept_trial"]).name})
 
 
 def _lasting(value: Any) -> Any:

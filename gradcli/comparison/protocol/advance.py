@@ -15,11 +15,12 @@ which trials end does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
-from gradcli.comparison.protocol.arms import Arm, Candidate, Trial, make_trial
+from gradcli.comparison.protocol.arms import Arm, ArmSearch, Candidate, Trial, make_trials
 from gradcli.comparison.protocol.tuning import (
     GridTuning,
     Outcomes,
@@ -106,8 +107,34 @@ class ArmState:
         return self.chosen.learning_rate in (rates[0], rates[-1])
 
 
+class Memory:
+    """What `advance` found out about each arm, for as long as its trials do not change.
+
+    `advance` is a function of the outcomes alone. Where one comparison asks it again after each of
+    thousands of trials, a memory spares it the arms whose trials are as they were.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[Hashable, Any]] = {}
+
+    def forget(self, arm: str) -> None:
+        """Forget an arm: the outcome of one of its trials has changed, or the arm itself."""
+        self._found.pop(arm, None)
+
+    def recall(self, arm: str, what: Hashable, compute: Callable[[], Any]) -> Any:
+        """Return what is known of an arm; it is computed the first time."""
+        of_arm = self._found.setdefault(arm, {})
+        if what not in of_arm:
+            of_arm[what] = compute()
+        return of_arm[what]
+
+
 def advance(
-    arms: Sequence[Arm], protocol: Protocol, data_sha256: str, outcomes: Outcomes
+    arms: Sequence[Arm],
+    protocol: Protocol,
+    data_sha256: str,
+    outcomes: Outcomes,
+    memory: Memory | None = None,
 ) -> tuple[ArmState, ...]:
     """Return the state of each arm, with the trials that it needs next.
 
@@ -118,27 +145,45 @@ def advance(
         protocol: how.
         data_sha256: the fingerprint of the data, a part of every trial's id.
         outcomes: of the trials that have begun, by id.
+        memory: of an earlier call with the same protocol and data, which has forgotten each arm
+            that has changed since, or any of whose trials has. An arm that it remembers has the
+            very same state again.
     """
+    known = Memory() if memory is None else memory
     seeds, rungs = protocol.tuning_seeds, protocol.rungs
-    if any(arm.search for arm in arms):
-        searches = [
-            SearchTuning(arm, arm.search, seeds, rungs, data_sha256, outcomes)
-            for arm in arms
-            if arm.search
-        ]
-        return tuple(
-            _state(one, "tuning", one.is_done, protocol, data_sha256, outcomes) for one in searches
-        )
 
-    def tuned(arm: Arm, rates: Sequence[float]) -> GridTuning:
-        return GridTuning(arm, rates, seeds, rungs, data_sha256, outcomes)
+    def state(tuning: GridTuning | SearchTuning, stage: ArmStage, may_choose: bool) -> ArmState:
+        found: ArmState = known.recall(
+            tuning.arm.name,
+            (tuning, stage, may_choose),
+            lambda: _state(tuning, stage, may_choose, protocol, data_sha256, outcomes),
+        )
+        return found
+
+    def searched(arm: Arm, search: ArmSearch) -> SearchTuning:
+        found: SearchTuning = known.recall(
+            arm.name,
+            "search",
+            lambda: SearchTuning(arm, search, seeds, rungs, data_sha256, outcomes),
+        )
+        return found
+
+    def tuned(arm: Arm, rates: tuple[float, ...]) -> GridTuning:
+        found: GridTuning = known.recall(
+            arm.name, rates, lambda: GridTuning(arm, rates, seeds, rungs, data_sha256, outcomes)
+        )
+        return found
+
+    if any(arm.search for arm in arms):
+        searches = [searched(arm, arm.search) for arm in arms if arm.search]
+        return tuple(state(one, "tuning", one.is_done) for one in searches)
 
     tunings = [tuned(arm, arm.rates) for arm in arms]
     grids = [arm.grid for arm in arms]
     widened = 0
     while widened < protocol.widenings and any(grid is not None for grid in grids):
         if not all(tuning.is_done for tuning in tunings) or not any(
-            tuning.best() in tuning.ends for tuning in tunings if tuning.arm.grid is not None
+            tuning.is_best_at_end for tuning in tunings if tuning.arm.grid is not None
         ):
             break
         grids = [
@@ -153,10 +198,7 @@ def advance(
     # An arm can start measuring once no other arm can still widen the grids.
     may_widen = widened < protocol.widenings and any(one.may_end_at_edge for one in tunings)
     stage: ArmStage = "widening" if widened else "tuning"
-    return tuple(
-        _state(one, stage, one.is_done and not may_widen, protocol, data_sha256, outcomes)
-        for one in tunings
-    )
+    return tuple(state(one, stage, one.is_done and not may_widen) for one in tunings)
 
 
 def _state(
@@ -224,6 +266,4 @@ def _measuring(
     """Return the trials that measure a candidate with the fresh seeds."""
     if chosen is None:
         return ()
-    return tuple(
-        make_trial(tuning.arm, chosen, seed, stage, data_sha256) for seed in protocol.seeds
-    )
+    return make_trials(tuning.arm, chosen, protocol.seeds, stage, data_sha256)

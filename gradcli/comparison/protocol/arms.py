@@ -6,8 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gradcli.comparison.results import ArmInfo, Stage
@@ -106,6 +105,10 @@ class Arm:
     """The updates of a whole trial."""
     search: ArmSearch | None = None
     """The search over several keys; None if only learning rates are tried."""
+    made: dict[tuple[Any, ...], tuple[Trial, ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    """The trials of each candidate, by all that they follow from but the arm (`make_trials`)."""
 
     @property
     def name(self) -> str:
@@ -127,6 +130,12 @@ class Arm:
         configured = self.config["optimizer"].get(LEARNING_RATE, math.nan)
         return Candidate(dict(setting).get(LEARNING_RATE, configured), setting)
 
+    def with_search(self, search: ArmSearch) -> Arm:
+        """Return the arm with more settings proposed: the trials of the others stay the same."""
+        arm = replace(self, search=search)
+        arm.made.update(self.made)
+        return arm
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -142,7 +151,16 @@ class Trial:
 
 
 # `advance` asks for the same trials whenever one has ended, and a hash takes 40 us.
-@lru_cache(maxsize=65_536)
+def make_trials(
+    arm: Arm, candidate: Candidate, seeds: tuple[int, ...], stage: Stage, data_sha256: str
+) -> tuple[Trial, ...]:
+    """Return the trials of a candidate, one for each seed: the same ones whenever it is asked."""
+    key = (candidate, seeds, stage, data_sha256)
+    if key not in arm.made:
+        arm.made[key] = tuple(make_trial(arm, candidate, one, stage, data_sha256) for one in seeds)
+    return arm.made[key]
+
+
 def make_trial(arm: Arm, candidate: Candidate, seed: int, stage: Stage, data_sha256: str) -> Trial:
     """Return a trial of an arm; its id is a hash of all that its result depends on.
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from gradcli.comparison.protocol.arms import Arm, ArmSearch, Candidate, Trial, make_trial
+from gradcli.comparison.protocol.arms import Arm, ArmSearch, Candidate, Trial, make_trials
 from gradcli.comparison.results import TrialStatus
 from gradcli.comparison.search import Tried
 
@@ -53,7 +54,7 @@ class Tuning:
         self,
         arm: Arm,
         heats: Sequence[Sequence[Candidate]],
-        seeds: Sequence[int],
+        seeds: tuple[int, ...],
         rungs: Sequence[float],
         data_sha256: str,
         outcomes: Outcomes,
@@ -61,8 +62,7 @@ class Tuning:
         self.arm, self.outcomes = arm, outcomes
         self.candidates = tuple(candidate for heat in heats for candidate in heat)
         self.by_candidate = {
-            one: tuple(make_trial(arm, one, seed, "tuning", data_sha256) for seed in seeds)
-            for one in self.candidates
+            one: make_trials(arm, one, seeds, "tuning", data_sha256) for one in self.candidates
         }
         self.scores = {one: _score(self.by_candidate[one], outcomes) for one in self.candidates}
         self.rungs = [max(1, int(fraction * arm.steps)) for fraction in rungs]
@@ -74,7 +74,7 @@ class Tuning:
                 self.wanted += wanted
                 self.stopped |= stopped
 
-    @property
+    @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """All trials, candidate by candidate."""
         return tuple(trial for trials in self.by_candidate.values() for trial in trials)
@@ -111,7 +111,7 @@ class Tuning:
         them to the next; the last survivors run to the end.
         """
         alive, stopped = list(heat), set[Candidate]()
-        place = {candidate: index for index, candidate in enumerate(self.candidates)}
+        place = {candidate: index for index, candidate in enumerate(heat)}
         for rung in self.rungs:
             behind = tuple(
                 (trial, rung)
@@ -142,7 +142,7 @@ class GridTuning(Tuning):
         self,
         arm: Arm,
         rates: Sequence[float],
-        seeds: Sequence[int],
+        seeds: tuple[int, ...],
         rungs: Sequence[float],
         data_sha256: str,
         outcomes: Outcomes,
@@ -166,13 +166,18 @@ class GridTuning(Tuning):
         """The lowest and the highest learning rate; none if there is only one."""
         return (self.candidates[0], self.candidates[-1]) if len(self.candidates) > 1 else ()
 
-    @property
+    @cached_property
+    def is_best_at_end(self) -> bool:
+        """Whether the best learning rate so far is an end of the grid."""
+        return self.best() in self.ends
+
+    @cached_property
     def may_end_at_edge(self) -> bool:
         """Whether the grid may still need widening."""
         if self.arm.grid is None or not self.ends:
             return False
         pending = {trial.learning_rate for trial, _ in self.wanted}
-        return self.best() in self.ends or any(end.learning_rate in pending for end in self.ends)
+        return self.is_best_at_end or any(end.learning_rate in pending for end in self.ends)
 
 
 class SearchTuning(Tuning):
@@ -182,7 +187,7 @@ class SearchTuning(Tuning):
         self,
         arm: Arm,
         search: ArmSearch,
-        seeds: Sequence[int],
+        seeds: tuple[int, ...],
         rungs: Sequence[float],
         data_sha256: str,
         outcomes: Outcomes,
@@ -201,7 +206,8 @@ class SearchTuning(Tuning):
 
 def has_ended(trial: Trial, outcomes: Outcomes) -> bool:
     """Whether a trial has a result, or none for good."""
-    return trial.id in outcomes and outcomes[trial.id].status in _ENDED
+    outcome = outcomes.get(trial.id)
+    return outcome is not None and outcome.status in _ENDED
 
 
 def _has_rung(trial: Trial, rung: int, outcomes: Outcomes) -> bool:

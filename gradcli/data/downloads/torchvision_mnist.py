@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from gradcli.data.downloads.download import DownloadError, DownloadProgress, Mirror, fetch
 from gradcli.extras.torchvision_import import import_torchvision
+from gradcli.system.windows import replace_file
 
 #: The seconds that a failing download may take in all, including the import of torchvision...
 PATIENCE: Final = 5.0
@@ -68,7 +69,7 @@ def download(
             dataset_class(staging, download=True)
             final.mkdir(parents=True, exist_ok=True)
             for path in staged.iterdir():
-                path.replace(final / path.name)
+                replace_file(path, final / path.name)
     except OSError as error:
         raise DownloadError(
             f"{data_folder} cannot be written to: {error.strerror or error}"

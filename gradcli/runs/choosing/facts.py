@@ -41,7 +41,7 @@ class Facts:
     """
 
     def __init__(self, found: Run | ComparisonDirectory, row: RunRow) -> None:
-        self._found = found
+        self.found = found
         self.row = row
 
     def of(self, key: str) -> Values:
@@ -71,12 +71,12 @@ class Facts:
     @property
     def state(self) -> Mapping[str, Any]:
         """The content of the state file."""
-        return self._found.state
+        return self.found.state
 
     @property
     def kind(self) -> str:
         """Whether it is a run or a comparison."""
-        return "run" if isinstance(self._found, Run) else "comparison"
+        return "run" if isinstance(self.found, Run) else "comparison"
 
     @property
     def _names_of_metric(self) -> tuple[str, ...]:

@@ -61,12 +61,30 @@ def list_rows(
     refuse_meaningless(where, known, where="--where")
     refuse_unknown_keys([order.key] if order else [], known, where="--sort")
     refuse_unknown_keys(shown, known, where="--show")
-    chosen = [facts for facts in known if all(one.holds(facts) for one in where)]
+    chosen = _fulfilling(where, known)
     if order is not None:
         chosen = _ordered(chosen, order)
     asked = [one.key for one in where] + ([order.key] if order else []) + [*shown]
     keys = [key for key in dict.fromkeys(asked) if plain_key(key) not in _ALWAYS]
     return [_with_further(facts, keys) for facts in chosen], refused
+
+
+def choose(runs_dir: Path, where: Sequence[Condition] = ()) -> tuple[list[Facts], list[UserError]]:
+    """Return what is known of each run and comparison that fulfils the conditions, newest first.
+
+    Returns:
+        The facts, and an error for each run that is broken or that a newer gradcli wrote.
+
+    Raises:
+        UserError: for a condition that no run could fulfil.
+    """
+    known, refused = facts_of(list_any(runs_dir))
+    refuse_meaningless(where, known, where="--where")
+    return _fulfilling(where, known), refused
+
+
+def _fulfilling(where: Sequence[Condition], known: Iterable[Facts]) -> list[Facts]:
+    return [facts for facts in known if all(one.holds(facts) for one in where)]
 
 
 def facts_of(

@@ -7,7 +7,7 @@ that what is recorded may grow.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from gradcli.records import (
@@ -43,7 +43,7 @@ def lines_of(record: LineRecord) -> Iterator[tuple[str, dict[str, Any]]]:
         case LayerRecord():
             yield PROBES_FILE, {"kind": "layers", **_short(record)}
         case SetupRecord():
-            yield PROBES_FILE, {"kind": "setup", **asdict(record)}
+            yield PROBES_FILE, {"kind": "setup", **_without_defaults(record)}
         case FingerprintRecord():
             yield PROBES_FILE, {"kind": "fingerprints", **asdict(record)}
         case ProbeRecord():
@@ -131,6 +131,12 @@ def _short(record: LayerRecord) -> dict[str, Any]:
         name: [float(f"{value:.9g}") for value in values] if isinstance(values, tuple) else values
         for name, values in asdict(record).items()
     }
+
+
+def _without_defaults(record: SetupRecord) -> dict[str, Any]:
+    """Return the record without what it would have anyway: much of a set-up is not there."""
+    usual = {one.name: one.default for one in fields(record)}
+    return {name: value for name, value in asdict(record).items() if value != usual[name]}
 
 
 def _without_kind(line: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,10 +23,14 @@ from gradcli.runs.logs.step_log import read_steps
 from gradcli.runs.stored import damaged, reading
 
 _Record = TypeVar("_Record")
+#: A log of at most so many bytes is read once, whatever is asked of it.
+_SHORT = 1 << 18
 
 
 class LogReader:
     """Reads the logs in a run directory. What is damaged is left out, and said as a warning.
+
+    Checksums are compared once for each log: what is written to it later does not count.
 
     Args:
         directory: the run directory.
@@ -36,6 +41,8 @@ class LogReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._unsound: dict[str, list[range]] = {}
+        self._kept: dict[str, list[bytes]] = {}
         self.found_damage: list[str] = []
 
     def steps(self, parameters: int) -> StepRecords:
@@ -71,6 +78,11 @@ class LogReader:
 
     def _left_out(self, name: str) -> list[range]:
         """Return the parts of a log that do not count; say so of those that are damaged."""
+        if name not in self._unsound:
+            self._unsound[name] = self._checked(name)
+        return self._unsound[name]
+
+    def _checked(self, name: str) -> list[range]:
         try:
             ranges = damaged_ranges(self._directory, name)
             end = unchecked_end(self._directory, name)
@@ -79,10 +91,22 @@ class LogReader:
             return []
         if ranges:
             self.name_damage(damaged(self._directory / name, described(ranges)))
-        return [*ranges, end] if end else ranges
+        return [*ranges, range(end.start, sys.maxsize)]
 
     def _lines(self, name: str, beginning: bytes) -> Iterable[Any]:
         """Return the JSON lines of a log that begin with these bytes."""
+        path = self._directory / name
+        whole = [line for line in self._whole_lines(name) if line.startswith(beginning)]
+        try:
+            lines: list[Any] = json.loads(b"[%b]" % b",".join(whole))  # one call, not thousands
+        except (ValueError, RecursionError):
+            return self._readable(path, whole)
+        return lines
+
+    def _whole_lines(self, name: str) -> list[bytes]:
+        """Return the lines of a log that count. Those of a short one are kept: there are kinds."""
+        if name in self._kept:
+            return self._kept[name]
         path = self._directory / name
         if not os.path.lexists(path):
             return []
@@ -93,12 +117,9 @@ class LogReader:
             self.name_damage(error)
             return []
         *whole, _ = undamaged(data, self._left_out(name)).split(b"\n")
-        whole = [line for line in whole if line.startswith(beginning)]
-        try:
-            lines: list[Any] = json.loads(b"[%b]" % b",".join(whole))  # one call, not thousands
-        except (ValueError, RecursionError):
-            return self._readable(path, whole)
-        return lines
+        if len(data) <= _SHORT:
+            self._kept[name] = whole
+        return whole
 
     def _readable(self, path: Path, lines: list[bytes]) -> list[Any]:
         """Return those lines that are JSON, and say that there are others."""

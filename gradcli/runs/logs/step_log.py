@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DESCRIPTION_FILE = "steps.json"
 #: The version of the log's layout. `docs/architecture.md` describes the next one.
 _SCHEMA = 1
+#: A log of at most so many bytes is read, not mapped: each map holds a file open, and the pictures
+#: of a comparison need the logs of hundreds of trials at once.
+_SHORT = 1 << 16
 
 
 def row_type(parameters: int) -> np.dtype[Any]:
@@ -83,7 +86,9 @@ class StepRows:
 
 
 def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) -> StepRecords:
-    """Read the steps of a run as columns mapped from the file, without an incomplete last row.
+    """Read the steps of a run as columns, without an incomplete last row.
+
+    Those of a long log are mapped from the file.
 
     Args:
         directory: the run directory.
@@ -106,7 +111,11 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
         rows, without = min(rows, without[-1].start // dtype.itemsize), without[:-1]
     if not rows:
         return _columns(np.empty(0, dtype=dtype))
-    mapped = np.memmap(directory / STEPS_FILE, dtype, mode="r", shape=(rows,))
+    path = directory / STEPS_FILE
+    if rows * dtype.itemsize <= _SHORT:
+        mapped = np.fromfile(path, dtype, count=rows)
+    else:
+        mapped = np.memmap(path, dtype, mode="r", shape=(rows,))
     if not without:
         return _columns(mapped)
     kept = np.ones(rows, dtype=bool)

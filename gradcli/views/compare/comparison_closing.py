@@ -355,6 +355,8 @@ def _commands(summary: ComparisonSummary) -> Iterator[RenderableType]:
         yield Labelled("result", Text("none: every trial diverged. Try lower learning rates:"))
         yield from whole_lines("", [summary.retry_command])
     yield from whole_lines("comparison", [summary.info.path])
+    if summary.kept_trial:
+        yield from whole_lines("weights", [summary.kept_trial])
     yield from labels_lines(summary.tags, summary.note)
     yield from whole_lines("next", [*filter(None, [summary.resume_command]), _show(summary)])
 

@@ -39,10 +39,10 @@ from gradcli.views.inspect.inspection_sentences import (
 )
 from gradcli.views.inspect.layer_table import LONGEST_NAME, MOST_LAYERS, chosen_layers, layer_lines
 from gradcli.views.inspect.probe_history import history_lines
-from gradcli.views.inspect.probe_sentences import cost_phrase, probe_sentences
+from gradcli.views.inspect.probe_sentences import cost_phrase, probe_label, probe_sentences
 from gradcli.views.inspect.side_by_side import side_by_side_screen
 from gradcli.views.inspect.trial_sentences import trial_sentences
-from gradcli.views.labelled import LABEL_WIDTH, Labelled, whole_lines
+from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import GAP, STRONG, TITLE, Line, Lines, fit, piece, shorten
 from gradcli.views.words import Text
 
@@ -185,16 +185,11 @@ def _probes(inspection: Inspection) -> Iterator[RenderableType]:
         text = Text(last)
         if name in inspection.probes.costs:
             text.append(f" ({cost_phrase(inspection.probes.costs[name])})", TITLE)
-        label = _probe_label(name)
+        label = probe_label(name)
         yield from _paragraphs(label, others)
         yield Labelled("" if others else label, text)
     for name, reason in inspection.probes.refused.items():
-        yield Labelled(_probe_label(name), Text(no_result(reason), "yellow"))
-
-
-def _probe_label(name: str) -> str:
-    """Return as much of a probe's name as fits into the margin."""
-    return name if len(name) < LABEL_WIDTH else name.partition("-")[0]
+        yield Labelled(probe_label(name), Text(no_result(reason), "yellow"))
 
 
 def _diagnosis(inspection: Inspection) -> Iterator[RenderableType]:
@@ -240,7 +235,7 @@ def commands_after_inspection(inspection: Inspection) -> list[str]:
         commands.append([*train, "--resume", *target])
     commands += _commands_on_spikes(inspection, [*inspect, *target])
     commands += _commands_on_advice(inspection, [*inspect, *target])
-    if not inspection.is_own_loop and not _was_probed(inspection):
+    if inspection.has_weights and not inspection.is_own_loop and not _was_probed(inspection):
         commands.append([*inspect, *target, "--probe", "all"])
     if inspection.kind != "fresh":
         commands.append(["gradcli", "runs", "show", *target])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradcli.inspection.inspection import Inspection, ProbeCost
 from gradcli.notation import numbers
 from gradcli.probes.registry import known_probes
+from gradcli.views.labelled import LABEL_WIDTH
 
 
 def probe_sentences(inspection: Inspection) -> dict[str, list[str]]:
@@ -14,6 +15,11 @@ def probe_sentences(inspection: Inspection) -> dict[str, list[str]]:
         for probe in known_probes()
         if probe.name in inspection.probes.found
     }
+
+
+def probe_label(name: str) -> str:
+    """Return as much of a probe's name as fits into the margin."""
+    return name if len(name) < LABEL_WIDTH else name.partition("-")[0]
 
 
 def cost_phrase(cost: ProbeCost) -> str:

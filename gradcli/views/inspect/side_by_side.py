@@ -11,12 +11,15 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from gradcli.inspection.inspection import Inspection, LayerReport, SideBySide
 from gradcli.notation import numbers
+from gradcli.probes.probe import no_result
+from gradcli.probes.registry import known_probes
 from gradcli.views.findings import by_severity, finding_lines, verdict_style
 from gradcli.views.heading import joined
 from gradcli.views.inspect.heat_map import ASCII_GLYPHS, GLYPHS, Shades, columns_of, styled
 from gradcli.views.inspect.inspection_sentences import describe_setting, verdict_in_words
 from gradcli.views.inspect.layer_table import decades, log10_norms
-from gradcli.views.labelled import whole_lines
+from gradcli.views.inspect.probe_sentences import probe_label, probe_sentences
+from gradcli.views.labelled import Labelled, whole_lines
 from gradcli.views.table import (
     GAP,
     STRONG,
@@ -58,6 +61,7 @@ class _SideBySideScreen:
         yield ""
         yield from _depth_map(inspections, options)
         yield ""
+        yield from _probes(inspections)
         yield from _diagnosis(inspections)
         yield from _failed_probes(inspections)
         yield from whole_lines("next", commands_after_side_by_side(self._all))
@@ -71,6 +75,30 @@ def _headline(inspections: SideBySide, width: int) -> Iterator[RenderableType]:
     if common:
         yield Text(joined(common, ", ", width), TITLE)
     yield from map(Text, inspections.notes)
+
+
+def _probes(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
+    """Lay out what the probes that were asked for found, or why they have no result."""
+    for one in inspections:
+        results = {
+            probe.name: probe_sentences(one)[probe.name]
+            for probe in known_probes()
+            if probe.name in one.probes.found
+            and not probe.told_by_layer
+            and not (probe.unasked and one.kind == "fresh")
+        }
+        reasons = one.probes.refused.items()
+        refused = {name: why for name, why in reasons if name not in one.failed_probes()}
+        if results or refused:
+            yield Text(one.label, STRONG)
+            yield from map(Text, one.notes)
+        for name, (first, *others) in results.items():
+            yield Labelled(probe_label(name), Text(first))
+            yield from (Labelled("", Text(other)) for other in others)
+        for name, why in refused.items():
+            yield Labelled(probe_label(name), Text(no_result(why), "yellow"))
+        if results or refused:
+            yield ""
 
 
 def _failed_probes(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
@@ -205,10 +233,14 @@ def _diagnosis(inspections: Sequence[Inspection]) -> Iterator[RenderableType]:
 
 
 def commands_after_side_by_side(inspections: SideBySide) -> list[str]:
-    """Return what to type next: inspect the first unhealthy one, train the first healthy one."""
+    """Return what to type next.
+
+    Get the weights of those without, inspect the first unhealthy one, train the first healthy one.
+    """
     ill = [one for one in inspections.inspections if one.verdict != "healthy"]
     well = [one for one in inspections.inspections if one.verdict == "healthy"]
-    commands = [
+    commands = [shlex.split(command) for command in inspections.commands]
+    commands += [
         ["gradcli", "inspect-gradients", *one.path_arguments, *shlex.split(one.target)]
         for one in ill[:1]
     ]

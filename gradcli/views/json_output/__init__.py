@@ -7,6 +7,7 @@ from gradcli.views.json_output.rate_objects import found_rate_json
 from gradcli.views.json_output.run_objects import (
     difference_json,
     finding_json,
+    pruning_json,
     run_list_json,
     train_json,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "found_rate_json",
     "inspection_json",
     "jsonable",
+    "pruning_json",
     "run_list_json",
     "run_sets_json",
     "step_json",

@@ -65,6 +65,7 @@ def comparison_json(summary: ComparisonSummary) -> dict[str, Any]:
         "failed": summary.failed,
         "seconds": summary.seconds,
         "winner_command": summary.winner_command or None,
+        "kept_trial": summary.kept_trial or None,
         "winner_at_edge": summary.winner_at_edge,
         "extend_command": summary.extend_command or None,
         "retry_command": summary.retry_command or None,

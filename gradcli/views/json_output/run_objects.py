@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gradcli.records import ClipOutlook, Finding, GroupSummary, LayerSummary, RunRow, TrainSummary
+from gradcli.records import (
+    ClipOutlook,
+    Finding,
+    GroupSummary,
+    LayerSummary,
+    PruningSummary,
+    RunRow,
+    TrainSummary,
+)
 from gradcli.views.json_output.json_values import (
     SCHEMA,
     data_json,
@@ -72,6 +80,22 @@ def run_list_json(rows: Sequence[RunRow]) -> dict[str, Any]:
         listed.append({**values, **scores_json(row.metric, test=values.pop("test_score"))})
         del listed[-1]["test_score"]
     written: dict[str, Any] = jsonable({"schema": SCHEMA, "runs": listed})
+    return written
+
+
+def pruning_json(summary: PruningSummary) -> dict[str, Any]:
+    """Return what `runs prune` removed, or would remove, as a JSON object."""
+    written: dict[str, Any] = jsonable(
+        {
+            "schema": SCHEMA,
+            "what": summary.what,
+            "runs": [asdict(row) for row in summary.rows],
+            "size_bytes": summary.size_bytes,
+            "freed_bytes": summary.freed_bytes,
+            "at_work": summary.at_work,
+            "resumable": summary.resumable,
+        }
+    )
     return written
 
 

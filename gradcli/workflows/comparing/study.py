@@ -8,35 +8,38 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gradcli.comparison import trials
 from gradcli.comparison.engine import Ended, Engine, Job
-from gradcli.comparison.progress import Curve, progress
-from gradcli.comparison.protocol import Trial
+from gradcli.comparison.protocol import ArmState, Trial
 from gradcli.comparison.results import ComparisonSummary
 from gradcli.comparison.trial_store import ENDED, TrialStore
-from gradcli.errors import UserError, user_error_from_json
-from gradcli.runs import ComparisonDirectory, Run
+from gradcli.errors import UserError, exception_in_words, user_error_from_json
+from gradcli.runs import ComparisonDirectory, Run, reduce_checkpoints
 from gradcli.system.interrupts import caught_signals
 from gradcli.system.paths import Paths
+from gradcli.workflows.comparing.showing import SECONDS_BETWEEN_LOOKS, Showing
+from gradcli.workflows.comparing.stopping import is_to_stop, may_go_on
 
 if TYPE_CHECKING:
     from gradcli.comparison.search import Searcher
     from gradcli.views.compare.compare_view import CompareView
 
-# Progress is read this often, but takes at most a hundredth of the time: it costs more as the
-# comparison grows, and the trials need the processor.
-_SECONDS_BETWEEN_LOOKS = 0.25
+# What follows from the trials that ended is asked a hundredth of the time at most, unless the
+# engine is running out of trials.
 _PAUSE_PER_COST = 100
 # How long interrupted trials may take to save their state.
 _SECONDS_TO_SAVE = 5.0
-_ATTEMPTS = 2
+# A trial is given up after so many failures of its own, or deaths of the process that ran it: a
+# machine may fail, and nobody can tell whether the trial made it fail.
+_FAILURES, _DEATHS = 2, 5
 _NO_REASON = "its process was ended from outside"
 
 
@@ -56,11 +59,12 @@ class Study:
         self._directory, self._engine, self._paths, self._view = directory, engine, paths, view
         self._engine_name, self._jobs, self._searcher = engine_name, jobs, searcher
         self._submitted: dict[str, tuple[Trial, int | None]] = {}
-        self._attempts: Counter[str] = Counter()
-        self._began: dict[str, float] = {}
-        self._curves: dict[str, Curve] = {}
-        self._dropped_recorders: set[str] = set()
-        self._start = self._next_look = time.monotonic()
+        self._failures: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
+        self._reduced: set[tuple[str, bool]] = set()
+        self._followed: tuple[ArmState, ...] = ()
+        self._has_news = False
+        self._next_step = time.monotonic()
 
     def run(self) -> ComparisonSummary:
         """Run what is missing, and return the summary."""
@@ -69,6 +73,7 @@ class Study:
             summary = self._run()
             # Stored, so that an interruption from here on takes nothing away.
             if summary.status != "interrupted":
+                self._free_room(summary=summary)
                 self._draw(summary)
             self._view.finish(summary)
             return summary
@@ -78,11 +83,12 @@ class Study:
     def _run(self) -> ComparisonSummary:
         """Run what is missing, and store the summary and what the state is."""
         try:
+            may_go_on(self._directory.path)
             self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
             self._store = TrialStore(self._directory)
-            self._shown = {(trial.arm, trial.id) for trial in self._store.ended()}
-            self._info = self._store.begin_call(self._engine_name, self._jobs, len(self._shown))
-            self._view.start(self._info)
+            self._showing = Showing(self._store, self._view)
+            done = self._showing.already_done
+            self._view.start(self._store.begin_call(self._engine_name, self._jobs, done))
             with caught_signals(lambda: None) as caught:
                 self._work(caught)
                 if caught:
@@ -98,18 +104,37 @@ class Study:
         self._submit()
         while self._submitted and not caught:
             # Not for long: a signal is only noticed between two polls.
-            until_look = max(0.0, self._next_look - time.monotonic())
-            ended = self._engine.poll(min(until_look, _SECONDS_BETWEEN_LOOKS))
+            until_look = self._showing.seconds_until_look
+            ended = self._engine.poll(min(until_look, SECONDS_BETWEEN_LOOKS))
             for one in ended:
                 if caught:  # it was interrupted with this process: not a failure
                     self._store.read(one.id)
                 else:
                     self._take(one)
-            if ended and not caught:
-                self._submit()
-                self._announce()
-            if time.monotonic() >= self._next_look or not self._submitted:
-                self._look()
+            self._has_news |= bool(ended)
+            if self._has_news and not caught and self._is_due():
+                self._go_on()
+            if not self._showing.seconds_until_look or not self._submitted:
+                self._showing.look(self._running())
+                if is_to_stop(self._directory.path):
+                    caught.append(signal.SIGTERM)
+
+    def _is_due(self) -> bool:
+        """Whether to ask what follows from the trials that ended: not always if many still wait."""
+        return len(self._submitted) < 2 * self._jobs or time.monotonic() >= self._next_step
+
+    def _go_on(self) -> None:
+        """Do what follows from the trials that have ended."""
+        before = {state.arm.name: state for state in self._followed}
+        begin = time.monotonic()
+        self._submit()
+        end = time.monotonic()
+        self._next_step = end + _PAUSE_PER_COST * (end - begin)
+        self._followed = self._store.states()
+        same = {one.arm.name for one in self._followed if one is before.get(one.arm.name)}
+        self._showing.announce(same)
+        self._free_room(same)
+        self._has_news = False
 
     def _submit(self) -> None:
         """Submit the wanted trials that are not yet submitted, one of each arm in turn.
@@ -118,7 +143,9 @@ class Study:
         """
         if self._searcher is not None:
             self._store.propose(self._searcher)
-        wanted = zip_longest(*(state.wanted for state in self._store.states()))
+        known = set(map(id, self._followed))
+        changed = [state for state in self._store.states() if id(state) not in known]
+        wanted = zip_longest(*(state.wanted for state in changed))
         for trial, until in (one for one in chain.from_iterable(wanted) if one is not None):
             if trial.id not in self._submitted:
                 self._submitted[trial.id] = (trial, until)
@@ -146,19 +173,18 @@ class Study:
         if ended.id not in self._submitted:
             raise _unknown_job(self._engine, ended.id)
         trial, until = self._submitted.pop(ended.id)
-        self._began.pop(trial.id, None)
         outcome = self._store.read(trial.id)
-        if outcome.status in ENDED or until in outcome.rungs:
-            self._keep_curve(trial)
+        has_result = outcome.status in ENDED or until in outcome.rungs
+        self._showing.ended(trial, has_result=has_result)
+        if has_result:
             return
-        run = self._directory.trial(trial.id)
+        run = self._store.run(trial.id)
         mistake = run.state.get("user_error") if run is not None else None
         if mistake:
             problem = f"{trial.arm} cannot be trained: {mistake['problem']}"
             raise user_error_from_json({**mistake, "problem": problem})
         problem = ended.problem or (run.state.get("error", "") if run is not None else "")
-        self._attempts[trial.id] += 1
-        if self._attempts[trial.id] >= _ATTEMPTS:
+        if self._is_hopeless(trial.id, died=bool(ended.problem)):
             self._store.give_up(trial.id, problem or _NO_REASON)
         else:
             self._view.note(
@@ -166,63 +192,44 @@ class Study:
                 f"{problem or _NO_REASON}"
             )
 
-    def _keep_curve(self, trial: Trial) -> None:
-        """Keep the curves of the last ended trial for the screen."""
-        run = self._directory.trial(trial.id)
-        if run is not None:
-            self._note_dropped_recorders(trial, run)
-            steps = run.last_steps(trials.RECENT_STEPS)
-            if len(steps):
-                self._curves[trial.arm] = (
-                    steps.loss,
-                    steps.grad_norm_before_clip,
-                    steps.clip_coefficient,
-                )
+    def _is_hopeless(self, trial: str, *, died: bool) -> bool:
+        """Count that a trial has failed, or that its process died; return whether to give it up."""
+        (self._deaths if died else self._failures)[trial] += 1
+        return self._failures[trial] >= _FAILURES or self._deaths[trial] >= _DEATHS
 
-    def _note_dropped_recorders(self, trial: Trial, run: Run) -> None:
-        """Say which recorder failed in a trial, once for all trials."""
-        for name, error in run.state.get("dropped_recorders", {}).items():
-            if name not in self._dropped_recorders:
-                self._dropped_recorders.add(name)
-                self._view.note(
-                    f"The recorder {name} failed in {trial.arm}, seed {trial.seed}: {error}. "
-                    "The trial went on without it."
-                )
+    def _free_room(
+        self, same: Container[str] = (), summary: ComparisonSummary | None = None
+    ) -> None:
+        """Delete the checkpoints that nothing needs any more; the results are on the disk.
 
-    def _announce(self) -> None:
-        """Show the trials that have ended since the last time."""
-        for trial in self._store.ended(self._shown):
-            self._shown.add((trial.arm, trial.id))
-            self._view.trial(trial)
+        Args:
+            same: the names of arms that have not changed since the last time.
+            summary: of a comparison that is over. If a trial failed, the next call tries it again,
+                and the best may then be another.
+        """
+        is_settled = summary is not None and not self._store.problems
+        best_arm = summary.ranking[0].name if summary is not None and is_settled else None
+        for trial, last_stays in self._store.dispensable(best_arm, same).items():
+            if (trial, last_stays) not in self._reduced:
+                self._reduce(trial, last_stays=last_stays)
 
-    def _look(self) -> None:
-        """Show the progress; the next look waits in proportion to the cost of this one."""
-        now = time.monotonic()
-        snapshots = [
-            trials.snapshot(
-                trial, run, until=until, seconds=now - self._began.setdefault(trial.id, now)
-            )
-            for trial, until, run in self._running()
-        ]
-        self._view.progress(
-            progress(
-                self._store.arms(),
-                self._store.info,
-                snapshots,
-                self._curves,
-                seconds_elapsed=now - self._start,
-            )
-        )
-        end = time.monotonic()
-        self._next_look = end + max(_SECONDS_BETWEEN_LOOKS, _PAUSE_PER_COST * (end - now))
+    def _reduce(self, trial: str, *, last_stays: bool) -> None:
+        path = self._directory.trial_path(trial)
+        try:
+            reduce_checkpoints(path, last_stays=last_stays)
+        except BlockingIOError:  # its process is about to end; there will be another time
+            return
+        except OSError as error:  # no result depends on it
+            self._view.note(f"The checkpoints of {path} stay: {exception_in_words(error)}.")
+        self._reduced.add((trial, last_stays))
 
     def _running(self) -> list[tuple[Trial, int | None, Run]]:
         """Return the trials that run now, as their directories say.
 
-        An engine begins them in the order of submission. The lock of a directory is not tried: a
-        trial that is about to take it must not find us there.
+        An engine begins them more or less in the order of submission. The lock of a directory is
+        not tried: a trial that is about to take it must not find us there.
         """
-        begun = islice(self._submitted.values(), self._jobs)
+        begun = islice(self._submitted.values(), 2 * self._jobs)
         runs = ((trial, until, self._directory.trial(trial.id)) for trial, until in begun)
         return [
             (trial, until, run)
@@ -247,7 +254,7 @@ class Study:
         """Summarise, and save the result."""
         from gradcli.views.json_output import comparison_json
 
-        self._announce()
+        self._showing.announce()
         missing = not all(state.is_over for state in self._store.states())
         status: Literal["finished", "interrupted", "failed"] = "finished"
         if missing:
@@ -255,7 +262,7 @@ class Study:
         elif self._store.problems:
             status = "failed"
         before = float(self._directory.state.get("seconds", 0.0))
-        seconds = before + time.monotonic() - self._start
+        seconds = before + self._showing.seconds_elapsed
         summary = self._store.summarise(status, seconds, self._paths.arguments())
         self._directory.update(
             status=summary.status,
@@ -270,8 +277,11 @@ class Study:
         from gradcli.views.draw.attempt import attempt
         from gradcli.views.draw.comparison_figures import plot_comparison
 
-        records = list(self._store.records(summary))
-        attempt(lambda: plot_comparison(self._directory.plots, summary, records), self._view.note)
+        def draw() -> list[Path]:
+            records = list(self._store.records(summary))
+            return plot_comparison(self._directory.plots, summary, records)
+
+        attempt(draw, self._view.note)
 
 
 def _recorded(paths: Paths) -> dict[str, Any]:

@@ -46,6 +46,15 @@ def test_without_ties_it_is_scipys_exact_test(n, m):
     assert rank_sum_p(a, b) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("step", [1.0, 20.0])
+def test_many_times_are_tested_as_scipy_tests_them(step):
+    rng = np.random.default_rng(3)
+    a, b = (np.floor(rng.normal(shift, 100, 150) / step) for shift in (0, 25))
+    expected = stats.mannwhitneyu(a, b, method="asymptotic", use_continuity=True).pvalue
+    assert rank_sum_p(a, b) == pytest.approx(expected, rel=1e-6)
+    assert rank_sum_p(np.full(150, np.inf), np.full(150, np.inf)) == 1.0
+
+
 def test_five_seeds_that_are_all_sooner_are_as_clear_as_five_can_be():
     assert rank_sum_p([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]) == pytest.approx(2 / 252)
 

@@ -142,6 +142,14 @@ def test_a_comparison_that_is_shown_and_inspected(printed, kept):
     assert printed("inspect-gradients", "inspect-gradients", "comparison")["inspections"]
 
 
+def test_runs_prune(printed, kept):
+    asked = ("runs", "prune", "--where", "status=finished")
+    assert printed("runs-prune", *asked, "--dry-run")["runs"][0]["outcome"] == "announced"
+    assert printed("runs-prune", "runs", "prune", "--checkpoints", "--yes")["what"] == "checkpoints"
+    removed = printed("runs-prune", *asked, "--yes")
+    assert removed["freed_bytes"] == removed["size_bytes"] > 0
+
+
 def test_runs_list_and_runs_diff(printed, kept):
     assert len(printed("runs-list", "runs", "list")["runs"]) == 6
     assert printed("runs-diff", "runs", "diff", "finished", "interrupted")["settings"]

@@ -1,0 +1,187 @@
+"""The engine of a comparison whose trials pilots run, whoever starts the pilots."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from gradcli.comparison.engine import Download, Ended, Job, PlanRequest
+from gradcli.engines.local import LocalEngine
+from gradcli.engines.pilots.fleet import LOGS, Fleet
+from gradcli.engines.pilots.pilot import Orders
+from gradcli.engines.pilots.queue import JobQueue, PilotFolder
+from gradcli.errors import UserError
+
+#: How many jobs wait on the disk for each pilot. The others wait here: whoever claims a job lists
+#: all that wait.
+_WAITING_PER_PILOT = 4
+#: How often the leader looks at the pilots themselves.
+_SECONDS_BETWEEN_MUSTERS = 5.0
+#: After how many pilots, for each that there should be, it is useless to start further ones.
+_ERRORS_PER_PILOT, _DEATHS_PER_PILOT = 2, 10
+
+
+class PilotEngine:
+    """An engine whose jobs wait in a `JobQueue` for pilots, which a `Fleet` starts.
+
+    Pilots outlive the process that leads the comparison. If it dies, one of them leads.
+
+    Args:
+        make_fleet: makes the fleet of a comparison from its directory.
+        pilots: how many there are at the same time, unless `scale` changes it.
+        idle_seconds: after how long without work a pilot ends; others are started if there is work.
+    """
+
+    def __init__(
+        self, make_fleet: Callable[[Path], Fleet], *, pilots: int, idle_seconds: float
+    ) -> None:
+        self._make_fleet, self._pilots, self._idle_seconds = make_fleet, pilots, idle_seconds
+        self._open: _Open | None = None
+
+    def scale(self, jobs: int) -> int:
+        """Have up to `jobs` pilots and return `jobs`."""
+        self._pilots = jobs
+        return jobs
+
+    def plan(self, request: PlanRequest, download: Download) -> dict[str, Any]:
+        """Plan a comparison on this machine; see `Engine.plan`."""
+        with closing(LocalEngine()) as planner:
+            return planner.plan(request, download)
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for a pilot; the first one has the pilots started."""
+        if self._open is None:
+            directory = Path(job.directory).parent.parent
+            orders = self._orders(directory, job)
+            self._open = _Open(JobQueue(directory), self._make_fleet(directory), orders)
+        self._open.submit(job)
+
+    def poll(self, timeout: float) -> Sequence[Ended]:
+        """Return the jobs that have ended; wait `timeout` seconds for one."""
+        if self._open is None:
+            time.sleep(timeout)
+            return []
+        if not (ended := self._open.poll(self._pilots)):
+            time.sleep(timeout)
+            ended = self._open.poll(self._pilots)
+        return ended
+
+    def cancel(self, job_id: str) -> None:
+        """Forget a waiting job; ask the pilot of a running one to save it and end."""
+        if self._open is not None:
+            self._open.cancel(job_id)
+
+    def close(self) -> None:
+        """End all pilots; if no job is left, those at work end by themselves."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _orders(self, directory: Path, job: Job) -> Orders:
+        lead = ["compare-optimizers", "--resume", str(directory), "--quiet", "--no-live"]
+        lead += ["--runs-dir", str(directory.parent)]
+        if job.data_dir is not None:
+            lead += ["--data-dir", job.data_dir]
+        for package in job.allow_import:
+            lead += ["--allow-import", package]
+        return Orders(
+            directory=str(directory),
+            import_path=tuple(filter(None, sys.path)),
+            lead=tuple(lead),
+            idle_seconds=self._idle_seconds,
+        )
+
+
+class _Open:
+    """The queue and the fleet of one comparison, while this process leads it."""
+
+    def __init__(self, queue: JobQueue, fleet: Fleet, orders: Orders) -> None:
+        self._queue, self._fleet, self._orders = queue, fleet, orders
+        self._backlog: dict[str, Job] = {}
+        self._on_disk = set(queue.open())
+        self._hands: dict[str, PilotFolder] | None = None
+        self._next_muster = 0.0
+        self._started_in_vain = 0
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait, unless a pilot has it since an earlier leader."""
+        if job.id not in self._on_disk:
+            self._backlog[job.id] = job
+
+    def poll(self, pilots: int) -> list[Ended]:
+        """Fill the queue, see that there are pilots, and return what has ended."""
+        self._hands = None
+        ended = [Ended(job) for job in self._queue.take_ended()]
+        if (now := time.monotonic()) >= self._next_muster:
+            ended += [Ended(job, f"{pilot} is gone") for job, pilot in self._queue.bury_the_dead()]
+            self._fill(pilots)
+            self._muster(pilots)
+            self._next_muster = now + _SECONDS_BETWEEN_MUSTERS
+        else:
+            self._fill(pilots)
+        self._on_disk -= {one.id for one in ended}
+        if ended:
+            self._started_in_vain = 0
+        return ended
+
+    def cancel(self, job_id: str) -> None:
+        """Forget a waiting job; ask the pilot of a running one to end."""
+        if self._backlog.pop(job_id, None) is not None or job_id not in self._on_disk:
+            return
+        self._queue.withdraw(job_id)
+        if self._hands is None:
+            self._hands = self._queue.hands()
+        if (pilot := self._hands.get(job_id)) is not None:
+            self._fleet.end(pilot.scheduled_as)
+
+    def close(self) -> None:
+        """End what is left of the fleet; a pilot that has just been started finds no job."""
+        self._queue.close()
+        self._fleet.end_all(also_those_at_work=bool(self._backlog or self._on_disk))
+
+    def _fill(self, pilots: int) -> None:
+        """Move jobs from the backlog to the disk."""
+        if not self._backlog:
+            return
+        room = _WAITING_PER_PILOT * pilots - len(self._queue.waiting())
+        for job in list(islice(self._backlog.values(), max(room, 0))):
+            self._queue.add(job)
+            self._on_disk.add(job.id)
+            del self._backlog[job.id]
+
+    def _muster(self, pilots: int) -> None:
+        """Start the pilots that are missing, as far as there is work for them.
+
+        Raises:
+            UserError: if pilots end before they have claimed anything.
+        """
+        work, count = len(self._backlog) + len(self._on_disk), self._fleet.count()
+        if count is None or count >= min(pilots, work):
+            return
+        if self._queue.hands():
+            self._started_in_vain = 0
+        elif self._started_in_vain >= pilots:
+            self._refuse_useless(words=self._fleet.last_words(), pilots=pilots)
+        missing = min(pilots, work) - count
+        self._fleet.start(missing, self._orders)
+        self._started_in_vain += missing
+
+    def _refuse_useless(self, words: str, pilots: int) -> None:
+        """Raise an error if one pilot after another ends before it has claimed anything.
+
+        One that was killed has written nothing, and may have been killed for any reason.
+        """
+        if self._started_in_vain >= pilots * (_ERRORS_PER_PILOT if words else _DEATHS_PER_PILOT):
+            raise UserError(
+                f"{self._started_in_vain} pilots have ended before they claimed a trial"
+                + (
+                    f". The last line that one of them wrote: {words}" if words else ", in silence."
+                ),
+                where=str(self._queue.directory / LOGS),
+                hint="look at what they wrote there",
+            )
