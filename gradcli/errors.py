@@ -79,6 +79,10 @@ class ScarceMemoryWarning(UserWarning):
     """There is not the memory for as many trials at the same time as there were to be."""
 
 
+class MissingPilotsWarning(UserWarning):
+    """A cluster grants fewer workers than there were to be; the others go on."""
+
+
 class OperatingSystemError(UserError):
     """What the operating system refused: a full disk, a missing right, an output that is closed."""
 

@@ -18,6 +18,7 @@ from gradcli.cli.arguments import take_as_typed
 from gradcli.cli.refusals import failure_in_words
 from gradcli.errors import (
     DamagedFileWarning,
+    MissingPilotsWarning,
     ScarceMemoryWarning,
     SilentHolderWarning,
     UserError,
@@ -60,7 +61,12 @@ def _main(
     """Choose a command."""
 
 
-_OWN_WARNINGS = (DamagedFileWarning, ScarceMemoryWarning, SilentHolderWarning)
+_OWN_WARNINGS = (
+    DamagedFileWarning,
+    MissingPilotsWarning,
+    ScarceMemoryWarning,
+    SilentHolderWarning,
+)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from gradcli.engines.pilots.queue import PilotDesk
 from gradcli.errors import LostLeaseError
 from gradcli.runs import ComparisonDirectory, load_run
 from gradcli.runs.reader import is_run
+from gradcli.system.interrupts import signal_main_thread
 from gradcli.system.locks import is_locked
 from gradcli.system.processes import considerate_threads
 from gradcli.workflows.comparing.stopping import is_to_stop
@@ -37,6 +39,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _SECONDS_BETWEEN_CHECKS = 5.0
 #: How long to leave alone a trial whose directory is not free yet.
 _SECONDS_IN_USE = 5.0
+#: How often to look whether the trial that is to stop can be told to.
+_SECONDS_BETWEEN_TRIES = 0.1
 #: What ends a pilot, besides SIGTERM: schedulers announce a time limit with one of these.
 _ANNOUNCED = ("SIGUSR1", "SIGUSR2")
 
@@ -171,15 +175,27 @@ class _Leader:
 
 @contextmanager
 def _asked_to_end() -> Iterator[list[int]]:
-    """Note the signals that ask a pilot to end, and pass them on to the trial that it runs."""
+    """Note the signals that ask a pilot to end, and pass them on to the trial that it runs.
+
+    A trial handles SIGTERM itself while it trains. One that comes earlier waits for that.
+    """
     asked: list[int] = []
+    over = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
         asked.append(number)
+        if len(asked) == 1:
+            threading.Thread(target=pass_on, daemon=True).start()
 
     def note_and_stop(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)
         asked.append(number)
-        signal.raise_signal(signal.SIGTERM)  # which a running trial has a handler for
+
+    def pass_on() -> None:
+        while not over.wait(_SECONDS_BETWEEN_TRIES):
+            if signal.getsignal(signal.SIGTERM) is not note:
+                signal_main_thread(signal.SIGTERM)
+                return
 
     handlers = {signal.SIGTERM: note, signal.SIGINT: note}
     handlers |= {getattr(signal, name): note_and_stop for name in _ANNOUNCED}
@@ -187,5 +203,6 @@ def _asked_to_end() -> Iterator[list[int]]:
     try:
         yield asked
     finally:
+        over.set()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice
@@ -15,7 +16,7 @@ from gradcli.engines.local import LocalEngine
 from gradcli.engines.pilots.fleet import LOGS, Fleet
 from gradcli.engines.pilots.pilot import Orders
 from gradcli.engines.pilots.queue import JobQueue, PilotFolder
-from gradcli.errors import UserError
+from gradcli.errors import MissingPilotsWarning, UserError
 
 #: How many jobs wait on the disk for each pilot. The others wait here: whoever claims a job lists
 #: all that wait.
@@ -104,12 +105,15 @@ class _Open:
         self._queue, self._fleet, self._orders = queue, fleet, orders
         self._backlog: dict[str, Job] = {}
         self._on_disk = set(queue.open())
+        self._submitted: set[str] = set()
+        self._cancelled: set[str] = set()
         self._hands: dict[str, PilotFolder] | None = None
         self._next_muster = 0.0
         self._started_in_vain = 0
 
     def submit(self, job: Job) -> None:
         """Let a job wait, unless a pilot has it since an earlier leader."""
+        self._submitted.add(job.id)
         if job.id not in self._on_disk:
             self._backlog[job.id] = job
 
@@ -124,10 +128,14 @@ class _Open:
             self._next_muster = now + _SECONDS_BETWEEN_MUSTERS
         else:
             self._fill(pilots)
+        ended += [Ended(job) for job in self._given_back()]
         self._on_disk -= {one.id for one in ended}
         if ended:
             self._started_in_vain = 0
-        return ended
+        # A pilot may end what only an earlier leader asked for.
+        mine = [one for one in ended if one.id in self._submitted]
+        self._submitted -= {one.id for one in mine}
+        return mine
 
     def cancel(self, job_id: str) -> None:
         """Forget a waiting job; ask the pilot of a running one to end."""
@@ -137,12 +145,21 @@ class _Open:
         if self._hands is None:
             self._hands = self._queue.hands()
         if (pilot := self._hands.get(job_id)) is not None:
+            self._cancelled.add(job_id)
             self._fleet.end(pilot.scheduled_as)
 
     def close(self) -> None:
         """End what is left of the fleet; a pilot that has just been started finds no job."""
         self._queue.close()
         self._fleet.end_all(also_those_at_work=bool(self._backlog or self._on_disk))
+
+    def _given_back(self) -> list[str]:
+        """Withdraw the cancelled jobs that pilots have saved and given back, and return them."""
+        given_back = self._cancelled & set(self._queue.waiting()) if self._cancelled else set()
+        for job in given_back:
+            self._queue.withdraw(job)
+        self._cancelled -= given_back
+        return sorted(given_back)
 
     def _fill(self, pilots: int) -> None:
         """Move jobs from the backlog to the disk."""
@@ -158,7 +175,7 @@ class _Open:
         """Start the pilots that are missing, as far as there is work for them.
 
         Raises:
-            UserError: if pilots end before they have claimed anything.
+            UserError: if there can be no pilots, or they end before they have claimed anything.
         """
         work, count = len(self._backlog) + len(self._on_disk), self._fleet.count()
         if count is None or count >= min(pilots, work):
@@ -168,8 +185,19 @@ class _Open:
         elif self._started_in_vain >= pilots:
             self._refuse_useless(words=self._fleet.last_words(), pilots=pilots)
         missing = min(pilots, work) - count
-        self._fleet.start(missing, self._orders)
-        self._started_in_vain += missing
+        try:
+            self._fleet.start(missing, self._orders)
+        except UserError as error:
+            if count == 0:
+                raise
+            # A limit of the cluster may end later, and what lives goes on.
+            warnings.warn(
+                f"{count} of {min(pilots, work)} pilots are at work or pending. {error.problem}",
+                MissingPilotsWarning,
+                stacklevel=2,
+            )
+        else:
+            self._started_in_vain += missing
 
     def _refuse_useless(self, words: str, pilots: int) -> None:
         """Raise an error if one pilot after another ends before it has claimed anything.

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 # What follows from the trials that ended is asked a hundredth of the time at most, unless the
 # engine is running out of trials.
 _PAUSE_PER_COST = 100
-# How long interrupted trials may take to save their state.
-_SECONDS_TO_SAVE = 5.0
+# How long interrupted trials may take to save their state; on a cluster, word travels first.
+_SECONDS_TO_SAVE = 15.0
 # A trial is given up after so many failures of its own, or deaths of the process that ran it: a
 # machine may fail, and nobody can tell whether the trial made it fail.
 _FAILURES, _DEATHS = 2, 5
