@@ -15,6 +15,7 @@ from input_cases import cases as input_cases
 from inputs import attempt, isolated, objection
 from kills import Disturbed
 from starts import NAMES, start_many, train_in, train_under_jumps
+from worker_kills import kill_workers
 
 # Loaded once, before a child is forked that would load it.
 import gradcli.inspection.run_summary
@@ -89,6 +90,7 @@ def _names(seed: int, folder: Path) -> int:
 ROWS = {
     "kills": Row("trainings killed at a random instant, and resumed", 136, 2, _kills),
     "comparisons": Row("comparisons whose parent or worker was killed", 22, 1, _comparisons),
+    "workers": Row("workers of comparisons that were killed, ten of each", 4, 0, kill_workers),
     "crashes": Row("machines that crash, losing or tearing what was not synced", 40, 1, _crashes),
     "damage": Row("commands on a run with one damaged file", 16, 1, _damage),
     "inputs": Row("generated overrides and calls", 40, 1, _inputs),
