@@ -226,7 +226,7 @@ def listed(runs_dir: Path) -> float:
 def queue_action(name: str, folder: Path, count: int, workers: int) -> None:
     """Do something with a queue, on which many workers are at work, so many times."""
     queue = JobQueue(folder)
-    queue.open()
+    queue.lead()
     for place in range(2 * workers):
         queue.add(Job(id=f"{place:012d}", directory=str(folder), config="{}"))
     desks = [PilotDesk(folder, f"{one}") for one in range(workers if name == "muster" else 1)]

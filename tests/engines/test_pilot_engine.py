@@ -58,7 +58,7 @@ def job(tmp_path):
 
 
 def test_a_job_that_only_an_earlier_leader_asked_for_ends_silently(engine, job, tmp_path):
-    JobQueue(tmp_path).open()
+    JobQueue(tmp_path).lead()
     JobQueue(tmp_path).add(job("old"))
     desk = PilotDesk(tmp_path, "17")
     old = desk.claim()
@@ -75,7 +75,7 @@ def test_a_job_that_only_an_earlier_leader_asked_for_ends_silently(engine, job, 
 def test_a_job_that_a_pilot_has_since_an_earlier_leader_is_not_submitted_twice(
     engine, job, tmp_path
 ):
-    JobQueue(tmp_path).open()
+    JobQueue(tmp_path).lead()
     JobQueue(tmp_path).add(job("one"))
     desk = PilotDesk(tmp_path, "17")
     one = desk.claim()

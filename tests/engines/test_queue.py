@@ -27,7 +27,7 @@ def job(number):
 @pytest.fixture
 def queue(tmp_path):
     queue = JobQueue(tmp_path)
-    queue.open()
+    queue.lead()
     return queue
 
 
@@ -154,7 +154,7 @@ def test_a_new_leader_withdraws_what_waits_and_learns_what_runs(queue, desk, tmp
         queue.add(job(number))
     claimed = desk.claim()
     other = JobQueue(tmp_path)
-    assert list(other.open()) == [claimed.id]
+    assert list(other.lead()) == [claimed.id]
     assert (other.waiting(), other.take_ended()) == ([], [])
     desk.end(claimed)
     assert other.take_ended() == [claimed.id]
@@ -198,5 +198,5 @@ def test_a_closed_queue_is_open_again_for_the_next_leader(queue, desk):
     assert not desk.is_closed()
     queue.close()
     assert desk.is_closed()
-    queue.open()
+    queue.lead()
     assert not desk.is_closed()

@@ -41,7 +41,7 @@ def trial(tmp_path_factory):
     def train(*words: str, directory=None, until=None):
         directory = directory or home / f"run{len(list(home.iterdir()))}"
         facts = {"started": "2026-01-01T00:00:00+00:00"}
-        config = compose_train(words).yaml()
+        config = compose_train(["checkpoint.keep=last", *words]).yaml()
         run_trial(directory, config, lambda config: dataset, facts=facts, until=until)
         return load_run(directory)
 

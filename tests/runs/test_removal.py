@@ -125,11 +125,17 @@ def test_an_interrupted_removal_can_be_made_again(home, monkeypatch, entries):
 
 
 def test_what_makes_a_run_goes_after_all_else_and_then_its_lock(home, monkeypatch):
-    make_run(home, "one")
+    run = make_run(home, "one")
     gone, delete = [], removal._delete
-    monkeypatch.setattr(removal, "_delete", lambda path: (gone.append(path.name), delete(path)))
+
+    def noted(path):
+        gone.append((path.name, (run / "lock").exists()))
+        delete(path)
+
+    monkeypatch.setattr(removal, "_delete", noted)
     removal.remove(list_any(home)[0])
-    assert len(gone) > 3 and gone[-2:] == ["run.json", "lock"]
+    assert len(gone) > 3 and gone[-1] == ("run.json", True)
+    assert not run.exists()
 
 
 @pytest.mark.parametrize("command", ["rm", "show", "diff"])

@@ -512,7 +512,7 @@ def own(tmp_path, monkeypatch):
     return {"config_dir": tmp_path / "configs", "allow_import": ["mine"]}
 
 
-def test_what_crashes_twice_has_failed_and_harms_no_other(own, runs, undisturbed):
+def test_what_crashes_each_time_has_failed_and_harms_no_other(own, runs, undisturbed):
     view = Witness()
     comparison = gradcli.compare(
         *SMALL,
@@ -532,7 +532,7 @@ def test_what_crashes_twice_has_failed_and_harms_no_other(own, runs, undisturbed
     assert (crashes.test_score.count, crashes.missing) == (0, 1)
     (failed,) = [trial for trial in summary.trials if trial.status == "failed"]
     assert "ended with 7" in failed.error
-    assert sum(note.startswith("retrying crashes") for note in view.notes) == 1
+    assert sum(note.startswith("retrying crashes") for note in view.notes) == 4
     assert summary.resume_command.endswith(str(comparison.path))
     read_again = TrialStore(comparison.directory, comparison.directory.state["problems"])
     assert [arm.missing for arm in read_again.summarise("failed", 0.0).ranking] == [0, 1]

@@ -33,7 +33,7 @@ TRIALS = 2 * SEEDS
 class Pretender:
     """An engine whose trials train nothing: begun at one poll, ended at the next."""
 
-    def __init__(self, jobs=None):
+    def __init__(self, jobs=None, gpus="one", affinity=False, memory_per_trial=None):
         self.jobs, self.waiting, self.writers = 1, [], {}
 
     def scale(self, jobs):

@@ -104,7 +104,7 @@ class _Open:
     def __init__(self, queue: JobQueue, fleet: Fleet, orders: Orders) -> None:
         self._queue, self._fleet, self._orders = queue, fleet, orders
         self._backlog: dict[str, Job] = {}
-        self._on_disk = set(queue.open())
+        self._on_disk = set(queue.lead())
         self._submitted: set[str] = set()
         self._cancelled: set[str] = set()
         self._hands: dict[str, PilotFolder] | None = None

@@ -43,7 +43,7 @@ class JobQueue:
         self._closed = self.directory / _CLOSED
         self._added = 0
 
-    def open(self) -> dict[str, PilotFolder]:
+    def lead(self) -> dict[str, PilotFolder]:
         """Begin to lead: withdraw what an earlier leader left waiting.
 
         Returns:

@@ -95,7 +95,7 @@ def _running() -> str | None:
         return named
     folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     try:
-        return (folder / "ray" / "ray_current_cluster").read_text().strip() or None
+        return (folder / "ray" / "ray_current_cluster").read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
 

@@ -136,7 +136,8 @@ class TrialActor:
 
     def _started(self) -> WorkerProcess:
         # Ray blocks SIGINT in what it starts, and a process inherits that of the thread.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         package = Path(gradcli.__file__).parents[1]
         return WorkerProcess(
             search_path=[str(self._root / MODULES), str(package), *self._code.search_path],
