@@ -90,7 +90,7 @@ def _names(seed: int, folder: Path) -> int:
 ROWS = {
     "kills": Row("trainings killed at a random instant, and resumed", 136, 2, _kills),
     "comparisons": Row("comparisons whose parent or worker was killed", 22, 1, _comparisons),
-    "workers": Row("workers of comparisons that were killed, ten of each", 4, 0, kill_workers),
+    "workers": Row("workers of comparisons that were killed, ten of each", 2, 0, kill_workers),
     "crashes": Row("machines that crash, losing or tearing what was not synced", 40, 1, _crashes),
     "damage": Row("commands on a run with one damaged file", 16, 1, _damage),
     "inputs": Row("generated overrides and calls", 40, 1, _inputs),

@@ -74,6 +74,10 @@ class SlurmFleet:
                 where="--engine slurm",
                 hint=next(hint for word, hint in _HINTS.items() if word in reason.lower()),
             ) from None
+        finally:
+            # submitit leaves links to its scripts, and no link is followed where gradcli writes.
+            for file in self._logs.glob(".submission_file_*"):
+                file.unlink(missing_ok=True)
 
     def count(self) -> int | None:
         """Return how many pilots are pending or at work; None if Slurm does not answer."""
@@ -121,4 +125,9 @@ def _run(*command: str) -> str:
 def _reason(text: str) -> str:
     """Return what Slurm says is wrong, in one line, without the name of the program."""
     lines = [re.split(r"(?:error|fatal): ", line) for line in text.splitlines()]
-    return "; ".join(line[-1].strip(". ") for line in lines if len(line) > 1) or text.strip()
+    reasons = [line[-1].strip(". ") for line in lines if len(line) > 1]
+    if (
+        not reasons
+    ):  # an option that it does not know, with a second line that says how to learn more
+        reasons = [re.sub(r"^\w+: ", "", line).strip(". ") for line in text.splitlines()[:1]]
+    return "; ".join(reasons)
