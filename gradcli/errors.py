@@ -63,6 +63,10 @@ class UserError(Exception):
         }
 
 
+class AtWorkError(UserError):
+    """Another process works in the directory."""
+
+
 class DamagedFileError(UserError):
     """A file of a run or a comparison that is no longer as gradcli wrote it."""
 

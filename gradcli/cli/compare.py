@@ -14,6 +14,7 @@ from gradcli.shorthands import comparison_overrides
 
 if TYPE_CHECKING:
     from gradcli.comparison.results import ComparisonSummary
+    from gradcli.system.paths import Paths
     from gradcli.workflows.comparing.detaching import GoesOn
 
 EPILOG = (
@@ -170,9 +171,7 @@ def compare_optimizers(
     paths = options.given_paths(context, [*arguments, *(vary or [])])
     _refuse_meaningless(resume, detach=detach, stop=stop, as_json=as_json)
     if resume is not None and stop:
-        from gradcli.workflows.compare import stop_comparison
-
-        _show(stop_comparison(resume, paths), as_json=as_json, all_pairs=all_pairs)
+        _stop(resume, paths, [*arguments, *(vary or [])], as_json=as_json, all_pairs=all_pairs)
         return
     # First of all: a local worker loads torch while this process loads the rest.
     with opened_engines(arguments, early=resume is None) as open_engine:
@@ -225,6 +224,23 @@ def _refuse_meaningless(resume: str | None, *, detach: bool, stop: bool, as_json
             where="--detach",
             hint="gradcli runs show latest --json, once it has ended",
         )
+
+
+def _stop(resume: str, paths: Paths, changes: list[str], *, as_json: bool, all_pairs: bool) -> None:
+    """Stop a comparison, and say whether it was at work.
+
+    Raises:
+        UserError: for anything that would change it.
+    """
+    from gradcli.views.console import show_message
+    from gradcli.workflows.compare import stop_comparison
+    from gradcli.workflows.comparing.engine_words import refuse_changes
+
+    refuse_changes(changes)
+    summary, was_at_work = stop_comparison(resume, paths)
+    if not as_json:
+        show_message("stopped; what ran is saved" if was_at_work else "it was not at work")
+    _show(summary, as_json=as_json, all_pairs=all_pairs)
 
 
 def _show_that_it_goes_on(comparison: GoesOn) -> None:

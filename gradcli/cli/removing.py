@@ -190,7 +190,7 @@ def _require_whole_names(named: dict[str, Run | ComparisonDirectory]) -> None:
                 f"'{word}' is only part of a name; --yes needs full names. Without --yes you are "
                 "asked.",
                 choices=[one.name],
-                hint=shlex.join(["gradcli", "runs", "rm", word]),
+                hint=shlex.join(["gradcli", "runs", "rm", one.name, "--yes"]),
             )
 
 

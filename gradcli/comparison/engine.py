@@ -93,5 +93,13 @@ class Engine(Protocol):
         """End whatever still runs immediately, and release everything. Safe to call again."""
 
 
+@runtime_checkable
+class OutlivesItsLeader(Protocol):
+    """An engine whose jobs go on without this process, and which another one may lead."""
+
+    def leave(self) -> None:
+        """Leave everything as it is, because another process leads the comparison now."""
+
+
 OpenEngine = Callable[[type, Mapping[str, Any]], Engine]
 """Makes an engine from its class and keyword arguments; its provider closes the engine."""

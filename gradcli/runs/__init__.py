@@ -11,6 +11,7 @@ from gradcli.runs.choosing.finding import (
 )
 from gradcli.runs.choosing.listing import Order, list_rows
 from gradcli.runs.comparisons import (
+    PILOTS,
     ComparisonDirectory,
     begin_comparison,
     list_comparisons,
@@ -30,6 +31,7 @@ from gradcli.runs.writer import RunWriter, claim_run, create_run_directory
 
 __all__ = [
     "NO_LABELS",
+    "PILOTS",
     "ComparisonDirectory",
     "Condition",
     "Labels",

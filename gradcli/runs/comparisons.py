@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, Required, TypedDict
 
 from gradcli.errors import DamagedFileError, DamagedFileWarning
 from gradcli.records import DataInfo, Metric, RunRow
-from gradcli.runs.directory import TRIALS, StateDirectory, claim, newest_first
+from gradcli.runs.directory import COMPARISON_FILE, TRIALS, StateDirectory, claim, newest_first
 from gradcli.runs.files import SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.stored import stored_metric
@@ -19,9 +19,10 @@ from gradcli.runs.writer import PLOTS
 from gradcli.system.locks import RunLock
 from gradcli.system.windows import IS_WINDOWS
 
-COMPARISON_FILE = "comparison.json"
 #: The first content of `comparison.json`, which is all that the comparison follows from.
 PLAN_FILE = "plan.json"
+#: The folder of a comparison with a folder for each pilot: a job of a cluster that runs its trials.
+PILOTS = Path("queue", "pilots")
 #: The folder of a comparison with the trials that could not be continued.
 SET_ASIDE = "damaged"
 
@@ -110,6 +111,11 @@ class ComparisonDirectory(StateDirectory):
     def trials(self) -> list[Run]:
         """Return the runs of all trials that have begun and are not damaged."""
         return [run for path in self.trial_paths() if (run := _run(path)) is not None]
+
+    def pilot_paths(self) -> list[Path]:
+        """Return the folders of the pilots that run trials, which they lock as a run is locked."""
+        folder = self.path / PILOTS
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
     @property
     def plots(self) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from gradcli.errors import UserError
+from gradcli.errors import AtWorkError, UserError
 from gradcli.records import Status
 from gradcli.runs.files import refuse_links, refuse_unknown_schema, sweep
 from gradcli.runs.labels import Labels, read_labels
@@ -22,6 +24,7 @@ from gradcli.system.locks import (
 )
 from gradcli.system.paths import Paths
 
+COMPARISON_FILE = "comparison.json"
 TRIALS = "trials"
 """The folder of a comparison that holds the run directories of its trials."""
 
@@ -137,19 +140,28 @@ def claim(directory: Path, files: Iterable[str]) -> RunLock:
     return lock
 
 
-def at_work(directory: Path) -> UserError:
+def at_work(directory: Path) -> AtWorkError:
     """Return the error that says who works in a directory, as far as it is known."""
     holder = elsewhere(directory)
     if holder is None:
-        return UserError(
-            f"Another process is working in {directory}.",
-            hint="wait for it to end, or stop it with Ctrl-C",
+        return AtWorkError(
+            f"Another process is working in {directory}.", hint=how_to_stop(directory)
         )
-    return UserError(
+    return AtWorkError(
         f"Process {holder.pid} on {plain_host(holder)} is working in {directory}.",
-        hint=f"wait for it to end, or stop it there; if that machine is gone, try again "
+        hint=f"{how_to_stop(directory)}; if that machine is gone, try again "
         f"{LEASE_SECONDS:.0f} s after it was last heard of",
     )
+
+
+def how_to_stop(directory: Path) -> str:
+    """Return what ends the work in the directory of a run, of a comparison or of its trial."""
+    folder = directory.absolute().parent
+    comparison = folder.parent if folder.name == TRIALS else directory
+    if os.path.lexists(comparison / COMPARISON_FILE):
+        command = ["gradcli", "compare-optimizers", "--resume", str(comparison), "--stop"]
+        return shlex.join(command)
+    return "wait for it to end, or stop it with Ctrl-C"
 
 
 def newest_first(runs_dir: Path) -> list[Path]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gradcli.errors import OperatingSystemError, UserError
+from gradcli.errors import AtWorkError, OperatingSystemError
 from gradcli.runs.checkpoints import LAST, compact_checkpoint, drop_checkpoints
 from gradcli.runs.comparisons import ComparisonDirectory
-from gradcli.runs.directory import TRIALS
+from gradcli.runs.directory import TRIALS, how_to_stop
 from gradcli.runs.reader import Run
 from gradcli.system.locks import LEASE_FILE, LOCK_FILE, RunLock, is_locked
 from gradcli.system.windows import IS_WINDOWS
@@ -28,8 +28,9 @@ def is_at_work(found: Run | ComparisonDirectory) -> bool:
     """
     if found.path.is_symlink():
         return False
-    trials = found.trial_paths() if isinstance(found, ComparisonDirectory) else []
-    paths = [found.path, *trials]
+    paths = [found.path]
+    if isinstance(found, ComparisonDirectory):
+        paths += [*found.trial_paths(), *found.pilot_paths()]
     parent = found.path.resolve().parent
     if parent.name == TRIALS:  # the process of the comparison may resume the trial
         paths.append(parent.parent)
@@ -43,10 +44,7 @@ def refuse_if_at_work(found: Run | ComparisonDirectory) -> None:
         UserError: if so.
     """
     if is_at_work(found):
-        raise UserError(
-            f"A process is working in {found.path}.",
-            hint="wait for it to end, or stop it with Ctrl-C",
-        )
+        raise AtWorkError(f"A process is working in {found.path}.", hint=how_to_stop(found.path))
 
 
 def remove(found: Run | ComparisonDirectory) -> None:

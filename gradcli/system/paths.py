@@ -36,6 +36,15 @@ class Paths:
         """Return a path that the command was given, wherever the process is now."""
         return self.started_in / path
 
+    def made_absolute(self) -> Paths:
+        """Return the same folders for a process that may begin elsewhere."""
+        return replace(
+            self,
+            runs_dir=self.absolute(self.runs_dir),
+            data_dir=self.data_dir and self.absolute(self.data_dir),
+            config_dir=self.config_dir and self.absolute(self.config_dir),
+        )
+
     def completed_by(self, recorded: Paths) -> Paths:
         """Fill in what built a run and was not given again: the next command needs it, too."""
         return replace(

@@ -10,7 +10,6 @@ if a package that the user allows imports it: this process imports those for the
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from gradcli.config import (
     data_config,
     resolve_target,
 )
-from gradcli.errors import UserError
+from gradcli.errors import AtWorkError, UserError
 from gradcli.runs import (
     NO_LABELS,
     ComparisonDirectory,
@@ -51,7 +50,12 @@ from gradcli.system.processes import quick_imports
 from gradcli.system.resources import cores, graphics_cards
 from gradcli.workflows.comparing.detaching import GoesOn
 from gradcli.workflows.comparing.detaching import detach as detach_comparison
-from gradcli.workflows.comparing.stopping import stop
+from gradcli.workflows.comparing.engine_words import (
+    is_of_engine,
+    recorded_engine,
+    refuse_changes,
+)
+from gradcli.workflows.comparing.stopping import may_go_on, stop
 from gradcli.workflows.comparing.study import Study
 from gradcli.workflows.comparing.watching import watch
 
@@ -102,43 +106,63 @@ def run_comparison(
         if resume is None:
             found = _begun(overrides, vary, paths, view, open_engine, notes)
         else:
-            _refuse_changes([*overrides, *vary])
+            refuse_changes([*overrides, *vary])
             found = _Found(find_comparison(resume, paths.runs_dir))
-            overrides = overrides or found.directory.state.get("engine_words", [])
+            overrides = overrides or recorded_engine(found.directory)
         directory = found.directory
         add_labels(directory.path, labels)
         if _is_over(found, paths, view):
             return read_comparison(directory, paths)
-        if is_locked(directory.path):
+        words = [word for word in overrides if is_of_engine(word)]
+        if not is_locked(directory.path):
+            may_go_on(directory.path)
             if detach:
-                return GoesOn(directory.path, paths)
-            view.note(f"Another process leads {directory.path}; this one shows it.")
-            if (caught := watch(directory, view)) is not None:
-                return GoesOn(directory.path, paths, signal=caught)
-            directory = ComparisonDirectory(directory.path)
-            if directory.status != "lost":  # it was ended, in one way or another
-                return read_comparison(directory, paths)
-            view.note("The process that led it is gone; this one leads.")
-        if detach:
-            return detach_comparison(directory, paths)
-        engine = found.engine or _engine(overrides, vary, paths, open_engine)
-        if resume is not None:
-            _check_data(plan_of(directory), paths, view, directory)
-        searcher = searcher_of(plan_of(directory), paths.allow_import)
-        return Study(
-            directory, engine.engine, engine.name, engine.jobs, paths, view, searcher
-        ).run()
+                return detach_comparison(directory, paths, words)
+        elif detach:
+            return GoesOn(directory.path, paths)
+        engine = found.engine
+        while True:
+            if is_locked(directory.path):
+                view.note(f"Another process leads {directory.path}; this one shows it.")
+                if (caught := watch(directory, view)) is not None:
+                    return GoesOn(directory.path, paths, signal=caught)
+                directory = ComparisonDirectory(directory.path)
+                if directory.status != "lost":  # it was ended, in one way or another
+                    return read_comparison(directory, paths)
+                view.note("The process that led it is gone.")
+            if engine is None:
+                engine = _engine(overrides, vary, paths, open_engine)
+            if resume is not None:
+                _check_data(plan_of(directory), paths, view, directory)
+            study = Study(
+                directory,
+                engine.engine,
+                engine.name,
+                engine.jobs,
+                paths,
+                view,
+                searcher_of(plan_of(directory), paths.allow_import),
+                words,
+            )
+            try:
+                return study.run()
+            except AtWorkError:  # of several that saw nobody lead, another one was first
+                if not is_locked(directory.path):
+                    raise
 
 
-def stop_comparison(target: str, paths: Paths) -> ComparisonSummary:
-    """Have a comparison stopped, wherever it is led, and return its summary.
+def stop_comparison(target: str, paths: Paths) -> tuple[ComparisonSummary, bool]:
+    """Have a comparison stopped, wherever it is led.
+
+    Returns:
+        Its summary; and whether it was at work.
 
     Raises:
         UserError: if there is none, or whoever leads it does not answer.
     """
     directory = find_comparison(target, paths.runs_dir)
-    stop(directory)
-    return read_comparison(ComparisonDirectory(directory.path), paths)
+    was_at_work = stop(directory)
+    return read_comparison(ComparisonDirectory(directory.path), paths), was_at_work
 
 
 @dataclass(frozen=True)
@@ -202,8 +226,7 @@ def _begun(
     earlier = _asked_before(plan, paths.runs_dir)
     if earlier is not None:
         return _Found(earlier, opened)
-    words = [word for word in overrides if _is_of_engine(word)]
-    new = _new_directory(plan, composed.config.name, paths, notes, words)
+    new = _new_directory(plan, composed.config.name, paths, notes)
     return _Found(new, opened, is_new=True)
 
 
@@ -346,33 +369,12 @@ def searcher_of(plan: Plan, allow_import: Sequence[str]) -> Searcher | None:
 
 
 def _new_directory(
-    plan: Plan, name: str | None, paths: Paths, notes: Sequence[str], engine_words: Sequence[str]
+    plan: Plan, name: str | None, paths: Paths, notes: Sequence[str]
 ) -> ComparisonDirectory:
     path = create_run_directory(paths.runs_dir, name or "compare")
     plan = replace(plan, info=replace(plan.info, path=str(path), name=path.name))
-    facts = {"notes": [*notes], "engine_words": [*engine_words]}
-    return begin_comparison(path, {**plan.as_json(), **built_with(paths), **facts})
-
-
-def _is_of_engine(word: str) -> bool:
-    """Whether an override says where trials run, which changes no result."""
-    return word.partition("=")[0].partition(".")[0] == "engine"
-
-
-def _refuse_changes(arguments: Sequence[str]) -> None:
-    """Refuse overrides that would change a comparison; its engine may change.
-
-    Raises:
-        UserError: for the first other override.
-    """
-    for word in arguments:
-        if not _is_of_engine(word):
-            raise UserError(
-                f"'{word}' would change a comparison that has already begun. A new one can have "
-                "another config.",
-                where="--resume",
-                hint=shlex.join(["gradcli", "compare-optimizers", word]),
-            )
+    facts = {**plan.as_json(), **built_with(paths), "notes": [*notes]}
+    return begin_comparison(path, facts)
 
 
 def _check_data(

@@ -18,8 +18,10 @@ from gradcli.system.interrupts import caught_signals
 class Notes:
     """A fleet that starts nothing; `room` is how many more pilots its cluster grants."""
 
+    job_id_variable = "NOTES_JOB_ID"
+
     def __init__(self):
-        self.alive, self.room, self.ended = 0, 99, []
+        self.alive, self.room, self.ended, self.all_ended = 0, 99, [], 0
 
     def start(self, pilots, orders):
         if pilots > self.room:
@@ -34,7 +36,7 @@ class Notes:
         self.ended.append(scheduled_as)
 
     def end_all(self, *, also_those_at_work):
-        pass
+        self.all_ended += 1
 
     def last_words(self):
         return ""
@@ -43,6 +45,7 @@ class Notes:
 @pytest.fixture
 def fleet(monkeypatch):
     monkeypatch.setattr(pilot_engine, "_SECONDS_BETWEEN_MUSTERS", 0.0)
+    monkeypatch.setattr(PilotEngine, "_orders", lambda *_: None)  # there is no comparison
     return Notes()
 
 
@@ -85,6 +88,29 @@ def test_a_job_that_a_pilot_has_since_an_earlier_leader_is_not_submitted_twice(
     desk.end(one)
     assert engine.poll(0.0) == [Ended("one")]
     desk.leave()
+
+
+def test_a_job_that_was_on_the_disk_twice_ends_once(engine, job, tmp_path):
+    engine.submit(job("one"))
+    engine.poll(0.0)
+    other = JobQueue(tmp_path)  # of a leader that stood still
+    other._added = 7
+    other.add(job("one"))
+    desk = PilotDesk(tmp_path, "17")
+    for _ in range(2):
+        desk.end(desk.claim())
+    assert engine.poll(0.0) == [Ended("one")]
+    assert engine.poll(0.0) == []
+    desk.leave()
+
+
+def test_an_engine_that_is_left_ends_no_pilot(engine, fleet, job, tmp_path):
+    engine.submit(job("one"))
+    engine.poll(0.0)
+    engine.leave()
+    engine.close()
+    assert not (tmp_path / "queue" / "closed").exists()
+    assert fleet.all_ended == 0
 
 
 def test_a_cancelled_job_that_is_given_back_has_ended(engine, fleet, job, tmp_path):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from gradcli.config import compose_comparison
-from gradcli.engines.pilots.queue import JobQueue
+from gradcli.engines.pilots.queue import JobQueue, PilotDesk
 from gradcli.errors import UserError
 from gradcli.runs import ComparisonDirectory
 
@@ -219,9 +219,44 @@ def test_pilots_that_cannot_begin_are_not_started_for_ever(tmp_path, monkeypatch
     assert "TypeError" in answer.message
 
 
+def test_a_pilot_is_named_by_its_own_scheduler_and_no_stranger_is_signalled(
+    start, tmp_path, monkeypatch
+):
+    """In a shell of an allocation, pilots of this machine would be called by its job."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setenv("SLURM_JOB_ID", str(stranger.pid))
+    process = start(*SMALL, *ON_PILOTS, *ENDLESS)
+    wait_until(lambda: has_begun(tmp_path), "no pilot has begun", process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    wait_until(lambda: not pilot_processes(tmp_path), "pilots do not end")
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_a_pilot_of_another_machine_counts_and_is_not_signalled(tmp_path, monkeypatch):
+    from gradcli.engines.slurm.local_fleet import LocalFleet
+
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
+    JobQueue(tmp_path).lead()
+    desk = PilotDesk(tmp_path, "11")
+    monkeypatch.setattr("socket.gethostname", lambda: "far-away")
+    other = PilotDesk(tmp_path, "12")
+    fleet = LocalFleet(tmp_path, 1, 10)
+    assert fleet.count() == 2
+    fleet.end("11")
+    fleet.end_all(also_those_at_work=True)
+    assert killed == [12]
+    desk.leave()
+    other.leave()
+
+
 @pytest.mark.parametrize(
     ("words", "problem", "hint"),
     [
+        (["engine.idle_seconds=-1"], "above 0", "engine.idle_seconds=60"),
         (["engine.cluster=slum"], "no cluster slum", "engine.cluster=slurm"),
         (["engine.minutes=1"], "as soon as they begin", "engine.minutes=3"),
         (["engine.workers=0"], "must be 1 or more", "--jobs 1"),

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from gradcli.comparison.engine import Job
-from gradcli.engines.pilots.queue import JobQueue, PilotDesk
+from gradcli.engines.pilots.queue import JobQueue, NoQueueError, PilotDesk
 from gradcli.errors import LostLeaseError
 
 
@@ -158,6 +158,28 @@ def test_a_new_leader_withdraws_what_waits_and_learns_what_runs(queue, desk, tmp
     assert (other.waiting(), other.take_ended()) == ([], [])
     desk.end(claimed)
     assert other.take_ended() == [claimed.id]
+
+
+def test_a_job_that_is_given_back_while_another_begins_to_lead_is_not_submitted_again(
+    queue, desk, tmp_path, monkeypatch
+):
+    queue.add(job(1))
+    claimed = desk.claim()
+    other = JobQueue(tmp_path)
+    bury = JobQueue.bury_the_dead
+
+    def meanwhile(leader):
+        desk.give_back(claimed)
+        return bury(leader)
+
+    monkeypatch.setattr(JobQueue, "bury_the_dead", meanwhile)
+    assert other.lead() == {claimed.id}
+
+
+def test_a_pilot_that_begins_when_its_comparison_is_gone_makes_no_folder(tmp_path):
+    with pytest.raises(NoQueueError):
+        PilotDesk(tmp_path / "gone", "17")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_a_job_is_withdrawn_only_while_it_waits(queue, desk):

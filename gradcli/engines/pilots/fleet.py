@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from gradcli.engines.pilots.pilot import Orders
 
@@ -12,6 +12,9 @@ LOGS = "logs"
 
 class Fleet(Protocol):
     """Starts pilots and ends them. Whether they are alive is also known from their leases."""
+
+    job_id_variable: ClassVar[str]
+    """The variable of the environment that tells a pilot what the scheduler calls it."""
 
     def start(self, pilots: int, orders: Orders) -> None:
         """Ask for further pilots.

@@ -22,17 +22,16 @@ from types import FrameType
 
 from gradcli.comparison.engine import Job
 from gradcli.engines.environment import THREADS
-from gradcli.engines.pilots.queue import PilotDesk
+from gradcli.engines.pilots.queue import NoQueueError, PilotDesk
 from gradcli.errors import LostLeaseError
 from gradcli.runs import ComparisonDirectory, load_run
 from gradcli.runs.reader import is_run
 from gradcli.system.interrupts import signal_main_thread
 from gradcli.system.locks import is_locked
 from gradcli.system.processes import considerate_threads
+from gradcli.workflows.comparing.leading import start_leading
 from gradcli.workflows.comparing.stopping import is_to_stop
 
-#: What a scheduler calls the process, by the first variable that is set.
-_SCHEDULED_AS = ("SLURM_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
 #: How long to wait between two looks for work: longer and longer, to be gentle to the disk.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 #: How often an idle pilot looks whether somebody leads.
@@ -55,6 +54,8 @@ class Orders:
     """Where modules are looked for, besides the usual places: `sys.path` of the submitter."""
     lead: tuple[str, ...]
     """The arguments of `gradcli` that lead the comparison."""
+    named_by: str
+    """The variable of the environment that tells a pilot what its scheduler calls it."""
     idle_seconds: float
     """How long to wait for work before ending."""
 
@@ -64,9 +65,10 @@ def run_pilot(orders: Orders) -> None:
     sys.path += [folder for folder in orders.import_path if folder not in sys.path]
     os.environ |= {**considerate_threads(), **THREADS}  # before torch is loaded
     directory = Path(orders.directory)
-    scheduled_as = next((os.environ[key] for key in _SCHEDULED_AS if key in os.environ), "pilot")
-    with _asked_to_end() as asked, suppress(LostLeaseError):  # its leader knows, and starts another
-        desk, lead = PilotDesk(directory, scheduled_as), _Leader(directory, orders.lead)
+    # Whoever leads knows, and starts another; or the comparison is removed, or elsewhere by now.
+    with _asked_to_end() as asked, suppress(LostLeaseError, NoQueueError):
+        desk = PilotDesk(directory, os.environ[orders.named_by])
+        lead = _Leader(directory, orders.lead)
         try:
             _work(directory, desk, lead, orders.idle_seconds, asked)
         finally:
@@ -158,11 +160,7 @@ class _Leader:
         blocked |= {getattr(signal, name) for name in _ANNOUNCED}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)  # which a child inherits
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gradcli", *self._arguments],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+            self._process = start_leading(self._arguments)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -17,6 +17,8 @@ from gradcli.engines.pilots.fleet import LOGS, Fleet
 from gradcli.engines.pilots.pilot import Orders
 from gradcli.engines.pilots.queue import JobQueue, PilotFolder
 from gradcli.errors import MissingPilotsWarning, UserError
+from gradcli.runs import ComparisonDirectory
+from gradcli.workflows.comparing.leading import leading_command
 
 #: How many jobs wait on the disk for each pilot. The others wait here: whoever claims a job lists
 #: all that wait.
@@ -58,8 +60,9 @@ class PilotEngine:
         """Let a job wait for a pilot; the first one has the pilots started."""
         if self._open is None:
             directory = Path(job.directory).parent.parent
-            orders = self._orders(directory, job)
-            self._open = _Open(JobQueue(directory), self._make_fleet(directory), orders)
+            fleet = self._make_fleet(directory)
+            orders = self._orders(directory, fleet.job_id_variable)
+            self._open = _Open(JobQueue(directory), fleet, orders)
         self._open.submit(job)
 
     def poll(self, timeout: float) -> Sequence[Ended]:
@@ -68,8 +71,9 @@ class PilotEngine:
             time.sleep(timeout)
             return []
         if not (ended := self._open.poll(self._pilots)):
+            # Last of all: whoever stood still meanwhile must not touch the queue before it knows
+            # whether it still leads.
             time.sleep(timeout)
-            ended = self._open.poll(self._pilots)
         return ended
 
     def cancel(self, job_id: str) -> None:
@@ -77,23 +81,26 @@ class PilotEngine:
         if self._open is not None:
             self._open.cancel(job_id)
 
+    def leave(self) -> None:
+        """Leave the pilots and their jobs to another process that leads the comparison now."""
+        self._open = None
+
     def close(self) -> None:
         """End all pilots; if no job is left, those at work end by themselves."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
-    def _orders(self, directory: Path, job: Job) -> Orders:
-        lead = ["compare-optimizers", "--resume", str(directory), "--quiet", "--no-live"]
-        lead += ["--runs-dir", str(directory.parent)]
-        if job.data_dir is not None:
-            lead += ["--data-dir", job.data_dir]
-        for package in job.allow_import:
-            lead += ["--allow-import", package]
+    def _orders(self, directory: Path, named_by: str) -> Orders:
+        """Return what pilots are told. What the config needs was recorded by whoever leads now."""
+        comparison = ComparisonDirectory(directory)
+        paths = comparison.paths.made_absolute()
+        words = comparison.state.get("engine_words", ())
         return Orders(
             directory=str(directory),
             import_path=tuple(filter(None, sys.path)),
-            lead=tuple(lead),
+            lead=tuple(leading_command(comparison, paths, words)),
+            named_by=named_by,
             idle_seconds=self._idle_seconds,
         )
 
@@ -132,10 +139,10 @@ class _Open:
         self._on_disk -= {one.id for one in ended}
         if ended:
             self._started_in_vain = 0
-        # A pilot may end what only an earlier leader asked for.
-        mine = [one for one in ended if one.id in self._submitted]
-        self._submitted -= {one.id for one in mine}
-        return mine
+        # A pilot may end what only an earlier leader asked for, or what two have asked for.
+        mine = {one.id: one for one in ended if one.id in self._submitted}
+        self._submitted -= mine.keys()
+        return list(mine.values())
 
     def cancel(self, job_id: str) -> None:
         """Forget a waiting job; ask the pilot of a running one to end."""

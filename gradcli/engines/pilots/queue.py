@@ -22,14 +22,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradcli.comparison.engine import Job
-from gradcli.errors import LostLeaseError
+from gradcli.errors import LostLeaseError, OperatingSystemError
+from gradcli.runs import PILOTS
 from gradcli.system.locks import LEASE_FILE, RunLock, is_locked
 
-QUEUE = "queue"
+QUEUE = PILOTS.parts[0]
 _CLOSED = "closed"
 _SUFFIX = ".json"
 #: Pilots that look at the same moment do not all try for the same job.
 _TRIED_AT_ONCE = 8
+
+
+class NoQueueError(OperatingSystemError):
+    """A pilot that begins when its comparison has been removed or moved."""
 
 
 class JobQueue:
@@ -39,15 +44,15 @@ class JobQueue:
         self.directory = directory / QUEUE
         self._waiting = self.directory / "waiting"
         self._ended = self.directory / "ended"
-        self._pilots = self.directory / "pilots"
+        self._pilots = directory / PILOTS
         self._closed = self.directory / _CLOSED
         self._added = 0
 
-    def lead(self) -> dict[str, PilotFolder]:
+    def lead(self) -> set[str]:
         """Begin to lead: withdraw what an earlier leader left waiting.
 
         Returns:
-            The jobs that living pilots are running, by id, each with its pilot.
+            The ids of the jobs that living pilots are running, or have given back meanwhile.
         """
         for folder in (self._waiting, self._ended, self._pilots):
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +61,7 @@ class JobQueue:
             for name in _jobs_in(folder):
                 (folder / name).unlink(missing_ok=True)
         self.bury_the_dead()
-        return self.hands()
+        return {*self.hands(), *self.waiting()}
 
     def close(self) -> None:
         """Let no pilot claim anything any more, until somebody leads again."""
@@ -130,6 +135,11 @@ class PilotFolder:
         """What its scheduler calls the pilot."""
         return self.name.partition("@")[0]
 
+    @property
+    def host(self) -> str:
+        """The machine that it runs on."""
+        return self.name.partition("@")[2].rsplit("-", 2)[0]
+
     def jobs(self) -> list[str]:
         """Return the ids of the jobs that it holds: one at most, unless it dies."""
         return [_id(name) for name in _jobs_in(self.path)]
@@ -149,6 +159,9 @@ class PilotDesk:
     Args:
         directory: of the comparison.
         scheduled_as: what its scheduler calls the pilot.
+
+    Raises:
+        NoQueueError: if the comparison is not there any more.
     """
 
     def __init__(self, directory: Path, scheduled_as: str) -> None:
@@ -156,8 +169,11 @@ class PilotDesk:
         self._waiting, self._ended = queue / "waiting", queue / "ended"
         self._closed = queue / _CLOSED
         own = f"{scheduled_as}@{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._folder = queue / "pilots" / own
-        self._folder.mkdir(parents=True)
+        self._folder = directory / PILOTS / own
+        try:
+            self._folder.mkdir()
+        except FileNotFoundError:
+            raise NoQueueError(f"{queue} is gone.", where=str(directory)) from None
         self._lock = RunLock(self._folder)
 
     def is_closed(self) -> bool:

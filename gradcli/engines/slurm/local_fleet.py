@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gradcli.engines.pilots.fleet import LOGS
 from gradcli.engines.pilots.pilot import Orders, run_pilot
-from gradcli.engines.pilots.queue import QUEUE, JobQueue
+from gradcli.engines.pilots.queue import QUEUE, JobQueue, PilotFolder
 from gradcli.engines.slurm.logs import last_line
 
 
@@ -22,6 +23,8 @@ class LocalFleet:
         minutes: the time limit of a pilot.
         warning_seconds: how long before it a pilot is told.
     """
+
+    job_id_variable: ClassVar[str] = "SUBMITIT_LOCAL_JOB_ID"
 
     def __init__(self, directory: Path, minutes: float, warning_seconds: int) -> None:
         self._queue, self._logs = JobQueue(directory), directory / QUEUE / LOGS
@@ -39,10 +42,13 @@ class LocalFleet:
     def count(self) -> int:
         """Return how many pilots live; an earlier leader may have started some of them."""
         self._jobs = [job for job in self._jobs if not job.done()]
-        return len(self._scheduled())
+        elsewhere = [one for one in self._living() if one.host != socket.gethostname()]
+        return len(self._scheduled()) + len(elsewhere)
 
     def end(self, scheduled_as: str) -> None:
-        """Let a pilot save its trial and end."""
+        """Let a pilot of this machine save its trial and end."""
+        if scheduled_as not in self._scheduled():
+            return
         with suppress(ProcessLookupError):
             os.kill(int(scheduled_as), signal.SIGTERM)  # which its controller passes on
 
@@ -57,5 +63,9 @@ class LocalFleet:
         return last_line(self._logs)
 
     def _scheduled(self) -> set[str]:
-        here = {pilot.scheduled_as for pilot in self._queue.pilots() if pilot.is_alive()}
+        """Return what the pilots of this machine are called: the ids of their processes."""
+        here = {one.scheduled_as for one in self._living() if one.host == socket.gethostname()}
         return here | {job.job_id for job in self._jobs}
+
+    def _living(self) -> list[PilotFolder]:
+        return [pilot for pilot in self._queue.pilots() if pilot.is_alive()]

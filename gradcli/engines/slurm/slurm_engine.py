@@ -74,6 +74,12 @@ class SlurmEngine(PilotEngine):
                 where="engine.minutes",
                 hint=f"engine.minutes={math.ceil((warning_seconds + _EARLY_SECONDS) / 60) + 1}",
             )
+        if not idle_seconds > 0:
+            raise UserError(
+                f"engine.idle_seconds is {idle_seconds:g}; it must be above 0.",
+                where="engine.idle_seconds",
+                hint="engine.idle_seconds=60",
+            )
         _require_submitit()
         asked = {
             "partition": partition,

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gradcli.engines.pilots.fleet import LOGS
 from gradcli.engines.pilots.pilot import Orders, run_pilot
@@ -42,6 +42,8 @@ class SlurmFleet:
     Raises:
         UserError: if this machine has no Slurm.
     """
+
+    job_id_variable: ClassVar[str] = "SLURM_JOB_ID"
 
     def __init__(self, directory: Path, asked: Mapping[str, Any]) -> None:
         if shutil.which("sbatch") is None:

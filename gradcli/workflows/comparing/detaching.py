@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from gradcli.errors import OperatingSystemError
 from gradcli.runs import ComparisonDirectory
 from gradcli.system.locks import is_locked
 from gradcli.system.paths import Paths
+from gradcli.workflows.comparing.leading import leading_command, start_leading
 
 LOG = "leader.log"
 _SECONDS_TO_BEGIN = 120.0
@@ -28,18 +28,21 @@ class GoesOn:
     """What ended the watching of it, if it was watched."""
 
 
-def detach(directory: ComparisonDirectory, paths: Paths) -> GoesOn:
+def detach(directory: ComparisonDirectory, paths: Paths, engine_words: Sequence[str]) -> GoesOn:
     """Start a process that leads the comparison, and wait until it does.
+
+    Args:
+        directory: of the comparison.
+        paths: those that its config needs.
+        engine_words: the overrides that name its engine.
 
     Raises:
         OperatingSystemError: if it ends before it leads.
     """
-    arguments = ["compare-optimizers", "--resume", str(directory.path), "--quiet", "--no-live"]
     log = directory.path / LOG
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gradcli", *arguments, *paths.arguments()],
-            stdin=subprocess.DEVNULL,
+        process = start_leading(
+            leading_command(directory, paths, engine_words),
             stdout=output,
             stderr=output,
             start_new_session=True,  # closing the terminal ends only what belongs to it

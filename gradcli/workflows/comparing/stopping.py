@@ -15,12 +15,16 @@ _SECONDS_TO_STOP = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def stop(directory: ComparisonDirectory) -> None:
+def stop(directory: ComparisonDirectory) -> bool:
     """Have a comparison stopped as by Ctrl-C, and wait until it is.
+
+    Returns:
+        Whether it was at work.
 
     Raises:
         OperatingSystemError: if whoever leads it does not answer.
     """
+    was_at_work = directory.status == "running"
     deadline = time.monotonic() + _SECONDS_TO_STOP
     if directory.state["status"] == "running":
         (directory.path / _STOP).touch()
@@ -36,6 +40,7 @@ def stop(directory: ComparisonDirectory) -> None:
     elif directory.state["status"] == "running":  # its process is gone; pilots must not go on
         with directory.lock():
             directory.update(status="interrupted")
+    return was_at_work
 
 
 def is_to_stop(directory: Path) -> bool:

@@ -17,16 +17,16 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gradcli.comparison.engine import Ended, Engine, Job
+from gradcli.comparison.engine import Ended, Engine, Job, OutlivesItsLeader
 from gradcli.comparison.protocol import ArmState, Trial
 from gradcli.comparison.results import ComparisonSummary
 from gradcli.comparison.trial_store import ENDED, TrialStore
-from gradcli.errors import UserError, exception_in_words, user_error_from_json
+from gradcli.errors import LostLeaseError, UserError, exception_in_words, user_error_from_json
 from gradcli.runs import ComparisonDirectory, Run, reduce_checkpoints
 from gradcli.system.interrupts import caught_signals
 from gradcli.system.paths import Paths
 from gradcli.workflows.comparing.showing import SECONDS_BETWEEN_LOOKS, Showing
-from gradcli.workflows.comparing.stopping import is_to_stop, may_go_on
+from gradcli.workflows.comparing.stopping import is_to_stop
 
 if TYPE_CHECKING:
     from gradcli.comparison.search import Searcher
@@ -55,9 +55,11 @@ class Study:
         paths: Paths,
         view: CompareView,
         searcher: Searcher | None = None,
+        engine_words: Sequence[str] = (),
     ) -> None:
         self._directory, self._engine, self._paths, self._view = directory, engine, paths, view
         self._engine_name, self._jobs, self._searcher = engine_name, jobs, searcher
+        self._engine_words = list(engine_words)
         self._submitted: dict[str, tuple[Trial, int | None]] = {}
         self._failures: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
@@ -68,7 +70,7 @@ class Study:
 
     def run(self) -> ComparisonSummary:
         """Run what is missing, and return the summary."""
-        lock = self._directory.lock()
+        lock = self._lock = self._directory.lock()
         try:
             summary = self._run()
             # Stored, so that an interruption from here on takes nothing away.
@@ -77,14 +79,18 @@ class Study:
                 self._draw(summary)
             self._view.finish(summary)
             return summary
+        except LostLeaseError:
+            if isinstance(self._engine, OutlivesItsLeader):
+                self._engine.leave()
+            raise
         finally:
             lock.release()
 
     def _run(self) -> ComparisonSummary:
         """Run what is missing, and store the summary and what the state is."""
         try:
-            may_go_on(self._directory.path)
-            self._directory.update(status="running", pid=os.getpid(), **_recorded(self._paths))
+            facts = {**_recorded(self._paths), "engine_words": self._engine_words}
+            self._directory.update(status="running", pid=os.getpid(), **facts)
             self._store = TrialStore(self._directory)
             self._showing = Showing(self._store, self._view)
             done = self._showing.already_done
@@ -94,6 +100,8 @@ class Study:
                 if caught:
                     self._save_what_runs()
             return self._conclude(caught)
+        except LostLeaseError:
+            raise
         except BaseException:
             with suppress(OSError):  # a full disk must not hide what went wrong
                 self._directory.update(status="interrupted")
@@ -103,6 +111,7 @@ class Study:
         """Let the engine run trials until none is wanted, or a signal arrives."""
         self._submit()
         while self._submitted and not caught:
+            self._lock.refuse_if_lost()
             # Not for long: a signal is only noticed between two polls.
             until_look = self._showing.seconds_until_look
             ended = self._engine.poll(min(until_look, SECONDS_BETWEEN_LOOKS))
