@@ -81,19 +81,22 @@ class Logs:
             file.close()
 
 
-def damaged_ranges(directory: Path, name: str, size: int | None = None) -> list[range]:
+def damaged_ranges(
+    directory: Path, name: str, size: int | None = None, checksums: NDArray[Any] | None = None
+) -> list[range]:
     """Return the parts of a log that are not as they were written, in bytes, rising.
 
     Args:
         directory: the run directory.
         name: of the log.
         size: look at this many bytes from its beginning; None looks at all.
+        checksums: what `read_checksums` returned; None reads them.
 
     Raises:
         DamagedFileError: if the log or `checksums.bin` cannot be read.
     """
     # The checksums first: the process of the run may be appending to both.
-    entries = _of(_entries(directory), name, size)
+    entries = _of(read_checksums(directory) if checksums is None else checksums, name, size)
     if not len(entries):
         return []
     with _opened(directory / name) as log:
@@ -104,13 +107,18 @@ def damaged_ranges(directory: Path, name: str, size: int | None = None) -> list[
         ]
 
 
-def unchecked_end(directory: Path, name: str) -> range:
+def unchecked_end(directory: Path, name: str, checksums: NDArray[Any] | None = None) -> range:
     """Return the end of a log that has no checksum; empty if no other part has one either.
+
+    Args:
+        directory: the run directory.
+        name: of the log.
+        checksums: what `read_checksums` returned; None reads them.
 
     Raises:
         DamagedFileError: if the log or `checksums.bin` cannot be read.
     """
-    entries = _of(_entries(directory), name, None)
+    entries = _of(read_checksums(directory) if checksums is None else checksums, name, None)
     size = file_size(directory / name)
     if not len(entries):
         return range(size, size)
@@ -158,13 +166,13 @@ def _cut_checksums(directory: Path, sizes: Mapping[str, int]) -> None:
         return
     import numpy as np
 
-    entries = _entries(directory)
+    entries = read_checksums(directory)
     if len(entries):
         kept = np.concatenate([_of(entries, name, sizes.get(name, 0)) for name in LOGS]).tobytes()
         write_atomically(directory / CHECKSUMS_FILE, lambda file: file.write(kept))
 
 
-def _entries(directory: Path) -> NDArray[Any]:
+def read_checksums(directory: Path) -> NDArray[Any]:
     """Return the rows of `checksums.bin`, without incomplete ones at its end.
 
     Raises:

@@ -7,8 +7,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcli.errors import DamagedFileError, DamagedFileWarning
 from gradcli.records import StepRecords
@@ -16,11 +17,15 @@ from gradcli.runs.logs.log_blocks import (
     STEPS_FILE,
     damaged_ranges,
     described,
+    read_checksums,
     unchecked_end,
     undamaged,
 )
 from gradcli.runs.logs.step_log import read_steps
 from gradcli.runs.stored import damaged, reading
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _Record = TypeVar("_Record")
 #: A log of at most so many bytes is read once, whatever is asked of it.
@@ -30,7 +35,8 @@ _SHORT = 1 << 18
 class LogReader:
     """Reads the logs in a run directory. What is damaged is left out, and said as a warning.
 
-    Checksums are compared once for each log: what is written to it later does not count.
+    Checksums are read once, and compared once for each log: what is written to it later does not
+    count.
 
     Args:
         directory: the run directory.
@@ -76,6 +82,10 @@ class LogReader:
             self.found_damage.append(error.problem)
             warnings.warn(error.problem, DamagedFileWarning, stacklevel=3)
 
+    @cached_property
+    def _checksums(self) -> NDArray[Any]:
+        return read_checksums(self._directory)
+
     def _left_out(self, name: str) -> list[range]:
         """Return the parts of a log that do not count; say so of those that are damaged."""
         if name not in self._unsound:
@@ -84,8 +94,8 @@ class LogReader:
 
     def _checked(self, name: str) -> list[range]:
         try:
-            ranges = damaged_ranges(self._directory, name)
-            end = unchecked_end(self._directory, name)
+            ranges = damaged_ranges(self._directory, name, checksums=self._checksums)
+            end = unchecked_end(self._directory, name, self._checksums)
         except DamagedFileError as error:
             self.name_damage(error)
             return []
