@@ -147,6 +147,32 @@ def test_a_cluster_that_grants_fewer_pilots_is_a_warning_and_one_that_grants_non
     assert fleet.alive == 2
 
 
+def test_a_cluster_that_never_answered_is_asked_all_the_same_and_one_that_did_is_waited_for(
+    engine, fleet, job, monkeypatch
+):
+    engine.submit(job("one"))
+    fleet.room, fleet.count = 0, lambda: None
+    with pytest.raises(UserError, match="refused"):  # it says what is wrong
+        engine.poll(0.0)
+    fleet.room, fleet.count = 9, lambda: 0
+    engine.poll(0.0)
+    started, fleet.count = fleet.alive, lambda: None
+    with pytest.warns(MissingPilotsWarning, match="does not say"):
+        engine.poll(0.0)
+    assert fleet.alive == started == 1
+
+
+def test_a_cluster_that_does_not_answer_at_the_end_hides_no_error(engine, fleet, job):
+    def refuse(**_):
+        raise UserError("scancel failed.")
+
+    engine.submit(job("one"))
+    fleet.end_all = refuse
+    engine.poll(0.0)
+    with pytest.warns(MissingPilotsWarning, match=r"scancel failed\. Pilots that are left end"):
+        engine.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_before_the_trial_trains_stops_it_once_it_does(number):
     stopped = []

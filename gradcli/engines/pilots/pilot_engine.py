@@ -28,6 +28,11 @@ _SECONDS_BETWEEN_MUSTERS = 5.0
 #: After how many pilots, for each that there should be, it is useless to start further ones.
 _ERRORS_PER_PILOT, _DEATHS_PER_PILOT = 2, 10
 
+_SILENT_CLUSTER = (
+    "The cluster does not say how many pilots live. Those that do go on; missing ones are started "
+    "once it answers."
+)
+
 
 class PilotEngine:
     """An engine whose jobs wait in a `JobQueue` for pilots, which a `Fleet` starts.
@@ -117,6 +122,7 @@ class _Open:
         self._hands: dict[str, PilotFolder] | None = None
         self._next_muster = 0.0
         self._started_in_vain = 0
+        self._has_answered = False
 
     def submit(self, job: Job) -> None:
         """Let a job wait, unless a pilot has it since an earlier leader."""
@@ -158,7 +164,12 @@ class _Open:
     def close(self) -> None:
         """End what is left of the fleet; a pilot that has just been started finds no job."""
         self._queue.close()
-        self._fleet.end_all(also_those_at_work=bool(self._backlog or self._on_disk))
+        try:
+            self._fleet.end_all(also_those_at_work=bool(self._backlog or self._on_disk))
+        except UserError as error:  # which must not hide why this comparison ends
+            if self._has_answered:
+                said = f"{error.problem} Pilots that are left end once they find no job."
+                warnings.warn(said, MissingPilotsWarning, stacklevel=2)
 
     def _given_back(self) -> list[str]:
         """Withdraw the cancelled jobs that pilots have saved and given back, and return them."""
@@ -185,7 +196,13 @@ class _Open:
             UserError: if there can be no pilots, or they end before they have claimed anything.
         """
         work, count = len(self._backlog) + len(self._on_disk), self._fleet.count()
-        if count is None or count >= min(pilots, work):
+        living = any(pilot.is_alive() for pilot in self._queue.pilots())
+        if count is None and (self._has_answered or living):
+            warnings.warn(_SILENT_CLUSTER, MissingPilotsWarning, stacklevel=2)
+            return
+        self._has_answered |= count is not None
+        count = count or 0  # if it has never answered, it says why when it is asked for pilots
+        if count >= min(pilots, work):
             return
         if self._queue.hands():
             self._started_in_vain = 0

@@ -72,10 +72,13 @@ def _refused(address: str | None, error: BaseException) -> UserError:
     while error.__cause__ is not None:
         error = error.__cause__
     what = f"The Ray cluster at {address} cannot be joined" if address else "Ray does not start"
+    hint = "engine.address=null, for a cluster of its own on this machine" if address else None
+    # Ray appends the traceback of its last try.
+    first_line = exception_in_words(error).partition(" Last connection error")[0].splitlines()[0]
     return UserError(
-        f"{what}: {exception_in_words(error).splitlines()[0]}",
+        f"{what}: {first_line}",
         where=_WHERE,
-        hint="export RAY_AUTH_MODE=token" if "AuthToken" in str(error) else None,
+        hint="export RAY_AUTH_MODE=token" if "AuthToken" in str(error) else hint,
     )
 
 

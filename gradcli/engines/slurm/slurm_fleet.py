@@ -118,7 +118,7 @@ def _run(*command: str) -> str:
     except subprocess.TimeoutExpired:
         problem = f"{command[0]} did not answer within {_SECONDS_TO_ANSWER:.0f} s."
     except subprocess.CalledProcessError as error:
-        problem = f"{command[0]} failed: {_reason(error.stderr)}"
+        problem = f"{command[0]} failed: {_reason(error.stderr)}."
     else:
         return answer.stdout
     raise UserError(problem, where="--engine slurm", hint=_HINTS[""])

@@ -322,7 +322,7 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
         yield Labelled("halving", Text(halving_result(summary.halving)))
     counts = Counter(one.status for one in summary.trials)
     parts = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    yield Labelled("trials", Text(f"{parts or 'none'}; {_effort(summary)}"))
+    yield Labelled("trials", Text(f"{parts or 'none has ended'}; {_effort(summary)}"))
     if summary.info.data.test and summary.pairs and summary.info.metric.is_accuracy:
         yield Labelled("test set", Text(example_worth(summary.info.data)))
 

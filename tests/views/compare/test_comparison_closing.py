@@ -330,7 +330,7 @@ def test_a_comparison_without_tuning_or_any_result(make_comparison):
     text = drawn(make_comparison(ranking=(bare,), pairs=(), tuning=(), trials=()), 140)
     assert "when chosen" not in text
     assert "verdicts" not in text
-    assert "trials      none; 52 s" in text
+    assert "trials      none has ended; 52 s" in text
     assert "-  adam" in text, "an arm without a result has no place yet"
     assert "nan" not in text
 
