@@ -34,7 +34,7 @@ def outcome(run: Run | None) -> Outcome:
     One whose process is gone, one that failed and one that ended but is damaged since count as
     not begun: they are retried. `gave_up` makes them failures.
     """
-    if run is None or (run.status in ("finished", "diverged") and run.damage):
+    if run is None or (run.status in ("finished", "diverged") and not run.is_whole):
         return Outcome("waiting")
     rungs = _rungs(run)
     match run.status:

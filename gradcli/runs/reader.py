@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,7 +46,6 @@ from gradcli.runs.run_json import RUN_FILE, RunJson, fault_of, info_of
 from gradcli.runs.stored import (
     MalformedError,
     decoded,
-    read_json,
     read_text,
     reading,
     stored_metric,
@@ -86,12 +86,8 @@ class Run(StateDirectory):
         path = self.path / LAYERS_FILE
         if not os.path.lexists(path):
             return ()
-        described = read_json(path)
         with reading(path):
-            layers: tuple[LayerInfo, ...] = decoded(tuple[LayerInfo, ...], described)
-            if any(not layer.parameters for layer in layers):
-                raise MalformedError("has a layer without parameters")
-        return layers
+            return _layers(path.read_bytes())
 
     @cached_property
     def info(self) -> RunInfo:
@@ -205,6 +201,20 @@ class Run(StateDirectory):
         return tuple(self._logs.found_damage)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether its records are as they were written.
+
+        The same as having no `damage`, at a fraction of the cost when all checksums match.
+        """
+        try:
+            if "info" in self.state:
+                _ = self.info, self.fault
+            _ = self.steps
+        except DamagedFileError:
+            return False
+        return self._logs.match_checksums() or not self.damage
+
+    @property
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to go on from, or to probe; it may be damaged."""
         return any(path.name in (LAST, PREVIOUS) for path in checkpoint_paths(self.path))
@@ -265,6 +275,19 @@ class Run(StateDirectory):
     @cached_property
     def _logs(self) -> LogReader:
         return LogReader(self.path)
+
+
+@lru_cache(maxsize=64)
+def _layers(content: bytes) -> tuple[LayerInfo, ...]:
+    """Decode `layers.json`; the trials of a comparison have few different ones.
+
+    Raises:
+        ValueError: if it holds anything else than layers.
+    """
+    layers: tuple[LayerInfo, ...] = decoded(tuple[LayerInfo, ...], json.loads(content))
+    if any(not layer.parameters for layer in layers):
+        raise MalformedError("has a layer without parameters")
+    return layers
 
 
 def is_run(path: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from gradcli.errors import AtWorkError, OperatingSystemError
@@ -85,13 +87,24 @@ def remove(found: Run | ComparisonDirectory) -> None:
         ) from None
 
 
-def reduce_checkpoints(directory: Path, *, last_stays: bool = False) -> None:
+def reduce_checkpoints(
+    directory: Path,
+    *,
+    last_stays: bool = False,
+    lock: Callable[[Path], AbstractContextManager[object]] = RunLock,
+) -> None:
     """Delete the checkpoints of a run that has ended. The last one may stay, in less room.
+
+    Args:
+        directory: the run directory.
+        last_stays: whether the last checkpoint stays.
+        lock: what keeps others away meanwhile. `momentary_lock` is enough for a trial if this
+            process leads its comparison: no other then begins the trial again.
 
     Raises:
         OSError: if they cannot be deleted; a `BlockingIOError` if a process is working there.
     """
-    with RunLock(directory):
+    with lock(directory):
         drop_checkpoints(directory, keep=(LAST,) if last_stays else ())
         if last_stays:
             compact_checkpoint(directory)

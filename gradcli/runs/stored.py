@@ -154,21 +154,22 @@ def _decoder(kind: Any) -> _Decoder:
 def _record_decoder(kind: Any) -> _Decoder:
     """Build a dataclass. Keys that it does not have are refused: a name may have been garbled."""
     hints = typing.get_type_hints(kind)
-    needed = [
+    needed = {
         one.name
         for one in fields(kind)
         if one.init and one.default is MISSING and one.default_factory is MISSING
-    ]
+    }
     decoders = {key: _decoder(hint) for key, hint in hints.items()}
 
     def decode(value: Any, name: str) -> Any:
         if isinstance(value, kind):
             return value
         _require(dict, value, name)
-        if unknown := next((key for key in value if key not in decoders), None):
+        if not value.keys() <= decoders.keys():
+            unknown = next(key for key in value if key not in decoders)
             raise MalformedError(f"has an unknown key '{unknown}'")
-        if missing := next((key for key in needed if key not in value), None):
-            raise MalformedError(f"has no key '{missing}'")
+        if not value.keys() >= needed:
+            raise MalformedError(f"has no key '{min(needed - value.keys())}'")
         return kind(**{key: decoders[key](one, key) for key, one in value.items()})
 
     return decode

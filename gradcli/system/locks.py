@@ -17,6 +17,8 @@ import stat
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +96,21 @@ class RunLock:
             self._lease.release()
         finally:
             self._file.close()
+
+
+@contextmanager
+def momentary_lock(directory: Path) -> Iterator[None]:
+    """Hold a directory for less than a heartbeat, without a lease that others could look at.
+
+    Raises:
+        BlockingIOError: if another process has it, on this machine or another.
+        FileExistsError: if something else than a file has the name of the lock.
+    """
+    with os.fdopen(_opened(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT), "rb") as file:
+        _lock(file.fileno())
+        if (owner := elsewhere(directory)) is not None:
+            raise BlockingIOError(errno.EAGAIN, f"{_named(owner)} works in it")
+        yield
 
 
 def is_locked(directory: Path) -> bool:

@@ -104,6 +104,45 @@ def test_one_that_ended_and_is_damaged_since_is_made_again(make_run):
         assert trials.outcome(load_run(run.path)) == Outcome("waiting")
 
 
+def test_checksums_spare_the_records_from_being_decoded(make_run, monkeypatch):
+    run = make_run("finished", steps(1, 20), evaluation(20, "val", 0.7))
+    monkeypatch.setattr(type(run), "damage", property(lambda self: pytest.fail("all was decoded")))
+    assert run.is_whole
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("steps.bin", lambda path: path.write_bytes(path.read_bytes()[:-3] + b"abc")),
+        ("evals.jsonl", lambda path: path.unlink()),
+        ("layers.json", lambda path: path.write_text("[]")),
+        ("steps.json", lambda path: path.write_text("{}")),
+        ("checksums.bin", lambda path: path.write_bytes(b"\xff" * 24)),
+        ("run.json", lambda path: path.write_text(path.read_text().replace('"model"', '"nodel"'))),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::gradcli.errors.DamagedFileWarning")
+def test_it_is_whole_if_it_has_no_damage(make_run, file, change):
+    path = make_run("finished", steps(1, 20), evaluation(20, "val", 0.7)).path
+    assert load_run(path).is_whole
+    change(path / file)
+    assert not load_run(path).is_whole
+    assert load_run(path).damage
+
+
+@pytest.mark.parametrize(("line", "whole"), [(None, True), ("{}", False), ("no JSON", False)])
+@pytest.mark.filterwarnings("ignore::gradcli.errors.DamagedFileWarning")
+def test_without_checksums_the_records_tell(make_run, line, whole):
+    run = make_run("finished", steps(1, 20), evaluation(20, "val", 0.7))
+    (run.path / "checksums.bin").unlink()
+    if line is not None:
+        with (run.path / "evals.jsonl").open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    run = load_run(run.path)
+    assert run.is_whole == whole
+    assert (not run.damage) == whole
+
+
 def test_one_that_is_at_work_is_running(tmp_path):
     writer = RunWriter(tmp_path, "", {})
     assert trials.outcome(load_run(tmp_path)).status == "running"

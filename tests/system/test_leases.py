@@ -13,7 +13,14 @@ import pytest
 
 from gradcli.errors import LostLeaseError, SilentHolderWarning
 from gradcli.system import locks
-from gradcli.system.locks import LEASE_FILE, LOCK_FILE, RunLock, elsewhere, is_locked
+from gradcli.system.locks import (
+    LEASE_FILE,
+    LOCK_FILE,
+    RunLock,
+    elsewhere,
+    is_locked,
+    momentary_lock,
+)
 
 #: Begins the program of a process on another machine, whose leases expire within a second.
 ELSEWHERE = """
@@ -76,6 +83,8 @@ def test_a_directory_that_another_machine_holds_is_at_work_and_cannot_be_had(tmp
     assert elsewhere(tmp_path).pid == other.pid
     with pytest.raises(BlockingIOError, match=f"process {other.pid} on farm-2"):
         RunLock(tmp_path)
+    with pytest.raises(BlockingIOError, match=f"process {other.pid} on farm-2"):
+        momentary_lock(tmp_path).__enter__()
 
 
 def test_of_a_dead_machine_it_is_taken_over_once_the_lease_has_expired(tmp_path, on):

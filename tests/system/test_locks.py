@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from gradcli.system.locks import LOCK_FILE, RunLock, is_locked
+from gradcli.system.locks import LEASE_FILE, LOCK_FILE, RunLock, is_locked, momentary_lock
 
 
 @pytest.fixture(autouse=True)
@@ -33,4 +33,16 @@ def test_a_lock_is_held_by_one(tmp_path):
         assert is_locked(tmp_path)
         with pytest.raises(BlockingIOError):
             RunLock(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_a_momentary_lock_is_one_for_this_machine_and_leaves_no_lease(tmp_path):
+    with momentary_lock(tmp_path):
+        assert is_locked(tmp_path)
+        assert not (tmp_path / LEASE_FILE).exists()
+        for lock in (RunLock, momentary_lock):
+            with pytest.raises(BlockingIOError), lock(tmp_path):
+                pass
+    with RunLock(tmp_path), pytest.raises(BlockingIOError), momentary_lock(tmp_path):
+        pass
     assert not is_locked(tmp_path)

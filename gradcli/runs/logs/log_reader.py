@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gradcli.errors import DamagedFileError, DamagedFileWarning
 from gradcli.records import StepRecords
 from gradcli.runs.logs.log_blocks import (
+    LOGS,
     STEPS_FILE,
     damaged_ranges,
     described,
@@ -22,7 +23,7 @@ from gradcli.runs.logs.log_blocks import (
     undamaged,
 )
 from gradcli.runs.logs.step_log import read_steps
-from gradcli.runs.stored import damaged, reading
+from gradcli.runs.stored import damaged, file_size, reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,6 +77,19 @@ class LogReader:
                 self.name_damage(error)
         return records
 
+    def match_checksums(self) -> bool:
+        """Whether all logs are as they were written, as far as their checksums tell.
+
+        Also False if a log that is not empty has none: then only its lines tell.
+        """
+        if any(len(self._left_out(name)) > 1 for name in LOGS) or self.found_damage:
+            return False
+        with_checksums = set(self._checksums["log"].tolist())
+        return all(
+            number in with_checksums or not file_size(self._directory / name)
+            for number, name in enumerate(LOGS)
+        )
+
     def name_damage(self, error: DamagedFileError) -> None:
         """Say that a file is damaged, once; what can be read of it is used."""
         if error.problem not in self.found_damage:
@@ -119,6 +133,7 @@ class LogReader:
             return self._kept[name]
         path = self._directory / name
         if not os.path.lexists(path):
+            self._left_out(name)  # which says so if there was one
             return []
         try:
             with reading(path):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcli.records import LayerInfo, StepRecords
 from gradcli.runs.files import refuse_unknown_schema, write_json
 from gradcli.runs.logs.log_blocks import STEPS_FILE
-from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
+from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,14 +157,25 @@ def _described(directory: Path, parameters: int) -> tuple[np.dtype[Any], int]:
     path = directory / DESCRIPTION_FILE
     if not os.path.lexists(path):
         return row_type(parameters), 0
-    stored = read_json(path)
     with reading(path):
-        refuse_unknown_schema(decoded(dict[str, Any], stored), path, newest=_SCHEMA)
-        description: _Description = decoded(_Description, stored)
-        dtype = row_type(len(description.parameters))
-        if (description.columns, description.row_bytes) != (_columns_of(dtype), dtype.itemsize):
-            raise MalformedError("describes other columns than schema 1 has")
+        content = path.read_bytes()
+        refuse_unknown_schema(decoded(dict[str, Any], json.loads(content)), path, newest=_SCHEMA)
+        dtype = _described_type(content)
     return dtype, file_size(directory / STEPS_FILE) // dtype.itemsize
+
+
+@lru_cache(maxsize=64)
+def _described_type(content: bytes) -> np.dtype[Any]:
+    """Decode a description; the trials of a comparison have few different ones.
+
+    Raises:
+        ValueError: if it describes other rows than gradcli's.
+    """
+    description: _Description = decoded(_Description, json.loads(content))
+    dtype = row_type(len(description.parameters))
+    if (description.columns, description.row_bytes) != (_columns_of(dtype), dtype.itemsize):
+        raise MalformedError("describes other columns than schema 1 has")
+    return dtype
 
 
 def _columns_of(dtype: np.dtype[Any]) -> tuple[_Column, ...]:

@@ -24,6 +24,7 @@ from gradcli.comparison.trial_store import ENDED, TrialStore
 from gradcli.errors import LostLeaseError, UserError, exception_in_words, user_error_from_json
 from gradcli.runs import ComparisonDirectory, Run, reduce_checkpoints
 from gradcli.system.interrupts import caught_signals
+from gradcli.system.locks import momentary_lock
 from gradcli.system.paths import Paths
 from gradcli.workflows.comparing.showing import SECONDS_BETWEEN_LOOKS, Showing
 from gradcli.workflows.comparing.stopping import is_to_stop
@@ -225,7 +226,7 @@ class Study:
     def _reduce(self, trial: str, *, last_stays: bool) -> None:
         path = self._directory.trial_path(trial)
         try:
-            reduce_checkpoints(path, last_stays=last_stays)
+            reduce_checkpoints(path, last_stays=last_stays, lock=momentary_lock)
         except BlockingIOError:  # its process is about to end; there will be another time
             return
         except OSError as error:  # no result depends on it
