@@ -84,6 +84,7 @@ class Pretender:
         self.waiting: dict[str, Job] = {}
         self.running: list[Job] = []
         self.seconds = self.idle_from = self.idle_seconds = 0.0
+        self.moments: list[float] = []  # processor time of the parent when each trial ended
         self.idle_after, self.idle_until = -1, None
         self.ended = 0
         self._states = [(one / "run.json").read_text() for one in made]
@@ -106,6 +107,7 @@ class Pretender:
             self.idle_seconds = time.process_time() - self.idle_from
             return []
         ended = [self._end(job) for job in self.running[:1]]
+        self.moments += [begin - self.seconds - self.idle_seconds] * len(ended)
         self.running = self.running[len(ended) :]
         for job_id in list(itertools.islice(self.waiting, self.jobs - len(self.running))):
             self.running.append(self._begin(self.waiting.pop(job_id)))
@@ -138,19 +140,10 @@ class Pretender:
         """Nothing is open."""
 
 
-class TimedView(CompareLiveView):
-    """The live table, which notes the processor time at the end of each trial."""
-
-    def __init__(self, engine: Pretender) -> None:
-        stream = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as this process
-        super().__init__(Console(file=stream, force_terminal=True, width=140, height=50))
-        self._engine, self.moments = engine, [time.process_time()]
-
-    def trial(self, trial) -> None:
-        """Note the time, without what the engine took, and without the pause."""
-        super().trial(trial)
-        others = self._engine.seconds + self._engine.idle_seconds
-        self.moments.append(time.process_time() - others)
+def live_table() -> CompareLiveView:
+    """Return the live table of a wide terminal that nobody looks at."""
+    stream = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as this process
+    return CompareLiveView(Console(file=stream, force_terminal=True, width=140, height=50))
 
 
 def overrides_of(shape: str, trials: int) -> tuple[list[str], list[str]]:
@@ -185,15 +178,14 @@ def measure(folder: Path, shape: str, trials: int) -> Cost:
     directory = begin_comparison(path, {**plan.as_json(), "notes": []})
     paths, engine = Paths(runs_dir=path.parent), Pretender(made, RUNNING)
     engine.idle_after = trials // 2
-    view = TimedView(engine)
     import gradcli.views.draw.comparison_figures as figures
 
     figures.plot_comparison = lambda *_: []  # which imports Matplotlib
-    study = Study(directory, engine, "local", RUNNING, paths, view, searcher_of(plan, ()))
+    study = Study(directory, engine, "local", RUNNING, paths, live_table(), searcher_of(plan, ()))
     summary = study.run()
     end = time.process_time() - engine.seconds - engine.idle_seconds
     count, tenth = len(summary.trials), max(1, len(summary.trials) // 10)
-    moments = view.moments
+    moments = engine.moments
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Cost(
         trials=count,

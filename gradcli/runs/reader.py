@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -204,15 +205,16 @@ class Run(StateDirectory):
     def is_whole(self) -> bool:
         """Whether its records are as they were written.
 
-        The same as having no `damage`, at a fraction of the cost when all checksums match.
+        The same as having no `damage`, at a fraction of the cost when all checksums match. Damage
+        is given as warnings.
         """
-        try:
+        with suppress(DamagedFileError):
             if "info" in self.state:
                 _ = self.info, self.fault
             _ = self.steps
-        except DamagedFileError:
-            return False
-        return self._logs.match_checksums() or not self.damage
+            if self._logs.match_checksums():
+                return True
+        return not self.damage
 
     @property
     def has_checkpoint(self) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from gradcli.comparison import trials
 from gradcli.comparison.live import SERIES
 from gradcli.comparison.protocol import Outcome, Trial
+from gradcli.errors import DamagedFileWarning
 from gradcli.records import (
     ACCURACY,
     DataInfo,
@@ -121,13 +122,14 @@ def test_checksums_spare_the_records_from_being_decoded(make_run, monkeypatch):
         ("run.json", lambda path: path.write_text(path.read_text().replace('"model"', '"nodel"'))),
     ],
 )
-@pytest.mark.filterwarnings("ignore::gradcli.errors.DamagedFileWarning")
 def test_it_is_whole_if_it_has_no_damage(make_run, file, change):
     path = make_run("finished", steps(1, 20), evaluation(20, "val", 0.7)).path
     assert load_run(path).is_whole
     change(path / file)
-    assert not load_run(path).is_whole
-    assert load_run(path).damage
+    with pytest.warns(DamagedFileWarning):
+        assert not load_run(path).is_whole
+    with pytest.warns(DamagedFileWarning):
+        assert load_run(path).damage
 
 
 @pytest.mark.parametrize(("line", "whole"), [(None, True), ("{}", False), ("no JSON", False)])

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from gradcli.comparison.search import Searcher
     from gradcli.views.compare.compare_view import CompareView
 
-# What follows from the trials that ended is asked a hundredth of the time at most, unless the
+# What follows from the trials that ended is asked a hundredth of the time at most; a tenth if the
 # engine is running out of trials.
-_PAUSE_PER_COST = 100
+_PAUSE_PER_COST, _SHORT_PAUSE_PER_COST = 100, 10
 # How long interrupted trials may take to save their state; on a cluster, word travels first.
 _SECONDS_TO_SAVE = 15.0
 # A trial is given up after so many failures of its own, or deaths of the process that ran it: a
@@ -67,7 +67,7 @@ class Study:
         self._reduced: set[tuple[str, bool]] = set()
         self._followed: tuple[ArmState, ...] = ()
         self._has_news = False
-        self._next_step = time.monotonic()
+        self._last_step = self._cost_of_step = 0.0
 
     def run(self) -> ComparisonSummary:
         """Run what is missing, and return the summary."""
@@ -115,36 +115,45 @@ class Study:
             self._lock.refuse_if_lost()
             # Not for long: a signal is only noticed between two polls.
             until_look = self._showing.seconds_until_look
-            ended = self._engine.poll(min(until_look, SECONDS_BETWEEN_LOOKS))
+            until_step = max(self._seconds_until_step, 0.0) if self._has_news else until_look
+            ended = self._engine.poll(min(until_look, until_step, SECONDS_BETWEEN_LOOKS))
             for one in ended:
                 if caught:  # it was interrupted with this process: not a failure
                     self._store.read(one.id)
                 else:
                     self._take(one)
             self._has_news |= bool(ended)
-            if self._has_news and not caught and self._is_due():
+            if self._has_news and not caught and self._seconds_until_step <= 0:
                 self._go_on()
             if not self._showing.seconds_until_look or not self._submitted:
                 self._showing.look(self._running())
                 if is_to_stop(self._directory.path):
                     caught.append(signal.SIGTERM)
 
-    def _is_due(self) -> bool:
-        """Whether to ask what follows from the trials that ended: not always if many still wait."""
-        return len(self._submitted) < 2 * self._jobs or time.monotonic() >= self._next_step
+    @property
+    def _seconds_until_step(self) -> float:
+        """How long not to ask what follows from the trials that ended: longer if many still wait.
+
+        Not positive if it is time to ask.
+        """
+        if not self._submitted:
+            return 0.0
+        many_wait = len(self._submitted) >= 2 * self._jobs
+        pause = self._cost_of_step * (_PAUSE_PER_COST if many_wait else _SHORT_PAUSE_PER_COST)
+        return self._last_step + pause - time.monotonic()
 
     def _go_on(self) -> None:
         """Do what follows from the trials that have ended."""
         before = {state.arm.name: state for state in self._followed}
         begin = time.monotonic()
         self._submit()
-        end = time.monotonic()
-        self._next_step = end + _PAUSE_PER_COST * (end - begin)
         self._followed = self._store.states()
         same = {one.arm.name for one in self._followed if one is before.get(one.arm.name)}
         self._showing.announce(same)
         self._free_room(same)
         self._has_news = False
+        self._last_step = time.monotonic()
+        self._cost_of_step = self._last_step - begin
 
     def _submit(self) -> None:
         """Submit the wanted trials that are not yet submitted, one of each arm in turn.
