@@ -85,7 +85,8 @@ class Showing:
         """Show the progress; the next look waits in proportion to the cost of this one.
 
         Args:
-            running: the trials that run now, with the step at which each pauses.
+            running: the trials that run now, with the step at which each pauses. They are read
+                here, which is most of the cost.
         """
         arms, info = self._store.arms(retimed=False), self._store.info
         self._progress.leader(arms, info)  # which has a pause of its own

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -242,19 +242,19 @@ class Study:
             self._view.note(f"The checkpoints of {path} stay: {exception_in_words(error)}.")
         self._reduced.add((trial, last_stays))
 
-    def _running(self) -> list[tuple[Trial, int | None, Run]]:
-        """Return the trials that run now, as their directories say.
+    def _running(self) -> Iterator[tuple[Trial, int | None, Run]]:
+        """Return the trials that run now, as their directories say, one by one.
 
         An engine begins them more or less in the order of submission. The lock of a directory is
         not tried: a trial that is about to take it must not find us there.
         """
         begun = islice(self._submitted.values(), 2 * self._jobs)
         runs = ((trial, until, self._directory.trial(trial.id)) for trial, until in begun)
-        return [
+        return (
             (trial, until, run)
             for trial, until, run in runs
             if run is not None and run.state["status"] == "running"
-        ]
+        )
 
     def _save_what_runs(self) -> None:
         """Let the engine end the running trials, and wait until they are saved."""
