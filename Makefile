@@ -6,7 +6,7 @@ NUMERIC_TESTS := tests/fast tests/gradients tests/optim tests/training
 LOCKS := requirements.lock requirements-torch.lock
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: run test test-slurm torture check terminals matrix mutants bench lock audit clean
+.PHONY: run test test-slurm test-ecosystem torture check terminals matrix mutants bench lock audit clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed  ## train on MNIST, or on the bundled sample where MNIST cannot be had
@@ -22,6 +22,10 @@ matrix:  ## the quick suite with the oldest and the newest PyTorch, each in a ne
 # As root, and on Debian or Ubuntu.
 test-slurm: $(VENV)/installed-for-tests  ## the tests that need Slurm: installs and starts one here
 	$(BIN)/python tools/slurm_node run $(BIN)/python -m pytest tests/engines/test_slurm_node.py
+
+# On Debian or Ubuntu it also needs: chromium zsh fish. A test says what it lacks.
+test-ecosystem: $(VENV)/installed-for-ecosystem  ## the tests with other people's libraries, shells and browsers
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/ecosystem
 
 torture: $(VENV)/installed-for-tests  ## what is promised in docs/reliability.md, tried: 15 minutes
 	$(BIN)/python tools/torture
@@ -59,6 +63,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-for-tests: $(VENV)/installed
 	$(PIP_INSTALL) --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-for-ecosystem: $(VENV)/installed-for-tests
+	$(PIP_INSTALL) --editable '.[ecosystem]'
 	touch $@
 
 $(VENV)/installed-for-mutants: $(VENV)/installed-for-tests

@@ -13,7 +13,7 @@ of the machine meets all of them:
 
 A training is timed from its first step to its end, a comparison as a whole command.
 
-    python benchmarks/together.py [--epochs 100] [--repeats 7] [--at-most 1.3] [--slower 1.02]
+    python benchmarks/together.py [--epochs 50] [--repeats 7] [--at-most 1.3] [--slower 1.02]
 
 Exits with 1 if two at once take more than `--at-most` times the ideal, or a training alone more
 than `--slower` times what it takes unbounded; medians of all rounds. Two trainings unbounded run
@@ -37,7 +37,7 @@ import torch
 
 TRAINING = ["train", "data=mnist5k", "--json", "--quiet"]
 COMPARISON = [
-    *("compare-optimizers", "data=mnist5k", "protocol.tune=false", "--seeds", "6", "epochs=20"),
+    *("compare-optimizers", "data=mnist5k", "protocol.tune=false", "--seeds", "6", "epochs=6"),
     *("--json", "--quiet"),
 ]
 UNBOUNDED = {"GOMP_SPINCOUNT": "300000"}
@@ -74,42 +74,60 @@ def spread(values: Sequence[float]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--at-most", type=float, default=1.3)
     parser.add_argument("--slower", type=float, default=1.02)
     arguments = parser.parse_args()
 
     training = [*TRAINING, f"epochs={arguments.epochs}"]
-    ratios: dict[str, list[float]] = {name: [] for name in ("alone", "two", "compare", "affinity")}
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
-    for number in range(arguments.repeats):
-        # Once in each order, so that what drifts steadily favours neither.
-        order = [{}, UNBOUNDED] if number % 2 else [UNBOUNDED, {}]
-        alone = {len(one): at_once(1, training, one)[0] for one in order}
-        two = statistics.mean(at_once(2, training, {}))
-        comparison = at_once(1, COMPARISON, {})[0]
-        comparisons = max(at_once(2, COMPARISON, {}))
-        pinned = at_once(1, [*COMPARISON, "engine.affinity=true"], {})[0]
-        ratios["alone"].append(alone[0] / alone[1])
-        ratios["two"].append(two / (2 * alone[0]))
-        ratios["compare"].append(comparisons / (2 * comparison))
-        ratios["affinity"].append(pinned / comparison)
-        print(
-            f"round {number + 1}: alone {alone[0]:.2f} s, unbounded {alone[1]:.2f} s, two at once "
-            f"{two:.2f} s each; a comparison {comparison:.1f} s, two at once {comparisons:.1f} s, "
-            f"pinned {pinned:.1f} s",
-            flush=True,
-        )
+    alone, two = trainings(training, arguments.repeats)
     few = [*TRAINING, f"epochs={max(arguments.epochs // SHORTER, 1)}"]
     unbounded = statistics.mean(at_once(2, few, UNBOUNDED)) / (2 * at_once(1, few, UNBOUNDED)[0])
-    print(f"alone, over unbounded             {spread(ratios['alone'])}  <= {arguments.slower}")
-    print(f"two trainings, over the ideal     {spread(ratios['two'])}  <= {arguments.at_most}")
-    print(f"two comparisons, over the ideal   {spread(ratios['compare'])}  <= {arguments.at_most}")
-    print(f"comparison with affinity, without {spread(ratios['affinity'])}")
+    compared, pinned = comparisons(arguments.repeats)
+    print(f"alone, over unbounded             {spread(alone)}  <= {arguments.slower}")
+    print(f"two trainings, over the ideal     {spread(two)}  <= {arguments.at_most}")
+    print(f"two comparisons, over the ideal   {spread(compared)}  <= {arguments.at_most}")
+    print(f"comparison with affinity, without {spread(pinned)}")
     print(f"two short trainings unbounded, over the ideal  {unbounded:.1f}")
-    worst = max(statistics.median(ratios[name]) for name in ("two", "compare"))
-    return int(statistics.median(ratios["alone"]) > arguments.slower or worst > arguments.at_most)
+    worst = max(map(statistics.median, (two, compared)))
+    return int(statistics.median(alone) > arguments.slower or worst > arguments.at_most)
+
+
+def trainings(words: Sequence[str], repeats: int) -> tuple[list[float], list[float]]:
+    """Return of each round: one alone over one unbounded, and two at once over the ideal."""
+    alone, two = [], []
+    for number in range(repeats):
+        # Once in each order, so that what drifts steadily favours neither.
+        order = [{}, UNBOUNDED] if number % 2 else [UNBOUNDED, {}]
+        once = {len(one): at_once(1, words, one)[0] for one in order}
+        twice = statistics.mean(at_once(2, words, {}))
+        alone.append(once[0] / once[1])
+        two.append(twice / (2 * once[0]))
+        print(
+            f"trainings {number + 1}: alone {once[0]:.2f} s, unbounded {once[1]:.2f} s, two at "
+            f"once {twice:.2f} s each",
+            flush=True,
+        )
+    return alone, two
+
+
+def comparisons(repeats: int) -> tuple[list[float], list[float]]:
+    """Return of each round: two at once over the ideal, and one pinned over one that is not."""
+    two, pinned = [], []
+    for number in range(repeats):
+        once = at_once(1, COMPARISON, {})[0]
+        twice = max(at_once(2, COMPARISON, {}))
+        with_affinity = at_once(1, [*COMPARISON, "engine.affinity=true"], {})[0]
+        two.append(twice / (2 * once))
+        pinned.append(with_affinity / once)
+        print(
+            f"comparisons {number + 1}: alone {once:.1f} s, two at once {twice:.1f} s, pinned "
+            f"{with_affinity:.1f} s",
+            flush=True,
+        )
+    return two, pinned
 
 
 if __name__ == "__main__":
