@@ -13,8 +13,9 @@ from contextlib import contextmanager
 
 from gradcli.system.resources import cores, is_throttled
 
-#: Of libgomp, which torch uses on Linux. Its own are 300,000.
-_SPINS = "1000"
+#: Of libgomp, which torch uses on Linux. Its own are 300,000. With 1,000 a training alone took half
+#: as long again, because it slept at nearly every operation that threads share.
+_SPINS = "10000"
 # From glibc's malloc.h, see mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -43,7 +44,7 @@ def considerate_threads(environment: Mapping[str, str] = os.environ) -> dict[str
 
     A thread that waits for the others of its process spins, for milliseconds by default, and keeps
     the core from whatever it waits for: two trainings at once took up to a hundred times as long as
-    one. After `_SPINS` looks, some tens of microseconds, it now sleeps until it is woken
+    one. After `_SPINS` looks, a fraction of a millisecond, it now sleeps until it is woken
     (`benchmarks/together.py`). If a quota allows fewer cores than the process sees, there is a
     thread for each of those only.
 
