@@ -84,10 +84,10 @@ class _ComparisonClosingScreen:
         summary = self._summary
         yield from _headline(summary, options.max_width)
         yield ""
-        yield _table(_ranking(summary), options)
+        yield _table(ranking_columns(summary), options)
         yield ""
         if any(arm.further for arm in summary.ranking):
-            yield _table(_further(summary.ranking), options)
+            yield _table(further_columns(summary.ranking), options)
             yield ""
         if summary.info.search:
             for columns in search_tables(summary, options.ascii_only):
@@ -115,7 +115,8 @@ def _headline(summary: ComparisonSummary, width: int) -> Iterator[RenderableType
         yield Text(summary.info.data.note)
 
 
-def _ranking(summary: ComparisonSummary) -> list[Column]:
+def ranking_columns(summary: ComparisonSummary) -> list[Column]:
+    """Lay out the ranking: the arms with their scores, the best first."""
     arms, metric = summary.ranking, summary.info.metric
     lost = [_lost(arm, summary) for arm in arms]
     columns = [
@@ -150,7 +151,7 @@ def _reported(summary: ComparisonSummary) -> list[Column]:
     return [column for column in columns if column.title != f"to {target:g}"]
 
 
-def _further(arms: Sequence[RankedArm]) -> list[Column]:
+def further_columns(arms: Sequence[RankedArm]) -> list[Column]:
     """Lay out what the arms scored by the further metrics, the first ones in the most widths."""
     columns = arm_names(arms)
     scores = [{one.metric.name: one.test for one in arm.further} for arm in arms]
@@ -307,11 +308,8 @@ def _search_result(summary: ComparisonSummary) -> Iterator[RenderableType]:
 
 def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
     """Say what limits the numbers, and which trials failed."""
-    remarks = warning_sentences(summary.warnings)
-    remarks += chain.from_iterable(map(ends_to_widen, summary.ranking))
-    remarks += best_at_an_end([arm.name for arm in summary.ranking if arm.learning_rate_at_edge])
     yield from _paragraphs("note", list(summary.notes), "")
-    yield from _paragraphs("caution", remarks, "yellow")
+    yield from _paragraphs("caution", cautions(summary), "yellow")
     failures = [describe_failure(one) for one in summary.trials if one.status == "failed"]
     if len(failures) > MOST_FAILURES:
         rest = numbers.count(len(failures) - MOST_FAILURES, "more failed trial")
@@ -322,12 +320,20 @@ def _remarks(summary: ComparisonSummary) -> Iterator[RenderableType]:
         yield Labelled("halving", Text(halving_result(summary.halving)))
     counts = Counter(one.status for one in summary.trials)
     parts = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    yield Labelled("trials", Text(f"{parts or 'none has ended'}; {_effort(summary)}"))
+    yield Labelled("trials", Text(f"{parts or 'none has ended'}; {effort(summary)}"))
     if summary.info.data.test and summary.pairs and summary.info.metric.is_accuracy:
         yield Labelled("test set", Text(example_worth(summary.info.data)))
 
 
-def _effort(summary: ComparisonSummary) -> str:
+def cautions(summary: ComparisonSummary) -> list[str]:
+    """Say what limits the numbers."""
+    remarks = warning_sentences(summary.warnings)
+    remarks += chain.from_iterable(map(ends_to_widen, summary.ranking))
+    remarks += best_at_an_end([arm.name for arm in summary.ranking if arm.learning_rate_at_edge])
+    return remarks
+
+
+def effort(summary: ComparisonSummary) -> str:
     """Say how long the comparison took, and how many trials ran at a time."""
     time = numbers.duration(summary.seconds)
     jobs = numbers.count(summary.info.jobs, "job")

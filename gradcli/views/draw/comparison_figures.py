@@ -65,7 +65,7 @@ def plot_comparison(
         trials: the records of its trials, in any order; arrays may be memory-mapped. If no trial
             has been measured, only `learning_rates.png` or `search.png` is drawn.
     """
-    measured = _by_arm(summary, trials)
+    measured = trials_by_arm(summary, trials)
     pictures: dict[str, Figure] = {}
     if measured:
         pictures["learning_curves.png"] = _curves_figure(summary, measured)
@@ -86,7 +86,7 @@ def plot_comparison(
     return [folder / name for name in pictures]
 
 
-def _by_arm(
+def trials_by_arm(
     summary: ComparisonSummary, trials: Sequence[TrialRecords]
 ) -> dict[str, list[TrialRecords]]:
     """Return the measuring trials that made any step, by arm, in the order of the ranking."""

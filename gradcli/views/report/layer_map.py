@@ -126,9 +126,7 @@ def _layer_label(layer: str, found: str | None, *, shown: bool) -> Html:
 
 
 def _radio(group: str, one: LayerMap, *, checked: bool) -> Html:
-    box = element(
-        "input", type="radio", name=f"{group}-choice", value=one.name, checked=checked
-    )
+    box = element("input", type="radio", name=f"{group}-choice", value=one.name, checked=checked)
     return element("label", box, " ", one.label)
 
 

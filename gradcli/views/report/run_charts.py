@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradcli.notation import numbers
-from gradcli.records import Doubles, Floats, LayerInfo, StepRecords
+from gradcli.records import Doubles, Floats, LayerInfo, StepRecords, norm_by_layer
 from gradcli.views.draw.run_figures import (
     Bins,
     largest_by_bin,
     mean_by_bin,
 )
-from gradcli.records import norm_by_layer
 from gradcli.views.report.chart import Chart, Mark, Series
 from gradcli.views.report.contents import RunContents
 from gradcli.views.report.layer_map import LayerMap, most_bins
@@ -81,8 +80,10 @@ def norm_chart(run: RunContents) -> Chart:
     if clipped > 0:
         series.append(Series("after clipping", x, after, look=1, dashed=True))
     what = "each step" if len(steps) == len(x) else "the largest in each bin of steps"
-    said = f"{numbers.share(clipped)} of the steps were clipped." if clipped > 0 else (
-        "No step was clipped."
+    said = (
+        f"{numbers.share(clipped)} of the steps were clipped."
+        if clipped > 0
+        else ("No step was clipped.")
     )
     return Chart(
         "norm",

@@ -84,7 +84,9 @@ def spread_strip(rows: Sequence[Spread], label: str, *, is_log: bool = False) ->
 
     usable = {one for one in known}
     height = _ROW * len(rows) + 46
-    drawn = [_spread_row(row, _ROW * place + _ROW / 2, at, usable) for place, row in enumerate(rows)]
+    drawn = [
+        _spread_row(row, _ROW * place + _ROW / 2, at, usable) for place, row in enumerate(rows)
+    ]
     ends = [10**value if is_log else value for value in (low + room, (low + high) / 2, high - room)]
     axis = [
         element("line", x1=_LABELS, x2=_WIDTH - _MARGIN, y1=height - 42, y2=height - 42,

@@ -176,6 +176,15 @@ def _outlook(outlook: ClipOutlook) -> str:
 def _layers(summary: TrainSummary, width: int) -> list[Line]:
     """Lay out the gradient norms of the layers over the run; of very many, evenly spaced ones."""
     shown = visible_layers([None] * len(summary.layers), MOST_LAYERS)
+    lines = table(fitting(layer_columns(summary, shown), width), width)
+    if len(shown) < len(summary.layers):
+        hidden = numbers.count(len(summary.layers) - len(shown), "layer")
+        lines.append([piece(f"and {hidden} between them", TITLE)])
+    return lines
+
+
+def layer_columns(summary: TrainSummary, shown: Sequence[int]) -> list[Column]:
+    """Return what is said of layers over the run, one row for each place in `shown`."""
     layers = [summary.layers[index] for index in shown]
     shapes = {layer.name: layer.shape for layer in summary.info.layers}
 
@@ -185,7 +194,7 @@ def _layers(summary: TrainSummary, width: int) -> list[Line]:
         return Column(title, [write(value) for value in values], rank, "right", above=above)
 
     before = [layer.grad_norm_before_clip for layer in layers]
-    columns = [
+    return [
         Column("layer", [layer.name for layer in layers], styles=STRONG),
         Column("shape", [numbers.shape(shapes[layer.name]) for layer in layers], 4),
         column("grad norm", "first", numbers.norm, [norm.first for norm in before], 0),
@@ -195,11 +204,6 @@ def _layers(summary: TrainSummary, width: int) -> list[Line]:
         column("update", "ratio", numbers.ratio, [layer.update_ratio for layer in layers], 2),
         column("steps", "clipped", numbers.share, [one.clipped_fraction for one in layers], 5),
     ]
-    lines = table(fitting(columns, width), width)
-    if len(shown) < len(summary.layers):
-        hidden = numbers.count(len(summary.layers) - len(shown), "layer")
-        lines.append([piece(f"and {hidden} between them", TITLE)])
-    return lines
 
 
 def _groups(summary: TrainSummary, width: int) -> list[Line]:
@@ -269,7 +273,8 @@ def _legend(summary: TrainSummary, width: int) -> list[Line]:
     return lines
 
 
-def _without_findings(summary: TrainSummary) -> str:
+def without_findings(summary: TrainSummary) -> str:
+    """Say what it means that there is no finding."""
     if not summary.steps:
         return "not tested: no step is on record"
     if summary.steps_are_damaged:
@@ -280,7 +285,7 @@ def _without_findings(summary: TrainSummary) -> str:
 def _diagnosis(summary: TrainSummary) -> Iterator[RenderableType]:
     findings = by_severity(summary.findings)
     if not findings:
-        yield Labelled("diagnosis", Text(_without_findings(summary)))
+        yield Labelled("diagnosis", Text(without_findings(summary)))
     for index, finding in enumerate(findings[:MOST_FINDINGS]):
         yield from finding_lines(finding, "diagnosis" if index == 0 else "")
     if len(findings) > MOST_FINDINGS:
