@@ -4,7 +4,7 @@
 what `gradcli inspect-gradients` does and `inspect_step` what its `--step` does, `find_lr` what
 `gradcli find-lr` does and `compare_runs` what `gradcli runs compare` does; `load_run` opens a run
 directory; `GradientMonitor` watches your own loop; your own `Recorder` receives the records of a
-run.
+run, and your own `Tracker` its numbers by name.
 Importing this package is light: the heavy parts load on first use.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gradcli.monitor.gradient_monitor import GradientMonitor
     from gradcli.records import Recorder
     from gradcli.runs import Run, load_run
+    from gradcli.trackers import Tracker
     from gradcli.workflows.compare import Comparison
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "Recorder",
     "Run",
     "StepInspection",
+    "Tracker",
     "UserError",
     "compare",
     "compare_runs",
@@ -53,6 +55,7 @@ _HOMES = {
     "Recorder": "gradcli.records",
     "Run": "gradcli.runs",
     "StepInspection": "gradcli.inspection.one_step.step_inspection",
+    "Tracker": "gradcli.trackers",
     "UserError": "gradcli.errors",
     "compare": "gradcli.api",
     "compare_runs": "gradcli.api",

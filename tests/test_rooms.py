@@ -30,19 +30,20 @@ MAY_IMPORT = {
     "probes": "gradients notation objectives",
     # what becomes of its records: no tensors, and no way back
     "diagnosis": "notation",
-    "runs": "notation system",
+    "runs": "extras notation system",
+    "trackers": "extras runs",
     "comparison": "extras notation runs system",
-    "config": "comparison data extras gradients models optim probes shorthands system",
+    "config": "comparison data extras gradients models optim probes shorthands system trackers",
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
     "workflows": "comparison config data gradients inspection models objectives optim probes "
-    "runs system training views",
+    "runs system trackers training views",
     "engines": "comparison config data extras fast runs system workflows",
     "api": "comparison config data engines inspection runs shorthands system views workflows",
     "cli": "comparison config engines inspection notation runs shorthands system views workflows",
-    "__init__": "api comparison data inspection monitor runs workflows",
+    "__init__": "api comparison data inspection monitor runs trackers workflows",
     "__main__": "cli",
 }
 EVERYONES = {"records", "errors"}
@@ -64,7 +65,11 @@ OWNER = {
     "timm": "models",
     "sklearn": "data",
     "PIL": "data views",
-    "pyarrow": "data",
+    "pyarrow": "data runs",
+    "tensorboardX": "trackers",
+    "wandb": "trackers",
+    "trackio": "trackers",
+    "mlflow": "trackers",
     "platformdirs": "data",
     "scipy": "comparison probes",
     "optuna": "comparison",
@@ -73,10 +78,11 @@ OWNER = {
 #: Libraries that take long to import, so that they wait until a function needs them.
 INSIDE_FUNCTIONS = {
     *("PIL", "matplotlib", "optuna", "pyarrow", "ray", "sklearn", "timm", "torchvision"),
+    *("tensorboardX", "wandb", "trackio", "mlflow"),
 }
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
-    *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),
+    *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis", "trackers"),
     *("cli", "api", "__init__", "__main__"),
 }
 #: The same of single modules in rooms that do see tensors.
@@ -84,6 +90,7 @@ MODULES_WITHOUT_TORCH = {
     *(
         "gradcli.workflows.compare",
         "gradcli.workflows.inspect",
+        "gradcli.workflows.tracked.tracked_runs",
         "gradcli.workflows.comparing.study",
     ),
     *("gradcli.inspection.assemble", "gradcli.inspection.history"),

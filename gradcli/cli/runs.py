@@ -14,6 +14,7 @@ from gradcli.cli.option_values import require_one_of, require_picture, require_w
 from gradcli.cli.options import (
     WHICH,
     AllPairsOption,
+    ConfigDirOption,
     JsonOption,
     RunsDirOption,
     WhereOption,
@@ -250,7 +251,14 @@ app.command()(removing.rm)
 @app.command()
 def export(
     run: Target = "latest",
-    format_: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="A table: csv, jsonl, parquet. Or for a program that shows runs: tensorboard, "
+            "wandb, trackio, mlflow.",
+        ),
+    ] = "csv",
     what: Annotated[
         str,
         typer.Option(help="steps: one row per step; trials: one row per trial of a comparison."),
@@ -258,18 +266,32 @@ def export(
     runs_dir: RunsDirOption = Path("runs"),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A file; by default stdout.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file, by default stdout; for a program that shows runs, a folder.",
+            show_default=False,
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file if it exists.")
     ] = False,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="For a program that shows runs: each layer's norms as curves, too."
+        ),
+    ] = False,
+    config_dir: ConfigDirOption = None,
     allow_import: ColumnsOption = None,
 ) -> None:
     """Export the numbers of every step, of a run or of all trials of a comparison."""
     from gradcli.runs import ComparisonDirectory, find_any
-    from gradcli.runs.export import FORMATS, step_table, write_table
+    from gradcli.runs.export import BINARY_FORMATS, FORMATS, step_table, write_table
 
-    require_one_of("--format", format_, list(FORMATS))
+    if format_ not in FORMATS:
+        _export_to_tracker(run, format_, runs_dir, output, layers, config_dir, allow_import)
+        return
     require_one_of("--what", what, ["steps", "trials"])
     _add_columns(allow_import)
     found = find_any(settle_latest(run, runs_dir, silent=False), runs_dir)
@@ -283,12 +305,58 @@ def export(
             where="--what",
             hint=f"gradcli runs export {found.path}",
         )
+    is_binary = format_ in BINARY_FORMATS
     if output is None:
+        if is_binary and sys.stdout.isatty():
+            raise UserError(
+                f"{format_} is no text for a terminal.",
+                where="--format",
+                hint=f"-o {found.name}.{format_}",
+            )
         with naming("stdout"):
-            FORMATS[format_](table, sys.stdout)
+            FORMATS[format_](table, sys.stdout.buffer if is_binary else sys.stdout)
         return
     require_writable(output, f"{found.name}.{format_}", force=force)
-    write_table(output, table, FORMATS[format_])
+    write_table(output, table, FORMATS[format_], is_binary=is_binary)
+
+
+def _export_to_tracker(
+    target: str,
+    name: str,
+    runs_dir: Path,
+    folder: Path | None,
+    layers: bool,
+    config_dir: Path | None,
+    allow_import: list[str] | None,
+) -> None:
+    """Export a run, or each trial of a comparison, for a program that shows runs."""
+    from gradcli.config.choices.tracker_options import tracker_names
+    from gradcli.runs import find_any
+    from gradcli.runs.export import FORMATS
+
+    require_one_of("--format", name, [*FORMATS, *tracker_names(config_dir)])
+    found = find_any(settle_latest(target, runs_dir, silent=False), runs_dir)
+    if folder is None or (folder.exists() and not folder.is_dir()):
+        raise UserError(
+            f"{name} writes a folder." if folder is None else f"{folder} is no folder.",
+            where="-o",
+            hint=f"-o {name}",
+        )
+    from gradcli.views.console import show_message
+    from gradcli.views.labelled import whole_lines
+    from gradcli.workflows.tracked.tracked_runs import export_to_tracker
+
+    tracker = export_to_tracker(
+        found,
+        name,
+        folder,
+        layers=layers,
+        config_dir=config_dir,
+        allow_import=allow_import or (),
+    )
+    for command in tracker.commands(folder):
+        for line in whole_lines("look", [command]):
+            show_message(line)
 
 
 def _comparison_table(comparison: ComparisonDirectory, what: str) -> Table:

@@ -231,6 +231,8 @@ _IDENTIFYING = {
     "seed": "seed",
     "stage": "stage",
 }
+#: The types of `Table.numbers`, by the annotations of `TrialResult`.
+_KEPT_AS: dict[Any, str] = {"int": "int64", "float": "float64"}
 _NOT_RESULTS = {*_IDENTIFYING.values(), "measured", "example_scores", "further", "timed_on"}
 
 
@@ -245,7 +247,13 @@ def trials_table(summary: ComparisonSummary) -> Table:
         {**_labels(trial), **_values(trial, others), **trial.measured, **_further(trial)}
         for trial in summary.trials
     )
-    return Table((*_IDENTIFYING, *others, *keys, *further), rows)
+    types = {one.name: _KEPT_AS[one.type] for one in fields(TrialResult) if one.type in _KEPT_AS}
+    numbers = {
+        **{column: types[name] for column, name in _IDENTIFYING.items() if name in types},
+        **{column: types[name] for column, name in others.items() if name in types},
+        **dict.fromkeys([*keys, *further], "float64"),
+    }
+    return Table((*_IDENTIFYING, *others, *keys, *further), rows, numbers)
 
 
 def trial_steps_table(summary: ComparisonSummary, directory: ComparisonDirectory) -> Table:

@@ -16,6 +16,7 @@ from gradcli.config.config_files import (
     EXPERIMENT_GROUP,
     GROUPS,
     LATER_GROUPS,
+    LIST_GROUPS,
     RANGES,
     ConfigFiles,
     shipped_configs,
@@ -40,8 +41,8 @@ from gradcli.config.loading import (
 from gradcli.config.overrides import (
     SettableKeys,
     choice,
+    listed_files,
     parse_override,
-    recorder_files,
     refuse_sweep,
 )
 from gradcli.config.parameter_groups import GROUPS_KEY
@@ -178,9 +179,11 @@ def resolve(
     else:
         config = with_values(base, [*earlier, *values])
     plain, ranges = _without_ranges(_with_data_keys(as_plain(config), options), groups)
-    names = plain.get("recorders", [])
-    sources = recorder_files(names, files)
-    plain["recorders"] = {name: load_file(path) for name, path in sources.items()}
+    shown: dict[str, str] = {}
+    for group, key in LIST_GROUPS.items():
+        sources = listed_files(group, plain.get(key, []), files)
+        plain[key] = {name: load_file(path) for name, path in sources.items()}
+        shown |= {f"{group}/{name}": files.display(group, name) for name in sources}
     refuse_literal_interpolations(plain)
     return Resolved(
         plain=plain,
@@ -189,7 +192,7 @@ def resolve(
             "": files.display("", root),
             **keys.files,
             **dict.fromkeys(_keys(earlier) - _keys(values), experiment.file),
-            **{f"recorder/{name}": files.display("recorder", name) for name in sources},
+            **shown,
         },
         overridden=_keys(values),
         chosen=frozenset(chosen),
@@ -223,12 +226,12 @@ def _without_ranges(
 def _stored(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a config as it is stored and hashed.
 
-    Without recorders, with the options of `LATER_GROUPS` and with the usual checkpoints, it is the
-    config of a run from before these keys existed.
+    Without recorders and trackers, with the options of `LATER_GROUPS` and with the usual
+    checkpoints, it is the config of a run from before these keys existed.
     """
     options = plain[CHOICES]
     unused = {group for group, option in LATER_GROUPS.items() if options[group] == option}
-    unused |= set() if plain.get("recorders") else {"recorders"}
+    unused |= {key for key in (*LIST_GROUPS.values(), "track_layers") if not plain.get(key)}
     checkpoint = plain["checkpoint"]
     if checkpoint.get("keep") == "auto":
         checkpoint = {key: value for key, value in checkpoint.items() if key != "keep"}

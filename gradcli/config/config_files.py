@@ -19,8 +19,8 @@ EXPERIMENT_GROUP, NO_EXPERIMENT = "experiment", "none"
 RANGES = "search"
 #: The key under which a config notes the chosen option of each group.
 CHOICES = "choices"
-#: The group from which the key `recorders` takes any number of options.
-RECORDER_GROUP = "recorder"
+#: The groups from which a key takes any number of options: the key, by the group.
+LIST_GROUPS = {"recorder": "recorders", "tracker": "track"}
 
 
 def shipped_configs() -> Path:

@@ -18,7 +18,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError  # type: ignore[import-untyped]
 
-from gradcli.config.config_files import EXPERIMENT_GROUP, GROUPS, RECORDER_GROUP, ConfigFiles
+from gradcli.config.config_files import EXPERIMENT_GROUP, GROUPS, LIST_GROUPS, ConfigFiles
 from gradcli.config.loading import as_plain
 from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.config.targets import keywords, resolve_target
@@ -178,32 +178,33 @@ def _of_a_library(option: str) -> str:
     return f"{likely[0]}.{network}" if dot and likely else ""
 
 
-def recorder_files(names: Any, files: ConfigFiles) -> dict[str, Path]:
-    """Return the file of each recorder that the key `recorders` names.
+def listed_files(group: str, names: Any, files: ConfigFiles) -> dict[str, Path]:
+    """Return the file of each option of one of `LIST_GROUPS` that its key names.
 
     Raises:
-        UserError: if the key is not a list, or there is no such recorder.
+        UserError: if the key is not a list, or there is no such option.
     """
+    key = LIST_GROUPS[group]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(
-            f"recorders is {names!r}, which is not a list of names.",
-            where="recorders",
-            hint=f"recorders=[{names}]" if isinstance(names, str) else "recorders=[NAME,NAME]",
+            f"{key} is {names!r}, which is not a list of names.",
+            where=key,
+            hint=f"{key}=[{names}]" if isinstance(names, str) else f"{key}=[NAME,NAME]",
         )
-    options = files.options(RECORDER_GROUP)
+    options = files.options(group)
     for name in names:
         if name not in options:
             likely = nearest(name, options) or options
             raise UserError(
-                f"There is no recorder '{name}'.",
-                where=files.display(RECORDER_GROUP, name),
+                f"There is no {group} '{name}'.",
+                where=files.display(group, name),
                 choices=likely,
-                hint=f"recorders=[{likely[0]}]"
+                hint=f"{key}=[{likely[0]}]"
                 if likely
-                else f"--config-dir DIR, with DIR/recorder/{name}.yaml that has a line "
+                else f"--config-dir DIR, with DIR/{group}/{name}.yaml that has a line "
                 "`_target_: PACKAGE.CLASS`",
             )
-    return {name: files.path(RECORDER_GROUP, name) for name in names}
+    return {name: files.path(group, name) for name in names}
 
 
 class SettableKeys:
@@ -285,12 +286,13 @@ class SettableKeys:
                 where=key,
                 hint=f"--resume {value or 'latest'}",
             )
-        if key == RECORDER_GROUP:
+        if key in LIST_GROUPS:
+            listing = LIST_GROUPS[key]
             return UserError(
-                "The key is 'recorders', and takes a list.",
+                f"The key is '{listing}', and takes a list.",
                 where=key,
-                choices=["recorders"],
-                hint=f"recorders=[{value or 'NAME'}]",
+                choices=[listing],
+                hint=f"{listing}=[{value or 'NAME'}]",
             )
         sections = self._sections
         if group in sections and name:

@@ -124,6 +124,8 @@ class TrainConfig:
     monitor: MonitorConfig
     checkpoint: CheckpointConfig
     recorders: tuple[Section, ...] = ()
+    track: tuple[Section, ...] = ()
+    track_layers: bool = False
 
     @property
     def update_batch_size(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gradcli.config.compose import Composed
-from gradcli.config.config_files import CHOICES
+from gradcli.config.config_files import CHOICES, LIST_GROUPS
 from gradcli.config.loading import stored_values, with_defaults
 from gradcli.config.parameter_groups import GROUPS_KEY
 from gradcli.errors import UserError
@@ -66,8 +66,10 @@ def _leaves(value: Any, key: str) -> dict[str, Any]:
 def annotated_yaml(composed: Composed) -> str:
     """Return the config as YAML; a comment on each part names its file."""
     lines = []
-    recorders = [one.option for one in composed.config.recorders]
-    plain = {**with_defaults(composed.plain), "recorders": recorders}
+    listed = {
+        key: [one.option for one in getattr(composed.config, key)] for key in LIST_GROUPS.values()
+    }
+    plain = {**with_defaults(composed.plain), **listed}
     for key, value in plain.items():
         if key == "choices":
             continue

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from gradcli.config.config_files import CHOICES
+from gradcli.config.config_files import CHOICES, LIST_GROUPS
 from gradcli.config.data_config import data_fields
 from gradcli.config.parameter_groups import with_parameter_groups
 from gradcli.config.schema import DataConfig, Section, check_limits
@@ -29,8 +29,9 @@ def typed(
     not wait for that. The class of the data is left to `config.data_config.with_source`.
 
     Returns:
-        The config, and the class that each section names: by its group, by `recorder/OPTION` for a
-        recorder, and by `optimizer.groups.NAME` for a parameter group.
+        The config, and the class that each section names: by its group, by `recorder/OPTION` or
+        `tracker/OPTION` for a recorder or a tracker, and by `optimizer.groups.NAME` for a
+        parameter group.
 
     Raises:
         UserError: if a value has the wrong type or is out of its limits.
@@ -60,7 +61,7 @@ def typed(
         for name, hint in hints.items():
             key = prefix + name
             if hint == tuple[Section, ...]:
-                built[name] = recorder_sections(values.get(name) or {}, files)
+                built[name] = listed_sections(name, values.get(name) or {}, files)
                 sections.extend(built[name])
                 continue
             if name not in values:
@@ -82,31 +83,32 @@ def typed(
     of_groups = [one.section for section in sections for one in section.parameter_groups]
     for section in (*sections, *of_groups):
         key = section.key
-        if key == "recorder":
-            key = f"recorder/{section.option}"
+        if key in LIST_GROUPS:
+            key = f"{key}/{section.option}"
         file = files.get(section.group if section.inside else key, files[""])
         classes[key] = resolve_target(section, file, allow_import)
         check_arguments(section, classes[key], file)
     return config, classes
 
 
-def recorder_sections(values: Any, files: dict[str, str]) -> tuple[Section, ...]:
-    """Return a section for each recorder of a resolved config, in its order.
+def listed_sections(key: str, values: Any, files: dict[str, str]) -> tuple[Section, ...]:
+    """Return a section for each recorder, or tracker, of a resolved config, in its order.
 
     Raises:
         UserError: if one of them names no class.
     """
+    group = next(group for group, listing in LIST_GROUPS.items() if listing == key)
     if not isinstance(values, dict):
         raise UserError(
-            f"recorders is {values!r}; a resolved config has the keys of each recorder there.",
+            f"{key} is {values!r}; a resolved config has the keys of each {group} there.",
             where=files[""],
         )
-    options = {"recorder": ""}
+    options = {group: ""}
     sections = []
     for name, keys in values.items():
-        file = files.get(f"recorder/{name}", files[""])
-        section = section_of({"recorder": keys}, options, "recorder", file)
-        sections.append(Section("recorder", name, section.target, section.arguments))
+        file = files.get(f"{group}/{name}", files[""])
+        section = section_of({group: keys}, options, group, file)
+        sections.append(Section(group, name, section.target, section.arguments))
     return tuple(sections)
 
 

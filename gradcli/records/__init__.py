@@ -35,6 +35,7 @@ from gradcli.records.scores import (
     unpacked_scores,
 )
 from gradcli.records.setup_record import ParameterGroup, SetupRecord, TensorRange
+from gradcli.records.step_columns import layer_norm_columns, rows_of, total_columns
 from gradcli.records.summaries import (
     ClipOutlook,
     Finding,
@@ -91,9 +92,12 @@ __all__ = [
     "TrainSummary",
     "ValidationRecord",
     "last_score",
+    "layer_norm_columns",
     "layers_in_call_order",
     "norm_by_layer",
     "packed_scores",
+    "rows_of",
+    "total_columns",
     "unpacked_scores",
     "was_clipped",
 ]

@@ -39,6 +39,8 @@ class Recorder:
     waits for it.
     """
 
+    name = ""
+    """What messages call it; empty for the name of its class."""
     shows_notes = False
     """Whether a person reads what `note` receives. If not, warnings are Python warnings."""
 

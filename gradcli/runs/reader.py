@@ -25,8 +25,11 @@ from gradcli.records import (
     SetupRecord,
     StepRecords,
     ValidationRecord,
-    norm_by_layer,
+    layer_norm_columns,
+    rows_of,
+    total_columns,
 )
+from gradcli.records.step_columns import Side
 from gradcli.runs.checkpoints import LAST, PREVIOUS, checkpoint_paths
 from gradcli.runs.directory import StateDirectory, newest_first
 from gradcli.runs.files import number
@@ -231,23 +234,14 @@ class Run(StateDirectory):
         Args:
             rows: which steps; the columns of all steps of a long run take much memory.
         """
-        import numpy as np
-
-        steps = self.steps
-        columns: dict[str, np.ndarray[Any, Any]] = {
-            name: np.asarray(getattr(steps, name)[rows])
-            for name in ("step", "epoch", "loss", "learning_rate", "grad_norm_before_clip")
-        }
-        coefficient = np.asarray(steps.clip_coefficient[rows])
-        columns["grad_norm_after_clip"] = columns["grad_norm_before_clip"] * coefficient
-        columns["clip_coefficient"] = coefficient
-        for side in ("before", "after"):
-            norms = getattr(steps, f"parameter_grad_norm_{side}_clip")[rows]
-            of_layers = norm_by_layer(norms, self.layers) if self.layers else norms
-            for index, layer in enumerate(self.layers):
-                columns[f"grad_norm_{side}_clip/{layer.name}"] = of_layers[:, index]
+        steps = rows_of(self.steps, rows)
+        columns = total_columns(steps)
+        sides: tuple[Side, ...] = ("before", "after")
+        for side in sides:
+            norms = getattr(steps, f"parameter_grad_norm_{side}_clip")
+            columns |= layer_norm_columns(steps, self.layers, side)
             for index, parameter in enumerate(self._parameters):
-                columns[f"grad_norm_{side}_clip/{parameter.name}"] = np.asarray(norms[:, index])
+                columns[f"grad_norm_{side}_clip/{parameter.name}"] = norms[:, index]
         return columns
 
     def row(self) -> RunRow:

@@ -127,11 +127,11 @@ class Recorders:
 
 
 def _unique_names(recorders: Sequence[Recorder]) -> list[str]:
-    """Name recorders by their classes; number the later ones of a class: `Tracker#2`."""
+    """Name recorders, by their classes if they have no name; number later ones: `Tracker#2`."""
     names: list[str] = []
     seen: Counter[str] = Counter()
     for recorder in recorders:
-        name = type(recorder).__name__
+        name = recorder.name or type(recorder).__name__
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return names

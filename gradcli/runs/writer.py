@@ -44,6 +44,8 @@ from gradcli.system.locks import RunLock, is_locked
 CONFIG_FILE = "config.yaml"
 LAYERS_FILE = "layers.json"
 PLOTS = "plots"
+#: The folder with what the trackers of the run write, each in a folder of its own.
+TRACKERS = "trackers"
 _FILES = (
     *(RUN_FILE, CONFIG_FILE, LAYERS_FILE, DESCRIPTION_FILE, *LOGS, CHECKSUMS_FILE),
     *(f"{CHECKPOINTS}/{name}" for name in (LAST, PREVIOUS, BEST, FAULT)),

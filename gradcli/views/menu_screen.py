@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from gradcli.config.choices import Option
 
 _DEFAULT = "*"
-_EXPERIMENT, _RECORDER = "experiment", "recorder"
-_ABOUT_RECORDERS = (
-    "Of your own, any number of them: recorders=[NAME], with DIR/recorder/NAME.yaml and "
-    "--config-dir DIR."
-)
+_EXPERIMENT = "experiment"
+#: What is said of the groups from which any number of options is taken.
+_ABOUT = {
+    "recorder": "Of your own, any number of them: recorders=[NAME], with DIR/recorder/NAME.yaml "
+    "and --config-dir DIR.",
+    "tracker": "Any number of them: track=[tensorboard]. One of your own is DIR/tracker/NAME.yaml, "
+    "with --config-dir DIR.",
+}
 _LONG_OVERRIDE = 40
 """An override of at least this length does not move the comments of the others."""
 
@@ -40,16 +43,16 @@ class _MenuScreen:
             for option in choices:
                 yield from _with_keys(group, option)
                 yield ""
-            if group == _RECORDER:
-                yield Text(_ABOUT_RECORDERS, TITLE)
+            if group in _ABOUT:
+                yield Text(_ABOUT[group], TITLE)
             else:
                 yield Text(f"{_DEFAULT} is the default. Another one: {group}=OPTION", TITLE)
             return
         width = max(len(option.name) for choices in self._menu.values() for option in choices)
         for group, choices in self._menu.items():
             yield Text(group, STRONG)
-            if group == _RECORDER:
-                yield Labelled(GAP, Text(_ABOUT_RECORDERS), len(GAP), style="")
+            if group in _ABOUT:
+                yield Labelled(GAP, Text(_ABOUT[group]), len(GAP), style="")
             for option in choices:
                 label = f"{_mark(option)} {option.name.ljust(width)}{GAP}"
                 yield Labelled(label, Text(option.summary), len(label), style="")
@@ -92,7 +95,7 @@ def _with_keys(group: str, option: Option) -> Iterator[RenderableType]:
     yield Labelled(indent, Text(option.description), len(indent))
     place = f"{option.target}, {option.file}" if option.target else option.file
     yield Lines([[piece(f"{indent}{place}", TITLE)]])
-    if group == _RECORDER:  # no override sets these
+    if group in _ABOUT:  # no override sets these
         written = {key: f"{key}: {_value(value)}" for key, value in option.keys.items()}
     elif group == _EXPERIMENT:  # these are overrides of other groups
         written = {key: f"{key}={_value(value)}" for key, value in option.keys.items()}

@@ -45,6 +45,7 @@ from gradcli.workflows.building import (
 from gradcli.workflows.kept_checkpoints import has_weights_alone, new_run, without_checkpoint
 from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.recorded_training import train_and_record, with_place
+from gradcli.workflows.tracked.tracked_runs import build_trackers
 
 _OVER = ("finished", "failed")  # of a comparison: none of its trials is going to continue
 _VISIBLE_JUMP = 0.01  # of a learning rate: a hundredth of the larger one
@@ -84,7 +85,7 @@ def start_run(
         name = config.name or f"{model_name(composed, dataset)}-{config.optimizer.option}"
         for remark in remarks_before_training(composed, dataset):
             view.note(remark)
-        others = [view, *build_recorders(composed), *recorders]
+        others = [view, *build_recorders(composed), *build_trackers(composed), *recorders]
         with built_trainer(composed, dataset) as trainer:
             directory = create_run_directory(paths.absolute(paths.runs_dir), name)
             facts = {
@@ -155,7 +156,7 @@ def resume_run(
         dataset = obtain_data_of(run, composed.config.data, paths, view.download)
         if changed := _changed_code(run, dataset):
             view.note(changed)
-        others = [view, *build_recorders(composed), *recorders]
+        others = [view, *build_recorders(composed), *build_trackers(composed), *recorders]
         with built_trainer(composed, dataset, checkpoint) as trainer:
             _refuse_other_layers(run, trainer)
             facts = {**provenance(), "overrides": list(overrides)}
@@ -234,7 +235,7 @@ def run_trial(
     try:
         composed = load_config(config, where=str(directory), allow_import=allow_import)
         dataset = load_data(composed.config.data)
-        others = build_recorders(composed)
+        others = [*build_recorders(composed), *build_trackers(composed)]
         with built_trainer(composed, dataset, checkpoint) as trainer:
             train_and_record(
                 composed,

@@ -22,7 +22,10 @@ _LAST_PART: Final = 10  # of the steps: their mean loss is the training loss of 
 #: Of a run that counts, if it has a score.
 ENDED: Final = ("finished", "diverged")
 #: Settings that make no difference to a training, or only to which one it is.
-_NOT_COMPARED: Final = ("name", "seed", "monitor", "checkpoint", "recorders")
+_NOT_COMPARED: Final = (
+    *("name", "seed", "monitor", "checkpoint"),
+    *("recorders", "track", "track_layers"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from gradcli.config.config_files import (
     COMPARISON_GROUPS,
     EXPERIMENT_GROUP,
     GROUPS,
+    LIST_GROUPS,
     NO_EXPERIMENT,
-    RECORDER_GROUP,
     ConfigFiles,
     shipped_configs,
 )
@@ -29,7 +29,7 @@ _KEY = re.compile(r"^(\w+):.*?\s#\s*(.*)$")
 
 
 #: Every group, in the order in which they are listed.
-ALL_GROUPS = (*GROUPS, EXPERIMENT_GROUP, *COMPARISON_GROUPS, RECORDER_GROUP)
+ALL_GROUPS = (*GROUPS, EXPERIMENT_GROUP, *COMPARISON_GROUPS, *LIST_GROUPS)
 
 
 @dataclass(frozen=True)

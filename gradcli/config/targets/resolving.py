@@ -21,6 +21,7 @@ from gradcli.config.targets.importing import (
 )
 from gradcli.errors import UserError, exception_in_words, nearest, place_in_own_code
 from gradcli.records import Recorder
+from gradcli.trackers.tracker import Tracker
 
 ALLOWED_PACKAGES = ("torch.optim", "torch.nn", "gradcli")
 
@@ -122,6 +123,8 @@ def _kind(group: str) -> tuple[type, ...]:
         return (Searcher,)
     if group == "recorder":
         return (Recorder,)
+    if group == "tracker":
+        return (Tracker,)
     if group == "data":
         from gradcli.data import DataSource
 

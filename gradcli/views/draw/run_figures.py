@@ -38,7 +38,7 @@ from gradcli.records import (
     StepRecords,
     norm_by_layer,
 )
-from gradcli.views.draw.saving import save_figure
+from gradcli.views.draw.saving import png_of, save_figure
 from gradcli.views.heading import describe_data, with_rates
 
 if TYPE_CHECKING:
@@ -126,6 +126,11 @@ def plot_run(
     for name, figure in pictures.items():
         save_figure(figure, folder / name)
     return [folder / name for name in pictures]
+
+
+def norms_picture(info: RunInfo, steps: StepRecords) -> bytes:
+    """Draw `gradient_norms.png` of a run with steps; return the content of the file."""
+    return png_of(_norms_figure(info, steps, Bins.of(steps.step)))
 
 
 def _loss_figure(

@@ -21,18 +21,29 @@ _TICK = re.compile(r"\$\\mathdefault\{(?:[-\d.^{}\s]|\\times)*\}\$")
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Save a figure with all its texts as they are, not as formulas."""
+    if path.suffix.lower() == ".png":
+        path.write_bytes(png_of(figure))
+        return
+    _without_formulas(figure)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def png_of(figure: Figure) -> bytes:
+    """Return a figure as the content of a PNG file, with all its texts as they are."""
+    _without_formulas(figure)
+    pixels, file = BytesIO(), BytesIO()
+    figure.savefig(pixels, format="png", dpi=DOTS_PER_INCH)
+    _with_palette(pixels).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _without_formulas(figure: Figure) -> None:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         if "$" in text.get_text() and not _TICK.fullmatch(text.get_text()):
             text.set_parse_math(False)
-    if path.suffix.lower() != ".png":
-        figure.savefig(path, dpi=DOTS_PER_INCH)
-        return
-    pixels = BytesIO()
-    figure.savefig(pixels, format="png", dpi=DOTS_PER_INCH)
-    _with_palette(pixels).save(path, "PNG", optimize=True)
 
 
 def _with_palette(pixels: BytesIO) -> Image.Image:

@@ -1,0 +1,1 @@
+"""Runs told to trackers, while they train or afterwards."""
