@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcli.errors import LostLeaseError, SilentHolderWarning
+from gradcli.system.windows import IS_WINDOWS
 
 if TYPE_CHECKING:
     from filelock import OwnerRecord, SoftFileLease
@@ -37,6 +38,8 @@ _BRIEFLY = 1.0
 #: What a lease takes to be free that a crash of the machine tore, and that names nobody: filelock
 #: looks at it for two seconds.
 _TORN_SECONDS = 2.5
+#: The number of the namespace of processes that Linux begins with.
+_FIRST_NAMESPACE = 0xEFFFFFFC
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -128,6 +131,58 @@ def is_locked(directory: Path) -> bool:
             return True
     holder = elsewhere(directory)
     return holder is not None and _silence(directory) < LEASE_SECONDS
+
+
+def is_at_work(directory: Path) -> bool:
+    """Whether a living process seems to work in `directory`, by looking alone.
+
+    Unlike `is_locked`, this tries no lock and writes nothing, so that whoever asks time and again
+    is in nobody's way. It goes by the lease: by the process that it names, if that is of this
+    machine, and else by when it was last touched, by the clock of this machine.
+    """
+    path = directory / LEASE_FILE
+    try:
+        silence = time.time() - path.stat().st_mtime
+        owner = _lease(directory).owner
+    except OSError:  # nobody's, or of another user's
+        return False
+    if owner is None:
+        return False
+    is_fresh = silence < LEASE_SECONDS
+    if IS_WINDOWS or not _is_here(owner) or not _sees_processes_of(owner):
+        return is_fresh
+    return _runs(owner.pid, owner.start, is_fresh)
+
+
+def _sees_processes_of(owner: OwnerRecord) -> bool:
+    """Whether a process number means the same to the holder of a lease: containers have their own.
+
+    filelock marks the name of a machine in a container with the container's namespace.
+    """
+    mark = owner.hostname.partition("?")[2]
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux
+        return not mark
+    return mark.endswith(f"-{namespace:x}") if mark else namespace == _FIRST_NAMESPACE
+
+
+def _runs(pid: int, start: int | None, is_fresh: bool) -> bool:
+    """Whether a process of this machine lives; its number may have become another one's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return is_fresh
+    try:
+        stated = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:  # not Linux, or gone since
+        return is_fresh
+    state, *fields = stated[stated.rindex(b")") + 1 :].split()
+    if state == b"Z":  # killed, and nobody has asked how it ended
+        return False
+    return start is None or int(fields[18]) == start % 2**64 or is_fresh
 
 
 def elsewhere(directory: Path) -> OwnerRecord | None:

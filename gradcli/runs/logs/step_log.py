@@ -104,50 +104,60 @@ def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) 
     """
     import numpy as np
 
-    dtype, rows = _described(directory, parameters)
+    dtype, rows = described_rows(directory, parameters)
     if not rows:
-        return _columns(np.empty(0, dtype=dtype))
+        return columns_of_rows(np.empty(0, dtype=dtype))
     if dtype != row_type(parameters):
         raise damaged(directory / DESCRIPTION_FILE, f"does not describe {parameters} parameters")
     if without and without[-1].stop >= rows * dtype.itemsize:
         rows, without = min(rows, without[-1].start // dtype.itemsize), without[:-1]
     if not rows:
-        return _columns(np.empty(0, dtype=dtype))
+        return columns_of_rows(np.empty(0, dtype=dtype))
     path = directory / STEPS_FILE
     if rows * dtype.itemsize <= _SHORT:
         mapped = np.fromfile(path, dtype, count=rows)
     else:
         mapped = np.memmap(path, dtype, mode="r", shape=(rows,))
     if not without:
-        return _columns(mapped)
+        return columns_of_rows(mapped)
     kept = np.ones(rows, dtype=bool)
     for part in without:
         kept[part.start // dtype.itemsize : -(-part.stop // dtype.itemsize)] = False
-    return _columns(mapped[kept])
+    return columns_of_rows(mapped[kept])
 
 
-def read_last_steps(directory: Path, parameters: int, count: int) -> StepRecords:
+def read_last_steps(
+    directory: Path, parameters: int, count: int, without: Sequence[range] = ()
+) -> StepRecords:
     """Read the last steps of a run as a copy, and without looking at checksums.
 
     For a run at work: a resumed one cuts its log, and a process that reads a mapped part that was
     cut off is killed by a signal.
+
+    Args:
+        directory: the run directory.
+        parameters: how many the run's model has.
+        count: of steps.
+        without: parts of the log that are left out, in bytes.
 
     Raises:
         UserError: as `read_steps` does.
     """
     import numpy as np
 
-    dtype, rows = _described(directory, parameters)
+    dtype, rows = described_rows(directory, parameters)
     if not rows:
-        return _columns(np.empty(0, dtype=dtype))
-    skipped = max(0, rows - count) * dtype.itemsize
-    return _columns(
-        np.fromfile(directory / STEPS_FILE, dtype, count=min(rows, count), offset=skipped)
-    )
+        return columns_of_rows(np.empty(0, dtype=dtype))
+    first, size = max(0, rows - count), dtype.itemsize
+    read = np.fromfile(directory / STEPS_FILE, dtype, count=min(rows, count), offset=first * size)
+    kept = np.ones(len(read), dtype=bool)
+    for part in without:
+        kept[max(part.start // size - first, 0) : max(-(-part.stop // size) - first, 0)] = False
+    return columns_of_rows(read if kept.all() else read[kept])
 
 
-def _described(directory: Path, parameters: int) -> tuple[np.dtype[Any], int]:
-    """Return the type of a row, and the number of whole rows.
+def described_rows(directory: Path, parameters: int) -> tuple[np.dtype[Any], int]:
+    """Return the type of a row of a log, and the number of whole rows.
 
     A machine that crashed at the start may have lost the description: then there are no rows.
 
@@ -183,6 +193,7 @@ def _columns_of(dtype: np.dtype[Any]) -> tuple[_Column, ...]:
     return tuple(_Column(name, type_.base.str, type_.shape) for name, type_ in named)
 
 
-def _columns(rows: np.ndarray[Any, np.dtype[Any]]) -> StepRecords:
+def columns_of_rows(rows: np.ndarray[Any, np.dtype[Any]]) -> StepRecords:
+    """Return rows of the type of `described_rows` as columns."""
     columns: dict[str, Any] = {name: rows[name] for name in rows.dtype.names or ()}
     return StepRecords(**columns)
