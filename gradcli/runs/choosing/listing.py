@@ -63,7 +63,7 @@ def list_rows(
     refuse_unknown_keys(shown, known, where="--show")
     chosen = _fulfilling(where, known)
     if order is not None:
-        chosen = _ordered(chosen, order)
+        chosen = ordered(chosen, order)
     asked = [one.key for one in where] + ([order.key] if order else []) + [*shown]
     keys = [key for key in dict.fromkeys(asked) if plain_key(key) not in _ALWAYS]
     return [_with_further(facts, keys) for facts in chosen], refused
@@ -106,7 +106,7 @@ def _with_further(facts: Facts, keys: Sequence[str]) -> RunRow:
     return replace(facts.row, further={key: facts.of(key) for key in keys})
 
 
-def _ordered(known: list[Facts], order: Order) -> list[Facts]:
+def ordered(known: list[Facts], order: Order) -> list[Facts]:
     """Sort: best scores first, newest first, else the smallest first; those without a value last.
 
     Runs with equal values stay in the order of the list.

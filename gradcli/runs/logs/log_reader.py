@@ -54,7 +54,7 @@ class LogReader:
 
     def steps(self, parameters: int) -> StepRecords:
         """Return the steps of a model of so many parameters, as columns."""
-        return read_steps(self._directory, parameters, without=self._left_out(STEPS_FILE))
+        return read_steps(self._directory, parameters, without=self.left_out(STEPS_FILE))
 
     def records(
         self, name: str, record: Callable[[Any], _Record], kind: str | None = None
@@ -82,7 +82,7 @@ class LogReader:
 
         Also False if a log that is not empty has none: then only its lines tell.
         """
-        if any(len(self._left_out(name)) > 1 for name in LOGS) or self.found_damage:
+        if any(len(self.left_out(name)) > 1 for name in LOGS) or self.found_damage:
             return False
         with_checksums = set(self._checksums["log"].tolist())
         return all(
@@ -100,7 +100,7 @@ class LogReader:
     def _checksums(self) -> NDArray[Any]:
         return read_checksums(self._directory)
 
-    def _left_out(self, name: str) -> list[range]:
+    def left_out(self, name: str) -> list[range]:
         """Return the parts of a log that do not count; say so of those that are damaged."""
         if name not in self._unsound:
             self._unsound[name] = self._checked(name)
@@ -133,7 +133,7 @@ class LogReader:
             return self._kept[name]
         path = self._directory / name
         if not os.path.lexists(path):
-            self._left_out(name)  # which says so if there was one
+            self.left_out(name)  # which says so if there was one
             return []
         try:
             with reading(path):
@@ -141,7 +141,7 @@ class LogReader:
         except DamagedFileError as error:
             self.name_damage(error)
             return []
-        *whole, _ = undamaged(data, self._left_out(name)).split(b"\n")
+        *whole, _ = undamaged(data, self.left_out(name)).split(b"\n")
         if len(data) <= _SHORT:
             self._kept[name] = whole
         return whole

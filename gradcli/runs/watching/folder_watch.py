@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -11,7 +10,7 @@ from pathlib import Path
 from gradcli.errors import UserError
 from gradcli.records import Status
 from gradcli.runs.choosing.facts import Facts
-from gradcli.runs.comparisons import COMPARISON_FILE
+from gradcli.runs.directory import COMPARISON_FILE
 from gradcli.runs.labels import LABELS_FILE
 from gradcli.runs.run_json import RUN_FILE
 from gradcli.runs.watching.looking import WatchedComparison, WatchedRun, look_at
@@ -81,7 +80,7 @@ class FolderWatch:
             changed = self.folder.stat().st_mtime_ns
             if changed == self._changed and self._looks % _NAMES_EVERY:
                 return False
-            names = set(os.listdir(self.folder))
+            names = {path.name for path in self.folder.iterdir()}
         except OSError:  # not yet there, or removed
             changed, names = None, set()
         self._changed = changed
