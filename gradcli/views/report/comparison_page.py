@@ -10,7 +10,7 @@ import numpy as np
 from gradcli.comparison.columns import trials_table
 from gradcli.comparison.results import ComparisonSummary, TrialRecords
 from gradcli.notation import numbers
-from gradcli.records import Doubles
+from gradcli.records import Doubles, Floats
 from gradcli.views.compare.arm_phrases import describe_comparison, describe_failure, learning_rate
 from gradcli.views.compare.comparison_closing import (
     cautions,
@@ -125,8 +125,8 @@ def _verdicts(summary: ComparisonSummary) -> Html:
     ]
     note = (
         "Tests at 95%, corrected for "
-        f"{numbers.count(len(summary.pairs), 'pair')} (Holm). Of numbers in brackets, the first two "
-        "are the interval of the difference."
+        f"{numbers.count(len(summary.pairs), 'pair')} (Holm). In brackets: the interval of "
+        "the difference, and its p."
     )
     if not pairs:
         return element("p", "There is one arm: nothing to compare.")
@@ -166,7 +166,7 @@ def _curves(summary: ComparisonSummary, whole: dict[str, list[TrialRecords]]) ->
     return html(*(chart_figure(one) for one in charts if one.series))
 
 
-def _band(arm: str, look: int, x: Doubles, values: Doubles, *, points: bool = False) -> Series:
+def _band(arm: str, look: int, x: Floats, values: Doubles, *, points: bool = False) -> Series:
     """Return the mean of curves (trials, n), with the range of several."""
     several = len(values) > 1
     return Series(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradcli.notation import numbers
@@ -82,7 +82,7 @@ def spread_strip(rows: Sequence[Spread], label: str, *, is_log: bool = False) ->
     def at(value: float) -> float:
         return _LABELS + (scaled(value) - low) / (high - low) * (_WIDTH - _LABELS - _MARGIN)
 
-    usable = {one for one in known}
+    usable = set(known)
     height = _ROW * len(rows) + 46
     drawn = [
         _spread_row(row, _ROW * place + _ROW / 2, at, usable) for place, row in enumerate(rows)
@@ -111,7 +111,7 @@ def spread_strip(rows: Sequence[Spread], label: str, *, is_log: bool = False) ->
     )
 
 
-def _spread_row(row: Spread, y: float, at, usable: set[float]) -> Html:  # type: ignore[no-untyped-def]
+def _spread_row(row: Spread, y: float, at: Callable[[float], float], usable: set[float]) -> Html:
     parts = [element("text", _short(row.label), x=_LABELS - 12, y=y + 4, text_anchor="end")]
     low, high = row.interval
     if low in usable and high in usable:
