@@ -24,17 +24,23 @@
 
   // Charts ------------------------------------------------------------------------------------
 
-  function axis(label, stroke, grid, isLog) {
-    const one = { label, stroke, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, labelSize: 22, font: "12px system-ui", labelFont: "12px system-ui" };
-    one.values = (plot, splits) => splits.map((value) => (value === null ? "" : short(value)));
-    if (!isLog) return one;
-    return one;
+  function axis(label, stroke, grid) {
+    return {
+      label,
+      stroke,
+      grid: { stroke: grid, width: 1 },
+      ticks: { stroke: grid, width: 1 },
+      labelSize: 22,
+      font: "12px system-ui",
+      labelFont: "12px system-ui",
+      values: (plot, splits) => splits.map((value) => (value === null ? "" : short(value))),
+    };
   }
 
   function short(value) {
     if (value === 0) return "0";
     const size = Math.abs(value);
-    return size >= 1e-3 && size < 1e5 ? String(+value.toPrecision(6)) : value.toExponential(0);
+    return size >= 1e-3 && size < 1e5 ? String(+value.toPrecision(3)) : value.toExponential(0);
   }
 
   function optionsOf(name, given, width) {
@@ -80,7 +86,7 @@
           x: { time: false, distr: given.xLog ? 3 : 1, range: tight(given.xLog) },
           y: { distr: given.yLog ? 3 : 1, range: roomy(given.yLog) },
         },
-        axes: [axis(given.xLabel, ink, grid, given.xLog), { ...axis(given.yLabel, ink, grid, given.yLog), size: 64 }],
+        axes: [axis(given.xLabel, ink, grid), { ...axis(given.yLabel, ink, grid), size: 64 }],
         series,
         bands,
         cursor: {
@@ -128,14 +134,17 @@
     place.textContent = `${given.xLabel} ${written(given.x[index])}: ${values.join(", ") || "no value"}`;
   }
 
-  let isZooming = false;
+  // While charts are built, and while one follows another, nothing follows.
+  let isZooming = true;
   function zoomed(name, together, { min, max }) {
     if (isZooming || !together || min === null || min === undefined) return;
     isZooming = true;
+    const { given: own } = plots.get(name);
+    if (min <= own.x[0] && max >= own.x[own.x.length - 1]) [min, max] = [-Infinity, Infinity];
     for (const [other, { plot, given }] of plots) {
       if (other === name || given.together !== together || !plot) continue;
-      const end = given.x[given.x.length - 1];
-      plot.setScale("x", { min: Math.max(min, given.x[0]), max: Math.min(max, end) });
+      const [low, high] = [Math.max(min, given.x[0]), Math.min(max, given.x[given.x.length - 1])];
+      if (low < high) plot.setScale("x", { min: low, max: high });
     }
     if (together === "steps") for (const [svg, data] of maps) zoomMap(svg, data, min, max);
     isZooming = false;
@@ -181,7 +190,9 @@
   }
 
   function rebuild() {
+    isZooming = true;
     all(".chart").forEach(build);
+    setTimeout(() => (isZooming = false)); // a chart sets its scales after it is made
   }
 
   // Maps --------------------------------------------------------------------------------------
