@@ -164,7 +164,7 @@ def test_no_two_modules_share_a_name():
         if path.name not in ("__init__.py", "__main__.py"):
             rooms_of[path.stem].add(str(path.parent.relative_to(PACKAGE)))
     shared = {name for name, rooms in rooms_of.items() if len(rooms) > 1}
-    assert shared == {"train", "compare", "inspect", "find_lr"}
+    assert shared == {"train", "compare", "inspect", "find_lr", "report"}
     assert all(rooms_of[name] == {"cli", "workflows"} for name in shared)
 
 

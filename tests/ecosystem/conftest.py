@@ -3,6 +3,9 @@
 `make test-ecosystem` installs what they need and runs them; `make test` does not.
 """
 
+import subprocess
+import sys
+
 import pytest
 
 import gradcli as package
@@ -17,3 +20,15 @@ def runs_dir_with_runs(tmp_path_factory):
     words = (*small, "epochs=1", "protocol.tune=false", "name=arms")
     package.compare(*words, optimizers=["sgd", "adam"], seeds=2, jobs=1, runs_dir=home)
     return home
+
+
+@pytest.fixture(scope="session")
+def gradcli_once():
+    """Return a function that runs the command line on a runs directory, its last argument."""
+
+    def run(*words):
+        *command, runs_dir = words
+        line = [sys.executable, "-m", "gradcli", *command, "--runs-dir", str(runs_dir)]
+        return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+    return run

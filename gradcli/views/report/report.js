@@ -24,7 +24,7 @@
 
   // Charts ------------------------------------------------------------------------------------
 
-  function axis(label, stroke, grid) {
+  function axis(label, stroke, grid, isLog) {
     return {
       label,
       stroke,
@@ -33,14 +33,14 @@
       labelSize: 22,
       font: "12px system-ui",
       labelFont: "12px system-ui",
-      values: (plot, splits) => splits.map((value) => (value === null ? "" : short(value))),
+      values: (plot, splits) => splits.map((value) => (value === null ? "" : short(value, isLog ? 2 : 6))),
     };
   }
 
-  function short(value) {
+  function short(value, digits) {
     if (value === 0) return "0";
     const size = Math.abs(value);
-    return size >= 1e-3 && size < 1e5 ? String(+value.toPrecision(3)) : value.toExponential(0);
+    return size >= 1e-3 && size < 1e5 ? String(+value.toPrecision(digits)) : value.toExponential(0);
   }
 
   function optionsOf(name, given, width) {
@@ -86,7 +86,7 @@
           x: { time: false, distr: given.xLog ? 3 : 1, range: tight(given.xLog) },
           y: { distr: given.yLog ? 3 : 1, range: roomy(given.yLog) },
         },
-        axes: [axis(given.xLabel, ink, grid), { ...axis(given.yLabel, ink, grid), size: 64 }],
+        axes: [axis(given.xLabel, ink, grid, given.xLog), { ...axis(given.yLabel, ink, grid, given.yLog), size: 64 }],
         series,
         bands,
         cursor: {
