@@ -96,4 +96,6 @@ def test_a_run_that_diverged_says_where(gradcli, tmp_path):
     assert gradcli("report", "wild", "--runs-dir", str(tmp_path)).code == 0
     text = (run.path / "report.html").read_text(encoding="utf-8")
     assert "not finite: first in" in text
-    assert '"text":"not finite"' in text.replace("non-finite", "not finite")
+    fault = load_run(run.path).fault
+    mark = {"x": fault.step, "text": f"non-finite in {fault.layer}"}
+    assert f'"marks":[{json.dumps(mark, separators=(",", ":"))}]' in text
