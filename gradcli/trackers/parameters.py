@@ -1,4 +1,4 @@
-"""A run's config as hyperparameters, and its words as tags: plain values that every program takes."""
+"""A run's config as hyperparameters, and its words as tags: values that every program takes."""
 
 from __future__ import annotations
 
