@@ -74,6 +74,10 @@ class TensorBoardTracker(Tracker):
         text = f"{summary.status} after {summary.steps:,} steps\n\n{findings}"
         self._writer.add_summary(self._summary.text("findings", text), summary.steps)
 
+    def commands(self, folder: Path) -> tuple[str, ...]:
+        """Return how to look at the folder."""
+        return (f"tensorboard --logdir {folder}",)
+
     def close(self) -> None:
         """Close the event file."""
         if self._writer is not None:

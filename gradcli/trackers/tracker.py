@@ -30,6 +30,14 @@ class TrackedRun:
         return f"{self.group}/{self.name}" if self.group else self.name
 
     @property
+    def title(self) -> str:
+        """What a person calls it: a trial, whose name is a hash, by what it tries."""
+        if not self.group:
+            return self.name
+        rate, seed = self.info.learning_rate, self.settings.get("seed")
+        return f"{self.info.optimizer} lr={rate:g} seed={seed} {self.name[:6]}"
+
+    @property
     def identity(self) -> str:
         """`full_name` in letters that every program takes: no slash."""
         return self.full_name.replace("/", "-")
