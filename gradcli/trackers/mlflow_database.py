@@ -39,6 +39,7 @@ class MlflowTracker(Tracker):
     def __init__(self) -> None:
         # Before the import, which would start a thread that reports how MLflow is used.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # not each table that it makes
         try:
             import alembic
             import mlflow
@@ -51,7 +52,7 @@ class MlflowTracker(Tracker):
         self._entities: Any = entities
         self._client: Any = None
         self._waiting: list[Any] = []
-        self._status = "FAILED"
+        self._id, self._status = "", "FAILED"
 
     def begin(self, run: TrackedRun, folder: Path) -> None:
         """Begin a run, with the config as parameters; an earlier copy is deleted."""
@@ -90,10 +91,9 @@ class MlflowTracker(Tracker):
 
     def flush(self) -> None:
         """Write the batch."""
-        for start in range(0, len(self._waiting), _METRICS_AT_ONCE):
-            part = self._waiting[start : start + _METRICS_AT_ONCE]
-            self._client.log_batch(self._id, metrics=part)
-        self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), _METRICS_AT_ONCE):
+            self._client.log_batch(self._id, metrics=waiting[start : start + _METRICS_AT_ONCE])
 
     def picture(self, name: str, step: int, png: bytes) -> None:
         """Keep it as an artifact."""
@@ -111,11 +111,12 @@ class MlflowTracker(Tracker):
 
     def close(self) -> None:
         """Write what waits, and say how the run ended."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            for start in range(0, len(self._waiting), _METRICS_AT_ONCE):
-                client.log_batch(self._id, metrics=self._waiting[start : start + _METRICS_AT_ONCE])
-            client.set_terminated(self._id, self._status)
+        if self._client is not None and self._id:
+            try:
+                self.flush()
+                self._client.set_terminated(self._id, self._status)
+            finally:
+                self._client = None
 
     def commands(self, folder: Path) -> tuple[str, ...]:
         """Return how to look at the folder."""

@@ -13,13 +13,18 @@ Parameter = bool | int | float | str
 _NOT_PARAMETERS = ("recorders", "track", "track_layers")
 
 
-def as_parameters(run: TrackedRun) -> dict[str, Parameter]:
-    """Return the settings by the keys of overrides; what is no number or text as JSON."""
+def settings_of(run: TrackedRun) -> dict[str, Any]:
+    """Return the settings by the keys of overrides, with lists and tables as they are."""
     return {
-        key: _plain(value)
+        key: value
         for key, value in run.settings.items()
         if key.partition(".")[0] not in _NOT_PARAMETERS
     }
+
+
+def as_parameters(run: TrackedRun) -> dict[str, Parameter]:
+    """Return the settings for a program that takes numbers and texts: the others as JSON."""
+    return {key: _plain(value) for key, value in settings_of(run).items()}
 
 
 def _plain(value: Any) -> Parameter:

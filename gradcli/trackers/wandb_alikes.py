@@ -1,5 +1,6 @@
-"""wandb and trackio through one adapter: trackio has the interface of wandb, and they differ in
-how a run begins and in what they keep of its end.
+"""wandb and trackio through one adapter: trackio has the interface of wandb.
+
+They differ in how a run begins, and in what they keep of its end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 
 from gradcli.extras.missing import not_installed
 from gradcli.records import TrainSummary
-from gradcli.trackers.parameters import as_parameters, codes_of, tags_of
+from gradcli.trackers.parameters import codes_of, settings_of, tags_of
 from gradcli.trackers.tracker import TrackedRun, Tracker
 
 _PROJECT = "gradcli"
@@ -51,6 +52,10 @@ class WandbAlike(Tracker):
     def _begun(self, run: TrackedRun, folder: Path) -> Any:
         """Begin a run of the library in a folder, in place of an earlier one, and return it."""
 
+    def _end(self, run: Any) -> None:
+        """End a run of the library, which writes what is left."""
+        run.finish()
+
     def begin(self, run: TrackedRun, folder: Path) -> None:
         """Begin a run with the config as its own."""
         with redirect_stdout(io.StringIO()):
@@ -68,11 +73,11 @@ class WandbAlike(Tracker):
             self._run.log({name: self._module.Image(str(file))}, step=step)
 
     def close(self) -> None:
-        """End the run of the library, which writes what is left."""
+        """End the run of the library."""
         if self._run is not None:
             run, self._run = self._run, None
             with redirect_stdout(io.StringIO()):
-                run.finish()
+                self._end(run)
 
 
 class WandbTracker(WandbAlike):
@@ -84,6 +89,11 @@ class WandbTracker(WandbAlike):
 
     library = "wandb"
 
+    def __init__(self) -> None:
+        # Before the import: offline, wandb would still report its own errors over the network.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        super().__init__()
+
     def _begun(self, run: TrackedRun, folder: Path) -> Any:
         for earlier in folder.glob(f"wandb/*run-*-{run.identity}"):
             shutil.rmtree(earlier)
@@ -92,24 +102,28 @@ class WandbTracker(WandbAlike):
             disable_git=True,
             save_code=False,
             silent=True,
-            symlink=False,  # gradcli continues no run whose directory holds links
+            symlink=False,
             x_disable_meta=True,
             x_disable_stats=True,
         )
-        return self._module.init(
+        begun = self._module.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             id=run.identity,
             name=run.title,
             group=run.group or None,
             tags=tags_of(run),
             notes=run.note or None,
-            config=as_parameters(run),
+            config=settings_of(run),
             dir=str(folder),
             mode=os.environ.get("WANDB_MODE", _OFFLINE),
             resume="allow",
             reinit="create_new",  # the user's own code may have a run of its own
             settings=settings,
         )
+        for path in folder.rglob("*"):  # gradcli continues no run whose directory holds links
+            if path.is_symlink():
+                path.unlink()
+        return begun
 
     def finish(self, summary: TrainSummary, findings: str) -> None:
         """Keep the findings in the summary, and their codes as tags."""
@@ -142,11 +156,14 @@ class TrackioTracker(WandbAlike):
             project=_PROJECT,
             name=name,
             group=run.group or None,
-            config={"run": run.full_name, "tags": tags_of(run), **as_parameters(run)},
+            config={"run": run.full_name, "tags": tags_of(run), **settings_of(run)},
             embed=False,
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
+
+    def _end(self, run: Any) -> None:
+        self._module.finish()  # not the run's own method: trackio would end it again at exit
 
     def finish(self, summary: TrainSummary, findings: str) -> None:
         """Log the findings as a text at the last step."""
