@@ -18,7 +18,7 @@ from gradcli.errors import UserError
 from gradcli.monitor.loop_monitor import LoopMonitor
 from gradcli.monitor.own_run import OwnRun
 from gradcli.monitor.ranks import Watch, is_divided, is_first_process
-from gradcli.records import Direction, Metric, Record, Recorder
+from gradcli.records import Direction, Metric, Record, Recorder, TrainSummary
 from gradcli.runs import given_labels
 
 
@@ -62,20 +62,8 @@ class GradientMonitor:
     processes measure together. The loss is the one that the first process passes.
     docs/distributed.md has what is refused, and what one process cannot know.
 
-    Lightning: in a callback. The loop's own clipping comes after it and is seen, too.
-
-    ```python
-    class Gradients(lightning.Callback):
-        def on_train_start(self, trainer, module):
-            self.monitor = GradientMonitor(module, trainer.optimizers[0])
-
-        def on_before_optimizer_step(self, trainer, module, optimizer):
-            # if training_step keeps its loss as self.last_loss
-            self.monitor.step(module.last_loss, epoch=trainer.current_epoch + 1)
-
-        def on_train_end(self, trainer, module):
-            self.monitor.close()
-    ```
+    Lightning's and Transformers' Trainer: `gradcli.lightning.GradientCallback` and
+    `gradcli.transformers.GradientCallback` do all this (docs/callbacks.md).
 
     Args:
         model: any module. `torch.compile` and DistributedDataParallel are unwrapped. The inputs'
@@ -104,9 +92,12 @@ class GradientMonitor:
         metric: what `evaluation` scores the model by, and whether to `maximize` or `minimize` it.
         tags: words to find the run by: `gradcli runs list --where tag=TAG`.
         note: what there is to say about it.
+        start_step: the updates that were made before, if the training is a resumed one: the first
+            step on record is the next.
 
     Attributes:
         run: the run's directory; None in the other processes of a distributed training.
+        summary: what came of the run, with its findings, once it is closed; else None.
 
     Raises:
         UserError: if the model or the optimizer cannot be watched, or no directory can be made.
@@ -127,8 +118,10 @@ class GradientMonitor:
         metric: tuple[str, Direction] = ("accuracy", "maximize"),
         tags: Sequence[str] = (),
         note: str = "",
+        start_step: int = 0,
     ) -> None:
         self.run: Path | None = None
+        self.summary: TrainSummary | None = None
         self._closed = False
         self._loop: LoopMonitor | None = None
         self._own_run: OwnRun | None = None
@@ -157,6 +150,7 @@ class GradientMonitor:
             every=every,
             stop_on_fault=stop_on_fault,
             watch=watch,
+            start_step=start_step,
         )
         if not records:
             return
@@ -246,7 +240,7 @@ class GradientMonitor:
             return
         self._closed = True
         if self._own_run is not None:
-            self._own_run.end(error)
+            self.summary = self._own_run.end(error)
         elif self._loop is not None:
             self._loop.close()
 

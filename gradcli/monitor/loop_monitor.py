@@ -35,6 +35,7 @@ from gradcli.monitor.ranks import (
     unless_elsewhere,
     watch_class,
 )
+from gradcli.monitor.step_numbers import counted_from, emitting_from
 from gradcli.monitor.wrappers import (
     hook_updates,
     is_compiled,
@@ -68,10 +69,11 @@ class LoopMonitor:
             waits for the device at each step.
         watch: `every_step` looks at the loss and the gradients of each step, and repeats the
             passes of the first that is not finite; `every_pass` looks at every value.
+        start_step: the updates made before; the steps of records are counted from there.
 
     Attributes:
         layers: the model's layers.
-        updates: the updates made so far.
+        start_step: the updates made before; `updates`: those made since then.
         skipped: the updates that the scaler skipped.
         without_update: the measured steps that no update followed.
         since_update: those after the last update; `most_before_update`: the most before one.
@@ -93,19 +95,19 @@ class LoopMonitor:
         every: int = 100,
         stop_on_fault: bool = False,
         watch: Watch = "every_step",
+        start_step: int = 0,
     ) -> None:
         self.model = unwrap_model(model)
         refuse_unwatchable_shards(self.model, scaler, watch)
         refuse_unwatchable(self.model, optimizer)
         self.layers = find_layers(self.model)
-        self.updates = 0
-        self.skipped = 0
+        self.start_step, self.updates, self.skipped = start_step, 0, 0
         self.without_update = self.since_update = self.most_before_update = 0
         self.epoch = 0
         self.fault: FaultRecord | None = None
         self.last_is_finite = True
 
-        self._emit, self._stop_on_fault = emit, stop_on_fault
+        self._emit, self._stop_on_fault = emitting_from(start_step, emit), stop_on_fault
         self._gradients = gradients_of(self.model, self.layers)
         self._processes = process_count()
         self._device = self._gradients.device
@@ -176,7 +178,7 @@ class LoopMonitor:
             self._look(self._measured, loss)
         self._forward.forget()
         if self._stop_on_fault and self.fault is not None:
-            raise FloatingPointError(fault_message(self.fault))
+            raise FloatingPointError(fault_message(counted_from(self.start_step, self.fault)))
 
     def flush(self) -> None:
         """Emit the steps since the last flush: on an accelerator, the only transfer to the host."""
@@ -212,6 +214,11 @@ class LoopMonitor:
         self.flush()
         self._supersede()
         self._look_at_weights()
+
+    @property
+    def steps(self) -> int:
+        """The updates made in all, with those before `start_step`."""
+        return self.start_step + self.updates
 
     @property
     def optimizer_name(self) -> str:

@@ -28,6 +28,7 @@ from gradcli.records import (
     RunInfo,
     Status,
     StepRecords,
+    TrainSummary,
 )
 from gradcli.runs import NO_LABELS, Labels, RunWriter, add_labels, create_run_directory, load_run
 from gradcli.runs.provenance import provenance
@@ -101,7 +102,7 @@ class OwnRun:
             batch_size=0,
             epochs=0,
             total_steps=0,
-            start_step=0,
+            start_step=loop.start_step,
             layers=loop.layers,
             metric=metric,
             loss="",
@@ -122,7 +123,7 @@ class OwnRun:
         """Write what the user measured on a split, after all steps before it."""
         self._loop.flush()
         record = EvalRecord(
-            step=self._loop.updates,
+            step=self._loop.steps,
             epoch=self._loop.epoch,
             split=split,
             loss=loss,
@@ -137,8 +138,16 @@ class OwnRun:
         self._note_progress()
         self._writer.set_status("running")
 
-    def end(self, error: BaseException | None) -> None:
-        """Close the loop, and write how it ended and its summary; `error` is what ended it."""
+    def end(self, error: BaseException | None) -> TrainSummary | None:
+        """Close the loop, write how it ended, and return its summary.
+
+        Args:
+            error: what ended it; None for its own end.
+
+        Returns:
+            The summary; None if it could not be written at the end of what `error` had ended.
+        """
+        summary = None
         try:
             self._loop.close()
             self._warn_without_update(error)
@@ -152,6 +161,7 @@ class OwnRun:
                 raise
         finally:
             self._recorders.close()
+        return summary
 
     def _warn_without_update(self, error: BaseException | None) -> None:
         """Warn if the optimizer never made an update, so that nothing was learned or recorded."""
@@ -168,7 +178,7 @@ class OwnRun:
         """Note how far the training is; its last epoch counts if it is `whole`."""
         epoch = self._loop.epoch
         self._writer.note(
-            progress={"steps": self._loop.updates, "epochs": epoch if whole else max(0, epoch - 1)},
+            progress={"steps": self._loop.steps, "epochs": epoch if whole else max(0, epoch - 1)},
             skipped_steps=self._loop.skipped,
             calls={
                 "since_update": self._loop.since_update,

@@ -245,6 +245,37 @@ def test_a_loop_may_be_stopped_at_a_fault(parts, runs_dir):
     assert summarise_run(run).steps == 1
 
 
+def test_a_resumed_training_is_counted_from_where_it_was(parts, runs_dir):
+    model, optimizer = parts
+    with GradientMonitor(model, optimizer, start_step=40, every=4) as monitor:
+        for _ in range(6):
+            one_step(model, optimizer, monitor)
+        monitor.evaluation(loss=1.0)
+    run = load_run(monitor.run)
+    assert run.columns()["step"].tolist() == [41, 42, 43, 44, 45, 46]
+    assert [record.step for record in run.layer_records] == [41, 42, 43, 45]
+    assert [record.step for record in run.setups] == [40, 41, 42, 44]
+    assert [record.step for record in run.evals] == [46]
+    assert run.info.start_step == 40
+    assert not run.damage
+    assert monitor.summary.steps == 46
+    assert monitor.summary.findings == summarise_run(run).findings
+
+
+def test_a_fault_of_a_resumed_training_has_its_number_in_every_message(parts, runs_dir):
+    model, optimizer = parts
+    with (
+        pytest.warns(RuntimeWarning, match="At step 42, "),
+        pytest.raises(FloatingPointError, match="At step 42, "),
+        GradientMonitor(model, optimizer, stop_on_fault=True, start_step=40) as monitor,
+    ):
+        one_step(model, optimizer, monitor)
+        one_step(model, optimizer, monitor, factor=math.inf)
+    run = load_run(monitor.run)
+    assert (run.fault.step, run.status) == (42, "diverged")
+    assert monitor.summary.steps == 41
+
+
 def test_updates_that_a_scaler_leaves_out_are_counted_in_the_run(parts, runs_dir):
     model, optimizer = parts
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
