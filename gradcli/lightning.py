@@ -24,7 +24,7 @@ from gradcli.monitor.ranks import Watch
 from gradcli.records import Direction, Recorder
 
 # There are two packages of Lightning, with classes of their own; the one in use is imported.
-if "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
+if sys.modules.get("pytorch_lightning") and not sys.modules.get("lightning.pytorch"):
     from pytorch_lightning import Callback
 else:
     try:
@@ -130,8 +130,9 @@ class GradientCallback(Callback):  # type: ignore[misc]
         passes = self._loss.passes
         factor = 1.0
         if pl_module.automatic_optimization:
-            if not passes:
-                return  # training_step returned None
+            if not passes:  # training_step returned None
+                self._monitors[number].pass_over()
+                return
             # Lightning divided each loss by the passes that there were to be: at the end of an
             # epoch there may be fewer.
             factor = trainer.accumulate_grad_batches / passes

@@ -184,6 +184,15 @@ class GradientMonitor:
         if self._loop is not None:
             self._loop.step(loss, epoch)
 
+    def pass_over(self) -> None:
+        """Allow the optimizer's next update to have no `step`: for a batch without a loss.
+
+        It is counted and not recorded. Only the first update needs to be told: a loop that calls
+        `step` too late is refused there.
+        """
+        if self._loop is not None:
+            self._loop.pass_over()
+
     def evaluation(
         self,
         *,

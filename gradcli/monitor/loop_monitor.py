@@ -116,6 +116,7 @@ class LoopMonitor:
         self._measured: Measured | None = None
         self._learning_rate = math.nan
         self._updates_under_way = 0
+        self._passes_over = False
         self._after: Norms | None = None
 
         # Looking waits for an accelerator; `flush` does so anyway.
@@ -179,6 +180,10 @@ class LoopMonitor:
         self._forward.forget()
         if self._stop_on_fault and self.fault is not None:
             raise FloatingPointError(fault_message(counted_from(self.start_step, self.fault)))
+
+    def pass_over(self) -> None:
+        """Allow the next update to have no measurement, even if it is the first."""
+        self._passes_over = True
 
     def flush(self) -> None:
         """Emit the steps since the last flush: on an accelerator, the only transfer to the host."""
@@ -278,7 +283,7 @@ class LoopMonitor:
 
     def _pass_over(self) -> None:
         """Count an update without a measurement."""
-        if not self.updates:
+        if not (self.updates or self._passes_over):
             raise UserError(
                 "The optimizer made an update before the first monitor.step(loss).",
                 where="optimizer.step()",
