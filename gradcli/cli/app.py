@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 import gradcli
-from gradcli.cli import compare, configs, find_lr, inspect, runs, train
+from gradcli.cli import compare, configs, find_lr, inspect, runs, train, watch
 from gradcli.cli.arguments import take_as_typed
 from gradcli.cli.refusals import failure_in_words
 from gradcli.errors import (
@@ -40,6 +40,7 @@ app.command(name="compare-optimizers", epilog=compare.EPILOG)(compare.compare_op
 app.command(name="inspect-gradients", epilog=inspect.EPILOG)(inspect.inspect_gradients)
 app.command(name="find-lr", epilog=find_lr.EPILOG)(find_lr.find_lr)
 app.add_typer(runs.app, name="runs")
+app.command(name="watch", epilog=watch.EPILOG)(watch.watch)
 app.command(name="configs", epilog=configs.EPILOG)(configs.configs)
 
 

@@ -1,0 +1,135 @@
+"""The application: which screen is in front, and how often it looks at what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+from textual.worker import get_current_worker
+
+from gradcli.runs.watching.looking import WatchedComparison, look_at
+from gradcli.views.table import Column, Lines, table
+from gradcli.views.words import Text
+from gradcli.watch.beside_screen import BesideScreen
+from gradcli.watch.run_screen import RunScreen
+from gradcli.watch.runs_screen import RunsScreen
+from gradcli.watch.watch_screen import WatchScreen
+from gradcli.watch.watch_sentences import HELP
+
+LOOK_EVERY_SECONDS = 1.0
+DARK, LIGHT = "textual-dark", "textual-light"
+
+
+class HelpScreen(ModalScreen[None]):
+    """All keys, by the screen that they are for."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q,enter", "dismiss", "close")
+    ]
+    DEFAULT_CSS = """
+    HelpScreen { align: center middle; }
+    HelpScreen VerticalScroll {
+        width: 76; max-width: 96%; height: auto; max-height: 96%;
+        border: round $primary; padding: 0 1; background: $surface;
+    }
+    HelpScreen Static { height: auto; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Lay the keys out."""
+        with VerticalScroll() as keys:
+            keys.border_title = "keys (escape closes)"
+            for title, rows in HELP:
+                yield Static(Text(title, "bold"))
+                yield Static(_keys(rows))
+
+
+def _keys(rows: Sequence[tuple[str, str]]) -> Lines:
+    width = max(len(key) for _, group in HELP for key, _ in group)
+    columns = [
+        Column("", [f"  {key}" for key, _ in rows], styles="bold", least_width=width + 2),
+        Column("", [meaning for _, meaning in rows]),
+    ]
+    return Lines(table(columns, 200)[1:])
+
+
+class WatchApp(App[None]):
+    """Runs in a terminal.
+
+    Args:
+        runs_dir: where runs are.
+        targets: the directories to show at once: a run, a comparison, or runs side by side.
+        every: how often to look, in seconds.
+    """
+
+    TITLE = "gradcli watch"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "help", key_display="?"),
+        Binding("t", "turn_light", "light or dark", show=False),
+        Binding("q", "quit", "quit"),
+    ]
+
+    def __init__(
+        self,
+        runs_dir: Path,
+        targets: Sequence[Path] = (),
+        *,
+        every: float = LOOK_EVERY_SECONDS,
+    ) -> None:
+        super().__init__()
+        self._runs_dir, self._targets, self._every = runs_dir, targets, every
+        self._is_looking = False
+
+    def on_mount(self) -> None:
+        """Show the table, and what was asked for in front of it."""
+        self.push_screen(RunsScreen(self._runs_dir))
+        if len(self._targets) > 1:
+            self.push_screen(BesideScreen(self._targets))
+        for target in self._targets if len(self._targets) == 1 else ():
+            found = look_at(target)
+            if isinstance(found, WatchedComparison):
+                self.push_screen(RunsScreen(target / "trials", found))
+            else:
+                self.push_screen(RunScreen(target))
+        self.set_interval(self._every, self.look)
+
+    def look(self) -> None:
+        """Let the screen in front look at what it shows, unless it still does."""
+        screen = self.screen
+        if isinstance(screen, WatchScreen) and not self._is_looking:
+            self._is_looking = True
+            screen.prepare()
+            self.run_worker(lambda: self._look(screen), thread=True, group="look")
+
+    def _look(self, screen: WatchScreen) -> None:
+        try:
+            if screen.look() and not get_current_worker().is_cancelled:
+                self.call_from_thread(self._show, screen)
+        finally:
+            self._is_looking = False
+
+    def _show(self, screen: WatchScreen) -> None:
+        if screen.is_attached:
+            screen.show()
+
+    def action_leave(self) -> None:
+        """Go back to the screen before."""
+        if len(self.screen_stack) > 2:  # the first is Textual's own
+            self.pop_screen()
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        self.push_screen(HelpScreen())
+
+    def action_turn_light(self) -> None:
+        """Change between light and dark."""
+        self.theme = DARK if self.theme == LIGHT else LIGHT
+        if isinstance(self.screen, WatchScreen):
+            self.screen.show()
