@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -43,6 +43,8 @@ class Chart:
     """What a chart shows."""
 
     title: str
+    legend: str
+    """What each line is, and its last value; empty if letters say what they are."""
     lines: tuple[ChartLine, ...]
     is_log: bool
     """Whether `y` of the lines is log10 of the values."""
@@ -65,14 +67,14 @@ def chart_of(course: RunCourse, quantity: Quantity) -> Chart:
         case "loss":
             values = [
                 _column(course, "train", "loss"),
-                _values("val", course.evals("val"), "loss", "o"),
+                _values("val", course.evals("val"), "loss", "●"),
             ]
             return _chart("loss", values, "no step yet")
         case "score":
             name = course.info.metric.name if course.info else "score"
             values = [
                 _values("val", course.evals("val"), "score"),
-                _values("test", course.evals("test"), "score", "x"),
+                _values("test", course.evals("test"), "score", "■"),
             ]
             return _chart(name, values, "not evaluated yet")
         case _:
@@ -80,7 +82,7 @@ def chart_of(course: RunCourse, quantity: Quantity) -> Chart:
             values = [before]
             after = before.y * _column(course, "", "clip_coefficient").y
             if bool(was_clipped(after, before.y).any()):
-                clipped = _Values("after clip", before.x, after, "+")
+                clipped = _Values("after", before.x, after, "+")
                 values = [before._replace(label="before"), clipped]
             return _chart("grad norm", values, "no step yet", prefers_log=True)
 
@@ -127,13 +129,13 @@ def _chart(
 ) -> Chart:
     known = [values for values in found if len(values.y)]
     if not known:
-        return Chart(name, (), False, without)
+        return Chart(name, "", (), False, without)
     is_log = _is_log(np.concatenate([one.y for one in known]), prefers_log=prefers_log)
     lines = tuple(_line(one, is_log=is_log) for one in known)
-    said = [f"{one.symbol or '─'} {one.label} {_last(one.y)}" for one in known]
-    title = "  ".join([name, *(said if says_values else [])])
+    legend = [f"{one.symbol or '─'}{one.label} {_last(one.y)}" for one in known]
     nothing = not any(len(line.y) for line in lines)
-    return Chart(title, lines, is_log, "no finite value" if nothing else "")
+    missing = "no finite value" if nothing else ""
+    return Chart(name, " ".join(legend) if says_values else "", lines, is_log, missing)
 
 
 def _last(values: Doubles) -> str:
@@ -156,6 +158,27 @@ def _line(values: _Values, *, is_log: bool) -> ChartLine:
     drawn = np.isfinite(values.y) & (values.y > 0) if is_log else np.isfinite(values.y)
     y = values.y[drawn]
     return ChartLine(values.label, values.x[drawn], np.log10(y) if is_log else y, values.symbol)
+
+
+def within_edges(lines: Sequence[ChartLine]) -> list[ChartLine]:
+    """Move the largest values in by a millionth of the axes: the plot leaves its far ends out."""
+    edges = {}
+    for axis in ("x", "y"):
+        values = np.concatenate([getattr(line, axis) for line in lines])
+        edges[axis] = values.max() - 1e-6 * np.ptp(values)
+    return [
+        replace(line, x=np.minimum(line.x, edges["x"]), y=np.minimum(line.y, edges["y"]))
+        for line in lines
+    ]
+
+
+def value_limits(chart: Chart) -> tuple[float, float] | None:
+    """Return the ends of the axis of a chart whose values are all the same; None for any other."""
+    ends = [end for line in chart.lines if len(line.y) for end in (line.y.min(), line.y.max())]
+    if not ends or max(ends) - min(ends) > 1e-9 * max(map(abs, ends)):
+        return None
+    around = abs(ends[0]) / 10 or 1.0
+    return float(ends[0] - around), float(ends[0] + around)
 
 
 def symbol_places(count: int, most: int = _SYMBOLS) -> list[int]:
@@ -188,18 +211,23 @@ def tick_values(low: float, high: float, most: int, *, is_log: bool) -> list[flo
 
 
 def _round_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return multiples of 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    """Return multiples of 1, 2 or 5 times a power of ten: at most `most`, but two if they fit."""
+    power = math.floor(math.log10(high - low))
+    steps = (digit * 10.0**exponent for exponent in (power, power - 1) for digit in (5, 2, 1))
+    found: list[float] = []
+    for step in steps:
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        ticks = [round(number * step, 12) for number in range(first, last + 1)]
+        if len(ticks) > max(most, 2):
+            break
+        found = ticks
+    return found
 
 
 def tick_label(value: float, *, is_log: bool) -> str:
     """Write a tick of a value axis: at most seven characters."""
     value = 10.0**value if is_log else value
-    return f"{value:.3g}"
+    return f"{value:.4g}"
 
 
 def step_label(value: float) -> str:

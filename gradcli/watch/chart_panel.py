@@ -18,6 +18,8 @@ from gradcli.watch.chart_lines import (
     symbol_places,
     tick_label,
     tick_values,
+    value_limits,
+    within_edges,
 )
 
 #: Okabe and Ito's palette, which readers with any colour vision tell apart: on dark, on light.
@@ -66,7 +68,7 @@ class ChartPanel(Vertical):
 
     DEFAULT_CSS = """
     ChartPanel { width: 1fr; }
-    ChartPanel > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; padding: 0 1; }
+    ChartPanel > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     ChartPanel > .missing { height: 1fr; content-align: center middle; color: $text-muted; }
     ChartPanel > _Plot { height: 1fr; }
     """
@@ -74,12 +76,14 @@ class ChartPanel(Vertical):
     def __init__(self, quantity: Quantity) -> None:
         super().__init__(id=f"chart-{quantity}")
         self.quantity = quantity
-        self.chart = Chart(quantity, (), False, "reading ...")
+        self.chart = Chart(quantity, "", (), False, "reading ...")
+        self._is_constant = False
         self._steps, self._values = _Ticks(is_steps=True), _Ticks()
 
     def compose(self) -> ComposeResult:
         """Lay out the title and the plot."""
         yield Static(Text(self.quantity), classes="title")
+        yield Static(Text(""), classes="legend")
         yield Static(Text(""), classes="missing")
         plot = _Plot()
         plot.set_x_formatter(self._steps)
@@ -103,6 +107,7 @@ class ChartPanel(Vertical):
     def _draw(self) -> None:
         chart, plot = self.chart, self.query_one(_Plot)
         self.query_one(".title", Static).update(Text(chart.title, "bold"))
+        self.query_one(".legend", Static).update(Text(chart.legend))
         missing = self.query_one(".missing", Static)
         missing.update(Text(chart.missing))
         missing.display, plot.display = bool(chart.missing), not chart.missing
@@ -112,8 +117,12 @@ class ChartPanel(Vertical):
         self._steps.most = max((self.size.width - 10) // _CELLS_PER_STEP_TICK, 1)
         self._values.most = max((self.size.height - 4) // _LINES_PER_TICK, 2)
         plot.clear()
+        limits = value_limits(chart)
+        if limits or self._is_constant:
+            plot.set_ylimits(*(limits or (None, None)))
+        self._is_constant = limits is not None
         colors = ON_DARK if self.app.current_theme.dark else ON_LIGHT
-        for line, color in zip(chart.lines, colors, strict=False):
+        for line, color in zip(within_edges(chart.lines), colors, strict=False):
             if not line.symbol or line.symbol.isupper():
                 plot.plot(line.x, line.y, line_style=color, hires_mode=HiResMode.BRAILLE)
             if line.symbol:

@@ -23,9 +23,18 @@ class FindingList(OptionList):
     """Findings to choose from, each in a line; what else there is to say comes first."""
 
     DEFAULT_CSS = """
-    FindingList { height: auto; max-height: 30%; border: none; padding: 0; }
-    FindingList { text-wrap: nowrap; text-overflow: ellipsis; }
+    FindingList {
+        height: auto; max-height: 30%; border: none; padding: 0 1;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
+    FindingList:focus { border: none; }
+    FindingList > .option-list--option-highlighted,
+    FindingList:focus > .option-list--option-highlighted {
+        background: $foreground 15%; color: $foreground; text-style: underline;
+    }
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "finding in full")]
 
     def __init__(self) -> None:
         super().__init__(id="findings")

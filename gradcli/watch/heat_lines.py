@@ -9,7 +9,7 @@ from gradcli.notation import numbers
 from gradcli.views.inspect.heat_map import Shades, columns_of, styled
 from gradcli.views.inspect.inspection_screen import step_axis
 from gradcli.views.table import GAP, STRONG, TITLE, Line, crop, fit, piece, shorten
-from gradcli.views.train.training_screen import evenly_between
+from gradcli.views.train.training_screen import visible_layers
 
 LONGEST_NAME = 16
 #: Lines beside those of the layers: the title, the axis, and what the shades mean.
@@ -25,19 +25,20 @@ def heat_lines(
         history: of the norms of L layers.
         names: of the layers, (L,).
         width: in cells; the map is as wide as there is room.
-        height: in lines; of layers without room, evenly spaced ones are shown.
+        height: in lines; if not all layers fit, the first, the last and evenly spaced ones between
+            them are shown.
         title: above the map; empty says what it shows.
     """
-    rows = evenly_between(range(len(names)), max(height - OTHER_LINES, 1))
+    rows = visible_layers([None] * len(names), max(height - OTHER_LINES, 1))
     shown = [shorten(names[row], LONGEST_NAME) for row in rows]
     margin = max(map(len, (*shown, "step"))) + len(GAP)
     room = max(width - margin, 1)
     shades = Shades.covering(history.log10_norm)
     drawn = [shades.draw(row) for row in columns_of(history.log10_norm[rows], room)]
     hidden = len(names) - len(rows)
-    said = title or "gradient norm before clipping, per layer over the steps"
+    said = title or "gradient norm before clipping, per layer and step"
     if hidden:
-        said += f" ({numbers.count(hidden, 'layer')} between them not shown)"
+        said += f"; {numbers.count(hidden, 'layer')} not shown"
     lines: list[Line] = [[piece(said, TITLE)]]
     lines += [
         [piece(fit(name, margin), STRONG), *styled(cells)]

@@ -14,7 +14,7 @@ from gradcli.runs.choosing.conditions import is_condition, refuse_meaningless
 from gradcli.runs.choosing.facts import Facts
 from gradcli.runs.choosing.listing import ordered
 from gradcli.views.heading import STATUS_STYLES
-from gradcli.views.table import Column, fitting
+from gradcli.views.table import Column, total_width
 
 #: Beside the colours, so that a glance is enough without them.
 STATUS_SYMBOLS: dict[Status, str] = {
@@ -28,6 +28,8 @@ STATUS_SYMBOLS: dict[Status, str] = {
 #: The keys by which the table can be sorted; the first lists what is live first, then the newest.
 ORDERS = ("", "run", "status", "test", "model", "optimizer", "findings")
 MARK = "*"
+_FINDINGS = "findings"
+_NARROW_FINDINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,11 @@ def short_name(name: str) -> str:
 
 
 def row_columns(
-    rows: Sequence[Facts], marked: Collection[str], width: int, order: str = ""
+    rows: Sequence[Facts],
+    marked: Collection[str],
+    width: int,
+    order: str = "",
+    today: str = "",
 ) -> list[Column]:
     """Lay the rows out as the columns for which there is room.
 
@@ -100,10 +106,10 @@ def row_columns(
         marked: the names of the directories that are marked.
         width: of the table, in cells.
         order: the key by which they are sorted; its title says so.
+        today: the date, as `RunRow.when` begins with it.
     """
     shown = [facts.row for facts in rows]
-    metrics = {row.metric.name for row in shown if numbers.score(row.test_score) != numbers.ABSENT}
-    score = f"test {metrics.pop()}" if len(metrics) == 1 else "test score"
+    codes = [" ".join(row.findings) for row in shown]
     columns = [
         Column("", [MARK if row.run in marked else " " for row in shown]),
         Column(
@@ -113,18 +119,37 @@ def row_columns(
             least_width=len("▶ running"),
         ),
         Column("run", [short_name(row.run) for row in shown], styles="bold"),
-        Column("when", [row.when[len("2026-") :] for row in shown], 5, styles="dim"),
-        Column("model", [row.model for row in shown], 3),
-        Column("optimizer", [_cut(row.optimizer) for row in shown], 2),
+        Column("when", [_when(row.when, today) for row in shown], 4, styles="dim"),
+        Column("model", [_cut(row.model) for row in shown], 5),
+        Column("optimizer", [_cut(row.optimizer) for row in shown], 3),
         Column("lr", [_value(facts, "lr") for facts in rows], 6, "right"),
         Column("seed", [_value(facts, "seed") for facts in rows], 7, "right"),
         Column("epochs", [numbers.count(row.epochs) for row in shown], 8, "right"),
-        Column(score, [numbers.score(row.test_score) for row in shown], 1, "right"),
-        Column("findings", [_cut(" ".join(row.findings), 24) for row in shown], 4),
-        Column("tags", [" ".join(row.tags) for row in shown], 9),
+        Column("test", [numbers.score(row.test_score) for row in shown], 1, "right"),
+        Column("metric", [row.metric.name for row in shown], 9),
+        Column(_FINDINGS, [_cut(text, _NARROW_FINDINGS) for text in codes], 2),
+        Column("tags", [" ".join(row.tags) for row in shown], 10),
     ]
-    columns = [one for one in columns if one.title != "tags" or any(one.cells)]
-    return [_pointed(one, order) for one in fitting(columns, width)]
+    kept = _fitting([one for one in columns if one.title != "tags" or any(one.cells)], width)
+    room = _NARROW_FINDINGS + width - total_width(kept)
+    whole = Column(_FINDINGS, [_cut(text, room) for text in codes], 2)
+    kept = [whole if one.title == _FINDINGS else one for one in kept]
+    return [_pointed(one, order) for one in kept]
+
+
+def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
+    """Return the columns that fit: those of the lowest ranks first, and of the others what does."""
+    kept: list[Column] = []
+    for one in sorted(columns, key=lambda column: column.rank):
+        if not one.rank or total_width([*kept, one]) <= width:
+            kept.append(one)
+    return [one for one in columns if one in kept]
+
+
+def _when(when: str, today: str) -> str:
+    """Return the time of a run of today, and the date of any other."""
+    date, _, time = when.partition(" ")
+    return time if date == today else date[len("2026-") :]
 
 
 def _pointed(column: Column, order: str) -> Column:
@@ -139,7 +164,7 @@ def _value(facts: Facts, key: str) -> str:
     return values[0] if len(values) == 1 else ", ".join(values) or numbers.ABSENT
 
 
-def _cut(text: str, most: int = 18) -> str:
+def _cut(text: str, most: int = 12) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -36,14 +36,15 @@ class RunScreen(WatchScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "finding in full"),
+        Binding("enter", "open", "finding in full", show=False),
         Binding("tab", "app.focus_next", "next chart"),
         Binding("escape", "app.leave", "back"),
     ]
     DEFAULT_CSS = """
     RunScreen #heading { height: auto; padding: 0 1; }
     RunScreen #charts { height: 2fr; min-height: 7; }
-    RunScreen HeatMap { height: auto; max-height: 40%; padding: 0 1; margin-bottom: 1; }
+    RunScreen HeatMap { height: auto; max-height: 40%; padding: 0 1; }
+    RunScreen #title { height: 1; padding: 0 1; }
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,6 +63,7 @@ class RunScreen(WatchScreen):
             for quantity in QUANTITIES:
                 yield ChartPanel(quantity)
         yield HeatMap()
+        yield Static(Text("findings", "dim"), id="title")
         yield FindingList()
         yield Footer(show_command_palette=False)
 

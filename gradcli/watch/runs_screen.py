@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,6 +30,12 @@ from gradcli.watch.watch_screen import WatchScreen
 from gradcli.watch.watch_sentences import LETTERS, NO_RUNS, ranking_lines
 
 
+class _RunsTable(DataTable[Text]):
+    """A table whose keys the foot of the screen shows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "open")]
+
+
 class RunsScreen(WatchScreen):
     """A table of what a folder holds.
 
@@ -38,7 +45,6 @@ class RunsScreen(WatchScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "open", show=True, priority=False),
         Binding("space", "mark", "mark"),
         Binding("b", "beside", "side by side"),
         Binding("slash", "filter", "filter", key_display="/"),
@@ -70,8 +76,7 @@ class RunsScreen(WatchScreen):
     def compose(self) -> ComposeResult:
         """Lay out the heading, the table, the filter and the keys."""
         yield Static(id="heading")
-        table: DataTable[Text] = DataTable(cursor_type="row", zebra_stripes=False)
-        yield table
+        yield _RunsTable(cursor_type="row")
         yield Static(id="empty")
         yield Static(id="said")
         yield Input(placeholder="optimizer=adam test>0.9 NAME", compact=True)
@@ -89,9 +94,9 @@ class RunsScreen(WatchScreen):
 
     def prepare(self) -> None:
         """Note which rows are on the screen."""
-        table = self.query_one(DataTable)
-        top, height = int(table.scroll_y), table.size.height
-        self._visible = [facts.row.run for facts in self._rows[top : top + height]]
+        for table in self.query(DataTable):
+            top, height = int(table.scroll_y), table.size.height
+            self._visible = [facts.row.run for facts in self._rows[top : top + height]]
 
     def look(self) -> bool:
         """Look at the folder, and at the rows that are on the screen."""
@@ -119,6 +124,8 @@ class RunsScreen(WatchScreen):
             said += f". {refused[first].problem}"
         if self._filter_text:
             said = f"filter {self._filter_text}: {said}"
+        if self.query_one(Input).has_class("open"):
+            said += "; enter keeps the filter, escape gives it up"
         self.query_one("#said", Static).update(Text(self._wrong or said, no_wrap=True))
 
     def _show_heading(self) -> None:
@@ -136,7 +143,9 @@ class RunsScreen(WatchScreen):
     def _show_rows(self, table: DataTable[Text]) -> None:
         """Fill the table anew, unless it holds the same already."""
         width = max(self.app.size.width - 4, 20)
-        columns = row_columns(self._rows, self.marked, width, self._order)
+        columns = row_columns(
+            self._rows, self.marked, width, self._order, f"{datetime.now():%Y-%m-%d}"
+        )
         names = tuple(facts.row.run for facts in self._rows)
         if self._drawn is not None and self._drawn == (names, columns, width):
             return
@@ -204,6 +213,7 @@ class RunsScreen(WatchScreen):
         field.add_class("open")
         field.value = self._filter_text
         field.focus()
+        self.show()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter as it is typed; a condition that is not finished yet changes nothing."""

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from gradcli.runs.watching.looking import WatchedComparison, look_at
-from gradcli.views.table import Column, Lines, table
+from gradcli.views.labelled import Labelled
 from gradcli.views.words import Text
 from gradcli.watch.beside_screen import BesideScreen
 from gradcli.watch.run_screen import RunScreen
@@ -47,16 +47,8 @@ class HelpScreen(ModalScreen[None]):
             keys.border_title = "keys (escape closes)"
             for title, rows in HELP:
                 yield Static(Text(title, "bold"))
-                yield Static(_keys(rows))
-
-
-def _keys(rows: Sequence[tuple[str, str]]) -> Lines:
-    width = max(len(key) for _, group in HELP for key, _ in group)
-    columns = [
-        Column("", [f"  {key}" for key, _ in rows], styles="bold", least_width=width + 2),
-        Column("", [meaning for _, meaning in rows]),
-    ]
-    return Lines(table(columns, 200)[1:])
+                for key, meaning in rows:
+                    yield Static(Labelled(f"  {key}", Text(meaning), 19, "bold"))
 
 
 class WatchApp(App[None]):
@@ -110,13 +102,13 @@ class WatchApp(App[None]):
 
     def _look(self, screen: WatchScreen) -> None:
         try:
-            if screen.look() and not get_current_worker().is_cancelled:
+            if screen.look() and self.is_running and not get_current_worker().is_cancelled:
                 self.call_from_thread(self._show, screen)
         finally:
             self._is_looking = False
 
     def _show(self, screen: WatchScreen) -> None:
-        if screen.is_attached:
+        if self.is_running and screen.is_attached:
             screen.show()
 
     def action_leave(self) -> None:

@@ -42,7 +42,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("enter", "open a run; of a comparison, its trials"),
             ("space", "mark, to see several side by side"),
             ("b", "side by side: the marked runs"),
-            ("/", "filter: optimizer=adam test>0.9 NAME, as in gradcli runs list --where"),
+            ("/", "filter: words match names; optimizer=adam test>0.9 as in runs list --where"),
             ("s, r", "sort by the next column, or the other way round"),
         ),
     ),
@@ -51,7 +51,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("enter", "open a finding in full"),
             ("tab", "to the next chart, and back to the findings"),
-            ("+ - and arrows", "zoom and move in a chart; 0 shows all of it; the mouse does, too"),
+            ("+ - and arrows", "zoom and move in a chart, as the mouse does; r shows all of it"),
             ("y", "in a finding: copy the command that tries its advice"),
         ),
     ),
