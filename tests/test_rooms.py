@@ -36,12 +36,14 @@ MAY_IMPORT = {
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",
     "views": "comparison config diagnosis inspection notation probes system",
+    "watch": "diagnosis extras inspection notation runs views",
     # what joins them
     "workflows": "comparison config data gradients inspection models objectives optim probes "
     "runs system training views",
     "engines": "comparison config data extras fast runs system workflows",
     "api": "comparison config data engines inspection runs shorthands system views workflows",
-    "cli": "comparison config engines inspection notation runs shorthands system views workflows",
+    "cli": "comparison config engines inspection notation runs shorthands system views watch "
+    "workflows",
     "__init__": "api comparison data inspection monitor runs workflows",
     "__main__": "cli",
 }
@@ -69,6 +71,8 @@ OWNER = {
     "scipy": "comparison probes",
     "optuna": "comparison",
     "ray": "engines",
+    "textual": "watch",
+    "textual_plot": "watch",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
 INSIDE_FUNCTIONS = {
@@ -77,7 +81,7 @@ INSIDE_FUNCTIONS = {
 #: Rooms that never see a tensor. `runs` saves and loads them, inside functions.
 WITHOUT_TORCH = {
     *("records", "errors", "shorthands", "system", "views", "comparison", "diagnosis"),
-    *("cli", "api", "__init__", "__main__"),
+    *("cli", "api", "watch", "__init__", "__main__"),
 }
 #: The same of single modules in rooms that do see tensors.
 MODULES_WITHOUT_TORCH = {
@@ -249,6 +253,14 @@ def test_what_takes_long_to_import_waits_for_its_function():
         if one.module.split(".")[0] in INSIDE_FUNCTIONS and not (one.in_function or one.for_types)
     ]
     assert early == []
+
+
+def test_textual_waits_for_the_watch_to_be_opened():
+    """Its classes are built on, so that it is the modules with them that must wait."""
+    with_textual = {one.importer for one in IMPORTS if one.module.startswith("textual")}
+    early = {one.importer for one in IMPORTS if one.module in with_textual and not one.in_function}
+    assert "gradcli.watch.watch_app" in with_textual
+    assert early <= with_textual
 
 
 def test_rooms_without_tensors_do_not_know_torch():
