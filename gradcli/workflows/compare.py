@@ -27,9 +27,9 @@ from gradcli.config import (
     Section,
     add_allowed_columns,
     compose_comparison,
-    data_config,
     resolve_target,
 )
+from gradcli.config.data_config import data_config
 from gradcli.errors import AtWorkError, UserError
 from gradcli.runs import (
     NO_LABELS,

@@ -1,0 +1,168 @@
+"""Write the index of what the config offers, as Hydra composes it.
+
+    python -m gradcli.config.index.indexing
+
+A test compares the file with a new composition and fails if `configs/` has changed since.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Final, get_type_hints
+
+from gradcli.config.choices import ALL_GROUPS, Option, menu
+from gradcli.config.compose import resolve
+from gradcli.config.config_files import (
+    CHOICES,
+    COMPARISON_GROUPS,
+    EXPERIMENT_GROUP,
+    GROUPS,
+    NO_EXPERIMENT,
+    RANGES,
+    RECORDER_GROUP,
+    ConfigFiles,
+    shipped_configs,
+)
+from gradcli.config.index.key_index import INDEX_FILE, leaves
+from gradcli.config.probe_schedule import MOMENTS
+from gradcli.config.schema import (
+    CompareConfig,
+    InspectConfig,
+    Section,
+    TrainConfig,
+)
+from gradcli.config.settings import flattened
+from gradcli.config.targets import keywords, resolve_target
+from gradcli.config.targets.annotations import named_choices
+from gradcli.errors import UserError
+from gradcli.probes.registry import selectable_probes
+
+#: The groups from which the config of each command takes one option.
+ROOTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "train": GROUPS,
+    "compare": (*GROUPS, *COMPARISON_GROUPS),
+    "inspect": GROUPS,
+}
+_SCHEMAS: Final = (TrainConfig, CompareConfig, InspectConfig)
+_COMMENT: Final = re.compile(r"^( *)([\w]+):.*?\s#\s*(.*)$")
+
+
+def build_index() -> dict[str, Any]:
+    """Compose every option, and return what the index file holds.
+
+    Classes of gradcli are imported for the words that their arguments take.
+    """
+    offered = menu()
+    groups = {
+        group: {option.name: _option(group, option) for option in offered[group]}
+        for group in ALL_GROUPS
+    }
+    return {
+        "roots": {root: _root(root) for root in ROOTS},
+        "groups": groups,
+        "choices": dict(sorted(_choices(offered))),
+        "comments": dict(sorted(_comments(offered))),
+    }
+
+
+def index_text() -> str:
+    """Return the text of the index file: JSON with a line for each option."""
+    return json.dumps(build_index(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _root(root: str) -> dict[str, Any]:
+    resolved = resolve(root, ROOTS[root], [], ConfigFiles(), ())
+    keys = {key: one for key, one in resolved.plain.items() if key not in ROOTS[root]}
+    keys |= {"recorders": list(resolved.plain["recorders"])}
+    return {
+        "groups": {**resolved.options, EXPERIMENT_GROUP: NO_EXPERIMENT},
+        "keys": leaves(keys),
+    }
+
+
+def _option(group: str, option: Option) -> dict[str, Any]:
+    """Compose a config with an option, and return what it offers."""
+    about = option.summary.removesuffix(".")
+    if group == EXPERIMENT_GROUP:
+        chosen = {name: option.keys[name] for name in GROUPS if name in option.keys}
+        keys = {key: one for key, one in option.keys.items() if key not in chosen}
+        return {"about": about, "chooses": chosen, "keys": keys}
+    if group == RECORDER_GROUP:  # there are none but the user's own
+        return {"about": about, "keys": option.keys}
+    root = "compare" if group in COMPARISON_GROUPS else "train"
+    words = [f"{group}={option.name}"]
+    resolved = resolve(root, ROOTS[root], words, ConfigFiles(), ())
+    settings = flattened({group: resolved.plain[group], CHOICES: resolved.options})
+    keys = {
+        key.removeprefix(f"{group}."): value
+        for key, value in settings.items()
+        if key != group and not key.endswith("_target_")
+    }
+    found: dict[str, Any] = {"about": about, "keys": keys}
+    if isinstance(ranges := option.keys.get(RANGES), dict):
+        found["searched"] = list(ranges)
+    return found
+
+
+def _choices(offered: Mapping[str, list[Option]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the keys that take one of a few words, and those whose list does."""
+    probes = ["all", *selectable_probes()]
+    yield from (("probes", probes), ("monitor.probes", probes))
+    yield "monitor.probes_at", list(MOMENTS)
+    yield "optimizers", [option.name for option in offered["optimizer"]]
+    yield "lrs", ["auto"]
+    for schema in _SCHEMAS:
+        yield from _of_schema(schema, "")
+    for group in (*GROUPS, *COMPARISON_GROUPS):
+        for option in offered[group]:
+            yield from _of_class(group, option)
+
+
+def _of_schema(schema: type, prefix: str) -> Iterator[tuple[str, list[str]]]:
+    hints = get_type_hints(schema)
+    for one in fields(schema):
+        hint = hints[one.name]
+        if is_dataclass(hint) and hint is not Section:
+            yield from _of_schema(hint, f"{prefix}{one.name}.")
+        elif words := named_choices(hint):
+            yield prefix + one.name, list(words)
+
+
+def _of_class(group: str, option: Option) -> Iterator[tuple[str, list[str]]]:
+    """Yield the arguments of a class of gradcli's that take one of a few words."""
+    if not (option.target or "").startswith("gradcli."):
+        return
+    section = Section(group, option.name, option.target or "", {})
+    try:
+        known = keywords(resolve_target(section, option.file, ()), group)
+    except UserError:  # its extra is not installed here
+        return
+    for name in option.keys:
+        if name in known and (words := named_choices(known[name].annotation)):
+            yield f"{group}.{name}", list(words)
+
+
+def _comments(offered: Mapping[str, list[Option]]) -> Iterator[tuple[str, str]]:
+    """Yield what the files say of their keys; of one in several options, the first."""
+    found: dict[str, str] = {}
+    for group in (*GROUPS, *COMPARISON_GROUPS):
+        for option in offered[group]:
+            for key, comment in option.comments.items():
+                found.setdefault(f"{group}.{key}", comment)
+    for root in ROOTS:
+        section = ""
+        text = (shipped_configs() / f"{root}.yaml").read_text(encoding="utf-8")
+        for line in text.splitlines():
+            if line[:1].isalpha() and line.endswith(":"):
+                section = line.removesuffix(":")
+            if parts := _COMMENT.match(line):
+                key = f"{section}.{parts[2]}" if parts[1] else parts[2]
+                found.setdefault(key, parts[3])
+    yield from found.items()
+
+
+if __name__ == "__main__":
+    INDEX_FILE.write_text(index_text(), encoding="utf-8")
