@@ -15,6 +15,7 @@ from typer.main import get_command
 import gradcli
 from gradcli.cli import compare, configs, find_lr, inspect, runs, train
 from gradcli.cli.arguments import take_as_typed
+from gradcli.cli.completing import SHELL, completion
 from gradcli.cli.refusals import failure_in_words
 from gradcli.errors import (
     DamagedFileWarning,
@@ -32,6 +33,7 @@ app = typer.Typer(
     name="gradcli",
     help="A laboratory for gradients: see what they do in every layer while a network trains.",
     no_args_is_help=True,
+    add_completion=False,  # its scripts take a word apart at `=`; see docs/completion.md
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -41,11 +43,19 @@ app.command(name="inspect-gradients", epilog=inspect.EPILOG)(inspect.inspect_gra
 app.command(name="find-lr", epilog=find_lr.EPILOG)(find_lr.find_lr)
 app.add_typer(runs.app, name="runs")
 app.command(name="configs", epilog=configs.EPILOG)(configs.configs)
+app.command(name="completion", epilog=completion.EPILOG)(completion.completion)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"gradcli {gradcli.__version__}")
+        raise typer.Exit
+
+
+def _complete(context: typer.Context, option: typer.CallbackParam, wanted: bool) -> None:
+    """Do what programs made with Typer do for these options."""
+    if wanted:
+        completion.completion(install=option.name == "install_completion")
         raise typer.Exit
 
 
@@ -56,6 +66,14 @@ def _main(
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option("--install-completion", callback=_complete, is_eager=True, hidden=True),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option("--show-completion", callback=_complete, is_eager=True, hidden=True),
     ] = False,
 ) -> None:
     """Choose a command."""
@@ -116,11 +134,16 @@ def main() -> None:
 
 
 def _run_command() -> None:
-    """Run the command that the arguments name. It ends in `SystemExit`.
+    """Run the command that the arguments name, which ends in `SystemExit`; or answer a shell.
 
     Raises:
         OSError: if the result cannot be written to stdout.
     """
+    if SHELL in os.environ:
+        from gradcli.cli.completing.shells import answer_shell
+
+        answer_shell(get_command(app))
+        return
     try:
         take_as_typed(get_command(app))()
     except SystemExit as end:

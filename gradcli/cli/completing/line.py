@@ -16,7 +16,6 @@ class Option:
     help: str
     takes_value: bool
     can_repeat: bool
-    choices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,12 +126,11 @@ def _options(command: Any) -> tuple[Option, ...]:
             help=_sentence(one.help),
             takes_value=not (one.is_flag or one.count),
             can_repeat=one.multiple,
-            choices=tuple(map(str, getattr(one.type, "choices", ()))),
         )
         for one in command.params
         if one.param_type_name == "option" and not one.hidden
     ]
-    return (*found, Option("help", ("-h", "--help"), "Show the help", False, False, ()))
+    return (*found, Option("help", ("-h", "--help"), "Show the help", False, False))
 
 
 def _sentence(text: str | None) -> str:

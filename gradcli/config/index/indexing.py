@@ -47,7 +47,7 @@ ROOTS: Final[Mapping[str, tuple[str, ...]]] = {
     "inspect": GROUPS,
 }
 _SCHEMAS: Final = (TrainConfig, CompareConfig, InspectConfig)
-_COMMENT: Final = re.compile(r"^( *)([\w]+):.*?\s#\s*(.*)$")
+_LINE: Final = re.compile(r"^( *)(\w+):(?:.*?\s#\s*(.*))?")
 
 
 def build_index() -> dict[str, Any]:
@@ -64,7 +64,6 @@ def build_index() -> dict[str, Any]:
         "roots": {root: _root(root) for root in ROOTS},
         "groups": groups,
         "choices": dict(sorted(_choices(offered))),
-        "comments": dict(sorted(_comments(offered))),
     }
 
 
@@ -80,6 +79,7 @@ def _root(root: str) -> dict[str, Any]:
     return {
         "groups": {**resolved.options, EXPERIMENT_GROUP: NO_EXPERIMENT},
         "keys": leaves(keys),
+        "comments": {**_comments("train"), **_comments(root)},
     }
 
 
@@ -101,7 +101,8 @@ def _option(group: str, option: Option) -> dict[str, Any]:
         for key, value in settings.items()
         if key != group and not key.endswith("_target_")
     }
-    found: dict[str, Any] = {"about": about, "keys": keys}
+    comments = {key: one for key, one in option.comments.items() if key in keys}
+    found: dict[str, Any] = {"about": about, "keys": keys, "comments": comments}
     if isinstance(ranges := option.keys.get(RANGES), dict):
         found["searched"] = list(ranges)
     return found
@@ -125,7 +126,7 @@ def _of_schema(schema: type, prefix: str) -> Iterator[tuple[str, list[str]]]:
     hints = get_type_hints(schema)
     for one in fields(schema):
         hint = hints[one.name]
-        if is_dataclass(hint) and hint is not Section:
+        if isinstance(hint, type) and is_dataclass(hint) and hint is not Section:
             yield from _of_schema(hint, f"{prefix}{one.name}.")
         elif words := named_choices(hint):
             yield prefix + one.name, list(words)
@@ -145,23 +146,17 @@ def _of_class(group: str, option: Option) -> Iterator[tuple[str, list[str]]]:
             yield f"{group}.{name}", list(words)
 
 
-def _comments(offered: Mapping[str, list[Option]]) -> Iterator[tuple[str, str]]:
-    """Yield what the files say of their keys; of one in several options, the first."""
-    found: dict[str, str] = {}
-    for group in (*GROUPS, *COMPARISON_GROUPS):
-        for option in offered[group]:
-            for key, comment in option.comments.items():
-                found.setdefault(f"{group}.{key}", comment)
-    for root in ROOTS:
-        section = ""
-        text = (shipped_configs() / f"{root}.yaml").read_text(encoding="utf-8")
-        for line in text.splitlines():
-            if line[:1].isalpha() and line.endswith(":"):
-                section = line.removesuffix(":")
-            if parts := _COMMENT.match(line):
-                key = f"{section}.{parts[2]}" if parts[1] else parts[2]
-                found.setdefault(key, parts[3])
-    yield from found.items()
+def _comments(root: str) -> dict[str, str]:
+    """Return what a root file says of its keys; nothing of a key that says nothing."""
+    found, section = {}, ""
+    text = (shipped_configs() / f"{root}.yaml").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if parts := _LINE.match(line):
+            if not parts[1]:
+                section = parts[2]
+            key = f"{section}.{parts[2]}" if parts[1] else parts[2]
+            found[key] = parts[3] or ""
+    return found
 
 
 if __name__ == "__main__":

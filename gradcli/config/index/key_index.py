@@ -31,6 +31,8 @@ class OptionKeys:
 
     about: str = ""
     keys: Mapping[str, Any] = field(default_factory=dict)
+    comments: Mapping[str, str] = field(default_factory=dict)
+    """What its file says of its keys."""
     searched: tuple[str, ...] = ()
     chooses: Mapping[str, str] = field(default_factory=dict)
 
@@ -41,6 +43,7 @@ class RootKeys:
 
     groups: Mapping[str, str]
     keys: Mapping[str, Any]
+    comments: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,12 @@ class KeyIndex:
     """All options of all groups, and the keys of the commands' configs.
 
     `roots` are by the name of their file: `train`, `compare`, `inspect`. `choices` are the words
-    that a key takes, or the items of its list; `comments` say what a key is for, by its whole name
-    or, for those of an option, by `GROUP.KEY`.
+    that a key takes, or the items of its list.
     """
 
     roots: Mapping[str, RootKeys]
     groups: Mapping[str, Mapping[str, OptionKeys]]
     choices: Mapping[str, tuple[str, ...]]
-    comments: Mapping[str, str]
 
     def with_own(self, config_dir: Path) -> KeyIndex:
         """Return the index with the options that a folder of the user's own adds.
@@ -92,7 +93,6 @@ def key_index() -> KeyIndex:
             for group, options in stored["groups"].items()
         },
         choices={key: tuple(words) for key, words in stored["choices"].items()},
-        comments=stored["comments"],
     )
 
 
@@ -127,4 +127,3 @@ def leaves(table: Mapping[str, Any]) -> dict[str, Any]:
         inner = leaves(value) if isinstance(value, dict) else {}
         found |= {f"{key}.{name}": one for name, one in inner.items()} or {str(key): value}
     return found
-

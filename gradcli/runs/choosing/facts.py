@@ -65,8 +65,7 @@ class Facts:
     def keys(self) -> set[str]:
         """Return all keys that could be asked for."""
         scores = {f"{split}_{name}" for split in SPLITS for name in self._names_of_metric}
-        own = {*_OWN, *_OF_HEADER, *_OF_STATE, *_SYNONYMS, "optimizer.lr"}
-        return own | scores | set(self._settings)
+        return {*KEYS, *scores, *self._settings}
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -134,3 +133,5 @@ _OWN: Final[Mapping[str, Callable[[Facts], Iterable[Any]]]] = {
     "tag": lambda facts: facts.row.tags,
     "note": lambda facts: [facts.row.note],
 }
+#: What can be asked of any run, apart from its settings and its scores by their metric.
+KEYS: Final = (*_OWN, *_OF_HEADER, *_OF_STATE, *_SYNONYMS, "optimizer.lr")
