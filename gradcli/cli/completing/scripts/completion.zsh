@@ -8,8 +8,8 @@ _gradcli() {
         read -r how
         while IFS= read -r line; do
             case $line in
-                (=*) goes_on+=("${line[2,-1]}") ;;
-                (.*) finished+=("${line[2,-1]}") ;;
+                ('='*) goes_on+=("${line[2,-1]}") ;;
+                ('.'*) finished+=("${line[2,-1]}") ;;
             esac
         done
     } < <(_GRADCLI_COMPLETION=zsh "${words[1]/#\~\//$HOME/}" "${(@Q)words[1,CURRENT-1]}" \
