@@ -110,8 +110,10 @@ def wandb_messages(content):
 
 
 def read_wandb(folder, run):
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # as the end of the process does: wandb's own process writes all that it holds
     (file,) = folder.glob(f"wandb/offline-run-*-{identity(run)}/*.wandb")
     curves, config, summary = defaultdict(list), {}, {}
     for data in wandb_messages(file.read_bytes()):
@@ -124,7 +126,7 @@ def read_wandb(folder, run):
                 for one in record.history.item
             }
             for name, value in items.items():
-                if isinstance(value, int | float) and not name.startswith("_"):
+                if isinstance(value, int | float) and not name.startswith(("_", "gradient_norms")):
                     curves[name].append((items["_step"], value))
         elif kind == "run":
             config |= {one.key: json.loads(one.value_json) for one in record.run.config.update}
