@@ -25,6 +25,7 @@ from gradcli.records import (
 )
 from gradcli.runs import Run, load_run
 from gradcli.runs.comparisons import comparison_of
+from gradcli.runs.logs.as_logged import as_logged
 from gradcli.runs.writer import TRACKERS
 from gradcli.trackers.scalars import ScalarStream
 from gradcli.trackers.tracker import TrackedRun, Tracker
@@ -71,7 +72,8 @@ class TrackingRecorder(Recorder):
 
     def record(self, record: Record) -> None:
         """Tell the numbers of a record, and have a block of steps written."""
-        for step, values in self._scalars.of(record):
+        # As it is logged, so that a resumed run, which is read, has the same numbers to the bit.
+        for step, values in self._scalars.of(as_logged(record)):
             self._tracker.scalars(step, values)
         if isinstance(record, StepRecords | EvalRecord):
             self._tracker.flush()

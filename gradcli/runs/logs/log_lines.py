@@ -41,7 +41,7 @@ def lines_of(record: LineRecord) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield PROBES_FILE, {"kind": "scores", **at, "scores": scores}
             yield EVALS_FILE, described
         case LayerRecord():
-            yield PROBES_FILE, {"kind": "layers", **_short(record)}
+            yield PROBES_FILE, {"kind": "layers", **asdict(layers_as_logged(record))}
         case SetupRecord():
             yield PROBES_FILE, {"kind": "setup", **_without_defaults(record)}
         case FingerprintRecord():
@@ -125,12 +125,14 @@ def _place(line: Any) -> tuple[int, str]:
     return decoded(int, kept.get("step"), "step"), decoded(str, kept.get("split"), "split")
 
 
-def _short(record: LayerRecord) -> dict[str, Any]:
+def layers_as_logged(record: LayerRecord) -> LayerRecord:
     """Return the record with nine digits per number: all that a float32 has."""
-    return {
-        name: [float(f"{value:.9g}") for value in values] if isinstance(values, tuple) else values
+    columns = {
+        name: tuple(float(f"{value:.9g}") for value in values)
         for name, values in asdict(record).items()
+        if isinstance(values, tuple)
     }
+    return replace(record, **columns)
 
 
 def _without_defaults(record: SetupRecord) -> dict[str, Any]:

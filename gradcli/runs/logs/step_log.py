@@ -78,13 +78,22 @@ class StepRows:
 
     def rows(self, records: StepRecords) -> bytes:
         """Return a block of steps as rows; values outside the range of float32 become infinite."""
-        import numpy as np
+        return _rows(records, self._type).tobytes()
 
-        rows = np.empty(len(records), dtype=self._type)
-        with np.errstate(over="ignore"):
-            for name in self._type.names or ():
-                rows[name] = getattr(records, name)
-        return rows.tobytes()
+
+def steps_as_logged(records: StepRecords) -> StepRecords:
+    """Return a block of steps as it is read back from a log, in the types that this has."""
+    return _columns(_rows(records, row_type(records.parameter_grad_norm_before_clip.shape[1])))
+
+
+def _rows(records: StepRecords, dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    import numpy as np
+
+    rows = np.empty(len(records), dtype=dtype)
+    with np.errstate(over="ignore"):
+        for name in dtype.names or ():
+            rows[name] = getattr(records, name)
+    return rows
 
 
 def read_steps(directory: Path, parameters: int, without: Sequence[range] = ()) -> StepRecords:
