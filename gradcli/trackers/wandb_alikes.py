@@ -41,12 +41,15 @@ class WandbAlike(Tracker):
 
     def __init__(self) -> None:
         try:
-            self._module = importlib.import_module(self.library)
+            self._module = self._imported()
         except ImportError as error:
             raise not_installed(
                 self.library, self.library, error, what=self.library, where="track"
             ) from error
         self._run: Any = None
+
+    def _imported(self) -> ModuleType:
+        return importlib.import_module(self.library)
 
     @abstractmethod
     def _begun(self, run: TrackedRun, folder: Path) -> Any:
@@ -144,6 +147,10 @@ class TrackioTracker(WandbAlike):
 
     library = "trackio"
 
+    def _imported(self) -> ModuleType:
+        with _environment(_offline()):
+            return super()._imported()
+
     def _begun(self, run: TrackedRun, folder: Path) -> Any:
         self._module = _trackio_in(folder)
         name = run.title if run.group else run.name
@@ -182,11 +189,14 @@ def _trackio_in(folder: Path) -> ModuleType:
             return known
         for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
             del sys.modules[name]
-    wanted = {"TRACKIO_DIR": str(folder)}
-    if not any(name in os.environ for name in _SENDS_ELSEWHERE):
-        wanted["HF_HUB_OFFLINE"] = "1"  # else trackio asks the hub whose token it finds
-    with _environment(wanted):
+    with _environment({"TRACKIO_DIR": str(folder), **_offline()}):
         return importlib.import_module("trackio")
+
+
+def _offline() -> dict[str, str]:
+    """Return what keeps trackio from asking the hub of Hugging Face whose token it finds."""
+    sends = any(name in os.environ for name in _SENDS_ELSEWHERE)
+    return {} if sends else {"HF_HUB_OFFLINE": "1"}
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from gradcli.config import Composed
 from gradcli.config.choices.tracker_options import chosen_tracker
 from gradcli.config.settings import flat_settings
 from gradcli.config.targets import construct
-from gradcli.errors import UserError
+from gradcli.errors import UserError, exception_in_words, place_in_own_code
 from gradcli.inspection.run_summary import summarise_run
 from gradcli.runs import ComparisonDirectory, Run, is_run
 from gradcli.runs.writer import CONFIG_FILE, PLOTS
@@ -80,11 +81,18 @@ def export_to_tracker(
         recorder = TrackingRecorder(
             name, tracker, layers=layers, draw=_new_picture, folder=place.resolve()
         )
+        settings, summary = _settings(run), summarise_run(run)
         try:
-            recorder.begin(run.info, str(run.path), _settings(run))
-            recorder.finish(summarise_run(run))
-        finally:
-            recorder.close()
+            with closing(recorder):
+                recorder.begin(run.info, str(run.path), settings)
+                recorder.finish(summary)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a library of somebody else's raises
+            raise UserError(
+                f"{name} failed: {exception_in_words(error)}",
+                where=place_in_own_code(error) or f"--format {name}",
+            ) from error
     return tracker
 
 
