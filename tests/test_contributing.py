@@ -35,6 +35,7 @@ def test_there_is_a_recipe_for_each_seam():
         "probe",
         "engine",
         "recorder",
+        "tracker",
         "column of the comparison",
         "finding rule",
         "shipped option",
@@ -144,6 +145,18 @@ def test_engine(follow, runs_dir):
     ran = {path.name for path in (comparison.path / "trials").iterdir()}
     assert len(ran) == 1
     assert set(Path("jobs.txt").read_text().split()) == ran
+
+
+def test_tracker(follow, runs_dir, gradcli):
+    run = trained(follow, runs_dir, "tracker")
+    lines = [line.split() for line in Path("losses.txt").read_text().splitlines()]
+    losses = {int(step): float(loss) for step, loss in lines if loss != "None"}
+    assert losses == dict(zip([1, 2, 3], run.columns()["loss"].tolist(), strict=True))
+    Path("losses.txt").unlink()
+    words = ["--format", "losses", "-o", "exported", "--config-dir", "my"]
+    answer = gradcli("runs", "export", str(run.path), *words, "--allow-import", "my_tracker")
+    assert answer.code == 0, answer.err
+    assert [line.split() for line in Path("losses.txt").read_text().splitlines()] == lines
 
 
 def test_recorder(follow, runs_dir):

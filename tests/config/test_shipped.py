@@ -63,6 +63,7 @@ def test_the_groups_are_the_folders():
         *GROUPS,
         *COMPARISON_GROUPS,
         EXPERIMENT_GROUP,
+        "tracker",
     }
 
 

@@ -24,15 +24,15 @@ def build_trackers(composed: Composed) -> list[TrackingRecorder]:
     Raises:
         UserError: if a library is missing.
     """
-    config = composed.config
+    layers = composed.config.track_layers
     return [
         TrackingRecorder(
             section.option,
             construct(composed.classes[f"tracker/{section.option}"], section.arguments, "tracker"),
-            layers=config.track_layers,
+            layers=layers,
             draw=_drawn_picture,
         )
-        for section in config.track
+        for section in composed.config.track
     ]
 
 
