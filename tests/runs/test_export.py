@@ -6,10 +6,18 @@ import math
 import os
 import stat
 
+import numpy as np
 import pytest
 
 from gradcli.runs import RunWriter, export, load_run
-from gradcli.runs.export import Table, step_table, step_table_of_trials, write_csv, write_jsonl
+from gradcli.runs.export import (
+    Table,
+    step_table,
+    step_table_of_trials,
+    write_csv,
+    write_jsonl,
+    write_parquet,
+)
 
 
 @pytest.fixture
@@ -43,6 +51,35 @@ def test_csv_escapes_control_characters_of_names_and_texts():
 def test_jsonl_leaves_out_what_is_missing_and_writes_words_for_what_is_not_finite():
     lines = written(write_jsonl, {"a": 1, "b": math.nan}, {"b": -math.inf}).splitlines()
     assert [json.loads(line) for line in lines] == [{"a": 1, "b": "nan"}, {"b": "-inf"}]
+
+
+def test_parquet_keeps_each_number_in_its_type_and_what_is_missing_as_null():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"n": 1, "x": 0.1, "y": math.nan, "b": (1, 2)}, {"n": 2, "x": math.inf, "b": "é"}]
+    numbers = {"n": "int64", "x": "float32", "y": "float64"}
+    file = io.BytesIO()
+    write_parquet(Table(("n", "x", "y", "b"), iter(rows), numbers), file)
+    table = parquet.read_table(file)
+    assert [str(one) for one in table.schema.types] == ["int64", "float", "double", "string"]
+    assert table["n"].to_pylist() == [1, 2]
+    assert table["x"].to_pylist() == [float(np.float32(0.1)), math.inf]
+    first, second = table["y"].to_pylist()
+    assert math.isnan(first) and second is None
+    assert table["b"].to_pylist() == ["(1, 2)", "é"]
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 8])
+def test_parquet_has_all_steps_in_the_types_of_the_run(run, monkeypatch, tmp_path, block):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(export, "_ROWS_AT_ONCE", block)
+    file = tmp_path / "steps.parquet"
+    export.write_table(file, step_table(run), write_parquet, is_binary=True)
+    table = parquet.read_table(file)
+    assert table.column_names == list(run.columns())
+    for name, column in run.columns().items():
+        found = table[name].to_numpy()
+        assert np.array_equal(found, column)
+        assert found.dtype == ("int64" if column.dtype.kind == "i" else column.dtype)
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 8])

@@ -38,6 +38,7 @@ from gradcli.workflows.building import (
 from gradcli.workflows.comparing.search_planning import plan_searches, search_info, stored_searcher
 from gradcli.workflows.preflight import remarks_before_training
 from gradcli.workflows.splits import augment_name, batch_size_of, steps_per_epoch_of
+from gradcli.workflows.tracked.tracked_runs import build_trackers
 
 
 def plan_comparison(
@@ -68,6 +69,7 @@ def plan_comparison(
     data = dataset.info
     arms = composed.arms(data)
     shown = arms[0].composed
+    build_trackers(shown)  # which fails if a library is missing: here, and not in every trial
     remarks = [one for arm in arms for one in remarks_before_training(arm.composed, dataset)]
     if composed.searched:
         searches, search_remarks = plan_searches(arms, composed)
