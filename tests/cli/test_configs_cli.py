@@ -8,7 +8,7 @@ import yaml
 
 from gradcli.config import compose_train
 from gradcli.config.choices import ALL_GROUPS, menu
-from gradcli.config.config_files import EXPERIMENT_GROUP, RECORDER_GROUP, shipped_configs
+from gradcli.config.config_files import EXPERIMENT_GROUP, LIST_GROUPS, shipped_configs
 
 
 def test_every_shipped_option_is_listed_in_one_line_with_its_default(gradcli):
@@ -31,7 +31,7 @@ def test_the_command_to_type_next_is_on_one_line(gradcli, monkeypatch, columns):
 
 def test_every_option_describes_itself():
     for group, options in menu().items():
-        assert sum(option.is_default for option in options) == (group != RECORDER_GROUP), group
+        assert sum(option.is_default for option in options) == (group not in LIST_GROUPS), group
         for option in options:
             assert option.description and option.description != option.target
             assert option.summary.endswith((".", ":")) or option.summary == option.description

@@ -127,7 +127,7 @@ def _place(line: Any) -> tuple[int, str]:
 
 def layers_as_logged(record: LayerRecord) -> LayerRecord:
     """Return the record with nine digits per number: all that a float32 has."""
-    columns = {
+    columns: dict[str, Any] = {
         name: tuple(float(f"{value:.9g}") for value in values)
         for name, values in asdict(record).items()
         if isinstance(values, tuple)
