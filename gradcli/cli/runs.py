@@ -283,13 +283,27 @@ def export(
         ),
     ] = False,
     config_dir: ConfigDirOption = None,
-    allow_import: ColumnsOption = None,
+    allow_import: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-import",
+            metavar="PKG",
+            help="A package with columns, or a tracker, of your own. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Export the numbers of every step, of a run or of all trials of a comparison."""
     from gradcli.runs import ComparisonDirectory, find_any
     from gradcli.runs.export import BINARY_FORMATS, FORMATS, step_table, write_table
 
     if format_ not in FORMATS:
+        if what != "steps":
+            raise UserError(
+                f"--what {what} is for a table; with {format_} each trial is a run.",
+                where="--what",
+                hint=f"--format {format_} without it",
+            )
         _export_to_tracker(run, format_, runs_dir, output, layers, config_dir, allow_import)
         return
     require_one_of("--what", what, ["steps", "trials"])

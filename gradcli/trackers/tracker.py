@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class TrackedRun:
             return self.name
         rate, seed = self.info.learning_rate, self.settings.get("seed")
         return f"{self.info.optimizer} lr={rate:g} seed={seed} {self.name[:6]}"
+
+    @property
+    def folder_name(self) -> str:
+        """The title as the name of a folder."""
+        return re.sub(r"[^\w.=+-]+", "-", self.title)
 
     @property
     def identity(self) -> str:

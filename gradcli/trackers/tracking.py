@@ -66,7 +66,7 @@ class TrackingRecorder(Recorder):
         folder = self._folder or run.path / TRACKERS / self.name
         folder.mkdir(parents=True, exist_ok=True)
         self._scalars = ScalarStream(info, layers=self._layers)
-        self._tracker.begin(_tracked(run, info, settings), folder)
+        self._tracker.begin(tracked_run(run, info, settings), folder)
         for record in stored_records(run):
             self.record(record)
 
@@ -90,7 +90,8 @@ class TrackingRecorder(Recorder):
         self._tracker.close()
 
 
-def _tracked(run: Run, info: RunInfo, settings: Mapping[str, Any]) -> TrackedRun:
+def tracked_run(run: Run, info: RunInfo, settings: Mapping[str, Any]) -> TrackedRun:
+    """Return what a tracker is told of a run first."""
     comparison = comparison_of(run.path)
     return TrackedRun(
         name=info.run,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import sqlite3
@@ -69,9 +71,10 @@ def expected(run, *, layers=False):
 def read_tensorboard(folder, run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    inside = folder / run.name
+    inside = [folder / run.name, *folder.glob(f"*-{run.name[:6]}"), folder]
     found = EventAccumulator(
-        str(inside if inside.is_dir() else folder), size_guidance={"scalars": 0, "images": 0}
+        str(next(path for path in inside if path.is_dir())),
+        size_guidance={"scalars": 0, "images": 0},
     )
     found.Reload()
     curves = {
@@ -401,3 +404,39 @@ def test_nothing_goes_over_the_network(tracker, runs_dir_with_runs, tmp_path):
         proxy.settimeout(0.1)
         with pytest.raises(TimeoutError):
             proxy.accept()
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "trackers.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_of_the_page_work(tmp_path, gradcli, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRADCLI_RUNS", raising=False)
+    commands = [
+        shlex.split(line)
+        for text in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+        for line in text.splitlines()
+    ]
+    assert len(commands) == 8
+    small = ("data=mnist5k", "model.hidden=[4]", "max_steps=2", "--quiet")
+    assert gradcli("train", *small).code == 0
+    for _, *words in commands:
+        more = {"train": small, "compare-optimizers": (*small, "protocol.tune=false")}
+        answer = gradcli(*words, *more.get(words[0], ()))
+        assert answer.code == 0, answer.err
+    runs = [load_run(path.parent) for path in Path("runs").rglob("run.json")]
+    followed = [run for run in runs if (run.path / "trackers" / "tensorboard").is_dir()]
+    assert len(runs) - len(followed) == 1
+    assert {path.suffix for path in Path.cwd().glob("steps.*")} == {".csv", ".jsonl", ".parquet"}
+    names = sorted(path.name.rpartition("-")[0] for path in Path("tb").iterdir())
+    assert len(names) == 11  # the comparison's trials, and the run that came after it
+    assert "adam-lr=0.002-seed=0" in names
+
+
+def test_the_page_names_what_is_shown(runs_dir_with_runs):
+    run = find_any("one", runs_dir_with_runs)
+    words = set(re.findall(r"`([\w/]+)`", PAGE))
+    for name in expected(run, layers=True):
+        name = re.sub("/.*", "/LAYER", name).replace("accuracy", "METRIC")
+        assert name in words, name

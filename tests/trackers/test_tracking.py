@@ -215,8 +215,9 @@ def test_each_trial_of_a_comparison_is_exported_into_its_own_folder(
     assert answer.code == 0, answer.err
     titles = set()
     for run in comparison.trials():
-        told = Path("out", run.name, "told.txt")
+        (told,) = Path("out").glob(f"*{run.name[:6]}/told.txt")
         title, *lines = told.read_text().splitlines()
+        assert told.parent.name == title.replace(" ", "-")
         titles.add(title.rpartition(" ")[0])
         assert [line.split()[0] for line in lines[:2]] == ["1", "2"]
     assert titles == {"sgd lr=0.5 seed=0", "adam lr=0.002 seed=0"}

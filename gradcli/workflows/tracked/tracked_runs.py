@@ -15,7 +15,7 @@ from gradcli.inspection.run_summary import summarise_run
 from gradcli.runs import ComparisonDirectory, Run, is_run
 from gradcli.runs.writer import CONFIG_FILE, PLOTS
 from gradcli.trackers import Tracker, TrackingRecorder
-from gradcli.trackers.tracking import NORMS_PICTURE
+from gradcli.trackers.tracking import NORMS_PICTURE, tracked_run
 
 
 def build_trackers(composed: Composed) -> list[TrackingRecorder]:
@@ -70,7 +70,9 @@ def export_to_tracker(
         raise UserError(f"{found.path} has no trial that has begun.", where="RUN")
     for run in runs:
         tracker: Tracker = construct(target, section.arguments, "tracker")
-        place = folder if tracker.shares_folder else folder / run.name
+        settings, summary = _settings(run), summarise_run(run)
+        name_of_folder = tracked_run(run, run.info, settings).folder_name
+        place = folder if tracker.shares_folder else folder / name_of_folder
         if is_run(place):
             raise UserError(
                 f"{place} is the run itself.",
@@ -81,7 +83,6 @@ def export_to_tracker(
         recorder = TrackingRecorder(
             name, tracker, layers=layers, draw=_new_picture, folder=place.resolve()
         )
-        settings, summary = _settings(run), summarise_run(run)
         try:
             with closing(recorder):
                 recorder.begin(run.info, str(run.path), settings)
