@@ -1,4 +1,4 @@
-"""What a callback says at the end: where the run is, and what is wrong with it."""
+"""What a callback says at the end: what came of the run, and how to look at it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from gradcli.records import Finding, TrainSummary
 
 
 def closing_words(summary: TrainSummary) -> str:
-    """Return the run, its updates, what was found, and how to look at it."""
-    found = [one for one in summary.findings if one.severity != "info"]
+    """Return how many updates are on record, the findings, and the command that shows them."""
     steps = numbers.count(summary.steps - summary.info.start_step, "update")
-    said = ", ".join(map(_place, found)) or "no warnings"
-    return f"gradcli: {steps}, {said}. Look: gradcli inspect-gradients {summary.path}"
+    said = ", ".join([steps, *map(_in_words, summary.findings)])
+    return f"gradcli: {said}. Look: gradcli inspect-gradients {summary.path}"
 
 
-def _place(finding: Finding) -> str:
-    """Return what was found, and in which layer."""
-    where = f" ({finding.layer})" if finding.layer else ""
-    return f"{finding.severity} {finding.code}{where}"
+def _in_words(finding: Finding) -> str:
+    """Return what was found, how bad it is, and in which layer."""
+    severity = "" if finding.severity == "info" else f"{finding.severity}: "
+    where = f" in {finding.layer}" if finding.layer else ""
+    return f"{severity}{finding.code}{where}"
