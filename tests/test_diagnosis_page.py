@@ -69,7 +69,8 @@ def test_every_limit_is_explained():
 
 
 def test_every_file_of_the_examples_is_shown():
-    shown = set(re.findall(r"^```\w+ (\S+\.\w+)$", PAGE, re.MULTILINE))
+    callbacks = (ROOT / "docs" / "callbacks.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^```\w+ (\S+\.\w+)$", PAGE + callbacks, re.MULTILINE))
     files = {path for path in readme.EXAMPLES.rglob("*") if path.is_file()}
     kept = {str(path.relative_to(readme.EXAMPLES)) for path in files if path.suffix != ".pyc"}
     assert shown == kept

@@ -35,6 +35,10 @@ MAY_IMPORT = {
     "config": "comparison data extras gradients models optim probes shorthands system",
     "inspection": "config diagnosis gradients notation objectives probes runs tracing",
     "monitor": "fast gradients inspection notation runs tracing",
+    # what the user's own trainers import, by the names of their libraries
+    "callbacks": "monitor notation",
+    "lightning": "callbacks extras monitor",
+    "transformers": "callbacks extras monitor",
     "views": "comparison config diagnosis inspection notation probes system",
     # what joins them
     "workflows": "comparison config data gradients inspection models objectives optim probes "
@@ -47,7 +51,9 @@ MAY_IMPORT = {
 }
 EVERYONES = {"records", "errors"}
 #: The modules outside the rooms; everything else has a room.
-BARE = {"__init__", "__main__", "errors", "shorthands"}
+BARE = {"__init__", "__main__", "errors", "shorthands", "lightning", "transformers"}
+#: Those of them that are named after a library, which nothing in the package imports.
+OF_A_LIBRARY = {"lightning", "transformers"}
 MOST_MODULES_IN_A_FOLDER = 15
 #: Folders of siblings, one file each, which may be as many as there are kinds.
 SIBLINGS = {"probes"}
@@ -69,6 +75,10 @@ OWNER = {
     "scipy": "comparison probes",
     "optuna": "comparison",
     "ray": "engines",
+    "lightning": "lightning",
+    "pytorch_lightning": "lightning",
+    "transformers": "transformers",
+    "tqdm": "transformers",
 }
 #: Libraries that take long to import, so that they wait until a function needs them.
 INSIDE_FUNCTIONS = {
@@ -174,15 +184,23 @@ def test_no_two_public_classes_share_a_name():
         for node in ast.parse(source).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].append(name)
-    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+    shared = {name: where for name, where in homes.items() if len(where) > 1}
+    assert shared == {"GradientCallback": [f"gradcli.{one}" for one in sorted(OF_A_LIBRARY)]}
 
 
 def test_every_room_is_in_the_table():
     assert {room_of(name) for name in modules()} == set(MAY_IMPORT)
 
 
-def test_no_module_is_outside_the_rooms_unless_start_up_needs_it():
+def test_no_module_is_outside_the_rooms_unless_start_up_needs_it_or_a_trainer():
     assert {path.stem for path in PACKAGE.glob("*.py")} == BARE
+
+
+def test_nothing_imports_what_is_named_after_a_library():
+    """Importing it imports the library; within it, the library's name is the library's."""
+    imported = {one.module for one in IMPORTS}
+    assert not imported & {f"gradcli.{name}" for name in OF_A_LIBRARY}
+    assert {name.split(".")[0] for name in imported} > OF_A_LIBRARY
 
 
 def test_no_folder_is_crowded():
