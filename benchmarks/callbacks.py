@@ -1,15 +1,15 @@
 """What the callbacks cost: trainings by Lightning and Transformers with them and without.
 
 A case is a model of ordinary size and a trainer as its users set it up, with clipping. With and
-without the callback, trainings of the same steps alternate (A B A B), each with a new model and a new
-trainer, and the whole call of `trainer.fit` or `trainer.train()` counts: the run directory that the
-callback makes, its summary and its findings, too. What counts is the CPU time of the process, with
-one thread, so that other programs disturb little.
+without the callback, trainings of the same steps alternate (A B A B), each with a new model and a
+new trainer, and the whole call of `trainer.fit` or `trainer.train()` counts: the run directory that
+the callback makes, its summary and its findings, too. What counts is the CPU time of the process,
+with one thread, so that other programs disturb little.
 
     python benchmarks/callbacks.py [--pairs 7] [--case NAME ...] [--at-most 1.05]
 
-Prints the median of the pairs' ratios with a 95% interval (bootstrap over the pairs). Exits with 1 if
-a median exceeds the limit. A case whose library is not installed is skipped.
+Prints the median of the pairs' ratios with a 95% interval (bootstrap over the pairs). Exits with 1
+if a median exceeds the limit. A case whose library is not installed is skipped.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def transformers_training(steps: int) -> Training:
     data = [{"input_ids": row, "labels": row} for row in rows]
     words = {"vocab_size": WORDS, "bos_token_id": 0, "eos_token_id": 0}
     config = GPT2Config(n_positions=LENGTH, n_embd=128, n_layer=4, n_head=4, **words)
+    config.loss_type = "ForCausalLM"
 
     def train(runs: str | None) -> None:
         arguments = TrainingArguments(

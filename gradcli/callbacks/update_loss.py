@@ -17,6 +17,7 @@ class UpdateLoss:
         self.passes = 0
         self._sum: Tensor | None = None
         self._last: Tensor | None = None
+        self._is_last = False
 
     def add(self, loss: Tensor, scale: Tensor | None = None) -> None:
         """Add the loss of a backward pass.
@@ -25,11 +26,12 @@ class UpdateLoss:
             loss: one number, as the pass begins with it.
             scale: the factor in it that is not the loss's, (); None if there is none.
         """
-        value = loss.detach().reshape(())
+        value = loss.detach()
         if value.dtype in (torch.float16, torch.bfloat16):
             value = value.float()
         if scale is not None:
             value = value / scale.to(value.device)
+        self._is_last = not self.passes and value.dtype == loss.dtype and scale is None
         self._sum = value if self._sum is None or not self.passes else self._sum + value
         self._last = loss
         self.passes += 1
@@ -44,20 +46,22 @@ class UpdateLoss:
             factor: to multiply the sum by.
 
         Returns:
-            One number, (), with the graph of the last pass, which tells what loss it is; None
+            One number, with the graph of the last pass, which tells what loss it is; None
             before the first pass.
         """
         if self._sum is None:
             return None
-        if self.passes:
-            self._sum = self._sum if factor == 1 else self._sum * factor
+        if self.passes and factor != 1:
+            self._sum, self._is_last = self._sum * factor, False
         graph, self._last, self.passes = self._last, None, 0
-        return self._sum if graph is None else _with_value(graph, self._sum)
+        if graph is None:
+            return self._sum
+        return graph if self._is_last else _with_value(graph, self._sum)
 
 
 def _with_value(graph: Tensor, value: Tensor) -> Tensor:
     """Return a tensor of this value whose graph is that of another one, or a view of it."""
     with torch.enable_grad():
-        carrier = graph.to(value.dtype).view(())
+        carrier = graph.to(value.dtype).view_as(value)
     carrier.data = value
     return carrier

@@ -13,12 +13,19 @@ def test_before_the_first_pass_there_is_none():
     assert UpdateLoss().of_update() is None
 
 
-def test_one_pass_is_its_own_loss_with_its_graph():
+def test_one_pass_is_its_own_loss():
+    loss, given = UpdateLoss(), loss_of(0.3)
+    loss.add(given)
+    assert loss.of_update() is given
+
+
+def test_several_passes_have_the_graph_of_the_last():
     loss = UpdateLoss()
-    loss.add(loss_of(0.3))
+    loss.add(loss_of(1.0))
+    loss.add(loss_of(2.0) + 1)
     found = loss.of_update()
-    assert found.item() == pytest.approx(0.3)
-    assert found.grad_fn.next_functions[0][0].name().startswith("Mul")
+    assert found.item() == 4.0
+    assert found.grad_fn.next_functions[0][0].name().startswith("Add")
 
 
 def test_passes_are_added_up_and_the_next_update_begins_anew():
