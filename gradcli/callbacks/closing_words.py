@@ -7,10 +7,13 @@ from gradcli.records import Finding, TrainSummary
 
 
 def closing_words(summary: TrainSummary) -> str:
-    """Return how many updates are on record, the findings, and the command that shows them."""
+    """Return how many updates are on record, the findings, and the command that shows them.
+
+    The command has a line of its own: progress bars break long lines where they end.
+    """
     steps = numbers.count(summary.steps - summary.info.start_step, "update")
     said = ", ".join([steps, *map(_in_words, summary.findings)])
-    return f"gradcli: {said}. Look: gradcli inspect-gradients {summary.path}"
+    return f"gradcli: {said}\ngradcli inspect-gradients {summary.path}"
 
 
 def _in_words(finding: Finding) -> str:

@@ -22,4 +22,6 @@ def counted_from(start_step: int, record: _AnyRecord) -> _AnyRecord:
 
 def emitting_from(start_step: int, emit: Callable[[Record], None]) -> Callable[[Record], None]:
     """Return what emits records whose steps are counted from `start_step`."""
+    if not start_step:
+        return emit
     return lambda record: emit(counted_from(start_step, record))

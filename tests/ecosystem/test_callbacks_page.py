@@ -65,12 +65,12 @@ def test_the_page_shows_the_examples():
 @pytest.mark.parametrize("file", SHOWN)
 def test_a_training_ends_with_the_line_that_the_page_shows(file, tmp_path):
     printed = run_example(file, tmp_path)
-    [line] = [one for one in re.split(r"[\r\n]", printed) if one.startswith("gradcli:")]
-    assert without_run(line) == without_run(SHOWN[file].strip())
-    words = line.partition("Look: ")[2].split()
-    run = load_run(tmp_path / words[-1])
-    assert words[:-1] == ["gradcli", "inspect-gradients"]
-    assert [one.code in line for one in inspect(run.path).findings] == [True]
+    lines = [one for one in re.split(r"[\r\n]", printed) if one.startswith("gradcli")]
+    assert list(map(without_run, lines)) == without_run(SHOWN[file]).splitlines()
+    *command, path = lines[1].split()
+    run = load_run(tmp_path / path)
+    assert command == ["gradcli", "inspect-gradients"]
+    assert [one.code in lines[0] for one in inspect(run.path).findings] == [True]
     assert len(run.evals) == 3
     assert all(np.isfinite([one.score for one in run.evals]))
     assert run.layer_records

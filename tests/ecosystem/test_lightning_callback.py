@@ -435,7 +435,7 @@ def test_the_diagnosis_knows_the_loss_and_the_end_says_where_to_look(data, caplo
     assert "NllLoss" in run.setup.loss_path
     assert run.setup.output_at == len(run.setup.loss_path) - 1
     said = [one.getMessage() for one in caplog.records if one.name.endswith("gradcli")]
-    assert said == [f"gradcli: 25 updates, healthy. Look: gradcli inspect-gradients {path}"]
+    assert said == [f"gradcli: 25 updates, healthy\ngradcli inspect-gradients {path}"]
 
 
 def test_the_same_callback_serves_one_fit_after_the_other(data):

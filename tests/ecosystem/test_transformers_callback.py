@@ -340,9 +340,9 @@ def test_the_diagnosis_knows_the_loss_and_the_end_says_where_to_look(data, capsy
     callback = GradientCallback()
     run = train(data, callback)
     assert "NllLoss" in run.setup.loss_path
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("gradcli: 20 updates, ")
-    assert last.endswith(f" Look: gradcli inspect-gradients {callback.run}")
+    *_, found, command = capsys.readouterr().out.splitlines()
+    assert found.startswith("gradcli: 20 updates, ")
+    assert command == f"gradcli inspect-gradients {callback.run}"
 
 
 def test_the_same_callback_serves_one_training_after_the_other(data):
