@@ -522,17 +522,6 @@ def test_the_older_package_works_as_well(data, tmp_path):
     assert "gradcli: 20 updates" in said
 
 
-def test_without_lightning_the_import_names_the_extra():
-    code = (
-        "import sys; sys.modules['lightning'] = sys.modules['pytorch_lightning'] = None\n"
-        "import gradcli.lightning"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "gradcli.lightning needs Lightning" in done.stderr
-    assert "pip install 'gradcli[lightning]'" in done.stderr
-
-
 def test_no_warning_of_ours_in_a_sound_fit(data):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -401,11 +401,3 @@ def test_the_first_of_two_processes_writes_the_gradient_of_the_whole_batch(data,
     np.testing.assert_allclose(steps.parameter_grad_norm_before_clip, expected["before"], **close)
     np.testing.assert_allclose(steps.parameter_grad_norm_after_clip, expected["after"], **close)
     assert done.stdout.count("gradcli: 20 updates") == 1
-
-
-def test_without_transformers_the_import_names_the_extra():
-    code = "import sys; sys.modules['transformers'] = None\nimport gradcli.transformers"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "gradcli.transformers needs Transformers" in done.stderr
-    assert "pip install 'gradcli[transformers]'" in done.stderr
