@@ -81,6 +81,11 @@ def can_draw_live(stream: TextIO) -> bool:
     )
 
 
+def can_fill_screen() -> bool:
+    """Whether this process has a terminal to itself: for its keys, its screen and its errors."""
+    return sys.stdin.isatty() and can_draw_live(sys.stdout) and can_draw_live(sys.stderr)
+
+
 def train_view(*, live: bool, quiet: bool) -> TrainView:
     """Return the view of a training: the live screen if it is wanted and possible."""
     # Views are imported when they are used: an error or a list must not wait for them.

@@ -83,7 +83,7 @@ def chart_of(course: RunCourse, quantity: Quantity) -> Chart:
             after = before.y * _column(course, "", "clip_coefficient").y
             if bool(was_clipped(after, before.y).any()):
                 clipped = _Values("after", before.x, after, "+")
-                values = [before._replace(label="before"), clipped]
+                values = [_Values("before", before.x, before.y), clipped]
             return _chart("grad norm", values, "no step yet", prefers_log=True)
 
 

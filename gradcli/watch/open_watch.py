@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from gradcli.errors import DamagedFileWarning, UserError
 from gradcli.extras.missing import not_installed
 from gradcli.runs import ComparisonDirectory, find_any
-from gradcli.views.console import can_draw_live
+from gradcli.views.console import can_fill_screen
 from gradcli.watch.watch_sentences import LETTERS
 
 
@@ -24,9 +23,9 @@ def open_watch(targets: Sequence[str], runs_dir: Path) -> None:
     Raises:
         UserError: if a target names nothing, or there is no terminal, or no Textual.
     """
-    if not (sys.stdin.isatty() and can_draw_live(sys.stdout) and can_draw_live(sys.stderr)):
+    if not can_fill_screen():
         raise UserError(
-            "This takes a terminal that shows UTF-8, on stdin, stdout and stderr.",
+            "The watch fills a terminal that shows UTF-8, and this is none.",
             where="gradcli watch",
             hint="gradcli runs list",
         )

@@ -112,11 +112,8 @@ def news_of(course: RunCourse, status: str, resumed: int) -> str:
         return ""
     if course.status == "lost":
         return f"{name} is lost: its process is gone. gradcli train --resume {name}"
-    if status == "running":
-        return f"{name} {'has ' if course.status in ('finished', 'diverged') else 'was '}" + (
-            course.status if course.status != "failed" else "ended: it failed"
-        )
-    return f"{name} is {course.status}"
+    was = "was" if course.status == "interrupted" else "has"
+    return f"{name} {'is' if course.status == 'running' else was} {course.status}"
 
 
 def finding_line(finding: Finding) -> str:
