@@ -15,11 +15,11 @@ from gradcli.views.table import STRONG, TITLE, Column, Line, Lines, fitting, sho
 from gradcli.views.words import Text
 from gradcli.watch.chart_lines import QUANTITIES, charts_beside
 from gradcli.watch.chart_panel import ChartPanel
+from gradcli.watch.open_watch import LETTERS
 from gradcli.watch.run_course import RunCourse
 from gradcli.watch.run_rows import short_name
 from gradcli.watch.watch_screen import HeatMap, WatchScreen
 from gradcli.watch.watch_sentences import (
-    LETTERS,
     differing_settings,
     news_of,
     numbers_beside,

@@ -10,7 +10,9 @@ from gradcli.errors import DamagedFileWarning, UserError
 from gradcli.extras.missing import not_installed
 from gradcli.runs import ComparisonDirectory, find_any
 from gradcli.views.console import can_fill_screen
-from gradcli.watch.watch_sentences import LETTERS
+
+LETTERS = "ABCDEF"
+"""One for each run that is shown beside others."""
 
 
 def open_watch(targets: Sequence[str], runs_dir: Path) -> None:

@@ -74,8 +74,11 @@ class RunCourse:
         return changed or before != (self.status, self.is_gone, self.problem is None, self.resumed)
 
     def leave_out(self, damaged: list[range]) -> None:
-        """Leave out damaged parts of the log of steps, in bytes."""
-        if self._samples is not None:
+        """Leave out damaged parts of the log of steps, in bytes, unless it is being written again.
+
+        The end that a killed process left without checksums counts as damaged.
+        """
+        if self._samples is not None and self.status != "running":
             self._samples.leave_out(damaged)
 
     def norms(self) -> NormHistory | None:
@@ -110,7 +113,7 @@ class RunCourse:
             self.resumed = resumed
             self._evals.forget()
             if self._samples is not None:
-                self._samples.forget()
+                self._samples.leave_out(())
         return True
 
     def _look_at_logs(self) -> bool:

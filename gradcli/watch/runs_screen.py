@@ -17,6 +17,7 @@ from gradcli.runs.watching.looking import WatchedComparison
 from gradcli.views.table import Column
 from gradcli.views.words import Text
 from gradcli.watch.beside_screen import BesideScreen
+from gradcli.watch.open_watch import LETTERS
 from gradcli.watch.run_rows import (
     Filter,
     count_phrase,
@@ -27,7 +28,7 @@ from gradcli.watch.run_rows import (
 )
 from gradcli.watch.run_screen import RunScreen
 from gradcli.watch.watch_screen import WatchScreen
-from gradcli.watch.watch_sentences import LETTERS, NO_RUNS, ranking_lines
+from gradcli.watch.watch_sentences import NO_RUNS, ranking_lines
 
 
 class _RunsTable(DataTable[Text]):

@@ -15,8 +15,6 @@ from gradcli.views.heading import describe, describe_fault, joined
 from gradcli.watch.run_course import RunCourse, progress_fraction
 from gradcli.watch.run_rows import STATUS_SYMBOLS, short_name
 
-LETTERS = "ABCDEF"
-"""One for each run that is shown beside others."""
 NO_RUNS = """There are no runs in {folder} yet.
 
 Start one in another terminal, and it appears here:

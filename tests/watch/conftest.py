@@ -20,7 +20,7 @@ INFO = RunInfo(
 
 @pytest.fixture
 def make_steps():
-    """Return a function that makes `count` steps: the loss is 1 / step, the norms 3 and 4 times it."""
+    """Return a function that makes steps: the loss is 1 / step, the norms are 3 and 4 times it."""
 
     def make(first, count, coefficient=1.0):
         at = np.arange(first, first + count)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rich.segment import Segment
 
+from gradcli.views.inspect.heat_map import GLYPHS
 from gradcli.watch.heat_lines import OTHER_LINES, heat_lines
 from gradcli.watch.run_course import RunCourse
 
@@ -24,8 +25,11 @@ def texts(lines):
 def test_each_layer_has_a_line_of_shades(history):
     title, hidden, output, axis, legend = texts(heat_lines(history, ["hidden", "output"], 60, 10))
     assert title == "gradient norm before clipping, per layer and step"
-    assert hidden.startswith("hidden  █")  # 3 / step
-    assert output.startswith("output  █")
+    # 3 / step and 4 / step, on shades of half a decade from 10**-1.5 on
+    for line, ends in ((hidden, (3, 0)), (output, (4, 1))):
+        shades = [GLYPHS.index(glyph) for glyph in line[8:]]
+        assert shades == sorted(shades, reverse=True)
+        assert (shades[0], shades[-1]) == ends
     assert axis.split() == ["step", "1", "21", "40"]
     assert legend.startswith("norm")
     assert len(hidden) == 60

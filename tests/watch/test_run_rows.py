@@ -92,7 +92,7 @@ def test_the_columns_fit_and_those_that_matter_are_there(known, width):
     assert columns[1].cells == ["▶ running", "✗ diverged", "✓ finished"]
     findings = columns[titles.index("findings")].cells
     whole = "lr-too-high non-finite"
-    assert findings[1] == (whole if width > 80 else findings[1])
+    assert findings[1] == (whole if width > 100 else findings[1])
     assert findings[1].startswith("lr-too-high")
 
 
@@ -104,7 +104,7 @@ def test_a_wide_table_says_more(known):
 
 
 def test_no_rows_have_columns_too():
-    assert [one.cells for one in row_columns([], [], 76)][0] == []
+    assert not any(one.cells for one in row_columns([], [], 76))
 
 
 def test_it_says_how_many_there_are(known):

@@ -4,6 +4,7 @@ import pytest
 
 from gradcli.records import Finding
 from gradcli.runs import load_run
+from gradcli.runs.logs.log_blocks import STEPS_FILE
 from gradcli.watch.run_course import RunCourse
 from gradcli.watch.watch_sentences import (
     differing_settings,
@@ -20,6 +21,11 @@ FINDING = Finding(
     "vanishing", "warning", "hidden1", {"factor": 1e-4}, "below 0.001", "Gradients vanish.",
     "activation=relu init=kaiming",
 )  # fmt: skip
+
+
+def whole(course):
+    """Return how much of the log of steps a resumed run keeps: all of it."""
+    return {STEPS_FILE: (course.path / STEPS_FILE).stat().st_size}
 
 
 @pytest.fixture
@@ -39,7 +45,11 @@ def test_it_says_how_a_run_stands(course, open_run):
     writer.close()
     course.look()
     assert status_phrase(course) == "‖ interrupted, step 25 of 100 (25%)"
-    _, writer = open_run(course.name, load_run(course.path).state, {"steps.bin": 10**9})
+    _, writer = open_run(
+        course.name,
+        load_run(course.path).state,
+        whole(course),
+    )
     course.look()
     assert status_phrase(course).endswith("resumed once")
 
@@ -66,7 +76,11 @@ def test_news_are_what_became_of_it(course, open_run):
     writer.close()
     course.look()
     assert news_of(course, "running", 0).startswith("mine-1111 is lost")
-    _, writer = open_run(course.name, load_run(course.path).state, {"steps.bin": 10**9})
+    _, writer = open_run(
+        course.name,
+        load_run(course.path).state,
+        whole(course),
+    )
     course.look()
     assert news_of(course, "lost", 0) == "mine-1111 was resumed"
     for status, said in (
@@ -98,7 +112,7 @@ def test_without_findings_it_says_why(course, open_run):
 def test_the_command_is_the_runs_own_with_the_advice(course, tmp_path):
     course, writer = course
     assert try_command(course, FINDING) == ""  # its overrides are not recorded
-    writer.note(overrides=["data=mnist5k", "activation=sigmoid"])
+    writer.set_status("finished", overrides=["data=mnist5k", "activation=sigmoid"])
     course.look()
     command = try_command(course, FINDING)
     assert command.startswith(f"gradcli train --runs-dir {tmp_path}/runs")

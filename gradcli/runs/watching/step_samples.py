@@ -60,7 +60,7 @@ class StepSamples:
         """
         dtype, rows = described_rows(self._directory, self._parameters)
         if rows < self.rows:
-            self.forget()
+            self.leave_out(())  # what was damaged of the other rows says nothing of these
         if rows == self.rows:
             return False
         while -(-rows // self.distance) > self._most:
