@@ -161,7 +161,7 @@ def _line(values: _Values, *, is_log: bool) -> ChartLine:
 
 
 def within_edges(lines: Sequence[ChartLine]) -> list[ChartLine]:
-    """Move the largest values in by a millionth of the axes: the plot leaves its far ends out."""
+    """Move the largest values in by a millionth of the axes: the plot does not draw its far ends."""
     edges = {}
     for axis in ("x", "y"):
         values = np.concatenate([getattr(line, axis) for line in lines])

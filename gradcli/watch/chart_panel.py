@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.reactive import reactive
@@ -121,6 +122,11 @@ class ChartPanel(Vertical):
         if limits or self._is_constant:
             plot.set_ylimits(*(limits or (None, None)))
         self._is_constant = limits is not None
+        # The far ends are drawn on the frame, and so not at all; but they set the scale.
+        x, y = (
+            max(getattr(line, axis).max(initial=-np.inf) for line in chart.lines) for axis in "xy"
+        )
+        plot.scatter([x], [y], marker=" ")
         colors = ON_DARK if self.app.current_theme.dark else ON_LIGHT
         for line, color in zip(within_edges(chart.lines), colors, strict=False):
             if not line.symbol or line.symbol.isupper():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.color import Color
 from textual.containers import VerticalScroll
+from textual.filter import LineFilter
 from textual.screen import ModalScreen
 from textual.widgets import Static
 from textual.worker import get_current_worker
@@ -51,6 +53,14 @@ class HelpScreen(ModalScreen[None]):
                     yield Static(Labelled(f"  {key}", Text(meaning), 19, "bold"))
 
 
+class _WithoutEmpty(LineFilter):
+    """Drops pieces without text. Those of an empty plot have no style, which NO_COLOR would take."""
+
+    def apply(self, segments: list[Any], background: Color) -> list[Any]:
+        """Return the pieces that have a text."""
+        return [one for one in segments if one.text]
+
+
 class WatchApp(App[None]):
     """Runs in a terminal.
 
@@ -78,6 +88,10 @@ class WatchApp(App[None]):
         super().__init__()
         self._runs_dir, self._targets, self._every = runs_dir, targets, every
         self._is_looking = False
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what every line passes through before it is drawn."""
+        return [_WithoutEmpty(), *super().get_line_filters()]
 
     def on_mount(self) -> None:
         """Show the table, and what was asked for in front of it."""

@@ -119,6 +119,15 @@ def test_the_numbers_are_those_of_the_run(runs_dir_with_runs):
     drive(runs_dir_with_runs, steps, ["one"])
 
 
+def test_the_last_points_are_seen(runs_dir_with_runs):
+    async def steps(pilot):
+        await pilot.pause()
+        assert sum(line.count("■") for line in on_screen(pilot.app)[4:]) == 1  # the test score
+        assert sum(line.count("●") for line in on_screen(pilot.app)[4:]) == 2  # the val losses
+
+    drive(runs_dir_with_runs, steps, ["one"])
+
+
 def test_looking_changes_nothing(runs_dir_with_runs):
     before = contents(runs_dir_with_runs)
 
@@ -215,12 +224,9 @@ def test_it_sorts_and_turns_round(runs_dir_with_runs):
         assert order(pilot.app) == ["one", "arms"]
         await pilot.press("r", "s")  # by name
         assert "run ↓" in text_of(pilot.app)
-        scores = [
-            one.row().test_score
-            for one in map(lambda n: find_any(n, runs_dir_with_runs), ("one", "arms"))
-        ]
+        one, arms = (find_any(name, runs_dir_with_runs).row() for name in ("one", "arms"))
         await pilot.press("s", "s")  # by score
-        best = ["one", "arms"] if scores[0] > scores[1] else ["arms", "one"]
+        best = ["one", "arms"] if one.test_score > arms.test_score else ["arms", "one"]
         assert order(pilot.app) == best
 
     drive(runs_dir_with_runs, steps)
@@ -246,6 +252,7 @@ def test_help_light_resize_and_quit(runs_dir_with_runs):
     async def steps(pilot):
         app = pilot.app
         await pilot.press("question_mark")
+        await pilot.pause()
         assert isinstance(app.screen, HelpScreen)
         assert "as runs list --where" in text_of(app)
         await pilot.press("escape", "t")
@@ -351,20 +358,9 @@ def test_nothing_needs_a_colour(runs_dir_with_runs, monkeypatch):
     async def steps(pilot):
         app = pilot.app
         await until(pilot, lambda: "healthy" in text_of(app))
-        strips = app.screen._compositor.render_strips()
-        filtered = (
-            [
-                one
-                for strip in strips
-                for one in strip.apply_filter(app._filters[0], app.screen.styles.background)
-            ]
-            if app._filters
-            else []
-        )
-        for segment in filtered:
-            for color in (segment.style.color, segment.style.bgcolor) if segment.style else ():
-                triplet = color.triplet if color is not None else None
-                assert triplet is None or triplet.red == triplet.green == triplet.blue
+        shown = app.export_screenshot()
+        for color in set(re.findall(r"(?:fill|color): ?(#[0-9a-f]{6})", shown)):
+            assert len({color[1:3], color[3:5], color[5:7]}) == 1, color
         for panel in app.screen.query(ChartPanel):
             symbols = [line.symbol for line in panel.chart.lines]
             assert len(set(symbols)) == len(symbols)
@@ -388,7 +384,8 @@ def test_in_a_real_terminal(runs_dir_with_runs):
             time.sleep(0.1)
         return screen
 
-    command = f"{sys.executable} -m gradcli watch one --runs-dir {runs_dir_with_runs}; echo ended $?; sleep 600"
+    command = f"{sys.executable} -m gradcli watch one --runs-dir {runs_dir_with_runs}"
+    command += "; echo ended $?; sleep 600"
     try:
         tmux("-u", "new-session", "-d", "-x", "80", "-y", "24", command)
         seen("healthy")

@@ -99,3 +99,22 @@ def test_a_run_without_a_model_has_none(tmp_path):
     assert course.status == "running"
     assert np.isnan(progress_fraction(course))
     writer.close()
+
+
+def test_after_a_resume_the_end_that_a_kill_left_is_not_left_out(course, open_run, make_steps):
+    course, writer, path = course
+    writer.write(make_steps(1, 10))
+    writer.close()
+    with (path / "steps.bin").open("ab") as log:  # killed between a block and its checksum
+        log.write((path / "steps.bin").read_bytes())
+    course.look()
+    damaged = course.run.damaged_parts()
+    course.leave_out(damaged)
+    course.look()
+    assert course.steps.step.tolist() == [*range(1, 11)]
+    _, writer = open_run(path.name, load_run(path).state, {"steps.bin": 5 * row_type(2).itemsize})
+    writer.write(make_steps(6, 30))
+    course.look()
+    course.leave_out(damaged)  # found by an examination that had begun before
+    course.look()
+    assert course.step == 35
