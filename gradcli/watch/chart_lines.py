@@ -161,15 +161,17 @@ def _line(values: _Values, *, is_log: bool) -> ChartLine:
 
 
 def within_edges(lines: Sequence[ChartLine]) -> list[ChartLine]:
-    """Move the largest values in by a millionth of the axes: the plot does not draw its far ends."""
-    edges = {}
-    for axis in ("x", "y"):
-        values = np.concatenate([getattr(line, axis) for line in lines])
-        edges[axis] = values.max() - 1e-6 * np.ptp(values)
-    return [
-        replace(line, x=np.minimum(line.x, edges["x"]), y=np.minimum(line.y, edges["y"]))
-        for line in lines
-    ]
+    """Move the largest values in by a millionth of the axes: the plot leaves out its far ends."""
+    right, top = far_ends(lines)
+    left, bottom = (min(getattr(one, axis).min(initial=np.inf) for one in lines) for axis in "xy")
+    right, top = right - 1e-6 * (right - left), top - 1e-6 * (top - bottom)
+    return [replace(one, x=np.minimum(one.x, right), y=np.minimum(one.y, top)) for one in lines]
+
+
+def far_ends(lines: Sequence[ChartLine]) -> tuple[float, float]:
+    """Return the largest step and the largest value of lines that are not all empty."""
+    right, top = (max(getattr(one, axis).max(initial=-np.inf) for one in lines) for axis in "xy")
+    return float(right), float(top)
 
 
 def value_limits(chart: Chart) -> tuple[float, float] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.reactive import reactive
@@ -15,6 +14,7 @@ from gradcli.views.words import Text
 from gradcli.watch.chart_lines import (
     Chart,
     Quantity,
+    far_ends,
     step_label,
     symbol_places,
     tick_label,
@@ -123,10 +123,7 @@ class ChartPanel(Vertical):
             plot.set_ylimits(*(limits or (None, None)))
         self._is_constant = limits is not None
         # The far ends are drawn on the frame, and so not at all; but they set the scale.
-        x, y = (
-            max(getattr(line, axis).max(initial=-np.inf) for line in chart.lines) for axis in "xy"
-        )
-        plot.scatter([x], [y], marker=" ")
+        plot.scatter(*([end] for end in far_ends(chart.lines)), marker=" ")
         colors = ON_DARK if self.app.current_theme.dark else ON_LIGHT
         for line, color in zip(within_edges(chart.lines), colors, strict=False):
             if not line.symbol or line.symbol.isupper():

@@ -54,7 +54,7 @@ class HelpScreen(ModalScreen[None]):
 
 
 class _WithoutEmpty(LineFilter):
-    """Drops pieces without text. Those of an empty plot have no style, which NO_COLOR would take."""
+    """Drops pieces without text: those of an empty plot have no style, and NO_COLOR needs one."""
 
     def apply(self, segments: list[Any], background: Color) -> list[Any]:
         """Return the pieces that have a text."""
