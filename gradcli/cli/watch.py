@@ -10,7 +10,7 @@ import typer
 from gradcli.cli.options import WHICH, RunsDirOption
 
 EPILOG = (
-    "It takes the extra tui: pip install 'gradcli[tui]'. It reads run directories, locks and "
+    "It takes the extra tui: pip install 'gradcli\\[tui]'. It reads run directories, locks and "
     "changes nothing, and works over SSH."
 )
 
@@ -19,7 +19,7 @@ def watch(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help=f"{WHICH} One run or comparison is opened at once, several runs side by side.",
             show_default=False,
         ),

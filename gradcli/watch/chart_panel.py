@@ -14,6 +14,7 @@ from gradcli.views.words import Text
 from gradcli.watch.chart_lines import (
     Chart,
     Quantity,
+    drawn_points,
     far_ends,
     step_label,
     symbol_places,
@@ -123,11 +124,13 @@ class ChartPanel(Vertical):
             plot.set_ylimits(*(limits or (None, None)))
         self._is_constant = limits is not None
         # The far ends are drawn on the frame, and so not at all; but they set the scale.
-        plot.scatter(*([end] for end in far_ends(chart.lines)), marker=" ")
+        right, top = far_ends(chart.lines)
+        plot.scatter([right], [top], marker=" ")
         colors = ON_DARK if self.app.current_theme.dark else ON_LIGHT
         for line, color in zip(within_edges(chart.lines), colors, strict=False):
             if not line.symbol or line.symbol.isupper():
-                plot.plot(line.x, line.y, line_style=color, hires_mode=HiResMode.BRAILLE)
+                through = drawn_points(line, 2 * self.size.width)
+                plot.plot(through.x, through.y, line_style=color, hires_mode=HiResMode.BRAILLE)
             if line.symbol:
                 places = symbol_places(len(line.x))
                 plot.scatter(

@@ -8,6 +8,7 @@ from gradcli.watch.chart_lines import (
     ChartLine,
     chart_of,
     charts_beside,
+    drawn_points,
     step_label,
     symbol_places,
     tick_label,
@@ -173,3 +174,19 @@ def test_labels_are_short():
         "0.9985",
     ]
     assert [tick_label(one, is_log=True) for one in (-12, 0, 3)] == ["1e-12", "1", "1000"]
+
+
+@pytest.mark.parametrize("count", [1, 100, 513, 5000])
+def test_fewer_points_look_the_same(count):
+    draw = np.random.default_rng(count)
+    whole = ChartLine("", np.arange(count, dtype=float), draw.normal(size=count))
+    few = drawn_points(whole, 40)
+    assert len(few.x) <= max(2 * 40 + 2, 1)
+    assert set(zip(few.x, few.y, strict=True)) <= set(zip(whole.x, whole.y, strict=True))
+    assert (few.x[0], few.x[-1]) == (whole.x[0], whole.x[-1])
+    columns = np.minimum((40 * whole.x / max(whole.x[-1], 1)).astype(int), 39)
+    kept = np.isin(whole.x, few.x)
+    for column in set(columns):
+        values = whole.y[columns == column]
+        shown = whole.y[(columns == column) & kept]
+        assert (shown.min(), shown.max()) == (values.min(), values.max())
