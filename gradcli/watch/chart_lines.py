@@ -165,6 +165,7 @@ def drawn_points(line: ChartLine, columns: int) -> ChartLine:
 
     Of the points of each column, those of the smallest and of the largest value are kept.
     """
+    columns = max(columns, 1)  # before there is a size, there is none
     if len(line.x) <= 2 * columns or (line.symbol and not line.symbol.isupper()):
         return line
     edges = np.linspace(line.x[0], line.x[-1], columns + 1)

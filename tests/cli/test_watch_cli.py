@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,31 @@ def test_neither_help_nor_the_refusal_imports_textual(spawn):
         answer = spawn("-X", "importtime", "-m", "gradcli", *words)
         assert answer.code == code
         assert not re.search(r"\| +(textual|torch|numpy)\b", answer.err)
+
+
+def test_the_page_names_every_key_that_the_help_names():
+    from gradcli.watch.watch_sentences import HELP
+
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text()
+    keys = {
+        key
+        for _, rows in HELP
+        for names, _ in rows
+        for key in re.split(r", | and | ", names)
+        if key != "arrows"
+    }
+    assert keys >= {"?", "/", "space", "b", "tab", "+", "-", "y"}
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def test_the_page_names_the_limits_of_the_code():
+    from gradcli.runs.watching.step_samples import MOST_STEPS
+    from gradcli.system.locks import LEASE_SECONDS
+    from gradcli.watch import watched_findings
+
+    page = " ".join((Path(__file__).parents[2] / "docs" / "watch.md").read_text().split())
+    assert f"at most {MOST_STEPS} and the last one" in page
+    assert f"the last {LEASE_SECONDS:.0f} s" in page
+    assert f"the last {watched_findings.MOST_BYTES // 2**20} MiB" in page
+    assert f"after {watched_findings.SHORTEST_PAUSE_SECONDS:.0f} s or more" in page
+    assert f"at most {1 / watched_findings.PAUSE_PER_COST:.0%} of the time" in page

@@ -184,6 +184,7 @@ def test_fewer_points_look_the_same(count):
     assert len(few.x) <= max(2 * 40 + 2, 1)
     assert set(zip(few.x, few.y, strict=True)) <= set(zip(whole.x, whole.y, strict=True))
     assert (few.x[0], few.x[-1]) == (whole.x[0], whole.x[-1])
+    assert len(drawn_points(whole, 0).x) <= 4
     columns = np.minimum((40 * whole.x / max(whole.x[-1], 1)).astype(int), 39)
     kept = np.isin(whole.x, few.x)
     for column in set(columns):
