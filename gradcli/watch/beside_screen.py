@@ -39,7 +39,7 @@ class BesideScreen(WatchScreen):
     ]
     DEFAULT_CSS = """
     BesideScreen #heading { height: 1; padding: 0 1; }
-    BesideScreen #charts { height: 2fr; min-height: 8; }
+    BesideScreen #charts { height: 2fr; min-height: 10; padding: 0 1; }
     BesideScreen VerticalScroll { height: 3fr; padding: 0 1; }
     BesideScreen #table { height: auto; margin-bottom: 1; }
     BesideScreen HeatMap { height: auto; margin-bottom: 1; }

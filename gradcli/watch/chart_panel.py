@@ -109,7 +109,9 @@ class ChartPanel(Vertical):
     def _draw(self) -> None:
         chart, plot = self.chart, self.query_one(_Plot)
         self.query_one(".title", Static).update(Text(chart.title, "bold"))
-        self.query_one(".legend", Static).update(Text(chart.legend))
+        legend = self.query_one(".legend", Static)
+        legend.update(Text(chart.legend))
+        legend.display = bool(chart.legend)
         missing = self.query_one(".missing", Static)
         missing.update(Text(chart.missing))
         missing.display, plot.display = bool(chart.missing), not chart.missing

@@ -42,7 +42,7 @@ class RunScreen(WatchScreen):
     ]
     DEFAULT_CSS = """
     RunScreen #heading { height: auto; padding: 0 1; }
-    RunScreen #charts { height: 2fr; min-height: 7; }
+    RunScreen #charts { height: 2fr; min-height: 7; padding: 0 1; }
     RunScreen HeatMap { height: auto; max-height: 40%; padding: 0 1; }
     RunScreen #title { height: 1; padding: 0 1; }
     """

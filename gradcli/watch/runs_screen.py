@@ -126,6 +126,7 @@ class RunsScreen(WatchScreen):
         if self._filter_text:
             said = f"filter {self._filter_text}: {said}"
         if self.query_one(Input).has_class("open"):
+            said = f"{len(self._rows)} of {len(known)} runs"
             said += "; enter keeps the filter, escape gives it up"
         self.query_one("#said", Static).update(Text(self._wrong or said, no_wrap=True))
 
