@@ -65,7 +65,11 @@ class FindingList(OptionList):
             self.add_option(Option(Text(nothing, "dim"), disabled=True))
         if findings:
             last = self.option_count - 1
-            self.highlighted = min(chosen if chosen is not None else len(notes), last)
+            _highlight(self, min(chosen if chosen is not None else len(notes), last))
+
+
+def _highlight(options: OptionList, at: int) -> None:
+    options.highlighted = at
 
 
 class FindingScreen(WatchScreen):

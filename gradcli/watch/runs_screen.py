@@ -167,7 +167,8 @@ class RunsScreen(WatchScreen):
         """Return the name of the directory that the cursor is on."""
         if self._drawn is None or not self._drawn[0]:
             return None
-        return self._drawn[0][min(table.cursor_row, len(self._drawn[0]) - 1)]
+        row: int = table.cursor_row
+        return self._drawn[0][min(row, len(self._drawn[0]) - 1)]
 
     def _selected(self) -> Facts | None:
         name = self._under_cursor(self.query_one(DataTable))

@@ -150,6 +150,10 @@ class WatchApp(App[None]):
 
     def action_turn_light(self) -> None:
         """Change between light and dark."""
-        self.theme = DARK if self.theme == LIGHT else LIGHT
+        _turn_light(self)
         if isinstance(self.screen, WatchScreen):
             self.screen.show()
+
+
+def _turn_light(app: App[None]) -> None:
+    app.theme = DARK if app.theme == LIGHT else LIGHT
