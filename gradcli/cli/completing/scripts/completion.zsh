@@ -2,7 +2,7 @@
 # Completion of gradcli for zsh; what it proposes comes from gradcli itself.
 
 _gradcli() {
-    local line how
+    local how line key=
     local -a finished goes_on
     {
         read -r how
@@ -14,11 +14,16 @@ _gradcli() {
         done
     } < <(_GRADCLI_COMPLETION=zsh "${words[1]/#\~\//$HOME/}" "${(@Q)words[1,CURRENT-1]}" \
         "${(Q)PREFIX}" 2> /dev/null < /dev/null)
-    [[ $how == *' behind-key' ]] && compset -P 1 '*='
     case $how in
-        (files*) _files ;;
-        (folders*) _files -/ ;;
-        (*) _describe -V 'gradcli' finished -U -- goes_on -U -S '' ;;
+        (none*)
+            # -U takes the proposals as they are, for a word whose brackets would be a pattern.
+            [[ $how == *' behind-key' ]] && key=${${(Q)PREFIX}%%=*}=
+            _describe -V gradcli finished -U -P "$key" -- goes_on -U -P "$key" -S ''
+            ;;
+        (*)
+            [[ $how == *' behind-key' ]] && compset -P 1 '*='
+            if [[ $how == folders* ]]; then _files -/; else _files; fi
+            ;;
     esac
 }
 
