@@ -11,8 +11,8 @@ from typing import Any, Literal, NotRequired, Required, TypedDict
 
 from gradcli.errors import DamagedFileError, DamagedFileWarning
 from gradcli.records import DataInfo, Metric, RunRow
-from gradcli.runs.directory import COMPARISON_FILE, TRIALS, StateDirectory, claim, newest_first
-from gradcli.runs.files import SCHEMA, number, write_json
+from gradcli.runs.directory import TRIALS, StateDirectory, claim, newest_first
+from gradcli.runs.files import COMPARISON_FILE, SCHEMA, number, write_json
 from gradcli.runs.reader import Run, is_run
 from gradcli.runs.stored import stored_metric
 from gradcli.runs.writer import PLOTS

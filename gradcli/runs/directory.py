@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 from gradcli.errors import AtWorkError, UserError
 from gradcli.records import Status
-from gradcli.runs.files import refuse_links, refuse_unknown_schema, sweep
+from gradcli.runs.files import COMPARISON_FILE, refuse_links, refuse_unknown_schema, sweep
 from gradcli.runs.labels import Labels, read_labels
 from gradcli.runs.stored import MalformedError, damaged, decoded, file_size, read_json, reading
 from gradcli.system.locks import (
@@ -24,7 +24,6 @@ from gradcli.system.locks import (
 )
 from gradcli.system.paths import Paths
 
-COMPARISON_FILE = "comparison.json"
 TRIALS = "trials"
 """The folder of a comparison that holds the run directories of its trials."""
 

@@ -20,6 +20,8 @@ from gradcli.system.windows import IS_WINDOWS, replace_file
 #: The version of what is written into the directories of runs and comparisons. A reader accepts
 #: every earlier one. It rises with any change that an earlier reader would misread or fail on.
 SCHEMA = 2
+#: The files whose presence makes a folder the directory of a run, or of a comparison.
+RUN_FILE, COMPARISON_FILE = "run.json", "comparison.json"
 
 
 def write_atomically(

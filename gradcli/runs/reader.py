@@ -29,7 +29,7 @@ from gradcli.records import (
 )
 from gradcli.runs.checkpoints import LAST, PREVIOUS, checkpoint_paths
 from gradcli.runs.directory import StateDirectory, newest_first
-from gradcli.runs.files import number
+from gradcli.runs.files import RUN_FILE, number
 from gradcli.runs.logs.log_blocks import EVALS_FILE, PROBES_FILE
 from gradcli.runs.logs.log_lines import (
     eval_record,
@@ -43,7 +43,7 @@ from gradcli.runs.logs.log_lines import (
 )
 from gradcli.runs.logs.log_reader import LogReader
 from gradcli.runs.logs.step_log import read_last_steps
-from gradcli.runs.run_json import RUN_FILE, RunJson, fault_of, info_of
+from gradcli.runs.run_json import RunJson, fault_of, info_of
 from gradcli.runs.stored import (
     MalformedError,
     decoded,

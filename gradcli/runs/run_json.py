@@ -22,7 +22,6 @@ from gradcli.records import (
 )
 from gradcli.runs.stored import decoded
 
-RUN_FILE: Final = "run.json"
 #: The fields of `RunInfo` that are not kept in `info`, each with its key at the top level. One that
 #: is as by default is not written.
 _APART: Final = {

@@ -34,11 +34,11 @@ from gradcli.runs.checkpoints import (
     save_checkpoint,
 )
 from gradcli.runs.directory import claim
-from gradcli.runs.files import SCHEMA, plain, sync_names, write_atomically, write_json
+from gradcli.runs.files import RUN_FILE, SCHEMA, plain, sync_names, write_atomically, write_json
 from gradcli.runs.logs.log_blocks import CHECKSUMS_FILE, LOGS, STEPS_FILE, Logs
 from gradcli.runs.logs.log_lines import lines_of
 from gradcli.runs.logs.step_log import DESCRIPTION_FILE, StepRows
-from gradcli.runs.run_json import RUN_FILE, fault_facts, info_facts
+from gradcli.runs.run_json import fault_facts, info_facts
 from gradcli.system.locks import RunLock, is_locked
 
 CONFIG_FILE = "config.yaml"

@@ -2,106 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from itertools import starmap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from gradcli.cli.completing.answer import FOLDERS, NOTHING, Answer, Proposal, fitting, listed
 from gradcli.cli.completing.key_words import settings_on
 from gradcli.cli.completing.line import Line
 from gradcli.errors import UserError
-from gradcli.records import Status
 
 if TYPE_CHECKING:
-    from gradcli.runs import ComparisonDirectory, Run
+    from gradcli.runs.choosing.glances import Glance, Kind
 
-Kind = Literal["any", "run", "comparison"]
 _LATEST: Final = "latest"
 #: How many runs are proposed, the newest ones. More of a name finds the others.
 MOST_RUNS: Final = 30
 
 
-def runs(typed: str, line: Line, kind: Kind = "any") -> Answer:
-    """Return the runs that a target may name: `latest`, and the newest whose names fit."""
-    if _is_path(typed):
-        return FOLDERS
-    named = _named(typed, _runs_dir(line), kind)
-    return _shown(Proposal(word, _about(word, one)) for word, one in named)
+def runs(typed: str, line: Line) -> Answer:
+    """Return what a target may be: `latest`, and the newest runs and comparisons that fit."""
+    return _targets(typed, line, ("run", "comparison"))
 
 
 def only_runs(typed: str, line: Line) -> Answer:
     """Return the runs that a target may name if it cannot be a comparison."""
-    return runs(typed, line, "run")
+    return _targets(typed, line, ("run",))
 
 
 def resumable(typed: str, line: Line) -> Answer:
     """Return what `--resume` may name: runs, or comparisons for the command that makes them."""
-    return runs(typed, line, "comparison" if line.path[0] == "compare-optimizers" else "run")
-
-
-def _is_path(typed: str) -> bool:
-    return "/" in typed or typed in (".", "..", "~")
-
-
-def _shown(proposals: Iterable[Proposal]) -> Answer:
-    return Answer(tuple(one for one in proposals if one.word.isprintable()))
-
-
-def _named(
-    typed: str, runs_dir: Path, kind: Kind = "any"
-) -> Iterator[tuple[str, Run | ComparisonDirectory]]:
-    """Yield words that name runs, with the runs: `latest`, then the newest that fit."""
-    if _LATEST.startswith(typed):
-        newest = _found("", runs_dir, most=1)
-        yield from ((_LATEST, one) for _, one in newest if _is(kind)(one))
-    yield from _found(typed, runs_dir, most=MOST_RUNS, kind=kind)
-
-
-def _found(
-    typed: str, runs_dir: Path, *, most: int, kind: Kind = "any"
-) -> list[tuple[str, Run | ComparisonDirectory]]:
-    """Return the newest runs that fit; none if the folder cannot be read."""
-    from gradcli.runs.choosing.beginnings import beginning_with
-
-    try:
-        return beginning_with(typed, runs_dir, most=most, wanted=_is(kind))
-    except OSError:  # the command itself will say what is wrong with the folder
-        return []
-
-
-def _is(kind: Kind) -> Callable[[Run | ComparisonDirectory], bool]:
-    from gradcli.runs import Run
-
-    if kind == "any":
-        return lambda found: True
-    return lambda found: isinstance(found, Run) == (kind == "run")
-
-
-def _runs_dir(line: Line) -> Path:
-    return Path(line.last("runs_dir") or os.environ.get("GRADCLI_RUNS") or "runs").expanduser()
-
-
-def _about(word: str, found: Run | ComparisonDirectory) -> str:
-    """Say how the run that a word names stands, what it trained, and how that scored."""
-    name = f"{found.name}: " if word == _LATEST else ""
-    return name + _status(found)
-
-
-def _status(found: Run | ComparisonDirectory) -> str:
-    from gradcli.runs import Run
-
-    try:
-        row = found.row()
-    except UserError:
-        return "damaged, or of a newer gradcli"
-    except OSError:
-        return "cannot be read"
-    score = "" if math.isnan(row.test_score) else f", test {row.metric.name} {row.test_score:.4g}"
-    what = f"{row.model} {row.optimizer}" if isinstance(found, Run) else f"compares {row.optimizer}"
-    return f"{row.status}{score}, {what} on {row.data}"
+    kind: Kind = "comparison" if line.path[0] == "compare-optimizers" else "run"
+    return _targets(typed, line, (kind,))
 
 
 def arms_and_runs(typed: str, line: Line) -> Answer:
@@ -111,16 +44,52 @@ def arms_and_runs(typed: str, line: Line) -> Answer:
         return fitting(typed, _arms(comparison, _runs_dir(line)))
     if _is_path(typed):
         return FOLDERS
-    named = list(_named(typed, _runs_dir(line)))
-    return _shown(starmap(_as_set, named)) if named or not typed else condition(typed, line)
+    sets = _shown(map(_as_set, _glances(typed, line, ("run", "comparison"))))
+    return condition(typed, line) if typed and sets == NOTHING else sets
 
 
-def _as_set(word: str, found: Run | ComparisonDirectory) -> Proposal:
+def _targets(typed: str, line: Line, kinds: Sequence[Kind]) -> Answer:
+    if _is_path(typed):
+        return FOLDERS
+    return _shown(Proposal(one.word, one.about) for one in _glances(typed, line, kinds))
+
+
+def _is_path(typed: str) -> bool:
+    return "/" in typed or typed in (".", "..", "~")
+
+
+def _shown(proposals: Iterable[Proposal]) -> Answer:
+    """Leave out what a terminal would obey, or could not show."""
+    return Answer(tuple(one for one in proposals if one.word.isprintable()))
+
+
+def _as_set(one: Glance) -> Proposal:
     """Return a run as a set of one, and a comparison as the beginning of one of its arms."""
-    from gradcli.runs import Run
+    if one.kind == "run":
+        return Proposal(one.word, one.about)
+    return Proposal(f"{one.word}:", one.about, goes_on=True)
 
-    is_run = isinstance(found, Run)
-    return Proposal(word if is_run else f"{word}:", _about(word, found), goes_on=not is_run)
+
+def _glances(typed: str, line: Line, kinds: Sequence[Kind]) -> list[Glance]:
+    """Return `latest` and the newest runs that fit; none if the folder cannot be read."""
+    from gradcli.runs.choosing.glances import beginning_with
+
+    runs_dir = _runs_dir(line)
+    try:
+        found = beginning_with(typed, runs_dir, most=MOST_RUNS, kinds=kinds)
+        newest = beginning_with("", runs_dir, most=1) if _LATEST.startswith(typed) else []
+    except OSError:  # the command itself will say what is wrong with the folder
+        return []
+    latest = [
+        replace(one, word=_LATEST, about=f"{one.directory}, {one.about.partition(',')[0]}")
+        for one in newest
+        if one.kind in kinds
+    ]
+    return [*latest, *found]
+
+
+def _runs_dir(line: Line) -> Path:
+    return Path(line.last("runs_dir") or os.environ.get("GRADCLI_RUNS") or "runs").expanduser()
 
 
 def _arms(comparison: str, runs_dir: Path) -> Iterator[Proposal]:
@@ -146,6 +115,8 @@ def condition(typed: str, line: Line) -> Answer:
     key = key.removesuffix("!")
     settings = settings_on(line)
     if key == "status":
+        from gradcli.records import Status
+
         return listed(value, dict.fromkeys(get_args(Status), "")).behind(key_head)
     if key in settings.chosen:
         return listed(value, settings.words_of(key)).behind(key_head)

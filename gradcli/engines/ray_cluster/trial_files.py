@@ -16,9 +16,8 @@ from pathlib import Path
 
 from gradcli.runs import claim_run, set_aside
 from gradcli.runs.checkpoints import CHECKPOINTS
-from gradcli.runs.files import write_atomically
+from gradcli.runs.files import RUN_FILE, write_atomically
 from gradcli.runs.logs.log_blocks import CHECKSUMS_FILE
-from gradcli.runs.run_json import RUN_FILE
 from gradcli.system.locks import LEASE_FILE, LOCK_FILE
 
 #: The folder beside that of the trials in which damaged ones are kept.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gradcli.errors import DamagedFileError, UserError, nearest
+from gradcli.runs.choosing.glances import given_name
 from gradcli.runs.comparisons import ComparisonDirectory, is_comparison, list_comparisons
 from gradcli.runs.directory import StateDirectory, newest_first
 from gradcli.runs.reader import Run, is_run, list_runs
@@ -21,7 +22,7 @@ _Found = TypeVar("_Found", bound=StateDirectory)
 
 def list_any(runs_dir: Path) -> list[Run | ComparisonDirectory]:
     """Return the runs and the comparisons in `runs_dir`, the newest first."""
-    return [found for path in newest_first(runs_dir) if (found := at(path)) is not None]
+    return [found for path in newest_first(runs_dir) if (found := _at(path)) is not None]
 
 
 def find_any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
@@ -53,7 +54,7 @@ def find_run(target: str, runs_dir: Path) -> Run:
         UserError: if there is none, more than one, or if the target is a comparison.
     """
     _require_name(target)
-    found = at(Path(target)) or (find_any(LATEST, runs_dir) if target == LATEST else None)
+    found = _at(Path(target)) or (find_any(LATEST, runs_dir) if target == LATEST else None)
     if found is None:
         found = _match_kind(target, list_runs(runs_dir), runs_dir)
     if isinstance(found, Run):
@@ -68,7 +69,7 @@ def find_comparison(target: str, runs_dir: Path) -> ComparisonDirectory:
         UserError: if there is none, more than one, or if the target is a run.
     """
     _require_name(target)
-    found = at(Path(target)) or (find_any(LATEST, runs_dir) if target == LATEST else None)
+    found = _at(Path(target)) or (find_any(LATEST, runs_dir) if target == LATEST else None)
     if found is None:
         found = _match_kind(target, list_comparisons(runs_dir), runs_dir)
     if isinstance(found, ComparisonDirectory):
@@ -88,10 +89,10 @@ def _require_name(target: str) -> None:
 
 def _any(target: str, runs_dir: Path) -> Run | ComparisonDirectory:
     _require_name(target)
-    return at(Path(target)) or _match(target, list_any(runs_dir), runs_dir)
+    return _at(Path(target)) or _match(target, list_any(runs_dir), runs_dir)
 
 
-def at(path: Path) -> Run | ComparisonDirectory | None:
+def _at(path: Path) -> Run | ComparisonDirectory | None:
     """Return the run or the comparison whose directory this is."""
     if is_run(path):
         return Run(path)
@@ -136,15 +137,6 @@ def _match(target: str, found: Sequence[_Found], runs_dir: Path) -> _Found:
         choices=nearest(target, names) or names[:3],
         hint="gradcli runs list",
     )
-
-
-def given_name(directory: str) -> str:
-    """Return what is between the time and the random end of the name of a run's directory.
-
-    It comes before a part of a name: a random end may be the name of another run, and `runs rm`
-    must not take the one for the other.
-    """
-    return "-".join(directory.split("-")[1:-1])
 
 
 def _wrong_kind(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from gradcli.errors import UserError
 from gradcli.runs import ComparisonDirectory
-from gradcli.runs.directory import COMPARISON_FILE
+from gradcli.runs.files import COMPARISON_FILE
 
 #: The overrides of an engine that are used again from a file. A scheduler's shell could read more
 #: into others, and an address leads to another machine.
