@@ -1,8 +1,8 @@
-"""Write the index of what the config offers, as Hydra composes it.
+"""Write the index of what the config offers.
 
     python -m gradcli.config.index.indexing
 
-A test compares the file with a new composition and fails if `configs/` has changed since.
+Tests compare the file with what would be written now, and with what Hydra itself composes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, Final, get_type_hints
 from gradcli.config.choices import ALL_GROUPS, Option, menu
 from gradcli.config.compose import resolve
 from gradcli.config.config_files import (
-    CHOICES,
     COMPARISON_GROUPS,
     EXPERIMENT_GROUP,
     GROUPS,
@@ -26,7 +25,9 @@ from gradcli.config.config_files import (
     ConfigFiles,
     shipped_configs,
 )
-from gradcli.config.index.key_index import INDEX_FILE, leaves
+from gradcli.config.data_config import data_section
+from gradcli.config.index.key_index import INDEX_FILE, NOT_SET, leaves
+from gradcli.config.loading import load_file
 from gradcli.config.probe_schedule import MOMENTS
 from gradcli.config.schema import (
     CompareConfig,
@@ -34,7 +35,6 @@ from gradcli.config.schema import (
     Section,
     TrainConfig,
 )
-from gradcli.config.settings import flattened
 from gradcli.config.targets import keywords, resolve_target
 from gradcli.config.targets.annotations import named_choices
 from gradcli.errors import UserError
@@ -51,7 +51,7 @@ _LINE: Final = re.compile(r"^( *)(\w+):(?:.*?\s#\s*(.*))?")
 
 
 def build_index() -> dict[str, Any]:
-    """Compose every option, and return what the index file holds.
+    """Return what the index file holds.
 
     Classes of gradcli are imported for the words that their arguments take.
     """
@@ -84,7 +84,7 @@ def _root(root: str) -> dict[str, Any]:
 
 
 def _option(group: str, option: Option) -> dict[str, Any]:
-    """Compose a config with an option, and return what it offers."""
+    """Return what an option offers."""
     about = option.summary.removesuffix(".")
     if group == EXPERIMENT_GROUP:
         chosen = {name: option.keys[name] for name in GROUPS if name in option.keys}
@@ -92,15 +92,11 @@ def _option(group: str, option: Option) -> dict[str, Any]:
         return {"about": about, "chooses": chosen, "keys": keys}
     if group == RECORDER_GROUP:  # there are none but the user's own
         return {"about": about, "keys": option.keys}
-    root = "compare" if group in COMPARISON_GROUPS else "train"
-    words = [f"{group}={option.name}"]
-    resolved = resolve(root, ROOTS[root], words, ConfigFiles(), ())
-    settings = flattened({group: resolved.plain[group], CHOICES: resolved.options})
-    keys = {
-        key.removeprefix(f"{group}."): value
-        for key, value in settings.items()
-        if key != group and not key.endswith("_target_")
-    }
+    section = load_file(shipped_configs() / group / f"{option.name}.yaml")
+    if group == "data":
+        section = data_section(section, option.name)
+    keys = leaves({key: one for key, one in section.items() if key not in NOT_SET})
+    keys = {key: one for key, one in keys.items() if not key.endswith("_target_")}
     comments = {key: one for key, one in option.comments.items() if key in keys}
     found: dict[str, Any] = {"about": about, "keys": keys, "comments": comments}
     if isinstance(ranges := option.keys.get(RANGES), dict):
