@@ -6,7 +6,7 @@ Whole processes run in blocks, each case once per block (A B C A B C), so a mach
 drifts slows all of them. For each case it prints the median over the blocks of its time divided by
 that of the bare program in the same block, with a 95% interval (bootstrap over the blocks).
 
-Answers (`--help`, completion, mistakes) are timed from outside, from before the process starts to
+Answers (`--help`, mistakes) are timed from outside, from before the process starts to
 its end, and compared with `--help` of a Typer program with two commands.
 
 The first step ends when `gradcli train` notes it, after the step's gradients were measured,
@@ -69,11 +69,6 @@ print(ended - process_started())
 """
 #: What the console script runs.
 COMMAND = "import sys; sys.argv[0] = 'gradcli'; from gradcli.__main__ import main; main()"
-COMPLETION = {
-    "_GRADCLI_COMPLETE": "complete_bash",
-    "COMP_WORDS": "gradcli tr",
-    "COMP_CWORD": "1",
-}
 
 
 class Case(NamedTuple):
@@ -155,7 +150,6 @@ def main() -> int:
             [
                 Case("a bare Typer program, --help", partial(bare_help, ours), None),
                 Case("--help", partial(answer, ours, "--help"), 1.2),
-                Case("completion", partial(answer, ours, **COMPLETION), 1.2),
                 Case("unknown command", partial(answer, ours, "trian", code=2), 1.2),
                 Case("unknown option", partial(answer, ours, "train", "--epoch", code=2), 1.2),
                 Case("train optimizer=adm", partial(answer, ours, "train", "-oadm", code=2), None),

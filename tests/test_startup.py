@@ -79,11 +79,34 @@ def test_what_can_be_chosen_is_listed_without_torch(spawn):
     assert not imported(answer.err) & {"torch", "matplotlib", "torchvision", "pydantic"}
 
 
-def test_completion_starts_light(spawn):
-    script = "import sys; sys.argv[0] = 'gradcli'; from gradcli.__main__ import main; main()"
-    words = {"_GRADCLI_COMPLETE": "complete_bash", "COMP_WORDS": "gradcli tr", "COMP_CWORD": "1"}
-    answer = spawn("-X", "importtime", "-c", script, **words)
-    assert answer.out.split() == ["train"]
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tra"], "train"),
+        (["train", "optimizer=sgd", "optimizer.l"], "optimizer.lr="),
+        (["compare-optimizers", "--optimizers", "sgd,rms"], "sgd,rmsprop"),
+        (["runs", "show", "2026"], "20260101T000000Z-one-aaaa"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_completion_starts_light(words, expected, spawn, tmp_path):
+    (tmp_path / "20260101T000000Z-one-aaaa").mkdir()
+    (tmp_path / "20260101T000000Z-one-aaaa" / "run.json").write_text('{"status": "finished"}')
+    asks = {"_GRADCLI_COMPLETION": "fish", "GRADCLI_RUNS": str(tmp_path)}
+    answer = spawn("-X", "importtime", "-m", "gradcli", "gradcli", *words, **asks)
+    assert answer.out.splitlines()[1].split("\t")[0] == expected
+    assert not imported(answer.err) & {*HEAVY, "pydantic", "rich", "yaml"}
+    modules = set(re.findall(r"\| +(gradcli\S*)$", answer.err, re.MULTILINE))
+    assert not modules & {"gradcli.config.compose", "gradcli.records", "gradcli.runs.reader"}
+
+
+def test_completion_reads_a_config_of_ones_own_without_hydra(spawn, tmp_path):
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: mine.Mine\nrate: 1\n")
+    words = ["train", "--config-dir", str(tmp_path), "optimizer=mine", "optimizer.r"]
+    asks = {"_GRADCLI_COMPLETION": "fish"}
+    answer = spawn("-X", "importtime", "-m", "gradcli", "gradcli", *words, **asks)
+    assert answer.out.splitlines()[1].split("\t") == ["optimizer.rate=", "1"]
     assert not imported(answer.err) & {*HEAVY, "pydantic"}
 
 

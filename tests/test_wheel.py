@@ -70,3 +70,25 @@ def test_it_works_in_an_empty_folder(wheel, spawn, tmp_path):
         "examples": 4000,
     }
     assert list(empty.iterdir()) == []
+
+
+def test_its_index_is_what_hydra_composes_from_its_configs(wheel, spawn, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    script = dedent(
+        """
+        from gradcli.config import compose_train
+        from gradcli.config.config_files import shipped_configs
+        from gradcli.config.index import key_index
+        from gradcli.config.index.indexing import index_text
+        from gradcli.config.index.key_index import INDEX_FILE
+        plain = compose_train(["optimizer=sgd", "model=cnn"]).plain
+        for group, option in (("optimizer", "sgd"), ("model", "cnn")):
+            keys = {key: one for key, one in plain[group].items() if key != "_target_"}
+            assert key_index().groups[group][option].keys == keys
+        assert INDEX_FILE.read_text(encoding="utf-8") == index_text()
+        print(shipped_configs())
+        """
+    )
+    answer = spawn("-P", "-c", script, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert answer.code == 0, f"{answer.err} (python -m gradcli.config.index.indexing writes it)"
+    assert answer.out.strip() == str(tmp_path / "gradcli" / "configs")

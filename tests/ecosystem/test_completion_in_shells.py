@@ -1,5 +1,6 @@
 """Tab in real shells: what it inserts, what it lists, and what the program then gets."""
 
+import json
 import os
 import shlex
 import shutil
@@ -102,15 +103,18 @@ class Terminal:
             [self.shell, "-c", text], capture_output=True, text=True, env=self.environment
         )
         assert done.returncode == 0, done.stderr
-        return __import__("json").loads(done.stdout)
+        return json.loads(done.stdout)
 
     def listing(self, typed, *expected):
-        """Type keys, and wait for each of the texts on the screen."""
-        self.process.send(typed)
+        """Type keys, with a pause for each answer, and return what the screen shows until then."""
+        shown = ""
+        for key in typed:
+            self.process.send(key)
         for text in expected:
             self.process.expect_exact(text)
+            shown += self.process.before + text
         self.process.send("\x03")
-        self.process.expect("ready> ")
+        return shown
 
 
 @pytest.fixture(params=SHELLS)
@@ -163,3 +167,123 @@ def test_tab_inserts_what_the_program_is_to_get(terminal):
         line = terminal.line(typed + TAB)
         open_quote = "'" if line.count("'") % 2 else ""
         assert terminal.words(line + open_quote) == expected, line
+
+
+def test_the_meaning_of_proposals_is_shown(terminal):
+    first, second = "Adam with decoupled weight decay", "AdamW with a slow average"
+    terminal.listing(["gradcli train optimizer=ad", TAB, TAB], first, second)
+
+
+def test_runs_are_listed_with_their_status(terminal, runs_dir_with_runs):
+    terminal.listing(["gradcli runs show ", TAB, TAB], "latest", "finished, compares sgd, adam")
+
+
+def test_a_run_is_completed_by_its_name(terminal, runs_dir_with_runs):
+    (run,) = (one.name for one in runs_dir_with_runs.glob("*-one-*"))
+    line = terminal.line(f"gradcli train --resume on{TAB}")
+    assert terminal.words(line) == ["train", "--resume", run.partition("-")[2]]
+    line = terminal.line(f"gradcli runs show {run[-4:]}{TAB}")
+    assert terminal.words(line) == ["runs", "show", run]
+
+
+def test_an_arm_of_a_comparison_is_completed(terminal, runs_dir_with_runs):
+    (arms,) = (one.name for one in runs_dir_with_runs.glob("*-arms-*"))
+    name = arms.partition("-")[2]
+    line = terminal.line(f"gradcli runs compare arm{TAB}")
+    assert terminal.words(line) == ["runs", "compare", f"{name}:"]
+    line = terminal.line(f"gradcli runs compare {name}:ad{TAB}")
+    assert terminal.words(line) == ["runs", "compare", f"{name}:adam"]
+
+
+NASTY = [
+    "a b",
+    "it's",
+    "$(touch hacked)",
+    "`touch hacked`",
+    "a;touch hacked",
+    "*",
+    "#x",
+    "(y)",
+    "~z",
+]
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_any_name_of_a_run_arrives_as_it_is(terminal, tmp_path, name):
+    run = f"20260101T000000Z-{name}-aaaa"
+    (tmp_path / "odd" / run).mkdir(parents=True)
+    (tmp_path / "odd" / run / "run.json").write_text('{"status": "finished"}')
+    line = terminal.line(f"gradcli runs show --runs-dir odd 2026{TAB}")
+    assert terminal.words(line) == ["runs", "show", "--runs-dir", "odd", run]
+    if "'" not in name:
+        line = terminal.line(f"gradcli runs show --runs-dir odd '2026{TAB}")
+        closing = "'" if line.count("'") % 2 else ""
+        assert terminal.words(line + closing)[-1].rstrip() == run
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_config_folder_on_the_line(terminal, tmp_path):
+    (tmp_path / "my own" / "data").mkdir(parents=True)
+    (tmp_path / "my own" / "data" / "brightness.yaml").write_text("_target_: a.B\nscale: 3\n")
+    begin = "gradcli train --config-dir 'my own' data=bright"
+    line = terminal.line(begin + TAB)
+    assert terminal.words(line)[-1] == "data=brightness"
+    line = terminal.line(f"{begin}ness data.s{TAB}")
+    assert terminal.words(line)[-1] == "data.scale="
+
+
+def test_paths_are_the_shells_own(terminal, tmp_path):
+    (tmp_path / "my data").mkdir()
+    (tmp_path / "my data" / "a.npz").touch()
+    line = terminal.line(f"gradcli train --data-dir my{TAB}")
+    assert terminal.words(line)[-1].rstrip("/") == "my data"
+    line = terminal.line(f"gradcli train data=npz data.path=my\\ data/a.{TAB}")
+    assert terminal.words(line)[-1] == "data.path=my data/a.npz"
+
+
+@pytest.mark.parametrize(
+    "line", ["gradcli nothing ", "gradcli train optimizer=nothing", "gradcli runs show nothing-"]
+)
+def test_nothing_to_propose_is_silent(terminal, line):
+    assert terminal.line(line + TAB) == line
+    assert "Traceback" not in terminal.process.before
+
+
+def test_what_is_broken_is_silent(terminal, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "broken" / "20260101T000000Z-x-aaaa").mkdir(parents=True)
+    (tmp_path / "broken" / "20260101T000000Z-x-aaaa" / "run.json").write_bytes(b"\xff{")
+    (tmp_path / "own" / "optimizer").mkdir(parents=True)
+    (tmp_path / "own" / "optimizer" / "mine.yaml").write_bytes(b"\xff: [")
+    cases = {
+        "gradcli runs show --runs-dir file 2": "2",
+        "gradcli runs show --runs-dir missing 2": "2",
+        "gradcli runs show --runs-dir broken 2": "20260101T000000Z-x-aaaa",
+        "gradcli train --config-dir file optimizer=rms": "optimizer=rmsprop",
+        "gradcli train --config-dir own optimizer=min": "optimizer=mine",
+        "gradcli train --config-dir own optimizer=mine optimizer.": "optimizer.",
+    }
+    for typed, expected in cases.items():
+        line = terminal.line(typed + TAB)
+        assert terminal.words(line)[-1] == expected, typed
+    terminal.process.sendline("echo end of it")
+    terminal.process.expect_exact("end of it")
+    assert "Traceback" not in terminal.process.before
+
+
+def test_the_script_is_installed_and_found(terminal, tmp_path):
+    gradcli = [str(BIN / "gradcli"), "completion", terminal.shell, "--install"]
+    subprocess.run(gradcli, env=terminal.environment, check=True, capture_output=True)
+    rc = {"bash": ["bash", "--rcfile", str(tmp_path / ".bashrc"), "-i"], "zsh": ["zsh", "-i"]}
+    shell = pexpect.spawn(
+        *(lambda words: (words[0], words[1:]))(rc.get(terminal.shell, ["fish", "-i"])),
+        env={**terminal.environment, "ZDOTDIR": str(tmp_path)},
+        cwd=str(tmp_path),
+        dimensions=(40, 100),
+        encoding="utf-8",
+        timeout=60,
+    )
+    shell.delaybeforesend = 0.5
+    shell.send(f"gradcli compl{TAB} --hel{TAB}\r")
+    shell.expect_exact("Usage: gradcli completion")
+    shell.close(force=True)

@@ -23,7 +23,7 @@ _SCRIPTS: Final = Path(__file__).with_name("scripts")
 
 
 @dataclass(frozen=True)
-class Place:
+class ScriptPlace:
     """Where a shell finds a script: in `file`, which `startup` must name unless it is None."""
 
     file: Path
@@ -82,15 +82,15 @@ def _chosen(shell: str | None) -> str:
     return own
 
 
-def place_of(shell: str) -> Place:
+def place_of(shell: str) -> ScriptPlace:
     """Return where a shell finds its script."""
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     if shell == "fish":
-        return Place(config / "fish" / "completions" / "gradcli.fish", None)
+        return ScriptPlace(config / "fish" / "completions" / "gradcli.fish", None)
     folder = home if shell == "bash" else Path(os.environ.get("ZDOTDIR") or home)
-    return Place(data / "gradcli" / f"completion.{shell}", folder / f".{shell}rc")
+    return ScriptPlace(data / "gradcli" / f"completion.{shell}", folder / f".{shell}rc")
 
 
 def add_line(file: Path, line: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Option:
+class LineOption:
     """An option of a command; `name` is that of its parameter."""
 
     name: str
@@ -29,9 +29,9 @@ class Line:
 
     path: tuple[str, ...]
     commands: Mapping[str, str]
-    options: tuple[Option, ...]
+    options: tuple[LineOption, ...]
     given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    awaiting: Option | None = None
+    awaiting: LineOption | None = None
     argument: str = ""
     takes_options: bool = True
 
@@ -60,7 +60,7 @@ def read_line(command: Any, words: Sequence[str]) -> Line:
     by_word = {word: option for option in options for word in option.words}
     given: dict[str, list[str]] = {}
     positional: list[str] = []
-    awaiting: Option | None = None
+    awaiting: LineOption | None = None
     takes_options = True
     for word in left:
         if awaiting is not None:
@@ -94,7 +94,9 @@ def read_line(command: Any, words: Sequence[str]) -> Line:
     )
 
 
-def _option_in(word: str, by_word: Mapping[str, Option]) -> tuple[Option | None, str | None]:
+def _option_in(
+    word: str, by_word: Mapping[str, LineOption]
+) -> tuple[LineOption | None, str | None]:
     """Return the option that a word names, and the value that is written to it."""
     name, equals, value = word.partition("=")
     if name in by_word:
@@ -118,9 +120,9 @@ def _argument(command: Any, positional: Sequence[str], given: dict[str, list[str
     return ""
 
 
-def _options(command: Any) -> tuple[Option, ...]:
+def _options(command: Any) -> tuple[LineOption, ...]:
     found = [
-        Option(
+        LineOption(
             name=one.name,
             words=(*one.opts, *one.secondary_opts),
             help=_sentence(one.help),
@@ -130,7 +132,7 @@ def _options(command: Any) -> tuple[Option, ...]:
         for one in command.params
         if one.param_type_name == "option" and not one.hidden
     ]
-    return (*found, Option("help", ("-h", "--help"), "Show the help", False, False))
+    return (*found, LineOption("help", ("-h", "--help"), "Show the help", False, False))
 
 
 def _sentence(text: str | None) -> str:

@@ -17,7 +17,7 @@ from gradcli.cli.completing.answer import (
     listed,
     words,
 )
-from gradcli.cli.completing.line import Line, Option, read_line
+from gradcli.cli.completing.line import Line, LineOption, read_line
 from gradcli.cli.inspect import Severity
 from gradcli.config.index import key_index
 from gradcli.shorthands import SHORTHANDS
@@ -57,7 +57,7 @@ def _option_names(typed: str, line: Line) -> Answer:
     return fitting(typed, (Proposal(max(one.words, key=len), one.help) for one in left))
 
 
-def _value(option: Option, typed: str, line: Line) -> Answer:
+def _value(option: LineOption, typed: str, line: Line) -> Answer:
     source = _SOURCES.get(option.name)
     return NOTHING if source is None else source(typed, line)
 
