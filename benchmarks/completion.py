@@ -67,6 +67,7 @@ def main() -> int:
         (folder / "my" / "optimizer").mkdir(parents=True)
         (folder / "my" / "optimizer" / "sign.yaml").write_text("_target_: mine.Sign\nrate: 1\n")
         ask = partial(tab, folder)
+        show = ("runs", "show")
         own = ("train", "--config-dir", "my", "optimizer=sign", "optimizer.")
         cases = [
             Case("a bare Typer program, a command", partial(bare, folder), None),
@@ -74,7 +75,7 @@ def main() -> int:
             Case("an option", partial(ask, "--optimizers", "compare-optimizers", "--op"), LIMIT),
             Case("an override", partial(ask, "optimizer=adam", "train", "optimizer=ad"), LIMIT),
             Case("a key of a folder of one's own", partial(ask, "optimizer.rate=", *own), LIMIT),
-            Case("a run of 10,000", partial(ask, "latest", "runs", "show", ""), LIMIT),
+            Case("a run of 10,000", partial(ask, "latest", *show, ""), LIMIT),
             Case(
                 "a run of 10,000 by its name",
                 partial(ask, "12e2", "runs", "show", "mlp-adam-12e"),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import gradcli
+
 pexpect = pytest.importorskip("pexpect")
 
 BIN = Path(sys.executable).parent
@@ -272,18 +274,22 @@ def test_what_is_broken_is_silent(terminal, tmp_path):
 
 
 def test_the_script_is_installed_and_found(terminal, tmp_path):
-    gradcli = [str(BIN / "gradcli"), "completion", terminal.shell, "--install"]
-    subprocess.run(gradcli, env=terminal.environment, check=True, capture_output=True)
+    command = [str(BIN / "gradcli"), "completion", terminal.shell, "--install"]
+    subprocess.run(command, env=terminal.environment, check=True, capture_output=True)
     rc = {"bash": ["bash", "--rcfile", str(tmp_path / ".bashrc"), "-i"], "zsh": ["zsh", "-i"]}
+    start, *options = rc.get(terminal.shell, ["fish", "-i"])
     shell = pexpect.spawn(
-        *(lambda words: (words[0], words[1:]))(rc.get(terminal.shell, ["fish", "-i"])),
+        start,
+        options,
         env={**terminal.environment, "ZDOTDIR": str(tmp_path)},
         cwd=str(tmp_path),
         dimensions=(40, 100),
         encoding="utf-8",
         timeout=60,
     )
-    shell.delaybeforesend = 0.5
-    shell.send(f"gradcli compl{TAB} --hel{TAB}\r")
-    shell.expect_exact("Usage: gradcli completion")
+    shell.delaybeforesend = 0.3
+    shell.sendline("echo rea''dy")
+    shell.expect_exact("ready")
+    shell.send(f"gradcli --vers{TAB}\r")
+    shell.expect_exact(f"gradcli {gradcli.__version__}")
     shell.close(force=True)

@@ -147,14 +147,20 @@ def for_zsh(command: Any, handed: Sequence[str]) -> Iterator[str]:
 def for_fish(command: Any, handed: Sequence[str]) -> Iterator[str]:
     """Answer fish, which quotes what it inserts, and takes the meaning behind a tab.
 
+    If it is to propose paths, it gets the key before the path, and what is typed of the path.
+
     Args:
         command: what `typer.main.get_command` returns.
         handed: the words before the cursor, the program's name included, without quotes; and the
             word at the cursor as it is written.
     """
     *before, raw = handed[1:]
-    found = propose(command, before, split(raw)[-1].text if raw else "")
+    typed = split(raw)[-1].text
+    found = propose(command, before, typed)
     yield found.paths
+    if found.paths != "none":
+        key = _KEY.match(typed)
+        yield from (key[0] if key else "", typed[key.end() if key else 0 :])
     yield from (f"{one.word}{_TAB}{one.help}" for one in found.proposals)
 
 

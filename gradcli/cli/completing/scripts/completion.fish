@@ -4,17 +4,14 @@ function __gradcli_completion
     set -l before (commandline -opc)
     set -l current (commandline -ct)
     set -l answer (_GRADCLI_COMPLETION=fish $before[1] $before "$current" 2> /dev/null < /dev/null)
-    set -l key (string match -r '^[-\w.+~/]+=' -- $current)
-    set -l part (string replace -- "$key" '' $current)
+    # Of a path: the key before it, and what is typed of it.
     switch "$answer[1]"
         case files
-            for path in (__fish_complete_path $part)
-                echo $key$path
-            end
+            string replace -r '^' -- "$answer[2]" (__fish_complete_path "$answer[3]")
+            return
         case folders
-            for path in (__fish_complete_directories $part)
-                echo $key$path
-            end
+            string replace -r '^' -- "$answer[2]" (__fish_complete_directories "$answer[3]")
+            return
     end
     test (count $answer) -gt 1 && string join \n -- $answer[2..]
 end
