@@ -10,10 +10,10 @@ _gradcli_completion() {
         done
     } < <(_GRADCLI_COMPLETION=bash "${1/#\~\//$HOME/}" "${COMP_LINE:0:COMP_POINT}" "$2" \
         "$COMP_TYPE" "${COLUMNS:-80}" 2> /dev/null < /dev/null)
-    [[ $how == *' nospace' ]] && compopt -o nospace
+    [[ $how == *' nospace' ]] && compopt -o nospace 2> /dev/null
     case $how in
-        files*) compopt -o filenames && _gradcli_paths -f "$2" ;;
-        folders*) compopt -o filenames && _gradcli_paths -d "$2" ;;
+        files*) compopt -o filenames 2> /dev/null && _gradcli_paths -f "$2" ;;
+        folders*) compopt -o filenames 2> /dev/null && _gradcli_paths -d "$2" ;;
     esac
     return 0
 }
